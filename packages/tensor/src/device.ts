@@ -1,0 +1,51 @@
+/**
+ * A backend: something that keeps buffers and runs graphs. Model code never sees one;
+ * a device is chosen where values are made real.
+ */
+import type { DType, HostArray } from "./dtype.js";
+import type { Tensor } from "./tensor.js";
+
+/** Memory of one tensor on one device, row-major. What is in it is the device's business. */
+export interface DeviceBuffer {
+  readonly dtype: DType;
+  readonly size: number;
+  /** Set when the memory was given back. */
+  released: boolean;
+}
+
+/** Live tensors on a device. */
+export interface MemoryCount {
+  readonly buffers: number;
+  readonly bytes: number;
+  /** Highest `bytes` so far, temporaries of running plans included. */
+  readonly peakBytes: number;
+  /** Buffers whose tensor was garbage collected without `dispose`. */
+  readonly collected: number;
+}
+
+export interface RunOptions {
+  /** Buffers whose memory the results may take over; they are released by the run. */
+  readonly donated: readonly DeviceBuffer[];
+  /** false: one kernel per operation, the baseline that fusion is tested against. */
+  readonly fuse: boolean;
+}
+
+export interface Device {
+  /** "cpu", "webgpu", "reference". */
+  readonly name: string;
+  /** What the device found: threads, adapter, limits. */
+  readonly description: string;
+  /** Copies host data to the device. `data` may have another element class than the device's own. */
+  upload(data: HostArray, dtype: DType): DeviceBuffer;
+  /** Copies a buffer to the host. */
+  download(buffer: DeviceBuffer): Promise<HostArray>;
+  /** Gives memory back; releasing twice is harmless. */
+  release(buffer: DeviceBuffer, how?: { readonly collected: boolean }): void;
+  /** Computes the roots (unrealized tensors whose leaves live on this device) and returns their new buffers, in order. */
+  run(roots: readonly Tensor[], options: RunOptions): Promise<readonly DeviceBuffer[]>;
+  /** The kernels that `run` would execute, one a line. */
+  explain(roots: readonly Tensor[]): string;
+  memory(): MemoryCount;
+  /** Ends worker threads or the GPU device; buffers are gone afterwards. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,30 @@
+/**
+ * Tensors as a lazy graph, gradients as functions, and the CPU device.
+ *
+ * @packageDocumentation
+ */
+export { tensor, Tensor, type Call, type Nested, type Source } from "./tensor.js";
+export { BYTES_PER_ELEMENT, type DType, type HostArray } from "./dtype.js";
+export { formatShape, sizeOf, stridesOf, broadcastShapes, normalizeAxis, type Shape } from "./shape.js";
+export * from "./errors.js";
+export * from "./ops/elementwise.js";
+export * from "./ops/generators.js";
+export * from "./ops/movement.js";
+export * from "./ops/reduce.js";
+export * from "./ops/matmul.js";
+export * from "./ops/gather.js";
+export * from "./ops/scan.js";
+export { opTable } from "./ops/table.js";
+export * from "./op.js";
+export * from "./functions.js";
+export * from "./random.js";
+export { grad, valueAndGrad, valueAndGradAux, vjp, checkpoint } from "./grad.js";
+export { dispose, leavesOf, mapTree, namedLeaves, replaceLeaves, type MapTree, type Tree } from "./tree.js";
+export { realize, explain, type RealizeOptions } from "./realize.js";
+export { setDebug } from "./debug.js";
+export type { Device, DeviceBuffer, MemoryCount, RunOptions } from "./device.js";
+export { reference } from "./reference/device.js";
+export { cpu, type CpuOptions } from "./cpu/device.js";
+export { defineKernel, type AxisSpec, type Dims, type Kernel, type KernelCase, type KernelRecord, type KernelVariant } from "./kernel.js";
+export type * from "./loop.js";
+export type * from "./cpu/program.js";

@@ -1,0 +1,81 @@
+/**
+ * The kernel IR: fused loops over scalar expressions.
+ *
+ * A {@link LoopKernel} computes, for every point of its `extents` (row-major, the last axis
+ * fastest), first its reductions over `reduceExtents`, then one value per output, stored at the
+ * point's row-major position. Two renderers turn it into code: WebAssembly SIMD (cpu) and WGSL (webgpu).
+ *
+ * Expressions are directed acyclic graphs: the same object used twice is computed once.
+ */
+import type { DType } from "./dtype.js";
+
+/**
+ * offset + sum_k coefficients[k] * i_k, in elements, where i runs over the `extents` axes
+ * followed by the `reduceExtents` axes. `coefficients.length` is the number of all these axes.
+ */
+export interface Affine {
+  readonly offset: number;
+  readonly coefficients: readonly number[];
+}
+
+/** lo <= index < hi. */
+export interface Range {
+  readonly index: Affine;
+  readonly lo: number;
+  readonly hi: number;
+}
+
+/** Scalar functions every renderer implements. Arguments and results: see `scalarDType`. */
+export type Intrinsic =
+  // f32 or i32 -> same
+  | "add" | "sub" | "mul" | "neg" | "abs" | "min" | "max"
+  // f32 -> f32
+  | "div" | "sqrt" | "exp" | "log" | "expm1" | "log1p" | "sin" | "cos" | "tanh" | "sigmoid" | "erf" | "floor"
+  // i32 -> i32: two's complement; shifts take 0..31, shiftRight fills with zeros
+  | "bitAnd" | "bitOr" | "bitXor" | "shiftLeft" | "shiftRight"
+  // f32 or i32, or bool for equal -> bool
+  | "less" | "lessEqual" | "equal"
+  // bool -> bool
+  | "and" | "or" | "not"
+  // (bool, T, T) -> T
+  | "where"
+  // any -> dtype of the node; f32 -> i32 truncates toward zero; bool is 0 or 1
+  | "cast";
+
+export type Scalar =
+  | { readonly op: "constant"; readonly dtype: DType; readonly value: number }
+  /**
+   * inputs[input][index + sum_g clamp(value_g, 0, size_g - 1) * stride_g]. Outside a guard that excludes
+   * the point, the affine part is always in bounds.
+   */
+  | { readonly op: "load"; readonly dtype: DType; readonly input: number; readonly index: Affine; readonly gather?: readonly Gather[] }
+  /** The affine index itself, as an i32. */
+  | { readonly op: "position"; readonly dtype: "i32"; readonly index: Affine }
+  /** `value` where all conditions hold, else `fill`; loads inside `value` may be out of bounds elsewhere and must not fault. */
+  | { readonly op: "guard"; readonly dtype: DType; readonly conditions: readonly Range[]; readonly value: Scalar; readonly fill: number }
+  /** Result of reductions[reduction]; only in outputs. */
+  | { readonly op: "reduced"; readonly dtype: DType; readonly reduction: number }
+  | { readonly op: Intrinsic; readonly dtype: DType; readonly args: readonly Scalar[] };
+
+/** A data-dependent part of a load's address. */
+export interface Gather {
+  readonly value: Scalar;
+  readonly size: number;
+  readonly stride: number;
+}
+
+export interface Reduction {
+  readonly combine: "sum" | "max";
+  /** f32 or i32; `max` of an f32 NaN is NaN. */
+  readonly value: Scalar;
+}
+
+export interface LoopKernel {
+  readonly extents: readonly number[];
+  readonly reduceExtents: readonly number[];
+  /** Element counts and types of the buffers read, each aligned to 16 bytes and readable 16 bytes beyond either end. */
+  readonly inputs: readonly { readonly dtype: DType; readonly size: number }[];
+  readonly reductions: readonly Reduction[];
+  /** Values of the loop over `extents`; may use loads at outer indices and `reduced`. Empty reductions: plain elementwise. */
+  readonly outputs: readonly { readonly dtype: DType; readonly value: Scalar }[];
+}

@@ -1,0 +1,124 @@
+/** Rows that look elements up, or add them up, by index. */
+import { DTypeError, ShapeError } from "../errors.js";
+import type { Op, ReferenceValue } from "../op.js";
+import { formatShape, normalizeAxis, sizeOf, type Shape } from "../shape.js";
+import { callOp, type Tensor } from "../tensor.js";
+import { equal, where } from "./elementwise.js";
+import { iota } from "./generators.js";
+import { broadcastTo, reshape, transpose } from "./movement.js";
+import { sum } from "./reduce.js";
+
+interface GatherAttributes {
+  readonly axis: number;
+}
+interface ScatterAttributes {
+  readonly size: number;
+}
+
+const clamp = (value: number, size: number): number => Math.max(0, Math.min(size - 1, value));
+
+/** The rows of `source` are [outer, size, inner] around the axis. */
+function around(shape: Shape, axis: number): { outer: number; size: number; inner: number } {
+  return { outer: sizeOf(shape.slice(0, axis)), size: shape[axis]!, inner: sizeOf(shape.slice(axis + 1)) };
+}
+
+export const gatherRows = {
+  gather: {
+    name: "gather",
+    rule: { kind: "gather" },
+    infer([x, indices], attributes) {
+      const { axis } = attributes as GatherAttributes;
+      if (indices!.dtype !== "i32") throw new DTypeError(`gather: expected i32 indices, got ${indices!.dtype} ${formatShape(indices!.shape)}; convert them with cast`);
+      if (x!.shape[axis] === 0 && indices!.size > 0) throw new ShapeError(`gather: axis ${axis} of ${formatShape(x!.shape)} is empty but ${indices!.size} elements were asked`);
+      return [{ shape: [...x!.shape.slice(0, axis), ...indices!.shape, ...x!.shape.slice(axis + 1)], dtype: x!.dtype }];
+    },
+    reference([x, indices], { axis }: GatherAttributes, [result]) {
+      const { outer, size, inner } = around(x!.shape, axis);
+      const out = new (x!.data.constructor as Float64ArrayConstructor)(sizeOf(result!.shape));
+      const count = indices!.data.length;
+      for (let o = 0; o < outer; o++)
+        for (let i = 0; i < count; i++) {
+          const from = (o * size + clamp(indices!.data[i]!, size)) * inner;
+          out.set(x!.data.subarray(from, from + inner), (o * count + i) * inner);
+        }
+      return [out];
+    },
+    gradient({ inputs: [x, indices], attributes }, [g]) {
+      const { axis } = attributes as GatherAttributes;
+      const rank = indices!.shape.length;
+      // [outer..., indices..., inner...] -> [indices..., outer..., inner...]
+      const front = Array.from({ length: rank }, (_, k) => axis + k);
+      const others = g!.shape.map((_, k) => k).filter((k) => k < axis || k >= axis + rank);
+      const rows = scatterAdd(transpose(g!, [...front, ...others]), indices!, x!.shape[axis]!);
+      const back = x!.shape.map((_, k) => (k < axis ? k + 1 : k === axis ? 0 : k));
+      return [transpose(rows, back), undefined];
+    },
+    samples: [
+      { name: "rows", inputs: [{ shape: [7, 3] }, { shape: [4], dtype: "i32", low: 0, high: 7 }], apply: (x, i) => gather(x!, i!, 0) },
+      { name: "rows by a matrix", inputs: [{ shape: [7, 3] }, { shape: [4, 2], dtype: "i32", low: 0, high: 7 }], apply: (x, i) => gather(x!, i!, 0) },
+      { name: "last axis", inputs: [{ shape: [2, 3, 5] }, { shape: [6], dtype: "i32", low: 0, high: 5 }], apply: (x, i) => gather(x!, i!, -1) },
+      { name: "middle axis, one index", inputs: [{ shape: [2, 3, 5] }, { shape: [], dtype: "i32", low: 0, high: 3 }], apply: (x, i) => gather(x!, i!, 1) },
+      { name: "clamped", inputs: [{ shape: [3, 2] }, { shape: [6], dtype: "i32", low: -5, high: 9 }], apply: (x, i) => gather(x!, i!, 0) },
+    ],
+  },
+  /** updates [indices..., inner...] added into zeros [size, inner...]. */
+  scatterAdd: {
+    name: "scatterAdd",
+    rule: { kind: "native" },
+    infer([updates, indices], attributes) {
+      const { size } = attributes as ScatterAttributes;
+      if (indices!.dtype !== "i32") throw new DTypeError(`scatterAdd: expected i32 indices, got ${indices!.dtype} ${formatShape(indices!.shape)}; convert them with cast`);
+      if (updates!.dtype !== "f32") throw new DTypeError(`scatterAdd: expected f32 updates, got ${updates!.dtype}; convert them with cast`);
+      indices!.shape.forEach((extent, k) => {
+        if (updates!.shape[k] !== extent) throw new ShapeError(`scatterAdd: axis ${k} is ${extent} in indices ${formatShape(indices!.shape)} but ${updates!.shape[k]} in updates ${formatShape(updates!.shape)}; the updates begin with the axes of the indices`);
+      });
+      return [{ shape: [size, ...updates!.shape.slice(indices!.shape.length)], dtype: "f32" }];
+    },
+    reference([updates, indices]: readonly ReferenceValue[], { size }: ScatterAttributes, [result]) {
+      const out = new Float64Array(sizeOf(result!.shape));
+      const inner = sizeOf(result!.shape.slice(1));
+      indices!.data.forEach((index, i) => {
+        for (let k = 0; k < inner; k++) out[clamp(index, size) * inner + k]! += updates!.data[i * inner + k]!;
+      });
+      return [out];
+    },
+    gradient: ({ inputs: [, indices] }, [g]) => [gather(g!, indices!, 0), undefined],
+    samples: [
+      { name: "rows, some twice", inputs: [{ shape: [6, 3] }, { shape: [6], dtype: "i32", low: 0, high: 4 }], apply: (u, i) => scatterAdd(u!, i!, 4) },
+      { name: "by a matrix", inputs: [{ shape: [2, 3, 5] }, { shape: [2, 3], dtype: "i32", low: 0, high: 4 }], apply: (u, i) => scatterAdd(u!, i!, 4) },
+      { name: "single numbers", inputs: [{ shape: [9] }, { shape: [9], dtype: "i32", low: 0, high: 3 }], apply: (u, i) => scatterAdd(u!, i!, 3) },
+    ],
+  },
+} satisfies Record<string, Op>;
+
+/**
+ * Elements of x at the given indices along one axis; that axis is replaced by the axes of `indices`.
+ * Indices outside 0..extent-1 are clamped.
+ * @param x [..., V, ...]
+ * @param indices i32, any shape
+ */
+export function gather(x: Tensor, indices: Tensor, axis = 0): Tensor {
+  return callOp(gatherRows.gather, [x, indices], { axis: normalizeAxis(axis, x.shape.length, "gather") } satisfies GatherAttributes)[0]!;
+}
+
+/**
+ * Adds rows into zeros: result[v] is the sum of the updates whose index is v. Indices are clamped.
+ * @param updates f32 [...axes of indices, ...inner]
+ * @param indices i32
+ * @param size V, the extent of the first result axis
+ * @returns f32 [V, ...inner]
+ */
+export function scatterAdd(updates: Tensor, indices: Tensor, size: number): Tensor {
+  return callOp(gatherRows.scatterAdd, [updates, indices], { size } satisfies ScatterAttributes)[0]!;
+}
+
+/**
+ * The element of each row that its index names.
+ * @param x f32 [..., V]
+ * @param indices i32 [...]
+ * @returns [...]
+ */
+export function pick(x: Tensor, indices: Tensor): Tensor {
+  const positions = broadcastTo(reshape(indices, [...indices.shape, 1]), x.shape);
+  return sum(where(equal(positions, iota(x.shape, x.shape.length - 1)), x, 0), -1);
+}

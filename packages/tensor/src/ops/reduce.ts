@@ -1,0 +1,91 @@
+/** Rows that combine elements over axes. */
+import { DTypeError } from "../errors.js";
+import type { Op, ReferenceArray, ReferenceValue, Sample } from "../op.js";
+import { formatShape, normalizeAxes, sizeOf, stridesOf, type Shape } from "../shape.js";
+import { callOp, type Tensor } from "../tensor.js";
+import { cast, div, equal, mul } from "./elementwise.js";
+import { broadcastTo, reshape, transpose } from "./movement.js";
+
+interface ReduceAttributes {
+  /** Sorted axes that go away. */
+  readonly axes: readonly number[];
+}
+
+const kept = (shape: Shape, axes: readonly number[]): Shape => shape.filter((_, k) => !axes.includes(k));
+const withOnes = (shape: Shape, axes: readonly number[]): Shape => shape.map((extent, k) => (axes.includes(k) ? 1 : extent));
+
+function row(combine: "sum" | "max", gradient: Op["gradient"]): Op {
+  const apply = combine === "sum" ? sum : max;
+  const shapes: Shape[] = [[5], [2, 3], [2, 3, 4], [2, 3, 2, 3]];
+  return {
+    name: combine,
+    rule: { kind: "reduce", combine },
+    infer([x], attributes) {
+      if (x!.dtype === "bool") throw new DTypeError(`${combine}: expected f32 or i32, got bool ${formatShape(x!.shape)}; convert it with cast`);
+      return [{ shape: kept(x!.shape, (attributes as ReduceAttributes).axes), dtype: x!.dtype }];
+    },
+    reference: ([x], { axes }: ReduceAttributes, [result]) => [reduceReference(x!, axes, sizeOf(result!.shape), combine)],
+    gradient: gradient!,
+    samples: [
+      ...shapes.flatMap((shape): Sample[] => [
+        ...shape.map((_, axis) => ({ name: `${formatShape(shape)} axis ${axis}`, inputs: [{ shape }], apply: (x: Tensor) => apply(x, axis) })),
+        { name: `${formatShape(shape)} all axes`, inputs: [{ shape }], apply: (x) => apply(x!) },
+        { name: `${formatShape(shape)} axes kept as 1`, inputs: [{ shape }], apply: (x) => apply(x!, shape.length > 2 ? [0, 2] : 0, { keepDims: true }) },
+        { name: `${formatShape(shape)} transposed`, inputs: [{ shape }], apply: (x) => apply(transpose(x!, shape.map((_, k) => shape.length - 1 - k)), 0) },
+      ]),
+      { name: "long", inputs: [{ shape: [3, 1037] }], apply: (x) => apply(x!, 1) },
+      { name: "i32", inputs: [{ shape: [3, 4], dtype: "i32", low: -9, high: 9 }], apply: (x) => apply(x!, 1) },
+      { name: "extent 1", inputs: [{ shape: [3, 1] }], apply: (x) => apply(x!, 1) },
+      { name: "empty axis", inputs: [{ shape: [3, 0] }], apply: (x) => apply(x!, 1), differentiable: false },
+      { name: "empty result", inputs: [{ shape: [0, 3] }], apply: (x) => apply(x!, 1), differentiable: false },
+    ],
+  };
+}
+
+function reduceReference({ shape, data }: ReferenceValue, axes: readonly number[], size: number, combine: "sum" | "max"): ReferenceArray {
+  const out = data instanceof Int32Array ? new Int32Array(size) : new Float64Array(size);
+  if (combine === "max") out.fill(data instanceof Int32Array ? -(2 ** 31) : -Infinity);
+  const outStrides = stridesOf(kept(shape, axes));
+  let next = 0;
+  const strides = shape.map((_, k) => (axes.includes(k) ? 0 : outStrides[next++]!));
+  const index = new Array<number>(shape.length).fill(0);
+  for (const value of data) {
+    const at = index.reduce((total, i, k) => total + i * strides[k]!, 0);
+    out[at] = combine === "sum" ? out[at]! + value : value !== value || out[at] !== out[at] ? NaN : Math.max(out[at]!, value);
+    for (let k = shape.length - 1; k >= 0 && ++index[k]! === shape[k]; k--) index[k] = 0;
+  }
+  return out;
+}
+
+export const reduceRows = {
+  sum: row("sum", ({ inputs: [x], attributes }, [g]) => [broadcastTo(reshape(g!, withOnes(x!.shape, (attributes as ReduceAttributes).axes)), x!.shape)]),
+  // The cotangent is shared evenly among the places where the maximum is attained.
+  max: row("max", ({ inputs: [x], outputs: [y], attributes }, [g]) => {
+    const { axes } = attributes as ReduceAttributes;
+    const ones = withOnes(x!.shape, axes);
+    const attained = cast(equal(x!, broadcastTo(reshape(y!, ones), x!.shape)), "f32");
+    const share = div(g!, sum(attained, axes));
+    return [mul(attained, reshape(share, ones))];
+  }),
+} satisfies Record<string, Op>;
+
+/** Whether reduced axes stay as axes of extent 1. */
+export interface ReduceOptions {
+  readonly keepDims?: boolean;
+}
+
+function reduce(op: Op, x: Tensor, axes: number | readonly number[] | undefined, { keepDims = false }: ReduceOptions): Tensor {
+  const along = normalizeAxes(axes, x.shape.length, op.name);
+  const out = along.length === 0 ? x : callOp(op, [x], { axes: along } satisfies ReduceAttributes)[0]!;
+  return keepDims ? reshape(out, withOnes(x.shape, along)) : out;
+}
+
+/** Sum over the axes (all by default). The sum of nothing is 0. */
+export function sum(x: Tensor, axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
+  return reduce(reduceRows.sum, x, axes, options);
+}
+
+/** Maximum over the axes (all by default); NaN if any element is. The maximum of nothing is -infinity. */
+export function max(x: Tensor, axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
+  return reduce(reduceRows.max, x, axes, options);
+}

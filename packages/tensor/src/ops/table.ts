@@ -1,0 +1,20 @@
+/** The op table: every row, in one list, for devices and `checkOp`. */
+import type { Op } from "../op.js";
+import { elementwiseRows } from "./elementwise.js";
+import { gatherRows } from "./gather.js";
+import { generatorRows } from "./generators.js";
+import { matmulRows } from "./matmul.js";
+import { movementRows } from "./movement.js";
+import { reduceRows } from "./reduce.js";
+import { scanRows } from "./scan.js";
+
+/** All operations by name. */
+export const opTable: readonly Op[] = [
+  ...Object.values(elementwiseRows),
+  ...Object.values(generatorRows),
+  ...Object.values(movementRows),
+  ...Object.values(reduceRows),
+  ...Object.values(matmulRows),
+  ...Object.values(gatherRows),
+  ...Object.values(scanRows),
+] as readonly Op[];

@@ -1,0 +1,115 @@
+/** Making values real: choosing the device, running the graph, and reading results. */
+import { cpu } from "./cpu/device.js";
+import { isDebug } from "./debug.js";
+import type { Device, DeviceBuffer } from "./device.js";
+import type { HostArray } from "./dtype.js";
+import { DeviceError, NumericError } from "./errors.js";
+import { sortCalls } from "./graph.js";
+import { formatShape } from "./shape.js";
+import { assertAlive, Tensor } from "./tensor.js";
+import { leavesOf, type Tree } from "./tree.js";
+
+export interface RealizeOptions {
+  /** Where to compute. By default the device that the inputs live on, or else {@link cpu}. */
+  readonly device?: Device;
+  /** Trees whose memory the results may take over; their tensors are unusable afterwards. */
+  readonly donate?: readonly Tree[];
+  /** false: one kernel per operation. The values agree with the fused ones up to rounding. */
+  readonly fuse?: boolean;
+}
+
+/** Runs on one device one after another, so that a tensor is never computed twice. */
+const pending = new WeakMap<Device, Promise<unknown>>();
+
+/**
+ * Computes all tensors of the tree at once, on one device, and returns the tree. Its tensors then own memory on
+ * that device and no longer depend on the graph they came from.
+ * @throws DeviceError if an input lives on another device; NumericError in debug mode at the first NaN or infinity.
+ */
+export async function realize<T extends Tree>(tree: T, options: RealizeOptions = {}): Promise<T> {
+  const roots = [...new Set(leavesOf(tree))];
+  for (const root of roots) assertAlive(root, "realize");
+  const device = options.device ?? deviceOf(roots) ?? cpu();
+  const before = pending.get(device) ?? Promise.resolve();
+  const run = before.then(
+    () => realizeOn(device, roots, options),
+    () => realizeOn(device, roots, options),
+  );
+  pending.set(device, run);
+  await run;
+  return tree;
+}
+
+async function realizeOn(device: Device, roots: readonly Tensor[], { donate = [], fuse = true }: RealizeOptions): Promise<void> {
+  const donated = leavesOf(donate as Tree).filter((x) => !roots.includes(x));
+  placeLeaves(device, [...roots, ...donated.filter((x) => x.source.kind === "host")]);
+  if (isDebug()) await realizeStepwise(device, roots);
+  const open = roots.filter((root) => root.source.kind === "call");
+  const buffers = donated.flatMap((x) => (x.source.kind === "buffer" ? [x.source.buffer] : []));
+  const results = open.length > 0 ? await device.run(open, { donated: buffers, fuse }) : [];
+  open.forEach((root, k) => own(root, device, results[k]!));
+  for (const x of donated) {
+    if (x.source.kind === "buffer") device.release(x.source.buffer);
+    x.source = { kind: "disposed", how: "donated" };
+  }
+}
+
+/** Uploads host tensors behind the roots, and checks that all others live on the device. */
+function placeLeaves(device: Device, roots: readonly Tensor[]): void {
+  const place = (x: Tensor, user: string): void => {
+    assertAlive(x, user);
+    if (x.source.kind === "host") own(x, device, device.upload(x.source.data, x.dtype));
+    else if (x.source.kind === "buffer" && x.source.device !== device)
+      throw new DeviceError(`${user}: expected a tensor on device ${device.name}, got ${x.dtype} ${formatShape(x.shape)} on ${x.source.device.name}; read it with data() and make a new tensor of the values`);
+  };
+  for (const root of roots) place(root, "realize");
+  for (const call of sortCalls(roots)) for (const x of call.inputs) place(x, call.op.name);
+}
+
+/** The device of the first realized tensor behind the roots. */
+function deviceOf(roots: readonly Tensor[]): Device | undefined {
+  for (const root of roots) if (root.source.kind === "buffer") return root.source.device;
+  for (const call of sortCalls(roots)) for (const x of call.inputs) if (x.source.kind === "buffer") return x.source.device;
+  return undefined;
+}
+
+/** Frees the memory of tensors that were garbage collected without `dispose`. */
+const forgotten = new FinalizationRegistry<{ device: Device; buffer: DeviceBuffer }>(({ device, buffer }) => device.release(buffer, { collected: true }));
+
+function own(x: Tensor, device: Device, buffer: DeviceBuffer): void {
+  x.source = { kind: "buffer", device, buffer };
+  forgotten.register(x, { device, buffer });
+}
+
+/** Realizes every call by itself, in order, and stops at the first value that is not finite. */
+async function realizeStepwise(device: Device, roots: readonly Tensor[]): Promise<void> {
+  for (const call of sortCalls(roots)) {
+    const open = call.outputs.filter((x) => x.source.kind === "call");
+    if (open.length === 0) continue;
+    const buffers = await device.run(open, { donated: [], fuse: false });
+    for (const [k, x] of open.entries()) {
+      own(x, device, buffers[k]!);
+      if (x.dtype !== "f32") continue;
+      const values = await device.download(buffers[k]!);
+      const at = values.findIndex((value) => !Number.isFinite(value));
+      if (at >= 0) throw new NumericError(`${call.op.name}: expected finite values, got ${values[at]} at element ${at} of ${formatShape(x.shape)}${call.line ? `, made at ${call.line}` : "; switch debug mode on before building the graph to see the line"}`);
+    }
+  }
+}
+
+/** Realizes one tensor and copies it to the host. */
+export async function readTensor(x: Tensor): Promise<HostArray> {
+  assertAlive(x, "data");
+  if (x.source.kind === "host") return x.source.data.slice();
+  await realize(x);
+  if (x.source.kind !== "buffer") throw new DeviceError(`data: expected a realized tensor, got ${x.source.kind}; await one realize at a time for a tensor you dispose`);
+  return x.source.device.download(x.source.buffer);
+}
+
+/** The kernels that realizing the tree would run, one a line, with what was fused into each. */
+export function explain(tree: Tree, options: { readonly device?: Device } = {}): string {
+  const roots = leavesOf(tree).filter((x) => x.source.kind === "call");
+  const device = options.device ?? deviceOf(roots) ?? cpu();
+  placeLeaves(device, roots);
+  return device.explain(roots);
+}
