@@ -1,1 +1,13 @@
-export {};
+/**
+ * Layers, norms, short convolution and losses as functions over plain parameter trees.
+ *
+ * @packageDocumentation
+ */
+export * from "./initialize.js";
+export * from "./linear.js";
+export * from "./embedding.js";
+export * from "./norms.js";
+export * from "./causal-conv1d.js";
+export * from "./feed-forward.js";
+export * from "./rotary.js";
+export * from "./losses.js";

@@ -182,12 +182,12 @@ export function expandKernel(call: Call, expansions: Expansions = new Map()): re
 }
 
 /** The first variant that runs the case on a device, or the reasons why none does. */
-export function chooseVariant({ record, kase, forward }: KernelAttributes, device: string): KernelVariant<unknown> | readonly string[] {
+export function chooseVariant({ record, kase, gradient }: { readonly record: AnyKernelRecord; readonly kase: KernelCase<unknown>; readonly gradient: boolean }, device: string): KernelVariant<unknown> | readonly string[] {
   const reasons: string[] = [];
   for (const variant of record.variants) {
     if (variant.device !== device) continue;
     const verdict = variant.supports?.(kase) ?? true;
-    if (verdict === true && (!forward || variant.backward)) return variant;
+    if (verdict === true && (!gradient || variant.backward)) return variant;
     reasons.push(`${variant.name}: ${verdict === true ? "no backward program" : verdict}`);
   }
   return reasons;

@@ -68,3 +68,6 @@ export interface Sample {
   /** false where the result has no derivative with respect to its f32 inputs. */
   readonly differentiable?: boolean;
 }
+
+/** The inputs whose values a call reads: a movement reads its first (a checkpoint's arguments are for its gradient). */
+export const inputsRead = (call: Call): readonly Tensor[] => (call.op.rule.kind === "movement" && call.inputs.length > 1 ? call.inputs.slice(0, 1) : call.inputs);

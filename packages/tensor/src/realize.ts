@@ -1,12 +1,14 @@
 /** Making values real: choosing the device, running the graph, and reading results. */
 import { cpu } from "./cpu/device.js";
 import { isDebug } from "./debug.js";
-import type { Device, DeviceBuffer } from "./device.js";
+import type { Device } from "./device.js";
 import type { HostArray } from "./dtype.js";
 import { DeviceError, NumericError } from "./errors.js";
 import { sortCalls } from "./graph.js";
+import { inputsRead } from "./op.js";
+import { bufferOn, own } from "./placement.js";
 import { formatShape } from "./shape.js";
-import { assertAlive, Tensor } from "./tensor.js";
+import { assertAlive, type Tensor } from "./tensor.js";
 import { leavesOf, type Tree } from "./tree.js";
 
 export interface RealizeOptions {
@@ -42,43 +44,35 @@ export async function realize<T extends Tree>(tree: T, options: RealizeOptions =
 
 async function realizeOn(device: Device, roots: readonly Tensor[], { donate = [], fuse = true }: RealizeOptions): Promise<void> {
   const donated = leavesOf(donate as Tree).filter((x) => !roots.includes(x));
-  placeLeaves(device, [...roots, ...donated.filter((x) => x.source.kind === "host")]);
+  checkLeaves(device, roots);
   if (isDebug()) await realizeStepwise(device, roots);
   const open = roots.filter((root) => root.source.kind === "call");
-  const buffers = donated.flatMap((x) => (x.source.kind === "buffer" ? [x.source.buffer] : []));
+  const buffers = donated.flatMap((x) => (x.source.kind === "buffer" && x.source.device === device ? [x.source.buffer] : []));
   const results = open.length > 0 ? await device.run(open, { donated: buffers, fuse }) : [];
   open.forEach((root, k) => own(root, device, results[k]!));
+  // Host data becomes memory of the device alone once it is a root.
+  for (const root of roots) if (root.source.kind === "host") root.source = { kind: "buffer", device, buffer: bufferOn(root, device, "realize") };
   for (const x of donated) {
-    if (x.source.kind === "buffer") device.release(x.source.buffer);
+    x.dispose();
     x.source = { kind: "disposed", how: "donated" };
   }
 }
 
-/** Uploads host tensors behind the roots, and checks that all others live on the device. */
-function placeLeaves(device: Device, roots: readonly Tensor[]): void {
-  const place = (x: Tensor, user: string): void => {
-    assertAlive(x, user);
-    if (x.source.kind === "host") own(x, device, device.upload(x.source.data, x.dtype));
-    else if (x.source.kind === "buffer" && x.source.device !== device)
-      throw new DeviceError(`${user}: expected a tensor on device ${device.name}, got ${x.dtype} ${formatShape(x.shape)} on ${x.source.device.name}; read it with data() and make a new tensor of the values`);
+/** Checks that every leaf behind the roots is alive and can be read on the device. */
+function checkLeaves(device: Device, roots: readonly Tensor[]): void {
+  const check = (x: Tensor, user: string): void => {
+    if (x.source.kind === "call") return;
+    bufferOn(x, device, user);
   };
-  for (const root of roots) place(root, "realize");
-  for (const call of sortCalls(roots)) for (const x of call.inputs) place(x, call.op.name);
+  for (const root of roots) check(root, "realize");
+  for (const call of sortCalls(roots, inputsRead)) for (const x of inputsRead(call)) check(x, call.op.name);
 }
 
 /** The device of the first realized tensor behind the roots. */
 function deviceOf(roots: readonly Tensor[]): Device | undefined {
   for (const root of roots) if (root.source.kind === "buffer") return root.source.device;
-  for (const call of sortCalls(roots)) for (const x of call.inputs) if (x.source.kind === "buffer") return x.source.device;
+  for (const call of sortCalls(roots, inputsRead)) for (const x of inputsRead(call)) if (x.source.kind === "buffer") return x.source.device;
   return undefined;
-}
-
-/** Frees the memory of tensors that were garbage collected without `dispose`. */
-const forgotten = new FinalizationRegistry<{ device: Device; buffer: DeviceBuffer }>(({ device, buffer }) => device.release(buffer, { collected: true }));
-
-function own(x: Tensor, device: Device, buffer: DeviceBuffer): void {
-  x.source = { kind: "buffer", device, buffer };
-  forgotten.register(x, { device, buffer });
 }
 
 /** Realizes every call by itself, in order, and stops at the first value that is not finite. */
@@ -110,6 +104,6 @@ export async function readTensor(x: Tensor): Promise<HostArray> {
 export function explain(tree: Tree, options: { readonly device?: Device } = {}): string {
   const roots = leavesOf(tree).filter((x) => x.source.kind === "call");
   const device = options.device ?? deviceOf(roots) ?? cpu();
-  placeLeaves(device, roots);
+  checkLeaves(device, roots);
   return device.explain(roots);
 }

@@ -24,7 +24,7 @@ export interface Call {
 /** Where a tensor's values come from. */
 export type Source =
   | { readonly kind: "call"; readonly call: Call; readonly index: number }
-  | { readonly kind: "host"; readonly data: HostArray }
+  | { readonly kind: "host"; readonly data: HostArray; readonly uploads: Map<Device, DeviceBuffer> }
   | { readonly kind: "buffer"; readonly device: Device; readonly buffer: DeviceBuffer }
   | { readonly kind: "disposed"; readonly how: "disposed" | "donated" };
 
@@ -73,6 +73,7 @@ export class Tensor {
   /** Gives the tensor's device memory back at once. Using the tensor afterwards is a DisposedError. */
   dispose(): void {
     if (this.source.kind === "buffer") this.source.device.release(this.source.buffer);
+    if (this.source.kind === "host") for (const [device, buffer] of this.source.uploads) device.release(buffer);
     this.source = { kind: "disposed", how: "disposed" };
   }
 
@@ -92,7 +93,7 @@ export type Nested = number | readonly Nested[];
 
 /**
  * A tensor of given values.
- * @param data A typed array (row-major; kept, not copied, until the first use on a device) or nested numbers.
+ * @param data A typed array (row-major; kept, not copied: do not change it afterwards) or nested numbers.
  * @param shape Extents; by default the nesting's, or one axis for a typed array.
  * @param dtype For nested numbers; by default "f32". Typed arrays: Float32Array and Float64Array are f32, Int32Array i32, Uint8Array bool.
  * @throws ShapeError if the number of values is not that of the shape, or the nesting is ragged.
@@ -116,7 +117,7 @@ function fromHost(data: HostArray, shape: Shape): Tensor {
     if (!Number.isInteger(extent) || extent < 0) throw new ShapeError(`tensor: expected extents that are integers of at least 0, got shape ${formatShape(shape)}`);
   if (data.length !== sizeOf(shape))
     throw new ShapeError(`tensor: shape ${formatShape(shape)} needs ${sizeOf(shape)} values but ${data.length} came; change the shape or the data`);
-  return new Tensor([...shape], dtypeOf(data), { kind: "host", data });
+  return new Tensor([...shape], dtypeOf(data), { kind: "host", data, uploads: new Map() });
 }
 
 function flatten(value: Nested, nesting: readonly number[], depth: number, out: number[]): void {

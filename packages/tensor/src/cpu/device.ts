@@ -1,15 +1,154 @@
-import type { Device } from "../device.js";
-import { reference } from "../reference/device.js";
+/** The CPU device: WebAssembly SIMD programs over one memory, on worker threads where there are any. */
+import type { Device, DeviceBuffer, RunOptions } from "../device.js";
+import { BYTES_PER_ELEMENT, type DType, type HostArray } from "../dtype.js";
+import { DisposedError } from "../errors.js";
+import { bufferOn } from "../placement.js";
+import { layOut, type Arena } from "../plan/arena.js";
+import { makePlan, type Plan, type Step } from "../plan/plan.js";
+import { signatureOf } from "../plan/signature.js";
+import type { Tensor } from "../tensor.js";
+import { loopProgram } from "./loop-program.js";
+import { DeviceMemory } from "./memory.js";
+import { nativeProgram, variantOf } from "./native-programs.js";
+import { ThreadPool, type Prepared } from "./pool.js";
 
 /** Settings of the CPU device. */
 export interface CpuOptions {
-  /** Threads that work; all cores by default. */
+  /** Threads that work, the calling one included; by default all cores, or one where memory cannot be shared (a page that is not cross-origin isolated). */
   readonly threads?: number;
 }
 
-let shared: Device | undefined;
+interface CpuBuffer extends DeviceBuffer {
+  readonly address: number;
+}
 
-/** Interim: the reference device under the CPU device's name, until the planner lands. */
-export function cpu(_options: CpuOptions = {}): Device {
-  return (shared ??= { ...reference(), name: "cpu" });
+interface CompiledPlan {
+  readonly plan: Plan;
+  readonly arena: Arena;
+  readonly programs: readonly Prepared[];
+}
+
+/** Plans kept, the least recently used are dropped. */
+const CACHED_PLANS = 256;
+/** A kernel may bind as many buffers as it likes; more live pointers than this spill. */
+const MAX_BUFFERS = 16;
+
+let standard: Device | undefined;
+
+/**
+ * The CPU device. Without options all callers share one; with options each call makes a new one.
+ * Works in Node and in pages; threads need shared memory.
+ */
+export function cpu(options?: CpuOptions): Device {
+  return options ? makeDevice(options) : (standard ??= makeDevice({}));
+}
+
+function makeDevice(options: CpuOptions): Device {
+  const memory = new DeviceMemory();
+  const pool = new ThreadPool(memory, options);
+  const plans = new Map<string, CompiledPlan>();
+  let collected = 0;
+
+  const allocate = (dtype: DType, size: number): CpuBuffer => ({ dtype, size, released: false, address: memory.allocate(size * BYTES_PER_ELEMENT) });
+  const live = (buffer: DeviceBuffer): CpuBuffer => {
+    if (buffer.released) throw new DisposedError("cpu: expected live memory, got a buffer that was released; keep its tensor until it is no longer used");
+    return buffer as CpuBuffer;
+  };
+
+  const planFor = (roots: readonly Tensor[], fuse: boolean): { compiled: CompiledPlan; leaves: readonly Tensor[] } => {
+    const { key, leaves } = signatureOf(roots);
+    const name = `${fuse}\n${key}`;
+    let compiled = plans.get(name);
+    plans.delete(name);
+    if (!compiled) {
+      const plan = makePlan(roots, leaves, { device: "cpu", fuse, maxBuffers: MAX_BUFFERS });
+      compiled = { plan, arena: layOut(plan), programs: plan.steps.map((step) => pool.prepare(programOf(step, memory))) };
+    }
+    plans.set(name, compiled);
+    if (plans.size > CACHED_PLANS) plans.delete(plans.keys().next().value!);
+    return { compiled, leaves };
+  };
+
+  const device: Device = {
+    name: "cpu",
+    description: `WebAssembly SIMD, ${pool.threads} thread${pool.threads === 1 ? "" : "s"}`,
+    upload(data, dtype) {
+      const buffer = allocate(dtype, data.length);
+      write(memory, buffer, data);
+      return buffer;
+    },
+    download: async (buffer) => read(memory, live(buffer)),
+    release(buffer, how) {
+      if (buffer.released) return;
+      buffer.released = true;
+      if (how?.collected) collected++;
+      memory.free((buffer as CpuBuffer).address);
+    },
+    async run(roots, runOptions) {
+      const { compiled, leaves } = planFor(roots, runOptions.fuse);
+      return execute(device, compiled, leaves, runOptions);
+    },
+    explain(roots) {
+      const { plan, programs } = planFor(roots, true).compiled;
+      return plan.steps.map((step, k) => describe(step, programs[k]!)).join("\n");
+    },
+    memory: () => ({ ...memory.counters, collected }),
+    close: async () => {
+      pool.close();
+      plans.clear();
+      if (standard === device) standard = undefined;
+    },
+  };
+
+  function execute(self: Device, { plan, arena, programs }: CompiledPlan, leaves: readonly Tensor[], _options: RunOptions): readonly CpuBuffer[] {
+    const addresses = new Array<number>(plan.slots.length).fill(0);
+    leaves.forEach((x, slot) => (addresses[slot] = live(bufferOn(x, self, "cpu")).address));
+    for (const { slot, tensor } of plan.constants) addresses[slot] = live(bufferOn(tensor, self, "cpu")).address;
+    const arenaAddress = memory.allocate(arena.bytes);
+    arena.offsets.forEach((offset, slot) => {
+      if (offset !== undefined) addresses[slot] = arenaAddress + offset;
+    });
+    const results: CpuBuffer[] = [];
+    try {
+      // The first root of a slot takes its memory; a root that is a leaf, or a second one, is a copy.
+      const copies: { from: number; to: CpuBuffer }[] = [];
+      plan.roots.forEach((slot, k) => {
+        const { dtype, size } = plan.slots[slot]!;
+        const buffer = allocate(dtype, size);
+        results.push(buffer);
+        if (plan.roots.indexOf(slot) === k && addresses[slot] === 0) addresses[slot] = buffer.address;
+        else copies.push({ from: addresses[slot]!, to: buffer });
+      });
+      plan.steps.forEach(({ inputs, outputs }, k) => pool.run(programs[k]!, [...inputs, ...outputs].map((slot) => addresses[slot]!)));
+      for (const { from, to } of copies) memory.u8.copyWithin(to.address, from, from + to.size * BYTES_PER_ELEMENT);
+      return results;
+    } catch (error) {
+      for (const buffer of results) device.release(buffer);
+      throw error;
+    } finally {
+      memory.free(arenaAddress);
+    }
+  }
+
+  return device;
+}
+
+const programOf = (step: Step, memory: DeviceMemory): ReturnType<typeof loopProgram> => (step.kind === "loop" ? loopProgram(step.kernel, memory) : nativeProgram(step.call, memory));
+
+function describe(step: Step, { program }: Prepared): string {
+  const variant = step.kind === "native" && step.call.op.startsWith("kernel") ? ` (${variantOf(step.call).name})` : "";
+  return `${step.name}${variant}: ${program.name}`;
+}
+
+function write(memory: DeviceMemory, { dtype, address, size }: CpuBuffer, data: HostArray): void {
+  const view = (dtype === "f32" ? memory.f32 : memory.i32).subarray(address / 4, address / 4 + size);
+  if (dtype === "bool") for (let i = 0; i < size; i++) view[i] = data[i] === 0 ? 0 : 1;
+  else view.set(data);
+}
+
+function read(memory: DeviceMemory, { dtype, address, size }: CpuBuffer): HostArray {
+  const view = (dtype === "f32" ? memory.f32 : memory.i32).subarray(address / 4, address / 4 + size);
+  // slice() of a view of shared memory would share it: copy into arrays of our own.
+  if (dtype === "f32") return Float32Array.from(view);
+  return dtype === "i32" ? Int32Array.from(view) : Uint8Array.from(view);
 }

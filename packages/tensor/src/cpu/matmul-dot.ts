@@ -2,10 +2,9 @@
  * Products with at most four rows or columns whose operands both run along k in memory, such as a linear layer with
  * weights [out, in] at a single position: every element of C is a dot product, vectorised along k, no packing.
  */
-import { brIf, buildModule, call, f32x4, forLoop, functionBuilder, i32, i32x4, loop, select, shuffle32, v128, when, whileLoop, type Code, type Local, type WasmFunction } from "./emitter.js";
+import { brIf, call, f32x4, forLoop, functionBuilder, i32, i32x4, loop, select, shuffle32, v128, when, whileLoop, type Code, type Local, type WasmFunction } from "./emitter.js";
 import { displaced } from "./matmul-code.js";
-import { argumentOf, batchOffset, type Matmul } from "./matmul-spec.js";
-import type { CpuProgram } from "./program.js";
+import { argumentOf, batchOffset, type Matmul, type Places, type ProgramParts } from "./matmul-spec.js";
 
 /** Multiplications a thread should take at once; these products wait for memory. */
 const GRAIN = 32_768;
@@ -16,12 +15,12 @@ export function takesDotProducts({ m, n, k, a, b }: Matmul): boolean {
 
 const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
 
-export function dotProgram(name: string, mm: Matmul, memory: { readonly shared: boolean }): CpuProgram {
+export function dotParts(mm: Matmul, places: Places): ProgramParts {
   const { m, n, k, a, b, batches } = mm;
-  // At most 8 sums at once, as many as registers hold together with the operands.
+  // At most 6 sums at once: with 8, V8 spills.
   const byRows = n <= 4;
-  const tileRows = byRows ? [8, 4, 2, 2][n - 1] ?? 1 : m;
-  const tileColumns = byRows ? n : [8, 4, 2, 2][m - 1] ?? 1;
+  const tileRows = byRows ? Math.floor(6 / n) : m;
+  const tileColumns = byRows ? n : Math.floor(6 / m);
   const tileWork = tileRows * tileColumns * k;
   const tilesInUnit = Math.max(1, Math.floor(GRAIN / tileWork));
   const rows = byRows ? Math.min(m, tileRows * tilesInUnit) : m;
@@ -54,14 +53,14 @@ export function dotProgram(name: string, mm: Matmul, memory: { readonly shared: 
     iEnd.set(select(iEnd.get, i32.const(size), i32.ltS(iEnd.get, i32.const(size)))),
     aBase.set(i32.add(i32.load(args.get, argumentOf(mm, "a")), batchOffset(mm, "a", batch))),
     bBase.set(i32.add(i32.load(args.get, argumentOf(mm, "b")), batchOffset(mm, "b", batch))),
-    cBase.set(i32.add(i32.load(args.get, 8), i32.mul(batch.get, i32.const(4 * m * n)))),
+    cBase.set(i32.add(i32.load(args.get, places.result), i32.mul(batch.get, i32.const(4 * m * n)))),
     full === undefined ? [] : whileLoop(inFull, [run(full), i.set(i32.add(i.get, i32.const(step)))]),
     last === undefined ? [] : when(i32.ltS(i.get, iEnd.get), run(last)),
   ]);
   functions.push(f.finish("dot", body));
   const units = batches * rowBlocks * columnBlocks;
   const grain = Math.max(1, Math.floor(GRAIN / (rows * columns * k)));
-  return { name, module: buildModule({ memory, functions }), phases: [{ run: "dot", units, grain }], scratchBytes: 0, sharedBytes: 0 };
+  return { functions, phases: [{ run: "dot", units, grain }], scratchBytes: 0, sharedBytes: 0 };
 }
 
 /** (a, b, c): a tile of C from whole rows of A and columns of B. */

@@ -98,7 +98,7 @@ describe("matmulProgram", () => {
   });
 
   it("multiplies larger matrices, packed and in blocks of k", () => {
-    for (const [m, n, k] of [[130, 140, 150], [64, 64, 1000], [67, 259, 801], [33, 700, 90], [300, 9, 500], [5, 1000, 400], [1, 3000, 300], [2, 333, 1200], [3, 101, 999], [1000, 1, 999], [999, 3, 77]] as const) {
+    for (const [m, n, k] of [[130, 140, 150], [64, 64, 1000], [67, 259, 801], [33, 700, 90], [300, 9, 500], [5, 1000, 400], [1, 3000, 300], [2, 333, 1200], [3, 101, 999], [1000, 1, 999], [999, 3, 77], [1, 1, 1048576], [5, 7, 30720], [64, 64, 8192]] as const) {
       for (const ta of [false, true]) for (const tb of [false, true]) check([], m, n, k, dense(m, k, ta), dense(k, n, tb));
     }
   });
@@ -116,7 +116,7 @@ describe("matmulProgram", () => {
   });
 
   it("runs batches with broadcast operands", () => {
-    for (const [batch, m, n, k] of [[[3, 5], 7, 6, 9], [[2, 3, 2, 2], 4, 4, 4], [[40], 32, 32, 32], [[17], 5, 70, 33], [[2, 20], 20, 90, 50], [[3], 70, 80, 90], [[8], 1, 50, 20], [[5, 6], 1, 1, 30], [[3, 4], 9, 1, 30]] as const) {
+    for (const [batch, m, n, k] of [[[3, 5], 7, 6, 9], [[2, 3, 2, 2], 4, 4, 4], [[40], 32, 32, 32], [[17], 5, 70, 33], [[2, 9], 10, 50, 30], [[3], 70, 40, 50], [[8], 1, 50, 20], [[5, 6], 1, 1, 30], [[3, 4], 9, 1, 30]] as const) {
       for (const ta of [false, true]) for (const tb of [false, true]) {
         const a = dense(m, k, ta, batch);
         const b = dense(k, n, tb, batch);

@@ -8,9 +8,10 @@
  */
 import { buildModule, call, forLoop, functionBuilder, i32, select, when, type Code, type Local, type WasmFunction } from "./emitter.js";
 import { packFunction, packWideFunction, tileFunction } from "./matmul-code.js";
-import { dotProgram, takesDotProducts } from "./matmul-dot.js";
-import { argumentOf, batchOffset, normalizeMatmul, type Matmul, type MatmulSpec } from "./matmul-spec.js";
+import { dotParts, takesDotProducts } from "./matmul-dot.js";
+import { argumentOf, batchOffset, normalizeMatmul, type Matmul, type MatmulSpec, type Places, type ProgramParts } from "./matmul-spec.js";
 import type { CpuPhase, CpuProgram } from "./program.js";
+import { SUM_BLOCK, sumFunction } from "./sum-code.js";
 import { zeroProgram } from "./zero-program.js";
 
 export type { MatmulOperand, MatmulSpec } from "./matmul-spec.js";
@@ -19,8 +20,6 @@ export type { MatmulOperand, MatmulSpec } from "./matmul-spec.js";
 const GRAIN = 100_000;
 /** Steps of k in a block: a packed panel of B then has at most 12 KB. */
 const K_BLOCK = 384;
-/** Steps of k in a block where B is read in place and too large for the cache. */
-const DIRECT_K_BLOCK = 48;
 
 interface Plan {
   readonly rowsInTile: number;
@@ -39,8 +38,37 @@ export function matmulProgram(spec: MatmulSpec, memory: { readonly shared: boole
   const { batches, m, n, k } = mm;
   const name = `matmul ${batches > 1 ? `${batches}x ` : ""}${m}x${k}x${n}`;
   if (k === 0 || batches * m * n === 0) return zeroProgram(name, batches * m * n, 2, memory);
-  if (takesDotProducts(mm)) return dotProgram(name, mm, memory);
-  return tiledProgram(name, mm, planMatmul(mm), memory);
+  const parts = partsOfK(mm);
+  const { functions, phases, scratchBytes, sharedBytes } = parts === 1 ? wholeParts(mm, { result: 8, sharedOffset: 0 }) : splitParts(mm, parts);
+  return { name, module: buildModule({ memory, functions }), phases, scratchBytes, sharedBytes };
+}
+
+function wholeParts(mm: Matmul, places: Places): ProgramParts {
+  return takesDotProducts(mm) ? dotParts(mm, places) : tiledParts(mm, planMatmul(mm), places);
+}
+
+/** Into how many parts to cut k, where m and n alone give the threads too little to share; a divisor of k. */
+function partsOfK({ batches, m, n, k }: Matmul): number {
+  const work = m * n * k;
+  if (batches > 1 || work < 8 * GRAIN || ceil(m, 16) * ceil(n, 64) >= 8) return 1;
+  const most = Math.min(32, Math.floor(work / GRAIN), Math.floor(k / 512));
+  for (let parts = most; parts > 1; parts--) if (k % parts === 0) return parts;
+  return 1;
+}
+
+/** The parts of k as a batch whose products, in the shared block, are summed in a last phase. */
+function splitParts(mm: Matmul, parts: number): ProgramParts {
+  const { m, n, k, a, b } = mm;
+  const length = k / parts;
+  const axes = [{ extent: parts, a: length * a.column, b: length * b.row }];
+  const partialBytes = roundUp(4 * parts * m * n, 64);
+  const whole = wholeParts({ ...mm, axes, batches: parts, k: length }, { result: 12, sharedOffset: partialBytes });
+  return {
+    functions: [...whole.functions, sumFunction("sum", parts, m * n)],
+    phases: [...whole.phases, { run: "sum", units: ceil(m * n, SUM_BLOCK), grain: ceil(16, parts) }],
+    scratchBytes: whole.scratchBytes,
+    sharedBytes: partialBytes + whole.sharedBytes,
+  };
 }
 
 const ceil = (a: number, b: number): number => Math.ceil(a / b);
@@ -49,39 +77,45 @@ const roundUp = (a: number, b: number): number => ceil(a, b) * b;
 function planMatmul(mm: Matmul): Plan {
   const { batches, m, n, k, a, b } = mm;
   const bItem = 4 * k * n;
-  const directB = b.column === 1 && b.row >= 0 && (m <= 32 || bItem <= 32 * 1024);
+  const directB = b.column === 1 && b.row >= 0 && (m < 8 || bItem <= 32 * 1024);
   const inPlace = directB ? "direct" : batches >= 16 && m <= 256 && bItem <= 512 * 1024 ? "scratch" : "shared";
   const wide = directB && m < 4;
   const rowsInTile = wide ? m : 4;
   const columnsInTile = wide ? [32, 16, 8][m - 1] ?? 8 : 8;
-  const kBlock = directB && bItem > 64 * 1024 ? DIRECT_K_BLOCK : K_BLOCK;
+  const kBlock = directB && bItem > 64 * 1024 ? (m < 4 ? 8 : 32) : K_BLOCK;
   const unreachableA = a.row < 0 || 16 * a.row >= 2 ** 31;
   const packA = m >= 4 && (unreachableA || (n >= 48 && 4 * m * k > 8 * 1024));
   const whole = inPlace === "scratch";
-  let rows = whole ? roundUp(m, rowsInTile) : 64;
-  let columns = n;
-  const units = () => batches * ceil(m, rows) * ceil(n, columns);
-  while (!whole && rows > 16 && units() < 16 && rows * columns * k > 8 * GRAIN) rows /= 2;
-  while (!whole && columns > 2 * columnsInTile && columns > 64 && units() < 16 && rows * columns * k > 2 * GRAIN) columns = roundUp(ceil(columns, 2), columnsInTile);
+  const { rows, columns } = whole ? { rows: roundUp(m, rowsInTile), columns: n } : unitOf(mm, columnsInTile);
   return { rowsInTile, columnsInTile, kBlock: roundUp(ceil(k, ceil(k, kBlock)), 4), rows: Math.max(rowsInTile, rows - (rows % rowsInTile)), columns, packA, b: inPlace };
 }
 
-function tiledProgram(name: string, mm: Matmul, plan: Plan, memory: { readonly shared: boolean }): CpuProgram {
+/** Rows and columns of C in a unit: smaller where there would be too few units for the threads. */
+function unitOf({ batches, m, n, k }: Matmul, columnsInTile: number): { rows: number; columns: number } {
+  let rows = 64;
+  let columns = n;
+  const few = (): boolean => batches * ceil(m, rows) * ceil(n, columns) < 16;
+  while (rows > 16 && few() && rows * columns * k > 8 * GRAIN) rows /= 2;
+  while (columns > Math.max(64, 2 * columnsInTile) && few() && rows * columns * k > 2 * GRAIN) columns = roundUp(ceil(columns, 2), columnsInTile);
+  return { rows, columns };
+}
+
+function tiledParts(mm: Matmul, plan: Plan, places: Places): ProgramParts {
   const functions: WasmFunction[] = [];
   const add = (f: WasmFunction): number => functions.push(f) - 1;
   const packB = plan.b === "direct" ? undefined : panelPacker(mm, plan, add);
   const phases: CpuPhase[] = [];
   let sharedBytes = 0;
   if (plan.b === "shared" && packB !== undefined) {
-    const phase = packPhase(mm, plan, packB);
+    const phase = packPhase(mm, plan, places, packB);
     add(phase.code);
     phases.push(phase.phase);
     sharedBytes = phase.bytes;
   }
-  const multiply = multiplyPhase(mm, plan, packB, add);
+  const multiply = multiplyPhase(mm, plan, places, packB, add);
   add(multiply.code);
   phases.push(multiply.phase);
-  return { name, module: buildModule({ memory, functions }), phases, scratchBytes: multiply.scratchBytes, sharedBytes };
+  return { functions, phases, scratchBytes: multiply.scratchBytes, sharedBytes };
 }
 
 /** Packs a block of `kLength` steps from B at `from` to `to`, for the columns [j0, j1) of the matrix, j0 a multiple of 8. */
@@ -112,6 +146,7 @@ function panelPacker({ n, b }: Matmul, plan: Plan, add: (f: WasmFunction) => num
   };
 }
 
+const sharedPlace = (args: Local, places: Places): Code => i32.add(i32.load(args.get, 12), i32.const(places.sharedOffset));
 const step = (local: Local, by: number): Code => local.set(i32.add(local.get, i32.const(by)));
 const whileLess = (i: Local, end: Code, body: Code): Code => {
   const condition = i32.ltS(i.get, end);
@@ -144,7 +179,7 @@ function distinctB(mm: Matmul) {
 /** Bytes of one packed matrix. */
 const packedBytes = ({ n, k }: Matmul, plan: Plan): number => 4 * k * roundUp(n, plan.columnsInTile);
 
-function packPhase(mm: Matmul, plan: Plan, pack: PackPanels) {
+function packPhase(mm: Matmul, plan: Plan, places: Places, pack: PackPanels) {
   const { n, k } = mm;
   const distinct = distinctB(mm);
   const columns = Math.max(32, roundUp(Math.ceil(16384 / plan.kBlock), 32));
@@ -163,7 +198,7 @@ function packPhase(mm: Matmul, plan: Plan, pack: PackPanels) {
     k0.set(i32.mul(i32.remU(rest.get, i32.const(kBlocks)), i32.const(plan.kBlock))),
     length.set(minimum(i32.const(plan.kBlock), i32.sub(i32.const(k), k0.get))),
     from.set(i32.add(i32.add(i32.load(args.get, argumentOf(mm, "b")), batchOffset(distinct.only, "b", item)), i32.mul(k0.get, i32.const(4 * mm.b.row)))),
-    to.set(i32.add(i32.add(i32.load(args.get, 12), i32.mul(item.get, i32.const(packedBytes(mm, plan)))), i32.mul(k0.get, i32.const(4 * padded)))),
+    to.set(i32.add(i32.add(sharedPlace(args, places), i32.mul(item.get, i32.const(packedBytes(mm, plan)))), i32.mul(k0.get, i32.const(4 * padded)))),
     pack(from.get, to.get, length, j0, j1, j),
   ]));
   const units = distinct.count * kBlocks * columnBlocks;
@@ -171,7 +206,7 @@ function packPhase(mm: Matmul, plan: Plan, pack: PackPanels) {
   return { code, phase: { run: "pack", units, grain }, bytes: distinct.count * packedBytes(mm, plan) };
 }
 
-function multiplyPhase(mm: Matmul, plan: Plan, packB: PackPanels | undefined, add: (f: WasmFunction) => number) {
+function multiplyPhase(mm: Matmul, plan: Plan, places: Places, packB: PackPanels | undefined, add: (f: WasmFunction) => number) {
   const { m, n, k, a, b } = mm;
   const { rowsInTile, columnsInTile, kBlock, packA } = plan;
   const padded = roundUp(n, columnsInTile);
@@ -237,7 +272,7 @@ function multiplyPhase(mm: Matmul, plan: Plan, packB: PackPanels | undefined, ad
   ];
   const placeOfB: Code =
     plan.b === "direct" ? bBase.set(i32.add(i32.load(args.get, argumentOf(mm, "b")), batchOffset(mm, "b", batch)))
-    : plan.b === "shared" ? bBase.set(i32.add(i32.load(args.get, 12), i32.mul(distinctB(mm).place(batch), i32.const(packedBytes(mm, plan)))))
+    : plan.b === "shared" ? bBase.set(i32.add(sharedPlace(args, places), i32.mul(distinctB(mm).place(batch), i32.const(packedBytes(mm, plan)))))
     : bBase.set(i32.add(scratch.get, i32.const(aBytes)));
   const stepOfB: Code = plan.b === "direct"
     ? bNow.set(i32.add(bBase.get, i32.mul(k0.get, i32.const(4 * b.row))))
@@ -258,7 +293,7 @@ function multiplyPhase(mm: Matmul, plan: Plan, packB: PackPanels | undefined, ad
     jFull.set(i32.sub(j1.get, i32.const(columnsInTile - 1))),
     aBase.set(i32.add(i32.load(args.get, argumentOf(mm, "a")), batchOffset(mm, "a", batch))),
     placeOfB,
-    cBase.set(i32.add(i32.load(args.get, 8), i32.mul(i32.add(i32.mul(batch.get, i32.const(m)), i0.get), i32.const(4 * n)))),
+    cBase.set(i32.add(i32.load(args.get, places.result), i32.mul(i32.add(i32.mul(batch.get, i32.const(m)), i0.get), i32.const(4 * n)))),
     k0.set(i32.const(0)),
     whileLess(k0, i32.const(k), [
       length.set(minimum(i32.const(kBlock), i32.sub(i32.const(k), k0.get))),

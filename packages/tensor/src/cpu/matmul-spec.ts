@@ -1,6 +1,7 @@
 /** What a matrix product is asked for, and its simplest equivalent form. */
 
-import { i32, type Code, type Local } from "./emitter.js";
+import { i32, type Code, type Local, type WasmFunction } from "./emitter.js";
+import type { CpuPhase } from "./program.js";
 
 /** Strides in elements; any value, 0 repeats. */
 export interface MatmulOperand {
@@ -46,6 +47,20 @@ export interface Matmul {
   readonly b: Matrix;
   /** Whether a and b changed places: the addresses' first is then b's. */
   readonly swapped: boolean;
+}
+
+/** Where a part of a program writes: the addresses' entry of the result, and its offset in the shared block, whose entry is 12. */
+export interface Places {
+  readonly result: number;
+  readonly sharedOffset: number;
+}
+
+/** A program whose module is not built yet. */
+export interface ProgramParts {
+  readonly functions: readonly WasmFunction[];
+  readonly phases: readonly CpuPhase[];
+  readonly scratchBytes: number;
+  readonly sharedBytes: number;
 }
 
 /** Where an operand's address stands among the program's. */

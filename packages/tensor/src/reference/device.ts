@@ -8,7 +8,7 @@ import { DisposedError } from "../errors.js";
 import { sortCalls } from "../graph.js";
 import { expandKernel, type Expansions } from "../kernel.js";
 import type { Affine, Scalar } from "../loop.js";
-import type { Op, ReferenceArray, ReferenceValue, Result } from "../op.js";
+import { inputsRead, type Op, type ReferenceArray, type ReferenceValue, type Result } from "../op.js";
 import { sizeOf, stridesOf, type Shape } from "../shape.js";
 import type { Call, Tensor } from "../tensor.js";
 
@@ -60,7 +60,7 @@ export function reference(): Device {
 
 const toReference = (data: HostArray, dtype: DType): ReferenceArray => (dtype === "f32" ? Float64Array.from(data) : dtype === "i32" ? Int32Array.from(data) : Uint8Array.from(data, (x) => (x === 0 ? 0 : 1)));
 
-export const referenceArray = (size: number, dtype: DType): ReferenceArray => (dtype === "f32" ? new Float64Array(size) : dtype === "i32" ? new Int32Array(size) : new Uint8Array(size));
+const referenceArray = (size: number, dtype: DType): ReferenceArray => (dtype === "f32" ? new Float64Array(size) : dtype === "i32" ? new Int32Array(size) : new Uint8Array(size));
 
 /** Values of all calls behind the roots. */
 function evaluate(roots: readonly Tensor[], valuesOf: (buffer: DeviceBuffer) => ReferenceArray): Map<Tensor, ReferenceArray> {
@@ -75,7 +75,7 @@ function evaluate(roots: readonly Tensor[], valuesOf: (buffer: DeviceBuffer) => 
         graph.forEach((x, k) => values.set(call.outputs[k]!, read(x)));
         continue;
       }
-      const inputs = call.inputs.map((x): ReferenceValue => ({ shape: x.shape, dtype: x.dtype, data: values.get(x) ?? (x.source.kind === "buffer" ? valuesOf(x.source.buffer) : referenceArray(0, x.dtype)) }));
+      const inputs = call.inputs.map((x): ReferenceValue => ({ shape: x.shape, dtype: x.dtype, data: read(x) }));
       evaluateCall(call, inputs).forEach((data, k) => values.set(call.outputs[k]!, data));
     }
   };
@@ -89,9 +89,6 @@ function evaluate(roots: readonly Tensor[], valuesOf: (buffer: DeviceBuffer) => 
   run(roots);
   return values;
 }
-
-/** A checkpointed value's arguments are read by its gradient only. */
-export const inputsRead = (call: Call): readonly Tensor[] => (call.op.rule.kind === "movement" ? call.inputs.slice(0, 1) : call.inputs);
 
 function evaluateCall(call: Call, inputs: readonly ReferenceValue[]): readonly ReferenceArray[] {
   const { op, attributes } = call;

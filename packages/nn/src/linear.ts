@@ -1,0 +1,37 @@
+/** Affine maps of the last axis. */
+import { add, foldIn, matmul, reshape, ShapeError, transpose, type Key, type Tensor } from "@seqmix/tensor";
+import { uniformInit, type Initializer } from "./initialize.js";
+
+/** weight [O I], bias [O]: the layout of published checkpoints. */
+export type LinearParameters = { readonly weight: Tensor; readonly bias?: Tensor };
+
+/** How {@link initLinear} fills the parameters. */
+export interface LinearOptions {
+  /** Whether there is a bias; true by default. */
+  readonly bias?: boolean;
+  /** Uniform in +-1/sqrt(I) by default, as in PyTorch. */
+  readonly weightInit?: Initializer;
+  /** Uniform in +-1/sqrt(I) by default, as in PyTorch. */
+  readonly biasInit?: Initializer;
+}
+
+/** Parameters of a map from I = `inputs` to O = `outputs` channels. */
+export function initLinear(key: Key, inputs: number, outputs: number, options: LinearOptions = {}): LinearParameters {
+  const standard = uniformInit(1 / Math.sqrt(inputs));
+  const { bias = true, weightInit = standard, biasInit = standard } = options;
+  const weight = weightInit(foldIn(key, "weight"), [outputs, inputs]);
+  return bias ? { weight, bias: biasInit(foldIn(key, "bias"), [outputs]) } : { weight };
+}
+
+/**
+ * y = x W^T + b.
+ * @param x [.. I]
+ * @returns [.. O]
+ * @throws ShapeError if the last axis is not I.
+ */
+export function linear({ weight, bias }: LinearParameters, x: Tensor): Tensor {
+  const [outputs, inputs] = weight.shape as [number, number];
+  if (x.shape.at(-1) !== inputs) throw new ShapeError(`linear: expected x [.. ${inputs}] for a weight of shape [${weight.shape.join(",")}], got shape [${x.shape.join(",")}]; check the number of channels`);
+  const y = x.shape.length === 1 ? reshape(matmul(reshape(x, [1, inputs]), transpose(weight)), [outputs]) : matmul(x, transpose(weight));
+  return bias ? add(y, bias) : y;
+}

@@ -1,0 +1,47 @@
+/** Losses and the measures that go with them; each is a mean over positions. */
+import { argmax, cast, div, equal, logSumExp, mean, mul, pick, ShapeError, square, sub, sum, where, type Tensor } from "@seqmix/tensor";
+
+/**
+ * Mean over the positions that count of -log softmax(logits)[label], in nats.
+ * @param logits [.. V]
+ * @param labels i32 [..], 0..V-1; any value where the mask is false
+ * @param mask bool [..], or f32 weights; all positions by default. 0 if no position counts.
+ */
+export function crossEntropy(logits: Tensor, labels: Tensor, mask?: Tensor): Tensor {
+  assertLabels("crossEntropy", logits, labels);
+  return maskedMean(sub(logSumExp(logits, -1), pick(logits, labels)), mask);
+}
+
+/** Cross entropy in nats a token as bits a character. @param charactersPerToken 1 for models of single characters. */
+export const bitsPerChar = (nats: number, charactersPerToken = 1): number => nats / Math.LN2 / charactersPerToken;
+
+/**
+ * Share of the positions that count, 0..1, whose largest logit is the label's.
+ * @param logits [.. V]
+ * @param labels i32 [..]
+ * @param mask bool [..], or f32 weights; all positions by default
+ */
+export function accuracy(logits: Tensor, labels: Tensor, mask?: Tensor): Tensor {
+  assertLabels("accuracy", logits, labels);
+  return maskedMean(cast(equal(argmax(logits, -1), labels), "f32"), mask);
+}
+
+/** Mean of (prediction - target)^2 over the elements that count. @param mask bool or f32, the shape of both; all by default */
+export function meanSquaredError(prediction: Tensor, target: Tensor, mask?: Tensor): Tensor {
+  if (prediction.shape.join() !== target.shape.join()) throw new ShapeError(`meanSquaredError: expected prediction and target of one shape, got [${prediction.shape.join(",")}] and [${target.shape.join(",")}]; reshape one`);
+  return maskedMean(square(sub(prediction, target)), mask);
+}
+
+function maskedMean(values: Tensor, mask: Tensor | undefined): Tensor {
+  if (!mask) return mean(values);
+  if (mask.shape.join() !== values.shape.join()) throw new ShapeError(`mask: expected shape [${values.shape.join(",")}], one value a position, got [${mask.shape.join(",")}]`);
+  const weights = cast(mask, "f32");
+  const total = sum(weights);
+  // Values outside the mask may be infinite: a product with 0 would be NaN.
+  const kept = where(equal(weights, 0), 0, mul(values, weights));
+  return div(sum(kept), where(equal(total, 0), 1, total));
+}
+
+function assertLabels(name: string, logits: Tensor, labels: Tensor): void {
+  if (logits.shape.slice(0, -1).join() !== labels.shape.join()) throw new ShapeError(`${name}: expected labels [${logits.shape.slice(0, -1).join(",")}] for logits [${logits.shape.join(",")}], got [${labels.shape.join(",")}]; drop the last axis of the logits only`);
+}

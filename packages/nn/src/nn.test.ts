@@ -1,0 +1,217 @@
+import { concat, cpu, grad, key, leavesOf, normal, realize, reference, sliceAxis, sum, tensor, type Tensor, type Tree } from "@seqmix/tensor";
+import { describe, expect, test } from "vitest";
+import {
+  accuracy, bitsPerChar, causalConv1d, causalConv1dStep, constantInit, crossEntropy, embedding, gatedMlp, glu, groupNorm, initCausalConv1d, initCausalConv1dState,
+  initEmbedding, initGatedMlp, initLayerNorm, initLinear, initMlp, initRmsNorm, layerNorm, linear, meanSquaredError, mlp, rmsNorm, rotaryEmbedding,
+} from "./index.js";
+
+const oracle = reference();
+
+/** Values in float64, computed by the oracle device. */
+async function values(x: Tensor): Promise<number[]> {
+  await realize({ x }, { device: oracle });
+  return [...(await x.data())];
+}
+
+function expectClose(actual: readonly number[], expected: readonly number[], digits = 10): void {
+  expect(actual.length).toBe(expected.length);
+  expected.forEach((value, k) => expect(actual[k], `element ${k}`).toBeCloseTo(value, digits));
+}
+
+describe("linear", () => {
+  test("is x W^T + b on any leading axes", async () => {
+    const parameters = { weight: tensor([[1, 2], [3, 4], [5, 6]]), bias: tensor([0.5, 0, -1]) };
+    expectClose(await values(linear(parameters, tensor([[[1, 1]], [[0, 2]]]))), [3.5, 7, 10, 4.5, 8, 11]);
+    const alone = { weight: tensor([[1, 2], [3, 4], [5, 6]]) };
+    expectClose(await values(linear(alone, tensor([1, -1]))), [-1, -1, -1]);
+  });
+
+  test("starts uniform in +-1/sqrt(inputs), the same from the same key", async () => {
+    const parameters = initLinear(key(3), 64, 128);
+    const again = initLinear(key(3), 64, 128);
+    const weight = await values(parameters.weight);
+    expect(weight).toEqual(await values(again.weight));
+    expect(Math.max(...weight.map(Math.abs))).toBeLessThanOrEqual(1 / 8);
+    // Variance of U(-a, a) is a^2 / 3; 8192 draws are within a few percent.
+    expect(weight.reduce((total, w) => total + w * w, 0) / weight.length).toBeCloseTo(1 / 64 / 3, 3);
+    expect(await values(parameters.bias!)).not.toEqual(weight.slice(0, 128));
+    expect(leavesOf(initLinear(key(3), 4, 2, { bias: false }))).toHaveLength(1);
+    expectClose(await values(initLinear(key(3), 2, 2, { weightInit: constantInit(2) }).weight), [2, 2, 2, 2]);
+  });
+
+  test("names the channels that do not fit", () => {
+    expect(() => linear(initLinear(key(0), 4, 2), tensor([[1, 2, 3]]))).toThrow(/expected x \[\.\. 4\].*got shape \[1,3\]/);
+  });
+});
+
+test("an embedding looks rows up and starts with deviation 0.02", async () => {
+  expectClose(await values(embedding({ weight: tensor([[1, 2], [3, 4]]) }, tensor([[1, 0, 1]], undefined, "i32"))), [3, 4, 1, 2, 3, 4]);
+  const weight = await values(initEmbedding(key(1), 100, 64).weight);
+  expect(Math.sqrt(weight.reduce((total, w) => total + w * w, 0) / weight.length)).toBeCloseTo(0.02, 3);
+});
+
+describe("norms", () => {
+  const rows = [[1, -2, 3, 0.5], [0, 0, 0, 0]];
+  const weight = [2, 1, 0.5, -1];
+  const bias = [0, 1, 2, 3];
+
+  test("rmsNorm divides by the root of the mean square", async () => {
+    const expected = rows.flatMap((row) => row.map((x, k) => (x / Math.sqrt(row.reduce((s, v) => s + v * v, 0) / 4 + 1e-5)) * weight[k]!));
+    expectClose(await values(rmsNorm({ weight: tensor(weight) }, tensor(rows))), expected);
+    expectClose(await values(initRmsNorm(3).weight), [1, 1, 1]);
+  });
+
+  const standard = (row: readonly number[], eps: number): number[] => {
+    const mean = row.reduce((s, v) => s + v, 0) / row.length;
+    const variance = row.reduce((s, v) => s + (v - mean) ** 2, 0) / row.length;
+    return row.map((v) => (v - mean) / Math.sqrt(variance + eps));
+  };
+
+  test("layerNorm takes the mean away and divides by the biased deviation", async () => {
+    const expected = rows.flatMap((row) => standard(row, 1e-3).map((v, k) => v * weight[k]! + bias[k]!));
+    expectClose(await values(layerNorm({ weight: tensor(weight), bias: tensor(bias) }, tensor(rows), { eps: 1e-3 })), expected);
+    expectClose(await values(layerNorm(initLayerNorm(4), tensor(rows))), await values(layerNorm({}, tensor(rows))));
+  });
+
+  test("groupNorm is layerNorm of each group of channels", async () => {
+    const expected = rows.flatMap((row) => [...standard(row.slice(0, 2), 1e-5), ...standard(row.slice(2), 1e-5)].map((v, k) => v * weight[k]!));
+    expectClose(await values(groupNorm({ weight: tensor(weight) }, tensor(rows), { groups: 2 })), expected);
+    expect(() => groupNorm({}, tensor(rows), { groups: 3 })).toThrow(/got 3 groups for D = 4/);
+  });
+});
+
+describe("causalConv1d", () => {
+  const [B, L, D, W] = [2, 7, 3, 4];
+  const parameters = { weight: normal(key(1), [D, W]), bias: normal(key(2), [D]) };
+  const x = normal(key(3), [B, L, D]);
+
+  test("is the sum over the last W inputs, written as loops", async () => {
+    const [w, b, u, [y]] = [await values(parameters.weight), await values(parameters.bias), await values(x), causalConv1d(parameters, x, undefined, { activation: "silu" })];
+    const expected: number[] = [];
+    for (let n = 0; n < B; n++)
+      for (let t = 0; t < L; t++)
+        for (let d = 0; d < D; d++) {
+          let total = b[d]!;
+          for (let k = 0; k < W; k++) if (t - W + 1 + k >= 0) total += w[d * W + k]! * u[(n * L + t - W + 1 + k) * D + d]!;
+          expected.push(total / (1 + Math.exp(-total)));
+        }
+    expectClose(await values(y), expected);
+  });
+
+  test.each([1, 2, 3, 5])("split after %i inputs and carried on is the whole", async (cut) => {
+    const [whole, state] = causalConv1d(parameters, x);
+    const [first, carried] = causalConv1d(parameters, sliceAxis(x, 1, 0, cut));
+    const [second, end] = causalConv1d(parameters, sliceAxis(x, 1, cut, L), carried);
+    expectClose(await values(concat([first, second], 1)), await values(whole));
+    expectClose(await values(end), await values(state));
+  });
+
+  test("the folded step is the whole", async () => {
+    const [whole, last] = causalConv1d(parameters, x);
+    let state = initCausalConv1dState(B, D, W);
+    for (let t = 0; t < L; t++) {
+      const [y, next] = causalConv1dStep(parameters, await rowAt(x, t), state);
+      expectClose(await values(y), await values(await rowAt(whole, t)));
+      state = next;
+    }
+    expectClose(await values(state), await values(last));
+  });
+
+  test("width 1 has an empty state", async () => {
+    const pointwise = initCausalConv1d(key(5), D, 1);
+    const [y, state] = causalConv1d(pointwise, x);
+    expect(state.shape).toEqual([B, D, 0]);
+    expect(y.shape).toEqual([B, L, D]);
+    const [again] = causalConv1dStep(pointwise, await rowAt(x, 2), initCausalConv1dState(B, D, 1));
+    expectClose(await values(again), await values(await rowAt(y, 2)));
+  });
+
+  test("states of another shape are refused", () => {
+    expect(() => causalConv1d(parameters, x, initCausalConv1dState(B, D, W + 1))).toThrow(/expected a state .* shape \[2,3,3\], got shape \[2,3,4\]/);
+  });
+});
+
+/** x[:, t]. */
+async function rowAt(x: Tensor, t: number): Promise<Tensor> {
+  const [B, L, D] = x.shape as [number, number, number];
+  const all = await values(x);
+  return tensor(Float64Array.from({ length: B * D }, (_, i) => all[(Math.floor(i / D) * L + t) * D + (i % D)]!), [B, D]);
+}
+
+test("feed-forward maps and glu", async () => {
+  const one = (weight: number[][]): { weight: Tensor } => ({ weight: tensor(weight) });
+  const sigmoid = (v: number): number => 1 / (1 + Math.exp(-v));
+  // gate = 2x, up = 3x, down sums both hidden channels.
+  const gated = { gate_proj: one([[2], [-1]]), up_proj: one([[3], [1]]), down_proj: one([[1, 1]]) };
+  expectClose(await values(gatedMlp(gated, tensor([[0.7]]))), [1.4 * sigmoid(1.4) * 2.1 + -0.7 * sigmoid(-0.7) * 0.7]);
+  expectClose(await values(glu(tensor([[1, 2, 0.5, -1]]))), [sigmoid(0.5), 2 * sigmoid(-1)]);
+  expect(() => glu(tensor([1, 2, 3]))).toThrow(/even number/);
+  expect(mlp(initMlp(key(0), 4, 16), normal(key(1), [2, 3, 4])).shape).toEqual([2, 3, 4]);
+  expect(leavesOf(initGatedMlp(key(0), 4, 16))).toHaveLength(3);
+  // gelu(1) = Phi(1) = 0.8413447460685429
+  expectClose(await values(mlp({ fc1: one([[1]]), fc2: one([[1]]) }, tensor([[1]]))), [0.8413447460685429]);
+});
+
+describe("rotaryEmbedding", () => {
+  test("turns pair i at position t by t base^(-2i/P)", async () => {
+    const y = await values(rotaryEmbedding(tensor([[1, 2, 3, 4], [1, 2, 3, 4]]), { offset: 5, base: 100 }));
+    const expected = [5, 6].flatMap((t) => {
+      const [p, q] = [t, t / 10];
+      return [Math.cos(p) - 3 * Math.sin(p), 2 * Math.cos(q) - 4 * Math.sin(q), 3 * Math.cos(p) + Math.sin(p), 4 * Math.cos(q) + 2 * Math.sin(q)];
+    });
+    expectClose(y, expected);
+  });
+
+  test("inner products depend on distances only", async () => {
+    const [q, k] = [normal(key(1), [1, 8]), normal(key(2), [1, 8])];
+    const dot = async (a: number, b: number): Promise<number> => (await values(sum(mulRows(rotaryEmbedding(q, { offset: a }), rotaryEmbedding(k, { offset: b })))))[0]!;
+    expect(await dot(3, 1)).toBeCloseTo(await dot(103, 101), 9);
+    expect(await dot(3, 1)).not.toBeCloseTo(await dot(3, 2), 3);
+  });
+});
+
+const mulRows = (a: Tensor, b: Tensor): Tensor => linear({ weight: b }, a);
+
+describe("losses", () => {
+  const logits = [[2, 1, -1], [0, 0, 0], [800, 0, -800]];
+  const labels = tensor([0, 2, 1], undefined, "i32");
+  const nats = [-Math.log(Math.exp(2) / (Math.exp(2) + Math.E + Math.exp(-1))), Math.log(3), 800];
+
+  test("crossEntropy is the mean of -log softmax at the label, large logits included", async () => {
+    expectClose(await values(crossEntropy(tensor(logits), labels)), [(nats[0]! + nats[1]! + nats[2]!) / 3]);
+  });
+
+  test("a mask leaves positions out", async () => {
+    const mask = tensor([1, 1, 0], undefined, "bool");
+    expectClose(await values(crossEntropy(tensor(logits), labels, mask)), [(nats[0]! + nats[1]!) / 2]);
+    expectClose(await values(crossEntropy(tensor(logits), labels, tensor([0, 0, 0], undefined, "bool"))), [0]);
+    expectClose(await values(accuracy(tensor(logits), labels, mask)), [0.5]);
+    expect(() => crossEntropy(tensor(logits), labels, tensor([1, 0]))).toThrow(/expected shape \[3\]/);
+  });
+
+  test("its gradient is (softmax - one hot) / n", async () => {
+    const g = await values(grad((x: Tensor) => crossEntropy(x, tensor([0, 2], undefined, "i32")))(tensor([[2, 1, -1], [0, 0, 0]])));
+    const total = Math.exp(2) + Math.E + Math.exp(-1);
+    expectClose(g, [(Math.exp(2) / total - 1) / 2, Math.E / total / 2, Math.exp(-1) / total / 2, 1 / 6, 1 / 6, -1 / 3]);
+  });
+
+  test("accuracy, squared error and bits", async () => {
+    expectClose(await values(accuracy(tensor(logits), labels)), [1 / 3]);
+    expectClose(await values(meanSquaredError(tensor([[1, 2]]), tensor([[3, 5]]))), [6.5]);
+    expect(bitsPerChar(Math.log(256))).toBeCloseTo(8, 12);
+    expect(bitsPerChar(Math.log(256), 4)).toBeCloseTo(2, 12);
+    expect(() => accuracy(tensor(logits), tensor([1], undefined, "i32"))).toThrow(/expected labels \[3\]/);
+  });
+});
+
+test("parameters are trees, and the default device agrees with the oracle", async () => {
+  const parameters = { conv: initCausalConv1d(key(1), 6, 4), norm: initLayerNorm(6), up: initGatedMlp(key(2), 6, 12) } satisfies Tree;
+  const loss = (p: typeof parameters, x: Tensor): Tensor => sum(gatedMlp(p.up, layerNorm(p.norm, causalConv1d(p.conv, x, undefined, { activation: "silu" })[0])));
+  const run = async (device: ReturnType<typeof cpu>): Promise<number[][]> => {
+    const gradients = leavesOf(await realize(grad(loss)(parameters, normal(key(3), [2, 9, 6])), { device }));
+    return Promise.all(gradients.map(async (g) => [...(await g.data())]));
+  };
+  const [fast, exact] = [await run(cpu()), await run(oracle)];
+  expect(fast).toHaveLength(7);
+  fast.forEach((g, k) => expectClose(g, exact[k]!, 4));
+});

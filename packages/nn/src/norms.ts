@@ -1,0 +1,55 @@
+/** Normalizations over channels, each position by itself, so that causality is kept. */
+import { add, div, mean, mul, ones, reshape, ShapeError, sqrt, square, sub, zeros, type Tensor } from "@seqmix/tensor";
+
+/** weight [D]. */
+export type RmsNormParameters = { readonly weight: Tensor };
+
+/** weight [D], bias [D]; without them the normalization has no learned scale and shift. */
+export type LayerNormParameters = { readonly weight?: Tensor; readonly bias?: Tensor };
+
+/** A scale of ones. */
+export const initRmsNorm = (dModel: number): RmsNormParameters => ({ weight: ones([dModel]) });
+
+/** A scale of ones and a shift of zeros. */
+export const initLayerNorm = (dModel: number): { readonly weight: Tensor; readonly bias: Tensor } => ({ weight: ones([dModel]), bias: zeros([dModel]) });
+
+/**
+ * x / sqrt(mean(x^2) + eps) * weight (Zhang and Sennrich, Root Mean Square Layer Normalization, 2019).
+ * @param x [.. D]
+ * @param eps Added to the mean square; 1e-5 by default.
+ */
+export function rmsNorm({ weight }: { readonly weight?: Tensor }, x: Tensor, { eps = 1e-5 }: { readonly eps?: number } = {}): Tensor {
+  const y = div(x, sqrt(add(mean(square(x), -1, { keepDims: true }), eps)));
+  return weight ? mul(y, weight) : y;
+}
+
+/**
+ * (x - mean) / sqrt(variance + eps) * weight + bias over the last axis, with the biased variance (Ba, Kiros, Hinton, 2016).
+ * @param x [.. D]
+ * @param eps Added to the variance; 1e-5 by default.
+ */
+export function layerNorm(parameters: LayerNormParameters, x: Tensor, { eps = 1e-5 }: { readonly eps?: number } = {}): Tensor {
+  return affine(parameters, standardize(x, eps));
+}
+
+/**
+ * {@link layerNorm} of each of `groups` equal runs of channels, with a scale and shift per channel (Wu and He, 2018, at
+ * each position by itself: the form RetNet and RWKV use on heads). Unlike PyTorch's on [B D L] it does not average over L.
+ * @param x [.. D]
+ * @param groups A divisor of D.
+ */
+export function groupNorm(parameters: LayerNormParameters, x: Tensor, { groups, eps = 1e-5 }: { readonly groups: number; readonly eps?: number }): Tensor {
+  const D = x.shape.at(-1) ?? 0;
+  if (!Number.isInteger(groups) || groups < 1 || D % groups !== 0) throw new ShapeError(`groupNorm: expected groups that divide axis D of x, got ${groups} groups for D = ${D}; change one of them`);
+  return affine(parameters, reshape(standardize(reshape(x, [...x.shape.slice(0, -1), groups, D / groups]), eps), x.shape));
+}
+
+function standardize(x: Tensor, eps: number): Tensor {
+  const centered = sub(x, mean(x, -1, { keepDims: true }));
+  return div(centered, sqrt(add(mean(square(centered), -1, { keepDims: true }), eps)));
+}
+
+function affine({ weight, bias }: LayerNormParameters, x: Tensor): Tensor {
+  const scaled = weight ? mul(x, weight) : x;
+  return bias ? add(scaled, bias) : scaled;
+}

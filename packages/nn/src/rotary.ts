@@ -1,0 +1,28 @@
+/** Positions as rotations of pairs of channels. */
+import { add, arange, cast, concat, cos, exp, mul, neg, reshape, ShapeError, sin, split, type Tensor } from "@seqmix/tensor";
+
+/** Which positions and angles {@link rotaryEmbedding} uses. */
+export interface RotaryOptions {
+  /** Position of the first element, 0 by default. */
+  readonly offset?: number;
+  /** Pair i turns by position * base^(-2i/P); 10000 by default. */
+  readonly base?: number;
+}
+
+/**
+ * Rotary position embedding (Su et al., RoFormer, 2021): pair i of the P channels turns by (offset + t) base^(-2i/P),
+ * so that inner products depend on distances only. Pairs are (i, i + P/2), the layout of GPT-NeoX and Llama
+ * checkpoints; RoFormer's own pairs are (2i, 2i + 1).
+ * @param x [.. L P], P even
+ * @returns [.. L P]
+ */
+export function rotaryEmbedding(x: Tensor, { offset = 0, base = 10000 }: RotaryOptions = {}): Tensor {
+  const [L, P] = x.shape.slice(-2) as [number, number];
+  if (x.shape.length < 2 || P % 2 !== 0) throw new ShapeError(`rotaryEmbedding: expected x [.. L P] with even P, got shape [${x.shape.join(",")}]; choose an even head dimension`);
+  const half = P / 2;
+  const frequencies = exp(mul(cast(arange(half), "f32"), (-2 * Math.log(base)) / P));
+  const angles = mul(reshape(cast(add(arange(L), offset), "f32"), [L, 1]), frequencies);
+  const [a, b] = split(x, [half, half]) as [Tensor, Tensor];
+  const [c, s] = [cos(angles), sin(angles)];
+  return concat([add(mul(a, c), neg(mul(b, s))), add(mul(b, c), mul(a, s))], -1);
+}

@@ -1,0 +1,19 @@
+/** Gradient clipping. */
+import { add, div, leavesOf, mapTree, minimum, mul, sqrt, square, sum, zeros, type Tensor, type Tree } from "@seqmix/tensor";
+
+/** Root of the sum of squares of all f32 elements of a tree, f32 []. */
+export function globalNorm(tree: Tree): Tensor {
+  const squares = leavesOf(tree).flatMap((x) => (x.dtype === "f32" ? [sum(square(x))] : []));
+  return sqrt(squares.length === 0 ? zeros([]) : squares.reduce((total, x) => add(total, x)));
+}
+
+/**
+ * The tree times min(1, maxNorm / (norm + 1e-6)), as PyTorch's clip_grad_norm_ does (Pascanu et al., 2013).
+ * @returns The scaled tree and the norm before, f32 [].
+ */
+export function clipByGlobalNorm<T extends Tree>(tree: T, maxNorm: number): readonly [T, Tensor] {
+  if (!(maxNorm > 0)) throw new RangeError(`clipByGlobalNorm: expected a positive maxNorm, got ${maxNorm}`);
+  const norm = globalNorm(tree);
+  const scale = minimum(div(maxNorm, add(norm, 1e-6)), 1);
+  return [mapTree((x) => (x.dtype === "f32" ? mul(x, scale) : x), tree), norm];
+}

@@ -1,0 +1,140 @@
+import { cpu, mul, realize, reference, sub, sum, square, tensor, valueAndGrad, type Device, type Tensor, type Tree } from "@seqmix/tensor";
+import { describe, expect, test } from "vitest";
+import { adamw, clipByGlobalNorm, constantSchedule, cosineSchedule, globalNorm, linearWarmup, sgd, type Optimizer, type Schedule } from "./index.js";
+
+const oracle = reference();
+
+async function values(x: Tensor, device: Device = oracle): Promise<number[]> {
+  await realize({ x }, { device });
+  return [...(await x.data())];
+}
+
+function expectClose(actual: readonly number[], expected: readonly number[], digits: number): void {
+  expect(actual.length).toBe(expected.length);
+  expected.forEach((value, k) => expect(actual[k], `element ${k}`).toBeCloseTo(value, digits));
+}
+
+/** Gradients of step t for parameters of two leaves: anything that changes from step to step. */
+const gradientAt = (t: number): { a: number[]; b: number[] } => ({ a: [Math.sin(t + 1), 1e-3 * t, -2], b: [0.5 - t] });
+
+/** Runs `steps` updates and returns both leaves, the step tensor and all else on the host. */
+async function train(optimizer: Optimizer, steps: number, device: Device): Promise<{ a: number[]; b: number[]; step: number }> {
+  let params = { layer: { a: tensor([1, -2, 0.5]) }, A_log: tensor([3]) };
+  let state = optimizer.init(params);
+  for (let t = 0; t < steps; t++) {
+    const { a, b } = gradientAt(t);
+    const [next, after] = optimizer.update({ layer: { a: tensor(a) }, A_log: tensor(b) }, state, params);
+    await realize([next, after] as readonly Tree[], { device, donate: t === 0 ? [] : [params, state] });
+    [params, state] = [next, after];
+  }
+  return { a: [...(await params.layer.a.data())], b: [...(await params.A_log.data())], step: await state.step.item() };
+}
+
+/** The published formulas in a float64 loop over single numbers. */
+function adamwLoop(p: number, gradients: readonly number[], { rate, betas: [b1, b2], eps, decay }: { rate: (t: number) => number; betas: readonly [number, number]; eps: number; decay: number }): number {
+  let [m, v] = [0, 0];
+  gradients.forEach((g, k) => {
+    const t = k + 1;
+    const lr = rate(k);
+    p -= lr * decay * p;
+    m = b1 * m + (1 - b1) * g;
+    v = b2 * v + (1 - b2) * g * g;
+    p -= (lr * (m / (1 - b1 ** t))) / (Math.sqrt(v / (1 - b2 ** t)) + eps);
+  });
+  return p;
+}
+
+const steps = [...Array(25).keys()];
+const leafGradients = [0, 1, 2].map((k) => steps.map((t) => gradientAt(t).a[k]!));
+const lastGradients = steps.map((t) => gradientAt(t).b[0]!);
+
+describe.each([["reference", oracle, 10], ["cpu", cpu(), 4]] as const)("on %s", (_, device, digits) => {
+  test("adamw follows the published formulas, with a schedule and groups", async () => {
+    const options = { betas: [0.8, 0.95], eps: 1e-6, weightDecay: 0.1 } as const;
+    const learningRate = cosineSchedule({ peak: 0.05, warmupSteps: 5, totalSteps: 20, floor: 0.01 });
+    const rate = (t: number): number => (t < 5 ? (0.05 * (t + 1)) / 5 : 0.01 + (0.04 / 2) * (1 + Math.cos(Math.PI * Math.min(1, (t - 5) / 15))));
+    const result = await train(adamw({ learningRate, ...options, groups: [{ match: /A_log$/, weightDecay: 0, learningRateScale: 0.5 }] }), 25, device);
+    const expected = [1, -2, 0.5].map((p, k) => adamwLoop(p, leafGradients[k]!, { rate, betas: options.betas, eps: options.eps, decay: 0.1 }));
+    expectClose(result.a, expected, digits);
+    expectClose(result.b, [adamwLoop(3, lastGradients, { rate: (t) => rate(t) / 2, betas: options.betas, eps: options.eps, decay: 0 })], digits);
+    expect(result.step).toBe(25);
+  });
+
+  test("adamw without momentum of either kind steps by the sign of the gradient", async () => {
+    const result = await train(adamw({ learningRate: 0.5, betas: [0, 0], eps: 0, weightDecay: 0 }), 1, device);
+    // The middle gradient is 0 at the first step, and 0 / 0 without eps; the others move by the rate.
+    expectClose([result.a[0]!, result.a[2]!, result.b[0]!], [0.5, 1, 2.5], digits);
+  });
+
+  test("sgd follows v = mu v + g + decay p, p -= rate v", async () => {
+    const result = await train(sgd({ learningRate: 0.02, momentum: 0.9, weightDecay: 0.1, groups: [{ match: /A_log/g, weightDecay: 0 }] }), 25, device);
+    const loop = (p: number, gradients: readonly number[], decay: number): number => {
+      let v = 0;
+      for (const g of gradients) {
+        v = 0.9 * v + g + decay * p;
+        p -= 0.02 * v;
+      }
+      return p;
+    };
+    expectClose(result.a, [1, -2, 0.5].map((p, k) => loop(p, leafGradients[k]!, 0.1)), digits);
+    expectClose(result.b, [loop(3, lastGradients, 0)], digits);
+  });
+
+  test("clipping scales to the norm, and leaves shorter gradients alone", async () => {
+    const tree = { a: tensor([3, 0]), b: [tensor([[4]])] };
+    expectClose(await values(globalNorm(tree), device), [5], 6);
+    const [clipped, norm] = clipByGlobalNorm(tree, 1);
+    expectClose(await values(norm, device), [5], 6);
+    expectClose(await values(clipped.a, device), [0.6, 0], 6);
+    expectClose(await values(clipped.b[0]!, device), [0.8], 6);
+    expectClose(await values(clipByGlobalNorm(tree, 10)[0].a, device), [3, 0], 6);
+  });
+});
+
+test("sgd without momentum keeps no moments and finds the minimum of a bowl", async () => {
+  const optimizer = sgd({ learningRate: 0.2 });
+  const loss = valueAndGrad((p: { x: Tensor }) => sum(square(sub(p.x, tensor([1, -2])))));
+  let params = { x: tensor([5, 5]) };
+  let state = optimizer.init(params);
+  expect(Object.keys(state)).toEqual(["step"]);
+  for (let t = 0; t < 40; t++) {
+    const [, gradients] = loss(params);
+    [params, state] = optimizer.update(gradients, state, params);
+    await realize([params, state] as readonly Tree[], { device: oracle });
+  }
+  expectClose(await values(params.x), [1, -2], 6);
+});
+
+test("schedules at their corners", async () => {
+  const at = async (schedule: Schedule, step: number): Promise<number> => (await values(schedule(tensor(step))))[0]!;
+  expect(await at(constantSchedule(0.3), 17)).toBe(0.3);
+  const warmup = linearWarmup({ peak: 1, warmupSteps: 4 });
+  expectClose([await at(warmup, 0), await at(warmup, 3), await at(warmup, 100)], [0.25, 1, 1], 12);
+  expect(await at(linearWarmup({ peak: 2, warmupSteps: 0 }), 0)).toBe(2);
+  const cosine = cosineSchedule({ peak: 1, warmupSteps: 10, totalSteps: 110, floor: 0.1 });
+  const corners = [await at(cosine, 0), await at(cosine, 9), await at(cosine, 10), await at(cosine, 60), await at(cosine, 110), await at(cosine, 1000)];
+  expectClose(corners, [0.1, 1, 1, 0.55, 0.1, 0.1], 12);
+  expect(() => cosineSchedule({ peak: 1, warmupSteps: 10, totalSteps: 10 })).toThrow(/more totalSteps than warmupSteps, got 10 and 10/);
+  expect(() => linearWarmup({ peak: 1, warmupSteps: -1 })).toThrow(/at least 0, got -1/);
+});
+
+test("the first matching group counts", async () => {
+  const optimizer = sgd({ learningRate: 1, groups: [{ match: /\.dt_bias$/, learningRateScale: 0.1 }, { match: /^layers/, learningRateScale: 0.5 }] });
+  const params = { layers: [{ dt_bias: tensor([0]), weight: tensor([0]) }], head: tensor([0]), steps: tensor([7], undefined, "i32") };
+  const ones = { layers: [{ dt_bias: tensor([1]), weight: tensor([1]) }], head: tensor([1]), steps: tensor([0], undefined, "i32") };
+  const [next] = optimizer.update(ones, optimizer.init(params), params);
+  expectClose(await values(next.layers[0]!.dt_bias), [-0.1], 12);
+  expectClose(await values(next.layers[0]!.weight), [-0.5], 12);
+  expectClose(await values(next.head), [-1], 12);
+  expect(await values(next.steps)).toEqual([7]);
+});
+
+test("wrong settings and trees are named", () => {
+  expect(() => adamw({ learningRate: 0.1, betas: [1, 0.9] })).toThrow(/beta1 of at least 0 and below 1, got 1/);
+  expect(() => sgd({ learningRate: -1 })).toThrow(/learningRate of at least 0, got -1/);
+  expect(() => clipByGlobalNorm(tensor([1]), 0)).toThrow(/positive maxNorm, got 0/);
+  const params = { w: tensor([1]) };
+  const optimizer = adamw({ learningRate: 0.1 });
+  expect(() => optimizer.update({ v: tensor([1]) } as unknown as typeof params, optimizer.init(params), params)).toThrow(/expected "w"/);
+  expect(() => optimizer.update({ w: mul(params.w, 1) }, { step: tensor(0, undefined, "i32") }, params)).toThrow(/state that init made/);
+});

@@ -1,0 +1,68 @@
+/** What all optimizers share: the form of their state, and groups of parameters with settings of their own. */
+import { leavesOf, namedLeaves, replaceLeaves, zeros, type Tensor, type Tree } from "@seqmix/tensor";
+
+/** `step` counts the updates made, i32 []; every other entry has the form of the parameters. */
+export type OptimizerState = { readonly step: Tensor; readonly [moment: string]: Tree };
+
+/** A rule that turns gradients into new parameters. All values are lazy; realize them together and donate the old ones. */
+export interface Optimizer {
+  /** The state before the first update. */
+  init(params: Tree): OptimizerState;
+  /**
+   * One update. Leaves that are not f32 stay as they are.
+   * @param gradients A tree of the form of `params`.
+   * @returns New parameters and the state after the update.
+   */
+  update<P extends Tree>(gradients: P, state: OptimizerState, params: P): readonly [P, OptimizerState];
+}
+
+/** Settings for the parameters whose path, e.g. "layers.0.mixer.A_log", matches. The first group that matches counts. */
+export interface ParameterGroup {
+  readonly match: RegExp;
+  /** In place of the optimizer's weight decay. */
+  readonly weightDecay?: number;
+  /** Factor of the learning rate; 1 by default. */
+  readonly learningRateScale?: number;
+}
+
+/** The settings of one parameter. */
+export interface ParameterSettings {
+  readonly weightDecay: number;
+  readonly learningRateScale: number;
+}
+
+/** The settings of the parameter at a path. */
+export function settingsOf(path: string, groups: readonly ParameterGroup[], weightDecay: number): ParameterSettings {
+  // search() ignores lastIndex, so a pattern with the g flag matches alike every time.
+  const group = groups.find(({ match }) => path.search(match) >= 0);
+  return { weightDecay: group?.weightDecay ?? weightDecay, learningRateScale: group?.learningRateScale ?? 1 };
+}
+
+/** Zeros of the form of the parameters. */
+export const zerosLike = (params: Tree): Tree => replaceLeaves(params, leavesOf(params).map((x) => zeros(x.shape, x.dtype)));
+
+/**
+ * Applies a rule to every f32 parameter.
+ * @param rule Takes the path, then parameter, gradient and moments; returns the new parameter and moments.
+ * @returns The new trees in the same order: parameters, then moments.
+ */
+export function updateLeaves<P extends Tree>(params: P, gradients: P, moments: readonly (Tree | undefined)[], rule: (path: string, ...leaves: Tensor[]) => readonly Tensor[]): readonly [P, ...Tree[]] {
+  const trees = [params, gradients, ...moments].map((tree) => namedLeaves(tree ?? {}));
+  const kept = [params, ...moments.map((tree) => tree ?? {})];
+  const results: Tensor[][] = kept.map(() => []);
+  for (const path of Object.keys(trees[0]!)) {
+    const leaves = trees.map((tree) => {
+      const leaf = tree[path];
+      if (!leaf) throw new TypeError(`update: expected "${path}" in the gradients and in the state, got none; pass gradients of these parameters and the state that init made for them`);
+      return leaf;
+    });
+    const updated = leaves[0]!.dtype === "f32" ? rule(path, ...leaves) : [leaves[0]!, ...leaves.slice(2)];
+    updated.forEach((leaf, k) => results[k]!.push(leaf));
+  }
+  return kept.map((tree, k) => replaceLeaves(tree, results[k]!)) as unknown as readonly [P, ...Tree[]];
+}
+
+/** @throws RangeError if a value lies outside low <= value < high. */
+export function assertRange(optimizer: string, name: string, value: number, low: number, high = Infinity): void {
+  if (!(value >= low && value < high)) throw new RangeError(`${optimizer}: expected ${name} of at least ${low}${high < Infinity ? ` and below ${high}` : ""}, got ${value}`);
+}

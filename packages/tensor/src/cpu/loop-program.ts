@@ -1,0 +1,61 @@
+/**
+ * Renders any {@link LoopKernel} as WebAssembly with SIMD: `loop-simplify` makes loops few and long, `loop-plan`
+ * chooses the vector axis, `loop-phase` writes the loops and `loop-values` what happens in them. A reduction to
+ * few outputs becomes two phases, through partial results in shared memory whose number depends on the sizes only.
+ * Buffers are below 2 GiB.
+ */
+import type { LoopKernel } from "../loop.js";
+import { buildModule } from "./emitter.js";
+import { renderPhase, type Binding } from "./loop-phase.js";
+import { planLoop, type LoopPlan } from "./loop-plan.js";
+import { divideReduction, nodesOf, product, roots, simplifyLoop } from "./loop-simplify.js";
+import type { CpuPhase, CpuProgram } from "./program.js";
+
+/** Vector operations that make a claim's overhead (0.1 us) negligible. */
+const WORK_PER_CLAIM = 16384;
+
+export function loopProgram(kernel: LoopKernel, memory: { readonly shared: boolean }): CpuProgram {
+  const name = describe(kernel);
+  if (product(kernel.extents) === 0)
+    return { name, module: buildModule({ memory, functions: [] }), phases: [], scratchBytes: 0, sharedBytes: 0 };
+
+  const simple = simplifyLoop(kernel);
+  const inputs = kernel.inputs.map((_, k): Binding => ({ position: k, offset: 0 }));
+  const outputs = kernel.outputs.map((_, k): Binding => ({ position: inputs.length + k, offset: 0 }));
+  const plan = planLoop(simple);
+  const divided = divideReduction(simple, plan.units);
+  if (divided === undefined) {
+    const run = renderPhase({ name: "run", kernel: simple, plan, inputs, outputs });
+    return { name, module: buildModule({ memory, functions: [run] }), phases: [phase("run", plan)], scratchBytes: 0, sharedBytes: 0 };
+  }
+
+  const [first, second] = divided;
+  const shared = inputs.length + outputs.length;
+  const bytes = Math.ceil((4 * product(first.extents)) / 64) * 64;
+  const partials = first.outputs.map((_, k): Binding => ({ position: shared, offset: 64 + k * bytes }));
+  const firstPlan = planLoop(first), secondPlan = planLoop(second);
+  const functions = [
+    renderPhase({ name: "partial", kernel: first, plan: firstPlan, inputs, outputs: partials }),
+    renderPhase({ name: "combine", kernel: second, plan: secondPlan, inputs: [...inputs, ...partials], outputs }),
+  ];
+  return {
+    name,
+    module: buildModule({ memory, functions }),
+    phases: [phase("partial", firstPlan), phase("combine", secondPlan)],
+    scratchBytes: 0,
+    sharedBytes: 128 + partials.length * bytes,
+  };
+}
+
+/** At least 8 claims where there is work for them, so that threads end at about the same time. */
+function phase(run: string, { units, work }: LoopPlan): CpuPhase {
+  const grain = Math.min(Math.ceil(WORK_PER_CLAIM / work), Math.ceil(units / 8));
+  return { run, units, grain: units * work < 2 * WORK_PER_CLAIM ? units : Math.max(1, grain) };
+}
+
+function describe(kernel: LoopKernel): string {
+  const loads = [...nodesOf(roots(kernel))].filter((node) => node.op === "load").length;
+  const stores = kernel.outputs.length;
+  const reduce = kernel.reductions.length === 0 ? "" : ` ${kernel.reductions.map((r) => r.combine).join(" ")} [${kernel.reduceExtents.join()}]`;
+  return `loop [${kernel.extents.join()}]${reduce} ${loads} load${loads === 1 ? "" : "s"} ${stores} store${stores === 1 ? "" : "s"}`;
+}

@@ -1,0 +1,212 @@
+/**
+ * From graph to scalar expressions. A tensor that has no memory of its own is computed at the place it is
+ * used: movement ops become changes of the index, elementwise ops become expressions.
+ */
+import type { DType } from "../dtype.js";
+import { callOf } from "../graph.js";
+import type { Affine, Range, Reduction, Scalar } from "../loop.js";
+import { sizeOf, stridesOf, type Shape } from "../shape.js";
+import type { Call, Tensor } from "../tensor.js";
+import { combine, constant, divide, keyOf } from "./affine.js";
+
+/** What the planner knows when it lowers. */
+export interface LoweringContext {
+  /** The tensor that stands for x: marks and expanded kernels are looked through. */
+  resolve(x: Tensor): Tensor;
+  /** Whether x has memory of its own (a leaf, or computed by another kernel) and is to be loaded. */
+  isStored(x: Tensor): boolean;
+}
+
+/** A loop kernel with tensors in the place of buffers. */
+export interface LoweredLoop {
+  readonly extents: Shape;
+  readonly reduceExtents: Shape;
+  readonly inputs: readonly Tensor[];
+  readonly reductions: readonly Reduction[];
+  readonly outputs: readonly { readonly dtype: DType; readonly value: Scalar }[];
+}
+
+/** Thrown when a tensor cannot be computed in place: it needs memory of its own. */
+export class NeedsMemory extends Error {
+  constructor(readonly tensor: Tensor) {
+    super("a tensor cannot be computed where it is used");
+  }
+}
+
+class NeedsSplit extends Error {
+  constructor(
+    readonly axis: number,
+    readonly inner: number,
+  ) {
+    super("a loop axis has to be split");
+  }
+}
+
+/**
+ * Lowers tensors of one shape to one kernel that stores them, with the given reductions computed inside.
+ * @param reduction The reduce call whose result the outputs are computed from.
+ * @param members Tensors that this kernel stores itself and may use before they are stored, at the same position.
+ * @throws NeedsMemory naming a tensor that has to be stored first.
+ */
+export function lowerLoop(outputs: readonly Tensor[], reduction: Call | undefined, context: LoweringContext): LoweredLoop {
+  const reduced = reduction ? reducedAxes(reduction).map((axis) => context.resolve(reduction.inputs[0]!).shape[axis]!) : [];
+  // Each loop axis as the parts it was split into, outermost first.
+  const parts: number[][] = [...outputs[0]!.shape, ...reduced].map((extent) => [extent]);
+  const outer = outputs[0]!.shape.length;
+  for (;;) {
+    try {
+      return lowerWith(parts, outer, outputs, reduction, context);
+    } catch (request) {
+      if (!(request instanceof NeedsSplit)) throw request;
+      let axis = 0;
+      let part = request.axis;
+      while (part >= parts[axis]!.length) part -= parts[axis++]!.length;
+      parts[axis]!.splice(part, 1, parts[axis]![part]! / request.inner, request.inner);
+    }
+  }
+}
+
+const reducedAxes = (call: Call): readonly number[] => (call.attributes as { readonly axes: readonly number[] }).axes;
+
+function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs: readonly Tensor[], reduction: Call | undefined, context: LoweringContext): LoweredLoop {
+  const all = parts.flat();
+  const axes = all.length;
+  const starts = parts.map((_, k) => parts.slice(0, k).flat().length);
+  /** Each original axis as an index over the split ones. */
+  const positions = parts.map((list, k): Affine => {
+    const index = constant(0, axes).coefficients as number[];
+    stridesOf(list).forEach((stride, j) => (index[starts[k]! + j] = stride));
+    return { offset: 0, coefficients: index };
+  });
+  const inputs: Tensor[] = [];
+  const reductions: Reduction[] = [];
+  const memo = new Map<Tensor, Map<string, Scalar>>();
+
+  const lower = (x: Tensor, index: readonly Affine[]): Scalar => {
+    const tensor = context.resolve(x);
+    const key = index.map(keyOf).join(";");
+    let known = memo.get(tensor);
+    if (!known) memo.set(tensor, (known = new Map<string, Scalar>()));
+    const before = known.get(key);
+    if (before) return before;
+    const value = outputs.includes(tensor) && sameIndex(index, positions) ? compute(tensor, index) : context.isStored(tensor) ? load(tensor, index) : compute(tensor, index);
+    known.set(key, value);
+    return value;
+  };
+
+  const load = (tensor: Tensor, index: readonly Affine[], gather?: readonly { value: Scalar; size: number; stride: number }[]): Scalar => {
+    let input = inputs.indexOf(tensor);
+    if (input < 0) input = inputs.push(tensor) - 1;
+    return { op: "load", dtype: tensor.dtype, input, index: combine(index, stridesOf(tensor.shape), axes), ...(gather && { gather }) };
+  };
+
+  const compute = (tensor: Tensor, index: readonly Affine[]): Scalar => {
+    const call = callOf(tensor)!;
+    const { rule } = call.op;
+    switch (rule.kind) {
+      case "elementwise":
+        return rule.scalar(call.inputs.map((x) => lower(x, index)), tensor.dtype);
+      case "generator":
+        return rule.scalar(index, call.attributes as never, tensor.dtype);
+      case "movement": {
+        const source = context.resolve(call.inputs[0]!);
+        const movement = rule.map(index, call.attributes as never, source.shape);
+        if (movement === "reshape") return lower(source, reshapeIndex(index, tensor, source));
+        const value = lower(source, movement.index);
+        return movement.conditions?.length ? guard(movement.conditions, value, movement.fill!) : value;
+      }
+      case "concat":
+        return lowerConcat(call, index);
+      case "gather":
+        return lowerGather(call, tensor, index);
+      case "reduce":
+        if (call === reduction) return lowerReduce(call, index, rule.combine);
+        throw new NeedsMemory(tensor);
+      default:
+        throw new NeedsMemory(tensor);
+    }
+  };
+
+  const guard = (conditions: readonly Range[], value: Scalar, fill: number): Scalar => ({ op: "guard", dtype: value.dtype, conditions, value, fill });
+
+  const lowerConcat = (call: Call, index: readonly Affine[]): Scalar => {
+    const { axis } = call.attributes as { readonly axis: number };
+    const at = index[axis]!;
+    let start = 0;
+    let result: Scalar | undefined;
+    for (const x of call.inputs) {
+      const extent = x.shape[axis]!;
+      if (extent === 0) continue;
+      const local: Affine = { offset: at.offset - start, coefficients: at.coefficients };
+      const value = guard([{ index: local, lo: 0, hi: extent }], lower(x, index.map((affine, k) => (k === axis ? local : affine))), 0);
+      if (result) {
+        const before: Scalar = { op: "less", dtype: "bool", args: [{ op: "position", dtype: "i32", index: at }, { op: "constant", dtype: "i32", value: start }] };
+        result = { op: "where", dtype: value.dtype, args: [before, result, value] };
+      } else result = value;
+      start += extent;
+    }
+    return result ?? { op: "constant", dtype: call.outputs[0]!.dtype, value: 0 };
+  };
+
+  const lowerGather = (call: Call, tensor: Tensor, index: readonly Affine[]): Scalar => {
+    const { axis } = call.attributes as { readonly axis: number };
+    const table = context.resolve(call.inputs[0]!);
+    const indices = call.inputs[1]!;
+    if (!context.isStored(table)) throw new NeedsMemory(table);
+    const rank = indices.shape.length;
+    const value = lower(indices, index.slice(axis, axis + rank));
+    const fixed = [...index.slice(0, axis), constant(0, axes), ...index.slice(axis + rank)];
+    if (tensor.size === 0) return { op: "constant", dtype: tensor.dtype, value: 0 };
+    return load(table, fixed, [{ value, size: table.shape[axis]!, stride: stridesOf(table.shape)[axis]! }]);
+  };
+
+  const lowerReduce = (call: Call, index: readonly Affine[], combination: "sum" | "max"): Scalar => {
+    if (reductions.length > 0) throw new NeedsMemory(call.outputs[0]!);
+    const gone = reducedAxes(call);
+    let kept = 0;
+    const input = context.resolve(call.inputs[0]!);
+    const inner = input.shape.map((_, k) => {
+      const place = gone.indexOf(k);
+      return place >= 0 ? positions[outer + place]! : index[kept++]!;
+    });
+    reductions.push({ combine: combination, value: lower(input, inner) });
+    return { op: "reduced", dtype: call.outputs[0]!.dtype, reduction: 0 };
+  };
+
+  /** Indices into `source` of the element at a row-major position given by indices into `target`. */
+  const reshapeIndex = (index: readonly Affine[], target: Tensor, source: Tensor): Affine[] => {
+    const result: Affine[] = source.shape.map(() => constant(0, axes));
+    if (sizeOf(source.shape) <= 1 || sizeOf(source.shape) === 0) return result;
+    const from = target.shape.flatMap((extent, k) => (extent === 1 ? [] : [k]));
+    const to = source.shape.flatMap((extent, k) => (extent === 1 ? [] : [k]));
+    let i = 0;
+    let j = 0;
+    while (i < from.length || j < to.length) {
+      // The smallest groups of axes with equal products on both sides.
+      const a = [from[i++]!];
+      const b = [to[j++]!];
+      let p = target.shape[a[0]!]!;
+      let q = source.shape[b[0]!]!;
+      while (p !== q) {
+        if (p < q) p *= target.shape[a[a.push(from[i++]!) - 1]!]!;
+        else q *= source.shape[b[b.push(to[j++]!) - 1]!]!;
+      }
+      let flat = combine(a.map((k) => index[k]!), stridesOf(a.map((k) => target.shape[k]!)), axes);
+      for (let k = b.length - 1; k > 0; k--) {
+        const parted = divide(flat, source.shape[b[k]!]!, all);
+        if (!parted) throw new NeedsMemory(source);
+        if ("inner" in parted) throw new NeedsSplit(parted.axis, parted.inner);
+        result[b[k]!] = parted[1];
+        flat = parted[0];
+      }
+      result[b[0]!] = flat;
+    }
+    return result;
+  };
+
+  const lowered = outputs.map((x) => ({ dtype: x.dtype, value: lower(x, positions.slice(0, outer)) }));
+  const split = parts.slice(0, outer).flat().length;
+  return { extents: all.slice(0, split), reduceExtents: all.slice(split), inputs, reductions, outputs: lowered };
+}
+
+const sameIndex = (index: readonly Affine[], positions: readonly Affine[]): boolean => index.every((affine, k) => keyOf(affine) === keyOf(positions[k]!));

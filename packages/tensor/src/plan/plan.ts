@@ -1,0 +1,468 @@
+/**
+ * The planner: from a graph to a list of kernels.
+ *
+ * 1. Marks are looked through and kernel calls without a variant are replaced by their references.
+ * 2. Some tensors get memory: roots, operands and results of native programs, results of reductions (with the
+ *    elementwise tail computed behind them), and elementwise values that several kernels use or that a
+ *    broadcast would compute many times over. Everything else is computed where it is used.
+ * 3. Elementwise loops of one shape that share operands or feed each other become one kernel with several results.
+ *
+ * With `fuse: false` every call gets memory and a kernel of its own: the baseline the tests compare with.
+ */
+import type { DType } from "../dtype.js";
+import { callOf, sortCalls } from "../graph.js";
+import { chooseVariant, expandKernel, type Expansions, type KernelAttributes } from "../kernel.js";
+import type { Affine, LoopKernel } from "../loop.js";
+import { inputsRead } from "../op.js";
+import { stridesOf, type Shape } from "../shape.js";
+import type { Call, Tensor } from "../tensor.js";
+import { isRowMajor } from "./affine.js";
+import { lowerLoop, NeedsMemory, type LoweredLoop, type LoweringContext } from "./lower.js";
+
+/** A block of memory of a plan. */
+export interface Slot {
+  readonly dtype: DType;
+  readonly size: number;
+}
+
+export type Step =
+  | { readonly kind: "loop"; readonly name: string; readonly kernel: LoopKernel; readonly inputs: readonly number[]; readonly outputs: readonly number[] }
+  | { readonly kind: "native"; readonly name: string; readonly call: NativeCall; readonly inputs: readonly number[]; readonly outputs: readonly number[] };
+
+/** A native program's call without its graph. */
+export interface NativeCall {
+  readonly op: string;
+  readonly attributes: unknown;
+  readonly inputs: readonly NativeOperand[];
+  readonly outputs: readonly { readonly shape: Shape; readonly dtype: DType }[];
+}
+
+/** How an operand lies in its slot: row-major unless the op reads strided views. */
+export interface NativeOperand {
+  readonly shape: Shape;
+  readonly dtype: DType;
+  readonly offset: number;
+  readonly strides: readonly number[];
+}
+
+export interface Plan {
+  readonly slots: readonly Slot[];
+  /** Slots 0..leafCount-1 are the leaves of the signature. */
+  readonly leafCount: number;
+  /** Host constants that expanded kernels brought in, by slot. */
+  readonly constants: readonly { readonly slot: number; readonly tensor: Tensor }[];
+  readonly steps: readonly Step[];
+  /** Slot of each root. */
+  readonly roots: readonly number[];
+}
+
+export interface PlanOptions {
+  readonly device: string;
+  readonly fuse: boolean;
+  /** Buffers a kernel may bind. */
+  readonly maxBuffers: number;
+}
+
+/** Ops whose native programs read strided views of their operands. */
+const READS_VIEWS = new Set(["matmul"]);
+/** A value made of constants and positions by at most this many operations is computed again at each use. */
+const CHEAP = 8;
+
+/** Makes the plan of a graph whose leaves are the given tensors. */
+export function makePlan(roots: readonly Tensor[], leaves: readonly Tensor[], options: PlanOptions): Plan {
+  const graph = resolveGraph(roots, options);
+  const forced = new Set<Tensor>();
+  for (;;) {
+    try {
+      return planWith(graph, leaves, forced, options);
+    } catch (request) {
+      if (!(request instanceof NeedsMemory) || forced.has(request.tensor)) throw request;
+      forced.add(request.tensor);
+    }
+  }
+}
+
+interface Graph {
+  readonly roots: readonly Tensor[];
+  readonly calls: readonly Call[];
+  resolve(x: Tensor): Tensor;
+}
+
+/** The graph with marks looked through and references in the place of kernels that have no variant here. */
+function resolveGraph(roots: readonly Tensor[], { device, fuse }: PlanOptions): Graph {
+  const expansions: Expansions = new Map();
+  const replaced = new Map<Call, readonly Tensor[]>();
+  const resolve = (x: Tensor): Tensor => {
+    let current = x;
+    for (;;) {
+      const call = callOf(current);
+      if (!call) return current;
+      if (call.op.name === "identity" || call.op.name === "stopGradient" || call.op.name === "checkpoint") current = call.inputs[0]!;
+      else if (call.op.rule.kind === "kernel" && (!fuse || isReasons(variantFor(call, device)))) {
+        let graph = replaced.get(call);
+        if (!graph) replaced.set(call, (graph = expandKernel(call, expansions)));
+        current = graph[(current.source as { index: number }).index]!;
+      } else return current;
+    }
+  };
+  const resolved = roots.map(resolve);
+  return { roots: resolved, resolve, calls: sortCalls(resolved, (call) => inputsRead(call).map(resolve)) };
+}
+
+/** The variant of a kernel call, or why there is none. */
+function variantFor(call: Call, device: string): ReturnType<typeof chooseVariant> {
+  const { record, kase, forward } = call.attributes as KernelAttributes;
+  return chooseVariant({ record, kase, gradient: forward !== undefined }, device);
+}
+
+const isReasons = (choice: unknown): choice is readonly string[] => Array.isArray(choice);
+
+/** A kernel in the making. */
+type Draft =
+  | { kind: "loop"; outputs: Tensor[]; reduction: Call | undefined; lowered: LoweredLoop }
+  | { kind: "native"; call: Call; operands: NativeOperand[]; sources: Tensor[]; outputs: readonly Tensor[] };
+
+function planWith({ roots, calls, resolve }: Graph, leaves: readonly Tensor[], forced: ReadonlySet<Tensor>, options: PlanOptions): Plan {
+  const stored = chooseStored(roots, calls, resolve, forced, options);
+  const context: LoweringContext = { resolve, isStored: (x) => !callOf(x) || stored.has(x) };
+  const drafts: Draft[] = [];
+  for (const call of calls) {
+    const { kind } = call.op.rule;
+    if (kind === "native" || kind === "kernel") {
+      if (call.outputs.every((x) => x.size === 0)) continue;
+      drafts.push(nativeDraft(call, context));
+      continue;
+    }
+    const x = call.outputs[0]!;
+    if (!stored.has(x) || x.size === 0) continue;
+    const reduction = stored.get(x);
+    drafts.push({ kind: "loop", outputs: [x], reduction, lowered: lowerLoop([x], reduction, context) });
+  }
+  const merged = options.fuse ? mergeLoops(drafts, roots, context, options.maxBuffers) : drafts;
+  return emit(sortDrafts(merged), roots, leaves);
+}
+
+/** Tensors with memory; the value is the reduction their kernel computes, if any. */
+function chooseStored(roots: readonly Tensor[], calls: readonly Call[], resolve: (x: Tensor) => Tensor, forced: ReadonlySet<Tensor>, { fuse }: PlanOptions): Map<Tensor, Call | undefined> {
+  const stored = new Map<Tensor, Call | undefined>();
+  const store = (x: Tensor): void => {
+    if (callOf(x) && !stored.has(x)) stored.set(x, undefined);
+  };
+  const users = new Map<Tensor, Call[]>();
+  for (const call of calls)
+    for (const x of new Set(inputsRead(call).map(resolve))) {
+      if (!callOf(x)) continue;
+      const list = users.get(x);
+      if (list) list.push(call);
+      else users.set(x, [call]);
+    }
+  for (const x of [...roots, ...forced]) store(x);
+  for (const call of calls) {
+    const { kind } = call.op.rule;
+    if (kind === "native" || kind === "kernel") {
+      call.outputs.forEach(store);
+      if (!READS_VIEWS.has(call.op.name)) for (const input of call.inputs) store(baseOf(resolve(input), resolve));
+      else for (const input of call.inputs) storeBehindViews(resolve(input), resolve, store);
+    }
+    if (kind === "gather") store(resolve(call.inputs[0]!));
+    if (!fuse) call.outputs.forEach(store);
+  }
+  if (!fuse) {
+    for (const call of calls) if (call.op.rule.kind === "reduce") stored.set(call.outputs[0]!, call);
+    return stored;
+  }
+
+  const isRoot = new Set(roots);
+  const claimed = new Set<Tensor>();
+  for (const call of calls) {
+    if (call.op.rule.kind !== "reduce") continue;
+    const top = reductionTail(call.outputs[0]!, users, isRoot, claimed, stored, resolve);
+    claimed.add(top);
+    stored.set(top, call);
+  }
+
+  const weights = weigh(calls, resolve);
+  for (let k = calls.length - 1; k >= 0; k--) {
+    const call = calls[k]!;
+    const { kind } = call.op.rule;
+    if (kind !== "elementwise" && kind !== "concat" && kind !== "gather") continue;
+    const x = call.outputs[0]!;
+    if (stored.has(x) || claimed.has(x) || weights.get(x)! <= CHEAP) continue;
+    const { readers, spread } = readersOf(x, users);
+    if (readers.size > 1 || spread) stored.set(x, undefined);
+  }
+  return stored;
+}
+
+/** The tensor behind reshapes, which native programs read in place. */
+function baseOf(x: Tensor, resolve: (x: Tensor) => Tensor): Tensor {
+  let current = x;
+  for (let call = callOf(current); call?.op.name === "reshape"; call = callOf(current)) current = resolve(call.inputs[0]!);
+  return current;
+}
+
+/** The tensor behind movements that only change strides. */
+function storeBehindViews(x: Tensor, resolve: (x: Tensor) => Tensor, store: (x: Tensor) => void): void {
+  let current = x;
+  for (let call = callOf(current); call && call.op.rule.kind === "movement" && call.op.name !== "pad"; call = callOf(current)) current = resolve(call.inputs[0]!);
+  store(current);
+}
+
+/** Operations behind values made of constants and positions alone; infinity for anything that reads memory. */
+function weigh(calls: readonly Call[], resolve: (x: Tensor) => Tensor): Map<Tensor, number> {
+  const weights = new Map<Tensor, number>();
+  for (const call of calls) {
+    const { kind } = call.op.rule;
+    const inputs = inputsRead(call).map((x) => weights.get(resolve(x)) ?? Infinity);
+    const own = kind === "generator" || kind === "movement" ? 0 : kind === "elementwise" ? 1 : Infinity;
+    for (const x of call.outputs) weights.set(x, inputs.reduce((a, b) => a + b, own));
+  }
+  return weights;
+}
+
+/** Calls that use x, movements looked through, and whether any use is of a broadcast of it. */
+function readersOf(x: Tensor, users: ReadonlyMap<Tensor, readonly Call[]>): { readers: Set<Call>; spread: boolean } {
+  const readers = new Set<Call>();
+  let spread = false;
+  const visit = (y: Tensor): void => {
+    for (const call of users.get(y) ?? []) {
+      if (call.op.rule.kind !== "movement") {
+        readers.add(call);
+        continue;
+      }
+      const z = call.outputs[0]!;
+      if (call.op.name === "broadcast" && z.size > y.size) spread = true;
+      visit(z);
+    }
+  };
+  visit(x);
+  return { readers, spread };
+}
+
+/** Follows a reduction's result through elementwise calls that nothing else uses; they are computed in its kernel. */
+function reductionTail(start: Tensor, users: ReadonlyMap<Tensor, readonly Call[]>, isRoot: ReadonlySet<Tensor>, claimed: Set<Tensor>, stored: ReadonlyMap<Tensor, unknown>, resolve: (x: Tensor) => Tensor): Tensor {
+  let top = start;
+  let current = start;
+  const passed: Tensor[] = [];
+  for (;;) {
+    if (isRoot.has(current) || stored.has(current)) break;
+    const next = users.get(current);
+    if (next?.length !== 1) break;
+    const call = next[0]!;
+    const y = call.outputs[0]!;
+    if (claimed.has(y)) break;
+    if (call.op.name === "reshape") {
+      current = y;
+      passed.push(y);
+      continue;
+    }
+    if (call.op.rule.kind !== "elementwise" || y.size !== current.size) break;
+    // Another reduction computed in place would make two in one kernel.
+    if (inputsRead(call).some((x) => resolve(x) !== current && behindReduction(resolve(x), stored, resolve))) break;
+    passed.push(y);
+    current = y;
+    top = y;
+  }
+  for (const x of passed) claimed.add(x);
+  return top;
+}
+
+/** Whether x is computed in place from a reduction that has no memory yet. */
+function behindReduction(x: Tensor, stored: ReadonlyMap<Tensor, unknown>, resolve: (x: Tensor) => Tensor): boolean {
+  const seen = new Set<Tensor>();
+  const stack = [x];
+  while (stack.length > 0) {
+    const y = stack.pop()!;
+    const call = callOf(y);
+    if (!call || stored.has(y) || seen.has(y)) continue;
+    seen.add(y);
+    const { kind } = call.op.rule;
+    if (kind === "reduce") return true;
+    if (kind === "native" || kind === "kernel") continue;
+    for (const input of inputsRead(call)) stack.push(resolve(input));
+  }
+  return false;
+}
+
+function nativeDraft(call: Call, context: LoweringContext): Draft {
+  const operands: NativeOperand[] = [];
+  const sources: Tensor[] = [];
+  for (const input of call.inputs) {
+    const x = context.resolve(input);
+    const { source, offset, strides } = viewOf(x, context, READS_VIEWS.has(call.op.name));
+    sources.push(source);
+    operands.push({ shape: x.shape, dtype: x.dtype, offset, strides });
+  }
+  return { kind: "native", call, operands, sources, outputs: call.outputs };
+}
+
+/** x as a view of a tensor with memory: any strides, or row-major only. */
+function viewOf(x: Tensor, context: LoweringContext, anyStrides: boolean): { source: Tensor; offset: number; strides: readonly number[] } {
+  if (context.isStored(x)) return { source: x, offset: 0, strides: stridesOf(x.shape) };
+  if (x.size === 0) throw new NeedsMemory(x);
+  const { extents, inputs, outputs } = lowerLoop([x], undefined, context);
+  const value = outputs[0]!.value;
+  if (value.op !== "load" || value.gather || extents.length !== x.shape.length) throw new NeedsMemory(x);
+  const { offset, coefficients }: Affine = value.index;
+  const source = inputs[value.input]!;
+  if (!anyStrides && !(isRowMajor(value.index, x.shape) && source.size === x.size)) throw new NeedsMemory(x);
+  return { source, offset, strides: coefficients };
+}
+
+/** Tensors with memory that a kernel reads. */
+const readsOf = (draft: Draft): readonly Tensor[] => (draft.kind === "loop" ? draft.lowered.inputs : draft.sources);
+
+/** Joins elementwise loops of one shape where that saves reading or storing something. */
+function mergeLoops(drafts: readonly Draft[], roots: readonly Tensor[], context: LoweringContext, maxBuffers: number): Draft[] {
+  const maker = new Map<Tensor, Draft>();
+  for (const draft of drafts) for (const x of draft.outputs) maker.set(x, draft);
+  const readers = new Map<Tensor, Set<Draft>>();
+  const note = (draft: Draft): void => {
+    for (const x of readsOf(draft)) {
+      let set = readers.get(x);
+      if (!set) readers.set(x, (set = new Set()));
+      set.add(draft);
+    }
+  };
+  const reaches = (from: readonly Tensor[], target: Draft, direct: boolean): boolean => {
+    const seen = new Set<Draft>();
+    const stack: Draft[] = [];
+    const push = (list: readonly Tensor[], skip: boolean): void => {
+      for (const x of list) {
+        const draft = maker.get(x);
+        if (draft && !seen.has(draft) && !(skip && draft === target)) {
+          seen.add(draft);
+          stack.push(draft);
+        }
+      }
+    };
+    push(from, direct);
+    while (stack.length > 0) {
+      const draft = stack.pop()!;
+      if (draft === target) return true;
+      push(readsOf(draft), false);
+    }
+    return false;
+  };
+
+  const result: Draft[] = [];
+  for (const draft of drafts) {
+    const partner = draft.kind === "loop" && !draft.reduction ? findPartner(draft) : undefined;
+    if (!partner) {
+      result.push(draft);
+      note(draft);
+      continue;
+    }
+    partner.target.outputs = partner.outputs;
+    partner.target.lowered = partner.lowered;
+    for (const x of draft.outputs) maker.set(x, partner.target);
+    note(partner.target);
+  }
+
+  function findPartner(draft: Draft & { kind: "loop" }): { target: Draft & { kind: "loop" }; outputs: Tensor[]; lowered: LoweredLoop } | undefined {
+    const shape = draft.outputs[0]!.shape;
+    const candidates = new Set<Draft>();
+    for (const x of draft.lowered.inputs) {
+      const made = maker.get(x);
+      if (made) candidates.add(made);
+      for (const reader of readers.get(x) ?? []) candidates.add(reader);
+    }
+    for (const target of candidates) {
+      if (target.kind !== "loop" || target.reduction || target === draft) continue;
+      if (target.outputs[0]!.shape.length !== shape.length || !target.outputs[0]!.shape.every((extent, k) => extent === shape[k])) continue;
+      if (reaches(draft.lowered.inputs, target, true)) continue;
+      const outputs = [...target.outputs, ...draft.outputs];
+      const lowered = lowerLoop(outputs, undefined, context);
+      if (lowered.inputs.some((x) => outputs.includes(x))) continue;
+      if (lowered.inputs.length + outputs.length > maxBuffers) continue;
+      return { target, outputs, lowered };
+    }
+    return undefined;
+  }
+
+  return dropUnread(result, roots, context);
+}
+
+/** Leaves out results of joined loops that nobody outside reads. */
+function dropUnread(drafts: readonly Draft[], roots: readonly Tensor[], context: LoweringContext): Draft[] {
+  const read = new Set<Tensor>(roots);
+  for (const draft of drafts) for (const x of readsOf(draft)) read.add(x);
+  return drafts.map((draft) => {
+    if (draft.kind !== "loop" || draft.outputs.every((x) => read.has(x))) return draft;
+    const outputs = draft.outputs.filter((x) => read.has(x));
+    const unread = new Set(draft.outputs.filter((x) => !read.has(x)));
+    const inner: LoweringContext = { resolve: (x) => context.resolve(x), isStored: (x) => context.isStored(x) && !unread.has(x) };
+    return { ...draft, outputs, lowered: lowerLoop(outputs, undefined, inner) };
+  });
+}
+
+/** Kernels in an order in which each comes after those whose results it reads. */
+function sortDrafts(drafts: readonly Draft[]): Draft[] {
+  const maker = new Map<Tensor, Draft>();
+  for (const draft of drafts) for (const x of draft.outputs) maker.set(x, draft);
+  const order: Draft[] = [];
+  const entered = new Set<Draft>();
+  const stack: { draft: Draft; next: number }[] = [];
+  for (const first of drafts) {
+    if (entered.has(first)) continue;
+    entered.add(first);
+    stack.push({ draft: first, next: 0 });
+    while (stack.length > 0) {
+      const top = stack.at(-1)!;
+      const reads = readsOf(top.draft);
+      if (top.next === reads.length) {
+        order.push(stack.pop()!.draft);
+        continue;
+      }
+      const before = maker.get(reads[top.next++]!);
+      if (before && !entered.has(before)) {
+        entered.add(before);
+        stack.push({ draft: before, next: 0 });
+      }
+    }
+  }
+  return order;
+}
+
+/** Numbers the blocks of memory and lets go of the graph. */
+function emit(drafts: readonly Draft[], roots: readonly Tensor[], leaves: readonly Tensor[]): Plan {
+  const slots: Slot[] = [];
+  const numbers = new Map<Tensor, number>();
+  const constants: { slot: number; tensor: Tensor }[] = [];
+  const slotOf = (x: Tensor): number => {
+    let slot = numbers.get(x);
+    if (slot === undefined) {
+      slot = slots.push({ dtype: x.dtype, size: x.size }) - 1;
+      numbers.set(x, slot);
+      if (!callOf(x) && slot >= leaves.length) constants.push({ slot, tensor: x });
+    }
+    return slot;
+  };
+  leaves.forEach(slotOf);
+  const steps = drafts.map((draft): Step => {
+    const inputs = readsOf(draft).map(slotOf);
+    const outputs = draft.outputs.map(slotOf);
+    if (draft.kind === "native") {
+      const { op, attributes } = draft.call;
+      const name = op.rule.kind === "kernel" ? (attributes as KernelAttributes).record.name + (op.name === "kernelGradient" ? " backward" : "") : op.name;
+      return { kind: "native", name, call: { op: op.name, attributes: withoutGraph(attributes), inputs: draft.operands, outputs: draft.outputs.map(({ shape, dtype }) => ({ shape, dtype })) }, inputs, outputs };
+    }
+    const { extents, reduceExtents, reductions, outputs: results } = draft.lowered;
+    const kernel: LoopKernel = { extents, reduceExtents, reductions, outputs: results, inputs: draft.lowered.inputs.map(({ dtype, size }) => ({ dtype, size })) };
+    return { kind: "loop", name: nameOf(draft), kernel, inputs, outputs };
+  });
+  return { slots, leafCount: leaves.length, constants, steps, roots: roots.map(slotOf) };
+}
+
+/** A gradient's attributes lead to its forward call and so to the whole graph: keep that it is one, drop the call. */
+function withoutGraph(attributes: unknown): unknown {
+  const kernel = attributes as Partial<KernelAttributes> | undefined;
+  if (!kernel?.record) return attributes;
+  return { record: kernel.record, kase: kernel.kase, gradient: kernel.forward !== undefined };
+}
+
+/** "exp+mul+sum" and so on: the ops whose results are stored. */
+function nameOf(draft: Draft & { kind: "loop" }): string {
+  const names = draft.outputs.map((x) => callOf(x)!.op.name);
+  return draft.reduction && names[0] !== draft.reduction.op.name ? `${draft.reduction.op.name}>${names.join("+")}` : names.join("+");
+}
