@@ -3,4 +3,18 @@
  *
  * @packageDocumentation
  */
-export * from "./contract.js";
+export { defineMixer, type AnyMixer, type MixerDefinition, type MixerModes, type Mode } from "./contract.js";
+export { configure, modesOf, runMixer, type MixerSettings } from "./run-mixer.js";
+export { initResidualBlock, residualBlock, residualBlockStep, type ResidualBlockParameters } from "./residual-block.js";
+export {
+  forwardLanguageModel,
+  initLanguageModel,
+  initLanguageModelState,
+  mixerConfigOf,
+  stepLanguageModel,
+  type LanguageModelConfig,
+  type LanguageModelParameters,
+  type LanguageModelState,
+} from "./language-model.js";
+export { generate, type GenerateOptions } from "./generate.js";
+export { parameterCount, stateBytes, treeBytes } from "./measure.js";

@@ -4,6 +4,7 @@ import { BYTES_PER_ELEMENT, type DType, type HostArray } from "../dtype.js";
 import { DisposedError } from "../errors.js";
 import { bufferOn } from "../placement.js";
 import { layOut, type Arena } from "../plan/arena.js";
+import { takeovers } from "../plan/donation.js";
 import { makePlan, type Plan, type Step } from "../plan/plan.js";
 import { signatureOf } from "../plan/signature.js";
 import type { Tensor } from "../tensor.js";
@@ -25,6 +26,8 @@ interface CpuBuffer extends DeviceBuffer {
 interface CompiledPlan {
   readonly plan: Plan;
   readonly arena: Arena;
+  /** Leaf slots each root may be written over. */
+  readonly takeovers: readonly (readonly number[])[];
   readonly programs: readonly Prepared[];
 }
 
@@ -62,7 +65,7 @@ function makeDevice(options: CpuOptions): Device {
     plans.delete(name);
     if (!compiled) {
       const plan = makePlan(roots, leaves, { device: "cpu", fuse, maxBuffers: MAX_BUFFERS });
-      compiled = { plan, arena: layOut(plan), programs: plan.steps.map((step) => pool.prepare(programOf(step, memory))) };
+      compiled = { plan, arena: layOut(plan), takeovers: takeovers(plan), programs: plan.steps.map((step) => pool.prepare(programOf(step, memory))) };
     }
     plans.set(name, compiled);
     if (plans.size > CACHED_PLANS) plans.delete(plans.keys().next().value!);
@@ -100,7 +103,7 @@ function makeDevice(options: CpuOptions): Device {
     },
   };
 
-  function execute(self: Device, { plan, arena, programs }: CompiledPlan, leaves: readonly Tensor[], _options: RunOptions): readonly CpuBuffer[] {
+  function execute(self: Device, { plan, arena, takeovers: candidates, programs }: CompiledPlan, leaves: readonly Tensor[], { donated }: RunOptions): readonly CpuBuffer[] {
     const addresses = new Array<number>(plan.slots.length).fill(0);
     leaves.forEach((x, slot) => (addresses[slot] = live(bufferOn(x, self, "cpu")).address));
     for (const { slot, tensor } of plan.constants) addresses[slot] = live(bufferOn(tensor, self, "cpu")).address;
@@ -109,14 +112,26 @@ function makeDevice(options: CpuOptions): Device {
       if (offset !== undefined) addresses[slot] = arenaAddress + offset;
     });
     const results: CpuBuffer[] = [];
+    const free = new Set(donated.filter((buffer) => !buffer.released));
+    /** A new buffer in the memory of a donated leaf. */
+    const takeOver = (slots: readonly number[], from: readonly Tensor[], dtype: DType): CpuBuffer | undefined => {
+      for (const slot of slots) {
+        const buffer = bufferOn(from[slot]!, self, "cpu") as CpuBuffer;
+        if (!free.delete(buffer)) continue;
+        buffer.released = true;
+        return { dtype, size: buffer.size, released: false, address: buffer.address };
+      }
+      return undefined;
+    };
     try {
       // The first root of a slot takes its memory; a root that is a leaf, or a second one, is a copy.
       const copies: { from: number; to: CpuBuffer }[] = [];
       plan.roots.forEach((slot, k) => {
         const { dtype, size } = plan.slots[slot]!;
-        const buffer = allocate(dtype, size);
+        const isFirst = plan.roots.indexOf(slot) === k && addresses[slot] === 0;
+        const buffer = (isFirst && takeOver(candidates[k]!, leaves, dtype)) || allocate(dtype, size);
         results.push(buffer);
-        if (plan.roots.indexOf(slot) === k && addresses[slot] === 0) addresses[slot] = buffer.address;
+        if (isFirst) addresses[slot] = buffer.address;
         else copies.push({ from: addresses[slot]!, to: buffer });
       });
       plan.steps.forEach(({ inputs, outputs }, k) => pool.run(programs[k]!, [...inputs, ...outputs].map((slot) => addresses[slot]!)));

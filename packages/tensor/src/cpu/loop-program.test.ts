@@ -447,6 +447,29 @@ test("a causal convolution as a guarded reduction, along either layout", () => {
   check(conv([B, D, L], [0, 0, 1, 1], [L * D, L, 1, 1], [0, K, 0, 1], 1), [x, w]);
 });
 
+test("guarded loads far outside of memory do not fault", () => {
+  const x = uniform(100);
+  const far = 3_000_000; // 12 MB a tap: below address 0, and beyond the memory's end
+  for (const sign of [1, -1]) for (const inner of [1, -1, 2, 0]) {
+    const index: Affine = { offset: inner < 0 ? 40 : 0, coefficients: [inner, sign * far] };
+    const value = load(0, index.offset, ...index.coefficients);
+    const conditions: Range[] = [{ index, lo: 0, hi: 100 }];
+    const gathered: Scalar = { ...value, op: "load", dtype: "f32", input: 0, index, gather: [{ value: { op: "position", dtype: "i32", index: { offset: 0, coefficients: [1, 0] } }, size: 1, stride: 1 }] };
+    for (const guarded of [value, gathered]) {
+      const guard: Scalar = { op: "guard", dtype: "f32", conditions, value: guarded, fill: 3 };
+      check({ extents: [37], reduceExtents: [9], inputs: buffers(x), reductions: [{ combine: "sum", value: guard }], outputs: [{ dtype: "f32", value: { op: "reduced", dtype: "f32", reduction: 0 } }] }, [x]);
+      check({ extents: [37, 9], reduceExtents: [], inputs: buffers(x), reductions: [], outputs: [{ dtype: "f32", value: guard }] }, [x]);
+      check({ extents: [9, 37], reduceExtents: [], inputs: buffers(x), reductions: [], outputs: [{ dtype: "f32", value: { ...guard, conditions: [{ lo: 0, hi: 100, index: swap(index) }], value: { ...guarded, index: swap(index) } as Scalar } }] }, [x]);
+    }
+  }
+});
+const swap = (a: Affine): Affine => ({ offset: a.offset, coefficients: [...a.coefficients].reverse() });
+
+test("rows longer than a block", () => {
+  const x = uniform(5001), y = uniform(3);
+  check({ extents: [3, 5001, 1], reduceExtents: [], inputs: buffers(x, y), reductions: [], outputs: [{ dtype: "f32", value: f32("mul", load(0, 0, 0, 1, 0), load(1, 0, 1, 0, 0)) }] }, [x, y]);
+});
+
 test("shared memory", () => {
   const kernel = sumOf([4], [4], [4, 1], 16);
   expect(WebAssembly.validate(loopProgram(kernel, { shared: true }).module as BufferSource)).toBe(true);

@@ -5,7 +5,7 @@ import type { NativeCall } from "../plan/plan.js";
 import { sizeOf } from "../shape.js";
 import { matmulProgram, type MatmulOperand } from "./matmul-program.js";
 import type { CpuProgram } from "./program.js";
-import { cumsumProgram, scanProgram } from "./scan-stub.js";
+import { cumsumProgram, scanProgram } from "./scan-program.js";
 import { scatterAddProgram } from "./scatter-program.js";
 
 type Memory = { readonly shared: boolean };
