@@ -60,16 +60,17 @@ export default {
     },
     {
       name: "no-cycle",
+      comment: "Two places may: rows of the op table name each other in their gradients, and a tensor's data() realizes it.",
       severity: "error",
-      from: {},
+      from: { pathNot: "^packages/tensor/src/(ops/|tensor\\.ts|tree\\.ts|realize\\.ts|placement\\.ts)" },
       to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } },
     },
     {
       name: "only-through-the-index",
-      comment: "A package is used through its src/index.ts.",
+      comment: "A package is used through its src/index.ts (and tensor/wasm by packages with CPU programs).",
       severity: "error",
       from: { path: "^(packages|apps)/([^/]+)/" },
-      to: { path: "^packages/[^/]+/src/", pathNot: ["^packages/$2/", "^packages/[^/]+/src/index\\.ts$"] },
+      to: { path: "^packages/[^/]+/src/", pathNot: ["^packages/$2/", "^packages/[^/]+/src/index\\.ts$", "^packages/tensor/src/wasm\\.ts$"] },
     },
     {
       name: "no-webgpu-in-kernels-and-models",

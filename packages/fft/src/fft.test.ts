@@ -2,7 +2,8 @@ import { cpu, grad, key, mul, normal, realize, reference, sum, tensor, type Tens
 import { describe, expect, test } from "vitest";
 import { fft, fftConv, ifft, irfft, rfft } from "./index.js";
 
-const values = async (x: Tensor, device = reference()): Promise<number[]> => {
+const oracle = reference();
+const values = async (x: Tensor, device = oracle): Promise<number[]> => {
   await realize(x, { device });
   return [...(await x.data())];
 };

@@ -2,8 +2,9 @@ import { add, cpu, grad, key, mul, normal, realize, reference, sub, sum, tensor,
 import { describe, expect, test } from "vitest";
 import { associativeScan, complexMul, composeLinear, linearScan, type Complex } from "./index.js";
 
+const oracle = reference();
 const values = async (x: Tensor): Promise<number[]> => {
-  await realize(x, { device: reference() });
+  await realize(x, { device: oracle });
   return [...(await x.data())];
 };
 const close = (actual: readonly number[], expected: readonly number[], digits = 10): void => {

@@ -6,7 +6,7 @@ import { add } from "./ops/elementwise.js";
 import { ones, zeros } from "./ops/generators.js";
 import { identity } from "./ops/movement.js";
 import { formatShape, sameShape } from "./shape.js";
-import { callOp, Tensor } from "./tensor.js";
+import { callOp, type Tensor } from "./tensor.js";
 import { leavesOf, mapTree, replaceLeaves, type Tree } from "./tree.js";
 
 /**

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { add, cumsum, grad, matmul, mul, normal, key, reference, realize, sum, tensor, softmax, explain } from "./index.js";
+import { add, cumsum, grad, matmul, mul, normal, key, reference, realize, sum, tensor, softmax } from "./index.js";
 
 test("a lazy expression is computed when it is read", async () => {
   const y = add(mul(tensor([1, 2, 3]), 2), 1);

@@ -9,6 +9,7 @@ import { DisposedError, ShapeError } from "./errors.js";
 import type { Op } from "./op.js";
 import { formatShape, sizeOf, type Shape } from "./shape.js";
 import { userLine } from "./debug.js";
+import { readTensor } from "./realize.js";
 
 /** One application of an operation to tensors. */
 export interface Call {
@@ -57,7 +58,6 @@ export class Tensor {
    * @returns Float32Array (f32; Float64Array on the reference device), Int32Array (i32) or Uint8Array (bool).
    */
   async data(): Promise<HostArray> {
-    const { readTensor } = await import("./realize.js");
     return readTensor(this);
   }
 

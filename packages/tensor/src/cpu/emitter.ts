@@ -52,25 +52,25 @@ const signed = (value: number): number[] => {
 };
 
 const view = new DataView(new ArrayBuffer(8));
-const bytesOf = (length: number): number[] => Array.from({ length }, (_, i) => view.getUint8(i));
-const f32Bytes = (value: number): number[] => (view.setFloat32(0, value, true), bytesOf(4));
-const f64Bytes = (value: number): number[] => (view.setFloat64(0, value, true), bytesOf(8));
-const i32Bytes = (value: number): number[] => (view.setInt32(0, value, true), bytesOf(4));
+const fourBytes = (at = 0): number[] => [view.getUint8(at), view.getUint8(at + 1), view.getUint8(at + 2), view.getUint8(at + 3)];
+const f32Bytes = (value: number): number[] => (view.setFloat32(0, value, true), fourBytes());
+const f64Bytes = (value: number): number[] => (view.setFloat64(0, value, true), [...fourBytes(), ...fourBytes(4)]);
+const i32Bytes = (value: number): number[] => (view.setInt32(0, value, true), fourBytes());
 
 // ---- shapes of instructions ----
 
 const nullary = (...op: number[]) => (): Code => op;
-const unary = (...op: number[]) => (a: Code): Code => [a, ...op];
-const binary = (...op: number[]) => (a: Code, b: Code): Code => [a, b, ...op];
+const unary = (...op: number[]) => (a: Code): Code => [a, op];
+const binary = (...op: number[]) => (a: Code, b: Code): Code => [a, b, op];
 const simd = (op: number): number[] => [0xfd, ...unsigned(op)];
 const simdUnary = (op: number) => unary(...simd(op));
 const simdBinary = (op: number) => binary(...simd(op));
-const simdTernary = (op: number) => { const bytes = simd(op); return (a: Code, b: Code, c: Code): Code => [a, b, c, ...bytes]; };
+const simdTernary = (op: number) => { const bytes = simd(op); return (a: Code, b: Code, c: Code): Code => [a, b, c, bytes]; };
 const extract = (op: number) => { const bytes = simd(op); return (a: Code, lane: number): Code => [a, ...bytes, lane]; };
 const replace = (op: number) => { const bytes = simd(op); return (a: Code, lane: number, value: Code): Code => [a, value, ...bytes, lane]; };
 /** `align` is the log2 of the promised alignment in bytes (a hint; 2 is right for all our buffers of 4-byte elements). */
-const load = (align: number, ...op: number[]) => (address: Code, offset = 0): Code => [address, ...op, align, ...unsigned(offset)];
-const store = (align: number, ...op: number[]) => (address: Code, value: Code, offset = 0): Code => [address, value, ...op, align, ...unsigned(offset)];
+const load = (align: number, ...op: number[]) => (address: Code, offset = 0): Code => [address, op, align, unsigned(offset)];
+const store = (align: number, ...op: number[]) => (address: Code, value: Code, offset = 0): Code => [address, value, op, align, unsigned(offset)];
 const loadLane = (align: number, op: number) => {
   const bytes = simd(op);
   return (address: Code, vector: Code, lane: number, offset = 0): Code => [address, vector, ...bytes, align, ...unsigned(offset), lane];
@@ -137,13 +137,13 @@ export const v128 = {
   andNot: simdBinary(79),
   or: simdBinary(80), xor: simdBinary(81),
   /** Bits of `a` where `mask` is set, of `b` elsewhere. */
-  bitselect: (a: Code, b: Code, mask: Code): Code => [a, b, mask, ...simd(82)],
+  bitselect: simdTernary(82),
   anyTrue: simdUnary(83),
 } as const;
 
 export const i8x16 = {
   /** Lanes 0..15 are bytes of `a`, 16..31 of `b`. */
-  shuffle: (a: Code, b: Code, lanes: readonly number[]): Code => [a, b, ...simd(13), ...lanes],
+  shuffle: (a: Code, b: Code, lanes: readonly number[]): Code => [a, b, 0xfd, 13, lanes],
   swizzle: simdBinary(14),
 } as const;
 
@@ -154,7 +154,7 @@ export const shuffle32 = (a: Code, b: Code, l0: number, l1: number, l2: number, 
 export const i32x4 = {
   /** One value in all lanes, or four. */
   const: (a: number, ...rest: [] | [number, number, number]): Code =>
-    [...simd(12), ...(rest.length === 0 ? [a, a, a, a] : [a, ...rest]).flatMap(i32Bytes)],
+    [0xfd, 12, ...(rest.length === 0 ? [a, a, a, a] : [a, ...rest]).map(i32Bytes)],
   splat: simdUnary(17), extractLane: extract(27), replaceLane: replace(28),
   eq: simdBinary(55), ne: simdBinary(56), ltS: simdBinary(57), ltU: simdBinary(58), gtS: simdBinary(59), gtU: simdBinary(60),
   leS: simdBinary(61), leU: simdBinary(62), geS: simdBinary(63), geU: simdBinary(64),
@@ -174,9 +174,8 @@ export const i64x2 = {
 export const f32x4 = {
   /** One value in all lanes, or four. */
   const: (a: number, ...rest: [] | [number, number, number]): Code => {
-    if (rest.length > 0) return [...simd(12), ...[a, ...rest].flatMap(f32Bytes)];
-    const bytes = f32Bytes(a);
-    return [...simd(12), ...bytes, ...bytes, ...bytes, ...bytes];
+    const [b, c, d] = rest.length > 0 ? rest : [a, a, a];
+    return [0xfd, 12, f32Bytes(a), f32Bytes(b as number), f32Bytes(c as number), f32Bytes(d as number)];
   },
   splat: simdUnary(19), extractLane: extract(31), replaceLane: replace(32),
   eq: simdBinary(65), ne: simdBinary(66), lt: simdBinary(67), gt: simdBinary(68), le: simdBinary(69), ge: simdBinary(70),
@@ -193,7 +192,7 @@ export const f32x4 = {
 } as const;
 
 export const f64x2 = {
-  const: (a: number, b = a): Code => [...simd(12), ...f64Bytes(a), ...f64Bytes(b)],
+  const: (a: number, b = a): Code => [0xfd, 12, f64Bytes(a), f64Bytes(b)],
   splat: simdUnary(20), extractLane: extract(33), replaceLane: replace(34),
   eq: simdBinary(71), ne: simdBinary(72), lt: simdBinary(73), gt: simdBinary(74), le: simdBinary(75), ge: simdBinary(76),
   ceil: simdUnary(116), floor: simdUnary(117), trunc: simdUnary(122), nearest: simdUnary(148),
@@ -290,7 +289,7 @@ export const call = (position: number, ...args: readonly Code[]): Code => [...ar
 export function buildModule({ memory: { shared }, functions }: ModuleDescription): Uint8Array<ArrayBuffer> {
   const signatures = functions.map((f) => [0x60, ...vector(f.params.map((t) => [typeByte[t]])), ...vector(f.results.map((t) => [typeByte[t]]))]);
   const importedMemory = [...text("env"), ...text("memory"), 0x02, ...(shared ? [0x03, 0, ...unsigned(65536)] : [0x00, 0])];
-  return Uint8Array.from([
+  return new Uint8Array([
     0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0,
     ...section(1, vector(signatures)),
     ...section(2, vector([importedMemory])),
@@ -317,7 +316,8 @@ function codeSection(functions: readonly WasmFunction[]): number[] {
 }
 
 function flatten(code: Code, into: number[]): void {
-  for (const part of code) {
+  for (let k = 0; k < code.length; k++) {
+    const part = code[k] as number | Code;
     if (typeof part === "number") into.push(part);
     else flatten(part, into);
   }

@@ -5,6 +5,7 @@
  *       for each segment of the block               a segment: where the guards' conditions do not change
  *         for each 4 vectors, then each vector      map and across
  *
+ * A tiled map, for transposing loads, has a loop over neighbouring rows innermost.
  * across has the loops over reduced axes innermost, with accumulators in registers; along has them around
  * the segments, where the vector axis is one of them. Addresses and indices are kept in cursors, locals that
  * are computed at `begin` and then stepped from row to row.
@@ -30,7 +31,7 @@ export interface PhaseDescription {
   readonly outputs: readonly Binding[];
 }
 
-/** Points a vector loop takes at once. */
+/** Vectors side by side that hide each other's latencies. */
 const UNROLL = 4;
 /** Terms a float32 accumulator takes before it is added to a total, so that rounding errors do not pile up. */
 const TERMS = 256;
@@ -57,6 +58,8 @@ export function renderPhase({ name, kernel, plan, inputs, outputs }: PhaseDescri
   const [args, begin, end] = f.params;
   const s = scratch(f.local);
   const axis = plan.axis;
+  const tiled = plan.tile;
+  const tileRows = f.local("i32");
   const reduceAxes = reduceExtents.map((_, k) => extents.length + k).filter((k) => k !== axis);
 
   // ---- cursors ----
@@ -104,6 +107,9 @@ export function renderPhase({ name, kernel, plan, inputs, outputs }: PhaseDescri
   const totals: Local[][] = kernel.reductions.map(() => []);
   const isLong = (r: Reduction): boolean => twoLevels && r.combine === "sum" && r.value.dtype === "f32";
   const pending = f.local("i32");
+  /** A float32 maximum takes one instruction that forgets NaNs, and marks them aside. */
+  const nans: Local[][] = kernel.reductions.map(() => []);
+  const marksNaN = (r: Reduction): boolean => r.combine === "max" && r.value.dtype === "f32";
 
   const combine = (r: Reduction): ((a: Code, b: Code) => Code) => {
     if (r.combine === "sum") return r.value.dtype === "f32" ? f32x4.add : i32x4.add;
@@ -118,6 +124,7 @@ export function renderPhase({ name, kernel, plan, inputs, outputs }: PhaseDescri
     kernel.reductions.forEach((r, n) => {
       for (const local of locals(accumulators[n] as Local[], count)) s.body.push(local.set(identityVector(r)));
       if (isLong(r)) for (const local of locals(totals[n] as Local[], count)) s.body.push(local.set(f32x4.const(0)));
+      if (marksNaN(r)) for (const local of locals(nans[n] as Local[], count)) s.body.push(local.set(f32x4.const(0)));
     });
     if (twoLevels) s.body.push(pending.set(i32.const(0)));
   };
@@ -133,9 +140,13 @@ export function renderPhase({ name, kernel, plan, inputs, outputs }: PhaseDescri
     if (twoLevels) s.body.push(pending.set(i32.add(pending.get, added)), when(i32.geS(pending.get, i32.const(TERMS)), flush(count)));
   };
   const endAccumulators = (count: number): void => {
-    if (!twoLevels) return;
-    s.body.push(flush(count));
+    if (twoLevels) s.body.push(flush(count));
     kernel.reductions.forEach((r, n) => {
+      // A mask of NaNs is itself NaN.
+      if (marksNaN(r)) range(count).forEach((k) => {
+        const most = (accumulators[n] as Local[])[k] as Local;
+        s.body.push(most.set(v128.or(most.get, ((nans[n] as Local[])[k] as Local).get)));
+      });
       if (isLong(r)) range(count).forEach((k) => s.body.push(((accumulators[n] as Local[])[k] as Local).set(((totals[n] as Local[])[k] as Local).get)));
     });
   };
@@ -145,8 +156,12 @@ export function renderPhase({ name, kernel, plan, inputs, outputs }: PhaseDescri
       range(count).forEach((k) => {
         const sum = (accumulators[n] as Local[])[k] as Local;
         const own = values[n] as Vectors;
-        const term = (own.length === 1 ? own[0] : own[k]) as Code;
-        s.body.push(sum.set(combine(r)(sum.get, plan.kind === "along" ? fillBeyond(term, frame, identityVector(r)) : term)));
+        const value = (own.length === 1 ? own[0] : own[k]) as Code;
+        const term = plan.kind === "along" ? fillBeyond(value, frame, identityVector(r)) : value;
+        if (marksNaN(r)) {
+          const nan = (nans[n] as Local[])[k] as Local, kept = f.local("v128");
+          s.body.push(kept.set(term), nan.set(v128.or(nan.get, f32x4.ne(kept.get, kept.get))), sum.set(f32x4.pmax(kept.get, sum.get)));
+        } else s.body.push(sum.set(combine(r)(sum.get, term)));
       });
     });
   };
@@ -159,7 +174,7 @@ export function renderPhase({ name, kernel, plan, inputs, outputs }: PhaseDescri
 
   const emit = valueEmitter({
     kernel, s, vectorAxis: axis, pointer, value,
-    innerAxes: new Set(plan.kind === "across" ? reduceAxes : []),
+    innerAxes: new Set(plan.kind === "across" ? reduceAxes : tiled !== undefined ? [tiled.axis] : []),
     inputBase: (input) => withOffset(inputs[input] as Binding, 0),
     segmentFlag: (c) => (flags.get(conditionKey(c)) as Local).get,
     reduced: (n) => reducedValues[n] as Vectors,
@@ -189,27 +204,27 @@ export function renderPhase({ name, kernel, plan, inputs, outputs }: PhaseDescri
     s.body.push(flag.set(i32.and(i32.leS(from.get, i.get), i32.ltS(i.get, to.get))));
   };
 
-  /** `longest` is known in advance; `whole`: the length is a multiple of 16 at every row. */
-  const vectorLoop = (longest: number, whole: boolean, ahead: () => Scope, body: (count: number, frame: Frame, before: Scope) => void): void => {
+  /** No length is more than `longest`, and each is a multiple of `whole`. */
+  const vectorLoop = (longest: number, whole: number, ahead: () => Scope, body: (count: number, frame: Frame, before: Scope) => void): void => {
     const segmented = segmentConditions.size > 0;
     const outside = s.body;
     const segment: Code[] = (s.body = []);
     s.body.push(segmentEnd.set(length.get));
     for (const [key, c] of segmentConditions) cutSegment(c, flags.get(key) as Local);
     const before = ahead();
-    const wide = longest >= 4 * UNROLL;
-    if (wide) {
+    const run = (unroll: number): void => {
+      const points = 4 * unroll;
       const statements: Code[] = (s.body = []);
       s.body.push(bytes.set(i32.shl(i.get, i32.const(2))));
-      body(UNROLL, { unroll: UNROLL, i, bytes }, before);
-      segment.push(limit.set(i32.sub(segmentEnd.get, i32.const(4 * UNROLL - 1))));
-      segment.push(whileLoop(i32.ltS(i.get, limit.get), [statements, i.set(i32.add(i.get, i32.const(4 * UNROLL)))]));
-    }
-    if (segmented || !whole || !wide) {
-      const statements: Code[] = (s.body = []);
-      s.body.push(bytes.set(i32.shl(i.get, i32.const(2))));
-      body(1, { unroll: 1, i, bytes, end: segmentEnd }, before);
-      segment.push(whileLoop(i32.ltS(i.get, segmentEnd.get), [statements, i.set(i32.add(i.get, i32.const(4)))]));
+      body(unroll, unroll === 1 ? { unroll, i, bytes, end: segmentEnd } : { unroll, i, bytes }, before);
+      segment.push(limit.set(i32.sub(segmentEnd.get, i32.const(unroll === 1 ? 0 : points - 1))));
+      segment.push(whileLoop(i32.ltS(i.get, limit.get), [statements, i.set(i32.add(i.get, i32.const(points)))]));
+    };
+    const wide = [plan.unroll, UNROLL].filter((unroll, k, list) => longest >= 4 * unroll && list.indexOf(unroll) === k);
+    // The narrower loops take what the wider leave, if anything.
+    for (const unroll of [...wide, 1]) {
+      run(unroll);
+      if (!segmented && whole % (4 * unroll) === 0) break;
     }
     s.body = outside;
     s.body.push(i.set(i32.const(0)));
@@ -257,30 +272,35 @@ export function renderPhase({ name, kernel, plan, inputs, outputs }: PhaseDescri
   const reduceLoops = (axes: readonly number[], body: () => void): void => {
     const [first, ...rest] = axes;
     if (first === undefined) return body();
-    const count = f.local("i32"), extent = all[first] as number;
+    const count = f.local("i32");
+    const extent = first === tiled?.axis ? tileRows.get : i32.const(all[first] as number);
     const move = { axis: first, forward: [] as Code[], back: [] as Code[] };
     moves.push(move);
     const outside = s.body;
     const inside: Code[] = (s.body = []);
     reduceLoops(rest, body);
     s.body = outside;
-    s.body.push(count.set(i32.const(extent)),
+    s.body.push(count.set(extent),
       loop([inside, move.forward, brIf(0, count.tee(i32.sub(count.get, i32.const(1))))]), move.back);
   };
 
   // ---- a row of each kind ----
 
-  const map = (whole: boolean): void => {
+  const map = (whole: number): void => {
     const vectorAxes = new Set([axis]);
+    if (tiled !== undefined) vectorAxes.add(tiled.axis);
     vectorLoop(plan.block, whole, () => {
       const before = scope();
       const frame = { unroll: 1, i, bytes };
       for (const root of bodyRoots) emit.hoist(root, vectorAxes, frame, before);
       return before;
-    }, (_, frame, before) => storeOutputs(frame, scope(undefined, before)));
+    }, (_, frame, before) => {
+      if (tiled === undefined) return storeOutputs(frame, scope(undefined, before));
+      reduceLoops([tiled.axis], () => storeOutputs(frame, scope(undefined, before)));
+    });
   };
 
-  const across = (whole: boolean): void => {
+  const across = (whole: number): void => {
     const axes = new Set(reduceAxes);
     vectorLoop(plan.block, whole, () => scope(), (count, frame) => {
       startAccumulators(count);
@@ -305,7 +325,7 @@ export function renderPhase({ name, kernel, plan, inputs, outputs }: PhaseDescri
     const most = twoLevels ? Math.min(extent, 4 * UNROLL * TERMS) : extent;
     const blocks = Math.ceil(extent / most);
     const run = (): void => {
-      vectorLoop(most, extent % (4 * UNROLL) === 0, () => {
+      vectorLoop(most, blocks > 1 ? commonDivisor(most, extent) : extent, () => {
         const before = scope();
         const frame = { unroll: 1, i, bytes };
         for (const root of bodyRoots) emit.hoist(root, vectorAxes, frame, before);
@@ -345,11 +365,17 @@ export function renderPhase({ name, kernel, plan, inputs, outputs }: PhaseDescri
 
   // ---- rows ----
 
-  const rows: RowAxis[] = extents.flatMap((extent, k) => (k === axis ? [] : [{ extent, axis: k, factor: 1, count: f.local("i32") }]));
+  const rows: RowAxis[] = extents.flatMap((extent, k) => (k === axis || k === tiled?.axis ? [] : [{ extent, axis: k, factor: 1, count: f.local("i32") }]));
   const cut = axis >= 0 && plan.kind !== "along" ? (extents[axis] as number) : 1;
   const blocked = cut > plan.block && plan.kind !== "along";
   if (blocked) rows.push({ extent: Math.ceil(cut / plan.block), axis, factor: plan.block, count: f.local("i32") });
   const blockCount = rows.at(-1)?.count;
+  if (tiled !== undefined) {
+    const extent = extents[tiled.axis] as number, count = f.local("i32");
+    rows.push({ extent: Math.ceil(extent / tiled.rows), axis: tiled.axis, factor: tiled.rows, count });
+    const left = i32.sub(i32.const(extent), i32.mul(count.get, i32.const(tiled.rows)));
+    s.body.push(tileRows.set(select(left, i32.const(tiled.rows), i32.ltS(left, i32.const(tiled.rows)))));
+  }
 
   if (plan.kind === "along") along();
   else {
@@ -357,7 +383,7 @@ export function renderPhase({ name, kernel, plan, inputs, outputs }: PhaseDescri
       const left = i32.sub(i32.const(cut), i32.mul(blockCount.get, i32.const(plan.block)));
       s.body.push(length.set(select(left, i32.const(plan.block), i32.ltS(left, i32.const(plan.block)))));
     } else s.body.push(length.set(i32.const(plan.block)));
-    const whole = cut % (4 * UNROLL) === 0 && plan.block % (4 * UNROLL) === 0;
+    const whole = commonDivisor(cut, plan.block);
     if (plan.kind === "map") map(whole);
     else across(whole);
   }
@@ -372,7 +398,11 @@ export function renderPhase({ name, kernel, plan, inputs, outputs }: PhaseDescri
   const stepAlong = (c: readonly number[], k: number): number => c[k] as number;
   for (const move of moves) {
     move.forward.push(stepBy((c) => stepAlong(c, move.axis)));
-    move.back.push(stepBy((c) => -(all[move.axis] as number) * stepAlong(c, move.axis)));
+    if (move.axis !== tiled?.axis) move.back.push(stepBy((c) => -(all[move.axis] as number) * stepAlong(c, move.axis)));
+    else for (const { local, coefficients } of cursors.values()) {
+      const c = stepAlong(coefficients, move.axis);
+      if (c !== 0) move.back.push(local.set(i32.sub(local.get, i32.mul(tileRows.get, i32.const(c)))));
+    }
   }
   for (const move of blockMoves) {
     move.forward.push(stepBy((c) => move.step * stepAlong(c, move.axis)));
@@ -417,3 +447,5 @@ const range = (n: number): number[] => Array.from({ length: n }, (_, k) => k);
 
 /** Vectors that fall to the first accumulator, which takes the single ones as well. */
 const vectorsInRun = (points: number): number => Math.floor(points / (4 * UNROLL)) + Math.ceil((points % (4 * UNROLL)) / 4);
+
+const commonDivisor = (a: number, b: number): number => (b === 0 ? a : commonDivisor(b, a % b));

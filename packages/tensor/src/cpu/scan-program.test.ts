@@ -34,8 +34,9 @@ function run(program: CpuProgram, inputs: readonly Float32Array[], size: number)
     return memory.f32.slice(out, out + size);
   });
   for (const address of addresses) memory.free(address - 64);
-  expect(new Int32Array((results[1] as Float32Array).buffer), program.name).toEqual(new Int32Array((results[0] as Float32Array).buffer));
-  return results[0] as Float32Array;
+  const [one, two] = results as [Float32Array, Float32Array];
+  expect(Buffer.compare(Buffer.from(one.buffer), Buffer.from(two.buffer)), program.name).toBe(0);
+  return one;
 }
 
 interface Reference {
@@ -77,8 +78,8 @@ function expectClose(name: string, result: Float32Array, { value, bound }: { val
 }
 
 const shapes: [number, number, number][] = [];
-for (const outer of [1, 3]) for (const length of [1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 37, 130]) for (const inner of [1, 2, 3, 4, 5, 16, 31, 32, 33, 70]) shapes.push([outer, length, inner]);
-shapes.push([1, 20_000, 1], [2, 8192, 1], [3, 12_289, 1], [1, 40_001, 2], [1, 1024, 40], [2, 1025, 33], [1, 3000, 64], [9, 9000, 1], [64, 1000, 1], [1, 20_003, 5], [1, 5000, 256]);
+for (const outer of [3]) for (const length of [1, 2, 3, 5, 8, 15, 17, 37]) for (const inner of [1, 2, 3, 4, 31, 32, 70]) shapes.push([outer, length, inner]);
+shapes.push([1, 20_000, 1], [2, 8192, 1], [3, 12_289, 1], [1, 40_001, 2], [1, 1024, 40], [2, 1025, 33], [1, 3000, 64], [9, 9000, 1], [64, 1000, 1], [1, 20_003, 5], [1, 600, 256]);
 
 describe("cumsumProgram", () => {
   it("sums forward, in reverse, inclusive and exclusive", () => {

@@ -125,17 +125,20 @@ function stepsPhase(name: string, scan: Scan, cut: Cut): WasmFunction {
   const f = functionBuilder(["i32", "i32", "i32", "i32"]);
   const [args, begin, end] = f.params;
   const local = (): Local => f.local("i32");
-  const [unit, outer, column, first, count, start, state] = [local(), local(), local(), local(), local(), local(), local()] as const;
+  const cutUp = chunks > 1;
+  const [self, unit, outer, column, first, count, start, state] = [local(), local(), local(), local(), local(), local(), local(), local()] as const;
   const address = (entry: number, offset: Code): Code => i32.add(i32.load(args.get, entry), offset);
-  const shared = (): Code => address(scan.out + 4, times(begin.get, record));
+  const shared = (): Code => address(scan.out + 4, times(self.get, record));
   const carryIn = chunks > 1 && !totals ? shared() : scan.initial === undefined || totals ? i32.const(0) : address(scan.initial, state.get);
   const run = (position: number): Code =>
     call(position, scan.constantDecay ? address(scan.a, state.get) : address(scan.a, start.get), address(scan.b, start.get), address(scan.out, start.get), count.get, carryIn, totals ? shared() : i32.const(0));
   // The chunk's first step in its own order; in reverse, rows are addressed by their last element's end, columns by their last row.
   const position = !scan.reverse ? first.get : inner === 1 ? i32.sub(i32.const(length), first.get) : i32.sub(i32.const(length - 1), first.get);
   const body = forLoop(begin, end, 1, [
-    unit.set(chunks === 1 ? begin.get : i32.divU(begin.get, i32.const(chunks))),
-    first.set(chunks === 1 ? i32.const(0) : times(i32.remU(begin.get, i32.const(chunks)), steps)),
+    // In reverse the units run backwards too: one descending walk through memory, where a sawtooth misleads prefetching.
+    self.set(scan.reverse && !cutUp ? i32.sub(i32.const(scan.outer * blocks - 1), begin.get) : begin.get),
+    unit.set(chunks === 1 ? self.get : i32.divU(self.get, i32.const(chunks))),
+    first.set(chunks === 1 ? i32.const(0) : times(i32.remU(self.get, i32.const(chunks)), steps)),
     outer.set(blocks === 1 ? unit.get : i32.divU(unit.get, i32.const(blocks))),
     column.set(blocks === 1 ? i32.const(0) : times(i32.remU(unit.get, i32.const(blocks)), COLUMNS)),
     count.set(i32.sub(i32.const(length), first.get)),

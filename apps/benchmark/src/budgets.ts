@@ -1,0 +1,28 @@
+import type { Settings } from "./settings.js";
+
+/**
+ * Every default of a trial in one table, and with it the quickstart's budget: all mixers get the same.
+ * `steps` times `batch` times L is the tokens trained on; `lr` is the peak after `warmup` steps, then half a cosine to 0.
+ */
+export const budgets = {
+  "selective-copying": {
+    task: { vocabSize: 16, dataTokens: 8, L: 40 },
+    training: { steps: 1000, batch: 32, lr: 1e-2, warmup: 50, clip: 1, weightDecay: 0.01 },
+  },
+  "moby-dick": {
+    task: { L: 256 },
+    training: { steps: 300, batch: 16, lr: 1e-2, warmup: 50, clip: 1, weightDecay: 0.01 },
+  },
+} as const satisfies Readonly<Record<string, { readonly task: Settings; readonly training: Settings }>>;
+
+/** The network around the mixer. A mixer's own defaults are in its package. */
+export const networkDefaults = { dModel: 64, nLayers: 2 } as const satisfies Settings;
+
+/** Measurements of the validation split during training, the one after the last step included. */
+export const validationPoints = 8;
+
+/** Points of the training curve; each is the mean loss since the one before. */
+export const curvePoints = 60;
+
+/** Seconds between two snapshots of a running trial. */
+export const snapshotSeconds = 10;

@@ -1,0 +1,148 @@
+/** Results: one JSON line a trial, only ever appended to. A trial that diverged or failed is a line too. */
+import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { appendLine, writeFileAtomically } from "./atomic-file.js";
+import type { Settings } from "./settings.js";
+import { messageOf, UsageError } from "./usage-error.js";
+
+/** A point of a training curve. */
+export interface CurvePoint {
+  /** Updates made. */
+  readonly step: number;
+  /** Tokens trained on. */
+  readonly tokens: number;
+  /** Mean training loss since the point before, in nats a token. */
+  readonly loss: number;
+  /** The task's metric on the validation split, where it was measured. */
+  readonly validation?: number;
+}
+
+/** How a trial ended: `diverged` when its loss stopped being a finite number. */
+export type Status = "done" | "diverged" | "failed";
+
+/** One line of results.jsonl. */
+export interface Row {
+  /** The identity string. */
+  readonly trial: string;
+  readonly task: string;
+  readonly mixer: string;
+  readonly device: string;
+  /** What the device says of itself. */
+  readonly deviceDescription: string;
+  readonly seed: number;
+  readonly status: Status;
+  /** Why the trial failed. */
+  readonly error?: string;
+  /** On the test split: `accuracy` (0..1) or `bitsPerChar`; `chance` and baselines such as `trigram` in the same unit. */
+  readonly metrics: Readonly<Record<string, number>>;
+  /** On the validation split, to select by. */
+  readonly validation: Readonly<Record<string, number>>;
+  readonly parameters: number;
+  /** Of one sequence after L tokens, all layers; null for a mixer without a finite state. */
+  readonly stateBytes: number | null;
+  /** Tokens trained on a second, without the first step of a process (which plans and compiles) and without measuring. */
+  readonly tokensPerSecond: number;
+  /** Everything, runs before a resume included. */
+  readonly wallSeconds: number;
+  readonly curve: readonly CurvePoint[];
+  readonly commit: string;
+  readonly versions: Readonly<Record<string, string>>;
+  readonly machine: string;
+  /** All settings, defaults included. */
+  readonly config: Settings;
+  /** When the trial ended, ISO 8601. */
+  readonly finished: string;
+}
+
+/** A folder of results. */
+export interface Results {
+  readonly folder: string;
+  /** The latest line of each trial, in the order of the trials' first lines. */
+  rows(): readonly Row[];
+  /** Adds a line and waits until it is on the disk. */
+  append(row: Row): void;
+  /** Path of a file in the folder. */
+  path(name: string): string;
+  /** What was wrong with the file when it was opened, one sentence, or undefined. */
+  readonly damage: string | undefined;
+}
+
+const FILE = "results.jsonl";
+const CORRUPT = "results.corrupt.jsonl";
+
+/**
+ * Opens a folder of results, making it if need be. Lines that are no results (a torn last line after a power cut, an
+ * edit gone wrong) are moved to results.corrupt.jsonl; the rest is used.
+ * @throws UsageError if the folder cannot be written.
+ */
+export function openResults(folder: string): Results {
+  assertWritable(folder);
+  const file = join(folder, FILE);
+  const { rows, corrupt, complete } = readLines(file);
+  if (corrupt.length > 0) for (const line of corrupt) appendLine(join(folder, CORRUPT), line);
+  if (corrupt.length > 0 || !complete) writeFileAtomically(file, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+  return {
+    folder,
+    rows: () => latest(rows),
+    append(row) {
+      appendLine(file, JSON.stringify(row));
+      rows.push(row);
+    },
+    path: (name) => join(folder, name),
+    damage: corrupt.length === 0 ? undefined : `${file}: ${corrupt.length === 1 ? "1 line was" : `${corrupt.length} lines were`} no result and moved to ${CORRUPT}; the other ${rows.length} are used`,
+  };
+}
+
+/**
+ * Reads a folder of results without changing anything.
+ * @throws UsageError if there are none.
+ */
+export function readResults(folder: string): { readonly rows: readonly Row[]; readonly corrupt: number } {
+  const file = join(folder, FILE);
+  if (!existsSync(file)) throw new UsageError(`Expected results in ${file}, but there is no such file; run trials with --out ${folder} first`);
+  const { rows, corrupt } = readLines(file);
+  return { rows: latest(rows), corrupt: corrupt.length };
+}
+
+function readLines(file: string): { rows: Row[]; corrupt: string[]; complete: boolean } {
+  const text = existsSync(file) ? readFileSync(file, "utf8") : "";
+  const rows: Row[] = [];
+  const corrupt: string[] = [];
+  for (const line of text.split("\n")) {
+    if (line.trim() === "") continue;
+    const row = parseRow(line);
+    if (row) rows.push(row);
+    else corrupt.push(line);
+  }
+  return { rows, corrupt, complete: text === "" || text.endsWith("\n") };
+}
+
+function parseRow(line: string): Row | undefined {
+  try {
+    const row = JSON.parse(line) as Partial<Row> | null;
+    const whole =
+      typeof row?.trial === "string" &&
+      typeof row.task === "string" &&
+      typeof row.mixer === "string" &&
+      ["done", "diverged", "failed"].includes(row.status ?? "") &&
+      typeof row.metrics === "object" &&
+      typeof row.config === "object" &&
+      Array.isArray(row.curve);
+    return whole ? (row as Row) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+const latest = (rows: readonly Row[]): Row[] => [...new Map(rows.map((row) => [row.trial, row])).values()];
+
+function assertWritable(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true });
+    const probe = join(folder, `.writable.${process.pid}`);
+    writeFileAtomically(probe, "");
+    rmSync(probe);
+  } catch (error) {
+    throw new UsageError(`Cannot write results into ${folder} (${messageOf(error)}); choose another folder with --out`, { cause: error });
+  }
+}
