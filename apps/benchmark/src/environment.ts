@@ -1,7 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { availableParallelism, cpus, totalmem } from "node:os";
-import { messageOf } from "./usage-error.js";
 
 /** What a result depends on beside its settings. */
 export interface Environment {
@@ -26,7 +25,7 @@ function commit(): string {
   const git = (...args: string[]): string => execFileSync("git", args, { cwd: import.meta.dirname, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
   try {
     return git("rev-parse", "HEAD") + (git("status", "--porcelain", "--untracked-files=no") === "" ? "" : "+changes");
-  } catch (error) {
-    return messageOf(error) === "" ? "" : "unknown";
+  } catch {
+    return "unknown";
   }
 }

@@ -84,7 +84,7 @@ describe("selectiveScan", () => {
     const second = part(4, 9, first.hT);
     close(await values(second.y), await values(sliceAxis(whole.y, 1, 4, 9)));
     close(await values(second.hT), await values(whole.hT));
-    expect(part(3, 3, x.h0).hT).toBe(x.h0);
+    close(await values(part(3, 3, x.h0).hT), await values(x.h0));
   });
 
   test("constant maps and groups are maps repeated", async () => {

@@ -220,12 +220,9 @@ export function renderPhase({ name, kernel, plan, inputs, outputs }: PhaseDescri
       segment.push(limit.set(i32.sub(segmentEnd.get, i32.const(unroll === 1 ? 0 : points - 1))));
       segment.push(whileLoop(i32.ltS(i.get, limit.get), [statements, i.set(i32.add(i.get, i32.const(points)))]));
     };
-    const wide = [plan.unroll, UNROLL].filter((unroll, k, list) => longest >= 4 * unroll && list.indexOf(unroll) === k);
-    // The narrower loops take what the wider leave, if anything.
-    for (const unroll of [...wide, 1]) {
-      run(unroll);
-      if (!segmented && whole % (4 * unroll) === 0) break;
-    }
+    const wide = longest >= 4 * UNROLL && tiled === undefined;
+    if (wide) run(UNROLL);
+    if (!wide || segmented || whole % (4 * UNROLL) !== 0) run(1);
     s.body = outside;
     s.body.push(i.set(i32.const(0)));
     s.body.push(segmented ? whileLoop(i32.ltS(i.get, length.get), [segment, i.set(segmentEnd.get)]) : segment);

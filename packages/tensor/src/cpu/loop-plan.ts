@@ -12,8 +12,6 @@ export interface LoopPlan {
   readonly axis: number;
   /** Points of the vector axis in a unit of work (map and across). */
   readonly block: number;
-  /** Vectors side by side in the widest loop. */
-  readonly unroll: number;
   /** Axis and number of rows taken together, for loads that are contiguous along that axis and not the vector axis (map). */
   readonly tile?: { readonly axis: number; readonly rows: number };
   /** Units of work. */
@@ -26,9 +24,7 @@ export interface LoopPlan {
 const MAP_BLOCK = 4096;
 const ACROSS_BLOCK = 64;
 /** Rows that share the cache lines of a transposing load. */
-const TILE = 16;
-/** A long and simple reduction reads whole blocks of a row, or memory pages would be visited too often. */
-const SIMPLE = 8, LONG = 64;
+const TILE = 32;
 
 /** Estimated costs in vector operations. */
 const SPLAT = 0.25, CONTIGUOUS = 1, LANES = 5, ROW = 10, COMBINE = 20;
@@ -68,17 +64,16 @@ export function planLoop(kernel: LoopKernel): LoopPlan {
   const best = candidates.reduceRight<Candidate>((a, b) => (b.cost < a.cost ? b : a), candidates.at(-1) ?? { kind: "map", axis: -1, cost: 1 });
 
   const points = product(extents);
-  if (best.kind === "along") return { kind: "along", axis: best.axis, block: 0, unroll: 4, units: points, work: (reduced * best.cost) / 4 + COMBINE };
+  if (best.kind === "along") return { kind: "along", axis: best.axis, block: 0, units: points, work: (reduced * best.cost) / 4 + COMBINE };
   const length = best.axis < 0 ? 1 : (extents[best.axis] as number);
   const limit = best.kind === "map" ? MAP_BLOCK : ACROSS_BLOCK;
   const block = length > limit ? limit : length;
   const blocks = Math.ceil(length / block);
   const rows = points / length;
   if (best.kind === "across") {
-    const unroll = nodes.length <= SIMPLE && reduced >= LONG ? ACROSS_BLOCK / 4 : 4;
-    return { kind: "across", axis: best.axis, block, unroll, units: rows * blocks, work: (block * best.cost * reduced) / 4 + ROW };
+    return { kind: "across", axis: best.axis, block, units: rows * blocks, work: (block * best.cost * reduced) / 4 + ROW };
   }
-  const plan = { kind: "map", axis: best.axis, block, unroll: 4 } as const;
+  const plan = { kind: "map", axis: best.axis, block } as const;
   const work = (block * best.cost) / 4 + ROW;
   const tile = extents.findIndex((extent, axis) => axis !== best.axis && extent >= 4 && loads.some(({ index, gather }) =>
     gather === undefined && Math.abs(index.coefficients[axis] as number) === 1 && Math.abs(index.coefficients[best.axis] as number) > 1));

@@ -8,11 +8,14 @@ import type { LoopKernel } from "../loop.js";
 import { buildModule } from "./emitter.js";
 import { renderPhase, type Binding } from "./loop-phase.js";
 import { planLoop, type LoopPlan } from "./loop-plan.js";
-import { divideReduction, nodesOf, product, roots, simplifyLoop } from "./loop-simplify.js";
+import { divideReduction, nodesOf, partForUnits, product, roots, simplifyLoop } from "./loop-simplify.js";
 import type { CpuPhase, CpuProgram } from "./program.js";
 
 /** Vector operations that make a claim's overhead (0.1 us) negligible. */
 const WORK_PER_CLAIM = 16384;
+/** Rows read side by side, and elements of a matrix that no cache near the processor holds. */
+const STREAM_ROWS = 8;
+const LARGE = 2 << 20;
 
 export function loopProgram(kernel: LoopKernel, memory: { readonly shared: boolean }): CpuProgram {
   const name = describe(kernel);
@@ -23,7 +26,8 @@ export function loopProgram(kernel: LoopKernel, memory: { readonly shared: boole
   const inputs = kernel.inputs.map((_, k): Binding => ({ position: k, offset: 0 }));
   const outputs = kernel.outputs.map((_, k): Binding => ({ position: inputs.length + k, offset: 0 }));
   const plan = planLoop(simple);
-  const divided = divideReduction(simple, plan.units);
+  const length = partLength(simple, plan);
+  const divided = length === undefined ? undefined : divideReduction(simple, length);
   if (divided === undefined) {
     const run = renderPhase({ name: "run", kernel: simple, plan, inputs, outputs });
     return { name, module: buildModule({ memory, functions: [run] }), phases: [phase("run", plan)], scratchBytes: 0, sharedBytes: 0 };
@@ -45,6 +49,16 @@ export function loopProgram(kernel: LoopKernel, memory: { readonly shared: boole
     scratchBytes: 0,
     sharedBytes: 128 + partials.length * bytes,
   };
+}
+
+/**
+ * How to divide a reduction. Across a large matrix, parts of few rows let memory be read in order; each
+ * accumulator going down all rows would jump from page to page.
+ */
+function partLength(kernel: LoopKernel, plan: LoopPlan): number | undefined {
+  const reduced = product(kernel.reduceExtents);
+  if (plan.kind === "across" && reduced >= 16 * STREAM_ROWS && reduced * product(kernel.extents) >= LARGE) return STREAM_ROWS;
+  return partForUnits(kernel, plan.units);
 }
 
 /** At least 8 claims where there is work for them, so that threads end at about the same time. */

@@ -113,20 +113,24 @@ const SMALLEST_PART = 8192;
 /** Units of work wanted; fixed, so that results do not depend on the number of threads. */
 const WANTED_UNITS = 64;
 
-/**
- * Divides a reduction that makes few units of work into two kernels: partial reductions over parts of the longest
- * reduced axis, whose outputs are further inputs of the second kernel, which combines them. `units` is how many
- * independent units the undivided kernel has.
- */
-export function divideReduction(kernel: LoopKernel, units: number): readonly [LoopKernel, LoopKernel] | undefined {
+/** Elements of the longest reduced axis that make one of several parts, if a kernel of so few units is better divided. */
+export function partForUnits(kernel: LoopKernel, units: number): number | undefined {
   if (kernel.reductions.length === 0 || units >= WANTED_UNITS / 4) return undefined;
   const longest = Math.max(...kernel.reduceExtents);
-  const axis = kernel.reduceExtents.indexOf(longest);
   const total = product(kernel.extents) * product(kernel.reduceExtents);
   const wanted = Math.min(longest, Math.ceil(WANTED_UNITS / units), Math.floor(total / units / SMALLEST_PART));
   if (wanted < 2) return undefined;
   const exact = Math.ceil(longest / wanted);
-  const length = exact > 64 ? Math.ceil(exact / 16) * 16 : exact;
+  return exact > 64 ? Math.ceil(exact / 16) * 16 : exact;
+}
+
+/**
+ * Divides a reduction into two kernels: partial reductions over parts of the longest reduced axis, each of
+ * `length`, whose outputs are further inputs of the second kernel, which combines them.
+ */
+export function divideReduction(kernel: LoopKernel, length: number): readonly [LoopKernel, LoopKernel] | undefined {
+  const longest = Math.max(...kernel.reduceExtents);
+  const axis = kernel.reduceExtents.indexOf(longest);
   const count = Math.ceil(longest / length);
   if (count < 2) return undefined;
 

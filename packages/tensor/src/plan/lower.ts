@@ -20,6 +20,8 @@ export interface LoweringContext {
 /** A loop kernel with tensors in the place of buffers. */
 export interface LoweredLoop {
   readonly extents: Shape;
+  /** Into how many of `extents` each axis of the outputs was split. */
+  readonly parts: readonly number[];
   readonly reduceExtents: Shape;
   readonly inputs: readonly Tensor[];
   readonly reductions: readonly Reduction[];
@@ -43,19 +45,18 @@ class NeedsSplit extends Error {
 }
 
 /**
- * Lowers tensors of one shape to one kernel that stores them, with the given reductions computed inside.
- * @param reduction The reduce call whose result the outputs are computed from.
- * @param members Tensors that this kernel stores itself and may use before they are stored, at the same position.
+ * Lowers tensors of one shape to one kernel that stores them. An output may be used by the others at the same position.
+ * @param reductions The reduce calls, over axes of the same extents, whose results the outputs are computed from.
  * @throws NeedsMemory naming a tensor that has to be stored first.
  */
-export function lowerLoop(outputs: readonly Tensor[], reduction: Call | undefined, context: LoweringContext): LoweredLoop {
-  const reduced = reduction ? reducedAxes(reduction).map((axis) => context.resolve(reduction.inputs[0]!).shape[axis]!) : [];
+export function lowerLoop(outputs: readonly Tensor[], reductions: readonly Call[], context: LoweringContext): LoweredLoop {
+  const reduced = reductions[0] ? reducedExtents(reductions[0]) : [];
   // Each loop axis as the parts it was split into, outermost first.
   const parts: number[][] = [...outputs[0]!.shape, ...reduced].map((extent) => [extent]);
   const outer = outputs[0]!.shape.length;
   for (;;) {
     try {
-      return lowerWith(parts, outer, outputs, reduction, context);
+      return lowerWith(parts, outer, outputs, reductions, context);
     } catch (request) {
       if (!(request instanceof NeedsSplit)) throw request;
       let axis = 0;
@@ -66,9 +67,12 @@ export function lowerLoop(outputs: readonly Tensor[], reduction: Call | undefine
   }
 }
 
+/** Extents of the axes that a reduce call combines over. */
+export const reducedExtents = (call: Call): readonly number[] => reducedAxes(call).map((axis) => call.inputs[0]!.shape[axis]!);
+
 const reducedAxes = (call: Call): readonly number[] => (call.attributes as { readonly axes: readonly number[] }).axes;
 
-function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs: readonly Tensor[], reduction: Call | undefined, context: LoweringContext): LoweredLoop {
+function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs: readonly Tensor[], calls: readonly Call[], context: LoweringContext): LoweredLoop {
   const all = parts.flat();
   const axes = all.length;
   const starts = parts.map((_, k) => parts.slice(0, k).flat().length);
@@ -80,7 +84,12 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
   });
   const inputs: Tensor[] = [];
   const reductions: Reduction[] = [];
-  const memo = new Map<Tensor, Map<string, Scalar>>();
+  /** Reductions met; a second use at another index would have to run the loop again. */
+  const reduced = new Set<Call>();
+  /** Expressions by tensor and index. Inside a reduction the results around it do not exist yet, so it has a table of its own. */
+  const around = new Map<Tensor, Map<string, Scalar>>();
+  const within = new Map<Tensor, Map<string, Scalar>>();
+  let memo = around;
 
   const lower = (x: Tensor, index: readonly Affine[]): Scalar => {
     const tensor = context.resolve(x);
@@ -89,7 +98,7 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
     if (!known) memo.set(tensor, (known = new Map<string, Scalar>()));
     const before = known.get(key);
     if (before) return before;
-    const value = outputs.includes(tensor) && sameIndex(index, positions) ? compute(tensor, index) : context.isStored(tensor) ? load(tensor, index) : compute(tensor, index);
+    const value = memo === around && outputs.includes(tensor) && sameIndex(index, positions) ? compute(tensor, index) : context.isStored(tensor) ? load(tensor, index) : compute(tensor, index);
     known.set(key, value);
     return value;
   };
@@ -120,8 +129,8 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
       case "gather":
         return lowerGather(call, tensor, index);
       case "reduce":
-        if (call === reduction) return lowerReduce(call, index, rule.combine);
-        throw new NeedsMemory(tensor);
+        if (!calls.includes(call)) throw new NeedsMemory(tensor);
+        return lowerReduce(call, index, rule.combine);
       default:
         throw new NeedsMemory(tensor);
     }
@@ -161,7 +170,7 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
   };
 
   const lowerReduce = (call: Call, index: readonly Affine[], combination: "sum" | "max"): Scalar => {
-    if (reductions.length > 0) throw new NeedsMemory(call.outputs[0]!);
+    if (reduced.has(call)) throw new NeedsMemory(call.outputs[0]!);
     const gone = reducedAxes(call);
     let kept = 0;
     const input = context.resolve(call.inputs[0]!);
@@ -169,8 +178,12 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
       const place = gone.indexOf(k);
       return place >= 0 ? positions[outer + place]! : index[kept++]!;
     });
-    reductions.push({ combine: combination, value: lower(input, inner) });
-    return { op: "reduced", dtype: call.outputs[0]!.dtype, reduction: 0 };
+    reduced.add(call);
+    if (memo === within) throw new NeedsMemory(call.outputs[0]!);
+    memo = within;
+    const value = lower(input, inner);
+    memo = around;
+    return { op: "reduced", dtype: call.outputs[0]!.dtype, reduction: reductions.push({ combine: combination, value }) - 1 };
   };
 
   /** Indices into `source` of the element at a row-major position given by indices into `target`. */
@@ -206,7 +219,7 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
 
   const lowered = outputs.map((x) => ({ dtype: x.dtype, value: lower(x, positions.slice(0, outer)) }));
   const split = parts.slice(0, outer).flat().length;
-  return { extents: all.slice(0, split), reduceExtents: all.slice(split), inputs, reductions, outputs: lowered };
+  return { extents: all.slice(0, split), parts: parts.slice(0, outer).map((list) => list.length), reduceExtents: all.slice(split), inputs, reductions, outputs: lowered };
 }
 
 const sameIndex = (index: readonly Affine[], positions: readonly Affine[]): boolean => index.every((affine, k) => keyOf(affine) === keyOf(positions[k]!));

@@ -14,10 +14,10 @@ import { callOf, sortCalls } from "../graph.js";
 import { chooseVariant, expandKernel, type Expansions, type KernelAttributes } from "../kernel.js";
 import type { Affine, LoopKernel } from "../loop.js";
 import { inputsRead } from "../op.js";
-import { stridesOf, type Shape } from "../shape.js";
+import { sameShape, stridesOf, type Shape } from "../shape.js";
 import type { Call, Tensor } from "../tensor.js";
 import { isRowMajor } from "./affine.js";
-import { lowerLoop, NeedsMemory, type LoweredLoop, type LoweringContext } from "./lower.js";
+import { lowerLoop, NeedsMemory, reducedExtents, type LoweredLoop, type LoweringContext } from "./lower.js";
 
 /** A block of memory of a plan. */
 export interface Slot {
@@ -118,8 +118,15 @@ function variantFor(call: Call, device: string): ReturnType<typeof chooseVariant
 const isReasons = (choice: unknown): choice is readonly string[] => Array.isArray(choice);
 
 /** A kernel in the making. */
+interface LoopDraft {
+  readonly kind: "loop";
+  outputs: readonly Tensor[];
+  reductions: readonly Call[];
+  lowered: LoweredLoop;
+}
+
 type Draft =
-  | { kind: "loop"; outputs: Tensor[]; reduction: Call | undefined; lowered: LoweredLoop }
+  | LoopDraft
   | { kind: "native"; call: Call; operands: NativeOperand[]; sources: Tensor[]; outputs: readonly Tensor[] };
 
 function planWith({ roots, calls, resolve }: Graph, leaves: readonly Tensor[], forced: ReadonlySet<Tensor>, options: PlanOptions): Plan {
@@ -136,7 +143,8 @@ function planWith({ roots, calls, resolve }: Graph, leaves: readonly Tensor[], f
     const x = call.outputs[0]!;
     if (!stored.has(x) || x.size === 0) continue;
     const reduction = stored.get(x);
-    drafts.push({ kind: "loop", outputs: [x], reduction, lowered: lowerLoop([x], reduction, context) });
+    const reductions = reduction ? [reduction] : [];
+    drafts.push({ kind: "loop", outputs: [x], reductions, lowered: lowerLoop([x], reductions, context) });
   }
   const merged = options.fuse ? mergeLoops(drafts, roots, context, options.maxBuffers) : drafts;
   return emit(sortDrafts(merged), roots, leaves);
@@ -300,13 +308,26 @@ function nativeDraft(call: Call, context: LoweringContext): Draft {
 function viewOf(x: Tensor, context: LoweringContext, anyStrides: boolean): { source: Tensor; offset: number; strides: readonly number[] } {
   if (context.isStored(x)) return { source: x, offset: 0, strides: stridesOf(x.shape) };
   if (x.size === 0) throw new NeedsMemory(x);
-  const { extents, inputs, outputs } = lowerLoop([x], undefined, context);
+  const { extents, parts, inputs, outputs } = lowerLoop([x], [], context);
   const value = outputs[0]!.value;
-  if (value.op !== "load" || value.gather || extents.length !== x.shape.length) throw new NeedsMemory(x);
-  const { offset, coefficients }: Affine = value.index;
+  if (value.op !== "load" || value.gather) throw new NeedsMemory(x);
   const source = inputs[value.input]!;
-  if (!anyStrides && !(isRowMajor(value.index, x.shape) && source.size === x.size)) throw new NeedsMemory(x);
-  return { source, offset, strides: coefficients };
+  const strides = joinParts(value.index, extents, parts);
+  if (!strides || (!anyStrides && !(isRowMajor(value.index, extents) && source.size === x.size))) throw new NeedsMemory(x);
+  return { source, offset: value.index.offset, strides };
+}
+
+/** One stride per axis, if the parts an axis was split into follow each other evenly. */
+function joinParts({ coefficients }: Affine, extents: Shape, parts: readonly number[]): readonly number[] | undefined {
+  let first = 0;
+  const strides: number[] = [];
+  for (const count of parts) {
+    const last = first + count - 1;
+    for (let k = first; k < last; k++) if (coefficients[k] !== coefficients[k + 1]! * extents[k + 1]!) return undefined;
+    strides.push(coefficients[last]!);
+    first += count;
+  }
+  return strides;
 }
 
 /** Tensors with memory that a kernel reads. */
@@ -347,20 +368,18 @@ function mergeLoops(drafts: readonly Draft[], roots: readonly Tensor[], context:
 
   const result: Draft[] = [];
   for (const draft of drafts) {
-    const partner = draft.kind === "loop" && !draft.reduction ? findPartner(draft) : undefined;
+    const partner = draft.kind === "loop" ? findPartner(draft) : undefined;
     if (!partner) {
       result.push(draft);
       note(draft);
       continue;
     }
-    partner.target.outputs = partner.outputs;
-    partner.target.lowered = partner.lowered;
+    Object.assign(partner.target, partner.joined);
     for (const x of draft.outputs) maker.set(x, partner.target);
     note(partner.target);
   }
 
-  function findPartner(draft: Draft & { kind: "loop" }): { target: Draft & { kind: "loop" }; outputs: Tensor[]; lowered: LoweredLoop } | undefined {
-    const shape = draft.outputs[0]!.shape;
+  function findPartner(draft: LoopDraft): { target: LoopDraft; joined: LoopDraft } | undefined {
     const candidates = new Set<Draft>();
     for (const x of draft.lowered.inputs) {
       const made = maker.get(x);
@@ -368,19 +387,34 @@ function mergeLoops(drafts: readonly Draft[], roots: readonly Tensor[], context:
       for (const reader of readers.get(x) ?? []) candidates.add(reader);
     }
     for (const target of candidates) {
-      if (target.kind !== "loop" || target.reduction || target === draft) continue;
-      if (target.outputs[0]!.shape.length !== shape.length || !target.outputs[0]!.shape.every((extent, k) => extent === shape[k])) continue;
+      if (target.kind !== "loop" || target === draft || !sameLoops(target, draft)) continue;
       if (reaches(draft.lowered.inputs, target, true)) continue;
       const outputs = [...target.outputs, ...draft.outputs];
-      const lowered = lowerLoop(outputs, undefined, context);
-      if (lowered.inputs.some((x) => outputs.includes(x))) continue;
-      if (lowered.inputs.length + outputs.length > maxBuffers) continue;
-      return { target, outputs, lowered };
+      const reductions = [...target.reductions, ...draft.reductions];
+      const lowered = tryLower(outputs, reductions, context);
+      if (!lowered || lowered.inputs.some((x) => outputs.includes(x)) || lowered.inputs.length + outputs.length > maxBuffers) continue;
+      return { target, joined: { kind: "loop", outputs, reductions, lowered } };
     }
     return undefined;
   }
 
   return dropUnread(result, roots, context);
+}
+
+/** Whether two kernels loop over axes of the same extents, outside and inside. */
+function sameLoops(a: LoopDraft, b: LoopDraft): boolean {
+  if (!sameShape(a.outputs[0]!.shape, b.outputs[0]!.shape) || a.reductions.length === 0 !== (b.reductions.length === 0)) return false;
+  return a.reductions.length === 0 || sameShape(reducedExtents(a.reductions[0]!), reducedExtents(b.reductions[0]!));
+}
+
+/** The joined kernel, or undefined if its members do not fit into one set of loops. */
+function tryLower(outputs: readonly Tensor[], reductions: readonly Call[], context: LoweringContext): LoweredLoop | undefined {
+  try {
+    return lowerLoop(outputs, reductions, context);
+  } catch (request) {
+    if (request instanceof NeedsMemory) return undefined;
+    throw request;
+  }
 }
 
 /** Leaves out results of joined loops that nobody outside reads. */
@@ -392,7 +426,7 @@ function dropUnread(drafts: readonly Draft[], roots: readonly Tensor[], context:
     const outputs = draft.outputs.filter((x) => read.has(x));
     const unread = new Set(draft.outputs.filter((x) => !read.has(x)));
     const inner: LoweringContext = { resolve: (x) => context.resolve(x), isStored: (x) => context.isStored(x) && !unread.has(x) };
-    return { ...draft, outputs, lowered: lowerLoop(outputs, undefined, inner) };
+    return { ...draft, outputs, lowered: lowerLoop(outputs, draft.reductions, inner) };
   });
 }
 
@@ -462,7 +496,8 @@ function withoutGraph(attributes: unknown): unknown {
 }
 
 /** "exp+mul+sum" and so on: the ops whose results are stored. */
-function nameOf(draft: Draft & { kind: "loop" }): string {
-  const names = draft.outputs.map((x) => callOf(x)!.op.name);
-  return draft.reduction && names[0] !== draft.reduction.op.name ? `${draft.reduction.op.name}>${names.join("+")}` : names.join("+");
+function nameOf({ outputs, reductions }: LoopDraft): string {
+  const results = outputs.map((x) => callOf(x)!.op.name).join("+");
+  const inner = reductions.map((call) => call.op.name).join("+");
+  return inner === "" || inner === results ? results : `${inner}>${results}`;
 }

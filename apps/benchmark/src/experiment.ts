@@ -1,0 +1,87 @@
+import { mixerConfigOf, initLanguageModel, forwardLanguageModel, parameterCount, stateBytes, type LanguageModelConfig } from "@seqmix/mixer";
+import { key, zeros } from "@seqmix/tensor";
+import type { Task } from "@seqmix/tasks";
+import type { Settings } from "./settings.js";
+import { mixerSettingsOf, type Trial } from "./trial.js";
+import { messageOf, UsageError } from "./usage-error.js";
+
+/** How a trial trains. */
+export interface TrainingSettings {
+  /** Updates. */
+  readonly steps: number;
+  /** Sequences an update. */
+  readonly batch: number;
+  /** Peak learning rate. */
+  readonly lr: number;
+  /** Updates until the peak. */
+  readonly warmup: number;
+  /** Largest norm of the gradient. */
+  readonly clip: number;
+  readonly weightDecay: number;
+  readonly seed: number;
+}
+
+/** A trial with everything its identity stands for, and what can be known before it runs. */
+export interface Experiment {
+  readonly trial: Trial;
+  readonly task: Task;
+  readonly model: LanguageModelConfig;
+  readonly training: TrainingSettings;
+  readonly parameters: number;
+  /** Of one sequence after L tokens, all layers; null for a mixer without a finite state. */
+  readonly stateBytes: number | null;
+}
+
+/**
+ * Builds a trial's task and model and checks every shape, without computing anything.
+ * @throws UsageError naming the trial if its settings are impossible.
+ */
+export function prepare(trial: Trial): Experiment {
+  const { settings } = trial;
+  try {
+    const training = trainingOf(settings);
+    const task = trial.task.make(settings);
+    const own = Object.keys(mixerSettingsOf(trial.mixer));
+    const model: LanguageModelConfig = {
+      mixer: trial.mixer,
+      mixerConfig: Object.fromEntries(Object.entries(settings).filter(([name]) => own.includes(name))),
+      dModel: whole(settings, "dModel", 1),
+      nLayers: whole(settings, "nLayers", 1),
+      vocabSize: task.vocabSize,
+    };
+    const params = initLanguageModel(model, key(0));
+    forwardLanguageModel(model, params, zeros([1, task.length], "i32"));
+    const bytes = stateBytes(trial.mixer, mixerConfigOf(model), task.length);
+    return { trial, task, model, training, parameters: parameterCount(params), stateBytes: bytes === null ? null : bytes * model.nLayers };
+  } catch (error) {
+    if (error instanceof UsageError) throw error;
+    throw new UsageError(`Trial ${trial.identity} is impossible: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function trainingOf(settings: Settings): TrainingSettings {
+  const training = {
+    steps: whole(settings, "steps", 1),
+    batch: whole(settings, "batch", 1),
+    lr: positive(settings, "lr"),
+    warmup: whole(settings, "warmup", 0),
+    clip: positive(settings, "clip"),
+    weightDecay: Number(settings["weightDecay"]),
+    seed: whole(settings, "seed", 0),
+  };
+  if (training.weightDecay < 0) throw new RangeError(`expected weightDecay of at least 0, got ${training.weightDecay}`);
+  if (training.warmup >= training.steps) throw new RangeError(`expected fewer warm-up steps than steps, got warmup=${training.warmup} and steps=${training.steps}; lower warmup`);
+  return training;
+}
+
+function whole(settings: Settings, name: string, least: number): number {
+  const value = settings[name];
+  if (!Number.isSafeInteger(value) || Number(value) < least) throw new RangeError(`expected a whole number of at least ${least} for ${name}, got ${value}`);
+  return Number(value);
+}
+
+function positive(settings: Settings, name: string): number {
+  const value = Number(settings[name]);
+  if (!(value > 0)) throw new RangeError(`expected a number above 0 for ${name}, got ${value}`);
+  return value;
+}

@@ -1,0 +1,152 @@
+import { performance } from "node:perf_hooks";
+import { forwardLanguageModel, initLanguageModel, type LanguageModelParameters } from "@seqmix/mixer";
+import { crossEntropy } from "@seqmix/nn";
+import { adamw, clipByGlobalNorm, cosineSchedule, type OptimizerState, type ParameterGroup } from "@seqmix/optim";
+import { dispose, foldIn, key, realize, valueAndGrad, type Device, type Tensor } from "@seqmix/tensor";
+import type { Batch } from "@seqmix/tasks";
+import { curvePoints, snapshotSeconds, validationPoints } from "./budgets.js";
+import { evaluate } from "./evaluate.js";
+import type { Experiment } from "./experiment.js";
+import type { CurvePoint } from "./results.js";
+import { readSnapshot, writeSnapshot, type SnapshotOwner, type TrialProgress } from "./snapshot.js";
+
+/** Steps whose losses are read from the device at once. */
+const READ_EVERY = 8;
+
+/** Parameters that weight decay would pull to a meaningless zero: gains, biases, and the dynamics of state-space layers. */
+const groups: readonly ParameterGroup[] = [{ match: /norm|bias|(^|\.)(A_log|log_A_real|A_imag|log_dt|D)$/, weightDecay: 0 }];
+
+/** What a trial says of itself while it runs. */
+export interface TrainingReport {
+  readonly step: number;
+  readonly steps: number;
+  /** The latest loss known, nats a token. */
+  readonly loss: number | undefined;
+  readonly tokensPerSecond: number;
+  readonly phase: "training" | "measuring";
+}
+
+/** How a trial runs. */
+export interface TrainingOptions {
+  readonly device: Device;
+  /** Name of the device, for the snapshot. */
+  readonly deviceName: string;
+  /** Where the snapshot of the running trial lies. */
+  readonly snapshot: string;
+  /** Called after every step; true ends the trial with a snapshot. */
+  readonly stopAsked: () => boolean;
+  readonly report: (report: TrainingReport) => void;
+  /** Seconds between snapshots; {@link snapshotSeconds} by default. */
+  readonly snapshotEvery?: number;
+}
+
+/** How a trial came out. */
+export type TrainingOutcome =
+  | { readonly status: "stopped"; readonly step: number }
+  | {
+      readonly status: "done" | "diverged";
+      readonly curve: readonly CurvePoint[];
+      /** Absent if the trial diverged. */
+      readonly validation?: number;
+      /** Absent if the trial diverged. */
+      readonly test?: number;
+      readonly tokensPerSecond: number;
+      readonly wallSeconds: number;
+    };
+
+interface Learner {
+  readonly params: LanguageModelParameters;
+  readonly optimizer: OptimizerState;
+}
+
+/**
+ * Trains and measures one trial, from its snapshot if it has one. Batches and initial parameters are functions of the
+ * seed and the step, so that a trial stopped and continued ends with the numbers of one that was not.
+ */
+export async function train({ trial, task, model, training }: Experiment, options: TrainingOptions): Promise<TrainingOutcome> {
+  const { device, snapshot, stopAsked, report, snapshotEvery = snapshotSeconds } = options;
+  const { steps, batch: batchSize } = training;
+  const source = key(training.seed);
+  const owner: SnapshotOwner = { trial: trial.identity, config: trial.settings, device: options.deviceName };
+  const optimizer = adamw({ learningRate: cosineSchedule({ peak: training.lr, warmupSteps: training.warmup, totalSteps: steps }), weightDecay: training.weightDecay, groups });
+  const lossAndGradient = valueAndGrad((params: LanguageModelParameters, batch: Batch): Tensor => crossEntropy(forwardLanguageModel(model, params, batch.tokens)[0], batch.labels, batch.mask));
+
+  const fresh = initLanguageModel(model, foldIn(source, "parameters"));
+  const start: Learner = { params: fresh, optimizer: optimizer.init(fresh) };
+  const saved = readSnapshot(snapshot, owner, { ...start });
+  let learner: Learner = await realize({ ...(saved?.tree ?? start) }, { device });
+  const progress: TrialProgress = saved?.progress ?? { step: 0, curve: [], window: [], wallSeconds: 0, timedSteps: 0, timedSeconds: 0 };
+
+  const earlierSeconds = progress.wallSeconds;
+  const started = performance.now();
+  const curveEvery = Math.ceil(steps / curvePoints);
+  const validateEvery = curveEvery * Math.ceil(curvePoints / validationPoints);
+  const tokensPerSecond = (): number => (progress.timedSeconds === 0 ? 0 : (progress.timedSteps * batchSize * task.length) / progress.timedSeconds);
+  const wallSeconds = (): number => earlierSeconds + (performance.now() - started) / 1000;
+
+  let unread: Tensor[] = [];
+  let lastLoss: number | undefined;
+  /** Reads the losses of the latest steps. @returns false if one is not a finite number. */
+  const readLosses = async (): Promise<boolean> => {
+    const losses = await Promise.all(unread.map((loss) => loss.item()));
+    dispose(unread);
+    unread = [];
+    progress.window.push(...losses);
+    lastLoss = losses.at(-1) ?? lastLoss;
+    return losses.every(Number.isFinite);
+  };
+  const diverged = (): TrainingOutcome => ({ status: "diverged", curve: progress.curve, tokensPerSecond: tokensPerSecond(), wallSeconds: wallSeconds() });
+  const save = async (): Promise<void> => {
+    progress.wallSeconds = wallSeconds();
+    await writeSnapshot(snapshot, owner, progress, { ...learner });
+  };
+
+  try {
+    let savedAt = performance.now();
+    for (let first = true; progress.step < steps; first = false) {
+      const began = performance.now();
+      const batch = task.batch(foldIn(source, progress.step), "train", batchSize);
+      const [loss, gradient] = lossAndGradient(learner.params, batch);
+      const [params, state] = optimizer.update(clipByGlobalNorm(gradient, training.clip)[0], learner.optimizer, learner.params);
+      await realize([params, state, loss], { device, donate: [learner.params, learner.optimizer] });
+      learner = { params, optimizer: state };
+      dispose({ ...batch });
+      unread.push(loss);
+      progress.step++;
+      const { step } = progress;
+
+      const curveDue = step % curveEvery === 0 || step === steps;
+      const stop = stopAsked();
+      const saveDue = stop || performance.now() - savedAt > snapshotEvery * 1000;
+      if ((curveDue || saveDue || unread.length >= READ_EVERY) && !(await readLosses())) return diverged();
+      if (!first) {
+        progress.timedSteps++;
+        progress.timedSeconds += (performance.now() - began) / 1000;
+      }
+      report({ step, steps, loss: lastLoss, tokensPerSecond: tokensPerSecond(), phase: "training" });
+
+      if (curveDue) {
+        const loss = progress.window.reduce((total, each) => total + each, 0) / progress.window.length;
+        const measured = step % validateEvery === 0 && step < steps ? { validation: await evaluate(task, "validation", model, learner.params, batchSize, device) } : {};
+        progress.curve.push({ step, tokens: step * batchSize * task.length, loss, ...measured });
+        progress.window = [];
+      }
+      if (saveDue) {
+        await save();
+        savedAt = performance.now();
+      }
+      if (stop) return { status: "stopped", step };
+    }
+
+    report({ step: steps, steps, loss: lastLoss, tokensPerSecond: tokensPerSecond(), phase: "measuring" });
+    const validation = await evaluate(task, "validation", model, learner.params, batchSize, device);
+    const test = await evaluate(task, "test", model, learner.params, batchSize, device);
+    if (!Number.isFinite(validation) || !Number.isFinite(test)) return diverged();
+    const last = progress.curve.at(-1)!;
+    return { status: "done", curve: [...progress.curve.slice(0, -1), { ...last, validation }], validation, test, tokensPerSecond: tokensPerSecond(), wallSeconds: wallSeconds() };
+  } finally {
+    dispose(unread);
+    dispose({ ...learner });
+  }
+}
+

@@ -1,0 +1,51 @@
+/** Test inputs on the host, and running graphs on a device. */
+import { dispose, foldIn, leavesOf, realize, sizeOf, tensor, Tensor, threefry, type Device, type DType, type HostArray, type Key, type Shape } from "@seqmix/tensor";
+
+/** Values of a tensor on the host, row-major. */
+export interface HostValues {
+  readonly shape: Shape;
+  readonly dtype: DType;
+  readonly data: HostArray;
+}
+
+/**
+ * Numbers in low..high that f32 represents exactly, so that every device starts from the same ones.
+ * i32: whole numbers from low to high - 1; bool: 0 or 1.
+ */
+export function randomValues(key: Key, shape: Shape, dtype: DType = "f32", low = -2, high = 2): HostValues {
+  const draw = (k: number): number => low + (threefry(key.words, [k, 77])[0] >>> 8) * 2 ** -24 * (high - low);
+  const numbers = Array.from({ length: sizeOf(shape) }, (_, k) => draw(k));
+  const data = dtype === "f32" ? Float64Array.from(numbers, Math.fround) : dtype === "i32" ? Int32Array.from(numbers, Math.floor) : Uint8Array.from(numbers, (x) => (x < (low + high) / 2 ? 0 : 1));
+  return { shape, dtype, data };
+}
+
+/** A new tensor of the values. */
+export const toTensor = ({ data, shape }: HostValues): Tensor => tensor(data.slice(), shape);
+
+/** The values of a tree's leaves by path, moved to the host. */
+export async function fetchValues(leaves: readonly Tensor[]): Promise<HostValues[]> {
+  const out: HostValues[] = [];
+  for (const { shape, dtype, ...leaf } of leaves.map((x) => ({ shape: x.shape, dtype: x.dtype, x }))) out.push({ shape, dtype, data: await leaf.x.data() });
+  return out;
+}
+
+/** Realizes what `build` makes, reads it and frees it. `build` must make its tensors anew: they are gone afterwards. */
+export async function evaluate(device: Device, build: () => readonly Tensor[], options: { readonly fuse?: boolean } = {}): Promise<HostValues[]> {
+  const leaves = build();
+  // Values that are host data already, e.g. an input handed through, are no work for a device.
+  await realize(leaves, { device, ...options });
+  const values = await fetchValues(leaves);
+  dispose(leaves);
+  return values;
+}
+
+/** Fills memory that is free on the device with NaN, so that a program that reads what it never wrote is found out. */
+export async function poison(device: Device, elements = 1 << 16): Promise<void> {
+  const junk = tensor(new Float32Array(elements).fill(NaN));
+  await realize(junk, { device });
+  const copies = await realize([toTensor({ shape: [elements], dtype: "f32", data: new Float32Array(elements).fill(NaN) })], { device });
+  dispose([junk, ...leavesOf(copies)]);
+}
+
+/** A key for a named place, so that no two tests draw the same numbers by accident. */
+export const keyAt = (key: Key, ...path: readonly (string | number)[]): Key => path.reduce<Key>((parent, part) => foldIn(parent, part), key);
