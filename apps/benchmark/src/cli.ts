@@ -1,2 +1,5 @@
-// Replaced by the command line of the ablation app.
-console.log("seqmix-bench: nothing to run yet");
+#!/usr/bin/env node
+/** The command line; it runs on import, so that `npm start` can be the same process. */
+import { runCommandLine } from "./command-line.js";
+
+process.exitCode = await runCommandLine(process.argv.slice(2));

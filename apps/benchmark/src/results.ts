@@ -1,6 +1,7 @@
 /** Results: one JSON line a trial, only ever appended to. A trial that diverged or failed is a line too. */
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import type { TaskMetric } from "@seqmix/tasks";
 import { appendLine, writeFileAtomically } from "./atomic-file.js";
 import type { Settings } from "./settings.js";
 import { messageOf, UsageError } from "./usage-error.js";
@@ -33,6 +34,8 @@ export interface Row {
   readonly status: Status;
   /** Why the trial failed. */
   readonly error?: string;
+  /** What the task is judged by. */
+  readonly metric: TaskMetric;
   /** On the test split: `accuracy` (0..1) or `bitsPerChar`; `chance` and baselines such as `trigram` in the same unit. */
   readonly metrics: Readonly<Record<string, number>>;
   /** On the validation split, to select by. */
@@ -125,8 +128,8 @@ function parseRow(line: string): Row | undefined {
       typeof row.task === "string" &&
       typeof row.mixer === "string" &&
       ["done", "diverged", "failed"].includes(row.status ?? "") &&
-      typeof row.metrics === "object" &&
-      typeof row.config === "object" &&
+      typeof row.metric === "string" &&
+      [row.metrics, row.validation, row.config].every((part) => typeof part === "object" && part !== null) &&
       Array.isArray(row.curve);
     return whole ? (row as Row) : undefined;
   } catch {

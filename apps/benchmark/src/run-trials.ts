@@ -105,6 +105,7 @@ function rowOf({ trial, task, parameters, stateBytes, training }: Experiment, ou
     seed: training.seed,
     status: outcome.status,
     ...(outcome.status === "failed" ? { error: outcome.error } : {}),
+    metric: task.metric,
     metrics: { ...(measured ? { [task.metric]: outcome.test! } : {}), chance: task.chance, ...trial.task.baselines?.(task) },
     validation: measured ? { [task.metric]: outcome.validation! } : {},
     parameters,

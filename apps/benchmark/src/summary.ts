@@ -3,9 +3,6 @@ import { formatBytes, formatCount, formatDuration, formatMetric } from "./format
 import type { Row } from "./results.js";
 import type { Column } from "./table.js";
 
-/** The metric a task is judged by, as named in its rows. */
-export const metricOf = (row: Row): "accuracy" | "bitsPerChar" => ("bitsPerChar" in row.metrics || "trigram" in row.metrics ? "bitsPerChar" : "accuracy");
-
 /** Columns of the table of results. */
 export const summaryColumns: readonly Column[] = [
   { title: "task" },
@@ -23,7 +20,7 @@ export const summaryColumns: readonly Column[] = [
 
 /** The cells of one row, in the order of {@link summaryColumns}. */
 export function summaryCells(row: Row): string[] {
-  const metric = metricOf(row);
+  const { metric } = row;
   return [
     row.task,
     row.mixer,

@@ -1,30 +1,58 @@
 /** Elementary functions of the CPU programs, one f32x4 vector at a time. */
 import { emitVectorFunction, f32x4, i32, i32x4, scratch, v128, type Code, type Local, type ValueType } from "@seqmix/tensor/wasm";
 
-const { add, mul, sub } = f32x4;
+const { add, div, mul, sub } = f32x4;
 const ONE = f32x4.const(1);
+
+/** Coefficients of x^n, ..., x, 1, by Horner's rule. */
+const polynomial = (x: Code, [first, ...rest]: readonly [number, ...number[]]): Code =>
+  rest.reduce<Code>((sum, c) => add(mul(sum, x), f32x4.const(c)), f32x4.const(first));
 
 /** 1.5 * 2^23: adding it to a small number rounds that to a whole one, in the lowest bits of the sum. */
 const ROUND = f32x4.const(12582912);
-/** (2^r - 1) / r for |r| <= 1/2, relative error of 2^r 1e-7; highest power first. */
-const EXP2 = [0.0013264727097477425, 0.009671512644907084, 0.05550733743581062, 0.24022242085260462, 0.6931469775989374].map((c) => f32x4.const(c)) as [Code, ...Code[]];
+/** 2^r for |r| <= 1/2 with a relative error of 9e-8, by minimax approximation. */
+const EXP2 = [0.0013264727097477425, 0.009671512644907084, 0.05550733743581062, 0.24022242085260462, 0.6931469775989374, 1] as const;
 
 /**
- * Smallest exponent: 2^-100 stands for everything below. It wipes out any state just as well, and the products it
+ * Smallest exponent: 2^-100 stands for everything below. It wipes out a state just as well, and the products it
  * leaves are normal numbers; arithmetic on denormal ones is slow.
  */
 const LOWEST = f32x4.const(-100);
-/** Largest exponent: 2^128 is infinity. */
+/** 2^128 is infinity. */
 const HIGHEST = f32x4.const(128);
 
-/** Sets `result` to 2^x; `whole` and `rest` are overwritten. Infinite beyond 2^128, 2^-100 from there downward, NaN for NaN. */
-export function exp2(result: Local, x: Code, whole: Local, rest: Local): Code {
-  const [first, ...others] = EXP2;
+/** Sets `result` to 2^x, infinity beyond 2^128, 2^-100 for everything smaller, NaN for NaN. `whole` and `rest` are overwritten. */
+export const exp2 = (result: Local, x: Code, whole: Local, rest: Local): Code => [
+  // pmax and pmin with the constant second keep a NaN.
+  rest.set(f32x4.pmin(f32x4.pmax(x, LOWEST), HIGHEST)),
+  whole.set(add(rest.get, ROUND)),
+  rest.set(sub(rest.get, sub(whole.get, ROUND))),
+  result.set(i32x4.add(polynomial(rest.get, EXP2), i32x4.shl(whole.get, i32.const(23)))),
+];
+
+/** atanh(s) = s + s^3 P(s^2) for 0 <= s <= 1/3, halved: 2 atanh(s) = 2 s + s^3 P(s^2), P with an error of 5e-9. */
+const ATANH = [0.28024459321417494, 0.2799914096225612, 0.40021699067642436, 0.6666641313252348] as const;
+
+/**
+ * Sets x to softplus(x) = max(x, 0) + log(1 + e^-|x|) and, where asked for, `slope` to its derivative, sigmoid(x).
+ * log(1 + e) = 2 atanh(e / (2 + e)) has no cancellation for small e.
+ */
+export function softplus(newLocal: (type: ValueType) => Local, x: Local, slope?: Local): Code {
+  const [e, s, square] = [newLocal("v128"), newLocal("v128"), newLocal("v128")] as const;
+  const exponential = scratch(newLocal);
+  emitVectorFunction(exponential, "exp", [f32x4.neg(f32x4.abs(x.get))], [e]);
   return [
-    rest.set(f32x4.pmin(f32x4.pmax(x, LOWEST), HIGHEST)),
-    whole.set(add(rest.get, ROUND)),
-    rest.set(sub(rest.get, sub(whole.get, ROUND))),
-    result.set(add([...others, ONE].slice(0, -1).reduce<Code>((p, c) => add(mul(p, rest.get), c), first).length === 0 ? ONE : mul([...others].reduce<Code>((p, c) => add(mul(p, rest.get), c), first), rest.get), ONE)),
-    result.set(i32x4.add(result.get, i32x4.shl(whole.get, i32.const(23)))),
+    exponential.body,
+    slope === undefined ? [] : slope.set(div(v128.bitselect(ONE, e.get, f32x4.ge(x.get, f32x4.const(0))), add(e.get, ONE))),
+    s.set(div(e.get, add(e.get, f32x4.const(2)))),
+    square.set(mul(s.get, s.get)),
+    x.set(add(f32x4.pmax(x.get, f32x4.const(0)), add(add(s.get, s.get), mul(mul(s.get, square.get), polynomial(square.get, ATANH))))),
   ];
+}
+
+/** Sets `result` to sigmoid(x). */
+export function sigmoid(newLocal: (type: ValueType) => Local, x: Code, result: Local): Code {
+  const statements = scratch(newLocal);
+  emitVectorFunction(statements, "sigmoid", [x], [result]);
+  return statements.body;
 }

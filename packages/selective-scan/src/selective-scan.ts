@@ -2,31 +2,40 @@
 import { complexMul, linearScan, type Complex } from "@seqmix/scan";
 import { add, broadcastTo, cos, defineKernel, exp, expandDims, formatShape, mul, reshape, ShapeError, silu, sin, sliceAxis, softplus, sub, sum, Tensor, zeros, type KernelVariant } from "@seqmix/tensor";
 
+/** Settings of {@link selectiveScan} and {@link selectiveScanStep}. */
+export interface SelectiveScanOptions {
+  /** Pass delta (with its bias) through softplus. */
+  readonly deltaSoftplus?: boolean;
+}
+
 /** Programs of particular devices, tried in order; without one the reference below runs. */
-const variants: readonly KernelVariant<undefined>[] = [];
+const variants: readonly KernelVariant<SelectiveScanOptions>[] = [];
 
 /**
- * The record of the core of {@link selectiveScan}: real A, B and C at every position, one group.
- * h_t = exp(delta_t A) o h_(t-1) + delta_t B_t u_t and y_t = C_t . h_t, with h0 = 0 if it is left out.
+ * The record of {@link selectiveScan} for real A, B and C at every position, one group, and no gate: with
+ * s_t = softplus(delta_t + deltaBias), h_t = exp(s_t A) o h_(t-1) + s_t B_t u_t and y_t = C_t . h_t + D u_t.
  */
 export const selectiveScanKernel = defineKernel({
   name: "selectiveScan",
-  inputs: { u: "B L D", delta: "B L D", A: "D N", B: "B L N", C: "B L N", h0: "B D N" },
-  optional: ["h0"],
+  inputs: { u: "B L D", delta: "B L D", A: "D N", B: "B L N", C: "B L N", deltaBias: "D", D: "D", h0: "B D N" },
+  optional: ["deltaBias", "D", "h0"],
   outputs: { y: "B L D", hT: "B D N" },
-  reference: ({ u, delta, A, B, C, h0 }: { readonly u: Tensor; readonly delta: Tensor; readonly A: Tensor; readonly B: Tensor; readonly C: Tensor; readonly h0?: Tensor }) =>
-    realScan(u, delta, A, expandDims(B, 2), expandDims(C, 2), h0),
+  reference(inputs: { readonly u: Tensor; readonly delta: Tensor; readonly A: Tensor; readonly B: Tensor; readonly C: Tensor; readonly deltaBias?: Tensor; readonly D?: Tensor; readonly h0?: Tensor }, options: SelectiveScanOptions) {
+    const { u, delta, A, B, C, deltaBias, D, h0 } = inputs;
+    const { y, hT } = realScan(u, stepSize(delta, deltaBias, options), A, expandDims(B, 2), expandDims(C, 2), h0);
+    return { y: finish(y, u, D, undefined), hT };
+  },
   cost({ B, D, L, N }) {
     // exp counts as one; two products for the drive, a product and a sum for the state, the same for the output.
-    return { flops: B! * L! * D! * (7 * N! + 1), bytes: 4 * (3 * B! * L! * D! + 2 * B! * L! * N! + D! * N! + 2 * B! * D! * N!) };
+    return { flops: B! * L! * D! * (7 * N! + 6), bytes: 4 * (3 * B! * L! * D! + 2 * B! * L! * N! + D! * (N! + 2) + 2 * B! * D! * N!) };
   },
   variants,
-  samples: [1, 2, 63, 64, 65, 1000].flatMap((L) => [false, true].map((fromZero) => ({
-    name: `length ${L}${fromZero ? " from zero" : ""}`,
-    dims: { B: 2, D: L > 100 ? 2 : 3, L, N: 4 },
-    options: undefined,
-    ranges: { delta: [0.01, 0.5], A: [-2, -0.1] } as const,
-    ...(fromZero && { without: ["h0"] as const }),
+  samples: [1, 2, 63, 64, 65, 1000].flatMap((L) => [false, true].map((bare) => ({
+    name: `length ${L}${bare ? ", bare" : ""}`,
+    dims: { B: 2, D: L > 100 ? 2 : 5, L, N: 4 },
+    options: { deltaSoftplus: !bare },
+    ranges: { delta: bare ? [0.01, 0.5] : [-3, 1], A: [-2, -0.1] } as const,
+    ...(bare && { without: ["deltaBias", "D", "h0"] as const }),
   }))),
 });
 
@@ -52,12 +61,6 @@ export interface SelectiveScanArguments<T extends Tensor | Complex> {
   readonly h0?: T | undefined;
 }
 
-/** Settings of {@link selectiveScan} and {@link selectiveScanStep}. */
-export interface SelectiveScanOptions {
-  /** Pass delta (with its bias) through softplus. */
-  readonly deltaSoftplus?: boolean;
-}
-
 /**
  * h_t = exp(delta_t A) o h_(t-1) + delta_t B_t u_t,  y_t = (C_t . h_t + D u_t) silu(z_t).
  *
@@ -68,8 +71,19 @@ export interface SelectiveScanOptions {
  */
 export function selectiveScan<T extends Tensor | Complex>({ u, delta, A, B, C, D, z, deltaBias, h0 }: SelectiveScanArguments<T>, options: SelectiveScanOptions = {}): { readonly y: Tensor; readonly hT: T } {
   if (u.shape.length !== 3) throw new ShapeError(`selectiveScan: expected u [B L D], got shape ${formatShape(u.shape)}`);
-  const step = stepSize(delta, deltaBias, options);
-  const { y, hT } = scanCore(u, step, A, B, C, h0);
+  const channels = u.shape[2]!;
+  if (A instanceof Tensor) {
+    const [b, c] = [singleGroup(B as Tensor), singleGroup(C as Tensor)];
+    const first = h0 as Tensor | undefined;
+    if (b.shape.length === 3 && c.shape.length === 3) {
+      const { y, hT } = selectiveScanKernel({ u, delta, A, B: b, C: c, deltaBias, D, h0: first }, options);
+      return { y: z ? mul(y, silu(z)) : y, hT: hT as T };
+    }
+    const { y, hT } = realScan(u, stepSize(delta, deltaBias, options), A, perPosition(b, channels), perPosition(c, channels), first);
+    return { y: finish(y, u, D, z), hT: hT as T };
+  }
+  const both = (x: Complex): Complex => ({ re: perPosition(x.re, channels), im: perPosition(x.im, channels) });
+  const { y, hT } = complexScan(u, stepSize(delta, deltaBias, options), A, both(B as Complex), both(C as Complex), h0 as Complex | undefined);
   return { y: finish(y, u, D, z), hT: hT as T };
 }
 
@@ -125,17 +139,6 @@ function stepSize(delta: Tensor, bias: Tensor | undefined, { deltaSoftplus = fal
 function finish(y: Tensor, u: Tensor, D: Tensor | undefined, z: Tensor | undefined): Tensor {
   const skipped = D ? add(y, mul(u, D)) : y;
   return z ? mul(skipped, silu(z)) : skipped;
-}
-
-function scanCore(u: Tensor, delta: Tensor, A: Tensor | Complex, B: Tensor | Complex, C: Tensor | Complex, h0: Tensor | Complex | undefined): { readonly y: Tensor; readonly hT: Tensor | Complex } {
-  const channels = u.shape[2]!;
-  if (A instanceof Tensor) {
-    const [b, c] = [singleGroup(B as Tensor), singleGroup(C as Tensor)];
-    if (b.shape.length === 3 && c.shape.length === 3) return selectiveScanKernel({ u, delta, A, B: b, C: c, h0: h0 as Tensor | undefined }, undefined);
-    return realScan(u, delta, A, perPosition(b, channels), perPosition(c, channels), h0 as Tensor | undefined);
-  }
-  const both = (x: Complex): Complex => ({ re: perPosition(x.re, channels), im: perPosition(x.im, channels) });
-  return complexScan(u, delta, A, both(B as Complex), both(C as Complex), h0 as Complex | undefined);
 }
 
 /** A [D N]; B and C broadcast to [B L D N]. */

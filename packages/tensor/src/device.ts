@@ -3,7 +3,7 @@
  * a device is chosen where values are made real.
  */
 import type { DType, HostArray } from "./dtype.js";
-import type { Tensor } from "./tensor.js";
+import type { Graph } from "./plan/signature.js";
 
 /** Memory of one tensor on one device, row-major. What is in it is the device's business. */
 export interface DeviceBuffer {
@@ -41,10 +41,10 @@ export interface Device {
   download(buffer: DeviceBuffer): Promise<HostArray>;
   /** Gives memory back; releasing twice is harmless. */
   release(buffer: DeviceBuffer, how?: { readonly collected: boolean }): void;
-  /** Computes the roots (unrealized tensors whose leaves live on this device) and returns their new buffers, in order. */
-  run(roots: readonly Tensor[], options: RunOptions): Promise<readonly DeviceBuffer[]>;
+  /** Computes the roots of a graph (unrealized, all leaves readable here) and returns their new buffers, in order. */
+  run(graph: Graph, options: RunOptions): Promise<readonly DeviceBuffer[]>;
   /** The kernels that `run` would execute, one a line. */
-  explain(roots: readonly Tensor[]): string;
+  explain(graph: Graph): string;
   memory(): MemoryCount;
   /** Ends worker threads or the GPU device; buffers are gone afterwards. */
   close(): Promise<void>;

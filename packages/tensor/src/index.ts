@@ -21,6 +21,7 @@ export * from "./random.js";
 export { grad, valueAndGrad, valueAndGradAux, vjp, checkpoint } from "./grad.js";
 export { dispose, leavesOf, mapTree, namedLeaves, replaceLeaves, type MapTree, type Tree } from "./tree.js";
 export { realize, explain, type RealizeOptions } from "./realize.js";
+export type { Graph } from "./plan/signature.js";
 export { setDebug } from "./debug.js";
 export type { Device, DeviceBuffer, MemoryCount, RunOptions } from "./device.js";
 export { reference } from "./reference/device.js";

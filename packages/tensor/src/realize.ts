@@ -7,8 +7,9 @@ import { DeviceError, NumericError } from "./errors.js";
 import { sortCalls } from "./graph.js";
 import { inputsRead } from "./op.js";
 import { bufferOn, own } from "./placement.js";
+import { graphOf, type Graph } from "./plan/signature.js";
 import { formatShape } from "./shape.js";
-import { assertAlive, type Tensor } from "./tensor.js";
+import { assertAlive, type Call, type Tensor } from "./tensor.js";
 import { leavesOf, type Tree } from "./tree.js";
 
 export interface RealizeOptions {
@@ -44,34 +45,37 @@ export async function realize<T extends Tree>(tree: T, options: RealizeOptions =
 
 async function realizeOn(device: Device, roots: readonly Tensor[], { donate = [], fuse = true }: RealizeOptions): Promise<void> {
   const donated = leavesOf(donate as Tree).filter((x) => !roots.includes(x));
-  checkLeaves(device, roots);
   if (isDebug()) await realizeStepwise(device, roots);
   const open = roots.filter((root) => root.source.kind === "call");
   const buffers = donated.flatMap((x) => (x.source.kind === "buffer" && x.source.device === device ? [x.source.buffer] : []));
-  const results = open.length > 0 ? await device.run(open, { donated: buffers, fuse }) : [];
+  const results = open.length > 0 ? await device.run(placedGraph(device, open), { donated: buffers, fuse }) : [];
   open.forEach((root, k) => own(root, device, results[k]!));
   // Host data becomes memory of the device alone once it is a root.
-  for (const root of roots) if (root.source.kind === "host") root.source = { kind: "buffer", device, buffer: bufferOn(root, device, "realize") };
+  for (const root of roots) if (root.source.kind !== "call") root.source = { kind: "buffer", device, buffer: bufferOn(root, device, "realize") };
   for (const x of donated) {
     x.dispose();
     x.source = { kind: "disposed", how: "donated" };
   }
 }
 
-/** Checks that every leaf behind the roots is alive and can be read on the device. */
-function checkLeaves(device: Device, roots: readonly Tensor[]): void {
-  const check = (x: Tensor, user: string): void => {
-    if (x.source.kind === "call") return;
-    bufferOn(x, device, user);
-  };
-  for (const root of roots) check(root, "realize");
-  for (const call of sortCalls(roots, inputsRead)) for (const x of inputsRead(call)) check(x, call.op.name);
+/** The graph behind the roots, every leaf checked to be alive and readable on the device. */
+function placedGraph(device: Device, roots: readonly Tensor[]): Graph {
+  const graph = graphOf(roots);
+  for (const leaf of graph.leaves) bufferOn(leaf, device, "realize");
+  return graph;
 }
 
-/** The device of the first realized tensor behind the roots. */
+/** The device of a realized tensor behind the roots, if there is one. */
 function deviceOf(roots: readonly Tensor[]): Device | undefined {
-  for (const root of roots) if (root.source.kind === "buffer") return root.source.device;
-  for (const call of sortCalls(roots, inputsRead)) for (const x of inputsRead(call)) if (x.source.kind === "buffer") return x.source.device;
+  const seen = new Set<Call>();
+  const stack = [...roots];
+  while (stack.length > 0) {
+    const { source } = stack.pop()!;
+    if (source.kind === "buffer") return source.device;
+    if (source.kind !== "call" || seen.has(source.call)) continue;
+    seen.add(source.call);
+    stack.push(...inputsRead(source.call));
+  }
   return undefined;
 }
 
@@ -80,7 +84,7 @@ async function realizeStepwise(device: Device, roots: readonly Tensor[]): Promis
   for (const call of sortCalls(roots)) {
     const open = call.outputs.filter((x) => x.source.kind === "call");
     if (open.length === 0) continue;
-    const buffers = await device.run(open, { donated: [], fuse: false });
+    const buffers = await device.run(placedGraph(device, open), { donated: [], fuse: false });
     for (const [k, x] of open.entries()) {
       own(x, device, buffers[k]!);
       if (x.dtype !== "f32") continue;
@@ -104,6 +108,5 @@ export async function readTensor(x: Tensor): Promise<HostArray> {
 export function explain(tree: Tree, options: { readonly device?: Device } = {}): string {
   const roots = leavesOf(tree).filter((x) => x.source.kind === "call");
   const device = options.device ?? deviceOf(roots) ?? cpu();
-  checkLeaves(device, roots);
-  return device.explain(roots);
+  return device.explain(placedGraph(device, roots));
 }

@@ -1,6 +1,6 @@
 /** Checks of one row of the op table. */
 import { broadcastTo, flip, grad, key, leavesOf, mul, reference, slice, sum, transpose, type Device, type HostArray, type Op, type Sample, type Shape, type Tensor } from "@seqmix/tensor";
-import { assertClose, toleranceOfScale, type Tolerance } from "./compare.js";
+import { assertClose, attempt, toleranceOfScale, type Tolerance } from "./compare.js";
 import { checkDerivatives } from "./finite-differences.js";
 import { evaluate, keyAt, poison, randomValues, toTensor, type HostValues } from "./host-values.js";
 
@@ -46,7 +46,10 @@ export async function checkOp(op: Op, device: Device): Promise<OpReport> {
   let comparisons = 0;
   let worst = 0;
   await poison(device);
-  for (const sample of op.samples) {
+  for (const sample of op.samples) await attempt(`op ${op.name}, sample ${sample.name}`, () => checkSample(sample));
+  return { op: op.name, samples: op.samples.length, comparisons, worst };
+
+  async function checkSample(sample: Sample): Promise<void> {
     const name = `op ${op.name}, sample ${sample.name}`;
     const inputs = sample.inputs.map(({ shape, dtype, low, high }, k) => randomValues(keyAt(key(0), op.name, sample.name, k), shape, dtype, low, high));
     const tolerance = TOLERANCES[op.name] ?? {};
@@ -60,18 +63,24 @@ export async function checkOp(op: Op, device: Device): Promise<OpReport> {
     for (const view of viewsOf(inputs)) {
       const build = (): readonly Tensor[] => [sample.apply(...view.tensors())];
       const expected = await evaluate(oracle, build);
-      for (const fuse of [true, false]) compare(`${view.name}, ${fuse ? "fused" : "unfused"} ${device.name} = reference`, await evaluate(device, build, { fuse }), expected, () => tolerance);
+      for (const fuse of [true, false]) {
+        const law = `${view.name}, ${fuse ? "fused" : "unfused"} ${device.name} = reference`;
+        compare(law, await attempt(`${name}: ${law}`, () => evaluate(device, build, { fuse })), expected, () => tolerance);
+      }
       if (!hasGradient(op, sample)) continue;
       const gradient = (): readonly Tensor[] => gradientOf(sample, view.tensors());
       const exact = await evaluate(oracle, gradient);
-      for (const fuse of [true, false]) compare(`${view.name}, gradient on ${fuse ? "fused" : "unfused"} ${device.name} = reference`, await evaluate(device, gradient, { fuse }), exact, (data) => ({ relative: GRADIENT, absolute: Math.max(tolerance.absolute ?? 0, toleranceOfScale(data, GRADIENT).absolute!) }));
+      for (const fuse of [true, false]) {
+        const law = `${view.name}, gradient on ${fuse ? "fused" : "unfused"} ${device.name} = reference`;
+        const actual = await attempt(`${name}: ${law}`, () => evaluate(device, gradient, { fuse }));
+        compare(law, actual, exact, (data) => ({ relative: GRADIENT, absolute: Math.max(tolerance.absolute ?? 0, toleranceOfScale(data, GRADIENT).absolute!) }));
+      }
     }
     if (hasGradient(op, sample)) {
       await checkDerivatives({ law: name, inputs, names: inputs.map((_, k) => `input ${k}`), device: oracle, loss: (given) => weighted(sample.apply(...given)) });
       comparisons += inputs.length;
     }
   }
-  return { op: op.name, samples: op.samples.length, comparisons, worst };
 }
 
 const hasGradient = (op: Op, sample: Sample): boolean => op.gradient !== undefined && sample.differentiable !== false && sample.inputs.some(({ dtype = "f32" }) => dtype === "f32");

@@ -41,9 +41,19 @@ export function maxError(actual: ArrayLike<number>, expected: ArrayLike<number>,
 
 /** A law that did not hold. The message has the law and the numbers. */
 export class LawError extends Error {
-  constructor(law: string, evidence: string) {
-    super(`${law}: ${evidence}`);
+  constructor(law: string, evidence: string, options?: ErrorOptions) {
+    super(`${law}: ${evidence}`, options);
     this.name = "LawError";
+  }
+}
+
+/** Runs part of a check; an error that is thrown there becomes a {@link LawError} that says what was tried. */
+export async function attempt<T>(law: string, part: () => Promise<T>): Promise<T> {
+  try {
+    return await part();
+  } catch (error) {
+    if (error instanceof LawError) throw error;
+    throw new LawError(law, `expected a result, got ${String(error)}`, { cause: error });
   }
 }
 

@@ -44,7 +44,7 @@ export async function checkDerivatives({ law, loss, inputs, names, step = 1e-5, 
     return directions.map((_, r) => ({ slope: (values[2 * r]! - values[2 * r + 1]!) / (2 * step), scale: Math.abs(values[2 * r]!) }));
   };
   for (const [position, k] of active.entries()) {
-    const g = gradients[position]!.data;
+    const g = Float64Array.from(gradients[position]!.data);
     const size = g.length;
     const allowed = (scale: number, total: number): number => relative * total + (1e-13 * Math.max(1, scale)) / step;
     const total = g.reduce((sum, x) => sum + Math.abs(x), 0);

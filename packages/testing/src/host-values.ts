@@ -1,5 +1,5 @@
 /** Test inputs on the host, and running graphs on a device. */
-import { dispose, foldIn, leavesOf, realize, sizeOf, tensor, Tensor, threefry, type Device, type DType, type HostArray, type Key, type Shape } from "@seqmix/tensor";
+import { dispose, foldIn, mul, realize, sizeOf, tensor, threefry, type Device, type DType, type HostArray, type Key, type Shape, type Tensor } from "@seqmix/tensor";
 
 /** Values of a tensor on the host, row-major. */
 export interface HostValues {
@@ -22,29 +22,22 @@ export function randomValues(key: Key, shape: Shape, dtype: DType = "f32", low =
 /** A new tensor of the values. */
 export const toTensor = ({ data, shape }: HostValues): Tensor => tensor(data.slice(), shape);
 
-/** The values of a tree's leaves by path, moved to the host. */
-export async function fetchValues(leaves: readonly Tensor[]): Promise<HostValues[]> {
-  const out: HostValues[] = [];
-  for (const { shape, dtype, ...leaf } of leaves.map((x) => ({ shape: x.shape, dtype: x.dtype, x }))) out.push({ shape, dtype, data: await leaf.x.data() });
-  return out;
-}
-
 /** Realizes what `build` makes, reads it and frees it. `build` must make its tensors anew: they are gone afterwards. */
 export async function evaluate(device: Device, build: () => readonly Tensor[], options: { readonly fuse?: boolean } = {}): Promise<HostValues[]> {
   const leaves = build();
-  // Values that are host data already, e.g. an input handed through, are no work for a device.
   await realize(leaves, { device, ...options });
-  const values = await fetchValues(leaves);
+  const values: HostValues[] = [];
+  for (const leaf of leaves) values.push({ shape: leaf.shape, dtype: leaf.dtype, data: await leaf.data() });
   dispose(leaves);
   return values;
 }
 
 /** Fills memory that is free on the device with NaN, so that a program that reads what it never wrote is found out. */
 export async function poison(device: Device, elements = 1 << 16): Promise<void> {
-  const junk = tensor(new Float32Array(elements).fill(NaN));
-  await realize(junk, { device });
-  const copies = await realize([toTensor({ shape: [elements], dtype: "f32", data: new Float32Array(elements).fill(NaN) })], { device });
-  dispose([junk, ...leavesOf(copies)]);
+  const uploaded = tensor(new Float32Array(elements).fill(NaN));
+  const computed = mul(uploaded, 1);
+  await realize(computed, { device });
+  dispose([uploaded, computed]);
 }
 
 /** A key for a named place, so that no two tests draw the same numbers by accident. */

@@ -6,7 +6,7 @@ import { bufferOn } from "../placement.js";
 import { layOut, type Arena } from "../plan/arena.js";
 import { takeovers } from "../plan/donation.js";
 import { makePlan, type Plan, type Step } from "../plan/plan.js";
-import { signatureOf } from "../plan/signature.js";
+import type { Graph } from "../plan/signature.js";
 import type { Tensor } from "../tensor.js";
 import { loopProgram } from "./loop-program.js";
 import { DeviceMemory } from "./memory.js";
@@ -58,8 +58,7 @@ function makeDevice(options: CpuOptions): Device {
     return buffer as CpuBuffer;
   };
 
-  const planFor = (roots: readonly Tensor[], fuse: boolean): { compiled: CompiledPlan; leaves: readonly Tensor[] } => {
-    const { key, leaves } = signatureOf(roots);
+  const planFor = ({ roots, key, leaves }: Graph, fuse: boolean): CompiledPlan => {
     const name = `${fuse}\n${key}`;
     let compiled = plans.get(name);
     plans.delete(name);
@@ -69,7 +68,7 @@ function makeDevice(options: CpuOptions): Device {
     }
     plans.set(name, compiled);
     if (plans.size > CACHED_PLANS) plans.delete(plans.keys().next().value!);
-    return { compiled, leaves };
+    return compiled;
   };
 
   const device: Device = {
@@ -87,12 +86,9 @@ function makeDevice(options: CpuOptions): Device {
       if (how?.collected) collected++;
       memory.free((buffer as CpuBuffer).address);
     },
-    async run(roots, runOptions) {
-      const { compiled, leaves } = planFor(roots, runOptions.fuse);
-      return execute(device, compiled, leaves, runOptions);
-    },
-    explain(roots) {
-      const { plan, programs } = planFor(roots, true).compiled;
+    run: async (graph, runOptions) => execute(device, planFor(graph, runOptions.fuse), graph.leaves, runOptions),
+    explain(graph) {
+      const { plan, programs } = planFor(graph, true);
       return plan.steps.map((step, k) => describe(step, programs[k]!)).join("\n");
     },
     memory: () => ({ ...memory.counters, collected }),

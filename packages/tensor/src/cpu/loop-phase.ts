@@ -220,6 +220,7 @@ export function renderPhase({ name, kernel, plan, inputs, outputs }: PhaseDescri
       segment.push(limit.set(i32.sub(segmentEnd.get, i32.const(unroll === 1 ? 0 : points - 1))));
       segment.push(whileLoop(i32.ltS(i.get, limit.get), [statements, i.set(i32.add(i.get, i32.const(points)))]));
     };
+    // In a tile it is the rows that hide latencies, and more points would need more cache lines at once.
     const wide = longest >= 4 * UNROLL && tiled === undefined;
     if (wide) run(UNROLL);
     if (!wide || segmented || whole % (4 * UNROLL) !== 0) run(1);

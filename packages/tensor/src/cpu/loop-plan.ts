@@ -24,7 +24,7 @@ export interface LoopPlan {
 const MAP_BLOCK = 4096;
 const ACROSS_BLOCK = 64;
 /** Rows that share the cache lines of a transposing load. */
-const TILE = 32;
+const TILE = 16;
 
 /** Estimated costs in vector operations. */
 const SPLAT = 0.25, CONTIGUOUS = 1, LANES = 5, ROW = 10, COMBINE = 20;

@@ -14,7 +14,7 @@ import type { CpuPhase, CpuProgram } from "./program.js";
 /** Vector operations that make a claim's overhead (0.1 us) negligible. */
 const WORK_PER_CLAIM = 16384;
 /** Rows read side by side, and elements of a matrix that no cache near the processor holds. */
-const STREAM_ROWS = 8;
+const STREAM_ROWS = 16;
 const LARGE = 2 << 20;
 
 export function loopProgram(kernel: LoopKernel, memory: { readonly shared: boolean }): CpuProgram {

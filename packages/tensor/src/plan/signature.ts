@@ -3,7 +3,9 @@ import { sortCalls } from "../graph.js";
 import { inputsRead } from "../op.js";
 import type { Call, Tensor } from "../tensor.js";
 
-export interface Signature {
+export interface Graph {
+  readonly roots: readonly Tensor[];
+  /** The signature. */
   readonly key: string;
   /** The tensors with values of their own behind the roots, in the order the signature numbers them. */
   readonly leaves: readonly Tensor[];
@@ -12,8 +14,8 @@ export interface Signature {
 const identities = new WeakMap<object, number>();
 let nextIdentity = 1;
 
-/** Signature of the graph behind the roots. */
-export function signatureOf(roots: readonly Tensor[]): Signature {
+/** The graph behind the roots and its signature. */
+export function graphOf(roots: readonly Tensor[]): Graph {
   const calls = sortCalls(roots, inputsRead);
   const numbers = new Map<Call, number>();
   const leaves: Tensor[] = [];
@@ -34,7 +36,7 @@ export function signatureOf(roots: readonly Tensor[]): Signature {
   });
   lines.push(roots.map(refer).join(","));
   for (const x of leaves) lines.push(`${x.dtype}${x.shape.join(",")}`);
-  return { key: lines.join("\n"), leaves };
+  return { roots, key: lines.join("\n"), leaves };
 }
 
 /** Attributes as text; objects with behaviour count by identity. */

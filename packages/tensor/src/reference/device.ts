@@ -48,11 +48,11 @@ export function reference(): Device {
       buffer.released = true;
       (buffer as ReferenceBuffer).data = undefined;
     },
-    run: async (roots) => {
+    run: async ({ roots }) => {
       const values = evaluate(roots, valuesOf);
       return roots.map((root) => keep(values.get(root)!.slice() as ReferenceArray, root.dtype));
     },
-    explain: (roots) => sortCalls(roots).map((call) => `${call.op.name} ${call.outputs.map(String).join(", ")}`).join("\n"),
+    explain: ({ roots }) => sortCalls(roots).map((call) => `${call.op.name} ${call.outputs.map(String).join(", ")}`).join("\n"),
     memory: (): MemoryCount => ({ buffers, bytes, peakBytes, collected }),
     close: async () => {},
   };

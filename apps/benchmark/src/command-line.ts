@@ -1,0 +1,44 @@
+import { Command, CommanderError } from "commander";
+import { constants } from "node:os";
+import { registerList } from "./commands/list.js";
+import { registerQuickstart } from "./commands/quickstart.js";
+import { registerReport } from "./commands/report.js";
+import { registerRun } from "./commands/run.js";
+import { registerSweep } from "./commands/sweep.js";
+import { Stopped } from "./run-trials.js";
+import { UsageError } from "./usage-error.js";
+
+/** Exit codes: a failed trial or an unexpected error, and a mistake in what was asked for. */
+const FAILED = 1;
+const USAGE = 2;
+
+/**
+ * Runs a command line and returns the exit code: 0 finished, 1 a trial failed, 2 a mistake in what was asked for,
+ * 128 + signal if stopped.
+ */
+export async function runCommandLine(args: readonly string[]): Promise<number> {
+  let code = 0;
+  const exit = (value: number): void => void (code = value);
+  const program = new Command("seqmix-bench").description("Trains and measures sequence architectures side by side.").showHelpAfterError("(--help lists commands and options)").exitOverride();
+  registerQuickstart(program, exit);
+  registerRun(program, exit);
+  registerSweep(program, exit);
+  registerReport(program);
+  registerList(program);
+  try {
+    await program.parseAsync(args, { from: "user" });
+    return code;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE;
+    if (error instanceof UsageError) {
+      console.error(`error: ${error.message}`);
+      return USAGE;
+    }
+    if (error instanceof Stopped) {
+      console.error(error.message);
+      return 128 + constants.signals[error.signal];
+    }
+    console.error(error);
+    return FAILED;
+  }
+}

@@ -1,0 +1,217 @@
+/**
+ * Passes of the complex transform modulo x^N - i, for four channels at once: element n is 32 bytes, [re x4, im x4].
+ *
+ * A block holds a polynomial modulo x^n - w. A radix-4 pass splits it into the four polynomials modulo
+ * x^(n/4) - i^m v with v^4 = w: each value is a0 + (i^m v) a1 + (i^m v)^2 a2 + (i^m v)^3 a3, with the same v in
+ * all of the block. At n = 1 the values are those at the N roots of x^N = i; nothing was reordered or padded.
+ */
+import { f32, f32x4, functionBuilder, i32, loop, brIf, memory, shuffle32, v128, whileLoop, when, type Code, type Local, type WasmFunction } from "./emitter.js";
+import { transposed } from "./matmul-code.js";
+
+/** Bytes of an element: four channels' real and imaginary parts. */
+export const ELEMENT = 32;
+/** Bytes of a block's twiddles: v, v^2, v^3. */
+export const TWIDDLES = 24;
+
+type Complex = readonly [Local, Local];
+type Make = () => Local;
+
+const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
+const advance = (local: Local, bytes: number): Code => local.set(i32.add(local.get, i32.const(bytes)));
+const add = (x: Local, y: Local): Code => f32x4.add(x.get, y.get);
+const sub = (x: Local, y: Local): Code => f32x4.sub(x.get, y.get);
+const times = (x: Local, y: Local | number): Code => f32x4.mul(x.get, typeof y === "number" ? f32x4.const(y) : y.get);
+
+/** to = x * w, or x * conj(w). */
+const multiply = (to: Complex, x: Complex, w: Complex, conjugate: boolean): Code => [
+  to[0].set((conjugate ? f32x4.add : f32x4.sub)(times(x[0], w[0]), times(x[1], w[1]))),
+  to[1].set((conjugate ? f32x4.sub : f32x4.add)(times(x[1], w[0]), times(x[0], w[1]))),
+];
+
+/** The sums that turn a0, v a1, v^2 a2, v^3 a3 into the four residues, handed to `write` one by one. */
+function butterfly(a: readonly Complex[], temporary: readonly Complex[], write: (m: number, re: Code, im: Code) => Code): Code {
+  const [a0, b1, b2, b3] = a as readonly [Complex, Complex, Complex, Complex];
+  const [s0, d0, s1, d1] = temporary as readonly [Complex, Complex, Complex, Complex];
+  return [
+    range(2).map((p) => [
+      (s0[p] as Local).set(add(a0[p] as Local, b2[p] as Local)),
+      (d0[p] as Local).set(sub(a0[p] as Local, b2[p] as Local)),
+      (s1[p] as Local).set(add(b1[p] as Local, b3[p] as Local)),
+      (d1[p] as Local).set(sub(b1[p] as Local, b3[p] as Local)),
+    ]),
+    write(0, add(s0[0], s1[0]), add(s0[1], s1[1])),
+    write(1, sub(d0[0], d1[1]), add(d0[1], d1[0])),
+    write(2, sub(s0[0], s1[0]), sub(s0[1], s1[1])),
+    write(3, add(d0[0], d1[1]), sub(d0[1], d1[0])),
+  ];
+}
+
+/** From the residues: 4 a0, 4 v a1, 4 v^2 a2, 4 v^3 a3. */
+function inverseButterfly(r: readonly Complex[], temporary: readonly Complex[], b: readonly Complex[]): Code {
+  const [r0, r1, r2, r3] = r as readonly [Complex, Complex, Complex, Complex];
+  const [s0, d0, s1, d1] = temporary as readonly [Complex, Complex, Complex, Complex];
+  const [b0, b1, b2, b3] = b as readonly [Complex, Complex, Complex, Complex];
+  return [
+    range(2).map((p) => [
+      (s0[p] as Local).set(add(r0[p] as Local, r2[p] as Local)),
+      (s1[p] as Local).set(sub(r0[p] as Local, r2[p] as Local)),
+      (d0[p] as Local).set(add(r1[p] as Local, r3[p] as Local)),
+      (d1[p] as Local).set(sub(r1[p] as Local, r3[p] as Local)),
+    ]),
+    b0[0].set(add(s0[0], d0[0])), b0[1].set(add(s0[1], d0[1])),
+    b2[0].set(sub(s0[0], d0[0])), b2[1].set(sub(s0[1], d0[1])),
+    b1[0].set(add(s1[0], d1[1])), b1[1].set(sub(s1[1], d1[0])),
+    b3[0].set(sub(s1[0], d1[1])), b3[1].set(add(s1[1], d1[0])),
+  ];
+}
+
+const complexes = (make: Make, count: number): Complex[] => range(count).map(() => [make(), make()] as const);
+
+/** (at, twiddles, blocks): a radix-4 pass, or its inverse times 4, over blocks of `size` elements, in place. */
+export function passFunction(name: string, size: number, inverse: boolean): WasmFunction {
+  const f = functionBuilder(["i32", "i32", "i32"]);
+  const [at, twiddles, blocks] = f.params;
+  const make: Make = () => f.local("v128");
+  const [a, t, w] = [complexes(make, 4), complexes(make, 4), complexes(make, 3)];
+  const left = f.local("i32");
+  const offset = (q: number): number => (q * size * ELEMENT) / 4;
+  const read = a.map(([re, im], q) => [re.set(v128.load(at.get, offset(q))), im.set(v128.load(at.get, offset(q) + 16))]);
+  const write = (q: number, re: Code, im: Code): Code => [v128.store(at.get, re, offset(q)), v128.store(at.get, im, offset(q) + 16)];
+  const one: Code = inverse
+    ? [read, inverseButterfly(a, t, a), w.map((v, q) => multiply(t[q] as Complex, a[q + 1] as Complex, v, true)),
+        write(0, (a[0] as Complex)[0].get, (a[0] as Complex)[1].get), range(3).map((q) => write(q + 1, (t[q] as Complex)[0].get, (t[q] as Complex)[1].get))]
+    : [read, w.map((v, q) => multiply(t[q] as Complex, a[q + 1] as Complex, v, false)),
+        butterfly([a[0] as Complex, t[0] as Complex, t[1] as Complex, t[2] as Complex], [a[1] as Complex, a[2] as Complex, a[3] as Complex, t[3] as Complex], write)];
+  const steps = size / 4;
+  return f.finish(name, loop([
+    w.map(([re, im], q) => [re.set(v128.load32Splat(twiddles.get, 8 * q)), im.set(v128.load32Splat(twiddles.get, 8 * q + 4))]),
+    steps === 1 ? one : [
+      left.set(i32.const(steps)),
+      loop([one, advance(at, ELEMENT), brIf(0, left.tee(i32.sub(left.get, i32.const(1))))]),
+    ],
+    advance(at, steps === 1 ? size * ELEMENT : (size - steps) * ELEMENT),
+    advance(twiddles, TWIDDLES),
+    brIf(0, blocks.tee(i32.sub(blocks.get, i32.const(1)))),
+  ]));
+}
+
+/** w = e^(2 pi i / 16) for radix 4, e^(2 pi i / 8) for radix 2: the root of the first block's modulus i. */
+const firstRoot = (radix: 2 | 4, power: number): readonly [number, number] => {
+  const angle = (2 * Math.PI * power) / (4 * radix);
+  return [Math.cos(angle), Math.sin(angle)];
+};
+
+/** (row0, row1, row2, row3, to): the first pass, from four rows of `size` real numbers times `scale`. */
+export function firstPassFunction(name: string, size: number, radix: 2 | 4, scale: number): WasmFunction {
+  const f = functionBuilder(["i32", "i32", "i32", "i32", "i32"]);
+  const rows = f.params.slice(0, 4);
+  const to = f.params[4];
+  const make: Make = () => f.local("v128");
+  const left = f.local("i32");
+  const values = range(radix).map(() => range(4).map(make));
+  const [loaded, pairs] = [range(4).map(make), range(4).map(make)];
+  const part = size / radix;
+  const offset = (m: number, s: number): number => (m * part + s) * ELEMENT;
+  const write = (s: number) => (m: number, re: Code, im: Code): Code => [v128.store(to.get, re, offset(m, s)), v128.store(to.get, im, offset(m, s) + 16)];
+  const load = values.map((value, q) => [
+    loaded.map((vector, c) => vector.set(scale === 1 ? v128.load((rows[c] as Local).get, 4 * q * part) : f32x4.mul(v128.load((rows[c] as Local).get, 4 * q * part), f32x4.const(scale)))),
+    transposed(loaded, pairs).map((column, s) => (value[s] as Local).set(column)),
+  ]);
+  const [b, t, zero] = [complexes(make, 3), complexes(make, 4), make()];
+  const root = (x: Local, to: Complex, power: number): Code => range(2).map((p) => (to[p] as Local).set(times(x, firstRoot(radix, power)[p] as number)));
+  const split = range(4).map((s) => {
+    const x = (q: number): Local => (values[q] as Local[])[s] as Local;
+    if (radix === 4) return [[1, 2, 3].map((q) => root(x(q), b[q - 1] as Complex, q)), butterfly([[x(0), zero], ...b], t, write(s))];
+    const [re, im] = b[0] as Complex;
+    return [root(x(1), [re, im], 1), write(s)(0, add(x(0), re), im.get), write(s)(1, sub(x(0), re), f32x4.neg(im.get))];
+  });
+  return f.finish(name, [
+    left.set(i32.const(part / 4)),
+    loop([load, split, rows.map((row) => advance(row, 16)), advance(to, 4 * ELEMENT), brIf(0, left.tee(i32.sub(left.get, i32.const(1))))]),
+  ]);
+}
+
+/** (from, row0, row1, row2, row3): the inverse of the first pass; its real part to four rows. */
+export function lastPassFunction(name: string, size: number, radix: 2 | 4): WasmFunction {
+  const f = functionBuilder(["i32", "i32", "i32", "i32", "i32"]);
+  const from = f.params[0];
+  const rows = f.params.slice(1);
+  const make: Make = () => f.local("v128");
+  const left = f.local("i32");
+  const values = range(radix).map(() => range(4).map(make));
+  const pairs = range(4).map(make);
+  const [r, t] = [complexes(make, 4), complexes(make, 4)];
+  const part = size / radix;
+  const read = (s: number): Code => range(radix).map((m) => range(2).map((p) => ((r[m] as Complex)[p] as Local).set(v128.load(from.get, (m * part + s) * ELEMENT + 16 * p))));
+  const value = (q: number, s: number): Local => (values[q] as Local[])[s] as Local;
+  /** The real part of b * conj(root^power). */
+  const unrooted = (b: Complex, power: number): Code => {
+    const [re, im] = firstRoot(radix, power);
+    return f32x4.add(times(b[0], re), times(b[1], im));
+  };
+  const join = range(4).map((s) => {
+    const [r0, r1] = r as [Complex, Complex];
+    if (radix === 4) return [read(s), inverseButterfly(r, t, r), value(0, s).set(r0[0].get), [1, 2, 3].map((q) => value(q, s).set(unrooted(r[q] as Complex, q)))];
+    const difference = t[0] as Complex;
+    return [read(s), value(0, s).set(add(r0[0], r1[0])), range(2).map((p) => (difference[p] as Local).set(sub(r0[p] as Local, r1[p] as Local))), value(1, s).set(unrooted(difference, 1))];
+  });
+  const store = range(radix).map((q) => transposed(values[q] as Local[], pairs).map((column, c) => v128.store((rows[c] as Local).get, column, 4 * q * part)));
+  return f.finish(name, [
+    left.set(i32.const(part / 4)),
+    loop([join, store, rows.map((row) => advance(row, 16)), advance(from, 4 * ELEMENT), brIf(0, left.tee(i32.sub(left.get, i32.const(1))))]),
+  ]);
+}
+
+/** (to, x, y, count, accumulate): to = x * y elementwise, or to += x * y if `accumulate` is not 0. */
+export function productFunction(name: string): WasmFunction {
+  const f = functionBuilder(["i32", "i32", "i32", "i32", "i32"]);
+  const [to, x, y, count, accumulate] = f.params;
+  const make: Make = () => f.local("v128");
+  const [a, b, c] = [complexes(make, 1)[0] as Complex, complexes(make, 1)[0] as Complex, complexes(make, 1)[0] as Complex];
+  const read = (into: Complex, from: Local): Code => into.map((part, p) => part.set(v128.load(from.get, 16 * p)));
+  const run = (more: boolean): Code => loop([
+    read(a, x), read(b, y), multiply(c, a, b, false),
+    c.map((part, p) => v128.store(to.get, more ? f32x4.add(part.get, v128.load(to.get, 16 * p)) : part.get, 16 * p)),
+    [to, x, y].map((p) => advance(p, ELEMENT)),
+    brIf(0, count.tee(i32.sub(count.get, i32.const(1)))),
+  ]);
+  return f.finish(name, when(accumulate.get, run(true), run(false)));
+}
+
+/** (from, to): copies `length` numbers, reversed or not, then zeros up to `padded`. */
+export function stageInFunction(name: string, length: number, padded: number, reverse: boolean): WasmFunction {
+  const f = functionBuilder(["i32", "i32"]);
+  const [from, to] = f.params;
+  const zeros = padded === length ? [] : memory.fill(i32.add(to.get, i32.const(4 * length)), i32.const(0), i32.const(4 * (padded - length)));
+  if (!reverse) return f.finish(name, [memory.copy(to.get, from.get, i32.const(4 * length)), zeros]);
+  const [x, at] = [f.local("v128"), f.local("i32")];
+  // The last vector may begin up to three elements before the row.
+  return f.finish(name, [
+    at.set(i32.const(0)),
+    from.set(i32.add(from.get, i32.const(4 * (length - 4)))),
+    whileLoop(i32.ltS(at.get, i32.const(4 * length)), [
+      x.set(v128.load(i32.sub(from.get, at.get))),
+      v128.store(i32.add(to.get, at.get), shuffle32(x.get, x.get, 3, 2, 1, 0)),
+      advance(at, 16),
+    ]),
+    zeros,
+  ]);
+}
+
+/** (from, to): writes the first `count` of `length` numbers, or of the same in reverse. */
+export function stageOutFunction(name: string, length: number, count: number, reverse: boolean): WasmFunction {
+  const f = functionBuilder(["i32", "i32"]);
+  const [from, to] = f.params;
+  if (!reverse) return f.finish(name, memory.copy(to.get, from.get, i32.const(4 * count)));
+  const [x, at] = [f.local("v128"), f.local("i32")];
+  const whole = count - (count % 4);
+  return f.finish(name, [
+    at.set(i32.const(0)),
+    whileLoop(i32.ltS(at.get, i32.const(4 * whole)), [
+      x.set(v128.load(i32.sub(i32.add(from.get, i32.const(4 * (length - 4))), at.get))),
+      v128.store(i32.add(to.get, at.get), shuffle32(x.get, x.get, 3, 2, 1, 0)),
+      advance(at, 16),
+    ]),
+    range(count - whole).map((i) => f32.store(to.get, f32.load(from.get, 4 * (length - 1 - whole - i)), 4 * (whole + i))),
+  ]);
+}
