@@ -1,7 +1,19 @@
-import type { AnyMixer } from "@seqmix/mixer";
 import { attention } from "@seqmix/attention";
-import { mamba } from "@seqmix/mamba";
-import { s4d } from "@seqmix/s4";
+import { mamba, mambaParameterGroups } from "@seqmix/mamba";
+import type { AnyMixer } from "@seqmix/mixer";
+import type { ParameterGroup } from "@seqmix/optim";
+import { s4d, s4dParameterGroups } from "@seqmix/s4";
 
 /** Every architecture a trial can name, in the order of tables and lists. */
 export const mixers: readonly AnyMixer[] = [mamba, s4d, attention];
+
+/** How the published training code treats some parameters, at a peak learning rate. Mixers not named have no such parameters. */
+const published: Readonly<Record<string, (lr: number) => readonly ParameterGroup[]>> = {
+  mamba: () => mambaParameterGroups,
+  s4d: (lr) => s4dParameterGroups.map((group) => ({ ...group, learningRateScale: Math.min(1, 1e-3 / lr) })),
+};
+
+/** The optimizer's groups for a model around the mixer: the mixer's own, and no weight decay for norms and biases. */
+export function parameterGroupsOf(mixer: AnyMixer, lr: number): readonly ParameterGroup[] {
+  return [...(published[mixer.id]?.(lr) ?? []), { match: /norm|bias/, weightDecay: 0 }];
+}

@@ -1,20 +1,18 @@
 import { performance } from "node:perf_hooks";
 import { forwardLanguageModel, initLanguageModel, type LanguageModelParameters } from "@seqmix/mixer";
 import { crossEntropy } from "@seqmix/nn";
-import { adamw, clipByGlobalNorm, cosineSchedule, type OptimizerState, type ParameterGroup } from "@seqmix/optim";
+import { adamw, clipByGlobalNorm, cosineSchedule, type OptimizerState } from "@seqmix/optim";
 import { dispose, foldIn, key, realize, valueAndGrad, type Device, type Tensor } from "@seqmix/tensor";
 import type { Batch } from "@seqmix/tasks";
 import { curvePoints, snapshotSeconds, validationPoints } from "./budgets.js";
 import { evaluate } from "./evaluate.js";
 import type { Experiment } from "./experiment.js";
+import { parameterGroupsOf } from "./mixers.js";
 import type { CurvePoint } from "./results.js";
 import { readSnapshot, writeSnapshot, type SnapshotOwner, type TrialProgress } from "./snapshot.js";
 
 /** Steps whose losses are read from the device at once. */
 const READ_EVERY = 8;
-
-/** Parameters that weight decay would pull to a meaningless zero: gains, biases, and the dynamics of state-space layers. */
-const groups: readonly ParameterGroup[] = [{ match: /norm|bias|(^|\.)(A_log|log_A_real|A_imag|log_dt|D)$/, weightDecay: 0 }];
 
 /** What a trial says of itself while it runs. */
 export interface TrainingReport {
@@ -68,7 +66,7 @@ export async function train({ trial, task, model, training }: Experiment, option
   const { steps, batch: batchSize } = training;
   const source = key(training.seed);
   const owner: SnapshotOwner = { trial: trial.identity, config: trial.settings, device: options.deviceName };
-  const optimizer = adamw({ learningRate: cosineSchedule({ peak: training.lr, warmupSteps: training.warmup, totalSteps: steps }), weightDecay: training.weightDecay, groups });
+  const optimizer = adamw({ learningRate: cosineSchedule({ peak: training.lr, warmupSteps: training.warmup, totalSteps: steps }), weightDecay: training.weightDecay, groups: parameterGroupsOf(trial.mixer, training.lr) });
   const lossAndGradient = valueAndGrad((params: LanguageModelParameters, batch: Batch): Tensor => crossEntropy(forwardLanguageModel(model, params, batch.tokens)[0], batch.labels, batch.mask));
 
   const fresh = initLanguageModel(model, foldIn(source, "parameters"));

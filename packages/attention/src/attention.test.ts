@@ -1,4 +1,5 @@
 import { runMixer, stateBytes } from "@seqmix/mixer";
+import { checkMixer } from "@seqmix/testing";
 import { concat, cpu, key, normal, realize, reference, reshape, sliceAxis, sum, tensor, valueAndGrad, type Device, type Tensor } from "@seqmix/tensor";
 import { describe, expect, test } from "vitest";
 import { attention, type AttentionConfig, type AttentionParameters, type AttentionState } from "./index.js";
@@ -82,6 +83,13 @@ describe.each([
     };
     const [fast, exact] = [await run(cpu()), await run(oracle)];
     exact.forEach((value, k) => expect(fast[k], `element ${k}`).toBeCloseTo(value, 4));
+  });
+});
+
+describe.each([["reference", reference()], ["cpu", cpu()]] as const)("on %s", (_, device) => {
+  test.each([{ nHeads: 2, bias: true, rotaryBase: 100 }, { nHeads: 1, bias: false, rotaryBase: 0 }])("the laws of a mixer hold with %o", async (settings) => {
+    const report = await checkMixer(attention, { ...attention.config, dModel: 4, ...settings }, device, { length: 7 });
+    expect(report.modes).toEqual(["parallel", "recurrent"]);
   });
 });
 

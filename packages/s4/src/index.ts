@@ -1,1 +1,22 @@
-export {};
+/**
+ * Structured state-space layers with fixed dynamics: S4D, and the kernels of diagonal systems.
+ *
+ * @packageDocumentation
+ */
+export type { Complex } from "./complex.js";
+export {
+  diagonalFinalState,
+  diagonalKernel,
+  diagonalPowers,
+  diagonalStep,
+  diagonalSystem,
+  discretizeDiagonal,
+  positive,
+  type DiagonalDiscretization,
+  type DiagonalKernelOptions,
+  type DiagonalKernelParameters,
+  type DiagonalSystem,
+  type DiagonalSystemOptions,
+  type PositiveTransform,
+} from "./diagonal-kernel.js";
+export { s4d, s4dParameterGroups, s4dSystem, type S4dConfig, type S4dInit, type S4dParameters, type S4dState } from "./s4d.js";

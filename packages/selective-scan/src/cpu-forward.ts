@@ -3,10 +3,11 @@
  * order and leaves the states at their starts for the backward program.
  */
 import type { KernelCase } from "@seqmix/tensor";
-import { buildModule, call, f32x4, forLoop, functionBuilder, i32, memory as bulk, v128, when, type Code, type CpuProgram, type FunctionBuilder, type Local, type ValueType, type WasmFunction } from "@seqmix/tensor/wasm";
+import { buildModule, call, f32x4, forLoop, functionBuilder, i32, memory as bulk, v128, when, type Code, type CpuProgram, type Local, type WasmFunction } from "@seqmix/tensor/wasm";
 import { BIAS, CONSTANTS, constantsFunction, gatherFunction, lanesOf, masked, scatterFunction, SKIP, storeChannels } from "./cpu-gather.js";
 import { advance, flushed, LANES, layoutOf, plus, smaller, STAGED_GROUPS, times, unitsPerBatch, type CpuScanOptions, type ScanLayout } from "./cpu-layout.js";
 import { exp2, sigmoid, softplus } from "./cpu-math.js";
+import { eachRecord } from "./cpu-records.js";
 
 const { add, mul } = f32x4;
 const VECTOR = 4 * LANES;
@@ -79,44 +80,6 @@ function finishFunction(layout: ScanLayout): WasmFunction {
     ],
     storeChannels(i32.add(y.get, at), value, constant, layout),
   ]));
-}
-
-interface Records {
-  readonly layout: ScanLayout;
-  readonly count: Local;
-  readonly groups: Local;
-  readonly records: Local;
-  readonly constants: Local;
-  /** Addresses that move by a row of D channels from position to position. */
-  readonly rows: readonly Local[];
-  readonly recordBytes: number;
-}
-
-interface RecordPlace {
-  readonly record: Local;
-  readonly constant: Local;
-  /** Bytes from a row's address to the group. */
-  readonly at: Code;
-}
-
-/** Loops over the positions of a chunk and, inside, over the groups: rows are read and written whole. */
-export function eachRecord(f: Pick<FunctionBuilder<readonly ValueType[]>, "local">, { layout, count, groups, records, constants, rows, recordBytes }: Records, body: (place: RecordPlace) => Code): Code {
-  const [t, at, end, record, constant] = [f.local("i32"), f.local("i32"), f.local("i32"), f.local("i32"), f.local("i32")] as const;
-  return [
-    end.set(times(groups.get, VECTOR)),
-    forLoop(t, count, 1, [
-      at.set(i32.const(0)),
-      record.set(records.get),
-      constant.set(constants.get),
-      forLoop(at, end, VECTOR, [
-        body({ record, constant, at: at.get }),
-        advance(record, layout.steps * recordBytes),
-        advance(constant, CONSTANTS),
-      ]),
-      rows.map((row) => advance(row, 4 * layout.channels)),
-      advance(records, recordBytes),
-    ]),
-  ];
 }
 
 /** (records, B, C, A, from, to, count): some states of one group through a chunk, from the state at `from` to that at `to`. */

@@ -23,7 +23,7 @@ export interface GoldenTensor {
 }
 
 /** |a - b| <= atol + rtol max|b|, for each tensor. */
-export interface Tolerance {
+export interface GoldenTolerance {
   /** Part of the largest expected magnitude. */
   readonly rtol: number;
   /** Absolute part. */
@@ -53,7 +53,7 @@ export interface GoldenCase {
   /** Everything stored, by name. */
   readonly tensors: Readonly<Record<string, GoldenTensor>>;
   /** Suggested tolerances for computing in either precision. */
-  readonly tolerance: { readonly float64?: Tolerance; readonly float32?: Tolerance };
+  readonly tolerance: { readonly float64?: GoldenTolerance; readonly float32?: GoldenTolerance };
   /** Directory of the fixtures, for cases with further files. */
   readonly directory: string;
 }

@@ -1,6 +1,6 @@
 /** Running golden fixtures on a device: every case through the adapter of its operator, compared in outputs, states and gradients. */
 import { add, leavesOf, mul, realize, sum, Tensor, valueAndGradAux, zeros, type Device, type HostArray, type Tree } from "@seqmix/tensor";
-import { goldenValue, readGoldenCase, readGoldenIndex, type GoldenCase, type GoldenTensor, type GoldenValue, type GoldenValues, type Tolerance } from "./golden-fixtures.js";
+import { goldenValue, readGoldenCase, readGoldenIndex, type GoldenCase, type GoldenTensor, type GoldenValue, type GoldenValues, type GoldenTolerance } from "./golden-fixtures.js";
 
 /** How the cases of one operator are run here. */
 export interface GoldenAdapter {
@@ -76,7 +76,7 @@ export interface GoldenOptions {
 }
 
 /** For cases that name no tolerance of their own. */
-const DEFAULT_TOLERANCE: Readonly<Record<"float64" | "float32", Tolerance>> = {
+const DEFAULT_TOLERANCE: Readonly<Record<"float64" | "float32", GoldenTolerance>> = {
   float64: { rtol: 1e-9, atol: 1e-10 },
   float32: { rtol: 1e-4, atol: 1e-5 },
 };
@@ -184,7 +184,7 @@ function lengthOf({ options }: GoldenCase): number {
 }
 
 /** Largest |a - b| over atol + rtol max|b|; moduli for complex values. Infinite where a value is not a number. */
-function errorOverTolerance(parts: readonly HostArray[], { data, complex }: GoldenTensor, { rtol, atol }: Tolerance): number {
+function errorOverTolerance(parts: readonly HostArray[], { data, complex }: GoldenTensor, { rtol, atol }: GoldenTolerance): number {
   const stride = complex ? 2 : 1;
   let [error, size] = [0, 0];
   for (let k = 0; k < data.length / stride; k++) {

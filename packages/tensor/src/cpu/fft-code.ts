@@ -5,7 +5,7 @@
  * x^(n/4) - i^m v with v^4 = w: each value is a0 + (i^m v) a1 + (i^m v)^2 a2 + (i^m v)^3 a3, with the same v in
  * all of the block. At n = 1 the values are those at the N roots of x^N = i; nothing was reordered or padded.
  */
-import { f32, f32x4, functionBuilder, i32, loop, brIf, memory, shuffle32, v128, whileLoop, when, type Code, type Local, type WasmFunction } from "./emitter.js";
+import { f32, f32x4, forLoop, functionBuilder, i32, loop, brIf, memory, shuffle32, v128, whileLoop, when, type Code, type Local, type WasmFunction } from "./emitter.js";
 import { transposed } from "./matmul-code.js";
 
 /** Bytes of an element: four channels' real and imaginary parts. */
@@ -101,64 +101,99 @@ const firstRoot = (radix: 2 | 4, power: number): readonly [number, number] => {
   return [Math.cos(angle), Math.sin(angle)];
 };
 
-/** (row0, row1, row2, row3, to): the first pass, from four rows of `size` real numbers times `scale`. */
+/**
+ * Steps the first and last pass move between rows and blocks at once: a cache line of each row. Rows and their quarters
+ * often lie a power of 2 apart and would push each other out of the cache if all advanced together.
+ */
+const stepsAtOnce = (size: number, radix: number): number => Math.min(16, size / radix);
+/** Bytes the first and last pass need for them. */
+export const TEMPORARY = 4 * 16 * 16;
+
+/** (row0, row1, row2, row3, to, temporary): the first pass, from four rows of `size` real numbers times `scale`. */
 export function firstPassFunction(name: string, size: number, radix: 2 | 4, scale: number): WasmFunction {
-  const f = functionBuilder(["i32", "i32", "i32", "i32", "i32"]);
+  const f = functionBuilder(["i32", "i32", "i32", "i32", "i32", "i32"]);
   const rows = f.params.slice(0, 4);
-  const to = f.params[4];
+  const [, , , , to, temporary] = f.params;
   const make: Make = () => f.local("v128");
-  const left = f.local("i32");
-  const values = range(radix).map(() => range(4).map(make));
-  const [loaded, pairs] = [range(4).map(make), range(4).map(make)];
+  const [left, i, at] = [f.local("i32"), f.local("i32"), f.local("i32")] as const;
   const part = size / radix;
-  const offset = (m: number, s: number): number => (m * part + s) * ELEMENT;
-  const write = (s: number) => (m: number, re: Code, im: Code): Code => [v128.store(to.get, re, offset(m, s)), v128.store(to.get, im, offset(m, s) + 16)];
-  const load = values.map((value, q) => [
-    loaded.map((vector, c) => vector.set(scale === 1 ? v128.load((rows[c] as Local).get, 4 * q * part) : f32x4.mul(v128.load((rows[c] as Local).get, 4 * q * part), f32x4.const(scale)))),
-    transposed(loaded, pairs).map((column, s) => (value[s] as Local).set(column)),
-  ]);
+  const steps = stepsAtOnce(size, radix);
+  const [loaded, pairs, x] = [range(4).map(make), range(4).map(make), range(radix).map(make)];
   const [b, t, zero] = [complexes(make, 3), complexes(make, 4), make()];
-  const root = (x: Local, to: Complex, power: number): Code => range(2).map((p) => (to[p] as Local).set(times(x, firstRoot(radix, power)[p] as number)));
-  const split = range(4).map((s) => {
-    const x = (q: number): Local => (values[q] as Local[])[s] as Local;
-    if (radix === 4) return [[1, 2, 3].map((q) => root(x(q), b[q - 1] as Complex, q)), butterfly([[x(0), zero], ...b], t, write(s))];
-    const [re, im] = b[0] as Complex;
-    return [root(x(1), [re, im], 1), write(s)(0, add(x(0), re), im.get), write(s)(1, sub(x(0), re), f32x4.neg(im.get))];
-  });
+  const read = (vector: Code): Code => (scale === 1 ? vector : f32x4.mul(vector, f32x4.const(scale)));
+  const gather = range(radix).map((q) => [
+    i.set(i32.const(0)),
+    forLoop(i, 4 * steps, 16, [
+      loaded.map((vector, c) => vector.set(read(v128.load(i32.add((rows[c] as Local).get, i.get), 4 * q * part)))),
+      at.set(i32.add(temporary.get, i32.shl(i.get, i32.const(2)))),
+      transposed(loaded, pairs).map((column, s) => v128.store(at.get, column, 16 * (steps * q + s))),
+    ]),
+  ]);
+  const write = (m: number, re: Code, im: Code): Code => [v128.store(to.get, re, m * part * ELEMENT), v128.store(to.get, im, m * part * ELEMENT + 16)];
+  const root = (value: Local, into: Complex, power: number): Code => range(2).map((p) => (into[p] as Local).set(times(value, firstRoot(radix, power)[p] as number)));
+  const [x0, x1] = x as [Local, Local];
+  const [re, im] = b[0] as Complex;
+  const split: Code = radix === 4
+    ? [[1, 2, 3].map((q) => root(x[q] as Local, b[q - 1] as Complex, q)), butterfly([[x0, zero], ...b], t, write)]
+    : [root(x1, [re, im], 1), write(0, add(x0, re), im.get), write(1, sub(x0, re), f32x4.neg(im.get))];
   return f.finish(name, [
-    left.set(i32.const(part / 4)),
-    loop([load, split, rows.map((row) => advance(row, 16)), advance(to, 4 * ELEMENT), brIf(0, left.tee(i32.sub(left.get, i32.const(1))))]),
+    left.set(i32.const(part / steps)),
+    loop([
+      gather,
+      i.set(i32.const(0)),
+      forLoop(i, 16 * steps, 16, [
+        at.set(i32.add(temporary.get, i.get)),
+        x.map((value, q) => value.set(v128.load(at.get, 16 * steps * q))),
+        split,
+        advance(to, ELEMENT),
+      ]),
+      rows.map((row) => advance(row, 4 * steps)),
+      brIf(0, left.tee(i32.sub(left.get, i32.const(1)))),
+    ]),
   ]);
 }
 
-/** (from, row0, row1, row2, row3): the inverse of the first pass; its real part to four rows. */
+/** (from, row0, row1, row2, row3, temporary): the inverse of the first pass; its real part to four rows. */
 export function lastPassFunction(name: string, size: number, radix: 2 | 4): WasmFunction {
-  const f = functionBuilder(["i32", "i32", "i32", "i32", "i32"]);
+  const f = functionBuilder(["i32", "i32", "i32", "i32", "i32", "i32"]);
   const from = f.params[0];
-  const rows = f.params.slice(1);
+  const rows = f.params.slice(1, 5);
+  const temporary = f.params[5];
   const make: Make = () => f.local("v128");
-  const left = f.local("i32");
-  const values = range(radix).map(() => range(4).map(make));
-  const pairs = range(4).map(make);
-  const [r, t] = [complexes(make, 4), complexes(make, 4)];
+  const [left, i, at] = [f.local("i32"), f.local("i32"), f.local("i32")] as const;
   const part = size / radix;
-  const read = (s: number): Code => range(radix).map((m) => range(2).map((p) => ((r[m] as Complex)[p] as Local).set(v128.load(from.get, (m * part + s) * ELEMENT + 16 * p))));
-  const value = (q: number, s: number): Local => (values[q] as Local[])[s] as Local;
+  const steps = stepsAtOnce(size, radix);
+  const [values, pairs] = [range(4).map(make), range(4).map(make)];
+  const [r, t] = [complexes(make, 4), complexes(make, 4)];
+  const [r0, r1] = r as [Complex, Complex];
+  const difference = t[0] as Complex;
+  const read = range(radix).map((m) => range(2).map((p) => ((r[m] as Complex)[p] as Local).set(v128.load(from.get, m * part * ELEMENT + 16 * p))));
+  const write = (q: number, value: Code): Code => v128.store(at.get, value, 16 * steps * q);
   /** The real part of b * conj(root^power). */
   const unrooted = (b: Complex, power: number): Code => {
     const [re, im] = firstRoot(radix, power);
     return f32x4.add(times(b[0], re), times(b[1], im));
   };
-  const join = range(4).map((s) => {
-    const [r0, r1] = r as [Complex, Complex];
-    if (radix === 4) return [read(s), inverseButterfly(r, t, r), value(0, s).set(r0[0].get), [1, 2, 3].map((q) => value(q, s).set(unrooted(r[q] as Complex, q)))];
-    const difference = t[0] as Complex;
-    return [read(s), value(0, s).set(add(r0[0], r1[0])), range(2).map((p) => (difference[p] as Local).set(sub(r0[p] as Local, r1[p] as Local))), value(1, s).set(unrooted(difference, 1))];
-  });
-  const store = range(radix).map((q) => transposed(values[q] as Local[], pairs).map((column, c) => v128.store((rows[c] as Local).get, column, 4 * q * part)));
+  const join: Code = radix === 4
+    ? [read, inverseButterfly(r, t, r), write(0, r0[0].get), [1, 2, 3].map((q) => write(q, unrooted(r[q] as Complex, q)))]
+    : [read, write(0, add(r0[0], r1[0])), range(2).map((p) => (difference[p] as Local).set(sub(r0[p] as Local, r1[p] as Local))), write(1, unrooted(difference, 1))];
+  const scatter = range(radix).map((q) => [
+    i.set(i32.const(0)),
+    forLoop(i, 4 * steps, 16, [
+      at.set(i32.add(temporary.get, i32.shl(i.get, i32.const(2)))),
+      values.map((value, s) => value.set(v128.load(at.get, 16 * (steps * q + s)))),
+      transposed(values, pairs).map((column, c) => v128.store(i32.add((rows[c] as Local).get, i.get), column, 4 * q * part)),
+    ]),
+  ]);
   return f.finish(name, [
-    left.set(i32.const(part / 4)),
-    loop([join, store, rows.map((row) => advance(row, 16)), advance(from, 4 * ELEMENT), brIf(0, left.tee(i32.sub(left.get, i32.const(1))))]),
+    left.set(i32.const(part / steps)),
+    loop([
+      i.set(i32.const(0)),
+      forLoop(i, 16 * steps, 16, [at.set(i32.add(temporary.get, i.get)), join, advance(from, ELEMENT)]),
+      scatter,
+      rows.map((row) => advance(row, 4 * steps)),
+      brIf(0, left.tee(i32.sub(left.get, i32.const(1)))),
+    ]),
   ]);
 }
 

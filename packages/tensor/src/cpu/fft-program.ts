@@ -6,7 +6,7 @@
  * per block the rest of the transform, the product and the inverse. Lengths are padded to the next power of 2.
  */
 import { buildModule, call, forLoop, functionBuilder, i32, select, when, type Code, type Local, type WasmFunction } from "./emitter.js";
-import { ELEMENT, TWIDDLES, firstPassFunction, lastPassFunction, passFunction, productFunction, stageInFunction, stageOutFunction } from "./fft-code.js";
+import { ELEMENT, TEMPORARY, TWIDDLES, firstPassFunction, lastPassFunction, passFunction, productFunction, stageInFunction, stageOutFunction } from "./fft-code.js";
 import type { CpuProgram } from "./program.js";
 import { zeroProgram } from "./zero-program.js";
 
@@ -104,7 +104,7 @@ export function fftConvProgram(spec: FftConvSpec, memory: { readonly shared: boo
   const f = functionBuilder(["i32", "i32", "i32", "i32"]);
   const [args, begin, end, scratch] = f.params;
   const local = (): Local => f.local("i32");
-  const [channel, b, b0, b1, sub, table, x, k, sum, stage] = [local(), local(), local(), local(), local(), local(), local(), local(), local(), local()] as const;
+  const [channel, b, b0, b1, sub, table, x, k, sum, stage, temporary] = [local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local()] as const;
   const rows = [local(), local(), local(), local()] as const;
   /** The four channels' rows; the last one repeats where there are fewer, and is then written with the same values. */
   const setRows = (entry: number, rowLength: number, batched: boolean): Code => rows.map((target, c) => {
@@ -113,11 +113,11 @@ export function fftConvProgram(spec: FftConvSpec, memory: { readonly shared: boo
     const clamped = channels % 4 === 0 ? index : select(index, least, i32.ltS(index, least));
     return target.set(i32.add(i32.load(args.get, entry), i32.mul(batched ? i32.add(i32.mul(b.get, i32.const(channels)), clamped) : clamped, i32.const(4 * rowLength))));
   });
-  const staged = (c: number): Code => i32.add(stage.get, i32.const(4 * size * c));
+  const staged = (c: number): Code => i32.add(stage.get, i32.const((4 * size + 64) * c));
   const load = (entry: number, rowLength: number, batched: boolean, staging: number | undefined, pass: number, to: Local): Code => [
     setRows(entry, rowLength, batched),
     staging === undefined ? [] : rows.map((source, c) => [call(staging, source.get, staged(c)), source.set(staged(c))]),
-    call(pass, ...rows.map((source) => source.get), to.get),
+    call(pass, ...rows.map((source) => source.get), to.get, temporary.get),
   ];
   const fullPasses = (at: Local, passes: ReadonlyMap<object, number>, order: typeof full): Code =>
     order.map((depth) => call(passes.get(depth) ?? 0, at.get, i32.add(table.get, i32.const(depth.table)), i32.const(depth.blocks)));
@@ -133,8 +133,8 @@ export function fftConvProgram(spec: FftConvSpec, memory: { readonly shared: boo
     fullPasses(base, inverse, [...full].reverse()),
     setRows(12, outputLength, !sumBatch),
     stageOut === undefined
-      ? call(last, base.get, ...rows.map((target) => target.get))
-      : [call(last, base.get, ...rows.map((_, c) => staged(c))), rows.map((target, c) => call(stageOut, staged(c), target.get))],
+      ? call(last, base.get, ...rows.map((target) => target.get), temporary.get)
+      : [call(last, base.get, ...rows.map((_, c) => staged(c)), temporary.get), rows.map((target, c) => call(stageOut, staged(c), target.get))],
   ];
   const target = sumBatch ? sum : x;
   const body = forLoop(begin, end, 1, [
@@ -143,7 +143,8 @@ export function fftConvProgram(spec: FftConvSpec, memory: { readonly shared: boo
     b1.set(i32.add(b0.get, i32.const(batchStep))),
     b1.set(select(b1.get, i32.const(batch), i32.ltS(b1.get, i32.const(batch)))),
     table.set(i32.load(args.get, 8)),
-    x.set(scratch.get),
+    temporary.set(scratch.get),
+    x.set(i32.add(scratch.get, i32.const(TEMPORARY))),
     k.set(i32.add(x.get, i32.const(bytes))),
     sum.set(i32.add(k.get, i32.const(bytes))),
     stage.set(i32.add(k.get, i32.const(sumBatch ? 2 * bytes : bytes))),
@@ -168,7 +169,7 @@ export function fftConvProgram(spec: FftConvSpec, memory: { readonly shared: boo
     name,
     module: buildModule({ memory, functions }),
     phases: [{ run: "convolve", units: groups * parts, grain: Math.max(1, Math.floor(2048 / (size * batchStep))) }],
-    scratchBytes: (sumBatch ? 3 : 2) * bytes + (needsStage ? 16 * size : 0),
+    scratchBytes: TEMPORARY + (sumBatch ? 3 : 2) * bytes + (needsStage ? 16 * size + 256 : 0),
     sharedBytes: 0,
   };
 }

@@ -470,6 +470,21 @@ test("rows longer than a block", () => {
   check({ extents: [3, 5001, 1], reduceExtents: [], inputs: buffers(x, y), reductions: [], outputs: [{ dtype: "f32", value: f32("mul", load(0, 0, 0, 1, 0), load(1, 0, 1, 0, 0)) }] }, [x, y]);
 });
 
+test("an output over the input it is made of", () => {
+  for (const rows of [1, 3]) for (let n = 1; n < 70; n++) {
+    const size = rows * n, x = uniform(size), y = uniform(rows, 2);
+    const value = f32("add", f32("mul", load(0, 0, n, 1), load(0, 0, n, 1)), load(1, 0, 1, 0));
+    const kernel: LoopKernel = { extents: [rows, n], reduceExtents: [], inputs: buffers(x, y), reductions: [], outputs: [{ dtype: "f32", value }] };
+    const program = loopProgram(kernel, { shared: false });
+    new Int32Array(memory.buffer, 1024).set([2048, 4096, 2048]);
+    new Float32Array(memory.buffer, 2048).set(x);
+    new Float32Array(memory.buffer, 4096).set(y);
+    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(program.module as BufferSource), { env: { memory } });
+    (exports["run"] as (...args: number[]) => void)(1024, 0, program.phases[0]?.units ?? 0, 0);
+    expect(new Float32Array(memory.buffer, 2048, size).slice()).toEqual(run(kernel, program, [x, y], () => 1)[0]);
+  }
+});
+
 test("shared memory", () => {
   const kernel = sumOf([4], [4], [4, 1], 16);
   expect(WebAssembly.validate(loopProgram(kernel, { shared: true }).module as BufferSource)).toBe(true);

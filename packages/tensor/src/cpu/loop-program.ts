@@ -2,7 +2,8 @@
  * Renders any {@link LoopKernel} as WebAssembly with SIMD: `loop-simplify` makes loops few and long, `loop-plan`
  * chooses the vector axis, `loop-phase` writes the loops and `loop-values` what happens in them. A reduction to
  * few outputs becomes two phases, through partial results in shared memory whose number depends on the sizes only.
- * Buffers are below 2 GiB.
+ * Buffers are below 2 GiB. Without reductions, an output may lie in the memory of an input that is only loaded at the
+ * element being written: all values of a point are computed before any is stored, and no point is computed twice.
  */
 import type { LoopKernel } from "../loop.js";
 import { buildModule } from "./emitter.js";

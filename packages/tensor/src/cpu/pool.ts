@@ -157,7 +157,8 @@ export class ThreadPool {
     }
     Atomics.and(control, WORD.gate, ~GATE_OPEN);
     this.#awaitEmptyGate();
-    error ??= takeError(control);
+    const elsewhere = takeError(control);
+    error ??= elsewhere;
     if (error !== undefined) throw failure(program, phase, error);
   }
 

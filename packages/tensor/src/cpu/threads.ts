@@ -31,6 +31,8 @@ export function startThread(start: WorkerStart): Thread | undefined {
   if (threads !== undefined) {
     // No flags from the command line: they may name loaders and hooks the thread has no use for.
     const worker = new threads.Worker(NODE_WORKER_SOURCE, { eval: true, workerData: start, execArgv: [], name: "seqmix" });
+    // Without a thread that could not start, the others do its work.
+    worker.on("error", () => undefined);
     worker.unref();
     return { terminate: () => void worker.terminate() };
   }

@@ -1,0 +1,94 @@
+import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync, existsSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { openResults, readResults, type Row } from "./results.js";
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "seqmix-results-"));
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+const row = (trial: string, more: Partial<Row> = {}): Row => ({
+  trial,
+  task: "selective-copying",
+  mixer: "mamba",
+  device: "cpu",
+  deviceDescription: "2 threads",
+  seed: 0,
+  status: "done",
+  metric: "accuracy",
+  metrics: { accuracy: 0.5, chance: 0.07 },
+  validation: { accuracy: 0.4 },
+  parameters: 10,
+  stateBytes: 40,
+  tokensPerSecond: 1,
+  wallSeconds: 1,
+  curve: [],
+  commit: "unknown",
+  versions: {},
+  machine: "",
+  config: {},
+  finished: "2026-01-01T00:00:00.000Z",
+  ...more,
+});
+const file = (): string => join(folder, "results.jsonl");
+
+test("rows read back as they were added", () => {
+  const results = openResults(join(folder, "a", "b"));
+  results.append(row("one"));
+  results.append(row("two", { status: "diverged", metrics: { chance: 0.07 } }));
+  expect(openResults(join(folder, "a", "b")).rows()).toEqual([row("one"), row("two", { status: "diverged", metrics: { chance: 0.07 } })]);
+  expect(readResults(join(folder, "a", "b"))).toEqual({ rows: results.rows(), corrupt: 0 });
+});
+
+test("of several rows of a trial the last counts, and all stay in the file", () => {
+  const results = openResults(folder);
+  results.append(row("one", { status: "failed", error: "out of memory" }));
+  results.append(row("two"));
+  results.append(row("one"));
+  expect(results.rows()).toEqual([row("one"), row("two")]);
+  expect(readFileSync(file(), "utf8").trim().split("\n")).toHaveLength(3);
+});
+
+test("a torn last line is kept aside and reported, and the rest is used", () => {
+  openResults(folder).append(row("one"));
+  const torn = JSON.stringify(row("two")).slice(0, 80);
+  appendFileSync(file(), torn);
+  const results = openResults(folder);
+  expect(results.damage).toContain("1 line was no result and moved to results.corrupt.jsonl; the other 1 are used");
+  expect(results.rows()).toEqual([row("one")]);
+  expect(readFileSync(join(folder, "results.corrupt.jsonl"), "utf8")).toBe(`${torn}\n`);
+  // What is added next stands on a line of its own.
+  results.append(row("three"));
+  const after = openResults(folder);
+  expect(after.damage).toBeUndefined();
+  expect(after.rows()).toEqual([row("one"), row("three")]);
+});
+
+test("a whole last line without a line end is used", () => {
+  writeFileSync(file(), JSON.stringify(row("one")));
+  const results = openResults(folder);
+  expect(results.damage).toBeUndefined();
+  results.append(row("two"));
+  expect(openResults(folder).rows()).toEqual([row("one"), row("two")]);
+});
+
+test("lines that are JSON but no results are kept aside, wherever they stand", () => {
+  writeFileSync(file(), `null\n{"trial":"x"}\n${JSON.stringify(row("one"))}\n[1]\n\n"text"\n`);
+  expect(readResults(folder)).toEqual({ rows: [row("one")], corrupt: 4 });
+  expect(existsSync(join(folder, "results.corrupt.jsonl"))).toBe(false);
+  expect(openResults(folder).damage).toContain("4 lines were");
+  expect(readFileSync(join(folder, "results.corrupt.jsonl"), "utf8").trim().split("\n")).toHaveLength(4);
+});
+
+test("a folder that cannot be written is refused with the way out", () => {
+  writeFileSync(join(folder, "file"), "");
+  expect(() => openResults(join(folder, "file", "results"))).toThrow(/Cannot write results into .*choose another folder with --out/);
+});
+
+test("reading a folder without results says so", () => {
+  mkdirSync(join(folder, "empty"));
+  expect(() => readResults(join(folder, "empty"))).toThrow("there is no such file");
+});

@@ -1,0 +1,26 @@
+/** Every operator of the fixtures that something here computes. */
+import type { GoldenAdapter } from "@seqmix/testing";
+import { causalConv1dAdapter } from "./causal-conv1d.js";
+import { elementwiseScanAdapter } from "./elementwise-scan.js";
+import { fftconvAdapter } from "./fftconv.js";
+import { fftconvH3Adapter } from "./fftconv-h3.js";
+import { mambaBlockAdapter } from "./mamba-block.js";
+import { mambaInnerAdapter } from "./mamba-inner.js";
+import { s4dKernelAdapter } from "./s4d-kernel.js";
+import { s4dLayerAdapter } from "./s4d-layer.js";
+import { selectiveScanAdapter } from "./selective-scan.js";
+import { selectiveStateUpdateAdapter } from "./selective-state-update.js";
+
+/** One adapter an operator. */
+export const adapters: readonly GoldenAdapter[] = [
+  causalConv1dAdapter,
+  elementwiseScanAdapter,
+  fftconvAdapter,
+  fftconvH3Adapter,
+  mambaBlockAdapter,
+  mambaInnerAdapter,
+  s4dKernelAdapter,
+  s4dLayerAdapter,
+  selectiveScanAdapter,
+  selectiveStateUpdateAdapter,
+];

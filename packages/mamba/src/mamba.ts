@@ -1,0 +1,143 @@
+/** The Mamba block (Gu and Dao, Mamba: Linear-Time Sequence Modeling with Selective State Spaces, 2023). */
+import { defineMixer } from "@seqmix/mixer";
+import { causalConv1d, causalConv1dStep, initLinear, linear, uniformInit, type LinearParameters } from "@seqmix/nn";
+import { selectiveScan, selectiveScanStep } from "@seqmix/selective-scan";
+import { add, arange, broadcastTo, cast, exp, expm1, foldIn, full, log, matmul, maximum, mul, neg, ones, reshape, split, transpose, uniform, zeros, type Key, type Tensor } from "@seqmix/tensor";
+
+/** Settings of {@link mamba}. */
+export type MambaConfig = {
+  /** Channels D of the residual stream. */
+  readonly dModel: number;
+  /** N, state entries a channel. */
+  readonly dState: number;
+  /** W, width of the short convolution. */
+  readonly dConv: number;
+  /** Channels inside the block (dInner) over those outside. */
+  readonly expand: number;
+  /** R, rank of the projection to step sizes; "auto" is ceil(dModel / 16). */
+  readonly dtRank: number | "auto";
+  /** Least and largest initial step size, log-uniform between them. */
+  readonly dtMin: number;
+  /** See `dtMin`. */
+  readonly dtMax: number;
+  /** Initial step sizes below this are raised to it. */
+  readonly dtInitFloor: number;
+  /** Initial weights of the projection to step sizes: uniform in +-dtScale/sqrt(R), or all dtScale/sqrt(R). */
+  readonly dtInit: "random" | "constant";
+  /** See `dtInit`. */
+  readonly dtScale: number;
+  /** Whether the short convolution has a bias. */
+  readonly convBias: boolean;
+  /** Whether the projections into and out of the block have a bias. */
+  readonly bias: boolean;
+};
+
+/** Parameters under the published keys; E is dInner. */
+export type MambaParameters = {
+  /** [2E D]: input of the scan, then gate. */
+  readonly in_proj: LinearParameters;
+  /** Weight [E 1 W], bias [E]. */
+  readonly conv1d: { readonly weight: Tensor; readonly bias?: Tensor };
+  /** Weight [R+2N E]: step sizes, B, C. */
+  readonly x_proj: LinearParameters;
+  /** Weight [E R], bias [E]; softplus of the result is the step size. */
+  readonly dt_proj: { readonly weight: Tensor; readonly bias: Tensor };
+  /** [E N]: A = -exp(A_log). */
+  readonly A_log: Tensor;
+  /** Skip from the scan's input to its output [E]. */
+  readonly D: Tensor;
+  /** Weight [D E]. */
+  readonly out_proj: LinearParameters;
+};
+
+/** The last W-1 inputs of the short convolution [B E W-1], and the state of the scan [B E N]. */
+export type MambaState = { readonly conv: Tensor; readonly ssm: Tensor };
+
+/** Parameter groups of the published training code, for an optimizer's `groups`: no weight decay on A_log and D. */
+export const mambaParameterGroups = [{ match: /(^|\.)(A_log|D)$/, weightDecay: 0 }] as const;
+
+/**
+ * [u, z] = in_proj x; u = silu(conv(u)); [dt, B, C] = x_proj u; delta = softplus(dt_proj dt);
+ * h_t = exp(delta_t A) h_(t-1) + delta_t B_t u_t; y = out_proj((C_t . h_t + D u_t) silu(z_t)).
+ * Step size, B and C depend on the input: that is what makes the scan selective.
+ */
+export const mamba = defineMixer({
+  id: "mamba",
+  config: { dModel: 64, dState: 16, dConv: 4, expand: 2, dtRank: "auto", dtMin: 0.001, dtMax: 0.1, dtInitFloor: 1e-4, dtInit: "random", dtScale: 1, convBias: true, bias: false } as MambaConfig,
+  state: "constant",
+
+  init(config, key: Key): MambaParameters {
+    const { dModel, dState: N, dConv: W, bias, convBias } = config;
+    const { E, R } = extents(config);
+    const convInit = uniformInit(1 / Math.sqrt(W));
+    const convWeight = convInit(foldIn(key, "conv1d.weight"), [E, 1, W]);
+    return {
+      in_proj: initLinear(foldIn(key, "in_proj"), dModel, 2 * E, { bias }),
+      conv1d: convBias ? { weight: convWeight, bias: convInit(foldIn(key, "conv1d.bias"), [E]) } : { weight: convWeight },
+      x_proj: initLinear(foldIn(key, "x_proj"), E, R + 2 * N, { bias: false }),
+      dt_proj: { weight: initialStepWeight(config, foldIn(key, "dt_proj.weight")), bias: initialStepBias(config, foldIn(key, "dt_proj.bias")) },
+      // S4D-Real: the eigenvalues -1, -2, ..., -N in every channel.
+      A_log: broadcastTo(log(cast(add(arange(N), 1), "f32")), [E, N]),
+      D: ones([E]),
+      out_proj: initLinear(foldIn(key, "out_proj"), E, dModel, { bias }),
+    };
+  },
+
+  initState(config, batch): MambaState {
+    const { E } = extents(config);
+    return { conv: zeros([batch, E, config.dConv - 1]), ssm: zeros([batch, E, config.dState]) };
+  },
+
+  step(config, params, x, state) {
+    const { E } = extents(config);
+    const [input, z] = split(linear(params.in_proj, x), [E, E], -1) as [Tensor, Tensor];
+    const [u, conv] = causalConv1dStep(depthwise(params), input, state.conv, { activation: "silu" });
+    const { y, h } = selectiveScanStep({ ...select(config, params, u), u, z, h: state.ssm }, { deltaSoftplus: true });
+    return [linear(params.out_proj, y), { conv, ssm: h }];
+  },
+
+  modes: {
+    parallel(config, params, x, state): readonly [Tensor, MambaState] {
+      const { E } = extents(config);
+      const [input, z] = split(linear(params.in_proj, x), [E, E], -1) as [Tensor, Tensor];
+      const [u, conv] = causalConv1d(depthwise(params), input, state?.conv, { activation: "silu" });
+      const { y, hT } = selectiveScan({ ...select(config, params, u), u, z, h0: state?.ssm }, { deltaSoftplus: true });
+      return [linear(params.out_proj, y), { conv, ssm: hT }];
+    },
+  },
+});
+
+/** What the scan takes besides its input [.. E]: step size before its bias, A, B, C and the skip. */
+function select(config: MambaConfig, params: MambaParameters, u: Tensor): Record<"delta" | "A" | "B" | "C" | "D" | "deltaBias", Tensor> {
+  const N = config.dState;
+  const [dt, B, C] = split(linear(params.x_proj, u), [extents(config).R, N, N], -1) as [Tensor, Tensor, Tensor];
+  return { delta: matmul(dt, transpose(params.dt_proj.weight)), A: neg(exp(params.A_log)), B, C, D: params.D, deltaBias: params.dt_proj.bias };
+}
+
+/** The convolution's parameters without the axis of one input a group. */
+function depthwise({ conv1d: { weight, bias } }: MambaParameters): { readonly weight: Tensor; readonly bias?: Tensor } {
+  const flat = reshape(weight, [weight.shape[0]!, weight.shape[2]!]);
+  return bias ? { weight: flat, bias } : { weight: flat };
+}
+
+/** dInner and the rank of the step size's projection. */
+function extents({ dModel, expand, dtRank }: MambaConfig): { readonly E: number; readonly R: number } {
+  const E = expand * dModel;
+  const R = dtRank === "auto" ? Math.ceil(dModel / 16) : dtRank;
+  if (!Number.isInteger(E) || E < 1) throw new RangeError(`mamba: expected expand * dModel to be a positive integer, got ${expand} * ${dModel}`);
+  if (!Number.isInteger(R) || R < 1) throw new RangeError(`mamba: expected dtRank "auto" or a positive integer, got ${String(dtRank)}`);
+  return { E, R };
+}
+
+function initialStepWeight(config: MambaConfig, key: Key): Tensor {
+  const { E, R } = extents(config);
+  const bound = config.dtScale / Math.sqrt(R);
+  return config.dtInit === "constant" ? full([E, R], bound) : uniform(key, [E, R], -bound, bound);
+}
+
+/** The inverse of softplus, dt + log(1 - e^-dt), at step sizes log-uniform in dtMin .. dtMax. */
+function initialStepBias(config: MambaConfig, key: Key): Tensor {
+  const { dtMin, dtMax, dtInitFloor } = config;
+  const dt = maximum(exp(uniform(key, [extents(config).E], Math.log(dtMin), Math.log(dtMax))), dtInitFloor);
+  return add(dt, log(neg(expm1(mul(-1, dt)))));
+}

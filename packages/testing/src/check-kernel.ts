@@ -1,0 +1,235 @@
+/** Checks of one kernel record. */
+import { add, concat, explain, grad, key, leavesOf, mul, reference, sliceAxis, sum, type AxisSpec, type Device, type Dims, type Kernel, type KernelRecord, type Shape, type Tensor } from "@seqmix/tensor";
+import { assertClose, attempt, LawError, toleranceOfScale } from "./compare.js";
+import { checkDerivatives } from "./finite-differences.js";
+import { evaluate, keyAt, poison, randomValues, toTensor, type HostValues } from "./host-values.js";
+
+type AnyKernel = Kernel<AxisSpec, AxisSpec, unknown>;
+type Sample = KernelRecord<AxisSpec, AxisSpec, unknown>["samples"][number];
+type Named = Readonly<Record<string, HostValues>>;
+
+/** How {@link checkKernel} compares. */
+export interface KernelCheckOptions {
+  /** Share of each value and of the largest of its tensor that an f32 device may be off; 2e-5 by default. */
+  readonly relative?: number;
+  /** The same for gradients; 1e-4 by default. */
+  readonly gradientRelative?: number;
+  /** A variant's name: it is an error if the device runs anything else. */
+  readonly variant?: string;
+  /** Input and output names of the carried states. By default every pair with 0 for T in the name: h0 and hT. */
+  readonly states?: readonly (readonly [input: string, output: string])[];
+  /** Lengths that every kind of sample is run at, if the record has an axis L. */
+  readonly lengths?: readonly number[];
+}
+
+/** What {@link checkKernel} did. */
+export interface KernelReport {
+  readonly kernel: string;
+  /** Cases whose values and gradients were compared. */
+  readonly cases: number;
+  /** Largest error over tolerance. */
+  readonly worst: number;
+}
+
+/** Elements of the product of all axes of a case, at most: the reference device is slow. */
+const RAGGED_BUDGET = 40_000;
+const TINY_BUDGET = 250;
+
+/**
+ * For every sample of the record, and for every kind of sample (options, inputs left out) at lengths 1, 2, 63, 64, 65 and
+ * 1000: the device's outputs and gradients are those of the reference in float64, the gradients of all outputs together
+ * and of each alone. On small shapes the reference's gradients are finite differences, through initial and final states
+ * too. A sequence run in two parts with the state carried is the whole sequence.
+ * @throws LawError naming the sample, the law and the worst element.
+ */
+export async function checkKernel<I extends AxisSpec, U extends AxisSpec, O>(kernel: Kernel<I, U, O>, device: Device, options: KernelCheckOptions = {}): Promise<KernelReport> {
+  const any = kernel as unknown as AnyKernel;
+  const { record } = any;
+  const { lengths = [1, 2, 63, 64, 65, 1000] } = options;
+  const hasLength = Object.values(record.inputs).some((axes) => letters(axes).includes("L"));
+  const check = new KernelCheck(any, device, options);
+  await poison(device);
+  for (const sample of record.samples) await check.agrees(sample);
+  for (const kind of kindsOf(record.samples)) {
+    const [first] = kind as [Sample];
+    await check.derivatives({ ...first, name: `${first.name}, small`, dims: shrink({ ...first.dims, ...(hasLength && { L: Math.min(5, first.dims.L ?? 5) }) }, TINY_BUDGET) });
+    if (!hasLength) continue;
+    const known = new Set(kind.map(({ dims }) => dims.L));
+    for (const L of lengths) if (!known.has(L)) await check.agrees({ ...first, name: `${first.name}, L=${L}`, dims: shrink({ ...first.dims, L }, RAGGED_BUDGET) });
+    await check.carries({ ...first, name: `${first.name}, L=70`, dims: shrink({ ...first.dims, L: 70 }, RAGGED_BUDGET) });
+  }
+  return { kernel: record.name, cases: check.cases, worst: check.worst };
+}
+
+/** Samples that differ in their axes only, together. */
+function kindsOf(samples: readonly Sample[]): Sample[][] {
+  const kinds = new Map<string, Sample[]>();
+  for (const sample of samples) {
+    const identity = JSON.stringify([sample.options, sample.without, sample.ranges]);
+    kinds.set(identity, [...(kinds.get(identity) ?? []), sample]);
+  }
+  return [...kinds.values()];
+}
+
+/** Halves the largest axes but L until the product of all fits: what divides another axis mostly still does. */
+function shrink(dims: Dims, budget: number): Dims {
+  const out: Record<string, number> = { ...dims };
+  while (Object.values(out).reduce((a, b) => a * Math.max(1, b), 1) > budget) {
+    const [largest] = Object.entries(out).filter(([name, extent]) => name !== "L" && extent > 1).sort((a, b) => b[1] - a[1]);
+    if (!largest) break;
+    out[largest[0]] = Math.ceil(largest[1] / 2);
+  }
+  return out;
+}
+
+const letters = (axes: string): string[] => axes.split(" ").filter((letter) => letter !== "");
+
+class KernelCheck {
+  cases = 0;
+  worst = 0;
+  private readonly oracle = reference();
+
+  constructor(
+    private readonly kernel: AnyKernel,
+    private readonly device: Device,
+    private readonly options: KernelCheckOptions,
+  ) {}
+
+  private get record(): AnyKernel["record"] {
+    return this.kernel.record;
+  }
+
+  private lawOf(sample: Sample): string {
+    const dims = Object.entries(sample.dims).map(([name, extent]) => `${name}${extent}`).join(" ");
+    return `kernel ${this.record.name}, sample ${sample.name} (${dims})`;
+  }
+
+  private inputsOf(sample: Sample): Named {
+    const { record } = this;
+    const given = Object.entries(record.inputs).filter(([name]) => !sample.without?.includes(name));
+    return Object.fromEntries(given.map(([name, axes]) => {
+      const shape: Shape = letters(axes).map((letter) => extentOf(sample, letter));
+      const [low, high] = sample.ranges?.[name] ?? [-1, 1];
+      return [name, randomValues(keyAt(key(0), record.name, sample.name, name), shape, record.dtypes?.[name], low, high)];
+    }));
+  }
+
+  private run(sample: Sample, inputs: Readonly<Record<string, Tensor>>): Readonly<Record<string, Tensor>> {
+    return this.kernel(inputs, sample.options);
+  }
+
+  private outputs(sample: Sample, inputs: Named): Tensor[] {
+    const outputs = this.run(sample, tensorsOf(inputs));
+    return Object.keys(this.record.outputs).map((name) => outputs[name]!);
+  }
+
+  /** Gradients of the weighted sum of some outputs with respect to all f32 inputs. */
+  private gradients(sample: Sample, inputs: Named, wanted: readonly string[]): Tensor[] {
+    const all = tensorsOf(inputs);
+    const active = Object.fromEntries(Object.entries(all).filter(([, x]) => x.dtype === "f32"));
+    // times 1: each gets memory of its own
+    return leavesOf(grad((given: Readonly<Record<string, Tensor>>) => this.loss(sample, { ...all, ...given }, wanted))(active)).map((g) => mul(g, 1));
+  }
+
+  private loss(sample: Sample, inputs: Readonly<Record<string, Tensor>>, wanted: readonly string[]): Tensor {
+    const outputs = this.run(sample, inputs);
+    return wanted.map((name) => sum(mul(outputs[name]!, toTensor(randomValues(keyAt(key(2), name), outputs[name]!.shape))))).reduce((a, b) => add(a, b));
+  }
+
+  private compare(law: string, actual: readonly HostValues[], expected: readonly HostValues[], names: readonly string[], relative: number): void {
+    expected.forEach(({ data, shape }, k) => {
+      const { ratio } = assertClose(`${law}, ${names[k]}`, actual[k]!.data, data, toleranceOfScale(data, relative), shape);
+      this.worst = Math.max(this.worst, ratio);
+    });
+  }
+
+  /** Values and gradients on the device are the reference's. */
+  async agrees(sample: Sample): Promise<void> {
+    this.cases++;
+    const { oracle, device, record } = this;
+    const law = this.lawOf(sample);
+    const inputs = this.inputsOf(sample);
+    const names = Object.keys(record.outputs);
+    await attempt(law, async () => {
+      this.assertVariant(law, () => this.outputs(sample, inputs));
+      const expected = await evaluate(oracle, () => this.outputs(sample, inputs));
+      this.compare(`${law}: ${device.name} = reference`, await evaluate(device, () => this.outputs(sample, inputs)), expected, names, this.options.relative ?? 2e-5);
+      const active = Object.keys(inputs).filter((name) => inputs[name]!.dtype === "f32");
+      for (const wanted of names.length > 1 ? [names, ...names.map((name) => [name])] : [names]) {
+        const exact = await evaluate(oracle, () => this.gradients(sample, inputs, wanted));
+        const actual = await evaluate(device, () => this.gradients(sample, inputs, wanted));
+        this.compare(`${law}: gradient of ${wanted.join(" and ")} on ${device.name} = reference`, actual, exact, active, this.options.gradientRelative ?? 1e-4);
+      }
+    });
+  }
+
+  private assertVariant(law: string, build: () => Tensor[]): void {
+    const { variant } = this.options;
+    if (variant === undefined) return;
+    const plan = explain(build(), { device: this.device });
+    if (!plan.includes(`(${variant})`)) throw new LawError(`${law}: variant ${variant} runs`, `got the plan ${plan.split("\n").slice(0, 4).join("; ")}`);
+  }
+
+  /** The reference's gradients are finite differences, through every input and output. */
+  async derivatives(sample: Sample): Promise<void> {
+    const inputs = this.inputsOf(sample);
+    const names = Object.keys(inputs);
+    const law = this.lawOf(sample);
+    await attempt(law, () => checkDerivatives({
+      law,
+      names,
+      inputs: Object.values(inputs),
+      device: this.oracle,
+      loss: (given) => this.loss(sample, Object.fromEntries(names.map((name, k) => [name, given[k]!])), Object.keys(this.record.outputs)),
+    }));
+  }
+
+  /** L1 and then L2 elements from the carried state are L1 + L2 elements. */
+  async carries(sample: Sample): Promise<void> {
+    const { record, device } = this;
+    const states = this.options.states ?? statesOf(record);
+    if (states.length === 0) return;
+    const law = this.lawOf(sample);
+    const inputs = this.inputsOf(sample);
+    const L = sample.dims.L!;
+    const backward = (sample.options as { readonly reverse?: boolean } | undefined)?.reverse === true;
+    const outputs = Object.entries(record.outputs);
+    const whole = await evaluate(this.oracle, () => this.outputs(sample, inputs));
+    for (const cut of [1, 37, 64]) {
+      const parts = backward ? [[cut, L], [0, cut]] as const : [[0, cut], [cut, L]] as const;
+      const actual = await attempt(law, () => evaluate(device, () => {
+        const all = tensorsOf(inputs);
+        const part = ([start, end]: readonly [number, number], carried: Readonly<Record<string, Tensor>>): Readonly<Record<string, Tensor>> =>
+          this.run(sample, { ...Object.fromEntries(Object.entries(all).map(([name, x]) => [name, cutLength(record.inputs[name]!, x, start, end)])), ...carried });
+        const first = part(parts[0], {});
+        const second = part(parts[1], Object.fromEntries(states.map(([input, output]) => [input, first[output]!])));
+        return outputs.map(([name, axes]) => {
+          const axis = letters(axes).indexOf("L");
+          return mul(axis < 0 ? second[name]! : concat(backward ? [second[name]!, first[name]!] : [first[name]!, second[name]!], axis), 1);
+        });
+      }));
+      this.compare(`${law}: ${cut} and then ${L - cut} elements from the carried state = ${L} at once`, actual, whole, outputs.map(([name]) => name), this.options.relative ?? 2e-5);
+    }
+  }
+}
+
+const tensorsOf = (inputs: Named): Record<string, Tensor> => Object.fromEntries(Object.entries(inputs).map(([name, x]) => [name, toTensor(x)]));
+
+function cutLength(axes: string, x: Tensor, start: number, end: number): Tensor {
+  const axis = letters(axes).indexOf("L");
+  return axis < 0 ? x : sliceAxis(x, axis, start, end);
+}
+
+function extentOf({ name, dims }: Sample, letter: string): number {
+  const extent = dims[letter];
+  if (extent === undefined) throw new RangeError(`checkKernel: expected an extent of axis ${letter} in sample ${name}, got ${JSON.stringify(dims)}; add it to dims`);
+  return extent;
+}
+
+/** h0 and hT, S0 and ST, h0Im and hTIm, ... */
+function statesOf(record: AnyKernel["record"]): (readonly [string, string])[] {
+  return Object.keys(record.inputs).flatMap((input) => {
+    const output = input.replace("0", "T");
+    return output !== input && output in record.outputs ? [[input, output] as const] : [];
+  });
+}
