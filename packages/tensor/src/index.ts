@@ -3,7 +3,7 @@
  *
  * @packageDocumentation
  */
-export { tensor, Tensor, type Call, type Nested, type Source } from "./tensor.js";
+export { tensor, Tensor, type Nested } from "./tensor.js";
 export { BYTES_PER_ELEMENT, type DType, type HostArray } from "./dtype.js";
 export { formatShape, sizeOf, stridesOf, broadcastShapes, normalizeAxis, type Shape } from "./shape.js";
 export * from "./errors.js";
@@ -15,17 +15,15 @@ export * from "./ops/matmul.js";
 export * from "./ops/gather.js";
 export * from "./ops/scan.js";
 export { opTable } from "./ops/table.js";
-export * from "./op.js";
+export type { Op, Sample, SampleInput } from "./op.js";
 export * from "./functions.js";
 export * from "./random.js";
 export { grad, valueAndGrad, valueAndGradAux, vjp, checkpoint } from "./grad.js";
 export { dispose, leavesOf, mapTree, namedLeaves, replaceLeaves, type MapTree, type Tree } from "./tree.js";
 export { realize, explain, type RealizeOptions } from "./realize.js";
-export type { Graph } from "./plan/signature.js";
 export { setDebug } from "./debug.js";
-export type { Device, DeviceBuffer, MemoryCount, RunOptions } from "./device.js";
+export type { Device, DeviceBuffer, MemoryCount } from "./device.js";
 export { reference } from "./reference/device.js";
 export { cpu, type CpuOptions } from "./cpu/device.js";
-export { defineKernel, type AxisSpec, type Dims, type Kernel, type KernelCase, type KernelRecord, type KernelVariant } from "./kernel.js";
-export type * from "./loop.js";
-export type * from "./cpu/program.js";
+export { defineKernel, type AxisSpec, type Dims, type Kernel, type KernelCase, type KernelCost, type KernelRecord, type KernelSample, type KernelVariant } from "./kernel.js";
+export type { CpuPhase, CpuProgram } from "./cpu/program.js";

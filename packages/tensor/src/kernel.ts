@@ -21,7 +21,9 @@ export type AxisSpec = Readonly<Record<string, string>>;
 
 /** What one call of a kernel looks like, for variants to decide by. */
 export interface KernelCase<O> {
+  /** Extents of all axes. */
   readonly dims: Dims;
+  /** Options of the call. */
   readonly options: O;
   /** Names of the inputs given. */
   readonly present: ReadonlySet<string>;
@@ -29,8 +31,11 @@ export interface KernelCase<O> {
   readonly cotangents: ReadonlySet<string>;
 }
 
+/** A hand-written implementation of a record for one device. */
 export interface KernelVariant<O> {
+  /** The device's name. */
   readonly device: "cpu";
+  /** The name `explain` and benchmark rows print. */
   readonly name: string;
   /** true, or the reason why this variant cannot run the case. */
   supports?(kase: KernelCase<O>): true | string;
@@ -40,7 +45,9 @@ export interface KernelVariant<O> {
   backward?(kase: KernelCase<O>, memory: { readonly shared: boolean }): CpuProgram;
 }
 
+/** Everything there is to know of a kernel. */
 export interface KernelRecord<I extends AxisSpec, U extends AxisSpec, O> {
+  /** The name errors and benchmarks use. */
   readonly name: string;
   /** Axes of each input, in the order variants see them. */
   readonly inputs: I;
@@ -48,20 +55,45 @@ export interface KernelRecord<I extends AxisSpec, U extends AxisSpec, O> {
   readonly optional?: readonly (keyof I & string)[];
   /** Element types other than f32. */
   readonly dtypes?: Readonly<Partial<Record<keyof I & string, DType>>>;
+  /** Axes of each output; all are f32. */
   readonly outputs: U;
-  /** Values the forward program keeps for the backward one; axes may use those of `residualDims`. */
+  /** Values the forward program keeps for the backward one; axes may use those of `extraDims`. */
   readonly residuals?: AxisSpec;
   /** Axes that no input has, computed from those that have one. */
   extraDims?(dims: Dims, options: O): Dims;
   /** The definition, composed from ops. */
   reference(inputs: { readonly [K in keyof I]: Tensor }, options: O, dims: Dims): { readonly [K in keyof U]: Tensor };
   /** Work and compulsory memory traffic of the forward pass. */
-  cost(dims: Dims, options: O): { readonly flops: number; readonly bytes: number };
+  cost(dims: Dims, options: O): KernelCost;
+  /** Hand-written programs, tried in order. */
   readonly variants: readonly KernelVariant<O>[];
   /** Cases that `checkKernel` runs. */
-  readonly samples: readonly { readonly name: string; readonly dims: Dims; readonly options: O; readonly without?: readonly (keyof I & string)[]; readonly ranges?: Readonly<Record<string, readonly [low: number, high: number]>> }[];
+  readonly samples: readonly KernelSample<keyof I & string, O>[];
 }
 
+/** A case of a kernel for tests. */
+export interface KernelSample<Names extends string, O> {
+  /** What is special about it. */
+  readonly name: string;
+  /** Extents of the inputs' axes. */
+  readonly dims: Dims;
+  /** Options of the call. */
+  readonly options: O;
+  /** Optional inputs left out. */
+  readonly without?: readonly Names[];
+  /** Ranges of the random values by input; -1 to 1 by default. */
+  readonly ranges?: Readonly<Record<string, readonly [low: number, high: number]>>;
+}
+
+/** Work and compulsory memory traffic of a call. */
+export interface KernelCost {
+  /** Floating-point operations; an exponential counts as one. */
+  readonly flops: number;
+  /** Bytes that must be read and written once. */
+  readonly bytes: number;
+}
+
+/** A record whose types do not matter. */
 export type AnyKernelRecord = KernelRecord<AxisSpec, AxisSpec, unknown>;
 
 /** Attributes of a kernel call and, with `forward`, of its gradient call. */
@@ -75,6 +107,7 @@ export interface KernelAttributes {
 /** A kernel as a function of its inputs. `record` is what it was defined by. */
 export interface Kernel<I extends AxisSpec, U extends AxisSpec, O> {
   (inputs: { readonly [K in keyof I]?: Tensor | undefined }, options: O): { readonly [K in keyof U]: Tensor };
+  /** What the kernel was defined by. */
   readonly record: KernelRecord<I, U, O>;
 }
 

@@ -40,14 +40,17 @@ export type Movement =
   | { readonly index: readonly Affine[]; readonly conditions?: readonly Range[]; readonly fill?: number }
   | "reshape";
 
+/** A row of the op table. */
 export interface Op {
+  /** The name errors and `explain` use. */
   readonly name: string;
+  /** What the op computes. @internal */
   readonly rule: Rule;
-  /** Checks inputs and attributes and returns shape and type of each result. */
+  /** Checks inputs and attributes and returns shape and type of each result. @internal */
   infer(inputs: readonly Tensor[], attributes: unknown): readonly Result[];
-  /** Plain loops over float64 values: the oracle. Elementwise, generator and movement rules have one already. */
+  /** Plain loops over float64 values: the oracle. Elementwise, generator and movement rules have one already. @internal */
   readonly reference?: (inputs: readonly ReferenceValue[], attributes: never, results: readonly Result[]) => readonly ReferenceArray[];
-  /** Cotangents of the inputs from those of the results; undefined where there is none. */
+  /** Cotangents of the inputs from those of the results; undefined where there is none. @internal */
   readonly gradient?: (call: Call, cotangents: readonly (Tensor | undefined)[]) => readonly (Tensor | undefined)[];
   /** Inputs `checkOp` runs the row on. */
   readonly samples: readonly Sample[];
@@ -59,11 +62,25 @@ export interface ReferenceValue {
   readonly data: ReferenceArray;
 }
 
+/** How a random input is made. */
+export interface SampleInput {
+  /** Extents. */
+  readonly shape: Shape;
+  /** f32 by default. */
+  readonly dtype?: DType;
+  /** Least value, -2 by default. */
+  readonly low?: number;
+  /** Largest value, 2 by default; integers stay below it. */
+  readonly high?: number;
+}
+
 /** A test input: shapes with value ranges, and the function of the row under test. */
 export interface Sample {
+  /** What is special about it. */
   readonly name: string;
-  /** shape, type (default f32) and range of the random values (default -2..2). */
-  readonly inputs: readonly { readonly shape: Shape; readonly dtype?: DType; readonly low?: number; readonly high?: number }[];
+  /** Shape, type (default f32) and range of the random values (default -2..2) of each input. */
+  readonly inputs: readonly SampleInput[];
+  /** The function under test. */
   apply(...inputs: Tensor[]): Tensor;
   /** false where the result has no derivative with respect to its f32 inputs. */
   readonly differentiable?: boolean;

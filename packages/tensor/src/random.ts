@@ -11,6 +11,7 @@ import type { Tensor } from "./tensor.js";
 
 /** A source of randomness: two 32-bit words. Use a key once; make more with {@link splitKey}. */
 export interface Key {
+  /** The cipher's key. */
   readonly words: readonly [number, number];
 }
 

@@ -12,6 +12,7 @@ import { formatShape } from "./shape.js";
 import { assertAlive, type Call, type Tensor } from "./tensor.js";
 import { leavesOf, type Tree } from "./tree.js";
 
+/** Where and how {@link realize} computes. */
 export interface RealizeOptions {
   /** Where to compute. By default the device that the inputs live on, or else {@link cpu}. */
   readonly device?: Device;

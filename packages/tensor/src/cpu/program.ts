@@ -11,7 +11,9 @@
 export interface CpuProgram {
   /** Name for `explain`, e.g. "loop [8,256,128] 3 loads 1 store" or "matmul 512x512x512". */
   readonly name: string;
+  /** The WebAssembly module's bytes. */
   readonly module: Uint8Array;
+  /** Run one after another. */
   readonly phases: readonly CpuPhase[];
   /** Private temporary bytes a thread needs. */
   readonly scratchBytes: number;
@@ -19,9 +21,11 @@ export interface CpuProgram {
   readonly sharedBytes: number;
 }
 
+/** A part of a program whose units may run in any order. */
 export interface CpuPhase {
   /** Name of the exported function. */
   readonly run: string;
+  /** Pieces of work. */
   readonly units: number;
   /** Units a thread should take at once, so that a claim's overhead (about 0.1 us) vanishes. */
   readonly grain: number;

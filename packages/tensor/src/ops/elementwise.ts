@@ -88,6 +88,7 @@ function elementwise(op: Op, operands: readonly Operand[]): Tensor {
 
 const u32 = (x: number): number => x | 0;
 
+/** The rows of this file. @internal */
 export const elementwiseRows = {
   add: binary("add", { accepts: NUMBER, number: (x, y) => x + y, derivative: (g) => [g, g] }),
   sub: binary("sub", { accepts: NUMBER, number: (x, y) => x - y, derivative: (g) => [g, neg(g)] }),

@@ -22,6 +22,7 @@ function around(shape: Shape, axis: number): { outer: number; size: number; inne
   return { outer: sizeOf(shape.slice(0, axis)), size: shape[axis]!, inner: sizeOf(shape.slice(axis + 1)) };
 }
 
+/** The rows of this file. @internal */
 export const gatherRows = {
   gather: {
     name: "gather",

@@ -16,6 +16,7 @@ interface IotaAttributes {
   readonly axis: number;
 }
 
+/** The rows of this file. @internal */
 export const generatorRows = {
   full: {
     name: "full",

@@ -5,6 +5,7 @@ import { broadcastShapes, formatShape, sameShape, sizeOf } from "../shape.js";
 import { callOp, type Tensor } from "../tensor.js";
 import { broadcastTo, reshape, transpose } from "./movement.js";
 
+/** The rows of this file. @internal */
 export const matmulRows = {
   /** [..., M, K] x [..., K, N] -> [..., M, N] with equal batch axes. */
   matmul: {

@@ -12,9 +12,13 @@ interface ShapeAttributes {
 interface PermuteAttributes {
   readonly axes: readonly number[];
 }
-interface SliceAttributes {
+/** Elements start[k] + i step[k], i < size[k], on each axis k. */
+export interface SliceAttributes {
+  /** First element. */
   readonly start: readonly number[];
+  /** Distance of neighbours; negative runs backwards. */
   readonly step: readonly number[];
+  /** Number of elements. */
   readonly size: Shape;
 }
 interface PadAttributes {
@@ -30,6 +34,7 @@ interface ConcatAttributes {
 const scaled = (index: Affine, factor: number, offset: number): Affine => ({ offset: index.offset * factor + offset, coefficients: index.coefficients.map((c) => c * factor) });
 const zero = (like: Affine): Affine => ({ offset: 0, coefficients: like.coefficients.map(() => 0) });
 
+/** The rows of this file. @internal */
 export const movementRows = {
   /** The same values as a tensor of their own: marks where a gradient stops or is asked for. */
   identity: {

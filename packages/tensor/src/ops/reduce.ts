@@ -57,6 +57,7 @@ function reduceReference({ shape, data }: ReferenceValue, axes: readonly number[
   return out;
 }
 
+/** The rows of this file. @internal */
 export const reduceRows = {
   sum: row("sum", ({ inputs: [x], attributes }, [g]) => [broadcastTo(reshape(g!, withOnes(x!.shape, (attributes as ReduceAttributes).axes)), x!.shape)]),
   // The cotangent is shared evenly among the places where the maximum is attained.
@@ -69,8 +70,9 @@ export const reduceRows = {
   }),
 } satisfies Record<string, Op>;
 
-/** Whether reduced axes stay as axes of extent 1. */
+/** How a reduction gives its result. */
 export interface ReduceOptions {
+  /** Reduced axes stay as axes of extent 1. */
   readonly keepDims?: boolean;
 }
 

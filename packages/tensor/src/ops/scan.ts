@@ -7,21 +7,24 @@ import { mul } from "./elementwise.js";
 import { concat, expandDims, reshape, sliceAxis } from "./movement.js";
 import { zeros } from "./generators.js";
 
+/** @internal */
 export interface CumsumAttributes {
   readonly axis: number;
   readonly reverse: boolean;
 }
 
+/** @internal */
 export interface LinearScanAttributes {
   readonly axis: number;
   readonly reverse: boolean;
 }
 
-/** Extents before, of, and after the axis of a scan. */
+/** Extents before, of, and after the axis of a scan. @internal */
 export function aroundAxis(shape: Shape, axis: number): { outer: number; length: number; inner: number } {
   return { outer: sizeOf(shape.slice(0, axis)), length: shape[axis]!, inner: sizeOf(shape.slice(axis + 1)) };
 }
 
+/** The rows of this file. @internal */
 export const scanRows: Record<"cumsum" | "linearScan", Op> = {
   cumsum: {
     name: "cumsum",
@@ -100,12 +103,16 @@ export const scanRows: Record<"cumsum" | "linearScan", Op> = {
   },
 };
 
-/**
- * Running sums along an axis.
- * @param options.reverse Sum from the end.
- * @param options.exclusive Leave the element itself out; the first result is 0.
- */
-export function cumsum(x: Tensor, axis: number, { reverse = false, exclusive = false }: { readonly reverse?: boolean; readonly exclusive?: boolean } = {}): Tensor {
+/** How {@link cumsum} runs. */
+export interface CumsumOptions {
+  /** Sum from the end. */
+  readonly reverse?: boolean;
+  /** Leave the element itself out: the first result is 0. */
+  readonly exclusive?: boolean;
+}
+
+/** Running sums along an axis. */
+export function cumsum(x: Tensor, axis: number, { reverse = false, exclusive = false }: CumsumOptions = {}): Tensor {
   const along = normalizeAxis(axis, x.shape.length, "cumsum");
   const out = callOp(scanRows.cumsum, [x], { axis: along, reverse } satisfies CumsumAttributes)[0]!;
   const L = x.shape[along]!;
@@ -114,15 +121,26 @@ export function cumsum(x: Tensor, axis: number, { reverse = false, exclusive = f
   return reverse ? concat([sliceAxis(out, along, 1, L), first], along) : concat([first, sliceAxis(out, along, 0, L - 1)], along);
 }
 
+/** What {@link linearScan} takes. */
+export interface LinearScanArguments {
+  /** Decays, f32, the shape of b. */
+  readonly a: Tensor;
+  /** Inputs, f32 [..., L, ...]. */
+  readonly b: Tensor;
+  /** State before the first step, f32, the shape of b without the axis; zeros by default. */
+  readonly h0?: Tensor | undefined;
+  /** The axis L. */
+  readonly axis: number;
+  /** Run from the last element to the first: h_t = a_t h_(t+1) + b_t. */
+  readonly reverse?: boolean;
+}
+
 /**
  * The linear recurrence h_t = a_t h_(t-1) + b_t along an axis.
- * @param a f32, shape of b
- * @param b f32 [..., L, ...]
- * @param h0 f32, the shape of b without the axis; zeros by default
- * @param reverse Run from the last element to the first: h_t = a_t h_(t+1) + b_t.
- * @returns h, shape of b
+ * @returns h, the shape of b.
+ * @throws ShapeError if the shapes do not fit.
  */
-export function linearScan({ a, b, h0, axis, reverse = false }: { readonly a: Tensor; readonly b: Tensor; readonly h0?: Tensor | undefined; readonly axis: number; readonly reverse?: boolean }): Tensor {
+export function linearScan({ a, b, h0, axis, reverse = false }: LinearScanArguments): Tensor {
   const along = normalizeAxis(axis, b.shape.length, "linearScan");
   const state = b.shape.filter((_, k) => k !== along);
   for (const [name, x] of Object.entries({ a, b, ...(h0 && { h0 }) })) if (x.dtype !== "f32") throw new DTypeError(`linearScan: expected f32, got ${x.dtype} for ${name} ${formatShape(x.shape)}; convert it with cast`);

@@ -1,0 +1,68 @@
+import { stateBytes } from "@seqmix/mixer";
+import { checkMixer } from "@seqmix/testing";
+import { cpu, key, namedLeaves, realize, reference, softplus, type Tensor } from "@seqmix/tensor";
+import { describe, expect, test } from "vitest";
+import { mamba, mambaParameterGroups, type MambaConfig } from "./index.js";
+
+const oracle = reference();
+const values = async (x: Tensor): Promise<number[]> => {
+  await realize(x, { device: oracle });
+  return [...(await x.data())];
+};
+const tiny: MambaConfig = { ...mamba.config, dModel: 4, dState: 3, dtRank: 2, dtMin: 0.05, dtMax: 0.5 };
+
+describe("mamba", () => {
+  test("keeps the laws of a mixer", async () => {
+    const report = await checkMixer(mamba, tiny, cpu());
+    expect(report.modes).toEqual(["parallel", "recurrent"]);
+  });
+
+  test("keeps them with biases, without a convolution bias, and with a width of one", async () => {
+    expect((await checkMixer(mamba, { ...tiny, bias: true, convBias: false, dConv: 1, dtRank: "auto" }, cpu())).laws.length).toBeGreaterThan(5);
+  });
+
+  test("parameters have the published names and shapes", () => {
+    const shapes = (config: MambaConfig): Record<string, readonly number[]> => Object.fromEntries(Object.entries(namedLeaves(mamba.init(config, key(1)))).map(([path, x]) => [path, x.shape]));
+    expect(shapes({ ...mamba.config, dModel: 40 })).toEqual({
+      "in_proj.weight": [160, 40],
+      "conv1d.weight": [80, 1, 4],
+      "conv1d.bias": [80],
+      "x_proj.weight": [3 + 32, 80],
+      "dt_proj.weight": [80, 3],
+      "dt_proj.bias": [80],
+      A_log: [80, 16],
+      D: [80],
+      "out_proj.weight": [40, 80],
+    });
+    const biased = Object.keys(shapes({ ...tiny, bias: true, convBias: false }));
+    expect(biased).toContain("out_proj.bias");
+    expect(biased).not.toContain("conv1d.bias");
+    const [group] = mambaParameterGroups;
+    expect(Object.keys(shapes(tiny)).filter((path) => group.match.test(path))).toEqual(["A_log", "D"]);
+  });
+
+  test("the state takes dInner (W - 1 + N) numbers whatever the length", () => {
+    expect(stateBytes(mamba, { ...mamba.config, dModel: 64 })).toBe(4 * 128 * (3 + 16));
+  });
+
+  test("step sizes start log-uniform in their range, raised to the floor", async () => {
+    const steps = async (config: Partial<MambaConfig>): Promise<number[]> => values(softplus(mamba.init({ ...mamba.config, dModel: 300, ...config }, key(3)).dt_proj.bias));
+    const plain = await steps({});
+    expect(Math.min(...plain)).toBeGreaterThan(0.00099);
+    expect(Math.max(...plain)).toBeLessThan(0.1001);
+    expect(plain.filter((dt) => dt < 0.01).length / plain.length).toBeCloseTo(0.5, 1);
+    expect(Math.min(...(await steps({ dtInitFloor: 0.02 })))).toBeCloseTo(0.02, 6);
+  });
+
+  test("A starts at -1 .. -N, D at 1, constant step weights at 1/sqrt(R)", async () => {
+    const params = mamba.init({ ...tiny, dModel: 1, expand: 1, dtInit: "constant", dtRank: 4 }, key(1));
+    (await values(params.A_log)).forEach((value, n) => expect(value).toBeCloseTo(Math.log(n + 1), 6));
+    expect(await values(params.D)).toEqual([1]);
+    expect(await values(params.dt_proj.weight)).toEqual([0.5, 0.5, 0.5, 0.5]);
+  });
+
+  test("impossible sizes are refused", () => {
+    expect(() => mamba.init({ ...tiny, expand: 0.3 }, key(1))).toThrow("expand * dModel");
+    expect(() => mamba.init({ ...tiny, dtRank: 0 }, key(1))).toThrow("dtRank");
+  });
+});
