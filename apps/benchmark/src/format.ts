@@ -3,10 +3,11 @@
 /** "1,234,567". */
 export const formatCount = (value: number): string => Math.round(value).toLocaleString("en-US");
 
-/** Powers of 1024: "512 B", "66.0 KiB", "1.5 MiB". */
+/** Powers of 1024: "512 B", "66 KiB", "1.5 MiB". */
 export function formatBytes(bytes: number): string {
   if (bytes < 1024) return `${bytes} B`;
-  return bytes < 2 ** 20 ? `${(bytes / 1024).toFixed(1)} KiB` : `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+  const short = (value: number): number => Number(value.toFixed(1));
+  return bytes < 2 ** 20 ? `${short(bytes / 1024)} KiB` : `${short(bytes / 2 ** 20)} MiB`;
 }
 
 /** "0:07", "12:34", "1:02:03". */

@@ -41,7 +41,7 @@ async function runWithLines(jobs: readonly Job[]): Promise<void> {
   for (const [k, job] of jobs.entries()) {
     const name = `[${k + 1}/${jobs.length}] ${job.title}`;
     const pace = paceOf();
-    let said = performance.now();
+    let said = -Infinity;
     const outcome = await job.run((report) => {
       const estimate = pace(report);
       if (performance.now() - said < quietSeconds * 1000) return;

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { Row } from "./results.js";
-import { summaryCells, summaryColumns, verdictOf } from "./summary.js";
+import { summaryTable, verdictOf } from "./summary.js";
 import { formatTable } from "./table.js";
 
 const row = (task: string, mixer: string, value: number | undefined): Row => {
@@ -46,9 +46,11 @@ test("the verdict says plainly what was not found", () => {
 });
 
 test("the table has a cell for every column, and aligns numbers at the right", () => {
-  const cells = rows([0.977, undefined, 0.9], [2.4, 2.6, 2.5]).map(summaryCells);
-  for (const each of cells) expect(each).toHaveLength(summaryColumns.length);
-  expect(cells[0]).toEqual(["selective-copying", "mamba", "dModel=64;L=40;seed=0", "97.7 %", "97.7 %", "7.1 %", "-", "67,000", "512 B", "30,123", "1:05"]);
-  expect(cells[2]![3]).toBe("diverged");
+  const { columns, cells } = summaryTable(rows([0.977, undefined, 0.9], [2.4, 2.6, 2.5]));
+  expect(columns.map(({ title }) => title)).not.toContain("settings");
+  expect(cells[0]).toEqual(["selective-copying", "mamba", "97.7 %", "97.7 %", "7.1 %", "-", "67,000", "512 B", "30,123", "1:05"]);
+  expect(cells[2]![2]).toBe("diverged");
+  const twice = summaryTable([row("moby-dick", "mamba", 2.4), { ...row("moby-dick", "mamba", 2.5), trial: "moby-dick:mamba:dModel=64;L=256;lr=0.1;seed=0" }]);
+  expect(twice.cells.map((each) => each.slice(2, 4))).toEqual([["dModel=64;L=40;seed=0", "2.400 bits"], ["dModel=64;L=256;lr=0.1;seed=0", "2.500 bits"]]);
   expect(formatTable([{ title: "name" }, { title: "n", number: true }], [["a", "1"], ["long name", "1,000"]])).toBe("name           n\n─────────  ─────\na              1\nlong name  1,000");
 });

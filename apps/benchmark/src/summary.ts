@@ -3,37 +3,29 @@ import { formatBytes, formatCount, formatDuration, formatMetric } from "./format
 import type { Row } from "./results.js";
 import type { Column } from "./table.js";
 
-/** Columns of the table of results. */
-export const summaryColumns: readonly Column[] = [
-  { title: "task" },
-  { title: "mixer" },
-  { title: "settings" },
-  { title: "test", number: true },
-  { title: "validation", number: true },
-  { title: "chance", number: true },
-  { title: "trigram", number: true },
-  { title: "parameters", number: true },
-  { title: "state", number: true },
-  { title: "tokens/s", number: true },
-  { title: "time", number: true },
-];
+/** A table: its columns, and its cells by row. */
+export interface SummaryTable {
+  readonly columns: readonly Column[];
+  readonly cells: readonly (readonly string[])[];
+}
 
-/** The cells of one row, in the order of {@link summaryColumns}. */
-export function summaryCells(row: Row): string[] {
-  const { metric } = row;
-  return [
-    row.task,
-    row.mixer,
-    row.trial.split(":")[2] ?? "",
-    row.status === "done" ? formatMetric(metric, row.metrics[metric]) : row.status,
-    formatMetric(metric, row.validation[metric]),
-    formatMetric(metric, row.metrics["chance"]),
-    formatMetric(metric, row.metrics["trigram"]),
-    formatCount(row.parameters),
-    row.stateBytes === null ? "none" : formatBytes(row.stateBytes),
-    row.tokensPerSecond > 0 ? formatCount(row.tokensPerSecond) : "-",
-    formatDuration(row.wallSeconds),
+/** The table of results. Settings have a column if they tell trials of one task and mixer apart. */
+export function summaryTable(rows: readonly Row[]): SummaryTable {
+  const several = new Set(rows.map(({ task, mixer }) => `${task}:${mixer}`)).size < rows.length;
+  const columns: readonly (Column & { readonly cell: (row: Row) => string })[] = [
+    { title: "task", cell: ({ task }) => task },
+    { title: "mixer", cell: ({ mixer }) => mixer },
+    ...(several ? [{ title: "settings", cell: ({ trial }: Row) => trial.split(":")[2] ?? "" }] : []),
+    { title: "test", number: true, cell: ({ status, metric, metrics }) => (status === "done" ? formatMetric(metric, metrics[metric]) : status) },
+    { title: "validation", number: true, cell: ({ metric, validation }) => formatMetric(metric, validation[metric]) },
+    { title: "chance", number: true, cell: ({ metric, metrics }) => formatMetric(metric, metrics["chance"]) },
+    { title: "trigram", number: true, cell: ({ metric, metrics }) => formatMetric(metric, metrics["trigram"]) },
+    { title: "parameters", number: true, cell: ({ parameters }) => formatCount(parameters) },
+    { title: "state", number: true, cell: ({ stateBytes }) => (stateBytes === null ? "none" : formatBytes(stateBytes)) },
+    { title: "tokens/s", number: true, cell: ({ tokensPerSecond }) => (tokensPerSecond > 0 ? formatCount(tokensPerSecond) : "-") },
+    { title: "time", number: true, cell: ({ wallSeconds }) => formatDuration(wallSeconds) },
   ];
+  return { columns, cells: rows.map((row) => columns.map(({ cell }) => cell(row))) };
 }
 
 /** What the quickstart found, in one line that hides nothing. */

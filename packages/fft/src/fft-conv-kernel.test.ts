@@ -1,9 +1,9 @@
 import { checkKernel } from "@seqmix/testing";
 import { cpu } from "@seqmix/tensor";
 import { expect, test } from "vitest";
-import { fftConvKernel } from "./index.js";
+import { fftConvKernel, fftCorrelationKernel } from "./index.js";
 
 test("the kernel keeps the laws of its record on the default device", async () => {
   const report = await checkKernel(fftConvKernel, cpu(), { relative: 1e-4, gradientRelative: 1e-3 });
-  expect(report.cases).toBeGreaterThan(fftConvKernel.record.samples.length);
+  expect(report.cases).toBeGreaterThanOrEqual(fftConvKernel.record.samples.length);
 });

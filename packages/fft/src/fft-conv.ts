@@ -1,46 +1,100 @@
 /** Long convolutions along the sequence by Fourier transforms. */
-import { add, defineKernel, flip, mul, pad, sliceAxis, sub, zeros, type KernelVariant, type Tensor } from "@seqmix/tensor";
+import { add, defineKernel, flip, mul, pad, sliceAxis, sub, sum, zeros, type Dims, type KernelVariant, type Tensor } from "@seqmix/tensor";
+import { fftConvProgram, fftConvTable } from "./cpu-fft-program.js";
 import { fft, ifft, type Complex } from "./fft.js";
 
-/** Programs of particular devices, tried in order; without one the reference below runs. */
-const variants: readonly KernelVariant<undefined>[] = [];
+/** Settings of {@link fftConvKernel}. */
+export interface FftConvOptions {
+  /** Look ahead instead of back: tap s multiplies u_(t+s). This is the adjoint of the causal convolution. */
+  readonly transposed: boolean;
+}
+
+/** Settings of {@link fftCorrelationKernel}. */
+export interface FftCorrelationOptions {
+  /** Number of lags K, at most L. */
+  readonly taps: number;
+}
+
+/** Roots of unity. */
+const constants = { table: { axes: "L", values: ({ L }: Dims) => fftConvTable(L!) } };
+
+/** Modulo x^n - i, four channels at once: no zero padding, a complex transform of the sequence's own length. */
+const convolutionOnCpu: KernelVariant<FftConvOptions> = {
+  device: "cpu",
+  name: "four channels, modulo x^n - i",
+  supports: ({ dims: { L, K } }) => K! <= L! || `expected at most ${L} taps for length ${L}, got ${K}`,
+  forward: ({ dims: { B, D, L, K }, options: { transposed } }, memory) =>
+    fftConvProgram({ batch: B!, channels: D!, length: L!, kernelLength: K!, reverseInput: transposed, reverseOutput: transposed }, memory),
+};
+
+const correlationOnCpu: KernelVariant<FftCorrelationOptions> = {
+  device: "cpu",
+  name: "four channels, modulo x^n - i",
+  supports: ({ dims: { L, K } }) => K! <= L! || `expected at most ${L} lags for length ${L}, got ${K}`,
+  forward: ({ dims: { B, D, L, K } }, memory) =>
+    fftConvProgram({ batch: B!, channels: D!, length: L!, kernelLength: L!, outputLength: K!, batchedKernel: true, sumBatch: true, reverseInput: true, reverseOutput: true }, memory),
+};
 
 /**
- * The record of {@link fftConv}: u [B D L], k [D K] and perhaps kReverse [D R] -> y [B D L], where
- * y_t = sum_(s <= min(t, K-1)) k_s u_(t-s) + sum_(s <= min(L-1-t, R-1)) kReverse_s u_(t+s).
+ * The record of {@link fftConv}: u [B D L] and k [D K], K <= L, -> y [B D L] with y_t = sum_(s <= min(t, K-1)) k_s u_(t-s),
+ * or u_(t+s) if transposed.
  */
 export const fftConvKernel = defineKernel({
   name: "fftConv",
-  inputs: { u: "B D L", k: "D K", kReverse: "D R" },
-  optional: ["kReverse"],
+  inputs: { u: "B D L", k: "D K" },
+  constants,
   outputs: { y: "B D L" },
-  reference({ u, k, kReverse }: { readonly u: Tensor; readonly k: Tensor; readonly kReverse?: Tensor }) {
-    const L = u.shape[2]!;
-    if (u.size === 0 || (k.size === 0 && !kReverse?.size)) return { y: zeros(u.shape) };
+  reference({ u, k }: { readonly u: Tensor; readonly k: Tensor }, { transposed }: FftConvOptions) {
+    if (u.size === 0 || k.size === 0) return { y: zeros(u.shape) };
+    const input = transposed ? flip(u, 2) : u;
+    const y = sliceAxis(circularProduct(input, k, u.shape[2]! + k.shape[1]! - 1), 2, 0, u.shape[2]!);
+    return { y: transposed ? flip(y, 2) : y };
+  },
+  gradient({ u, k }: { readonly u: Tensor; readonly k: Tensor }, { y: g }: { readonly y?: Tensor }, { transposed }: FftConvOptions): { readonly u?: Tensor; readonly k?: Tensor } {
+    const [a, b] = transposed ? [u, g!] : [g!, u];
     // Taps beyond the length reach no output.
-    const ahead = sliceAxis(k, 1, 0, Math.min(k.shape[1]!, L));
-    const back = kReverse && sliceAxis(kReverse, 1, 0, Math.min(kReverse.shape[1]!, L));
-    const taps = Math.max(ahead.shape[1]!, back?.shape[1] ?? 0);
-    const length = 2 ** Math.ceil(Math.log2(L + taps - 1));
-    const filter = back ? add(widen(ahead, length), widenReversed(back, length)) : widen(ahead, length);
-    const product = multiply(fft({ re: widen(u, length) }), fft({ re: filter }));
-    return { y: sliceAxis(ifft(product).re, 2, 0, L) };
+    const [taps, L] = [k.shape[1]!, u.shape[2]!];
+    return { u: fftConvKernel({ u: g, k }, { transposed: !transposed }).y, k: widen(fftCorrelationKernel({ a, b }, { taps: Math.min(taps, L) }).c, taps) };
   },
   cost({ B, D, L, K }) {
-    const length = 2 ** Math.ceil(Math.log2(Math.max(2, L! + Math.min(K!, L!) - 1)));
+    const length = transformLength(L! + K! - 1);
     // A real transform of n points is about 2.5 n log2 n operations; two an input row, one a kernel row.
     return { flops: D! * (2.5 * length * Math.log2(length) * (2 * B! + 1) + 3 * B! * length), bytes: 4 * D! * (2 * B! * L! + K!) };
   },
-  variants,
-  samples: [
-    { name: "kernel as long as the sequence", dims: { B: 2, D: 3, L: 16, K: 16 }, options: undefined, without: ["kReverse"] },
-    { name: "ragged length", dims: { B: 2, D: 2, L: 63, K: 63 }, options: undefined, without: ["kReverse"] },
-    { name: "short kernel", dims: { B: 1, D: 2, L: 65, K: 4 }, options: undefined, without: ["kReverse"] },
-    { name: "long kernel", dims: { B: 1, D: 2, L: 5, K: 40 }, options: undefined, without: ["kReverse"] },
-    { name: "one element", dims: { B: 1, D: 1, L: 1, K: 1 }, options: undefined, without: ["kReverse"] },
-    { name: "both directions", dims: { B: 2, D: 2, L: 13, K: 13, R: 13 }, options: undefined },
-    { name: "long", dims: { B: 1, D: 2, L: 1000, K: 1000 }, options: undefined, without: ["kReverse"] },
-  ],
+  variants: [convolutionOnCpu],
+  samples: ([[2, 3, 16, 16], [2, 2, 63, 63], [1, 2, 65, 4], [1, 1, 1, 1], [1, 5, 2, 2], [1, 2, 1000, 1000]] as const).flatMap(([B, D, L, K]) =>
+    [false, true].map((transposed) => ({ name: `length ${L}, ${K} taps${transposed ? ", transposed" : ""}`, dims: { B, D, L, K }, options: { transposed } }))),
+});
+
+/**
+ * Correlation summed over the batch: a, b [B D L] -> c [D K] with c_s = sum_(b, t) a_(t+s) b_t, the gradient of
+ * {@link fftConvKernel} with respect to its kernel.
+ */
+export const fftCorrelationKernel = defineKernel({
+  name: "fftCorrelation",
+  inputs: { a: "B D L", b: "B D L" },
+  constants,
+  outputs: { c: "D K" },
+  extraDims: (_, { taps }: FftCorrelationOptions) => ({ K: taps }),
+  reference({ a, b }: { readonly a: Tensor; readonly b: Tensor }, { taps }: FftCorrelationOptions) {
+    const [, D, L] = a.shape as [number, number, number];
+    if (a.size === 0) return { c: zeros([D, taps]) };
+    // flip(a) convolved with b has c_s at L - 1 - s.
+    const lags = Math.min(taps, L);
+    const all = sum(flip(sliceAxis(circularProduct(flip(a, 2), b, 2 * L - 1), 2, 0, L), 2), 0);
+    return { c: widen(sliceAxis(all, 1, 0, lags), taps) };
+  },
+  gradient({ a, b }: { readonly a: Tensor; readonly b: Tensor }, { c: g }: { readonly c?: Tensor }): { readonly a?: Tensor; readonly b?: Tensor } {
+    return { a: fftConvKernel({ u: b, k: g }, { transposed: false }).y, b: fftConvKernel({ u: a, k: g }, { transposed: true }).y };
+  },
+  cost({ B, D, L, K }) {
+    const length = transformLength(2 * L! - 1);
+    return { flops: D! * B! * (3 * 2.5 * length * Math.log2(length) + 3 * length), bytes: 4 * D! * (2 * B! * L! + K!) };
+  },
+  variants: [correlationOnCpu],
+  samples: ([[2, 3, 16, 16], [2, 2, 63, 63], [1, 2, 65, 4], [1, 1, 1, 1], [3, 2, 100, 100]] as const).map(([B, D, L, K]) => ({
+    name: `length ${L}, ${K} lags`, dims: { B, D, L }, options: { taps: K },
+  })),
 });
 
 /** What {@link fftConv} takes. */
@@ -59,15 +113,22 @@ export interface FftConvArguments {
  * @returns y [B D L]
  * @throws ShapeError if axis D differs.
  */
-export const fftConv = ({ u, k, kReverse }: FftConvArguments): Tensor => fftConvKernel({ u, k, kReverse }, undefined).y;
+export function fftConv({ u, k, kReverse }: FftConvArguments): Tensor {
+  const L = u.shape[2] ?? 0;
+  // Taps beyond the length reach no output.
+  const within = (taps: Tensor): Tensor => (taps.shape.length === 2 && taps.shape[1]! > L ? sliceAxis(taps, 1, 0, L) : taps);
+  const { y } = fftConvKernel({ u, k: within(k) }, { transposed: false });
+  return kReverse ? add(y, fftConvKernel({ u, k: within(kReverse) }, { transposed: true }).y) : y;
+}
+
+const transformLength = (length: number): number => 2 ** Math.ceil(Math.log2(Math.max(2, length)));
+
+/** Product of polynomials x [B D L] and k [.. D K] of at most `length` coefficients, padded to a power of 2. */
+function circularProduct(x: Tensor, k: Tensor, length: number): Tensor {
+  const size = transformLength(length);
+  return ifft(multiply(fft({ re: widen(x, size) }), fft({ re: widen(k, size) }))).re;
+}
 
 const widen = (x: Tensor, length: number): Tensor => pad(x, x.shape.map(() => 0), x.shape.map((extent, axis) => (axis === x.shape.length - 1 ? length - extent : 0)));
-
-/** Tap s at place -s, modulo the length. */
-function widenReversed(k: Tensor, length: number): Tensor {
-  const first = widen(sliceAxis(k, 1, 0, 1), length);
-  const rest = flip(sliceAxis(k, 1, 1, k.shape[1]!), 1);
-  return add(first, pad(rest, [0, length - rest.shape[1]!], [0, 0]));
-}
 
 const multiply = (x: Complex, y: Complex): Complex => ({ re: sub(mul(x.re, y.re), mul(x.im, y.im)), im: add(mul(x.re, y.im), mul(x.im, y.re)) });

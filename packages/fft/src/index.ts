@@ -4,4 +4,4 @@
  * @packageDocumentation
  */
 export { fft, ifft, irfft, rfft, type Complex, type ComplexInput } from "./fft.js";
-export { fftConv, fftConvKernel, type FftConvArguments } from "./fft-conv.js";
+export { fftConv, fftConvKernel, fftCorrelationKernel, type FftConvArguments, type FftConvOptions, type FftCorrelationOptions } from "./fft-conv.js";

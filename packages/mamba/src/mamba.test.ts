@@ -42,7 +42,7 @@ describe("mamba", () => {
   });
 
   test("the state takes dInner (W - 1 + N) numbers whatever the length", () => {
-    expect(stateBytes(mamba, { ...mamba.config, dModel: 64 })).toBe(4 * 128 * (3 + 16));
+    expect(stateBytes(mamba, { ...mamba.config, dModel: 64 }, 10)).toBe(4 * 128 * (3 + 16));
   });
 
   test("step sizes start log-uniform in their range, raised to the floor", async () => {

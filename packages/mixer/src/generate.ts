@@ -30,8 +30,9 @@ export async function* generate(config: LanguageModelConfig, params: LanguageMod
 
   const [B, L] = prompt.shape as [number, number];
   const V = config.vocabSize;
-  let [all, state]: readonly [Tensor, LanguageModelState] = forwardLanguageModel(config, params, prompt);
-  let logits = reshape(sliceAxis(all, 1, L - 1, L), [B, V]);
+  const [all, afterPrompt] = forwardLanguageModel(config, params, prompt);
+  let logits: Tensor = reshape(sliceAxis(all, 1, L - 1, L), [B, V]);
+  let state: LanguageModelState = afterPrompt;
   try {
     await realize([logits, state] as readonly Tree[], where);
     for (let t = 0; t < length; t++) {

@@ -129,7 +129,9 @@ function adjointFunction(name: string, states: number, { states: N, steps, argum
   const gated = argument("z") !== undefined;
   const [h, a, da] = [vectors(), vectors(), vectors()];
   const g = h;
-  const [delta, drive, dy, y, decay, whole, rest, decaySum, driveSum] = [vector(), vector(), vector(), vector(), vector(), vector(), vector(), vector(), vector()] as const;
+  const [delta, drive, dy, y, decay, decaySum, driveSum] = [vector(), vector(), vector(), vector(), vector(), vector(), vector()] as const;
+  const temporaries = [vector(), vector(), vector()] as const;
+  const weight = temporaries[0];
   const t = f.local("i32");
   const dC = steps * N * VECTOR;
   const tapeBytes = states * 2 * VECTOR;
@@ -143,7 +145,7 @@ function adjointFunction(name: string, states: number, { states: N, steps, argum
       dy.set(v128.load(record.get, DY)),
       gated ? y.set(v128.load(record.get, Y)) : [],
       h.map((h, n) => [
-        exp2(decay, mul(delta.get, a[n]!.get), whole, rest),
+        exp2(decay, mul(delta.get, a[n]!.get), temporaries),
         v128.store(tape.get, decay.get, 2 * VECTOR * n),
         v128.store(tape.get, h.get, 2 * VECTOR * n + VECTOR),
         h.set(add(mul(decay.get, h.get), mul(drive.get, v128.load32Splat(B.get, 4 * n)))),
@@ -168,9 +170,9 @@ function adjointFunction(name: string, states: number, { states: N, steps, argum
         v128.store(sums.get, add(v128.load(sums.get, VECTOR * n), mul(g.get, drive.get)), VECTOR * n),
         driveSum.set(add(driveSum.get, mul(g.get, v128.load32Splat(B.get, 4 * n)))),
         g.set(mul(g.get, v128.load(tape.get, 2 * VECTOR * n))),
-        rest.set(mul(g.get, v128.load(tape.get, 2 * VECTOR * n + VECTOR))),
-        da[n]!.set(add(da[n]!.get, mul(rest.get, delta.get))),
-        decaySum.set(add(decaySum.get, mul(rest.get, a[n]!.get))),
+        weight.set(mul(g.get, v128.load(tape.get, 2 * VECTOR * n + VECTOR))),
+        da[n]!.set(add(da[n]!.get, mul(weight.get, delta.get))),
+        decaySum.set(add(decaySum.get, mul(weight.get, a[n]!.get))),
       ]),
       v128.store(record.get, decaySum.get, DECAY_SUM),
       v128.store(record.get, driveSum.get, DRIVE_SUM),
@@ -246,7 +248,7 @@ function unitFunction(layout: ScanLayout, unitGroups: number, shares: number, pa
   const [args, unit, unitEnd, scratch] = f.params;
   const local = (): Local => f.local("i32");
   const [batch, group, count, g, n, chunk, positions, row] = [local(), local(), local(), local(), local(), local(), local(), local()] as const;
-  const [block, blockEnd, record, A, adjoint, kept, sums] = [local(), local(), local(), local(), local(), local(), local()] as const;
+  const [block, i, record, A, adjoint, kept, sums] = [local(), local(), local(), local(), local(), local(), local()] as const;
   const offsets = scratchOf(layout, unitGroups);
   const stateBytes = N * VECTOR;
   const sumBytes = channelSumBytes(layout);
@@ -295,11 +297,12 @@ function unitFunction(layout: ScanLayout, unitGroups: number, shares: number, pa
         adjoint.set(place("adjoints", g.get, stateBytes)),
         sums.set(sumsOf(here)),
         kept.set(address("states", times(plus(times(plus(times(batch.get, chunks), chunk.get), groups), here), N * LANES))),
-        blockEnd.set(i32.add(record.get, times(block.get, steps * RECORD))),
-        forLoop(record, blockEnd, steps * RECORD, [
+        i.set(i32.const(0)),
+        forLoop(i, block, 1, [
           n.set(i32.const(0)),
           forLoop(n, fullStates, STATES, run(parts.adjoint)),
           N === fullStates ? [] : run(parts.adjointRest),
+          advance(record, steps * RECORD),
           [A, adjoint, kept].map((states) => advance(states, stateBytes)),
           advance(sums, sumBytes),
         ]),

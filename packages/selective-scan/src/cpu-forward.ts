@@ -88,7 +88,8 @@ function scanFunction(name: string, states: number, { states: N }: ScanLayout): 
   const [record, B, C, A, from, to, count] = f.params;
   const vectors = (): readonly Local[] => Array.from({ length: states }, () => f.local("v128"));
   const [h, a] = [vectors(), vectors()];
-  const [delta, drive, y, decay, whole, rest] = [f.local("v128"), f.local("v128"), f.local("v128"), f.local("v128"), f.local("v128"), f.local("v128")] as const;
+  const [delta, drive, y, decay] = [f.local("v128"), f.local("v128"), f.local("v128"), f.local("v128")] as const;
+  const temporaries = [f.local("v128"), f.local("v128"), f.local("v128")] as const;
   const t = f.local("i32");
   return f.finish(name, [
     h.map((h, n) => h.set(v128.load(from.get, VECTOR * n))),
@@ -98,7 +99,7 @@ function scanFunction(name: string, states: number, { states: N }: ScanLayout): 
       drive.set(v128.load(record.get, DRIVE)),
       y.set(v128.load(record.get, Y)),
       h.map((h, n) => [
-        exp2(decay, mul(delta.get, a[n]!.get), whole, rest),
+        exp2(decay, mul(delta.get, a[n]!.get), temporaries),
         h.set(add(mul(decay.get, h.get), mul(drive.get, v128.load32Splat(B.get, 4 * n)))),
         y.set(add(y.get, mul(h.get, v128.load32Splat(C.get, 4 * n)))),
       ]),

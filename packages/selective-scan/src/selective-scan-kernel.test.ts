@@ -5,5 +5,5 @@ import { selectiveScanKernel } from "./index.js";
 
 test("the kernel keeps the laws of its record on the default device", async () => {
   const report = await checkKernel(selectiveScanKernel, cpu(), { relative: 1e-4, gradientRelative: 1e-3 });
-  expect(report.cases).toBeGreaterThan(selectiveScanKernel.record.samples.length);
+  expect(report.cases).toBeGreaterThanOrEqual(selectiveScanKernel.record.samples.length);
 });

@@ -25,5 +25,5 @@ export { setDebug } from "./debug.js";
 export type { Device, DeviceBuffer, MemoryCount } from "./device.js";
 export { reference } from "./reference/device.js";
 export { cpu, type CpuOptions } from "./cpu/device.js";
-export { defineKernel, type AxisSpec, type Dims, type Kernel, type KernelCase, type KernelCost, type KernelRecord, type KernelSample, type KernelVariant } from "./kernel.js";
+export { defineKernel, type AxisSpec, type Dims, type Kernel, type KernelCase, type KernelConstant, type KernelCost, type KernelRecord, type KernelSample, type KernelVariant } from "./kernel.js";
 export type { CpuPhase, CpuProgram } from "./cpu/program.js";

@@ -5,13 +5,13 @@
  * program the gradient is that of the reference.
  */
 import type { CpuProgram } from "./cpu/program.js";
-import type { DType } from "./dtype.js";
+import type { DType, HostArray } from "./dtype.js";
 import { DTypeError, ShapeError } from "./errors.js";
 import { backpropagate } from "./grad.js";
 import type { Op } from "./op.js";
 import { zeros } from "./ops/generators.js";
 import { formatShape, type Shape } from "./shape.js";
-import { callOp, type Call, type Tensor } from "./tensor.js";
+import { callOp, tensor, type Call, type Tensor } from "./tensor.js";
 
 /** Extents by axis letter, e.g. `{ B: 8, L: 256, D: 128, N: 16 }`. */
 export type Dims = Readonly<Record<string, number>>;
@@ -39,9 +39,9 @@ export interface KernelVariant<O> {
   readonly name: string;
   /** true, or the reason why this variant cannot run the case. */
   supports?(kase: KernelCase<O>): true | string;
-  /** Buffers: the present inputs, then outputs and residuals, in the record's order. */
+  /** Buffers: the present inputs, the constants, then outputs and residuals, in the record's order. */
   forward(kase: KernelCase<O>, memory: { readonly shared: boolean }): CpuProgram;
-  /** Buffers: present inputs, outputs, residuals, given cotangents; then one gradient per present f32 input. */
+  /** Buffers: present inputs, constants, outputs, residuals, given cotangents; then one gradient per present f32 input. */
   backward?(kase: KernelCase<O>, memory: { readonly shared: boolean }): CpuProgram;
 }
 
@@ -57,18 +57,33 @@ export interface KernelRecord<I extends AxisSpec, U extends AxisSpec, O> {
   readonly dtypes?: Readonly<Partial<Record<keyof I & string, DType>>>;
   /** Axes of each output; all are f32. */
   readonly outputs: U;
+  /** Tables that variants read beside the inputs, in this order; the reference does without. */
+  readonly constants?: Readonly<Record<string, KernelConstant>>;
   /** Values the forward program keeps for the backward one; axes may use those of `extraDims`. */
   readonly residuals?: AxisSpec;
   /** Axes that no input has, computed from those that have one. */
   extraDims?(dims: Dims, options: O): Dims;
   /** The definition, composed from ops. */
   reference(inputs: { readonly [K in keyof I]: Tensor }, options: O, dims: Dims): { readonly [K in keyof U]: Tensor };
+  /**
+   * Gradients of the inputs from the cotangents of the outputs, as tensor code. Without it the gradient is a variant's
+   * backward program, or that of the reference.
+   */
+  gradient?(inputs: { readonly [K in keyof I]: Tensor }, cotangents: { readonly [K in keyof U]?: Tensor }, options: O, dims: Dims): { readonly [K in keyof I]?: Tensor };
   /** Work and compulsory memory traffic of the forward pass. */
   cost(dims: Dims, options: O): KernelCost;
   /** Hand-written programs, tried in order. */
   readonly variants: readonly KernelVariant<O>[];
   /** Cases that `checkKernel` runs. */
   readonly samples: readonly KernelSample<keyof I & string, O>[];
+}
+
+/** A table that programs of a kernel read, e.g. roots of unity. */
+export interface KernelConstant {
+  /** The axes it depends on, e.g. "L". */
+  readonly axes: string;
+  /** Its values, computed once for each extent of those axes. */
+  values(dims: Dims): HostArray;
 }
 
 /** A case of a kernel for tests. */
@@ -113,6 +128,7 @@ export interface Kernel<I extends AxisSpec, U extends AxisSpec, O> {
 
 /** Makes a function of a record. Calls check names, types and axes at once. */
 export function defineKernel<const I extends AxisSpec, const U extends AxisSpec, O = undefined>(record: KernelRecord<I, U, O>): Kernel<I, U, O> {
+  const tables = new Map<string, Tensor>();
   const call = (inputs: { readonly [K in keyof I]?: Tensor | undefined }, options: O): { readonly [K in keyof U]: Tensor } => {
     const given: Record<string, Tensor> = {};
     for (const name of Object.keys(record.inputs)) {
@@ -127,7 +143,13 @@ export function defineKernel<const I extends AxisSpec, const U extends AxisSpec,
     const bound = bindDims(record.name, record.inputs, given);
     const dims = { ...bound, ...record.extraDims?.(bound, options) };
     const kase: KernelCase<unknown> = { dims, options, present: new Set(Object.keys(given)), cotangents: new Set() };
-    const results = callOp(kernelOp, Object.values(given), { record: record as unknown as AnyKernelRecord, kase } satisfies KernelAttributes);
+    const constants = Object.entries(record.constants ?? {}).map(([name, { axes, values }]) => {
+      const id = `${name} ${shapeOf(axes, dims).join(",")}`;
+      let table = tables.get(id);
+      if (!table) tables.set(id, (table = tensor(values(dims))));
+      return table;
+    });
+    const results = callOp(kernelOp, [...Object.values(given), ...constants], { record: record as unknown as AnyKernelRecord, kase } satisfies KernelAttributes);
     return Object.fromEntries(Object.keys(record.outputs).map((name, k) => [name, results[k]!])) as { readonly [K in keyof U]: Tensor };
   };
   return Object.assign(call, { record });
@@ -167,11 +189,17 @@ export const kernelOp: Op = {
   gradient(call, cotangents) {
     const { record, kase } = call.attributes as KernelAttributes;
     const names = Object.keys(record.outputs).filter((_, k) => cotangents[k]);
+    if (record.gradient) {
+      const inputs = Object.fromEntries([...kase.present].map((name, k) => [name, call.inputs[k]!]));
+      const gradients = record.gradient(inputs, Object.fromEntries(Object.keys(record.outputs).map((name, k) => [name, cotangents[k]!])), kase.options, kase.dims);
+      return [...kase.present].map((name) => gradients[name]);
+    }
     const given = cotangents.filter((g): g is Tensor => g !== undefined);
     const attributes: KernelAttributes = { record, kase: { ...kase, cotangents: new Set(names) }, forward: call };
     const gradients = callOp(kernelGradientOp, [...call.inputs, ...call.outputs, ...given], attributes);
     let next = 0;
-    return call.inputs.map((x) => (x.dtype === "f32" ? gradients[next++] : undefined));
+    const wanted = differentiable(call);
+    return call.inputs.map((x) => (wanted.includes(x) ? gradients[next++] : undefined));
   },
   samples: [],
 };
@@ -182,7 +210,7 @@ export const kernelGradientOp: Op = {
   rule: { kind: "kernel" },
   infer(_, attributes) {
     const { forward } = attributes as KernelAttributes;
-    return forward!.inputs.filter((x) => x.dtype === "f32").map(({ shape }) => ({ shape, dtype: "f32" }));
+    return differentiable(forward!).map(({ shape }) => ({ shape, dtype: "f32" }));
   },
   // Second derivatives go through the reference.
   gradient(call, cotangents) {
@@ -191,6 +219,12 @@ export const kernelGradientOp: Op = {
   },
   samples: [],
 };
+
+/** The inputs of a forward call that have a gradient. */
+function differentiable(forward: Call): readonly Tensor[] {
+  const { kase } = forward.attributes as KernelAttributes;
+  return forward.inputs.filter((x, k) => x.dtype === "f32" && k < kase.present.size);
+}
 
 /** Graphs already put in the place of forward calls, so that a gradient shares its forward pass. */
 export type Expansions = Map<Call, readonly Tensor[]>;
@@ -211,7 +245,7 @@ export function expandKernel(call: Call, expansions: Expansions = new Map()): re
   let next = 0;
   const given = Object.keys(record.outputs).map((name) => (kase.cotangents.has(name) ? cotangents[next++] : undefined));
   const gradients = backpropagate(outputs, given, inputs);
-  return inputs.flatMap((x, k) => (x.dtype === "f32" ? [gradients[k] ?? zeros(x.shape)] : []));
+  return differentiable(origin).map((x) => gradients[inputs.indexOf(x)] ?? zeros(x.shape));
 }
 
 /** The first variant that runs the case on a device, or the reasons why none does. */

@@ -31,6 +31,14 @@ export interface KernelReport {
   readonly worst: number;
 }
 
+interface Subject {
+  readonly kernel: AnyKernel;
+  readonly device: Device;
+  readonly oracle: Device;
+  readonly options: KernelCheckOptions;
+  readonly tally: { cases: number; worst: number };
+}
+
 /** Elements of the product of all axes of a case, at most: the reference device is slow. */
 const RAGGED_BUDGET = 40_000;
 const TINY_BUDGET = 250;
@@ -43,22 +51,21 @@ const TINY_BUDGET = 250;
  * @throws LawError naming the sample, the law and the worst element.
  */
 export async function checkKernel<I extends AxisSpec, U extends AxisSpec, O>(kernel: Kernel<I, U, O>, device: Device, options: KernelCheckOptions = {}): Promise<KernelReport> {
-  const any = kernel as unknown as AnyKernel;
-  const { record } = any;
+  const subject: Subject = { kernel: kernel as unknown as AnyKernel, device, oracle: reference(), options, tally: { cases: 0, worst: 0 } };
+  const { record } = subject.kernel;
   const { lengths = [1, 2, 63, 64, 65, 1000] } = options;
   const hasLength = Object.values(record.inputs).some((axes) => letters(axes).includes("L"));
-  const check = new KernelCheck(any, device, options);
   await poison(device);
-  for (const sample of record.samples) await check.agrees(sample);
+  for (const sample of record.samples) await agrees(subject, sample);
   for (const kind of kindsOf(record.samples)) {
     const [first] = kind as [Sample];
-    await check.derivatives({ ...first, name: `${first.name}, small`, dims: shrink({ ...first.dims, ...(hasLength && { L: Math.min(5, first.dims.L ?? 5) }) }, TINY_BUDGET) });
+    await derivatives(subject, { ...first, name: `${first.name}, small`, dims: shrink({ ...first.dims, ...(hasLength && { L: Math.min(5, first.dims.L ?? 5) }) }, TINY_BUDGET) });
     if (!hasLength) continue;
     const known = new Set(kind.map(({ dims }) => dims.L));
-    for (const L of lengths) if (!known.has(L)) await check.agrees({ ...first, name: `${first.name}, L=${L}`, dims: shrink({ ...first.dims, L }, RAGGED_BUDGET) });
-    await check.carries({ ...first, name: `${first.name}, L=70`, dims: shrink({ ...first.dims, L: 70 }, RAGGED_BUDGET) });
+    for (const L of lengths) if (!known.has(L)) await agrees(subject, { ...first, name: `${first.name}, L=${L}`, dims: shrink({ ...first.dims, L }, RAGGED_BUDGET) });
+    await carries(subject, { ...first, name: `${first.name}, L=70`, dims: shrink({ ...first.dims, L: 70 }, RAGGED_BUDGET) });
   }
-  return { kernel: record.name, cases: check.cases, worst: check.worst };
+  return { kernel: record.name, ...subject.tally };
 }
 
 /** Samples that differ in their axes only, together. */
@@ -84,132 +91,109 @@ function shrink(dims: Dims, budget: number): Dims {
 
 const letters = (axes: string): string[] => axes.split(" ").filter((letter) => letter !== "");
 
-class KernelCheck {
-  cases = 0;
-  worst = 0;
-  private readonly oracle = reference();
+const lawOf = ({ kernel }: Subject, sample: Sample): string => `kernel ${kernel.record.name}, sample ${sample.name} (${Object.entries(sample.dims).map(([name, extent]) => `${name}${extent}`).join(" ")})`;
 
-  constructor(
-    private readonly kernel: AnyKernel,
-    private readonly device: Device,
-    private readonly options: KernelCheckOptions,
-  ) {}
+function inputsOf({ kernel: { record } }: Subject, sample: Sample): Named {
+  const given = Object.entries(record.inputs).filter(([name]) => !sample.without?.includes(name));
+  return Object.fromEntries(given.map(([name, axes]) => {
+    const shape: Shape = letters(axes).map((letter) => extentOf(sample, letter));
+    const [low, high] = sample.ranges?.[name] ?? [-1, 1];
+    return [name, randomValues(keyAt(key(0), record.name, sample.name, name), shape, record.dtypes?.[name], low, high)];
+  }));
+}
 
-  private get record(): AnyKernel["record"] {
-    return this.kernel.record;
-  }
+function outputsOf({ kernel }: Subject, sample: Sample, inputs: Named): Tensor[] {
+  const outputs = kernel(tensorsOf(inputs), sample.options);
+  return Object.keys(kernel.record.outputs).map((name) => outputs[name]!);
+}
 
-  private lawOf(sample: Sample): string {
-    const dims = Object.entries(sample.dims).map(([name, extent]) => `${name}${extent}`).join(" ");
-    return `kernel ${this.record.name}, sample ${sample.name} (${dims})`;
-  }
+/** Sum of some outputs times fixed random weights. */
+function loss({ kernel }: Subject, sample: Sample, inputs: Readonly<Record<string, Tensor>>, wanted: readonly string[]): Tensor {
+  const outputs = kernel(inputs, sample.options);
+  return wanted.map((name) => sum(mul(outputs[name]!, toTensor(randomValues(keyAt(key(2), name), outputs[name]!.shape))))).reduce((a, b) => add(a, b));
+}
 
-  private inputsOf(sample: Sample): Named {
-    const { record } = this;
-    const given = Object.entries(record.inputs).filter(([name]) => !sample.without?.includes(name));
-    return Object.fromEntries(given.map(([name, axes]) => {
-      const shape: Shape = letters(axes).map((letter) => extentOf(sample, letter));
-      const [low, high] = sample.ranges?.[name] ?? [-1, 1];
-      return [name, randomValues(keyAt(key(0), record.name, sample.name, name), shape, record.dtypes?.[name], low, high)];
-    }));
-  }
+/** Gradients of {@link loss} with respect to all f32 inputs. */
+function gradientsOf(subject: Subject, sample: Sample, inputs: Named, wanted: readonly string[]): Tensor[] {
+  const all = tensorsOf(inputs);
+  const active = Object.fromEntries(Object.entries(all).filter(([, x]) => x.dtype === "f32"));
+  // times 1: each gets memory of its own
+  return leavesOf(grad((given: Readonly<Record<string, Tensor>>) => loss(subject, sample, { ...all, ...given }, wanted))(active)).map((g) => mul(g, 1));
+}
 
-  private run(sample: Sample, inputs: Readonly<Record<string, Tensor>>): Readonly<Record<string, Tensor>> {
-    return this.kernel(inputs, sample.options);
-  }
+function compare({ tally }: Subject, law: string, actual: readonly HostValues[], expected: readonly HostValues[], names: readonly string[], relative: number): void {
+  expected.forEach(({ data, shape }, k) => {
+    const { ratio } = assertClose(`${law}, ${names[k]}`, actual[k]!.data, data, toleranceOfScale(data, relative), shape);
+    tally.worst = Math.max(tally.worst, ratio);
+  });
+}
 
-  private outputs(sample: Sample, inputs: Named): Tensor[] {
-    const outputs = this.run(sample, tensorsOf(inputs));
-    return Object.keys(this.record.outputs).map((name) => outputs[name]!);
-  }
-
-  /** Gradients of the weighted sum of some outputs with respect to all f32 inputs. */
-  private gradients(sample: Sample, inputs: Named, wanted: readonly string[]): Tensor[] {
-    const all = tensorsOf(inputs);
-    const active = Object.fromEntries(Object.entries(all).filter(([, x]) => x.dtype === "f32"));
-    // times 1: each gets memory of its own
-    return leavesOf(grad((given: Readonly<Record<string, Tensor>>) => this.loss(sample, { ...all, ...given }, wanted))(active)).map((g) => mul(g, 1));
-  }
-
-  private loss(sample: Sample, inputs: Readonly<Record<string, Tensor>>, wanted: readonly string[]): Tensor {
-    const outputs = this.run(sample, inputs);
-    return wanted.map((name) => sum(mul(outputs[name]!, toTensor(randomValues(keyAt(key(2), name), outputs[name]!.shape))))).reduce((a, b) => add(a, b));
-  }
-
-  private compare(law: string, actual: readonly HostValues[], expected: readonly HostValues[], names: readonly string[], relative: number): void {
-    expected.forEach(({ data, shape }, k) => {
-      const { ratio } = assertClose(`${law}, ${names[k]}`, actual[k]!.data, data, toleranceOfScale(data, relative), shape);
-      this.worst = Math.max(this.worst, ratio);
-    });
-  }
-
-  /** Values and gradients on the device are the reference's. */
-  async agrees(sample: Sample): Promise<void> {
-    this.cases++;
-    const { oracle, device, record } = this;
-    const law = this.lawOf(sample);
-    const inputs = this.inputsOf(sample);
-    const names = Object.keys(record.outputs);
-    await attempt(law, async () => {
-      this.assertVariant(law, () => this.outputs(sample, inputs));
-      const expected = await evaluate(oracle, () => this.outputs(sample, inputs));
-      this.compare(`${law}: ${device.name} = reference`, await evaluate(device, () => this.outputs(sample, inputs)), expected, names, this.options.relative ?? 2e-5);
-      const active = Object.keys(inputs).filter((name) => inputs[name]!.dtype === "f32");
-      for (const wanted of names.length > 1 ? [names, ...names.map((name) => [name])] : [names]) {
-        const exact = await evaluate(oracle, () => this.gradients(sample, inputs, wanted));
-        const actual = await evaluate(device, () => this.gradients(sample, inputs, wanted));
-        this.compare(`${law}: gradient of ${wanted.join(" and ")} on ${device.name} = reference`, actual, exact, active, this.options.gradientRelative ?? 1e-4);
-      }
-    });
-  }
-
-  private assertVariant(law: string, build: () => Tensor[]): void {
-    const { variant } = this.options;
-    if (variant === undefined) return;
-    const plan = explain(build(), { device: this.device });
-    if (!plan.includes(`(${variant})`)) throw new LawError(`${law}: variant ${variant} runs`, `got the plan ${plan.split("\n").slice(0, 4).join("; ")}`);
-  }
-
-  /** The reference's gradients are finite differences, through every input and output. */
-  async derivatives(sample: Sample): Promise<void> {
-    const inputs = this.inputsOf(sample);
-    const names = Object.keys(inputs);
-    const law = this.lawOf(sample);
-    await attempt(law, () => checkDerivatives({
-      law,
-      names,
-      inputs: Object.values(inputs),
-      device: this.oracle,
-      loss: (given) => this.loss(sample, Object.fromEntries(names.map((name, k) => [name, given[k]!])), Object.keys(this.record.outputs)),
-    }));
-  }
-
-  /** L1 and then L2 elements from the carried state are L1 + L2 elements. */
-  async carries(sample: Sample): Promise<void> {
-    const { record, device } = this;
-    const states = this.options.states ?? statesOf(record);
-    if (states.length === 0) return;
-    const law = this.lawOf(sample);
-    const inputs = this.inputsOf(sample);
-    const L = sample.dims.L!;
-    const backward = (sample.options as { readonly reverse?: boolean } | undefined)?.reverse === true;
-    const outputs = Object.entries(record.outputs);
-    const whole = await evaluate(this.oracle, () => this.outputs(sample, inputs));
-    for (const cut of [1, 37, 64]) {
-      const parts = backward ? [[cut, L], [0, cut]] as const : [[0, cut], [cut, L]] as const;
-      const actual = await attempt(law, () => evaluate(device, () => {
-        const all = tensorsOf(inputs);
-        const part = ([start, end]: readonly [number, number], carried: Readonly<Record<string, Tensor>>): Readonly<Record<string, Tensor>> =>
-          this.run(sample, { ...Object.fromEntries(Object.entries(all).map(([name, x]) => [name, cutLength(record.inputs[name]!, x, start, end)])), ...carried });
-        const first = part(parts[0], {});
-        const second = part(parts[1], Object.fromEntries(states.map(([input, output]) => [input, first[output]!])));
-        return outputs.map(([name, axes]) => {
-          const axis = letters(axes).indexOf("L");
-          return mul(axis < 0 ? second[name]! : concat(backward ? [second[name]!, first[name]!] : [first[name]!, second[name]!], axis), 1);
-        });
-      }));
-      this.compare(`${law}: ${cut} and then ${L - cut} elements from the carried state = ${L} at once`, actual, whole, outputs.map(([name]) => name), this.options.relative ?? 2e-5);
+/** Values and gradients on the device are the reference's. */
+async function agrees(subject: Subject, sample: Sample): Promise<void> {
+  const { oracle, device, kernel, options, tally } = subject;
+  tally.cases++;
+  const law = lawOf(subject, sample);
+  const inputs = inputsOf(subject, sample);
+  const names = Object.keys(kernel.record.outputs);
+  await attempt(law, async () => {
+    assertVariant(subject, law, () => outputsOf(subject, sample, inputs));
+    const expected = await evaluate(oracle, () => outputsOf(subject, sample, inputs));
+    compare(subject, `${law}: ${device.name} = reference`, await evaluate(device, () => outputsOf(subject, sample, inputs)), expected, names, options.relative ?? 2e-5);
+    const active = Object.keys(inputs).filter((name) => inputs[name]!.dtype === "f32");
+    for (const wanted of names.length > 1 ? [names, ...names.map((name) => [name])] : [names]) {
+      const exact = await evaluate(oracle, () => gradientsOf(subject, sample, inputs, wanted));
+      const actual = await evaluate(device, () => gradientsOf(subject, sample, inputs, wanted));
+      compare(subject, `${law}: gradient of ${wanted.join(" and ")} on ${device.name} = reference`, actual, exact, active, options.gradientRelative ?? 1e-4);
     }
+  });
+}
+
+function assertVariant({ device, options: { variant } }: Subject, law: string, build: () => Tensor[]): void {
+  if (variant === undefined) return;
+  const plan = explain(build(), { device });
+  if (!plan.includes(`(${variant})`)) throw new LawError(`${law}: variant ${variant} runs`, `got the plan ${plan.split("\n").slice(0, 4).join("; ")}`);
+}
+
+/** The reference's gradients are finite differences, through every input and output. */
+async function derivatives(subject: Subject, sample: Sample): Promise<void> {
+  const inputs = inputsOf(subject, sample);
+  const names = Object.keys(inputs);
+  const law = lawOf(subject, sample);
+  await attempt(law, () => checkDerivatives({
+    law,
+    names,
+    inputs: Object.values(inputs),
+    device: subject.oracle,
+    loss: (given) => loss(subject, sample, Object.fromEntries(names.map((name, k) => [name, given[k]!])), Object.keys(subject.kernel.record.outputs)),
+  }));
+}
+
+/** L1 and then L2 elements from the carried state are L1 + L2 elements. */
+async function carries(subject: Subject, sample: Sample): Promise<void> {
+  const { kernel, device, oracle, options } = subject;
+  const { record } = kernel;
+  const states = options.states ?? statesOf(record);
+  if (states.length === 0) return;
+  const law = lawOf(subject, sample);
+  const inputs = inputsOf(subject, sample);
+  const L = sample.dims.L!;
+  const backward = (sample.options as { readonly reverse?: boolean } | undefined)?.reverse === true;
+  const outputs = Object.entries(record.outputs);
+  const whole = await evaluate(oracle, () => outputsOf(subject, sample, inputs));
+  for (const cut of [1, 37, 64]) {
+    const [early, late] = backward ? [[cut, L], [0, cut]] as const : [[0, cut], [cut, L]] as const;
+    const actual = await attempt(law, () => evaluate(device, () => {
+      const all = tensorsOf(inputs);
+      const part = ([start, end]: readonly [number, number], carried: Readonly<Record<string, Tensor>>): Readonly<Record<string, Tensor>> =>
+        kernel({ ...Object.fromEntries(Object.entries(all).map(([name, x]) => [name, cutLength(record.inputs[name]!, x, start, end)])), ...carried }, sample.options);
+      const first = part(early, {});
+      const second = part(late, Object.fromEntries(states.map(([input, output]) => [input, first[output]!])));
+      return outputs.map(([name, axes]) => {
+        const axis = letters(axes).indexOf("L");
+        return mul(axis < 0 ? second[name]! : concat(backward ? [second[name]!, first[name]!] : [first[name]!, second[name]!], axis), 1);
+      });
+    }));
+    compare(subject, `${law}: ${cut} and then ${L - cut} elements from the carried state = ${L} at once`, actual, whole, outputs.map(([name]) => name), options.relative ?? 2e-5);
   }
 }
 

@@ -1,6 +1,6 @@
 /** Checks of one mixer: the laws that make it a causal map with a state, however it is run. */
 import { modesOf, runMixer, type AnyMixer, type MixerDefinition, type Mode } from "@seqmix/mixer";
-import { add, concat, dispose, foldIn, grad, key, leavesOf, mul, namedLeaves, realize, reference, replaceLeaves, sliceAxis, sum, tensor, type Device, type Tensor, type Tree } from "@seqmix/tensor";
+import { add, concat, dispose, foldIn, grad, key, leavesOf, mul, namedLeaves, realize, reference, replaceLeaves, sliceAxis, sum, zeros, type Device, type Tensor, type Tree } from "@seqmix/tensor";
 import { assertClose, attempt, LawError, toleranceOfScale } from "./compare.js";
 import { checkDerivatives } from "./finite-differences.js";
 import { evaluate, randomValues, toTensor, type HostValues } from "./host-values.js";
@@ -25,11 +25,30 @@ export interface MixerReport {
   readonly laws: readonly string[];
 }
 
-interface Problem {
+/** A mixer under test, with parameters, an input and a carried state on the host. */
+interface Subject {
+  readonly mixer: AnyMixer;
+  readonly config: { readonly dModel: number };
+  readonly device: Device;
+  readonly oracle: Device;
+  readonly options: MixerCheckOptions;
+  readonly modes: readonly Mode[];
+  readonly hasState: boolean;
+  readonly length: number;
+  /** A tree of the right form; its tensors are never realized. */
+  readonly paramsForm: Tree;
   readonly params: readonly HostValues[];
   readonly x: HostValues;
-  /** A state as it is after some elements; absent for mixers without one. */
-  readonly state?: readonly HostValues[];
+  /** The state after three earlier elements; absent for mixers without one. */
+  readonly state: readonly HostValues[] | undefined;
+}
+
+interface Law {
+  readonly name: string;
+  /** true: for mixers with a state only. */
+  readonly stateful?: boolean;
+  /** @throws LawError if the law does not hold; `law` begins its message. */
+  check(subject: Subject, law: string): Promise<void>;
 }
 
 const BATCH = 2;
@@ -43,230 +62,180 @@ const BATCH = 2;
  * @throws LawError naming the mixer, the law and the worst element.
  */
 export async function checkMixer<C extends { readonly dModel: number }, P extends Tree, S extends Tree>(mixer: MixerDefinition<C, P, S>, config: C, device: Device, options: MixerCheckOptions = {}): Promise<MixerReport> {
-  const check = new MixerCheck(mixer as unknown as AnyMixer, config, device, options);
-  const laws: string[] = [];
-  for (const [law, part] of check.laws()) {
-    const name = `mixer ${mixer.id}: ${law}`;
-    await attempt(name, () => part(name));
-    laws.push(law);
-  }
-  return { mixer: mixer.id, modes: modesOf(mixer as unknown as AnyMixer), laws };
+  const any = mixer as unknown as AnyMixer;
+  const subject = await attempt(`mixer ${mixer.id}: init, initState and parallel run`, () => prepare(any, config, device, options));
+  const laws = LAWS.filter(({ stateful }) => !stateful || subject.hasState);
+  for (const { name, check } of laws) await attempt(`mixer ${mixer.id}: ${name}`, () => check(subject, `mixer ${mixer.id}: ${name}`));
+  return { mixer: mixer.id, modes: subject.modes, laws: laws.map(({ name }) => name) };
 }
 
-class MixerCheck {
-  private readonly oracle = reference();
-  private readonly length: number;
-  private readonly hasState: boolean;
-  private readonly modes: readonly Mode[];
-  /** Trees of the right form; their tensors are never realized. */
-  private readonly paramsForm: Tree;
-  private problem: Promise<Problem> | undefined;
+async function prepare(mixer: AnyMixer, config: { readonly dModel: number }, device: Device, options: MixerCheckOptions): Promise<Subject> {
+  const oracle = reference();
+  const paramsForm = mixer.init(config, key(1));
+  const { length = 13 } = options;
+  const params = (await evaluate(oracle, () => ownLeaves(mixer.init(config, key(1))))).map(rounded);
+  const x = randomValues(key(2), [BATCH, length, config.dModel]);
+  const subject: Subject = { mixer, config, device, oracle, options, modes: modesOf(mixer), hasState: mixer.state !== "none", length, paramsForm, params, x, state: undefined };
+  if (!subject.hasState) return subject;
+  const earlier = randomValues(key(3), [BATCH, 3, config.dModel]);
+  const state = await evaluate(oracle, () => ownLeaves(runMixer(mixer, config, newParams(subject), toTensor(earlier))[1]));
+  return { ...subject, state: state.map(rounded) };
+}
 
-  constructor(
-    private readonly mixer: AnyMixer,
-    private readonly config: { readonly dModel: number },
-    private readonly device: Device,
-    private readonly options: MixerCheckOptions,
-  ) {
-    this.length = options.length ?? 13;
-    this.hasState = mixer.state !== "none";
-    this.modes = modesOf(mixer);
-    this.paramsForm = mixer.init(config, key(1));
+const LAWS: readonly Law[] = [
+  {
+    name: "the same key makes the same parameters",
+    async check(s, law) {
+      const make = (): Promise<HostValues[]> => evaluate(s.oracle, () => ownLeaves(s.mixer.init(s.config, key(1))));
+      compare(law, await make(), await make(), Object.keys(namedLeaves(s.paramsForm)), 0);
+    },
+  },
+  { name: "all modes agree in float64, in values and gradients", check: (s, law) => modesAgree(s, law, s.oracle) },
+  { name: "the device agrees with float64 in every mode, in values and gradients", check: (s, law) => modesAgree(s, law, s.device) },
+  { name: "a sequence split anywhere is the whole", stateful: true, check: split },
+  { name: "the size of the state depends on the length as declared", stateful: true, check: stateSize },
+  { name: "no output depends on later inputs", check: causality },
+  { name: "the elements of a batch are independent", check: batchIndependence },
+  { name: "gradients are finite differences", check: derivatives },
+  { name: "no buffer is left over", check: memory },
+];
+
+/** The parameters as new tensors. */
+const newParams = (s: Subject): Tree => replaceLeaves(s.paramsForm, s.params.map(toTensor));
+
+/** A state of the given tensors; its form is that of `initState`. */
+const stateOf = (s: Subject, leaves: readonly Tensor[] | undefined): Tree | undefined => leaves && replaceLeaves(s.mixer.initState(s.config, BATCH), leaves);
+
+/** Output and, if there is one, the leaves of the final state. */
+function run(s: Subject, params: Tree, x: Tensor, state: Tree | undefined, mode: Mode): readonly Tensor[] {
+  const [y, after] = runMixer(s.mixer, s.config, params, x, state, mode);
+  if (y.shape.join() !== x.shape.join()) throw new LawError(`mixer ${s.mixer.id}, mode ${mode}: y [B L D] has the shape of x`, `expected [${x.shape.join(",")}], got [${y.shape.join(",")}]`);
+  return [y, ...(s.hasState ? leavesOf(after) : [])];
+}
+
+const namesOf = (s: Subject): string[] => ["y", ...(s.hasState ? Object.keys(namedLeaves(s.mixer.initState(s.config, BATCH))).map((path) => `state ${path}`) : [])];
+
+const gradientNamesOf = (s: Subject, carried: boolean): string[] => [
+  ...Object.keys(namedLeaves(s.paramsForm)).map((path) => `gradient of ${path}`),
+  "gradient of x",
+  ...(carried ? namesOf(s).slice(1).map((name) => `gradient of initial ${name}`) : []),
+];
+
+function compare(law: string, actual: readonly HostValues[], expected: readonly HostValues[], names: readonly string[], relative: number): void {
+  expected.forEach(({ data, shape, dtype }, k) => {
+    const what = `${law}, ${names[k] ?? k}`;
+    if (actual[k]!.shape.join() !== shape.join()) throw new LawError(what, `expected shape [${shape.join(",")}], got [${actual[k]!.shape.join(",")}]`);
+    assertClose(what, actual[k]!.data, data, dtype === "f32" ? toleranceOfScale(data, relative) : {}, shape);
+  });
+}
+
+function toleranceOn({ options: { relative = 1e-4, gradientRelative = 1e-3, exact = 1e-8 } }: Subject, device: Device): { values: number; gradients: number } {
+  return device.name === "reference" ? { values: exact, gradients: exact } : { values: relative, gradients: gradientRelative };
+}
+
+/** Weighted sum of output and final state; `given` holds parameters, input and, perhaps, the initial state. */
+function loss(s: Subject, given: readonly Tensor[], mode: Mode): Tensor {
+  const count = s.params.length;
+  const params = replaceLeaves(s.paramsForm, given.slice(0, count));
+  const state = given.length > count + 1 ? stateOf(s, given.slice(count + 1)) : undefined;
+  return run(s, params, given[count]!, state, mode).flatMap((y, k) => (y.dtype === "f32" ? [sum(mul(y, toTensor(randomValues(foldIn(key(4), k), y.shape))))] : [])).reduce((a, b) => add(a, b));
+}
+
+/** Every mode on a device against the parallel one in float64, from the start and from a carried state. */
+async function modesAgree(s: Subject, law: string, device: Device): Promise<void> {
+  const tolerance = toleranceOn(s, device);
+  for (const start of s.state ? [undefined, s.state] : [undefined]) {
+    const from = start ? "from a carried state" : "from the start";
+    const values = (mode: Mode) => (): Tensor[] => own(run(s, newParams(s), toTensor(s.x), stateOf(s, start?.map(toTensor)), mode));
+    const gradients = (mode: Mode) => (): Tensor[] => own(leavesOf(grad((given: readonly Tensor[]) => loss(s, given, mode))([...s.params, s.x, ...(start ?? [])].map(toTensor))));
+    const expected = await evaluate(s.oracle, values("parallel"));
+    const exact = await evaluate(s.oracle, gradients("parallel"));
+    for (const mode of s.modes) {
+      if (device === s.oracle && mode === "parallel") continue;
+      compare(`${law} (${mode}, ${from})`, await evaluate(device, values(mode)), expected, namesOf(s), tolerance.values);
+      compare(`${law} (gradients, ${mode}, ${from})`, await evaluate(device, gradients(mode)), exact, gradientNamesOf(s, start !== undefined), tolerance.gradients);
+    }
   }
+}
 
-  laws(): [string, (law: string) => Promise<void>][] {
-    const stateful: [string, (law: string) => Promise<void>][] = [
-      ["a sequence split anywhere is the whole", (law) => this.split(law)],
-      ["the size of the state depends on the length as declared", (law) => this.stateSize(law)],
-    ];
-    return [
-      ["the same key makes the same parameters", (law) => this.determinism(law)],
-      ["all modes agree in float64, in values and gradients", (law) => this.modesAgree(law, this.oracle)],
-      ["the device agrees with float64 in every mode, in values and gradients", (law) => this.modesAgree(law, this.device)],
-      ...(this.hasState ? stateful : []),
-      ["no output depends on later inputs", (law) => this.causality(law)],
-      ["the elements of a batch are independent", (law) => this.batch(law)],
-      ["gradients are finite differences", (law) => this.derivatives(law)],
-      ["no buffer is left over", (law) => this.memory(law)],
-    ];
+/** Modes that see more than one element at once; for the folded step the law holds by itself. */
+const wholeModes = (s: Subject): Mode[] => s.modes.filter((mode) => mode !== "recurrent");
+
+async function split(s: Subject, law: string): Promise<void> {
+  const L = s.length;
+  const cuts = [...new Set([0, 1, 2, L >> 1, L - 1, L])].filter((cut) => cut >= 0 && cut <= L);
+  for (const mode of wholeModes(s)) {
+    const whole = await evaluate(s.oracle, () => own(run(s, newParams(s), toTensor(s.x), undefined, mode)));
+    for (const cut of cuts) {
+      const part = `${law} (${mode}, after ${cut} of ${L})`;
+      const actual = await attempt(part, () => evaluate(s.device, () => {
+        const [params, all] = [newParams(s), toTensor(s.x)];
+        const [first, ...carried] = run(s, params, sliceAxis(all, 1, 0, cut), undefined, mode);
+        const [second, ...last] = run(s, params, sliceAxis(all, 1, cut, L), stateOf(s, carried), mode);
+        return own([concat([first!, second!], 1), ...last]);
+      }));
+      compare(part, actual, whole, namesOf(s), toleranceOn(s, s.device).values);
+    }
   }
+}
 
-  /** Parameters, input and the state after three earlier elements, on the host. */
-  private get(): Promise<Problem> {
-    return (this.problem ??= this.prepare());
+async function stateSize({ mixer, config }: Subject, law: string): Promise<void> {
+  const sizesAfter = (length: number): string => {
+    const state = length === 0 ? mixer.initState(config, BATCH) : runMixer(mixer, config, mixer.init(config, key(1)), zeros([BATCH, length, config.dModel]))[1];
+    return Object.entries(namedLeaves(state)).map(([path, leaf]) => `${path} [${leaf.shape.join(",")}]`).join(", ");
+  };
+  const [none, few, many] = [sizesAfter(0), sizesAfter(3), sizesAfter(8)];
+  if (mixer.state === "constant" && (none !== few || few !== many)) throw new LawError(law, `declared constant, but the state is ${none} at the start, ${few} after 3 elements and ${many} after 8`);
+  if (mixer.state === "grows" && few === many) throw new LawError(law, `declared to grow, but the state is ${few} after 3 and after 8 elements; declare it constant`);
+}
+
+async function causality(s: Subject, law: string): Promise<void> {
+  const L = s.length;
+  for (const mode of wholeModes(s)) {
+    const before = async (input: HostValues, t: number): Promise<HostValues[]> => evaluate(s.device, () => own([sliceAxis(run(s, newParams(s), toTensor(input), undefined, mode)[0]!, 1, 0, t)]));
+    for (const t of new Set([1, L >> 1, L - 1])) {
+      const other = randomValues(foldIn(key(5), t), s.x.shape);
+      const data = s.x.data.map((value: number, i: number) => (Math.floor(i / s.config.dModel) % L < t ? value : other.data[i]!));
+      compare(`${law} (${mode}, inputs from ${t} on replaced)`, await before({ ...s.x, data }, t), await before(s.x, t), ["y"], toleranceOn(s, s.device).values);
+    }
   }
+}
 
-  private async prepare(): Promise<Problem> {
-    const { mixer, config, oracle } = this;
-    const params = (await evaluate(oracle, () => ownLeaves(mixer.init(config, key(1))))).map(rounded);
-    const x = randomValues(key(2), [BATCH, this.length, config.dModel]);
-    if (!this.hasState) return { params, x };
-    const earlier = randomValues(key(3), [BATCH, 3, config.dModel]);
-    const state = await evaluate(oracle, () => ownLeaves(runMixer(mixer, config, this.paramsOf(params), toTensor(earlier))[1]));
-    return { params, x, state: state.map(rounded) };
-  }
-
-  private paramsOf(values: readonly HostValues[]): Tree {
-    return replaceLeaves(this.paramsForm, values.map(toTensor));
-  }
-
-  /** A state of the given values; its form is that of `initState`. */
-  private stateOf(values: readonly Tensor[] | undefined): Tree | undefined {
-    return values && replaceLeaves(this.mixer.initState(this.config, BATCH), values);
-  }
-
-  private run(params: Tree, x: Tensor, state: Tree | undefined, mode: Mode): readonly Tensor[] {
-    const [y, after] = runMixer(this.mixer, this.config, params, x, state, mode);
-    if (y.shape.join() !== x.shape.join()) throw new LawError(`mixer ${this.mixer.id}, mode ${mode}: y [B L D] has the shape of x`, `expected [${x.shape.join(",")}], got [${y.shape.join(",")}]`);
-    return [y, ...(this.hasState ? leavesOf(after) : [])];
-  }
-
-  private get names(): string[] {
-    return ["y", ...(this.hasState ? Object.keys(namedLeaves(this.mixer.initState(this.config, BATCH))).map((path) => `state ${path}`) : [])];
-  }
-
-  private compare(law: string, actual: readonly HostValues[], expected: readonly HostValues[], names: readonly string[], relative: number): void {
-    expected.forEach(({ data, shape, dtype }, k) => {
-      const what = `${law}, ${names[k] ?? k}`;
-      if (actual[k]!.shape.join() !== shape.join()) throw new LawError(what, `expected shape [${shape.join(",")}], got [${actual[k]!.shape.join(",")}]`);
-      assertClose(what, actual[k]!.data, data, dtype === "f32" ? toleranceOfScale(data, relative) : {}, shape);
+async function batchIndependence(s: Subject, law: string): Promise<void> {
+  for (const mode of s.modes) {
+    const values = (b: number | undefined): Promise<HostValues[]> => evaluate(s.device, () => {
+      const all = toTensor(s.x);
+      return own([run(s, newParams(s), b === undefined ? all : sliceAxis(all, 0, b, b + 1), undefined, mode)[0]!]);
     });
-  }
-
-  private toleranceOn(device: Device): { values: number; gradients: number } {
-    const { relative = 1e-4, gradientRelative = 1e-3, exact = 1e-8 } = this.options;
-    return device.name === "reference" ? { values: exact, gradients: exact } : { values: relative, gradients: gradientRelative };
-  }
-
-  private async determinism(law: string): Promise<void> {
-    const make = (): Promise<HostValues[]> => evaluate(this.oracle, () => ownLeaves(this.mixer.init(this.config, key(1))));
-    this.compare(law, await make(), await make(), Object.keys(namedLeaves(this.paramsForm)), 0);
-  }
-
-  /** Every mode on a device against the parallel one in float64, from zero and from a carried state. */
-  private async modesAgree(law: string, device: Device): Promise<void> {
-    const { params, x, state } = await this.get();
-    const tolerance = this.toleranceOn(device);
-    for (const start of state ? [undefined, state] : [undefined]) {
-      const from = start ? "from a carried state" : "from the start";
-      const values = (mode: Mode) => (): Tensor[] => own(this.run(this.paramsOf(params), toTensor(x), this.stateOf(start?.map(toTensor)), mode));
-      const gradients = (mode: Mode) => (): Tensor[] => {
-        const [p, input, s] = [this.paramsOf(params), toTensor(x), start?.map(toTensor) ?? []];
-        const from_ = [...leavesOf(p), input, ...s];
-        return own(leavesOf(grad((given: readonly Tensor[]) => this.loss(given, start !== undefined, mode))(from_)));
-      };
-      const expected = await evaluate(this.oracle, values("parallel"));
-      const exact = await evaluate(this.oracle, gradients("parallel"));
-      const wanted = this.gradientNames(start !== undefined);
-      for (const mode of this.modes) {
-        if (device === this.oracle && mode === "parallel") continue;
-        this.compare(`${law} (${mode}, ${from})`, await evaluate(device, values(mode)), expected, this.names, tolerance.values);
-        this.compare(`${law} (gradients, ${mode}, ${from})`, await evaluate(device, gradients(mode)), exact, wanted, tolerance.gradients);
-      }
+    const [together] = await values(undefined);
+    const size = together!.data.length / BATCH;
+    for (let b = 0; b < BATCH; b++) {
+      const [alone] = await values(b);
+      compare(`${law} (${mode}, sequence ${b} alone)`, [alone!], [{ ...alone!, data: together!.data.slice(b * size, (b + 1) * size) }], ["y"], toleranceOn(s, s.device).values);
     }
   }
+}
 
-  /** Weighted sum of output and final state; `given` holds parameters, input and, perhaps, the initial state. */
-  private loss(given: readonly Tensor[], carried: boolean, mode: Mode): Tensor {
-    const count = leavesOf(this.paramsForm).length;
-    const params = replaceLeaves(this.paramsForm, given.slice(0, count));
-    const outputs = this.run(params, given[count]!, carried ? this.stateOf(given.slice(count + 1)) : undefined, mode);
-    return outputs.flatMap((y, k) => (y.dtype === "f32" ? [sum(mul(y, toTensor(randomValues(foldIn(key(4), k), y.shape))))] : [])).reduce((a, b) => add(a, b));
-  }
+async function derivatives(s: Subject, law: string): Promise<void> {
+  const L = Math.min(5, s.length);
+  const x = randomValues(key(6), [BATCH, L, s.config.dModel]);
+  await checkDerivatives({ law, inputs: [...s.params, x, ...(s.state ?? [])], names: gradientNamesOf(s, s.state !== undefined), device: s.oracle, loss: (given) => loss(s, given, "parallel") });
+}
 
-  private gradientNames(carried: boolean): string[] {
-    return [...Object.keys(namedLeaves(this.paramsForm)).map((path) => `gradient of ${path}`), "gradient of x", ...(carried ? this.names.slice(1).map((name) => `gradient of initial ${name}`) : [])];
-  }
-
-  private async split(law: string): Promise<void> {
-    const { params, x } = await this.get();
-    const L = this.length;
-    const cuts = [...new Set([0, 1, 2, L >> 1, L - 1, L])].filter((cut) => cut >= 0 && cut <= L);
-    for (const mode of this.modes) {
-      const whole = await evaluate(this.oracle, () => own(this.run(this.paramsOf(params), toTensor(x), undefined, mode)));
-      for (const cut of cuts) {
-        const actual = await attempt(`${law} (${mode}, after ${cut} of ${L})`, () => evaluate(this.device, () => {
-          const p = this.paramsOf(params);
-          const all = toTensor(x);
-          const [first, ...carried] = this.run(p, sliceAxis(all, 1, 0, cut), undefined, mode);
-          const [second, ...last] = this.run(p, sliceAxis(all, 1, cut, L), this.stateOf(carried), mode);
-          return own([concat([first!, second!], 1), ...last]);
-        }));
-        this.compare(`${law} (${mode}, after ${cut} of ${L})`, actual, whole, this.names, this.toleranceOn(this.device).values);
-      }
+/** Runs every mode twice; the second run, when constants are in place, must leave as many buffers as it found. */
+async function memory(s: Subject, law: string): Promise<void> {
+  // Buffers of tensors that were garbage collected meanwhile count as still there: the sum does not depend on when that happens.
+  const count = (): number => s.device.memory().buffers + s.device.memory().collected;
+  for (const mode of s.modes)
+    for (const round of [1, 2]) {
+      const before = count();
+      const inputs = { params: newParams(s), x: toTensor(s.x) };
+      const outputs = own(run(s, inputs.params, inputs.x, undefined, mode));
+      await realize(outputs, { device: s.device });
+      dispose([...outputs, ...leavesOf(inputs)]);
+      const after = count();
+      if (round === 2 && after !== before) throw new LawError(`${law} (${mode})`, `expected ${before} buffers on ${s.device.name} when all inputs and outputs are disposed, got ${after}; a tensor of host data made inside the mixer stays until it is garbage collected, use full, iota or arange`);
     }
-  }
-
-  private async causality(law: string): Promise<void> {
-    const { params, x } = await this.get();
-    const L = this.length;
-    const row = this.config.dModel;
-    for (const mode of this.modes) {
-      const values = async (input: HostValues, t: number): Promise<HostValues[]> => evaluate(this.device, () => own([sliceAxis(this.run(this.paramsOf(params), toTensor(input), undefined, mode)[0]!, 1, 0, t)]));
-      for (const t of new Set([1, L >> 1, L - 1])) {
-        const other = randomValues(foldIn(key(5), t), x.shape);
-        const data = x.data.map((value: number, i: number) => (Math.floor(i / row) % L < t ? value : other.data[i]!));
-        this.compare(`${law} (${mode}, inputs from ${t} on replaced)`, await values({ ...x, data }, t), await values(x, t), ["y"], this.toleranceOn(this.device).values);
-      }
-    }
-  }
-
-  private async batch(law: string): Promise<void> {
-    const { params, x } = await this.get();
-    for (const mode of this.modes) {
-      const values = (b: number | undefined): Promise<HostValues[]> => evaluate(this.device, () => {
-        const all = toTensor(x);
-        return own([this.run(this.paramsOf(params), b === undefined ? all : sliceAxis(all, 0, b, b + 1), undefined, mode)[0]!]);
-      });
-      const [together] = await values(undefined);
-      const size = together!.data.length / BATCH;
-      for (let b = 0; b < BATCH; b++) {
-        const [alone] = await values(b);
-        this.compare(`${law} (${mode}, sequence ${b} alone)`, [alone!], [{ ...alone!, data: together!.data.slice(b * size, (b + 1) * size) }], ["y"], this.toleranceOn(this.device).values);
-      }
-    }
-  }
-
-  private async derivatives(law: string): Promise<void> {
-    const { params, x, state } = await this.get();
-    const L = Math.min(5, this.length);
-    const short: HostValues = { ...x, shape: [BATCH, L, this.config.dModel], data: x.data.slice(0, BATCH * L * this.config.dModel) };
-    await checkDerivatives({
-      law,
-      inputs: [...params, short, ...(state ?? [])],
-      names: this.gradientNames(state !== undefined),
-      device: this.oracle,
-      loss: (given) => this.loss(given, state !== undefined, "parallel"),
-    });
-  }
-
-  private async stateSize(law: string): Promise<void> {
-    const { mixer, config } = this;
-    const sizesAfter = (length: number): string => {
-      const state = length === 0 ? mixer.initState(config, BATCH) : runMixer(mixer, config, mixer.init(config, key(1)), tensor(new Float64Array(BATCH * length * config.dModel), [BATCH, length, config.dModel]))[1];
-      return Object.entries(namedLeaves(state)).map(([path, leaf]) => `${path} [${leaf.shape.join(",")}]`).join(", ");
-    };
-    const [none, few, many] = [sizesAfter(0), sizesAfter(3), sizesAfter(8)];
-    if (mixer.state === "constant" && (none !== few || few !== many)) throw new LawError(law, `declared constant, but the state is ${none} at the start, ${few} after 3 elements and ${many} after 8`);
-    if (mixer.state === "grows" && few === many) throw new LawError(law, `declared to grow, but the state is ${few} after 3 and after 8 elements; declare it constant`);
-  }
-
-  /** Runs every mode twice; the second run, when constants are in place, must leave as many buffers as it found. */
-  private async memory(law: string): Promise<void> {
-    const { params, x } = await this.get();
-    // Buffers of tensors that were garbage collected meanwhile count as still there: the sum does not depend on when that happens.
-    const count = (): number => this.device.memory().buffers + this.device.memory().collected;
-    for (const mode of this.modes)
-      for (const round of [1, 2]) {
-        const before = count();
-        const inputs = { params: this.paramsOf(params), x: toTensor(x) };
-        const outputs = own(this.run(inputs.params, inputs.x, undefined, mode));
-        await realize(outputs, { device: this.device });
-        dispose([...outputs, ...leavesOf(inputs)]);
-        const after = count();
-        if (round === 2 && after !== before) throw new LawError(`${law} (${mode})`, `expected ${before} buffers on ${this.device.name} when all inputs and outputs are disposed, got ${after}; a tensor of host data made inside the mixer stays until it is garbage collected, use full, iota or arange`);
-      }
-  }
 }
 
 /** Each tensor as a node of its own: outputs may be one tensor twice, or an input. */

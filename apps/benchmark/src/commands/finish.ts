@@ -1,6 +1,6 @@
 import { relative } from "node:path";
 import type { Row } from "../results.js";
-import { summaryCells, summaryColumns } from "../summary.js";
+import { summaryTable } from "../summary.js";
 import { formatTable } from "../table.js";
 import { writeReport } from "../write-report.js";
 
@@ -9,7 +9,8 @@ import { writeReport } from "../write-report.js";
  * @returns The exit code: 0 when every trial finished; one that diverged has finished.
  */
 export async function finish(rows: readonly Row[], all: readonly Row[], folder: string, verdict?: string): Promise<number> {
-  console.log(`\n${formatTable(summaryColumns, rows.map(summaryCells))}\n`);
+  const { columns, cells } = summaryTable(rows);
+  console.log(`\n${formatTable(columns, cells)}\n`);
   const report = await writeReport(folder, all, verdict);
   console.log(`Results and report: ${relative(process.cwd(), report) || report}`);
   for (const { trial, error } of rows.filter(({ status }) => status === "failed")) console.error(`Failed: ${trial}: ${error}`);

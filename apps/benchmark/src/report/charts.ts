@@ -110,6 +110,6 @@ function padded(values: readonly number[]): [number, number] {
 
 function draw(options: Plot.PlotOptions): string {
   const { document } = parseHTML("<!doctype html><html><body></body></html>");
-  const figure = Plot.plot({ document: document as unknown as Document, width: WIDTH, height: HEIGHT, marginLeft: 56, marginBottom: 40, style: { fontSize: "12px", background: "none" }, ...options });
+  const figure = Plot.plot({ document: document as unknown as Document, width: WIDTH, height: HEIGHT, marginTop: 32, marginRight: 36, marginBottom: 40, marginLeft: 56, style: { fontSize: "12px", background: "none" }, ...options });
   return figure.outerHTML;
 }

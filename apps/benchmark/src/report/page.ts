@@ -1,6 +1,6 @@
 /** report.html: one file with everything in it, legible in light and dark, printed or on a phone. */
 import { formatMetric } from "../format.js";
-import { summaryCells, summaryColumns } from "../summary.js";
+import { summaryTable } from "../summary.js";
 import type { Row } from "../results.js";
 import { lossChart, seriesColor, stateChart, throughputChart, validationChart } from "./charts.js";
 
@@ -56,11 +56,15 @@ const figure = (caption: string, svg: string): string => `<figure><figcaption>${
 const legend = (mixers: readonly string[]): string => `<ul class="legend">${mixers.map((mixer, k) => `<li><span style="background:${seriesColor(k)}"></span>${escape(mixer)}</li>`).join("")}</ul>`;
 
 function htmlTable(head: readonly { readonly title: string; readonly number?: boolean }[], rows: readonly (readonly string[])[]): string {
-  const cell = (tag: "td" | "th", text: string, k: number): string => `<${tag}${head[k]!.number ? ' class="number"' : ""}>${escape(text)}</${tag}>`;
+  const style = (k: number): string => (head[k]!.number ? ' class="number"' : head[k]!.title === "settings" ? ' class="settings"' : "");
+  const cell = (tag: "td" | "th", text: string, k: number): string => `<${tag}${style(k)}>${escape(text).replaceAll(";", ";<wbr>")}</${tag}>`;
   return `<div class="scroll"><table><thead><tr>${head.map(({ title }, k) => cell("th", title, k)).join("")}</tr></thead><tbody>${rows.map((cells) => `<tr>${cells.map((text, k) => cell("td", text, k)).join("")}</tr>`).join("")}</tbody></table></div>`;
 }
 
-const table = (rows: readonly Row[]): string => htmlTable(summaryColumns, rows.map(summaryCells));
+function table(rows: readonly Row[]): string {
+  const { columns, cells } = summaryTable(rows);
+  return htmlTable(columns, cells);
+}
 
 /** A table of means over seeds, if any setting was run with more than one; the best by validation among each mixer's settings is marked. */
 function seedTable(rows: readonly Row[]): string {
@@ -134,6 +138,7 @@ p { margin: .25rem 0 .75rem; max-width: 70ch; } section > p { color: var(--muted
 .verdict { border-left: 4px solid var(--accent); padding: .25rem 0 .25rem .9rem; font-size: 1.05rem; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; min-width: 100%; }
 th, td { padding: .4rem .7rem; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap; } th { color: var(--muted); font-weight: 600; }
+td.settings { white-space: normal; min-width: 12rem; }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
 .legend { display: flex; flex-wrap: wrap; gap: .35rem 1.1rem; list-style: none; padding: 0; margin: .5rem 0; font-size: .9rem; }
 .legend span { display: inline-block; width: .85em; height: .85em; border-radius: 2px; margin-right: .4em; vertical-align: -.05em; }

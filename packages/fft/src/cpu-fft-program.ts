@@ -1,14 +1,12 @@
 /**
  * Long causal convolutions by FFT, without zero padding: modulo x^N - i the product's terms from x^N on come back
- * times i, so that for real arrays the real part is the causal part (fft-code.ts).
+ * times i, so that for real arrays the real part is the causal part (cpu-fft-code.ts).
  *
  * Four channels run at once. A pass over all elements per radix-4 step until blocks fit the first-level cache; then
  * per block the rest of the transform, the product and the inverse. Lengths are padded to the next power of 2.
  */
-import { buildModule, call, forLoop, functionBuilder, i32, select, when, type Code, type Local, type WasmFunction } from "./emitter.js";
-import { ELEMENT, TEMPORARY, TWIDDLES, firstPassFunction, lastPassFunction, passFunction, productFunction, stageInFunction, stageOutFunction } from "./fft-code.js";
-import type { CpuProgram } from "./program.js";
-import { zeroProgram } from "./zero-program.js";
+import { buildModule, call, forLoop, functionBuilder, i32, select, when, zeroProgram, type Code, type CpuProgram, type Local, type WasmFunction } from "@seqmix/tensor/wasm";
+import { ELEMENT, TEMPORARY, TWIDDLES, firstPassFunction, lastPassFunction, passFunction, productFunction, stageInFunction, stageOutFunction } from "./cpu-fft-code.js";
 
 /**
  * out[b, d, t] = sum over j <= t of kernel[d, j] input[b, d, t - j], all contiguous. With kernel, input and output

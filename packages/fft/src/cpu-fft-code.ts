@@ -5,8 +5,7 @@
  * x^(n/4) - i^m v with v^4 = w: each value is a0 + (i^m v) a1 + (i^m v)^2 a2 + (i^m v)^3 a3, with the same v in
  * all of the block. At n = 1 the values are those at the N roots of x^N = i; nothing was reordered or padded.
  */
-import { f32, f32x4, forLoop, functionBuilder, i32, loop, brIf, memory, shuffle32, v128, whileLoop, when, type Code, type Local, type WasmFunction } from "./emitter.js";
-import { transposed } from "./matmul-code.js";
+import { brIf, f32, f32x4, forLoop, functionBuilder, i32, loop, memory, shuffle32, transposed, v128, when, whileLoop, type Code, type Local, type WasmFunction } from "@seqmix/tensor/wasm";
 
 /** Bytes of an element: four channels' real and imaginary parts. */
 export const ELEMENT = 32;

@@ -1,7 +1,6 @@
 import { afterAll, describe, expect, it } from "vitest";
-import { fftConvProgram, fftConvTable, type FftConvSpec } from "./fft-program.js";
-import { DeviceMemory } from "./memory.js";
-import { ThreadPool } from "./pool.js";
+import { fftConvProgram, fftConvTable, type FftConvSpec } from "./cpu-fft-program.js";
+import { DeviceMemory, ThreadPool } from "@seqmix/tensor/wasm";
 
 const memory = new DeviceMemory();
 const pools = [1, 2].map((threads) => new ThreadPool(memory, { threads }));

@@ -1,0 +1,145 @@
+/** The built command line as a user starts it: a process of its own. */
+import { execFile, spawn } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Row } from "./results.js";
+
+const app = resolve(import.meta.dirname, "..");
+const cli = join(app, "dist", "cli.js");
+let folder: string;
+
+beforeAll(async () => {
+  // Nothing to do after a build; from a clean clone it makes what the processes run.
+  const tsc = join(dirname(createRequire(import.meta.url).resolve("typescript/package.json")), "bin", "tsc");
+  await new Promise<void>((done) => execFile(process.execPath, [tsc, "-b", app], () => done()));
+  expect(existsSync(cli)).toBe(true);
+  folder = mkdtempSync(join(tmpdir(), "seqmix-cli-"));
+}, 180_000);
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+interface Ended {
+  readonly code: number | null;
+  readonly output: string;
+}
+
+/** Runs the command line; `onOutput` may send the process a signal. */
+function bench(args: readonly string[], onOutput?: (kill: (signal: NodeJS.Signals) => void) => void): Promise<Ended> {
+  return new Promise((done, fail) => {
+    const child = spawn(process.execPath, [cli, ...args], { cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
+    let output = "";
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding("utf8").on("data", (text: string) => {
+        output += text;
+        onOutput?.((signal) => child.kill(signal));
+      });
+    child.on("error", fail).on("close", (code) => done({ code, output }));
+  });
+}
+
+const rowsOf = (out: string): Row[] =>
+  readFileSync(join(folder, out, "results.jsonl"), "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Row);
+
+const small = "selective-copying:attention:dataTokens=2;positions=6;dModel=8;nLayers=1;nHeads=2;batch=4;warmup=2;steps=";
+
+test.each([
+  [["run", "selective-copying:mambo"], 'error: Unknown mixer "mambo"; did you mean mamba?'],
+  [["run", "selectiv-copying:mamba"], 'error: Unknown task "selectiv-copying"; did you mean selective-copying?'],
+  [["run", "selective-copying:mamba:dstate=8"], 'error: Unknown setting "dstate" of selective-copying:mamba; did you mean dState?'],
+  [["run", "selective-copying:mamba:dataTokens=40;positions=32"], "expected at most 32 data tokens for 32 positions, got 40"],
+  [["run", "selective-copying:mamba", "--device", "cpo"], 'error: Unknown device "cpo"; did you mean cpu?'],
+  [["run", "selective-copying:mamba", "--threads", "zero"], "Expected a whole number from 1 to 256"],
+  [["run"], "missing required argument 'trial'"],
+  [["quickstart", "--ot", "x"], "Did you mean --out?"],
+  [["quickstrat"], "Did you mean quickstart?"],
+  [["report", "nowhere"], "error: Expected results in"],
+  [["sweep", "nowhere.ts"], "error: Expected a sweep file at"],
+])("%j is a mistake: exit code 2, one sentence, nothing written", async (args, message) => {
+  const { code, output } = await bench(args);
+  expect(output).toContain(message);
+  expect(output).not.toContain("    at ");
+  expect(code).toBe(2);
+  expect(existsSync(join(folder, "results"))).toBe(false);
+});
+
+test("a results folder that cannot be written is a mistake", async () => {
+  writeFileSync(join(folder, "file"), "");
+  const { code, output } = await bench(["run", `${small}4`, "--out", "file/results"]);
+  expect(output).toContain("error: Cannot write results into file/results");
+  expect(code).toBe(2);
+});
+
+test("list names tasks, mixers, devices and defaults", async () => {
+  const { code, output } = await bench(["list"]);
+  expect(code).toBe(0);
+  for (const name of ["selective-copying", "moby-dick", "mamba", "s4d", "attention", "reference", "dModel=64", "dState=16"]) expect(output).toContain(name);
+});
+
+test("run trains, writes rows and a report, and a second run finds them finished", async () => {
+  const first = await bench(["run", `${small}6;seed=0`, `${small}6;seed=1`, "--out", "twice"]);
+  expect(first.code).toBe(0);
+  const rows = rowsOf("twice");
+  expect(rows.map(({ status, seed, device }) => ({ status, seed, device }))).toEqual([0, 1].map((seed) => ({ status: "done", seed, device: "cpu" })));
+  for (const row of rows) {
+    expect(row.trial).toMatch(/^selective-copying:attention:batch=4;dataTokens=2;dModel=8;L=8;nHeads=2;nLayers=1;seed=[01];steps=6;warmup=2$/);
+    expect(row.metrics["chance"]).toBeCloseTo(1 / 14, 12);
+    expect(row.metrics["accuracy"]).toBeGreaterThanOrEqual(0);
+    expect(row.curve.at(-1)).toMatchObject({ step: 6, tokens: 6 * 4 * 8 });
+    expect(row.versions["node"]).toBe(process.versions.node);
+  }
+  expect(readFileSync(join(folder, "twice", "report.html"), "utf8")).toContain(rows[1]!.trial);
+  expect(readdirSync(join(folder, "twice")).sort()).toEqual(["report.html", "results.jsonl"]);
+
+  const second = await bench(["run", `${small}6;seed=1`, `${small}6;seed=0`, "--out", "twice"]);
+  expect(second.output).toContain("2 of 2 trials are finished in twice already");
+  expect(second.code).toBe(0);
+  expect(rowsOf("twice")).toEqual(rows);
+});
+
+test("Ctrl-C saves and says how to go on; the next run ends with the numbers of an uninterrupted one", async () => {
+  const args = ["run", `${small}400`, "--threads", "1", "--out"];
+  let sent = false;
+  const stopped = await bench([...args, "stopped"], (kill) => {
+    if (!sent) kill("SIGINT");
+    sent = true;
+  });
+  expect(stopped.output).toMatch(/Stopped after step \d+ and saved in stopped; the same command goes on from there\./);
+  expect(stopped.code).toBe(130);
+  expect(existsSync(join(folder, "stopped", "results.jsonl"))).toBe(false);
+  const [resumed, whole] = [await bench([...args, "stopped"]), await bench([...args, "whole"])];
+  expect([resumed.code, whole.code]).toEqual([0, 0]);
+  const numbers = ({ metrics, validation, curve }: Row): unknown => ({ metrics, validation, curve });
+  expect(rowsOf("stopped").map(numbers)).toEqual(rowsOf("whole").map(numbers));
+}, 60_000);
+
+test("a damaged results line is reported and kept aside", async () => {
+  mkdirSync(join(folder, "damaged"));
+  writeFileSync(join(folder, "damaged", "results.jsonl"), '{"trial":"selective-copying:mam');
+  const { code, output } = await bench(["run", `${small}3`, "--out", "damaged"]);
+  expect(output).toContain("1 line was no result and moved to results.corrupt.jsonl");
+  expect(code).toBe(0);
+  expect(rowsOf("damaged")).toHaveLength(1);
+  expect(readFileSync(join(folder, "damaged", "results.corrupt.jsonl"), "utf8")).toBe('{"trial":"selective-copying:mam\n');
+});
+
+test("a sweep file in TypeScript runs, and its report sums up", async () => {
+  const settings = "dataTokens: 2, L: 8, dModel: 8, nLayers: 1, nHeads: 2, batch: 4, warmup: 1";
+  writeFileSync(join(folder, "rates.ts"), `const mixers: readonly string[] = ["attention"];\nexport const sweep = { task: "selective-copying", mixers, baseline: { ${settings}, steps: 3 }, changes: { lr: [0.01, 0.02] } };\n`);
+  const { code, output } = await bench(["sweep", "rates.ts"]);
+  expect(output).toContain("lr=0.02");
+  expect(code).toBe(0);
+  expect(rowsOf("results/rates")).toHaveLength(2);
+  expect(readdirSync(folder).filter((name) => name.endsWith(".mjs"))).toEqual([]);
+
+  writeFileSync(join(folder, "broken.js"), "export const sweep = 1;\n");
+  const broken = await bench(["sweep", "broken.js"]);
+  expect(broken.output).toContain('error: Expected broken.js to export defineSweep({ task, mixers, ... }) as "sweep"');
+  expect(broken.code).toBe(2);
+  const unknown = await bench(["report", "results/rates"]);
+  expect(unknown).toMatchObject({ code: 0 });
+});
