@@ -70,7 +70,7 @@ export default {
       comment: "A package is used through its src/index.ts (and tensor/wasm by packages with CPU programs).",
       severity: "error",
       from: { path: "^(packages|apps)/([^/]+)/" },
-      to: { path: "^packages/[^/]+/src/", pathNot: ["^packages/$2/", "^packages/[^/]+/src/index\\.ts$", "^packages/tensor/src/wasm\\.ts$"] },
+      to: { path: "^packages/[^/]+/src/", pathNot: ["^packages/$2/", "^packages/[^/]+/src/index\\.ts$", "^packages/tensor/src/(wasm|backend)\\.ts$"] },
     },
     {
       name: "no-webgpu-in-kernels-and-models",

@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import { forwardLanguageModel, type LanguageModelConfig, type LanguageModelParameters } from "@seqmix/mixer";
 import { accuracy, bitsPerChar, crossEntropy } from "@seqmix/nn";
 import { dispose, mul, realize, sum, type Device } from "@seqmix/tensor";
@@ -18,6 +19,8 @@ export async function evaluate(task: Task, split: Split, model: LanguageModelCon
     count += positions;
     dispose(result);
     dispose({ ...batch });
+    // As in training: signals and progress bars get their turn.
+    await setImmediate();
   }
   return task.metric === "accuracy" ? total / count : bitsPerChar(total / count);
 }

@@ -15,11 +15,25 @@ export type AttentionConfig = {
   readonly bias: boolean;
 };
 
-/** Four maps of D to D channels under the keys of OPT's and BART's checkpoints; head h reads rows h P .. h P + P - 1. */
-export type AttentionParameters = { readonly q_proj: LinearParameters; readonly k_proj: LinearParameters; readonly v_proj: LinearParameters; readonly out_proj: LinearParameters };
+/** Four maps of D to D channels under the keys of OPT's and BART's checkpoints. */
+export type AttentionParameters = {
+  /** Queries; rows h P .. h P + P - 1 belong to head h, in this and the next two. */
+  readonly q_proj: LinearParameters;
+  /** Keys. */
+  readonly k_proj: LinearParameters;
+  /** Values. */
+  readonly v_proj: LinearParameters;
+  /** The heads' results, side by side, to the output. */
+  readonly out_proj: LinearParameters;
+};
 
-/** Rotated keys and values of all T elements so far, [B H T P] each. */
-export type AttentionState = { readonly k: Tensor; readonly v: Tensor };
+/** The cache of all T elements so far. */
+export type AttentionState = {
+  /** Keys, turned by their positions [B H T P]. */
+  readonly k: Tensor;
+  /** Values [B H T P]. */
+  readonly v: Tensor;
+};
 
 /**
  * y_t = out(concat_h sum_(s <= t) softmax_s(q_t . k_s / sqrt(P)) v_s), with q and k turned by their positions.

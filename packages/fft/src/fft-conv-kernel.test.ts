@@ -1,9 +1,19 @@
 import { checkKernel } from "@seqmix/testing";
-import { cpu } from "@seqmix/tensor";
+import { cpu, explain, tensor } from "@seqmix/tensor";
 import { expect, test } from "vitest";
-import { fftConvKernel, fftCorrelationKernel } from "./index.js";
+import { fftConv, fftConvKernel, fftCorrelationKernel } from "./index.js";
 
-test("the kernel keeps the laws of its record on the default device", async () => {
-  const report = await checkKernel(fftConvKernel, cpu(), { relative: 1e-4, gradientRelative: 1e-3 });
+test("the convolution keeps the laws of its record on the default device", async () => {
+  const report = await checkKernel(fftConvKernel, cpu(), { relative: 1e-5, gradientRelative: 1e-5 });
   expect(report.cases).toBeGreaterThanOrEqual(fftConvKernel.record.samples.length);
+});
+
+test("the correlation keeps the laws of its record on the default device", async () => {
+  const report = await checkKernel(fftCorrelationKernel, cpu(), { relative: 1e-5, gradientRelative: 1e-5 });
+  expect(report.cases).toBeGreaterThanOrEqual(fftCorrelationKernel.record.samples.length);
+});
+
+test("explain names the variant that runs", () => {
+  const ones = (...shape: number[]) => tensor(new Float32Array(shape.reduce((a, b) => a * b)).fill(1), shape);
+  expect(explain(fftConv({ u: ones(2, 3, 8), k: ones(3, 8) }))).toContain("fftConv (four channels, modulo x^n - i)");
 });

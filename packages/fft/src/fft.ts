@@ -69,9 +69,8 @@ export function irfft(x: Complex, n = 2 * (x.re.shape.at(-1)! - 1)): Tensor {
   const mirrored = Math.ceil(n / 2);
   const rest = (part: Tensor): Tensor => flip(sliceAxis(part, -1, 1, mirrored), -1);
   const inner = (part: Tensor): Tensor => {
-    const ends = part.shape.map(() => 0);
-    const after = ends.with(-1, half - mirrored);
-    return pad(sliceAxis(part, -1, 1, mirrored), ends.with(-1, 1), after);
+    const outer = part.shape.slice(1).map(() => 0);
+    return pad(sliceAxis(part, -1, 1, mirrored), [...outer, 1], [...outer, half - mirrored]);
   };
   const im = inner(x.im);
   return ifft({ re: concat([x.re, rest(x.re)], -1), im: concat([im, neg(rest(x.im))], -1) }).re;

@@ -1,6 +1,12 @@
 /** What a sequence mixer is: one file per architecture, a few functions, everything else comes from them. */
 import type { Key, Tensor, Tree } from "@seqmix/tensor";
 
+/** What every mixer's config has. */
+export type MixerConfig = {
+  /** Channels D. */
+  readonly dModel: number;
+};
+
 /**
  * A causal map of sequences x [B L D] -> y [B L D] with a state.
  * y_t depends on x_0 .. x_t only, and the state after x_t holds all that later outputs need of them.
@@ -8,7 +14,7 @@ import type { Key, Tensor, Tree } from "@seqmix/tensor";
  * C is the config: `dModel` (D) and further numbers, strings and booleans, so that the identity string of a trial
  * can carry them. P (parameters) and S (state) are trees; declare all three with `type`, since an `interface` is no tree.
  */
-export interface MixerDefinition<C extends { readonly dModel: number }, P extends Tree, S extends Tree> {
+export interface MixerDefinition<C extends MixerConfig, P extends Tree, S extends Tree> {
   /** Name in trials, registries and reports, e.g. "mamba". */
   readonly id: string;
   /** The defaults. */
@@ -37,9 +43,9 @@ export interface MixerModes<C, P, S> {
 export type Mode = "parallel" | "chunked" | "recurrent";
 
 /** Any mixer, for code that runs all of them and looks into none. */
-export type AnyMixer = MixerDefinition<{ readonly dModel: number }, Tree, Tree>;
+export type AnyMixer = MixerDefinition<MixerConfig, Tree, Tree>;
 
 /** The same object, with its types inferred and checked. */
-export function defineMixer<C extends { readonly dModel: number }, P extends Tree, S extends Tree>(mixer: MixerDefinition<C, P, S>): MixerDefinition<C, P, S> {
+export function defineMixer<C extends MixerConfig, P extends Tree, S extends Tree>(mixer: MixerDefinition<C, P, S>): MixerDefinition<C, P, S> {
   return mixer;
 }

@@ -1,7 +1,7 @@
 /** A language model around any mixer: embedding, residual blocks, norm, and the embedding again as the head. */
 import { embedding, initEmbedding, initRmsNorm, linear, rmsNorm, type EmbeddingParameters, type RmsNormParameters } from "@seqmix/nn";
 import { DTypeError, foldIn, ShapeError, type Key, type Tensor, type Tree } from "@seqmix/tensor";
-import type { AnyMixer, Mode } from "./contract.js";
+import type { AnyMixer, MixerConfig, Mode } from "./contract.js";
 import { initResidualBlock, residualBlock, residualBlockStep, type ResidualBlockParameters } from "./residual-block.js";
 import { configure, type MixerSettings } from "./run-mixer.js";
 
@@ -19,14 +19,21 @@ export interface LanguageModelConfig {
   readonly vocabSize: number;
 }
 
-/** embedding: weight [V D], also the head; layers; norm_f: weight [D]. */
-export type LanguageModelParameters = { readonly embedding: EmbeddingParameters; readonly layers: readonly ResidualBlockParameters[]; readonly norm_f: RmsNormParameters };
+/** Parameters of a language model. */
+export type LanguageModelParameters = {
+  /** [V D], the input's vectors and the head's rows. */
+  readonly embedding: EmbeddingParameters;
+  /** One block a layer, from the input on. */
+  readonly layers: readonly ResidualBlockParameters[];
+  /** Scale [D] of the norm before the head. */
+  readonly norm_f: RmsNormParameters;
+};
 
 /** The state of each layer's mixer. */
 export type LanguageModelState = readonly Tree[];
 
 /** The mixer's settings in a language model. */
-export const mixerConfigOf = ({ mixer, mixerConfig, dModel }: LanguageModelConfig): { readonly dModel: number } => configure(mixer, { ...mixerConfig, dModel });
+export const mixerConfigOf = ({ mixer, mixerConfig, dModel }: LanguageModelConfig): MixerConfig => configure(mixer, { ...mixerConfig, dModel });
 
 /** Fresh parameters; the embedding is normal with deviation 0.02. */
 export function initLanguageModel(config: LanguageModelConfig, key: Key): LanguageModelParameters {

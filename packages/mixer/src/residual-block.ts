@@ -1,23 +1,28 @@
 /** The block around every mixer: x + mixer(norm(x)). */
 import { initRmsNorm, rmsNorm, type RmsNormParameters } from "@seqmix/nn";
 import { add, type Key, type Tensor, type Tree } from "@seqmix/tensor";
-import type { AnyMixer, Mode } from "./contract.js";
+import type { AnyMixer, MixerConfig, Mode } from "./contract.js";
 import { runMixer } from "./run-mixer.js";
 
-/** norm: weight [D]; mixer: its own tree. */
-export type ResidualBlockParameters = { readonly norm: RmsNormParameters; readonly mixer: Tree };
+/** Parameters of one block. */
+export type ResidualBlockParameters = {
+  /** Scale [D] of the norm before the mixer. */
+  readonly norm: RmsNormParameters;
+  /** As the mixer's `init` makes them. */
+  readonly mixer: Tree;
+};
 
 /** A norm of ones and a fresh mixer. */
-export const initResidualBlock = (mixer: AnyMixer, config: { readonly dModel: number }, key: Key): ResidualBlockParameters => ({ norm: initRmsNorm(config.dModel), mixer: mixer.init(config, key) });
+export const initResidualBlock = (mixer: AnyMixer, config: MixerConfig, key: Key): ResidualBlockParameters => ({ norm: initRmsNorm(config.dModel), mixer: mixer.init(config, key) });
 
 /** x [B L D] -> x + mixer(norm(x)) [B L D] and the mixer's state. RMSNorm with eps 1e-5. */
-export function residualBlock(mixer: AnyMixer, config: { readonly dModel: number }, params: ResidualBlockParameters, x: Tensor, state?: Tree, mode?: Mode): readonly [Tensor, Tree] {
+export function residualBlock(mixer: AnyMixer, config: MixerConfig, params: ResidualBlockParameters, x: Tensor, state?: Tree, mode?: Mode): readonly [Tensor, Tree] {
   const [y, next] = runMixer(mixer, config, params.mixer, rmsNorm(params.norm, x), state, mode);
   return [add(x, y), next];
 }
 
 /** One element of {@link residualBlock}: x [B D] -> [B D]. */
-export function residualBlockStep(mixer: AnyMixer, config: { readonly dModel: number }, params: ResidualBlockParameters, x: Tensor, state: Tree): readonly [Tensor, Tree] {
+export function residualBlockStep(mixer: AnyMixer, config: MixerConfig, params: ResidualBlockParameters, x: Tensor, state: Tree): readonly [Tensor, Tree] {
   const [y, next] = mixer.step(config, params.mixer, rmsNorm(params.norm, x), state);
   return [add(x, y), next];
 }

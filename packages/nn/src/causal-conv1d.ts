@@ -2,8 +2,13 @@
 import { add, concat, expandDims, foldIn, mul, pad, reshape, ShapeError, silu, sliceAxis, sum, transpose, zeros, type Key, type Tensor } from "@seqmix/tensor";
 import { uniformInit, type Initializer } from "./initialize.js";
 
-/** weight [D W], bias [D]. weight[d, W-1] multiplies the present input. Checkpoints store the weight as [D 1 W]. */
-export type CausalConv1dParameters = { readonly weight: Tensor; readonly bias?: Tensor };
+/** One filter of width W for each of D channels. */
+export type CausalConv1dParameters = {
+  /** [D W]; weight[d, W-1] multiplies the present input. Checkpoints store it as [D 1 W]. */
+  readonly weight: Tensor;
+  /** [D]; none: nothing is added. */
+  readonly bias?: Tensor;
+};
 
 /** What follows the convolution; nothing by default. */
 export interface CausalConv1dOptions {

@@ -2,8 +2,11 @@
 import { gather, type Key, type Tensor } from "@seqmix/tensor";
 import { normalInit, type Initializer } from "./initialize.js";
 
-/** weight [V D]. */
-export type EmbeddingParameters = { readonly weight: Tensor };
+/** A table of V vectors. */
+export type EmbeddingParameters = {
+  /** [V D]. */
+  readonly weight: Tensor;
+};
 
 /** A table of V vectors of D channels, by default normal with deviation 0.02 (GPT-2's choice). */
 export function initEmbedding(key: Key, vocabSize: number, dModel: number, options: { readonly weightInit?: Initializer } = {}): EmbeddingParameters {

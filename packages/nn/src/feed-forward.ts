@@ -2,11 +2,23 @@
 import { foldIn, gelu, mul, ShapeError, sigmoid, silu, split, type Key, type Tensor } from "@seqmix/tensor";
 import { initLinear, linear, type LinearParameters } from "./linear.js";
 
-/** fc1 [F D], fc2 [D F]. */
-export type MlpParameters = { readonly fc1: LinearParameters; readonly fc2: LinearParameters };
+/** Two linear maps with F channels between them. */
+export type MlpParameters = {
+  /** D to F, weight [F D]. */
+  readonly fc1: LinearParameters;
+  /** F to D, weight [D F]. */
+  readonly fc2: LinearParameters;
+};
 
-/** gate_proj [F D], up_proj [F D], down_proj [D F], the keys of LLaMA checkpoints. */
-export type GatedMlpParameters = { readonly gate_proj: LinearParameters; readonly up_proj: LinearParameters; readonly down_proj: LinearParameters };
+/** Three linear maps under the keys of LLaMA checkpoints. */
+export type GatedMlpParameters = {
+  /** D to F, weight [F D]. */
+  readonly gate_proj: LinearParameters;
+  /** D to F, weight [F D]. */
+  readonly up_proj: LinearParameters;
+  /** F to D, weight [D F]. */
+  readonly down_proj: LinearParameters;
+};
 
 /** Two linear maps, D -> F -> D. */
 export function initMlp(key: Key, dModel: number, dHidden: number, options: { readonly bias?: boolean } = {}): MlpParameters {

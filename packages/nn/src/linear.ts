@@ -2,8 +2,13 @@
 import { add, foldIn, matmul, reshape, ShapeError, transpose, type Key, type Tensor } from "@seqmix/tensor";
 import { uniformInit, type Initializer } from "./initialize.js";
 
-/** weight [O I], bias [O]: the layout of published checkpoints. */
-export type LinearParameters = { readonly weight: Tensor; readonly bias?: Tensor };
+/** An affine map of I to O channels, in the layout of published checkpoints. */
+export type LinearParameters = {
+  /** [O I]. */
+  readonly weight: Tensor;
+  /** [O]; none: nothing is added. */
+  readonly bias?: Tensor;
+};
 
 /** How {@link initLinear} fills the parameters. */
 export interface LinearOptions {

@@ -1,24 +1,32 @@
 /** Normalizations over channels, each position by itself, so that causality is kept. */
 import { add, div, mean, mul, ones, reshape, ShapeError, sqrt, square, sub, zeros, type Tensor } from "@seqmix/tensor";
 
-/** weight [D]. */
-export type RmsNormParameters = { readonly weight: Tensor };
+/** The learned scale of {@link rmsNorm}. */
+export type RmsNormParameters = {
+  /** [D]; none: no scale. */
+  readonly weight?: Tensor;
+};
 
-/** weight [D], bias [D]; without them the normalization has no learned scale and shift. */
-export type LayerNormParameters = { readonly weight?: Tensor; readonly bias?: Tensor };
+/** The learned scale and shift of {@link layerNorm} and {@link groupNorm}. */
+export type LayerNormParameters = {
+  /** Scale [D]; none: no scale. */
+  readonly weight?: Tensor;
+  /** Shift [D]; none: no shift. */
+  readonly bias?: Tensor;
+};
 
 /** A scale of ones. */
-export const initRmsNorm = (dModel: number): RmsNormParameters => ({ weight: ones([dModel]) });
+export const initRmsNorm = (dModel: number): Required<RmsNormParameters> => ({ weight: ones([dModel]) });
 
 /** A scale of ones and a shift of zeros. */
-export const initLayerNorm = (dModel: number): { readonly weight: Tensor; readonly bias: Tensor } => ({ weight: ones([dModel]), bias: zeros([dModel]) });
+export const initLayerNorm = (dModel: number): Required<LayerNormParameters> => ({ weight: ones([dModel]), bias: zeros([dModel]) });
 
 /**
  * x / sqrt(mean(x^2) + eps) * weight (Zhang and Sennrich, Root Mean Square Layer Normalization, 2019).
  * @param x [.. D]
  * @param eps Added to the mean square; 1e-5 by default.
  */
-export function rmsNorm({ weight }: { readonly weight?: Tensor }, x: Tensor, { eps = 1e-5 }: { readonly eps?: number } = {}): Tensor {
+export function rmsNorm({ weight }: RmsNormParameters, x: Tensor, { eps = 1e-5 }: { readonly eps?: number } = {}): Tensor {
   const y = div(x, sqrt(add(mean(square(x), -1, { keepDims: true }), eps)));
   return weight ? mul(y, weight) : y;
 }

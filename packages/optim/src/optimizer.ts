@@ -1,8 +1,12 @@
 /** What all optimizers share: the form of their state, and groups of parameters with settings of their own. */
 import { leavesOf, namedLeaves, replaceLeaves, zeros, type Tensor, type Tree } from "@seqmix/tensor";
 
-/** `step` counts the updates made, i32 []; every other entry has the form of the parameters. */
-export type OptimizerState = { readonly step: Tensor; readonly [moment: string]: Tree };
+/** A step counter and moments; each moment has the form of the parameters. */
+export type OptimizerState = {
+  /** Updates made, i32 []. */
+  readonly step: Tensor;
+  readonly [moment: string]: Tree;
+};
 
 /** A rule that turns gradients into new parameters. All values are lazy; realize them together and donate the old ones. */
 export interface Optimizer {
@@ -18,6 +22,7 @@ export interface Optimizer {
 
 /** Settings for the parameters whose path, e.g. "layers.0.mixer.A_log", matches. The first group that matches counts. */
 export interface ParameterGroup {
+  /** Tested on the path; anchor it, e.g. /\\.bias$/. */
   readonly match: RegExp;
   /** In place of the optimizer's weight decay. */
   readonly weightDecay?: number;

@@ -40,6 +40,7 @@ export type S4dConfig = {
 export type S4dParameters = {
   /** Skip from input to output [D]. */
   readonly D: Tensor;
+  /** What the convolution kernel is made of. */
   readonly kernel: {
     /** Output map [D N/2 2], real and imaginary parts last. */
     readonly C: Tensor;

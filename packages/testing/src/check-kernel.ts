@@ -24,6 +24,7 @@ export interface KernelCheckOptions {
 
 /** What {@link checkKernel} did. */
 export interface KernelReport {
+  /** The record's name. */
   readonly kernel: string;
   /** Cases whose values and gradients were compared. */
   readonly cases: number;

@@ -1,5 +1,5 @@
 /** Checks of one mixer: the laws that make it a causal map with a state, however it is run. */
-import { modesOf, runMixer, type AnyMixer, type MixerDefinition, type Mode } from "@seqmix/mixer";
+import { modesOf, runMixer, type AnyMixer, type MixerConfig, type MixerDefinition, type Mode } from "@seqmix/mixer";
 import { add, concat, dispose, foldIn, grad, key, leavesOf, mul, namedLeaves, realize, reference, replaceLeaves, sliceAxis, sum, zeros, type Device, type Tensor, type Tree } from "@seqmix/tensor";
 import { assertClose, attempt, LawError, toleranceOfScale } from "./compare.js";
 import { checkDerivatives } from "./finite-differences.js";
@@ -19,7 +19,9 @@ export interface MixerCheckOptions {
 
 /** What {@link checkMixer} did. */
 export interface MixerReport {
+  /** The mixer's id. */
   readonly mixer: string;
+  /** Modes it was run in. */
   readonly modes: readonly Mode[];
   /** Laws that hold, in words. */
   readonly laws: readonly string[];
@@ -28,7 +30,7 @@ export interface MixerReport {
 /** A mixer under test, with parameters, an input and a carried state on the host. */
 interface Subject {
   readonly mixer: AnyMixer;
-  readonly config: { readonly dModel: number };
+  readonly config: MixerConfig;
   readonly device: Device;
   readonly oracle: Device;
   readonly options: MixerCheckOptions;
@@ -61,7 +63,7 @@ const BATCH = 2;
  * left over on the device. Use a tiny config: the finite differences and the oracle are slow.
  * @throws LawError naming the mixer, the law and the worst element.
  */
-export async function checkMixer<C extends { readonly dModel: number }, P extends Tree, S extends Tree>(mixer: MixerDefinition<C, P, S>, config: C, device: Device, options: MixerCheckOptions = {}): Promise<MixerReport> {
+export async function checkMixer<C extends MixerConfig, P extends Tree, S extends Tree>(mixer: MixerDefinition<C, P, S>, config: C, device: Device, options: MixerCheckOptions = {}): Promise<MixerReport> {
   const any = mixer as unknown as AnyMixer;
   const subject = await attempt(`mixer ${mixer.id}: init, initState and parallel run`, () => prepare(any, config, device, options));
   const laws = LAWS.filter(({ stateful }) => !stateful || subject.hasState);
@@ -69,7 +71,7 @@ export async function checkMixer<C extends { readonly dModel: number }, P extend
   return { mixer: mixer.id, modes: subject.modes, laws: laws.map(({ name }) => name) };
 }
 
-async function prepare(mixer: AnyMixer, config: { readonly dModel: number }, device: Device, options: MixerCheckOptions): Promise<Subject> {
+async function prepare(mixer: AnyMixer, config: MixerConfig, device: Device, options: MixerCheckOptions): Promise<Subject> {
   const oracle = reference();
   const paramsForm = mixer.init(config, key(1));
   const { length = 13 } = options;

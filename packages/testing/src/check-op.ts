@@ -27,7 +27,9 @@ const GRADIENT = 1e-5;
 
 /** What {@link checkOp} did. */
 export interface OpReport {
+  /** The row's name. */
   readonly op: string;
+  /** Samples run. */
   readonly samples: number;
   /** Comparisons of whole arrays. */
   readonly comparisons: number;

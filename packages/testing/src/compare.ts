@@ -15,7 +15,9 @@ export interface WorstElement {
   readonly ratio: number;
   /** Position in the flat array. */
   readonly index: number;
+  /** The value under test there. */
   readonly actual: number;
+  /** What it should be. */
   readonly expected: number;
   /** |actual - expected|. */
   readonly error: number;

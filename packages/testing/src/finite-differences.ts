@@ -9,6 +9,7 @@ export interface DerivativeCheck {
   readonly law: string;
   /** A number as a function of the inputs. */
   loss(inputs: readonly Tensor[]): Tensor;
+  /** Where the gradient is taken; those that are not f32 are constants. */
   readonly inputs: readonly HostValues[];
   /** Names of the inputs in messages. */
   readonly names: readonly string[];

@@ -3,8 +3,11 @@ import { dispose, foldIn, mul, realize, sizeOf, tensor, threefry, type Device, t
 
 /** Values of a tensor on the host, row-major. */
 export interface HostValues {
+  /** Extents, outermost first. */
   readonly shape: Shape;
+  /** Element type. */
   readonly dtype: DType;
+  /** The numbers; f32 values may be float64. */
   readonly data: HostArray;
 }
 

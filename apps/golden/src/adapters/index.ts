@@ -1,6 +1,7 @@
 /** Every operator of the fixtures that something here computes. */
 import type { GoldenAdapter } from "@seqmix/testing";
 import { causalConv1dAdapter } from "./causal-conv1d.js";
+import { discretizeDiagAdapter } from "./discretize-diag.js";
 import { elementwiseScanAdapter } from "./elementwise-scan.js";
 import { fftconvAdapter } from "./fftconv.js";
 import { fftconvH3Adapter } from "./fftconv-h3.js";
@@ -14,6 +15,7 @@ import { selectiveStateUpdateAdapter } from "./selective-state-update.js";
 /** One adapter an operator. */
 export const adapters: readonly GoldenAdapter[] = [
   causalConv1dAdapter,
+  discretizeDiagAdapter,
   elementwiseScanAdapter,
   fftconvAdapter,
   fftconvH3Adapter,

@@ -103,11 +103,16 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
     return value;
   };
 
-  const load = (tensor: Tensor, index: readonly Affine[], gather?: readonly { value: Scalar; size: number; stride: number }[]): Scalar => {
+  const loads = new Map<string, Scalar>();
+  const loadAt = (tensor: Tensor, index: Affine): Scalar => {
     let input = inputs.indexOf(tensor);
     if (input < 0) input = inputs.push(tensor) - 1;
-    return { op: "load", dtype: tensor.dtype, input, index: combine(index, stridesOf(tensor.shape), axes), ...(gather && { gather }) };
+    const key = `${input} ${keyOf(index)}`;
+    let value = loads.get(key);
+    if (!value) loads.set(key, (value = { op: "load", dtype: tensor.dtype, input, index }));
+    return value;
   };
+  const load = (tensor: Tensor, index: readonly Affine[]): Scalar => loadAt(tensor, combine(index, stridesOf(tensor.shape), axes));
 
   const compute = (tensor: Tensor, index: readonly Affine[]): Scalar => {
     const call = callOf(tensor)!;
@@ -120,7 +125,11 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
       case "movement": {
         const source = context.resolve(call.inputs[0]!);
         const movement = rule.map(index, call.attributes as never, source.shape);
-        if (movement === "reshape") return lower(source, reshapeIndex(index, tensor, source));
+        if (movement === "reshape") {
+          // Memory is row-major under any shape.
+          const inMemory = context.isStored(source) && !outputs.includes(source);
+          return inMemory ? loadAt(source, combine(index, stridesOf(tensor.shape), axes)) : lower(source, reshapeIndex(index, tensor, source));
+        }
         const value = lower(source, movement.index);
         return movement.conditions?.length ? guard(movement.conditions, value, movement.fill!) : value;
       }
@@ -166,7 +175,7 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
     const value = lower(indices, index.slice(axis, axis + rank));
     const fixed = [...index.slice(0, axis), constant(0, axes), ...index.slice(axis + rank)];
     if (tensor.size === 0) return { op: "constant", dtype: tensor.dtype, value: 0 };
-    return load(table, fixed, [{ value, size: table.shape[axis]!, stride: stridesOf(table.shape)[axis]! }]);
+    return { ...load(table, fixed), gather: [{ value, size: table.shape[axis]!, stride: stridesOf(table.shape)[axis]! }] } as Scalar;
   };
 
   const lowerReduce = (call: Call, index: readonly Affine[], combination: "sum" | "max"): Scalar => {

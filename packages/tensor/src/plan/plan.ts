@@ -76,8 +76,10 @@ export function makePlan(roots: readonly Tensor[], leaves: readonly Tensor[], op
     try {
       return planWith(graph, leaves, forced, options);
     } catch (request) {
-      if (!(request instanceof NeedsMemory) || forced.has(request.tensor)) throw request;
-      forced.add(request.tensor);
+      if (!(request instanceof NeedsMemory)) throw request;
+      const { tensor } = request;
+      if (forced.has(tensor)) throw new Error(`planner: expected ${callOf(tensor)?.op.name} ${String(tensor)} to be computable once it has memory, and it is not; realize it by itself and report this as a bug`);
+      forced.add(tensor);
     }
   }
 }

@@ -1,0 +1,11 @@
+/**
+ * For packages that bring a device: the planner, the kernel IR with its simplifications, and placement of leaves.
+ *
+ * @packageDocumentation
+ */
+export { makePlan, type NativeCall, type NativeOperand, type Plan, type PlanOptions, type Slot, type Step } from "./plan/plan.js";
+export { takeovers } from "./plan/donation.js";
+export { isRowMajor } from "./plan/affine.js";
+export { bufferOn } from "./placement.js";
+export { affinesOf, divideReduction, identity, nodesOf, parts, product, roots, simplifyLoop } from "./cpu/loop-simplify.js";
+export { aroundAxis, type CumsumAttributes, type LinearScanAttributes } from "./ops/scan.js";
