@@ -20,7 +20,7 @@ export function userLine(): string | undefined {
   Error.stackTraceLimit = 50;
   const frames = (new Error().stack ?? "").split("\n").slice(1);
   Error.stackTraceLimit = limit;
-  const here = import.meta.url.slice(0, import.meta.url.lastIndexOf("/") + 1);
+  const here = import.meta.url.slice(0, import.meta.url.lastIndexOf("/") + 1).replace(/^file:\/\//, "");
   const frame = frames.find((line) => !line.includes(here) || /\.test\.ts/.test(line));
   return frame?.trim().replace(/^at /, "");
 }

@@ -9,37 +9,45 @@ import { formatShape, sameShape } from "./shape.js";
 import { callOp, type Tensor } from "./tensor.js";
 import { leavesOf, mapTree, replaceLeaves, type Tree } from "./tree.js";
 
+/** Cotangents of some sources, in their order, from those of the outputs; undefined where no output depends on a source. */
+type Pullback = (cotangents: readonly (Tensor | undefined)[]) => (Tensor | undefined)[];
+
 /**
- * Cotangents of `sources` given those of `outputs`, by the rows' gradient rules in reverse order.
- * Undefined where an output does not depend on a source.
+ * Remembers the graph from `sources` to `outputs` and returns its pullback, which applies the rows' gradient rules in
+ * reverse order. It works after the outputs were realized too, when they no longer know what they came from.
  */
-export function backpropagate(outputs: readonly Tensor[], cotangents: readonly (Tensor | undefined)[], sources: readonly Tensor[]): (Tensor | undefined)[] {
+function pullbackOf(outputs: readonly Tensor[], sources: readonly Tensor[]): Pullback {
   const stops = new Set(sources);
   const order = sortCalls(outputs, (call) => (call.outputs.some((x) => stops.has(x)) ? [] : call.inputs));
   const active = new Set<Tensor>(sources);
   for (const call of order) if (call.inputs.some((x) => active.has(x))) for (const x of call.outputs) active.add(x);
 
-  const sums = new Map<Tensor, Tensor>();
-  const accumulate = (x: Tensor, g: Tensor): void => {
-    const before = sums.get(x);
-    sums.set(x, before ? add(before, g) : g);
-  };
-  outputs.forEach((x, k) => {
-    const g = cotangents[k];
-    if (g && active.has(x)) accumulate(x, g);
-  });
-  for (const call of order.reverse()) {
-    if (!call.op.gradient || call.outputs.some((x) => stops.has(x)) || !call.inputs.some((x) => active.has(x))) continue;
-    const given = call.outputs.map((x) => sums.get(x));
-    if (given.every((g) => g === undefined)) continue;
-    call.op.gradient(call, given).forEach((g, k) => {
-      const x = call.inputs[k]!;
-      if (g && active.has(x) && x.dtype === "f32") accumulate(x, g);
+  const calls = order.reverse().filter((call) => call.op.gradient && !call.outputs.some((x) => stops.has(x)) && call.inputs.some((x) => active.has(x)));
+  return (cotangents) => {
+    const sums = new Map<Tensor, Tensor>();
+    const accumulate = (x: Tensor, g: Tensor): void => {
+      const before = sums.get(x);
+      sums.set(x, before ? add(before, g) : g);
+    };
+    outputs.forEach((x, k) => {
+      const g = cotangents[k];
+      if (g && active.has(x)) accumulate(x, g);
     });
-    for (const x of call.outputs) if (!stops.has(x)) sums.delete(x);
-  }
-  return sources.map((x) => sums.get(x));
+    for (const call of calls) {
+      const given = call.outputs.map((x) => sums.get(x));
+      if (given.every((g) => g === undefined)) continue;
+      call.op.gradient!(call, given).forEach((g, k) => {
+        const x = call.inputs[k]!;
+        if (g && active.has(x) && x.dtype === "f32") accumulate(x, g);
+      });
+      for (const x of call.outputs) sums.delete(x);
+    }
+    return sources.map((x) => sums.get(x));
+  };
 }
+
+/** Cotangents of `sources` given those of `outputs`; undefined where an output does not depend on a source. */
+export const backpropagate = (outputs: readonly Tensor[], cotangents: readonly (Tensor | undefined)[], sources: readonly Tensor[]): (Tensor | undefined)[] => pullbackOf(outputs, sources)(cotangents);
 
 /** The tensors of a tree, each behind a mark of its own, so that uses elsewhere do not count. */
 const marked = <T extends Tree>(tree: T): T => mapTree((x) => (x.dtype === "f32" ? identity(x) : x), tree);
@@ -86,15 +94,16 @@ export function vjp<T extends Tree, U extends Tree>(f: (tree: T) => U, tree: T):
   const inputs = marked(tree);
   const outputs = f(inputs);
   const leaves = leavesOf(inputs);
+  const values = leavesOf(outputs);
+  const pull = pullbackOf(values, leaves);
   return [
     outputs,
     (cotangents) => {
       const given = leavesOf(cotangents);
-      const values = leavesOf(outputs);
       values.forEach((x, k) => {
         if (!given[k] || !sameShape(given[k].shape, x.shape)) throw new ShapeError(`vjp: expected a cotangent ${formatShape(x.shape)} for output ${k}, got ${given[k] ? formatShape(given[k].shape) : "none"}`);
       });
-      const gradients = backpropagate(values, given, leaves);
+      const gradients = pull(given);
       return replaceLeaves(tree, leaves.map((x, k) => gradients[k] ?? zeros(x.shape)));
     },
   ];
