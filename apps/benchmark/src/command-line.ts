@@ -5,6 +5,7 @@ import { registerQuickstart } from "./commands/quickstart.js";
 import { registerReport } from "./commands/report.js";
 import { registerRun } from "./commands/run.js";
 import { registerSweep } from "./commands/sweep.js";
+import { registerKernels } from "./kernels/command.js";
 import { Stopped } from "./run-trials.js";
 import { UsageError } from "./usage-error.js";
 
@@ -25,6 +26,7 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
   registerSweep(program, exit);
   registerReport(program);
   registerList(program);
+  registerKernels(program, exit);
   try {
     await program.parseAsync(args, { from: "user" });
     return code;

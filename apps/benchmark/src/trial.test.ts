@@ -1,6 +1,6 @@
 import { attention } from "@seqmix/attention";
 import type { AnyMixer } from "@seqmix/mixer";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { sortSettings, type Setting, type Settings } from "./settings.js";
 import { tasks } from "./tasks.js";

@@ -1,5 +1,5 @@
 /** Long convolutions along the sequence by Fourier transforms. */
-import { add, defineKernel, flip, mul, pad, sliceAxis, sub, sum, zeros, type Dims, type KernelVariant, type Tensor } from "@seqmix/tensor";
+import { add, defineKernel, flip, mul, pad, sliceAxis, sub, sum, zeros, type Dims, type Kernel, type KernelVariant, type Tensor } from "@seqmix/tensor";
 import { fftConvProgram, fftConvTable } from "./cpu-fft-program.js";
 import { fft, ifft, type Complex } from "./fft.js";
 
@@ -14,6 +14,34 @@ export interface FftCorrelationOptions {
   /** Number of lags K, at most L. */
   readonly taps: number;
 }
+
+/** Axes of the inputs of {@link fftConvKernel}. */
+export type FftConvInputs = {
+  /** Input. */
+  readonly u: "B D L";
+  /** Taps, at most as many as positions. */
+  readonly k: "D K";
+};
+
+/** Axes of the output of {@link fftConvKernel}. */
+export type FftConvOutputs = {
+  /** The convolution. */
+  readonly y: "B D L";
+};
+
+/** Axes of the inputs of {@link fftCorrelationKernel}. */
+export type FftCorrelationInputs = {
+  /** The operand that is shifted. */
+  readonly a: "B D L";
+  /** The operand that stays. */
+  readonly b: "B D L";
+};
+
+/** Axes of the output of {@link fftCorrelationKernel}. */
+export type FftCorrelationOutputs = {
+  /** One value a lag. */
+  readonly c: "D K";
+};
 
 /** Roots of unity. */
 const constants = { table: { axes: "L", values: ({ L }: Dims) => fftConvTable(L!) } };
@@ -39,7 +67,7 @@ const correlationOnCpu: KernelVariant<FftCorrelationOptions> = {
  * The record of {@link fftConv}: u [B D L] and k [D K], K <= L, -> y [B D L] with y_t = sum_(s <= min(t, K-1)) k_s u_(t-s),
  * or u_(t+s) if transposed.
  */
-export const fftConvKernel = defineKernel({
+export const fftConvKernel: Kernel<FftConvInputs, FftConvOutputs, FftConvOptions> = defineKernel({
   name: "fftConv",
   inputs: { u: "B D L", k: "D K" },
   constants,
@@ -70,7 +98,7 @@ export const fftConvKernel = defineKernel({
  * Correlation summed over the batch: a, b [B D L] -> c [D K] with c_s = sum_(b, t) a_(t+s) b_t, the gradient of
  * {@link fftConvKernel} with respect to its kernel.
  */
-export const fftCorrelationKernel = defineKernel({
+export const fftCorrelationKernel: Kernel<FftCorrelationInputs, FftCorrelationOutputs, FftCorrelationOptions> = defineKernel({
   name: "fftCorrelation",
   inputs: { a: "B D L", b: "B D L" },
   constants,

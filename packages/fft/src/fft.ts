@@ -3,10 +3,20 @@ import { add, concat, flip, formatShape, matmul, mul, neg, pad, reshape, ShapeEr
 import { chirp, dftMatrix, twiddles } from "./tables.js";
 
 /** A complex tensor: real and imaginary parts of one shape. */
-export type Complex = { readonly re: Tensor; readonly im: Tensor };
+export type Complex = {
+  /** Real part. */
+  readonly re: Tensor;
+  /** Imaginary part. */
+  readonly im: Tensor;
+};
 
 /** A complex tensor that may be real: without `im` the imaginary part is zero. */
-export type ComplexInput = { readonly re: Tensor; readonly im?: Tensor | undefined };
+export type ComplexInput = {
+  /** Real part. */
+  readonly re: Tensor;
+  /** Imaginary part. */
+  readonly im?: Tensor | undefined;
+};
 
 /** Longest transform done as one product with its matrix: on matrix units that beats radix-2 butterflies. */
 const DIRECT = 32;

@@ -37,7 +37,7 @@ describe("mamba", () => {
     const biased = Object.keys(shapes({ ...tiny, bias: true, convBias: false }));
     expect(biased).toContain("out_proj.bias");
     expect(biased).not.toContain("conv1d.bias");
-    const [group] = mambaParameterGroups;
+    const group = mambaParameterGroups[0]!;
     expect(Object.keys(shapes(tiny)).filter((path) => group.match.test(path))).toEqual(["A_log", "D"]);
   });
 

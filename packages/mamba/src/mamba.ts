@@ -1,6 +1,6 @@
 /** The Mamba block (Gu and Dao, Mamba: Linear-Time Sequence Modeling with Selective State Spaces, 2023). */
 import { defineMixer } from "@seqmix/mixer";
-import { causalConv1d, causalConv1dStep, initLinear, linear, uniformInit, type LinearParameters } from "@seqmix/nn";
+import { causalConv1d, causalConv1dStep, initLinear, linear, uniformInit, type CausalConv1dParameters, type LinearParameters } from "@seqmix/nn";
 import { selectiveScan, selectiveScanStep } from "@seqmix/selective-scan";
 import { add, arange, broadcastTo, cast, exp, expm1, foldIn, full, log, matmul, maximum, mul, neg, ones, reshape, split, transpose, uniform, zeros, type Key, type Tensor } from "@seqmix/tensor";
 
@@ -34,15 +34,15 @@ export type MambaConfig = {
 
 /** Parameters under the published keys; E is dInner. */
 export type MambaParameters = {
-  /** [2E D]: input of the scan, then gate. */
+  /** Weight [2E D]: input of the scan, then gate. */
   readonly in_proj: LinearParameters;
-  /** Weight [E 1 W], bias [E]. */
-  readonly conv1d: { readonly weight: Tensor; readonly bias?: Tensor };
+  /** The short convolution: weight [E 1 W], bias [E]. */
+  readonly conv1d: CausalConv1dParameters;
   /** Weight [R+2N E]: step sizes, B, C. */
   readonly x_proj: LinearParameters;
   /** Weight [E R], bias [E]; softplus of the result is the step size. */
-  readonly dt_proj: { readonly weight: Tensor; readonly bias: Tensor };
-  /** [E N]: A = -exp(A_log). */
+  readonly dt_proj: Required<LinearParameters>;
+  /** Logarithms of decay rates [E N]: A = -exp(A_log). */
   readonly A_log: Tensor;
   /** Skip from the scan's input to its output [E]. */
   readonly D: Tensor;
@@ -51,10 +51,20 @@ export type MambaParameters = {
 };
 
 /** The last W-1 inputs of the short convolution [B E W-1], and the state of the scan [B E N]. */
-export type MambaState = { readonly conv: Tensor; readonly ssm: Tensor };
+export type MambaState = {
+  /** [B E W-1], oldest first. */
+  readonly conv: Tensor;
+  /** [B E N]. */
+  readonly ssm: Tensor;
+};
 
 /** Parameter groups of the published training code, for an optimizer's `groups`: no weight decay on A_log and D. */
-export const mambaParameterGroups = [{ match: /(^|\.)(A_log|D)$/, weightDecay: 0 }] as const;
+export const mambaParameterGroups: readonly {
+  /** Paths of the parameters. */
+  readonly match: RegExp;
+  /** In place of the optimizer's. */
+  readonly weightDecay: number;
+}[] = [{ match: /(^|\.)(A_log|D)$/, weightDecay: 0 }];
 
 /**
  * [u, z] = in_proj x; u = silu(conv(u)); [dt, B, C] = x_proj u; delta = softplus(dt_proj dt);
@@ -115,7 +125,7 @@ function select(config: MambaConfig, params: MambaParameters, u: Tensor): Record
 }
 
 /** The convolution's parameters without the axis of one input a group. */
-function depthwise({ conv1d: { weight, bias } }: MambaParameters): { readonly weight: Tensor; readonly bias?: Tensor } {
+function depthwise({ conv1d: { weight, bias } }: MambaParameters): CausalConv1dParameters {
   const flat = reshape(weight, [weight.shape[0]!, weight.shape[2]!]);
   return bias ? { weight: flat, bias } : { weight: flat };
 }

@@ -1,11 +1,6 @@
 /** Arithmetic of complex tensors, elementwise with broadcasting. */
-import { add, cos, div, einsum, exp, expm1, mul, neg, sin, sub, zeros, type Tensor } from "@seqmix/tensor";
-
-/** A complex tensor: real and imaginary parts of one shape. */
-export type Complex = { readonly re: Tensor; readonly im: Tensor };
-
-/** x as a complex tensor. */
-export const realPart = (re: Tensor): Complex => ({ re, im: zeros(re.shape) });
+import type { Complex } from "@seqmix/fft";
+import { add, cos, div, einsum, exp, expm1, mul, neg, sin, sub, type Tensor } from "@seqmix/tensor";
 
 /** f of both parts. */
 export const both = (x: Complex, f: (part: Tensor) => Tensor): Complex => ({ re: f(x.re), im: f(x.im) });

@@ -1,6 +1,7 @@
 /** Convolution kernels of diagonal state-space models (Gu, Gupta, Goel, Re, On the Parameterization and Initialization of Diagonal State Space Models, 2022). */
+import type { Complex } from "@seqmix/fft";
 import { add, cast, concat, div, einsum, exp, expandDims, flip, formatShape, iota, less, mul, ones, relu, reshape, ShapeError, sigmoid, sliceAxis, softplus, stopGradient, sub, zeros, type Tensor } from "@seqmix/tensor";
-import { both, complexExp, complexExpm1, einsumReal, plus, reciprocal, scale, times, type Complex } from "./complex.js";
+import { both, complexExp, complexExpm1, einsumReal, plus, reciprocal, scale, times } from "./complex.js";
 
 /**
  * A diagonal system for each of H channels. N counts stored modes; each stands for itself and its conjugate.
@@ -94,11 +95,19 @@ export function diagonalSystem(parameters: DiagonalKernelParameters, { dtTransfo
   return { ...system, C: scale(system.C, kept) };
 }
 
+/** h_t = Abar h_(t-1) + Bbar u_t. */
+export interface DiscreteSystem {
+  /** Decay of each mode [H N]. */
+  readonly Abar: Complex;
+  /** Input map [H N]. */
+  readonly Bbar: Complex;
+}
+
 /**
  * h_t = Abar h_(t-1) + Bbar u_t. Zero-order hold: e^(dt A), (e^(dt A) - 1)/A B. Bilinear: (1 + dt A/2)/(1 - dt A/2), dt/(1 - dt A/2) B.
  * @returns Abar and Bbar [H N]
  */
-export function discretizeDiagonal({ dt, A, B }: DiagonalSystem, disc: DiagonalDiscretization): { readonly Abar: Complex; readonly Bbar: Complex } {
+export function discretizeDiagonal({ dt, A, B }: DiagonalSystem, disc: DiagonalDiscretization): DiscreteSystem {
   const dtA = scale(A, dt);
   switch (disc) {
     case "zoh":
@@ -140,12 +149,20 @@ export interface DiagonalKernelOptions {
   readonly state?: Complex | undefined;
 }
 
+/** What {@link diagonalKernel} returns. */
+export interface DiagonalKernel {
+  /** The convolution kernel [M H L]. */
+  readonly K: Tensor;
+  /** What the given state adds to each output [B M H L]. */
+  readonly KState?: Tensor;
+}
+
 /**
  * The convolution kernel K_l = 2 Re sum_n C_n Abar_n^l Bbar_n of each channel; without the 2 for "dss".
  * @param L Length of the kernel.
  * @returns K [M H L]; with a state also `KState` [B M H L], what the state adds to each output.
  */
-export function diagonalKernel(system: DiagonalSystem, L: number, { disc = "zoh", state }: DiagonalKernelOptions = {}): { readonly K: Tensor; readonly KState?: Tensor } {
+export function diagonalKernel(system: DiagonalSystem, L: number, { disc = "zoh", state }: DiagonalKernelOptions = {}): DiagonalKernel {
   const { B, C } = system;
   const [H, N] = system.A.re.shape as [number, number];
   if (state && (state.re.shape.length !== 3 || state.re.shape[1] !== H || state.re.shape[2] !== N)) throw new ShapeError(`diagonalKernel: expected state [B ${H} ${N}], got shape ${formatShape(state.re.shape)}`);
@@ -160,7 +177,7 @@ export function diagonalKernel(system: DiagonalSystem, L: number, { disc = "zoh"
 }
 
 /** With Re A > 0 powers count down from l = L-1 so that nothing overflows; the shift is a constant to gradients, as in the published code. */
-function dssKernel({ dt, A, B, C }: DiagonalSystem, L: number, state: Complex | undefined): { readonly K: Tensor; readonly KState?: Tensor } {
+function dssKernel({ dt, A, B, C }: DiagonalSystem, L: number, state: Complex | undefined): DiagonalKernel {
   const dtA = scale(A, dt);
   const growing = cast(less(0, A.re), "f32");
   const l = cast(iota([L], 0), "f32");
@@ -194,13 +211,21 @@ export function diagonalFinalState(system: DiagonalSystem, disc: DiagonalDiscret
   return plus(driven, times(h0, both(powers, (part) => reshape(sliceAxis(part, 2, L, L + 1), part.shape.slice(0, 2)))));
 }
 
+/** What {@link diagonalStep} returns. */
+export interface DiagonalStepResult {
+  /** Output [B M H]. */
+  readonly y: Tensor;
+  /** State after the position [B H N]. */
+  readonly h: Complex;
+}
+
 /**
  * One position: h = Abar h + Bbar u, y = 2 Re(C h).
  * @param u [B H]
  * @param h [B H N]
  * @returns y [B M H] and the next state
  */
-export function diagonalStep(system: DiagonalSystem, disc: DiagonalDiscretization, u: Tensor, h: Complex): { readonly y: Tensor; readonly h: Complex } {
+export function diagonalStep(system: DiagonalSystem, disc: DiagonalDiscretization, u: Tensor, h: Complex): DiagonalStepResult {
   const { Abar, Bbar } = discretizeDiagonal(system, disc);
   const next = plus(times(Abar, h), scale(Bbar, expandDims(u, 2)));
   return { y: mul(2, einsumReal("B H N, M H N -> B M H", next, system.C)), h: next };

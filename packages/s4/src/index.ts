@@ -3,7 +3,7 @@
  *
  * @packageDocumentation
  */
-export type { Complex } from "./complex.js";
+export type { Complex } from "@seqmix/fft";
 export {
   diagonalFinalState,
   diagonalKernel,
@@ -13,10 +13,13 @@ export {
   discretizeDiagonal,
   positive,
   type DiagonalDiscretization,
+  type DiagonalKernel,
   type DiagonalKernelOptions,
   type DiagonalKernelParameters,
   type DiagonalSystem,
+  type DiagonalStepResult,
   type DiagonalSystemOptions,
+  type DiscreteSystem,
   type PositiveTransform,
 } from "./diagonal-kernel.js";
-export { s4d, s4dParameterGroups, s4dSystem, type S4dConfig, type S4dInit, type S4dParameters, type S4dState } from "./s4d.js";
+export { s4d, s4dParameterGroups, s4dSystem, type S4dConfig, type S4dInit, type S4dParameters } from "./s4d.js";

@@ -30,7 +30,7 @@ describe("s4d", () => {
     }, params);
     expect(shapes).toEqual({ D: [6], "kernel.C": [6, 4, 2], "kernel.log_dt": [6], "kernel.log_A_real": [6, 4], "kernel.A_imag": [6, 4], "output_linear.0.weight": [12, 6, 1], "output_linear.0.bias": [12] });
     expect(stateBytes(s4d, { ...tiny, dModel: 6, dState: 8 }, 10)).toBe(4 * 6 * 8);
-    const [group] = s4dParameterGroups;
+    const group = s4dParameterGroups[0]!;
     expect(Object.keys(shapes).filter((path) => group.match.test(path))).toEqual(["kernel.log_dt", "kernel.log_A_real", "kernel.A_imag"]);
   });
 

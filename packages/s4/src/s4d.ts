@@ -1,5 +1,5 @@
 /** S4D, the minimal layer of the published code: a diagonal state-space convolution, GELU, and a gated linear map. */
-import { fftConv } from "@seqmix/fft";
+import { fftConv, type Complex } from "@seqmix/fft";
 import { defineMixer } from "@seqmix/mixer";
 import { linear, normalInit, uniformInit } from "@seqmix/nn";
 import { add, broadcastTo, expandDims, exp, foldIn, full, gelu, mul, normal, ones, reshape, sigmoid, sliceAxis, transpose, uniform, zeros, tensor, type Key, type Tensor } from "@seqmix/tensor";
@@ -52,22 +52,31 @@ export type S4dParameters = {
     readonly A_imag: Tensor;
   };
   /** A map to values and gates: weight [2D D 1], as of a convolution of width 1, and bias [2D]. */
-  readonly output_linear: readonly [{ readonly weight: Tensor; readonly bias: Tensor }];
+  readonly output_linear: readonly [
+    {
+      /** [2D D 1]. */
+      readonly weight: Tensor;
+      /** [2D]. */
+      readonly bias: Tensor;
+    },
+  ];
 };
-
-/** h [B D N/2], real and imaginary parts. */
-export type S4dState = { readonly re: Tensor; readonly im: Tensor };
 
 /**
  * Parameter groups of the published training code, for an optimizer's `groups`: the dynamics are trained without weight
  * decay (and there at a rate of at most 1e-3, which is a `learningRateScale` below 1 when the common rate is larger).
  */
-export const s4dParameterGroups = [{ match: /(^|\.)kernel\.(log_dt|log_A_real|A_imag)$/, weightDecay: 0 }] as const;
+export const s4dParameterGroups: readonly {
+  /** Paths of the parameters. */
+  readonly match: RegExp;
+  /** In place of the optimizer's. */
+  readonly weightDecay: number;
+}[] = [{ match: /(^|\.)kernel\.(log_dt|log_A_real|A_imag)$/, weightDecay: 0 }];
 
 /**
  * y = W_value g o sigmoid(W_gate g) with g = gelu(conv(K, x) + D x), one linear state-space model a channel:
  * h_t = Abar h_(t-1) + Bbar x_t, output 2 Re(C h_t) (Gu, Gupta, Goel, Re, 2022; released as `models/s4/s4d.py`).
- * The dynamics do not depend on the input, so whole sequences are one FFT convolution.
+ * The state is h [B D N/2]. The dynamics do not depend on the input, so whole sequences are one FFT convolution.
  */
 export const s4d = defineMixer({
   id: "s4d",
@@ -91,7 +100,7 @@ export const s4d = defineMixer({
     };
   },
 
-  initState: ({ dModel, dState }, batch): S4dState => restState(batch, dModel, modesOf(dState)),
+  initState: ({ dModel, dState }, batch): Complex => restState(batch, dModel, modesOf(dState)),
 
   step({ disc }, params, x, state) {
     const { y, h } = diagonalStep(s4dSystem(params), disc, x, state);
@@ -99,7 +108,7 @@ export const s4d = defineMixer({
   },
 
   modes: {
-    parallel({ disc, dModel, dState }, params, x, state): readonly [Tensor, S4dState] {
+    parallel({ disc, dModel, dState }, params, x, state): readonly [Tensor, Complex] {
       const [B, L] = x.shape as [number, number];
       if (L === 0) return [x, state ?? restState(B, dModel, modesOf(dState))];
       const system = s4dSystem(params);
@@ -133,7 +142,7 @@ function output({ D, output_linear: [{ weight, bias }] }: S4dParameters, y: Tens
   return mul(sliceAxis(mixed, -1, 0, half), sigmoid(sliceAxis(mixed, -1, half, outputs)));
 }
 
-const restState = (B: number, D: number, modes: number): S4dState => ({ re: zeros([B, D, modes]), im: zeros([B, D, modes]) });
+const restState = (B: number, D: number, modes: number): Complex => ({ re: zeros([B, D, modes]), im: zeros([B, D, modes]) });
 
 function modesOf(dState: number): number {
   if (!Number.isInteger(dState) || dState < 2 || dState % 2 !== 0) throw new RangeError(`s4d: expected an even dState of at least 2, got ${dState}`);

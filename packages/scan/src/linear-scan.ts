@@ -3,7 +3,12 @@ import { add, broadcastShapes, broadcastTo, expandDims, linearScan as scanRow, m
 import { associativeScan } from "./associative-scan.js";
 
 /** A complex tensor: real and imaginary parts of one shape. */
-export type Complex = { readonly re: Tensor; readonly im: Tensor };
+export type Complex = {
+  /** Real part. */
+  readonly re: Tensor;
+  /** Imaginary part. */
+  readonly im: Tensor;
+};
 
 /** What {@link linearScan} takes. `T` is a tensor, or a pair of tensors for complex values. */
 export interface LinearScanArguments<T extends Tensor | Complex> {
@@ -20,10 +25,20 @@ export interface LinearScanArguments<T extends Tensor | Complex> {
 }
 
 /** One element of a real linear recurrence: h -> a h + b. */
-export type LinearElement = { readonly a: Tensor; readonly b: Tensor };
+export type LinearElement = {
+  /** Decay. */
+  readonly a: Tensor;
+  /** Drive. */
+  readonly b: Tensor;
+};
 
 /** One element of a complex linear recurrence: h -> a h + b. */
-export type ComplexLinearElement = { readonly a: Complex; readonly b: Complex };
+export type ComplexLinearElement = {
+  /** Decay. */
+  readonly a: Complex;
+  /** Drive. */
+  readonly b: Complex;
+};
 
 /** Product of two complex tensors, elementwise with broadcasting. */
 export const complexMul = (x: Complex, y: Complex): Complex => ({ re: sub(mul(x.re, y.re), mul(x.im, y.im)), im: add(mul(x.re, y.im), mul(x.im, y.re)) });

@@ -1,8 +1,7 @@
-import { add, concat, cpu, defineKernel, explain, grad, key, mul, neg, normal, reference, silu, sliceAxis, sum, tensor, uniform, type AxisSpec, type Device, type KernelRecord, type Tensor } from "@seqmix/tensor";
+import { add, concat, cpu, defineKernel, explain, grad, key, mul, neg, normal, reference, sliceAxis, sum, tensor, uniform, type AxisSpec, type Device, type Kernel, type Tensor } from "@seqmix/tensor";
 import { assertClose, checkKernel, evaluate, poison, toleranceOfScale, type HostValues } from "@seqmix/testing";
 import { afterAll, describe, expect, test } from "vitest";
 import { selectiveScanKernel, type SelectiveScanOptions } from "./index.js";
-import { STATE_AXES, stateDims } from "./cpu-layout.js";
 import { cpuSelectiveScan } from "./cpu-variant.js";
 
 const oracle = reference();
@@ -15,24 +14,8 @@ afterAll(async () => {
 
 type Inputs = Readonly<Record<string, Tensor>>;
 
-/** The record with everything the programs know: the gate too. */
-const gatedRecord = {
-  name: "gatedSelectiveScan",
-  inputs: { u: "B L D", delta: "B L D", A: "D N", B: "B L N", C: "B L N", D: "D", z: "B L D", deltaBias: "D", h0: "B D N" },
-  optional: ["D", "z", "deltaBias", "h0"],
-  outputs: { y: "B L D", hT: "B D N" },
-  residuals: { states: STATE_AXES },
-  extraDims: stateDims,
-  reference({ z, ...inputs }: Inputs, options: SelectiveScanOptions, dims) {
-    const { y, hT } = selectiveScanKernel.record.reference(inputs as Parameters<typeof selectiveScanKernel.record.reference>[0], options, dims);
-    return { y: z ? mul(y, silu(z)) : y, hT };
-  },
-  cost: () => ({ flops: 0, bytes: 0 }),
-  variants: [cpuSelectiveScan],
-  samples: [],
-} satisfies KernelRecord<AxisSpec, AxisSpec, SelectiveScanOptions>;
-const gated = defineKernel<AxisSpec, AxisSpec, SelectiveScanOptions>(gatedRecord);
-const composed = defineKernel<AxisSpec, AxisSpec, SelectiveScanOptions>({ ...gatedRecord, variants: [] });
+const gated = selectiveScanKernel as unknown as Kernel<AxisSpec, AxisSpec, SelectiveScanOptions>;
+const composed = defineKernel<AxisSpec, AxisSpec, SelectiveScanOptions>({ ...gated.record, variants: [] });
 
 interface Extents {
   readonly B: number;
@@ -128,7 +111,7 @@ test("with the variant = without it, on the same device", async () => {
 test("a cut at any position changes nothing but rounding, in values and gradients", async () => {
   const cutAt = (cut: number): typeof gated => Object.assign((inputs: Parameters<typeof gated>[0], options: SelectiveScanOptions): ReturnType<typeof gated> => {
     const part = (start: number, end: number): Record<string, Tensor> =>
-      Object.fromEntries(Object.entries(inputs as Inputs).map(([name, x]) => [name, gatedRecord.inputs[name as "u"].includes("L") ? sliceAxis(x, 1, start, end) : x]));
+      Object.fromEntries(Object.entries(inputs as Inputs).map(([name, x]) => [name, gated.record.inputs[name]!.includes("L") ? sliceAxis(x, 1, start, end) : x]));
     const first = gated(part(0, cut), options);
     const second = gated({ ...part(cut, 70), h0: first["hT"] }, options);
     return { y: concat([first["y"]!, second["y"]!], 1), hT: second["hT"]! };

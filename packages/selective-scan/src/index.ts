@@ -3,4 +3,15 @@
  *
  * @packageDocumentation
  */
-export { selectiveScan, selectiveScanKernel, selectiveScanStep, type SelectiveScanArguments, type SelectiveScanOptions, type SelectiveScanStepArguments } from "./selective-scan.js";
+export {
+  selectiveScan,
+  selectiveScanKernel,
+  selectiveScanStep,
+  type SelectiveScanArguments,
+  type SelectiveScanInputs,
+  type SelectiveScanOptions,
+  type SelectiveScanOutputs,
+  type SelectiveScanResult,
+  type SelectiveScanStepArguments,
+  type SelectiveScanStepResult,
+} from "./selective-scan.js";

@@ -1,6 +1,6 @@
 /** The selective state-space operator S6 (Gu and Dao, Mamba: Linear-Time Sequence Modeling with Selective State Spaces, 2023). */
 import { complexMul, linearScan, type Complex } from "@seqmix/scan";
-import { add, broadcastTo, cos, defineKernel, exp, expandDims, formatShape, mul, reshape, ShapeError, silu, sin, sliceAxis, softplus, sub, sum, Tensor, zeros, type KernelVariant } from "@seqmix/tensor";
+import { add, broadcastTo, cos, defineKernel, exp, expandDims, formatShape, mul, reshape, ShapeError, silu, sin, sliceAxis, softplus, sub, sum, Tensor, zeros, type Kernel } from "@seqmix/tensor";
 import { STATE_AXES, stateDims } from "./cpu-layout.js";
 import { cpuSelectiveScan } from "./cpu-variant.js";
 
@@ -10,37 +10,64 @@ export interface SelectiveScanOptions {
   readonly deltaSoftplus?: boolean;
 }
 
-/** Programs of particular devices, tried in order; without one the reference below runs. */
-const variants: readonly KernelVariant<SelectiveScanOptions>[] = [cpuSelectiveScan];
+/** Axes of the inputs of {@link selectiveScanKernel}. */
+export type SelectiveScanInputs = {
+  /** Input. */
+  readonly u: "B L D";
+  /** Step size before its bias and softplus. */
+  readonly delta: "B L D";
+  /** Continuous diagonal transition. */
+  readonly A: "D N";
+  /** Input map. */
+  readonly B: "B L N";
+  /** Output map. */
+  readonly C: "B L N";
+  /** Added to delta. */
+  readonly deltaBias: "D";
+  /** Skip from input to output. */
+  readonly D: "D";
+  /** Gate, passed through silu. */
+  readonly z: "B L D";
+  /** State before the first position. */
+  readonly h0: "B D N";
+};
+
+/** Axes of the outputs of {@link selectiveScanKernel}. */
+export type SelectiveScanOutputs = {
+  /** Output. */
+  readonly y: "B L D";
+  /** State after the last position. */
+  readonly hT: "B D N";
+};
 
 /**
- * The record of {@link selectiveScan} for real A, B and C at every position, one group, and no gate: with
- * s_t = softplus(delta_t + deltaBias), h_t = exp(s_t A) o h_(t-1) + s_t B_t u_t and y_t = C_t . h_t + D u_t.
+ * The record of {@link selectiveScan} for real A, B and C at every position, one group: with s_t = softplus(delta_t + deltaBias),
+ * h_t = exp(s_t A) o h_(t-1) + s_t B_t u_t and y_t = (C_t . h_t + D u_t) silu(z_t).
  */
-export const selectiveScanKernel = defineKernel({
+export const selectiveScanKernel: Kernel<SelectiveScanInputs, SelectiveScanOutputs, SelectiveScanOptions> = defineKernel<SelectiveScanInputs, SelectiveScanOutputs, SelectiveScanOptions>({
   name: "selectiveScan",
-  inputs: { u: "B L D", delta: "B L D", A: "D N", B: "B L N", C: "B L N", deltaBias: "D", D: "D", h0: "B D N" },
-  optional: ["deltaBias", "D", "h0"],
+  inputs: { u: "B L D", delta: "B L D", A: "D N", B: "B L N", C: "B L N", deltaBias: "D", D: "D", z: "B L D", h0: "B D N" },
+  optional: ["deltaBias", "D", "z", "h0"],
   outputs: { y: "B L D", hT: "B D N" },
   residuals: { states: STATE_AXES },
   extraDims: stateDims,
-  reference(inputs: { readonly u: Tensor; readonly delta: Tensor; readonly A: Tensor; readonly B: Tensor; readonly C: Tensor; readonly deltaBias?: Tensor; readonly D?: Tensor; readonly h0?: Tensor }, options: SelectiveScanOptions) {
-    const { u, delta, A, B, C, deltaBias, D, h0 } = inputs;
+  reference(inputs: { readonly u: Tensor; readonly delta: Tensor; readonly A: Tensor; readonly B: Tensor; readonly C: Tensor; readonly deltaBias?: Tensor; readonly D?: Tensor; readonly z?: Tensor; readonly h0?: Tensor }, options: SelectiveScanOptions) {
+    const { u, delta, A, B, C, deltaBias, D, z, h0 } = inputs;
     const { y, hT } = realScan(u, stepSize(delta, deltaBias, options), A, expandDims(B, 2), expandDims(C, 2), h0);
-    return { y: finish(y, u, D, undefined), hT };
+    return { y: finish(y, u, D, z), hT };
   },
   cost({ B, D, L, N }) {
     // exp counts as one; two products for the drive, a product and a sum for the state, the same for the output.
     return { flops: B! * L! * D! * (7 * N! + 6), bytes: 4 * (3 * B! * L! * D! + 2 * B! * L! * N! + D! * (N! + 2) + 2 * B! * D! * N!) };
   },
-  variants,
+  variants: [cpuSelectiveScan],
   // Decays weak enough that 1000 of them do not underflow.
   samples: [1, 2, 63, 64, 65, 1000].flatMap((L) => [false, true].map((bare) => ({
     name: `length ${L}${bare ? ", bare" : ""}`,
     dims: { B: 2, D: L > 100 ? 2 : 5, L, N: 4 },
     options: { deltaSoftplus: !bare },
     ranges: { delta: bare ? [0.01, 0.5] : [-3, 1], A: [-0.1, -0.01] } as const,
-    ...(bare && { without: ["deltaBias", "D", "h0"] as const }),
+    ...(bare && { without: ["deltaBias", "D", "z", "h0"] as const }),
   }))),
 });
 
@@ -66,6 +93,14 @@ export interface SelectiveScanArguments<T extends Tensor | Complex> {
   readonly h0?: T | undefined;
 }
 
+/** What {@link selectiveScan} returns. */
+export interface SelectiveScanResult<T extends Tensor | Complex> {
+  /** Output [B L D]. */
+  readonly y: Tensor;
+  /** State after the last position [B D N]. */
+  readonly hT: T;
+}
+
 /**
  * h_t = exp(delta_t A) o h_(t-1) + delta_t B_t u_t,  y_t = (C_t . h_t + D u_t) silu(z_t).
  *
@@ -74,15 +109,15 @@ export interface SelectiveScanArguments<T extends Tensor | Complex> {
  * @returns y [B L D] and the final state hT [B D N], complex if A is.
  * @throws ShapeError naming the axis that differs.
  */
-export function selectiveScan<T extends Tensor | Complex>({ u, delta, A, B, C, D, z, deltaBias, h0 }: SelectiveScanArguments<T>, options: SelectiveScanOptions = {}): { readonly y: Tensor; readonly hT: T } {
+export function selectiveScan<T extends Tensor | Complex>({ u, delta, A, B, C, D, z, deltaBias, h0 }: SelectiveScanArguments<T>, options: SelectiveScanOptions = {}): SelectiveScanResult<T> {
   if (u.shape.length !== 3) throw new ShapeError(`selectiveScan: expected u [B L D], got shape ${formatShape(u.shape)}`);
   const channels = u.shape[2]!;
   if (A instanceof Tensor) {
     const [b, c] = [singleGroup(B as Tensor), singleGroup(C as Tensor)];
     const first = h0 as Tensor | undefined;
     if (b.shape.length === 3 && c.shape.length === 3) {
-      const { y, hT } = selectiveScanKernel({ u, delta, A, B: b, C: c, deltaBias, D, h0: first }, options);
-      return { y: z ? mul(y, silu(z)) : y, hT: hT as T };
+      const { y, hT } = selectiveScanKernel({ u, delta, A, B: b, C: c, deltaBias, D, z, h0: first }, options);
+      return { y, hT: hT as T };
     }
     const { y, hT } = realScan(u, stepSize(delta, deltaBias, options), A, perPosition(b, channels), perPosition(c, channels), first);
     return { y: finish(y, u, D, z), hT: hT as T };
@@ -114,11 +149,19 @@ export interface SelectiveScanStepArguments<T extends Tensor | Complex> {
   readonly h: T;
 }
 
+/** What {@link selectiveScanStep} returns. */
+export interface SelectiveScanStepResult<T extends Tensor | Complex> {
+  /** Output [B D]. */
+  readonly y: Tensor;
+  /** State after the position [B D N]. */
+  readonly h: T;
+}
+
 /**
  * One position of {@link selectiveScan}.
  * @returns y [B D] and the state after the position [B D N].
  */
-export function selectiveScanStep<T extends Tensor | Complex>({ u, delta, A, B, C, D, z, deltaBias, h }: SelectiveScanStepArguments<T>, options: SelectiveScanOptions = {}): { readonly y: Tensor; readonly h: T } {
+export function selectiveScanStep<T extends Tensor | Complex>({ u, delta, A, B, C, D, z, deltaBias, h }: SelectiveScanStepArguments<T>, options: SelectiveScanOptions = {}): SelectiveScanStepResult<T> {
   if (u.shape.length !== 2) throw new ShapeError(`selectiveScanStep: expected u [B D], got shape ${formatShape(u.shape)}`);
   const channels = u.shape[1]!;
   const column = (x: Tensor): Tensor => expandDims(x, -1);

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { add, checkpoint, cpu, explain, full, grad, key, matmul, mul, normal, realize, sin, square, stopGradient, sum, tensor, valueAndGrad, valueAndGradAux, vjp, type Tensor } from "./index.js";
+import { add, checkpoint, cpu, explain, full, grad, key, matmul, max, maximum, minimum, mul, normal, realize, sin, square, stopGradient, sum, tensor, valueAndGrad, valueAndGradAux, vjp, type Tensor } from "./index.js";
 
 const values = async (x: Tensor): Promise<number[]> => [...(await x.data())];
 
@@ -24,6 +24,13 @@ test("second derivatives are gradients of gradients", async () => {
 test("what the value does not depend on has a zero gradient, integers too", async () => {
   const { x, i } = grad(({ x }: { x: Tensor; i: Tensor }) => sum(stopGradient(square(x))))({ x: tensor([1, 2]), i: tensor(new Int32Array(2)) });
   expect([await values(x), await values(i)]).toEqual([[0, 0], [0, 0]]);
+});
+
+test("at a tie the cotangent is shared: halves for minimum and maximum, equal parts for max", async () => {
+  const x = tensor([1, 3, 3, 0]);
+  expect(await values(grad((y: Tensor) => max(y))(x))).toEqual([0, 0.5, 0.5, 0]);
+  expect(await values(grad((y: Tensor) => sum(maximum(y, tensor([1, 2, 4, 0]))))(x))).toEqual([0.5, 1, 0, 0.5]);
+  expect(await values(grad((y: Tensor) => sum(minimum(y, 3)))(x))).toEqual([1, 0.5, 0.5, 1]);
 });
 
 test("vjp pulls cotangents back, aux comes along", async () => {

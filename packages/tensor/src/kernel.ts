@@ -10,6 +10,7 @@ import { DTypeError, ShapeError } from "./errors.js";
 import { backpropagate } from "./grad.js";
 import type { Op } from "./op.js";
 import { zeros } from "./ops/generators.js";
+import { identity } from "./ops/movement.js";
 import { formatShape, type Shape } from "./shape.js";
 import { callOp, tensor, type Call, type Tensor } from "./tensor.js";
 
@@ -198,8 +199,7 @@ export const kernelOp: Op = {
     const attributes: KernelAttributes = { record, kase: { ...kase, cotangents: new Set(names) }, forward: call };
     const gradients = callOp(kernelGradientOp, [...call.inputs, ...call.outputs, ...given], attributes);
     let next = 0;
-    const wanted = differentiable(call);
-    return call.inputs.map((x) => (wanted.includes(x) ? gradients[next++] : undefined));
+    return call.inputs.map((_, k) => (isDifferentiable(call, k) ? gradients[next++] : undefined));
   },
   samples: [],
 };
@@ -210,42 +210,48 @@ export const kernelGradientOp: Op = {
   rule: { kind: "kernel" },
   infer(_, attributes) {
     const { forward } = attributes as KernelAttributes;
-    return differentiable(forward!).map(({ shape }) => ({ shape, dtype: "f32" }));
+    return forward!.inputs.flatMap(({ shape }, k) => (isDifferentiable(forward!, k) ? [{ shape, dtype: "f32" as const }] : []));
   },
   // Second derivatives go through the reference.
   gradient(call, cotangents) {
-    const gradients = expandKernel(call);
-    return backpropagate(gradients, cotangents, call.inputs);
+    const inputs = call.inputs.map(identity);
+    return backpropagate(expandKernel(call, new Map(), inputs), cotangents, inputs);
   },
   samples: [],
 };
 
-/** The inputs of a forward call that have a gradient. */
-function differentiable(forward: Call): readonly Tensor[] {
-  const { kase } = forward.attributes as KernelAttributes;
-  return forward.inputs.filter((x, k) => x.dtype === "f32" && k < kase.present.size);
+/** Whether input k of a forward call has a gradient. */
+function isDifferentiable({ inputs, attributes }: Call, k: number): boolean {
+  return inputs[k]!.dtype === "f32" && k < (attributes as KernelAttributes).kase.present.size;
 }
 
-/** Graphs already put in the place of forward calls, so that a gradient shares its forward pass. */
-export type Expansions = Map<Call, readonly Tensor[]>;
+/** References already put in the place of forward calls, so that a gradient shares its forward pass. */
+export type Expansions = Map<Call, Expansion>;
 
-/** The call's reference (or the gradient of it) in terms of the call's own inputs; one tensor per result but the residuals. */
-export function expandKernel(call: Call, expansions: Expansions = new Map()): readonly Tensor[] {
+interface Expansion {
+  /** A mark in front of each input, so that a tensor given twice counts as two. */
+  readonly inputs: readonly Tensor[];
+  readonly outputs: readonly Tensor[];
+}
+
+/** The call's reference (or the gradient of it) in terms of `given`, the call's inputs; one tensor per result but the residuals. */
+export function expandKernel(call: Call, expansions: Expansions = new Map(), given: readonly Tensor[] = call.inputs): readonly Tensor[] {
   const { record, kase, forward } = call.attributes as KernelAttributes;
   const origin = forward ?? call;
-  const inputs = origin.inputs;
-  let outputs = expansions.get(origin);
-  if (!outputs) {
+  const count = origin.inputs.length;
+  let expansion = expansions.get(origin);
+  if (!expansion) {
+    const inputs = given.slice(0, count).map(identity);
     const results = record.reference(Object.fromEntries([...kase.present].map((name, k) => [name, inputs[k]!])), kase.options, kase.dims);
-    outputs = Object.keys(record.outputs).map((name) => results[name]!);
-    expansions.set(origin, outputs);
+    expansion = { inputs, outputs: Object.keys(record.outputs).map((name) => results[name]!) };
+    expansions.set(origin, expansion);
   }
-  if (!forward) return outputs;
-  const cotangents = call.inputs.slice(inputs.length + forward.outputs.length);
+  if (!forward) return expansion.outputs;
+  const cotangents = given.slice(count + forward.outputs.length);
   let next = 0;
-  const given = Object.keys(record.outputs).map((name) => (kase.cotangents.has(name) ? cotangents[next++] : undefined));
-  const gradients = backpropagate(outputs, given, inputs);
-  return differentiable(origin).map((x) => gradients[inputs.indexOf(x)] ?? zeros(x.shape));
+  const present = Object.keys(record.outputs).map((name) => (kase.cotangents.has(name) ? cotangents[next++] : undefined));
+  const gradients = backpropagate(expansion.outputs, present, expansion.inputs);
+  return origin.inputs.flatMap((x, k) => (isDifferentiable(origin, k) ? [gradients[k] ?? zeros(x.shape)] : []));
 }
 
 /** The first variant that runs the case on a device, or the reasons why none does. */

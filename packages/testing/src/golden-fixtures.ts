@@ -5,7 +5,15 @@ import { tensor, type HostArray, type Tensor } from "@seqmix/tensor";
 import { readSafetensors } from "./golden-safetensors.js";
 
 /** A real tensor, or a complex one as a pair. */
-export type GoldenValue = Tensor | { readonly re: Tensor; readonly im: Tensor };
+export type GoldenValue = Tensor | GoldenComplex;
+
+/** A complex tensor. */
+export interface GoldenComplex {
+  /** Real part. */
+  readonly re: Tensor;
+  /** Imaginary part. */
+  readonly im: Tensor;
+}
 
 /** Values by the fixture's names. */
 export type GoldenValues = Readonly<Record<string, GoldenValue>>;
@@ -53,7 +61,12 @@ export interface GoldenCase {
   /** Everything stored, by name. */
   readonly tensors: Readonly<Record<string, GoldenTensor>>;
   /** Suggested tolerances for computing in either precision. */
-  readonly tolerance: { readonly float64?: GoldenTolerance; readonly float32?: GoldenTolerance };
+  readonly tolerance: {
+    /** On the reference device. */
+    readonly float64?: GoldenTolerance;
+    /** On every other. */
+    readonly float32?: GoldenTolerance;
+  };
   /** Directory of the fixtures, for cases with further files. */
   readonly directory: string;
 }

@@ -1,4 +1,5 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { register } from "node:module";
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Command } from "commander";
@@ -48,7 +49,12 @@ async function importTypeScript(path: string): Promise<unknown> {
   }
 }
 
+/** Resolves "@seqmix/benchmark" to this app from wherever the sweep file lies. */
+const resolveHook = `export const resolve = (specifier, context, next) =>
+  specifier === "@seqmix/benchmark" ? { url: ${JSON.stringify(new URL("../index.js", import.meta.url).href)}, shortCircuit: true } : next(specifier, context);`;
+
 async function importFile(path: string): Promise<unknown> {
+  register(`data:text/javascript,${encodeURIComponent(resolveHook)}`);
   try {
     return await import(pathToFileURL(path).href);
   } catch (error) {

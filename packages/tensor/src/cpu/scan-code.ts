@@ -25,7 +25,7 @@ const STEPS_BETWEEN_FLUSHES = 8;
 
 const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
 const advance = (local: Local, bytes: number): Code => (bytes === 0 ? [] : local.set(i32.add(local.get, i32.const(bytes))));
-const flushed = (state: Local): Code => state.set(v128.and(state.get, f32x4.ge(f32x4.abs(state.get), f32x4.const(SMALLEST))));
+const flushed = (state: Local): Code => state.set(v128.andNot(state.get, f32x4.lt(f32x4.abs(state.get), f32x4.const(SMALLEST))));
 
 const scanParams = ["i32", "i32", "i32", "i32", "i32", "i32"] as const satisfies readonly ValueType[];
 type ScanFunction = FunctionBuilder<typeof scanParams>;

@@ -23,6 +23,8 @@ interface Row {
   readonly number: (...args: number[]) => number;
   readonly derivative?: Derivative;
   readonly arity: 1 | 2;
+  /** The op's name where it is not the intrinsic's. */
+  readonly name?: string;
   /** Range of the sample values. */
   readonly low?: number;
   readonly high?: number;
@@ -36,10 +38,11 @@ const INTEGER: readonly DType[] = ["i32"];
 const BOOL: readonly DType[] = ["bool"];
 const ANY: readonly DType[] = ["f32", "i32", "bool"];
 
-function row(name: Intrinsic, spec: Row): Op {
+function row(intrinsic: Intrinsic, spec: Row): Op {
+  const { name = intrinsic } = spec;
   const op: Op = {
     name,
-    rule: { kind: "elementwise", scalar: (args, dtype) => ({ op: name, dtype, args }), number: spec.number },
+    rule: { kind: "elementwise", scalar: (args, dtype) => ({ op: intrinsic, dtype, args }), number: spec.number },
     infer(inputs) {
       const first = inputs[0]!;
       for (const input of inputs) {
@@ -95,8 +98,8 @@ export const elementwiseRows = {
   mul: binary("mul", { accepts: NUMBER, number: (x, y) => x * y, derivative: (g, [x, y]) => [mul(g, y!), mul(g, x!)] }),
   div: binary("div", { accepts: REAL, low: 0.5, high: 3, number: (x, y) => x / y, derivative: (g, [, y], out) => [div(g, y!), neg(div(mul(g, out), y!))] }),
   // At a tie the cotangent goes to both halves.
-  minimum: binary("min", { accepts: NUMBER, number: (x, y) => (x !== x || y !== y ? NaN : Math.min(x, y)), derivative: (g, [x, y], out) => chosen(g, x!, y!, out) }),
-  maximum: binary("max", { accepts: NUMBER, number: (x, y) => (x !== x || y !== y ? NaN : Math.max(x, y)), derivative: (g, [x, y], out) => chosen(g, x!, y!, out) }),
+  minimum: binary("min", { name: "minimum", accepts: NUMBER, number: (x, y) => (x !== x || y !== y ? NaN : Math.min(x, y)), derivative: (g, [x, y], out) => chosen(g, x!, y!, out) }),
+  maximum: binary("max", { name: "maximum", accepts: NUMBER, number: (x, y) => (x !== x || y !== y ? NaN : Math.max(x, y)), derivative: (g, [x, y], out) => chosen(g, x!, y!, out) }),
   neg: unary("neg", { accepts: NUMBER, number: (x) => -x, derivative: (g) => [neg(g)] }),
   abs: unary("abs", { accepts: NUMBER, low: 0.1, number: Math.abs, derivative: (g, [x]) => [where(less(x!, 0), neg(g), where(equal(x!, 0), 0, g))] }),
   sqrt: unary("sqrt", { accepts: REAL, low: 0.2, high: 4, number: Math.sqrt, derivative: (g, _, y) => [div(mul(g, 0.5), y)] }),

@@ -65,8 +65,10 @@ export interface PlanOptions {
 
 /** Ops whose native programs read strided views of their operands. */
 const READS_VIEWS = new Set(["matmul"]);
-/** A value made of constants and positions by at most this many operations is computed again at each use. */
+/** A value made of constants and positions by at most this much work is computed again at each use. */
 const CHEAP = 8;
+/** Operations that cost as much as some ten others. */
+const COSTLY = new Set(["exp", "log", "expm1", "log1p", "sin", "cos", "tanh", "sigmoid", "erf"]);
 
 /** Makes the plan of a graph whose leaves are the given tensors. */
 export function makePlan(roots: readonly Tensor[], leaves: readonly Tensor[], options: PlanOptions): Plan {
@@ -218,13 +220,13 @@ function storeBehindViews(x: Tensor, resolve: (x: Tensor) => Tensor, store: (x: 
   store(current);
 }
 
-/** Operations behind values made of constants and positions alone; infinity for anything that reads memory. */
+/** Work behind values made of constants and positions alone; infinity for anything that reads memory. */
 function weigh(calls: readonly Call[], resolve: (x: Tensor) => Tensor): Map<Tensor, number> {
   const weights = new Map<Tensor, number>();
   for (const call of calls) {
     const { kind } = call.op.rule;
     const inputs = inputsRead(call).map((x) => weights.get(resolve(x)) ?? Infinity);
-    const own = kind === "generator" || kind === "movement" ? 0 : kind === "elementwise" ? 1 : Infinity;
+    const own = kind === "generator" || kind === "movement" ? 0 : kind === "elementwise" ? (COSTLY.has(call.op.name) ? 10 : 1) : Infinity;
     for (const x of call.outputs) weights.set(x, inputs.reduce((a, b) => a + b, own));
   }
   return weights;

@@ -1,0 +1,54 @@
+/** The figures asked of the cpu device, as rules over a row. */
+import { formatCount } from "../format.js";
+import type { KernelRow } from "./row.js";
+
+/** A figure that is asked for. */
+export interface Bar {
+  /** Threads of the row it is asked of. */
+  readonly threads: number;
+  /** In words. */
+  readonly asked: string;
+  /** Undefined if a peer it names was not measured. */
+  judge(row: Measured): { readonly reached: string; readonly met: boolean } | undefined;
+}
+
+/** What a bar looks at. */
+export type Measured = Pick<KernelRow, "ms" | "peers" | "tokensPerSecond">;
+
+/** Names of peers as they stand in rows. */
+export const peerNames = { onnx1: "onnxruntime-node 1 thread", onnx2: "onnxruntime-node 2 threads", tensorflow: "tfjs-wasm 1 thread", jax: "jax-js 1 thread", fft: "fft.js", loop: "typed-array loop" } as const;
+
+/** At least `factor` times the speed of the fastest of the peers. */
+export function fasterThan(factor: number, peers: readonly string[], threads: number): Bar {
+  return {
+    threads,
+    asked: `≥ ${factor}x ${peers.length > 1 ? `best of ${peers.join(", ")}` : peers[0]}`,
+    judge({ ms, peers: measured }) {
+      const times = peers.flatMap((name) => measured[name] ?? []);
+      if (times.length < peers.length) return undefined;
+      const ratio = Math.min(...times) / ms;
+      return { reached: `${ratio.toFixed(2)}x`, met: ratio >= factor };
+    },
+  };
+}
+
+/** At most `share` of the peer's time. */
+export function shareOfTime(share: number, peer: string, threads: number): Bar {
+  return {
+    threads,
+    asked: `≤ ${share}x the time of ${peer}`,
+    judge({ ms, peers }) {
+      const other = peers[peer];
+      return other === undefined ? undefined : { reached: `${(ms / other).toFixed(2)}x`, met: ms / other <= share };
+    },
+  };
+}
+
+/** At least so many tokens a second. */
+export function tokenRate(least: number, threads: number): Bar {
+  return {
+    threads,
+    asked: `≥ ${formatCount(least)} tokens/s`,
+    judge: ({ tokensPerSecond }) => (tokensPerSecond === undefined ? undefined : { reached: formatCount(tokensPerSecond), met: tokensPerSecond >= least }),
+  };
+}

@@ -1,0 +1,54 @@
+import { fftConv, fftConvKernel } from "@seqmix/fft";
+import { fasterThan, peerNames } from "../bars.js";
+import type { BenchmarkCase, Contestant } from "../contestant.js";
+import { forwardCase } from "../forward-case.js";
+import { uniformValues } from "../host-values.js";
+import type { FftPackage } from "../peers/fft.js";
+
+const D = 64;
+const L = 16384;
+const cost = fftConvKernel.record.cost({ B: 1, D, L, K: L }, { transposed: false });
+
+/** A causal convolution as long as the sequence; input and kernel are both transformed. */
+export const fftConvCase: BenchmarkCase = forwardCase({
+  kernel: "fftConv",
+  shape: `B1 D${D} L${L}`,
+  mode: "fwd",
+  ...cost,
+  rate: "GFLOP/s",
+  bars: [fasterThan(12, [peerNames.fft], 2)],
+  units: D,
+  checkedUnits: 8,
+  unitName: "channels",
+  tolerance: { tolerance: 1e-5, unit: "relative" },
+  inputs: () => ({ u: { values: uniformValues(D * L, 1), shape: (channels) => [1, channels, L] }, k: { values: uniformValues(D * L, 2), shape: (channels) => [channels, L] } }),
+  compute: ({ u, k }) => [fftConv({ u, k })],
+  peers: ({ u, k }) => ({ [peerNames.fft]: ({ fft }) => fftContestant(fft, u.values, k.values) }),
+});
+
+/** The same by fft.js: channel by channel, padded with zeros to twice the length. */
+function fftContestant(Fft: FftPackage, u: Float32Array, k: Float32Array): Contestant {
+  const transform = new Fft(2 * L);
+  const padded = new Float64Array(2 * L);
+  const [input, kernel, result] = [transform.createComplexArray(), transform.createComplexArray(), transform.createComplexArray()];
+  const out = new Float32Array(D * L);
+  const spectrum = (to: number[], values: Float32Array, channel: number): void => {
+    padded.set(values.subarray(channel * L, (channel + 1) * L));
+    transform.realTransform(to, padded);
+    transform.completeSpectrum(to);
+  };
+  const run = (): void => {
+    for (let channel = 0; channel < D; channel++) {
+      spectrum(input, u, channel);
+      spectrum(kernel, k, channel);
+      for (let i = 0; i < 4 * L; i += 2) {
+        const [a, b, c, d] = [input[i]!, input[i + 1]!, kernel[i]!, kernel[i + 1]!];
+        input[i] = a * c - b * d;
+        input[i + 1] = a * d + b * c;
+      }
+      transform.inverseTransform(result, input);
+      for (let t = 0; t < L; t++) out[channel * L + t] = result[2 * t]!;
+    }
+  };
+  return { run, read: () => (run(), out), close() {} };
+}

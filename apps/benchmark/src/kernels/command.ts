@@ -1,0 +1,95 @@
+import { InvalidArgumentError, type Command } from "commander";
+import { devices, openDevice } from "../devices.js";
+import { formatDuration } from "../format.js";
+import { didYouMean } from "../nearest-name.js";
+import { UsageError } from "../usage-error.js";
+import { cases } from "./cases/index.js";
+import type { BenchmarkCase } from "./contestant.js";
+import { standardMeasure } from "./measure.js";
+import { installPeers, loadPeers, peerVersions } from "./peers/peer-packages.js";
+import { allGreen, assertWritable, machineNow, versionsOf, writeReport } from "./report.js";
+import type { KernelRow } from "./row.js";
+import { runCase } from "./run-kernels.js";
+import { formatRows, summaryOf } from "./show.js";
+
+interface Options {
+  readonly device: string;
+  readonly json?: string;
+  readonly peers?: boolean;
+  readonly only?: readonly string[];
+  readonly threads: readonly number[];
+}
+
+/** Registers `kernels`. The exit code is 1 if a check is red. */
+export function registerKernels(program: Command, exit: (code: number) => void): void {
+  program
+    .command("kernels")
+    .description("measure single kernels and training steps, each checked in the same run, and peers side by side")
+    .option("--device <name>", `where to compute: ${Object.keys(devices).join(", ")}`, "cpu")
+    .option("--threads <list>", "numbers of threads of the cpu device", parseThreads, [1, 2])
+    .option("--only <names>", `kernels to measure, separated by commas: ${kernelNames().join(", ")}`, parseNames)
+    .option("--peers", `measure beside ${Object.keys(peerVersions()).join(", ")}; installed at the first use (350 MB)`)
+    .option("--json <file>", "write the figures to this file")
+    .action(async (options: Options) => {
+      exit(await measureKernels(options));
+    });
+}
+
+async function measureKernels({ device, json, peers = false, only, threads: asked }: Options): Promise<number> {
+  const chosen = chooseCases(only);
+  if (device === "reference") throw new UsageError('The reference device is what results are checked against, not measured; choose "cpu"');
+  const threads = device === "cpu" ? asked : asked.slice(0, 1);
+  const opened = await openDevice(device, { threads: Math.max(...threads) });
+  const adapter = opened.description;
+  await opened.close();
+  if (json !== undefined) assertWritable(json);
+  if (peers) installPeers(console.log);
+  const packages = peers ? await loadPeers() : undefined;
+  const machine = machineNow();
+  const versions = versionsOf(peers ? peerVersions() : {});
+  console.log(`${machine}\n${adapter}; seqmix ${versions["commit"]}`);
+
+  const started = performance.now();
+  const rows: KernelRow[] = [];
+  const rates = new Map<KernelRow, BenchmarkCase["rate"]>();
+  for (const [k, each] of chosen.entries()) {
+    const title = `[${k + 1}/${chosen.length}] ${each.kernel} ${each.shape} ${each.mode}`;
+    const terminal = process.stdout.isTTY;
+    if (terminal) process.stdout.write(`${title} ...`);
+    const warnings: string[] = [];
+    const found = await runCase(each, { device, threads, packages, measure: standardMeasure, warn: (sentence) => void warnings.push(sentence) });
+    console.log(`${terminal ? "\r" : ""}${title}: ${summaryOf(found)}`);
+    for (const warning of warnings) console.warn(`  ${warning}`);
+    for (const row of found) {
+      rows.push(row);
+      rates.set(row, each.rate);
+    }
+  }
+  if (json !== undefined) writeReport(json, { machine, adapter, versions, rows });
+  console.log(`\n${formatRows(rows, (row) => rates.get(row)!)}\n`);
+  const red = rows.filter(({ check }) => check === "red");
+  const bars = rows.flatMap(({ bar }) => bar ?? []);
+  console.log(`${rows.length} rows in ${formatDuration((performance.now() - started) / 1000)}, ${red.length} red; ${bars.filter(({ met }) => met).length} of ${bars.length} figures asked for that could be judged are met.${json === undefined ? "" : ` Written to ${json}.`}`);
+  return allGreen(rows) ? 0 : 1;
+}
+
+function kernelNames(): string[] {
+  return [...new Set(cases.map(({ kernel }) => kernel))];
+}
+
+function chooseCases(only: readonly string[] | undefined): readonly BenchmarkCase[] {
+  if (!only) return cases;
+  const names = kernelNames();
+  for (const name of only) if (!names.includes(name)) throw new UsageError(`Unknown kernel "${name}"${didYouMean(name, names)}`);
+  return cases.filter(({ kernel }) => only.includes(kernel));
+}
+
+function parseNames(text: string, before: readonly string[] = []): readonly string[] {
+  return [...before, ...text.split(",").map((name) => name.trim()).filter((name) => name !== "")];
+}
+
+function parseThreads(text: string): readonly number[] {
+  const threads = text.split(",").map(Number);
+  if (threads.some((each) => !Number.isInteger(each) || each < 1 || each > 256)) throw new InvalidArgumentError("Expected whole numbers from 1 to 256, separated by commas, such as 1,2.");
+  return [...new Set(threads)];
+}

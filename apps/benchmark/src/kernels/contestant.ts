@@ -1,0 +1,65 @@
+/** What takes part in a benchmark, and what a benchmark case is. */
+import type { Device } from "@seqmix/tensor";
+import type { Bar } from "./bars.js";
+import type { JaxPackage } from "./peers/jax.js";
+import type { OnnxRuntimePackage } from "./peers/onnxruntime.js";
+import type { FftPackage } from "./peers/fft.js";
+import type { TensorflowPackage } from "./peers/tensorflow.js";
+import type { Check, KernelRow } from "./row.js";
+
+/** Somebody doing a case's work, with the inputs in place. */
+export interface Contestant {
+  /** Does the work once and gives its results' memory back. */
+  run(): void | Promise<void>;
+  /** The first output of the work, to see that all do the same; of a training step the first step's loss. */
+  read(): ArrayLike<number> | Promise<ArrayLike<number>>;
+  /** Gives everything back. */
+  close(): void | Promise<void>;
+}
+
+/** This project's own implementation on a device. */
+export interface OwnContestant extends Contestant {
+  /** The program that runs. */
+  readonly variant: string;
+  /** Compares a result with the float64 reference. */
+  check(): Promise<Check>;
+}
+
+/** The peers that are installed. */
+export interface PeerPackages {
+  readonly onnxRuntime: OnnxRuntimePackage;
+  readonly tensorflow: TensorflowPackage;
+  readonly jax: JaxPackage;
+  readonly fft: FftPackage;
+}
+
+/** A kernel of one size. */
+export interface BenchmarkCase {
+  /** Name of the record or op. */
+  readonly kernel: string;
+  /** Axes with sizes. */
+  readonly shape: string;
+  readonly mode: KernelRow["mode"];
+  /** Floating-point operations of a run. */
+  readonly flops: number;
+  /** Bytes that must be read and written once. */
+  readonly bytes: number;
+  /** The rate people know the kernel by. */
+  readonly rate: "GFLOP/s" | "GB/s" | "tokens/s";
+  /** Tokens of a training step. */
+  readonly tokens?: number;
+  readonly bars: readonly Bar[];
+  /** A figure measured elsewhere. */
+  readonly reference?: string;
+  /** Makes the inputs. */
+  prepare(): PreparedCase;
+}
+
+/** A case with its inputs. */
+export interface PreparedCase {
+  open(device: Device): Promise<OwnContestant>;
+  /** Peers that need no package. */
+  readonly loops: Readonly<Record<string, () => Contestant>>;
+  /** Peers that need one. */
+  readonly peers: Readonly<Record<string, (packages: PeerPackages) => Contestant | Promise<Contestant>>>;
+}

@@ -1,0 +1,101 @@
+/** Runs benchmark cases: opens every contestant, checks, measures, and makes rows. */
+import type { Device } from "@seqmix/tensor";
+import { openDevice } from "../devices.js";
+import { messageOf } from "../usage-error.js";
+import { relativeError } from "./compare.js";
+import type { BenchmarkCase, Contestant, OwnContestant, PeerPackages, PreparedCase } from "./contestant.js";
+import { measure, type MeasureOptions } from "./measure.js";
+import type { Check, KernelRow } from "./row.js";
+import type { Timing } from "./statistics.js";
+
+/** What to measure. */
+export interface KernelRun {
+  readonly device: string;
+  /** Numbers of threads, each a row of its own. */
+  readonly threads: readonly number[];
+  /** Undefined: only the loops that need no package. */
+  readonly packages: PeerPackages | undefined;
+  readonly measure: MeasureOptions;
+  /** Called with a sentence about a peer that was left out. */
+  readonly warn: (sentence: string) => void;
+}
+
+/** A peer's result may be this far from ours, relative to the largest value; beyond, it does something else. */
+const SAME = 1e-3;
+
+interface Own {
+  readonly threads: number;
+  readonly device: Device;
+  readonly contestant: OwnContestant;
+}
+
+/** One row for each number of threads, all measured in the same rounds as the peers. */
+export async function runCase(case_: BenchmarkCase, run: KernelRun): Promise<readonly KernelRow[]> {
+  const prepared = case_.prepare();
+  const own: Own[] = [];
+  let peers = new Map<string, Contestant>();
+  try {
+    for (const threads of run.threads) {
+      const device = await openDevice(run.device, { threads });
+      own.push({ threads, device, contestant: await prepared.open(device) });
+    }
+    peers = await openPeers(case_, prepared, await own[0]!.contestant.read(), run);
+    const contestants = new Map<number | string, Contestant>([...own.map(({ threads, contestant }) => [threads, contestant] as const), ...peers]);
+    const timings = await measure(contestants, run.measure);
+    const peerTimes = Object.fromEntries([...peers.keys()].map((name) => [name, timings.get(name)!.ms]));
+    const rows: KernelRow[] = [];
+    for (const { threads, device, contestant } of own) rows.push(rowOf(case_, { device: device.name, threads, variant: contestant.variant, timing: timings.get(threads)!, check: await contestant.check(), peers: peerTimes }));
+    return rows;
+  } finally {
+    for (const { contestant, device } of own) {
+      await contestant.close();
+      await device.close();
+    }
+    for (const peer of peers.values()) await peer.close();
+  }
+}
+
+/** The peers that run and compute the same as we do. */
+async function openPeers({ kernel, shape }: BenchmarkCase, { loops, peers }: PreparedCase, ours: ArrayLike<number>, { packages, warn }: KernelRun): Promise<Map<string, Contestant>> {
+  const openers: Readonly<Record<string, () => Contestant | Promise<Contestant>>> = { ...loops, ...(packages && Object.fromEntries(Object.entries(peers).map(([name, open]) => [name, () => open(packages)]))) };
+  const opened = new Map<string, Contestant>();
+  for (const [name, open] of Object.entries(openers)) {
+    try {
+      const peer = await open();
+      const error = relativeError(await peer.read(), ours);
+      if (error <= SAME) opened.set(name, peer);
+      else {
+        warn(`${name} is left out of ${kernel} ${shape}: its result differs from ours by ${error.toExponential(1)} of the largest value`);
+        await peer.close();
+      }
+    } catch (error) {
+      warn(`${name} is left out of ${kernel} ${shape}: ${messageOf(error)}`);
+    }
+  }
+  return opened;
+}
+
+/** What was found of a case. */
+export interface Findings {
+  readonly device: string;
+  readonly threads: number;
+  readonly variant: string;
+  readonly timing: Timing;
+  readonly check: Check;
+  readonly peers: Readonly<Record<string, number>>;
+}
+
+/** The row of a case. A bar is judged only if the check is green. */
+export function rowOf({ kernel, shape, mode, bytes, flops, tokens, bars, reference }: BenchmarkCase, { device, threads, variant, timing, check: { check, ...checkDetail }, peers }: Findings): KernelRow {
+  const tokensPerSecond = tokens === undefined ? {} : { tokensPerSecond: (1000 * tokens) / timing.ms };
+  const bar = bars.find((each) => each.threads === threads);
+  const judged = check === "green" ? bar?.judge({ ms: timing.ms, peers, ...tokensPerSecond }) : undefined;
+  return {
+    kernel, variant, device, threads, shape, dtype: "f32", mode, ...timing, bytes, flops, ...tokensPerSecond,
+    check, checkDetail,
+    ...(checkDetail.unit === "ulp" && { maxUlp: checkDetail.error }),
+    peers,
+    ...(bar && judged && { bar: { asked: bar.asked, ...judged } }),
+    ...(reference !== undefined && { reference }),
+  };
+}

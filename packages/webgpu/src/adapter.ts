@@ -1,0 +1,52 @@
+/** Finding a GPU: the page's own WebGPU, or Dawn (npm `webgpu`) in Node. */
+import { DeviceError } from "@seqmix/tensor";
+
+/** The bits of GPUBufferUsage and GPUMapMode, which Node does not have as globals. */
+export const USAGE = { mapRead: 1, copySource: 4, copyDestination: 8, storage: 128 } as const;
+export const MAP_READ = 1;
+
+/** Which adapter to ask for. */
+export interface AdapterOptions {
+  /** The faster adapter of several by default. */
+  readonly powerPreference?: GPUPowerPreference;
+  /** Switches of Dawn in Node, e.g. "enable-dawn-features=allow_unsafe_apis"; pages ignore them. */
+  readonly dawn?: readonly string[];
+}
+
+/** Limits asked for as far as the adapter has them; the defaults are much lower. */
+const WANTED_LIMITS = ["maxBufferSize", "maxStorageBufferBindingSize", "maxStorageBuffersPerShaderStage", "maxComputeWorkgroupStorageSize", "maxComputeInvocationsPerWorkgroup", "maxComputeWorkgroupSizeX"] as const;
+const WANTED_FEATURES = ["timestamp-query", "subgroups", "shader-f16"] as const;
+
+/** Dawn's entry objects by their switches. Once one is garbage collected the process crashes: they are kept to its end. */
+const instances = new Map<string, GPU>();
+
+async function entry(flags: readonly string[]): Promise<GPU> {
+  if (typeof navigator === "object" && "gpu" in navigator && navigator.gpu) return navigator.gpu;
+  if (typeof process !== "object" || !process.versions?.node) throw new DeviceError("webgpu: expected navigator.gpu, but this page has none; use a browser with WebGPU over https or localhost, or the cpu() device");
+  const key = flags.join(" ");
+  const known = instances.get(key);
+  if (known) return known;
+  let dawn: { create(flags: string[]): unknown };
+  try {
+    dawn = await import("webgpu");
+  } catch (cause) {
+    throw new DeviceError(`webgpu: expected the npm package webgpu to load on ${process.platform} ${process.arch}, but it did not (${String(cause)}); install it or use the cpu() device`, { cause });
+  }
+  const gpu = dawn.create([...flags]) as GPU;
+  instances.set(key, gpu);
+  return gpu;
+}
+
+/** A new device with the highest limits its adapter has. @throws DeviceError if there is no adapter. */
+export async function requestDevice({ powerPreference = "high-performance", dawn = [] }: AdapterOptions): Promise<{ readonly gpu: GPUDevice; readonly adapter: GPUAdapter }> {
+  const adapter = await (await entry(dawn)).requestAdapter({ powerPreference });
+  if (!adapter) throw new DeviceError("webgpu: expected a GPU adapter, got none; install a Vulkan, Metal or Direct3D 12 driver, or use the cpu() device");
+  const requiredLimits: Record<string, number> = {};
+  for (const name of WANTED_LIMITS) requiredLimits[name] = adapter.limits[name];
+  const requiredFeatures = WANTED_FEATURES.filter((name) => adapter.features.has(name));
+  try {
+    return { gpu: await adapter.requestDevice({ label: "seqmix", requiredFeatures, requiredLimits }), adapter };
+  } catch (cause) {
+    throw new DeviceError(`webgpu: expected the adapter ${adapter.info.description} to give a device, but it did not (${String(cause)}); close other users of the GPU or use the cpu() device`, { cause });
+  }
+}

@@ -1,0 +1,102 @@
+/** Kernels that read more buffers than a pass may bind, cut into several. */
+import { nodesOf, product, roots, type Affine, type LoopKernel, type Scalar } from "@seqmix/tensor/backend";
+
+/** A kernel of a sequence; buffers are numbered through the whole sequence: the first one's inputs, its outputs, then intermediate results. */
+export interface NumberedKernel {
+  readonly kernel: LoopKernel;
+  readonly inputs: readonly number[];
+  readonly outputs: readonly number[];
+}
+
+const inputsOf = (values: readonly Scalar[]): Set<number> => new Set([...nodesOf(values)].flatMap((node) => (node.op === "load" ? [node.input] : [])));
+
+/**
+ * Stores parts of the expressions, over all points of the loops they stand in, until what is left fits.
+ * @param scratch Receives the number of elements of every intermediate result.
+ * @param firstScratch The number of the first intermediate buffer.
+ */
+export function fitBuffers(part: NumberedKernel, limit: number, scratch: number[], firstScratch: number): NumberedKernel[] {
+  const { kernel, inputs, outputs } = part;
+  // a reduction may still be divided, which adds a buffer of partial results each
+  if (inputsOf(roots(kernel)).size + kernel.outputs.length + kernel.reductions.length <= limit) return [part];
+  const store = (size: number): number => firstScratch + scratch.push(size) - 1;
+  const reducing = kernel.reductions.length > 0;
+  const axes = kernel.extents.length + kernel.reduceExtents.length;
+
+  if (reducing && kernel.outputs.some(({ value }) => value.op !== "reduced")) {
+    // the reductions by themselves, then what is computed from them
+    const size = product(kernel.extents);
+    const buffers = kernel.reductions.map(() => store(size));
+    const reduced = kernel.reductions.map(({ value: { dtype } }, reduction) => ({ dtype, value: { op: "reduced", dtype, reduction } as Scalar }));
+    const loads = kernel.reductions.map(({ value: { dtype } }, k): Scalar => ({ op: "load", dtype, input: kernel.inputs.length + k, index: rowMajor(kernel.extents, kernel.extents.length) }));
+    const replace = rewriter((node) => (node.op === "reduced" ? loads[node.reduction] : undefined), kernel.extents.length);
+    const tail: LoopKernel = { extents: kernel.extents, reduceExtents: [], reductions: [], inputs: [...kernel.inputs, ...reduced.map(({ dtype }) => ({ dtype, size }))], outputs: kernel.outputs.map((o) => ({ ...o, value: replace(o.value) })) };
+    return [
+      ...fitBuffers({ kernel: { ...kernel, outputs: reduced }, inputs, outputs: buffers }, limit, scratch, firstScratch),
+      ...fitBuffers({ kernel: tail, inputs: [...inputs, ...buffers], outputs }, limit, scratch, firstScratch),
+    ];
+  }
+
+  const node = largestPart((reducing ? kernel.reductions : kernel.outputs).map((r) => r.value), limit - 1);
+  const extents = reducing ? [...kernel.extents, ...kernel.reduceExtents] : kernel.extents;
+  const size = product(extents);
+  const buffer = store(size);
+  const cut: LoopKernel = { extents, reduceExtents: [], reductions: [], inputs: kernel.inputs, outputs: [{ dtype: node.dtype, value: node }] };
+  const load: Scalar = { op: "load", dtype: node.dtype, input: kernel.inputs.length, index: rowMajor(extents, axes) };
+  const replace = rewriter((other) => (other === node ? load : undefined), axes);
+  const rest: LoopKernel = {
+    ...kernel,
+    inputs: [...kernel.inputs, { dtype: node.dtype, size }],
+    reductions: kernel.reductions.map((r) => ({ ...r, value: replace(r.value) })),
+    outputs: kernel.outputs.map((o) => ({ ...o, value: replace(o.value) })),
+  };
+  return [{ kernel: cut, inputs, outputs: [buffer] }, ...fitBuffers({ kernel: rest, inputs: [...inputs, buffer], outputs }, limit, scratch, firstScratch)];
+}
+
+/** The expression that reads most buffers, but no more than the limit. */
+function largestPart(values: readonly Scalar[], limit: number): Scalar {
+  let best: Scalar | undefined;
+  let most = 1;
+  for (const node of nodesOf(values)) {
+    const count = inputsOf([node]).size;
+    if (count <= limit && count > most) [best, most] = [node, count];
+  }
+  if (!best) throw new TypeError("webgpu: expected a kernel that can be cut to fit the adapter's buffers, got none; report this as a bug");
+  return best;
+}
+
+function rowMajor(extents: readonly number[], axes: number): Affine {
+  const coefficients = new Array<number>(axes).fill(0);
+  let stride = 1;
+  for (let k = extents.length - 1; k >= 0; k--) {
+    coefficients[k] = stride;
+    stride *= extents[k]!;
+  }
+  return { offset: 0, coefficients };
+}
+
+/** Rebuilds expressions with some nodes replaced, over the first `axes` axes. Shared nodes stay shared. */
+function rewriter(instead: (node: Scalar) => Scalar | undefined, axes: number): (node: Scalar) => Scalar {
+  const done = new Map<Scalar, Scalar>();
+  const affine = ({ offset, coefficients }: Affine): Affine => ({ offset, coefficients: coefficients.slice(0, axes) });
+  const rewrite = (node: Scalar): Scalar => {
+    let result = done.get(node);
+    if (!result) done.set(node, (result = instead(node) ?? rebuild(node)));
+    return result;
+  };
+  const rebuild = (node: Scalar): Scalar => {
+    switch (node.op) {
+      case "constant": case "reduced":
+        return node;
+      case "position":
+        return { ...node, index: affine(node.index) };
+      case "load":
+        return { ...node, index: affine(node.index), ...(node.gather && { gather: node.gather.map((g) => ({ ...g, value: rewrite(g.value) })) }) };
+      case "guard":
+        return { ...node, conditions: node.conditions.map((c) => ({ ...c, index: affine(c.index) })), value: rewrite(node.value) };
+      default:
+        return { ...node, args: node.args.map(rewrite) };
+    }
+  };
+  return rewrite;
+}

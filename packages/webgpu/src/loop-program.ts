@@ -1,0 +1,85 @@
+/** Programs of loop kernels: which form, whether to divide a reduction, and the passes that come of it. */
+import { divideReduction, nodesOf, product, roots, simplifyLoop, type LoopKernel } from "@seqmix/tensor/backend";
+import { fitBuffers, type NumberedKernel } from "./fit-buffers.js";
+import { bytesOf, type GpuPass, type GpuProgram } from "./program.js";
+import { loopPass, type LoopForm } from "./wgsl/loop.js";
+
+/** Threads that keep a large GPU busy. */
+const FULL = 32768;
+/** A reduction below this is too short to share among the threads of a workgroup. */
+const SHORT = 64;
+/** Elements of a part of a divided reduction: for one thread, and for a workgroup. */
+const SERIAL_PART = 64, ROW_PART = 4096;
+
+/**
+ * @param aliases By input, the output whose memory it is.
+ * @param limit Buffers a pass may bind.
+ */
+export function loopProgram(kernel: LoopKernel, limit: number, aliases?: ReadonlyMap<number, number>): GpuProgram {
+  const name = describe(kernel);
+  if (product(kernel.extents) === 0) return { name, passes: [], scratch: [] };
+  const sizes: number[] = [];
+  const first: NumberedKernel = { kernel: simplifyLoop(kernel), inputs: kernel.inputs.map((_, k) => k), outputs: kernel.outputs.map((_, k) => kernel.inputs.length + k) };
+  const firstScratch = kernel.inputs.length + kernel.outputs.length;
+  const passes = fitBuffers(first, limit, sizes, firstScratch).flatMap((part) => passesOf(part, sizes, firstScratch, aliases));
+  return { name: `${name}${passes.length > 1 ? `, ${passes.length} passes` : ""}`, passes, scratch: sizes.map(bytesOf) };
+}
+
+function passesOf(part: NumberedKernel, sizes: number[], firstScratch: number, aliases?: ReadonlyMap<number, number>): GpuPass[] {
+  const { kernel, inputs, outputs } = part;
+  const { form, partLength } = chooseForm(kernel);
+  const divided = partLength === undefined ? undefined : divideReduction(kernel, partLength);
+  if (!divided) return [loopPass(kernel, form, { inputs, outputs, ...(aliases && { aliases }) }, threadsFor(kernel, form))];
+  const partials = divided[0].outputs.map(() => {
+    sizes.push(product(divided[0].extents));
+    return firstScratch + sizes.length - 1;
+  });
+  const passOf = (k: 0 | 1, from: readonly number[], to: readonly number[]): GpuPass => {
+    const simple = simplifyLoop(divided[k]);
+    const { form } = chooseForm(simple);
+    return loopPass(simple, form, { inputs: from, outputs: to }, threadsFor(simple, form));
+  };
+  return [passOf(0, inputs, partials), passOf(1, [...inputs, ...partials], outputs)];
+}
+
+/** How to run a kernel, and the length of the parts its reduction is to be divided into. */
+function chooseForm(kernel: LoopKernel): { readonly form: LoopForm; readonly partLength?: number } {
+  if (kernel.reductions.length === 0) return { form: "map" };
+  const outputs = product(kernel.extents);
+  const reduced = product(kernel.reduceExtents);
+  const longest = Math.max(...kernel.reduceExtents);
+  const parts = (wanted: number, smallest: number): number | undefined => {
+    const count = Math.min(wanted, Math.floor(reduced / smallest), longest);
+    return count < 2 ? undefined : Math.ceil(Math.ceil(longest / count) / 4) * 4;
+  };
+  if (reduced >= SHORT && !readsAcross(kernel)) {
+    const partLength = outputs < 256 ? parts(Math.ceil(512 / outputs), ROW_PART) : undefined;
+    return { form: "rows", ...(partLength !== undefined && { partLength }) };
+  }
+  const partLength = outputs < FULL / 2 ? parts(Math.ceil(FULL / outputs), SERIAL_PART) : undefined;
+  return { form: "serial", ...(partLength !== undefined && { partLength }) };
+}
+
+/** Whether neighbouring outputs read neighbouring elements, and neighbours in the reduction do not. */
+function readsAcross({ extents, reduceExtents, reductions }: LoopKernel): boolean {
+  if (extents.length === 0) return false;
+  let balance = 0;
+  for (const node of nodesOf(reductions.map((r) => r.value))) {
+    if (node.op !== "load") continue;
+    if (Math.abs(node.index.coefficients[extents.length - 1]!) === 1) balance++;
+    if (Math.abs(node.index.coefficients[extents.length + reduceExtents.length - 1]!) === 1) balance--;
+  }
+  return balance > 0;
+}
+
+function threadsFor(kernel: LoopKernel, form: LoopForm): number {
+  if (form === "rows") return product(kernel.reduceExtents) >= 1024 ? 256 : 64;
+  return product(kernel.extents) >= 1 << 19 ? 256 : 64;
+}
+
+function describe(kernel: LoopKernel): string {
+  const loads = [...nodesOf(roots(kernel))].filter((node) => node.op === "load").length;
+  const stores = kernel.outputs.length;
+  const reduce = kernel.reductions.length === 0 ? "" : ` ${kernel.reductions.map((r) => r.combine).join(" ")} [${kernel.reduceExtents.join()}]`;
+  return `loop [${kernel.extents.join()}]${reduce} ${loads} load${loads === 1 ? "" : "s"} ${stores} store${stores === 1 ? "" : "s"}`;
+}

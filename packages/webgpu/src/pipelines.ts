@@ -1,0 +1,64 @@
+/** Compiled WGSL, once per text. */
+import { KernelCompileError } from "@seqmix/tensor";
+import type { Loss } from "./loss.js";
+import type { Binding } from "./program.js";
+
+export interface Pipeline {
+  readonly pipeline: GPUComputePipeline;
+  readonly layout: GPUBindGroupLayout;
+}
+
+export interface Pipelines {
+  /** @throws KernelCompileError with the kernel's name, the line and what the compiler said. */
+  compile(name: string, code: string, bindings: readonly Binding[]): Promise<Pipeline>;
+}
+
+/** Pipelines kept; the least recently asked for are dropped. */
+const CACHED = 4096;
+
+export function makePipelines(gpu: GPUDevice, loss: Loss): Pipelines {
+  const compiled = new Map<string, Promise<Pipeline>>();
+  const layouts = new Map<string, { readonly group: GPUBindGroupLayout; readonly pipeline: GPUPipelineLayout }>();
+
+  const layoutFor = (bindings: readonly Binding[]): { readonly group: GPUBindGroupLayout; readonly pipeline: GPUPipelineLayout } => {
+    const key = bindings.map(({ access }) => access).join();
+    let layout = layouts.get(key);
+    if (!layout) {
+      const group = gpu.createBindGroupLayout({ entries: bindings.map(({ access }, binding) => ({ binding, visibility: 4, buffer: { type: access === "read" ? "read-only-storage" : "storage" } })) });
+      layouts.set(key, (layout = { group, pipeline: gpu.createPipelineLayout({ bindGroupLayouts: [group] }) }));
+    }
+    return layout;
+  };
+
+  const make = async (name: string, code: string, bindings: readonly Binding[]): Promise<Pipeline> => {
+    const layout = layoutFor(bindings);
+    gpu.pushErrorScope("validation");
+    const module = gpu.createShaderModule({ label: name, code });
+    const refused = gpu.popErrorScope();
+    const pipeline = gpu.createComputePipelineAsync({ label: name, layout: layout.pipeline, compute: { module, entryPoint: "main" } });
+    try {
+      const [made] = await loss.wait(Promise.all([pipeline, refused]));
+      return { pipeline: made, layout: layout.group };
+    } catch (cause) {
+      loss.check();
+      const { messages } = await loss.wait(module.getCompilationInfo());
+      const first = messages.find(({ type }) => type === "error");
+      const where = first ? `line ${first.lineNum}: ${first.message.trim()}\n  ${code.split("\n")[first.lineNum - 1] ?? ""}` : String(cause);
+      throw new KernelCompileError(`${name}: expected WGSL that the adapter compiles, got an error at ${where}\nreport this with the output of explain()`, { cause });
+    }
+  };
+
+  return {
+    compile(name, code, bindings) {
+      let known = compiled.get(code);
+      compiled.delete(code);
+      if (!known) {
+        known = make(name, code, bindings);
+        known.catch(() => compiled.delete(code));
+      }
+      compiled.set(code, known);
+      if (compiled.size > CACHED) compiled.delete(compiled.keys().next().value!);
+      return known;
+    },
+  };
+}

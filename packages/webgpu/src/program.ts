@@ -1,0 +1,40 @@
+/** What a kernel looks like to the device: WGSL passes over numbered buffers. */
+
+/** One dispatch. */
+export interface GpuPass {
+  /** WGSL with the entry point `main`; buffers are bindings 0, 1, ... of group 0, in the order of `buffers`. */
+  readonly code: string;
+  /** The program's buffers it uses: inputs, then outputs, then scratch blocks, counted from 0. */
+  readonly buffers: readonly Binding[];
+  /** Workgroups in all; the device spreads them over two dimensions where one does not hold them. */
+  readonly groups: number;
+}
+
+export interface Binding {
+  readonly buffer: number;
+  readonly access: "read" | "read_write";
+}
+
+export interface GpuProgram {
+  /** For `explain`, e.g. "rows 4096 of 512, 128 threads". */
+  readonly name: string;
+  readonly passes: readonly GpuPass[];
+  /** Bytes of temporary blocks, used by these passes only. */
+  readonly scratch: readonly number[];
+}
+
+/** The head of every entry point: `group` counts workgroups in one dimension, `thread` the invocations of one. */
+export const entryPoint = (threads: number, body: string): string => `@compute @workgroup_size(${threads})
+fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+  let group = id.y * count.x + id.x;
+${indent(body)}
+}
+`;
+
+/** Declares a buffer. */
+export const declare = (binding: number, name: string, access: Binding["access"], type: string): string => `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<${type}>;\n`;
+
+export const indent = (text: string, depth = 1): string => text.split("\n").map((line) => (line === "" ? "" : "  ".repeat(depth) + line)).join("\n");
+
+/** Bytes that memory for this many elements takes: whole vectors of four, and never nothing. */
+export const bytesOf = (elements: number): number => Math.max(16, Math.ceil(elements / 4) * 16);

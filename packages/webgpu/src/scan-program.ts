@@ -1,0 +1,178 @@
+/**
+ * h_t = a_t h_(t-1) + b_t along the middle axis of [outer, length, inner], and running sums (all a_t = 1).
+ *
+ * The axis is cut into chunks where there are too few rows to keep the device busy. Three passes then: what each chunk
+ * does to a state (h -> A h + B), the state before each chunk, and the results. A chunk is run by one thread if
+ * neighbouring rows lie beside each other in memory, else by a workgroup that loads tiles of it and scans them in a tree.
+ */
+import { bytesOf, declare, entryPoint, indent, type Binding, type GpuPass, type GpuProgram } from "./program.js";
+
+export interface ScanShape {
+  readonly outer: number;
+  readonly length: number;
+  readonly inner: number;
+  readonly reverse: boolean;
+  /** false: running sums, whose only input is b. */
+  readonly decays: boolean;
+  /** Whether the last input is the state before the first element, [outer, inner]. */
+  readonly initial: boolean;
+}
+
+/** Threads and workgroups that keep a large GPU busy. */
+const FULL_THREADS = 131072, FULL_GROUPS = 528;
+/** Rows beside each other from which on a thread a row reads memory well. */
+const BESIDE = 16;
+const SHORTEST_CHUNK = 16, MOST_CHUNKS = 256;
+const THREADS = 256, EACH = 4, TILE = THREADS * EACH;
+
+interface Chunks extends ScanShape {
+  readonly chunks: number;
+  readonly steps: number;
+}
+
+/** Buffers: (a,) b (, h0), h. */
+export function scanProgram(shape: ScanShape): GpuProgram {
+  const { outer, length, inner, decays, initial } = shape;
+  const rows = outer * inner;
+  const byThread = inner >= BESIDE;
+  const wanted = byThread ? Math.min(Math.ceil(FULL_THREADS / rows), Math.floor(length / SHORTEST_CHUNK), MOST_CHUNKS) : Math.min(Math.ceil(FULL_GROUPS / rows), Math.ceil(length / TILE));
+  const unit = byThread ? 1 : TILE;
+  const steps = Math.ceil(Math.ceil(length / Math.max(1, wanted)) / unit) * unit;
+  const chunked: Chunks = { ...shape, steps, chunks: Math.ceil(length / steps) };
+  const { chunks } = chunked;
+  const name = `${decays ? "scan" : "running sum"} ${outer} x ${length} x ${inner}, ${chunks} chunk${chunks === 1 ? "" : "s"} a row, a ${byThread ? "thread" : "workgroup"} each`;
+
+  const values = decays ? [0, 1] : [0];
+  const h0 = initial ? [values.length] : [];
+  const out = values.length + h0.length;
+  const [endA, endB, state] = [out + 1, out + 2, out + 3];
+  const groups = byThread ? Math.ceil((rows * chunks) / 64) : rows * chunks;
+  const chunkCode = byThread ? threadChunk : groupChunk;
+  const pass = (code: string, read: readonly number[], write: readonly number[], groups: number): GpuPass => ({
+    code,
+    buffers: [...read.map((buffer): Binding => ({ buffer, access: "read" })), ...write.map((buffer): Binding => ({ buffer, access: "read_write" }))],
+    groups,
+  });
+  if (chunks === 1) return { name, passes: [pass(chunkCode(chunked, "all"), [...values, ...h0], [out], groups)], scratch: [] };
+  const bytes = bytesOf(rows * chunks);
+  return {
+    name,
+    passes: [
+      pass(chunkCode(chunked, "ends"), values, decays ? [endA, endB] : [endB], groups),
+      pass(statesCode(chunked), [...(decays ? [endA] : []), endB, ...h0], [state], Math.ceil(rows / 64)),
+      pass(chunkCode(chunked, "results"), [...values, state], [out], groups),
+    ],
+    scratch: [bytes, bytes, bytes],
+  };
+}
+
+/** all: from the initial state. ends: what the chunk does to a state. results: from the state before the chunk. */
+type Task = "all" | "ends" | "results";
+
+/** Declarations of the buffers of a chunk's pass, and where its state starts. */
+function buffersOf({ decays, initial, outer, inner, chunks }: Chunks, task: Task): { text: string; start: string } {
+  const reads = [...(decays ? ["a"] : []), "b"];
+  if (task === "all" && initial) reads.push("h0");
+  if (task === "results") reads.push("state");
+  const writes = task === "ends" ? [...(decays ? ["endA"] : []), "endB"] : ["h"];
+  const text = [...reads.map((name, k) => declare(k, name, "read", "f32")), ...writes.map((name, k) => declare(reads.length + k, name, "read_write", "f32"))].join("");
+  const rowCount = outer * inner * chunks;
+  return { text: `${text}const CHUNKS = ${rowCount};\n`, start: task === "results" ? "state[chunk]" : task === "all" && initial ? "h0[outer * " + inner + " + inner]" : "0.0" };
+}
+
+/** Splits `chunk`, which counts [outer, chunks, inner]. */
+const places = ({ chunks, inner, steps, length }: Chunks): string => `let inner = chunk % ${inner};
+let first = chunk / ${inner} % ${chunks} * ${steps};
+let outer = chunk / ${inner * chunks};
+let last = min(first + ${steps}, ${length});`;
+
+/** Element `step` of a row. */
+const element = ({ length, inner, reverse }: Chunks, step: string): string => `(outer * ${length} + ${reverse ? `${length - 1} - (${step})` : step}) * ${inner} + inner`;
+
+function threadChunk(shape: Chunks, task: Task): string {
+  const { text, start } = buffersOf(shape, task);
+  const { decays } = shape;
+  return text + entryPoint(64, `let chunk = i32(group * 64u + thread);
+if (chunk >= CHUNKS) { return; }
+${places(shape)}
+var state_ = ${start};
+${task === "ends" && decays ? "var decay = 1.0;\n" : ""}for (var step = first; step < last; step++) {
+  let at = ${element(shape, "step")};
+${task === "ends" && decays ? "  decay *= a[at];\n" : ""}  state_ = ${decays ? "a[at] * state_ + b[at]" : "state_ + b[at]"};
+${task === "ends" ? "" : "  h[at] = state_;\n"}}
+${task === "ends" ? `${decays ? "endA[chunk] = decay;\n" : ""}endB[chunk] = state_;` : ""}`);
+}
+
+function groupChunk(shape: Chunks, task: Task): string {
+  const { text, start } = buffersOf(shape, task);
+  const { decays } = shape;
+  const ifDecays = (code: string): string => (decays ? code : "");
+  const scan = `    let n = sumB[thread];
+    var before = 0.0;
+${ifDecays("    var decay = 1.0;\n    let m = sumA[thread];\n")}    if (thread >= distance) {
+      before = sumB[thread - distance];
+${ifDecays("      decay = sumA[thread - distance];\n")}    }
+    workgroupBarrier();
+    sumB[thread] = ${decays ? "m * before + n" : "before + n"};
+${ifDecays("    sumA[thread] = m * decay;\n")}    workgroupBarrier();`;
+  const tile = `  let base = tile + i32(thread);
+  for (var k = 0; k < ${EACH}; k++) {
+    let step = base + k * ${THREADS};
+    let at = ${element(shape, "step")};
+    let slot = padded(i32(thread) + k * ${THREADS});
+${ifDecays("    tileA[slot] = select(1.0, a[at], step < last);\n")}    tileB[slot] = select(0.0, b[at], step < last);
+  }
+  workgroupBarrier();
+  var endOfPart = 0.0;
+${ifDecays("  var decayOfPart = 1.0;\n")}  for (var k = 0; k < ${EACH}; k++) {
+    let slot = padded(i32(thread) * ${EACH} + k);
+    endOfPart = ${decays ? "tileA[slot] * endOfPart + tileB[slot]" : "endOfPart + tileB[slot]"};
+${ifDecays("    decayOfPart *= tileA[slot];\n")}  }
+  sumB[thread] = endOfPart;
+${ifDecays("  sumA[thread] = decayOfPart;\n")}  workgroupBarrier();
+  for (var distance = 1u; distance < ${THREADS}u; distance *= 2u) {
+${scan}
+  }
+${task === "ends" ? "" : `  var current = carry;
+  if (thread > 0u) { current = ${decays ? "sumA[thread - 1u] * carry + sumB[thread - 1u]" : "carry + sumB[thread - 1u]"}; }
+  for (var k = 0; k < ${EACH}; k++) {
+    let slot = padded(i32(thread) * ${EACH} + k);
+    current = ${decays ? "tileA[slot] * current + tileB[slot]" : "current + tileB[slot]"};
+    tileB[slot] = current;
+  }
+  workgroupBarrier();
+  for (var k = 0; k < ${EACH}; k++) {
+    let step = base + k * ${THREADS};
+    if (step < last) { h[${element(shape, "step")}] = tileB[padded(i32(thread) + k * ${THREADS})]; }
+  }
+`}  carry = ${decays ? `sumA[${THREADS - 1}] * carry + sumB[${THREADS - 1}]` : `carry + sumB[${THREADS - 1}]`};
+${task === "ends" ? ifDecays(`  decayOfChunk *= sumA[${THREADS - 1}];\n`) : ""}  workgroupBarrier();`;
+  const shared = (name: string, size: number): string => `var<workgroup> ${name}: array<f32, ${size}>;\n`;
+  const memory = `${ifDecays(shared("tileA", TILE + TILE / 32) + shared("sumA", THREADS))}${shared("tileB", TILE + TILE / 32)}${shared("sumB", THREADS)}`;
+  return `${text}${memory}// one slot left out after every 32, so that threads that run along the tile use different banks
+fn padded(k: i32) -> i32 { return k + k / 32; }
+${entryPoint(THREADS, `let chunk = i32(group);
+if (chunk >= CHUNKS) { return; }
+${places(shape)}
+var carry = ${start};
+${task === "ends" ? ifDecays("var decayOfChunk = 1.0;\n") : ""}for (var tile = first; tile < last; tile += ${TILE}) {
+${tile}
+}
+${task === "ends" ? `if (thread == 0u) {
+${ifDecays("  endA[chunk] = decayOfChunk;\n")}  endB[chunk] = carry;
+}` : ""}`)}`;
+}
+
+/** The state before each chunk of a row, one row a thread. */
+function statesCode({ outer, inner, chunks, decays, initial }: Chunks): string {
+  const reads = [...(decays ? ["endA"] : []), "endB", ...(initial ? ["h0"] : [])];
+  return `${reads.map((name, k) => declare(k, name, "read", "f32")).join("")}${declare(reads.length, "state", "read_write", "f32")}${entryPoint(64, `let row = i32(group * 64u + thread);
+if (row >= ${outer * inner}) { return; }
+var current = ${initial ? "h0[row]" : "0.0"};
+let first = row / ${inner} * ${inner * chunks} + row % ${inner};
+for (var chunk = 0; chunk < ${chunks}; chunk++) {
+  let at = first + chunk * ${inner};
+  state[at] = current;
+${indent(`current = ${decays ? "endA[at] * current + endB[at]" : "current + endB[at]"};`)}
+}`)}`;
+}

@@ -1,0 +1,151 @@
+/** Scalar expressions of the kernel IR as WGSL statements. A node used twice becomes a `let`; the others are written where they are used. */
+import type { DType } from "@seqmix/tensor";
+import { parts, type Affine, type Scalar } from "@seqmix/tensor/backend";
+
+/** How a type is kept in a register and in memory. */
+export const registerType = (dtype: DType): string => dtype;
+export const memoryType = (dtype: DType): string => (dtype === "bool" ? "u32" : dtype);
+export const fromMemory = (dtype: DType, text: string): string => (dtype === "bool" ? `(${text} != 0u)` : text);
+export const toMemory = (dtype: DType, text: string): string => (dtype === "bool" ? `u32(${text})` : text);
+
+/** What surrounds the expressions. */
+export interface Surroundings {
+  /** Names of the axis variables, i32; a coefficient's place is its axis'. */
+  readonly axes: readonly string[];
+  /** The value of a load that is already there, or undefined to read memory. */
+  loaded(node: Scalar & { op: "load" }): string | undefined;
+  /** Element `index` of an input, as its register type. */
+  read(input: number, index: string): string;
+  readonly reduced: readonly string[];
+  /** Collects names of the functions called. */
+  readonly functions: Set<string>;
+}
+
+/** The longest expression written in one line. */
+const LINE = 100;
+
+/** Writes statements for the roots and returns one expression each. */
+export function writeValues(values: readonly Scalar[], around: Surroundings, lines: string[]): string[] {
+  const uses = countUses(values);
+  const done = new Map<Scalar, string>();
+  let names = 0;
+  const keep = (text: string): string => {
+    const name = `v${names++}`;
+    lines.push(`let ${name} = ${text};`);
+    return name;
+  };
+  const write = (node: Scalar): string => {
+    const known = done.get(node);
+    if (known !== undefined) return known;
+    let text = render(node);
+    const simple = /^[\w.]+$/.test(text);
+    if (!simple && (uses.get(node)! > 1 || text.length > LINE)) text = keep(text);
+    done.set(node, text);
+    return text;
+  };
+  const render = (node: Scalar): string => {
+    switch (node.op) {
+      case "constant":
+        return literal(node.value, node.dtype, around.functions);
+      case "position":
+        return affineText(node.index, around.axes);
+      case "reduced":
+        return around.reduced[node.reduction]!;
+      case "load": {
+        const loaded = around.loaded(node);
+        if (loaded !== undefined) return loaded;
+        const gathers = (node.gather ?? []).map(({ value, size, stride }) => ` + clamp(${write(value)}, 0, ${size - 1})${stride === 1 ? "" : ` * ${stride}`}`);
+        return around.read(node.input, `${affineText(node.index, around.axes)}${gathers.join("")}`);
+      }
+      case "guard": {
+        // Reading outside a buffer is harmless in WGSL: the guarded value is computed everywhere and chosen afterwards.
+        const inside = node.conditions.map(({ index, lo, hi }) => rangeText(affineText(index, around.axes), lo, hi)).join(" && ");
+        return `select(${literal(node.fill, node.dtype, around.functions)}, ${write(node.value)}, ${inside})`;
+      }
+      default: {
+        // What is made of literals alone would be computed by the compiler, which refuses overflow; a let is not.
+        const fixed = node.args.every((arg) => arg.op === "constant");
+        return intrinsic(node, node.args.map((arg) => (fixed ? keep(write(arg)) : write(arg))), around.functions);
+      }
+    }
+  };
+  return values.map(write);
+}
+
+function countUses(values: readonly Scalar[]): Map<Scalar, number> {
+  const uses = new Map<Scalar, number>();
+  const visit = (node: Scalar): void => {
+    const before = uses.get(node) ?? 0;
+    uses.set(node, before + 1);
+    if (before === 0) parts(node).forEach(visit);
+  };
+  values.forEach(visit);
+  return uses;
+}
+
+/** The index as an i32 expression. */
+export function affineText({ offset, coefficients }: Affine, axes: readonly string[]): string {
+  const terms = coefficients.flatMap((c, k) => (c === 0 ? [] : [c === 1 ? axes[k]! : `${axes[k]} * ${c}`]));
+  if (offset !== 0 || terms.length === 0) terms.push(String(offset));
+  return terms.length === 1 ? terms[0]! : `(${terms.join(" + ")})`;
+}
+
+function rangeText(index: string, lo: number, hi: number): string {
+  return `${index} >= ${lo} && ${index} < ${hi}`;
+}
+
+/** A constant that WGSL accepts: infinities and NaN are made of their bits. */
+export function literal(value: number, dtype: DType, functions: Set<string>): string {
+  if (dtype === "bool") return value === 0 ? "false" : "true";
+  if (dtype === "i32") return `i32(${value | 0})`;
+  const rounded = Math.fround(value);
+  if (!Number.isFinite(rounded)) {
+    functions.add("fromBits");
+    return `fromBits(0x${new Uint32Array(Float32Array.of(rounded).buffer)[0]!.toString(16)}u)`;
+  }
+  return Object.is(rounded, -0) ? "(-0.0f)" : `${rounded < 0 ? `(${rounded}f)` : `${rounded}f`}`;
+}
+
+const operators: Readonly<Record<string, string>> = { add: "+", sub: "-", mul: "*", div: "/", less: "<", lessEqual: "<=", equal: "==", bitAnd: "&", bitOr: "|", bitXor: "^", and: "&", or: "|" };
+/** Ours, for their accuracy or their NaN. */
+const own: Readonly<Record<string, string>> = { exp: "exp_", log: "log_", expm1: "expm1_", log1p: "log1p_", sin: "sin_", cos: "cos_", tanh: "tanh_", sigmoid: "sigmoid_", erf: "erf_" };
+
+function intrinsic(node: Scalar & { args: readonly Scalar[] }, args: readonly string[], functions: Set<string>): string {
+  const [x, y, z] = args as [string, string, string];
+  const { op, dtype } = node;
+  const operator = operators[op];
+  if (operator) return `(${x} ${operator} ${y})`;
+  if (own[op]) {
+    functions.add(own[op]);
+    return `${own[op]}(${x})`;
+  }
+  switch (op) {
+    case "neg":
+      return `(-${x})`;
+    case "not":
+      return `!${x}`;
+    case "abs": case "sqrt": case "floor":
+      return `${op}(${x})`;
+    case "min": case "max":
+      return combineText(op, dtype, x, y, functions);
+    case "shiftLeft":
+      return `(${x} << (bitcast<u32>(${y}) & 31u))`;
+    case "shiftRight":
+      return `bitcast<i32>(bitcast<u32>(${x}) >> (bitcast<u32>(${y}) & 31u))`;
+    case "where":
+      return `select(${z}, ${y}, ${x})`;
+    case "cast":
+      return `${dtype}(${x})`;
+    default:
+      throw new TypeError(`webgpu: expected an operation that WGSL is written for, got ${op}; add it to values.ts`);
+  }
+}
+
+/** The smaller or larger of two; NaN if either is. */
+export function combineText(how: "sum" | "min" | "max", dtype: DType, x: string, y: string, functions: Set<string>): string {
+  if (how === "sum") return `${x} + ${y}`;
+  if (dtype !== "f32") return `${how}(${x}, ${y})`;
+  const name = how === "min" ? "minimum" : "maximum";
+  functions.add(name);
+  return `${name}(${x}, ${y})`;
+}
