@@ -43,7 +43,7 @@ const testRules = Object.entries(layers).map(([name, allowed]) => ({
   from: { path: `${under([name])}.*${test}` },
   to: {
     path: "^(packages|apps)/",
-    pathNot: under([name, ...allowed, ...(["tensor", "webgpu", "nn", "mixer"].includes(name) ? [] : ["testing"])]),
+    pathNot: under([name, ...allowed, ...(["tensor", "nn", "mixer"].includes(name) ? [] : ["testing"])]),
   },
 }));
 

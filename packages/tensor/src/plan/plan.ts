@@ -407,8 +407,8 @@ function mergeLoops(drafts: readonly Draft[], roots: readonly Tensor[], context:
 
 /** Whether two kernels loop over axes of the same extents, outside and inside. */
 function sameLoops(a: LoopDraft, b: LoopDraft): boolean {
-  if (!sameShape(a.outputs[0]!.shape, b.outputs[0]!.shape) || a.reductions.length === 0 !== (b.reductions.length === 0)) return false;
-  return a.reductions.length === 0 || sameShape(reducedExtents(a.reductions[0]!), reducedExtents(b.reductions[0]!));
+  const inner = ({ reductions: [first] }: LoopDraft): Shape => (first ? reducedExtents(first) : []);
+  return sameShape(a.outputs[0]!.shape, b.outputs[0]!.shape) && Boolean(a.reductions[0]) === Boolean(b.reductions[0]) && sameShape(inner(a), inner(b));
 }
 
 /** The joined kernel, or undefined if its members do not fit into one set of loops. */

@@ -4,7 +4,7 @@
  * - serial: a thread computes one output and runs through its reduction. Neighbouring threads read neighbouring elements.
  * - rows: a workgroup computes one output; its threads share the reduction and combine in a tree, always in the same order.
  */
-import { identity, isRowMajor, nodesOf, product, roots, type Affine, type LoopKernel, type Scalar } from "@seqmix/tensor/backend";
+import { identity, nodesOf, product, roots, type Affine, type LoopKernel, type Scalar } from "@seqmix/tensor/backend";
 import { declare, entryPoint, indent, type Binding, type GpuPass } from "../program.js";
 import { functionTexts } from "./functions.js";
 import { affineText, combineText, fromMemory, literal, memoryType, registerType, toMemory, writeValues, type Surroundings } from "./values.js";
@@ -238,7 +238,3 @@ function rowsEntry(context: Context): { text: string; points: string } {
   ];
   return { points: shared + point.text, text: entryPoint(threads, lines.join("\n")) };
 }
-
-/** Whether every load of the input is at the element written. */
-export const readInPlace = (kernel: LoopKernel, input: number): boolean =>
-  loadsOf(roots(kernel)).every((load) => load.input !== input || (!load.gather && isRowMajor(load.index, kernel.extents)));
