@@ -7,13 +7,20 @@ import type { Settings } from "./settings.js";
 export const budgets = {
   "selective-copying": {
     task: { vocabSize: 16, dataTokens: 8, L: 40 },
-    training: { steps: 1000, batch: 32, lr: 1e-2, warmup: 50, clip: 1, weightDecay: 0.01 },
+    training: { steps: 1500, batch: 32, lr: 5e-3, warmup: 50, clip: 1, weightDecay: 0.01 },
   },
   "moby-dick": {
-    task: { L: 256 },
-    training: { steps: 300, batch: 16, lr: 1e-2, warmup: 50, clip: 1, weightDecay: 0.01 },
+    task: { L: 128 },
+    training: { steps: 1000, batch: 16, lr: 5e-3, warmup: 50, clip: 1, weightDecay: 0.01 },
   },
 } as const satisfies Readonly<Record<string, { readonly task: Settings; readonly training: Settings }>>;
+
+/**
+ * The quickstart's mixers, each trained on every task, and their settings. S4D gets what Mamba's state-space layer starts
+ * from, N = 16 and the real eigenvalues -1 .. -N, so that the dynamics of the two differ in selection alone. With its own
+ * defaults (complex eigenvalues) S4D is stronger on selective copying: 74 % after this budget.
+ */
+export const quickstartMixers = { mamba: {}, s4d: { dState: 16, init: "real" }, attention: {} } as const satisfies Readonly<Record<string, Settings>>;
 
 /** The network around the mixer. A mixer's own defaults are in its package. */
 export const networkDefaults = { dModel: 64, nLayers: 2 } as const satisfies Settings;

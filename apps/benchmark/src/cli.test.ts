@@ -129,7 +129,7 @@ test("a damaged results line is reported and kept aside", async () => {
 
 test("a sweep file in TypeScript runs, and its report sums up", async () => {
   const settings = "dataTokens: 2, L: 8, dModel: 8, nLayers: 1, nHeads: 2, batch: 4, warmup: 1";
-  writeFileSync(join(folder, "rates.ts"), `import { defineSweep, type Sweep } from "@seqmix/benchmark";\nexport const sweep: Sweep = defineSweep({ task: "selective-copying", mixers: ["attention"], baseline: { ${settings}, steps: 3 }, changes: { lr: [0.01, 0.02] } });\n`);
+  writeFileSync(join(folder, "rates.ts"), `import { defineSweep, type Sweep } from "@seqmix/benchmark";\nexport const sweep: Sweep = defineSweep({ task: "selective-copying", mixers: ["attention"], baseline: { ${settings}, steps: 3, lr: 0.01 }, changes: { lr: [0.01, 0.02] } });\n`);
   const { code, output } = await bench(["sweep", "rates.ts"]);
   expect(output).toContain("lr=0.02");
   expect(code).toBe(0);

@@ -49,9 +49,9 @@ test("the order of settings, and saying a default, make no difference", () => {
 
 test("the canonical form has dModel, L, seed and what differs, sorted", () => {
   expect(parseTrial("selective-copying:attention", registry).identity).toBe("selective-copying:attention:dModel=64;L=40;seed=0");
-  expect(parseTrial("moby-dick:attention:", registry).identity).toBe("moby-dick:attention:dModel=64;L=256;seed=0");
-  const hard = "selective-copying:wordy:dataTokens=16;positions=64;dModel=64;lr=5e-3;steps=3000;seed=0";
-  expect(parseTrial(hard, registry).identity).toBe("selective-copying:wordy:dataTokens=16;dModel=64;L=80;lr=0.005;seed=0;steps=3000");
+  expect(parseTrial("moby-dick:attention:", registry).identity).toBe("moby-dick:attention:dModel=64;L=128;seed=0");
+  const hard = "selective-copying:wordy:dataTokens=16;positions=64;dModel=64;lr=7e-3;steps=3000;seed=0";
+  expect(parseTrial(hard, registry).identity).toBe("selective-copying:wordy:dataTokens=16;dModel=64;L=80;lr=0.007;seed=0;steps=3000");
   expect(parseTrial("selective-copying:wordy:dtRank=4;gated=false", registry).settings).toMatchObject({ dtRank: 4, gated: false, dState: 16 });
 });
 

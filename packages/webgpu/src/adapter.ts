@@ -2,20 +2,25 @@
 import { DeviceError } from "@seqmix/tensor";
 
 /** The bits of GPUBufferUsage and GPUMapMode, which Node does not have as globals. */
-export const USAGE = { mapRead: 1, copySource: 4, copyDestination: 8, storage: 128 } as const;
+export const USAGE = { mapRead: 1, copySource: 4, copyDestination: 8, uniform: 64, storage: 128 } as const;
 export const MAP_READ = 1;
 
 /** Which adapter to ask for. */
 export interface AdapterOptions {
   /** The faster adapter of several by default. */
   readonly powerPreference?: GPUPowerPreference;
-  /** Switches of Dawn in Node, e.g. "enable-dawn-features=allow_unsafe_apis"; pages ignore them. */
+  /**
+   * Switches of Dawn in Node, e.g. "enable-dawn-features=allow_unsafe_apis"; pages ignore them. By default workgroup memory is
+   * not cleared, as no kernel reads what it has not written.
+   */
   readonly dawn?: readonly string[];
 }
 
 /** Limits asked for as far as the adapter has them; the defaults are much lower. */
 const WANTED_LIMITS = ["maxBufferSize", "maxStorageBufferBindingSize", "maxStorageBuffersPerShaderStage", "maxComputeWorkgroupStorageSize", "maxComputeInvocationsPerWorkgroup", "maxComputeWorkgroupSizeX"] as const;
 const WANTED_FEATURES = ["timestamp-query", "subgroups", "shader-f16"] as const;
+
+const DAWN_SWITCHES = ["enable-dawn-features=disable_workgroup_init"];
 
 /** Dawn's entry objects by their switches. Once one is garbage collected the process crashes: they are kept to its end. */
 const instances = new Map<string, GPU>();
@@ -38,7 +43,7 @@ async function entry(flags: readonly string[]): Promise<GPU> {
 }
 
 /** A new device with the highest limits its adapter has. @throws DeviceError if there is no adapter. */
-export async function requestDevice({ powerPreference = "high-performance", dawn = [] }: AdapterOptions): Promise<{ readonly gpu: GPUDevice; readonly adapter: GPUAdapter }> {
+export async function requestDevice({ powerPreference = "high-performance", dawn = DAWN_SWITCHES }: AdapterOptions): Promise<{ readonly gpu: GPUDevice; readonly adapter: GPUAdapter }> {
   const adapter = await (await entry(dawn)).requestAdapter({ powerPreference });
   if (!adapter) throw new DeviceError("webgpu: expected a GPU adapter, got none; install a Vulkan, Metal or Direct3D 12 driver, or use the cpu() device");
   const requiredLimits: Record<string, number> = {};

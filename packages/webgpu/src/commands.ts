@@ -1,8 +1,9 @@
 /** Programs made ready to run: their pipelines, bind groups and dispatches. */
 import { LimitError } from "@seqmix/tensor";
+import { USAGE } from "./adapter.js";
 import type { Block } from "./memory.js";
 import type { Pipeline, Pipelines } from "./pipelines.js";
-import type { GpuPass, GpuProgram } from "./program.js";
+import type { GpuPass, GpuProgram, Parameters } from "./program.js";
 
 /** Writes the dispatches of a program on given memory: inputs, outputs, scratch. */
 export type Encode = (pass: GPUComputePassEncoder, memory: readonly Block[]) => void;
@@ -12,24 +13,27 @@ const CACHED_GROUPS = 8;
 
 /** Compiles a program's passes. @param bytes Size of each of its buffers, to bind no more than that. */
 export async function prepare(name: string, program: GpuProgram, bytes: readonly number[], gpu: GPUDevice, pipelines: Pipelines): Promise<Encode> {
-  const compiled = await Promise.all(program.passes.map(({ code, buffers }, k) => pipelines.compile(program.passes.length > 1 ? `${name} (${program.name}, pass ${k + 1})` : `${name} (${program.name})`, code, buffers)));
+  const compiled = await Promise.all(program.passes.map(({ code, buffers, parameters }, k) => pipelines.compile(program.passes.length > 1 ? `${name} (${program.name}, pass ${k + 1})` : `${name} (${program.name})`, code, buffers, parameters !== undefined)));
   const passes = program.passes.map((pass, k) => encodePass(pass, compiled[k]!, bytes, gpu));
   return (encoder, memory) => {
     for (const encode of passes) encode(encoder, memory);
   };
 }
 
-function encodePass({ buffers, groups }: GpuPass, { pipeline, layout }: Pipeline, bytes: readonly number[], gpu: GPUDevice): Encode {
+function encodePass({ buffers, groups, parameters }: GpuPass, { pipeline, layout }: Pipeline, bytes: readonly number[], gpu: GPUDevice): Encode {
   const most = gpu.limits.maxComputeWorkgroupsPerDimension;
   const x = Math.min(groups, most);
   const y = Math.ceil(groups / x);
   if (y > most) throw new LimitError(`webgpu: expected at most ${most}^2 workgroups in a dispatch (maxComputeWorkgroupsPerDimension), got ${groups}; use smaller batches`);
+  const uniforms = parameters && uniformBuffer(parameters, gpu);
   const cache = new Map<string, GPUBindGroup>();
   return (encoder, memory) => {
     const key = buffers.map(({ buffer }) => memory[buffer]!.number).join();
     let group = cache.get(key);
     if (!group) {
-      group = gpu.createBindGroup({ layout, entries: buffers.map(({ buffer }, binding) => ({ binding, resource: { buffer: memory[buffer]!.buffer, size: bytes[buffer]! } })) });
+      const entries: GPUBindGroupEntry[] = buffers.map(({ buffer }, binding) => ({ binding, resource: { buffer: memory[buffer]!.buffer, size: bytes[buffer]! } }));
+      if (uniforms) entries.push({ binding: buffers.length, resource: { buffer: uniforms } });
+      group = gpu.createBindGroup({ layout, entries });
       cache.set(key, group);
       if (cache.size > CACHED_GROUPS) cache.delete(cache.keys().next().value!);
     }
@@ -37,4 +41,11 @@ function encodePass({ buffers, groups }: GpuPass, { pipeline, layout }: Pipeline
     encoder.setBindGroup(0, group);
     encoder.dispatchWorkgroups(x, y);
   };
+}
+
+function uniformBuffer(parameters: Parameters, gpu: GPUDevice): GPUBuffer {
+  const values = Int32Array.from(Object.values(parameters));
+  const buffer = gpu.createBuffer({ size: Math.ceil(values.byteLength / 16) * 16, usage: USAGE.uniform | USAGE.copyDestination });
+  gpu.queue.writeBuffer(buffer, 0, values);
+  return buffer;
 }

@@ -46,6 +46,8 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
   const pipelines = makePipelines(gpu, loss);
   const plans = new Map<string, CompiledPlan>();
   const submitted: Promise<unknown>[] = [];
+  /** Stands for tensors without elements that no step makes. */
+  const nothing = pool.take(bytesOf(0));
   const live = { buffers: 0, bytes: 0, collected: 0 };
 
   const register = (dtype: DType, size: number, block: Block): GpuBuffer => {
@@ -160,6 +162,7 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
       temporaries.slots.forEach((block, slot) => {
         if (block !== undefined) blocks[slot] = borrowed[block]!;
       });
+      for (let slot = 0; slot < blocks.length; slot++) blocks[slot] ??= nothing;
       await loss.wait(pool.granted());
 
       const encoder = gpu.createCommandEncoder();

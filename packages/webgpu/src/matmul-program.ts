@@ -5,7 +5,7 @@
  */
 import { product } from "@seqmix/tensor/backend";
 import { loopPass } from "./wgsl/loop.js";
-import { bytesOf, declare, entryPoint, indent, type GpuPass, type GpuProgram } from "./program.js";
+import { bytesOf, declare, declareParameters, entryPoint, indent, type GpuPass, type GpuProgram, type Parameters } from "./program.js";
 
 /** An operand's place in its buffer, in elements. */
 export interface MatmulOperand {
@@ -31,7 +31,7 @@ const FULL = 264;
 const DEPTH = 16;
 
 export function matmulProgram(shape: MatmulShape): GpuProgram {
-  const { batch, m, n, k } = shape;
+  const { batch, m, n, k, a, b } = shape;
   const batches = product(batch);
   const name = `matmul ${batches > 1 ? `${batches} x ` : ""}${m}x${n}x${k}`;
   const size = batches * m * n;
@@ -46,7 +46,17 @@ export function matmulProgram(shape: MatmulShape): GpuProgram {
   const wanted = Math.min(Math.ceil(FULL / tiles(edge)), Math.floor(k / 128), Math.max(1, Math.floor((1 << 24) / size)));
   const slice = wanted < 2 ? k : Math.ceil(Math.ceil(k / wanted) / DEPTH) * DEPTH;
   const parts = Math.ceil(k / slice);
-  const tilePass: GpuPass = { code: tileCode(shape, edge, slice, parts), buffers: [{ buffer: 0, access: "read" }, { buffer: 1, access: "read" }, { buffer: parts > 1 ? 3 : 2, access: "read_write" }], groups: tiles(edge) * parts };
+  const parameters: Parameters = {
+    m, n, k, slice, parts, batches, rows: Math.ceil(m / edge), columns: Math.ceil(n / edge),
+    aOffset: a.offset, aRow: a.row, aColumn: a.column, bOffset: b.offset, bRow: b.row, bColumn: b.column,
+    ...Object.fromEntries(batch.flatMap((extent, axis) => [[`batch${axis}`, extent], [`aBatch${axis}`, a.batch[axis]!], [`bBatch${axis}`, b.batch[axis]!]])),
+  };
+  const tilePass: GpuPass = {
+    code: tileCode(shape, edge, parameters),
+    buffers: [{ buffer: 0, access: "read" }, { buffer: 1, access: "read" }, { buffer: parts > 1 ? 3 : 2, access: "read_write" }],
+    parameters,
+    groups: tiles(edge) * parts,
+  };
   const variant = `${name}, ${edge}x${edge} tiles`;
   if (parts === 1) return { name: variant, passes: [tilePass], scratch: [] };
   const sum = loopPass({
@@ -58,76 +68,74 @@ export function matmulProgram(shape: MatmulShape): GpuProgram {
 }
 
 /**
- * Statements that fill a tile [depth, edge + 1] from an operand whose rows (or columns) start at `first` and number `count`.
+ * Statements that fill a tile [depth, edge + 1] with lines (rows of a, columns of b) from `first` on, of `count`.
  * Neighbouring threads read along the axis that is contiguous in memory; the odd row length keeps them off each other's banks.
  */
-function fillTile(operand: "a" | "b", edge: number, { first, count, stride, depthStride }: { first: string; count: number; stride: number; depthStride: number }): string {
-  const [across, depth] = Math.abs(depthStride) === 1 ? [`e / ${DEPTH}`, `e % ${DEPTH}`] : [`e % ${edge}`, `e / ${edge}`];
+function fillTile(operand: "a" | "b", edge: number, { first, count, line, inner, alongDepth }: { first: string; count: string; line: string; inner: string; alongDepth: boolean }): string {
+  const [across, depth] = alongDepth ? [`e / ${DEPTH}`, `e % ${DEPTH}`] : [`e % ${edge}`, `e / ${edge}`];
   return `for (var e = lane; e < ${edge * DEPTH}; e += 256) {
   let across = ${across};
   let depth = ${depth};
   let line = ${first} + across;
   let inner = begin + depth;
-  ${operand}Tile[depth * ${edge + 1} + across] = select(0.0, ${operand}[${operand}Start + line * ${stride} + inner * ${depthStride}], line < ${count} && inner < end);
+  ${operand}Tile[depth * ${edge + 1} + across] = select(0.0, ${operand}[${operand}Start + line * ${line} + inner * ${inner}], line < ${count} && inner < end);
 }`;
 }
 
 /** Where the batch element of an operand starts. */
-function batchStart({ offset, batch: strides }: MatmulOperand, batch: readonly number[]): string {
-  const terms = [String(offset)];
-  let inner = 1;
-  for (let axis = batch.length - 1; axis >= 0; axis--) {
-    if (strides[axis] !== 0 && batch[axis] !== 1) terms.push(`(batch / ${inner}) % ${batch[axis]} * ${strides[axis]}`);
-    inner *= batch[axis]!;
+function batchStart(operand: "a" | "b", axes: number): string {
+  const terms = [`p.${operand}Offset`];
+  let index = "batch";
+  for (let axis = axes - 1; axis >= 0; axis--) {
+    terms.push(`${index} % p.batch${axis} * p.${operand}Batch${axis}`);
+    index = `${index} / p.batch${axis}`;
   }
   return terms.join(" + ");
 }
 
-function tileCode({ batch, m, n, k, a, b }: MatmulShape, edge: number, slice: number, parts: number): string {
-  const batches = product(batch);
-  const [rows, columns] = [Math.ceil(m / edge), Math.ceil(n / edge)];
+function tileCode({ batch, a, b }: MatmulShape, edge: number, parameters: Parameters): string {
   const counts = Array.from({ length: edge / 16 }, (_, i) => i);
   const vectors = Array.from({ length: edge / 64 }, (_, j) => j);
   const pitch = edge + 1;
   const lines = (parts: readonly string[], depth: number): string => indent(parts.join("\n"), depth);
   const code = `let at = i32(group);
 let lane = i32(thread);
-let tile = at % ${rows * columns};
-let batch = at / ${rows * columns} % ${batches};
-let part = at / ${rows * columns * batches};
-if (part >= ${parts}) { return; }
-let firstRow = tile / ${columns} * ${edge};
-let firstColumn = tile % ${columns} * ${edge};
-let aStart = ${batchStart(a, batch)};
-let bStart = ${batchStart(b, batch)};
+let tile = at % (p.rows * p.columns);
+let batch = at / (p.rows * p.columns) % p.batches;
+let part = at / (p.rows * p.columns * p.batches);
+if (part >= p.parts) { return; }
+let firstRow = tile / p.columns * ${edge};
+let firstColumn = tile % p.columns * ${edge};
+let aStart = ${batchStart("a", batch.length)};
+let bStart = ${batchStart("b", batch.length)};
 let x = lane % 16;
 let y = lane / 16;
-let end = min(${k}, (part + 1) * ${slice});
-// sIJ: rows y + 16 I, columns x + 64 J + 0, 16, 32, 48
+let end = min(p.k, (part + 1) * p.slice);
+// sIJ: row y + 16 I, columns x + 64 J + 0, 16, 32, 48
 ${counts.flatMap((i) => vectors.map((j) => `var s${i}${j} = vec4<f32>();`)).join("\n")}
-for (var begin = part * ${slice}; begin < end; begin += ${DEPTH}) {
-${indent(fillTile("a", edge, { first: "firstRow", count: m, stride: a.row, depthStride: a.column }))}
-${indent(fillTile("b", edge, { first: "firstColumn", count: n, stride: b.column, depthStride: b.row }))}
+for (var begin = part * p.slice; begin < end; begin += ${DEPTH}) {
+${indent(fillTile("a", edge, { first: "firstRow", count: "p.m", line: "p.aRow", inner: "p.aColumn", alongDepth: Math.abs(a.column) === 1 }))}
+${indent(fillTile("b", edge, { first: "firstColumn", count: "p.n", line: "p.bColumn", inner: "p.bRow", alongDepth: Math.abs(b.row) === 1 }))}
   workgroupBarrier();
   for (var depth = 0; depth < ${DEPTH}; depth++) {
-    let p = depth * ${pitch} + x;
-    let q = depth * ${pitch} + y;
-${lines(vectors.map((j) => `let b${j} = vec4<f32>(${[0, 16, 32, 48].map((at) => `bTile[p + ${64 * j + at}]`).join(", ")});`), 2)}
-${lines(counts.flatMap((i) => [`let a${i} = aTile[q + ${16 * i}];`, ...vectors.map((j) => `s${i}${j} += a${i} * b${j};`)]), 2)}
+    let inA = depth * ${pitch} + y;
+    let inB = depth * ${pitch} + x;
+${lines(vectors.map((j) => `let b${j} = vec4<f32>(${[0, 16, 32, 48].map((at) => `bTile[inB + ${64 * j + at}]`).join(", ")});`), 2)}
+${lines(counts.flatMap((i) => [`let a${i} = aTile[inA + ${16 * i}];`, ...vectors.map((j) => `s${i}${j} += a${i} * b${j};`)]), 2)}
   }
   workgroupBarrier();
 }
-let start = (part * ${batches} + batch) * ${m * n};
+let start = (part * p.batches + batch) * p.m * p.n;
 ${counts.flatMap((i) => vectors.map((j) => `store(start, firstRow + y + ${16 * i}, firstColumn + x + ${64 * j}, s${i}${j});`)).join("\n")}`;
-  return `${declare(0, "a", "read", "f32")}${declare(1, "b", "read", "f32")}${declare(2, "c", "read_write", "f32")}var<workgroup> aTile: array<f32, ${DEPTH * pitch}>;
+  return `${declare(0, "a", "read", "f32")}${declare(1, "b", "read", "f32")}${declare(2, "c", "read_write", "f32")}${declareParameters(3, parameters)}var<workgroup> aTile: array<f32, ${DEPTH * pitch}>;
 var<workgroup> bTile: array<f32, ${DEPTH * pitch}>;
 fn store(start: i32, row: i32, column: i32, values: vec4<f32>) {
-  if (row >= ${m}) { return; }
-  let at = start + row * ${n} + column;
-  if (column < ${n}) { c[at] = values.x; }
-  if (column < ${n - 16}) { c[at + 16] = values.y; }
-  if (column < ${n - 32}) { c[at + 32] = values.z; }
-  if (column < ${n - 48}) { c[at + 48] = values.w; }
+  if (row >= p.m) { return; }
+  let at = start + row * p.n + column;
+  if (column < p.n) { c[at] = values.x; }
+  if (column + 16 < p.n) { c[at + 16] = values.y; }
+  if (column + 32 < p.n) { c[at + 32] = values.z; }
+  if (column + 48 < p.n) { c[at + 48] = values.w; }
 }
 ${entryPoint(256, code)}`;
 }

@@ -10,9 +10,11 @@ export interface Pipeline {
 
 export interface Pipelines {
   /** @throws KernelCompileError with the kernel's name, the line and what the compiler said. */
-  compile(name: string, code: string, bindings: readonly Binding[]): Promise<Pipeline>;
+  compile(name: string, code: string, bindings: readonly Binding[], hasParameters: boolean): Promise<Pipeline>;
 }
 
+/** GPUShaderStage.COMPUTE. */
+const COMPUTE = 4;
 /** Pipelines kept; the least recently asked for are dropped. */
 const CACHED = 4096;
 
@@ -20,18 +22,20 @@ export function makePipelines(gpu: GPUDevice, loss: Loss): Pipelines {
   const compiled = new Map<string, Promise<Pipeline>>();
   const layouts = new Map<string, { readonly group: GPUBindGroupLayout; readonly pipeline: GPUPipelineLayout }>();
 
-  const layoutFor = (bindings: readonly Binding[]): { readonly group: GPUBindGroupLayout; readonly pipeline: GPUPipelineLayout } => {
-    const key = bindings.map(({ access }) => access).join();
+  const layoutFor = (bindings: readonly Binding[], hasParameters: boolean): { readonly group: GPUBindGroupLayout; readonly pipeline: GPUPipelineLayout } => {
+    const types: GPUBufferBindingType[] = bindings.map(({ access }) => (access === "read" ? "read-only-storage" : "storage"));
+    if (hasParameters) types.push("uniform");
+    const key = types.join();
     let layout = layouts.get(key);
     if (!layout) {
-      const group = gpu.createBindGroupLayout({ entries: bindings.map(({ access }, binding) => ({ binding, visibility: 4, buffer: { type: access === "read" ? "read-only-storage" : "storage" } })) });
+      const group = gpu.createBindGroupLayout({ entries: types.map((type, binding) => ({ binding, visibility: COMPUTE, buffer: { type } })) });
       layouts.set(key, (layout = { group, pipeline: gpu.createPipelineLayout({ bindGroupLayouts: [group] }) }));
     }
     return layout;
   };
 
-  const make = async (name: string, code: string, bindings: readonly Binding[]): Promise<Pipeline> => {
-    const layout = layoutFor(bindings);
+  const make = async (name: string, code: string, bindings: readonly Binding[], hasParameters: boolean): Promise<Pipeline> => {
+    const layout = layoutFor(bindings, hasParameters);
     gpu.pushErrorScope("validation");
     const module = gpu.createShaderModule({ label: name, code });
     const refused = gpu.popErrorScope();
@@ -49,11 +53,11 @@ export function makePipelines(gpu: GPUDevice, loss: Loss): Pipelines {
   };
 
   return {
-    compile(name, code, bindings) {
+    compile(name, code, bindings, hasParameters) {
       let known = compiled.get(code);
       compiled.delete(code);
       if (!known) {
-        known = make(name, code, bindings);
+        known = make(name, code, bindings, hasParameters);
         known.catch(() => compiled.delete(code));
       }
       compiled.set(code, known);

@@ -6,9 +6,14 @@ export interface GpuPass {
   readonly code: string;
   /** The program's buffers it uses: inputs, then outputs, then scratch blocks, counted from 0. */
   readonly buffers: readonly Binding[];
+  /** Numbers the code reads from a uniform block after the buffers; see {@link declareParameters}. Shapes that come this way share one compiled kernel. */
+  readonly parameters?: Parameters;
   /** Workgroups in all; the device spreads them over two dimensions where one does not hold them. */
   readonly groups: number;
 }
+
+/** i32 values by name. */
+export type Parameters = Readonly<Record<string, number>>;
 
 export interface Binding {
   readonly buffer: number;
@@ -33,6 +38,11 @@ ${indent(body)}
 
 /** Declares a buffer. */
 export const declare = (binding: number, name: string, access: Binding["access"], type: string): string => `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<${type}>;\n`;
+
+/** Declares the parameters; the code reads them as `p.name`. */
+export const declareParameters = (binding: number, parameters: Parameters): string => `struct Parameters { ${Object.keys(parameters).map((name) => `${name}: i32`).join(", ")} }
+@group(0) @binding(${binding}) var<uniform> p: Parameters;
+`;
 
 export const indent = (text: string, depth = 1): string => text.split("\n").map((line) => (line === "" ? "" : "  ".repeat(depth) + line)).join("\n");
 

@@ -2,10 +2,10 @@
  * h_t = a_t h_(t-1) + b_t along the middle axis of [outer, length, inner], and running sums (all a_t = 1).
  *
  * The axis is cut into chunks where there are too few rows to keep the device busy. Three passes then: what each chunk
- * does to a state (h -> A h + B), the state before each chunk, and the results. A chunk is run by one thread if
+ * does to a state (h -> A h + B), the state before each chunk, and the results. A chunk is run by one thread if rows are short or
  * neighbouring rows lie beside each other in memory, else by a workgroup that loads tiles of it and scans them in a tree.
  */
-import { bytesOf, declare, entryPoint, indent, type Binding, type GpuPass, type GpuProgram } from "./program.js";
+import { bytesOf, declare, declareParameters, entryPoint, type Binding, type GpuPass, type GpuProgram, type Parameters } from "./program.js";
 
 export interface ScanShape {
   readonly outer: number;
@@ -22,6 +22,8 @@ export interface ScanShape {
 const FULL_THREADS = 131072, FULL_GROUPS = 528;
 /** Rows beside each other from which on a thread a row reads memory well. */
 const BESIDE = 16;
+/** A row too short for a workgroup. */
+const SHORT = 64;
 const SHORTEST_CHUNK = 16, MOST_CHUNKS = 256;
 const THREADS = 256, EACH = 4, TILE = THREADS * EACH;
 
@@ -34,7 +36,7 @@ interface Chunks extends ScanShape {
 export function scanProgram(shape: ScanShape): GpuProgram {
   const { outer, length, inner, decays, initial } = shape;
   const rows = outer * inner;
-  const byThread = inner >= BESIDE;
+  const byThread = inner >= BESIDE || length <= SHORT;
   const wanted = byThread ? Math.min(Math.ceil(FULL_THREADS / rows), Math.floor(length / SHORTEST_CHUNK), MOST_CHUNKS) : Math.min(Math.ceil(FULL_GROUPS / rows), Math.ceil(length / TILE));
   const unit = byThread ? 1 : TILE;
   const steps = Math.ceil(Math.ceil(length / Math.max(1, wanted)) / unit) * unit;
@@ -48,8 +50,10 @@ export function scanProgram(shape: ScanShape): GpuProgram {
   const [endA, endB, state] = [out + 1, out + 2, out + 3];
   const groups = byThread ? Math.ceil((rows * chunks) / 64) : rows * chunks;
   const chunkCode = byThread ? threadChunk : groupChunk;
+  const parameters = parametersOf(chunked);
   const pass = (code: string, read: readonly number[], write: readonly number[], groups: number): GpuPass => ({
     code,
+    parameters,
     buffers: [...read.map((buffer): Binding => ({ buffer, access: "read" })), ...write.map((buffer): Binding => ({ buffer, access: "read_write" }))],
     groups,
   });
@@ -66,41 +70,47 @@ export function scanProgram(shape: ScanShape): GpuProgram {
   };
 }
 
+/** A row's element s is at origin + s direction. */
+function parametersOf({ outer, length, inner, reverse, chunks, steps }: Chunks): Parameters {
+  return { inner, length, chunks, steps, rows: outer * inner, total: outer * inner * chunks, origin: reverse ? (length - 1) * inner : 0, direction: reverse ? -inner : inner };
+}
+
 /** all: from the initial state. ends: what the chunk does to a state. results: from the state before the chunk. */
 type Task = "all" | "ends" | "results";
 
 /** Declarations of the buffers of a chunk's pass, and where its state starts. */
-function buffersOf({ decays, initial, outer, inner, chunks }: Chunks, task: Task): { text: string; start: string } {
+function buffersOf(shape: Chunks, task: Task): { text: string; start: string } {
+  const { decays, initial } = shape;
   const reads = [...(decays ? ["a"] : []), "b"];
   if (task === "all" && initial) reads.push("h0");
-  if (task === "results") reads.push("state");
+  if (task === "results") reads.push("states");
   const writes = task === "ends" ? [...(decays ? ["endA"] : []), "endB"] : ["h"];
-  const text = [...reads.map((name, k) => declare(k, name, "read", "f32")), ...writes.map((name, k) => declare(reads.length + k, name, "read_write", "f32"))].join("");
-  const rowCount = outer * inner * chunks;
-  return { text: `${text}const CHUNKS = ${rowCount};\n`, start: task === "results" ? "state[chunk]" : task === "all" && initial ? "h0[outer * " + inner + " + inner]" : "0.0" };
+  return { text: declareAll(reads, writes, shape), start: task === "results" ? "states[chunk]" : task === "all" && initial ? "h0[outer * p.inner + inner]" : "0.0" };
 }
 
-/** Splits `chunk`, which counts [outer, chunks, inner]. */
-const places = ({ chunks, inner, steps, length }: Chunks): string => `let inner = chunk % ${inner};
-let first = chunk / ${inner} % ${chunks} * ${steps};
-let outer = chunk / ${inner * chunks};
-let last = min(first + ${steps}, ${length});`;
+const declareAll = (reads: readonly string[], writes: readonly string[], shape: Chunks): string =>
+  [...reads.map((name, k) => declare(k, name, "read", "f32")), ...writes.map((name, k) => declare(reads.length + k, name, "read_write", "f32")), declareParameters(reads.length + writes.length, parametersOf(shape))].join("");
 
-/** Element `step` of a row. */
-const element = ({ length, inner, reverse }: Chunks, step: string): string => `(outer * ${length} + ${reverse ? `${length - 1} - (${step})` : step}) * ${inner} + inner`;
+/** Splits `chunk`, which counts [outer, chunks, inner]; element s of its row is at start + s p.direction. */
+const PLACES = `if (chunk >= p.total) { return; }
+let inner = chunk % p.inner;
+let first = chunk / p.inner % p.chunks * p.steps;
+let outer = chunk / (p.inner * p.chunks);
+let last = min(first + p.steps, p.length);
+let start = outer * p.length * p.inner + inner + p.origin;`;
 
 function threadChunk(shape: Chunks, task: Task): string {
   const { text, start } = buffersOf(shape, task);
   const { decays } = shape;
+  const ends = task === "ends";
   return text + entryPoint(64, `let chunk = i32(group * 64u + thread);
-if (chunk >= CHUNKS) { return; }
-${places(shape)}
-var state_ = ${start};
-${task === "ends" && decays ? "var decay = 1.0;\n" : ""}for (var step = first; step < last; step++) {
-  let at = ${element(shape, "step")};
-${task === "ends" && decays ? "  decay *= a[at];\n" : ""}  state_ = ${decays ? "a[at] * state_ + b[at]" : "state_ + b[at]"};
-${task === "ends" ? "" : "  h[at] = state_;\n"}}
-${task === "ends" ? `${decays ? "endA[chunk] = decay;\n" : ""}endB[chunk] = state_;` : ""}`);
+${PLACES}
+var current = ${start};
+${ends && decays ? "var decay = 1.0;\n" : ""}for (var step = first; step < last; step++) {
+  let at = start + step * p.direction;
+${ends && decays ? "  decay *= a[at];\n" : ""}  current = ${decays ? "a[at] * current + b[at]" : "current + b[at]"};
+${ends ? "" : "  h[at] = current;\n"}}
+${ends ? `${decays ? "endA[chunk] = decay;\n" : ""}endB[chunk] = current;` : ""}`);
 }
 
 function groupChunk(shape: Chunks, task: Task): string {
@@ -118,7 +128,7 @@ ${ifDecays("    sumA[thread] = m * decay;\n")}    workgroupBarrier();`;
   const tile = `  let base = tile + i32(thread);
   for (var k = 0; k < ${EACH}; k++) {
     let step = base + k * ${THREADS};
-    let at = ${element(shape, "step")};
+    let at = start + step * p.direction;
     let slot = padded(i32(thread) + k * ${THREADS});
 ${ifDecays("    tileA[slot] = select(1.0, a[at], step < last);\n")}    tileB[slot] = select(0.0, b[at], step < last);
   }
@@ -143,7 +153,7 @@ ${task === "ends" ? "" : `  var current = carry;
   workgroupBarrier();
   for (var k = 0; k < ${EACH}; k++) {
     let step = base + k * ${THREADS};
-    if (step < last) { h[${element(shape, "step")}] = tileB[padded(i32(thread) + k * ${THREADS})]; }
+    if (step < last) { h[start + step * p.direction] = tileB[padded(i32(thread) + k * ${THREADS})]; }
   }
 `}  carry = ${decays ? `sumA[${THREADS - 1}] * carry + sumB[${THREADS - 1}]` : `carry + sumB[${THREADS - 1}]`};
 ${task === "ends" ? ifDecays(`  decayOfChunk *= sumA[${THREADS - 1}];\n`) : ""}  workgroupBarrier();`;
@@ -152,8 +162,7 @@ ${task === "ends" ? ifDecays(`  decayOfChunk *= sumA[${THREADS - 1}];\n`) : ""} 
   return `${text}${memory}// one slot left out after every 32, so that threads that run along the tile use different banks
 fn padded(k: i32) -> i32 { return k + k / 32; }
 ${entryPoint(THREADS, `let chunk = i32(group);
-if (chunk >= CHUNKS) { return; }
-${places(shape)}
+${PLACES}
 var carry = ${start};
 ${task === "ends" ? ifDecays("var decayOfChunk = 1.0;\n") : ""}for (var tile = first; tile < last; tile += ${TILE}) {
 ${tile}
@@ -164,15 +173,16 @@ ${ifDecays("  endA[chunk] = decayOfChunk;\n")}  endB[chunk] = carry;
 }
 
 /** The state before each chunk of a row, one row a thread. */
-function statesCode({ outer, inner, chunks, decays, initial }: Chunks): string {
+function statesCode(shape: Chunks): string {
+  const { decays, initial } = shape;
   const reads = [...(decays ? ["endA"] : []), "endB", ...(initial ? ["h0"] : [])];
-  return `${reads.map((name, k) => declare(k, name, "read", "f32")).join("")}${declare(reads.length, "state", "read_write", "f32")}${entryPoint(64, `let row = i32(group * 64u + thread);
-if (row >= ${outer * inner}) { return; }
+  return `${declareAll(reads, ["states"], shape)}${entryPoint(64, `let row = i32(group * 64u + thread);
+if (row >= p.rows) { return; }
 var current = ${initial ? "h0[row]" : "0.0"};
-let first = row / ${inner} * ${inner * chunks} + row % ${inner};
-for (var chunk = 0; chunk < ${chunks}; chunk++) {
-  let at = first + chunk * ${inner};
-  state[at] = current;
-${indent(`current = ${decays ? "endA[at] * current + endB[at]" : "current + endB[at]"};`)}
+var at = row / p.inner * p.inner * p.chunks + row % p.inner;
+for (var chunk = 0; chunk < p.chunks; chunk++) {
+  states[at] = current;
+  current = ${decays ? "endA[at] * current + endB[at]" : "current + endB[at]"};
+  at += p.inner;
 }`)}`;
 }

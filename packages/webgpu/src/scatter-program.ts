@@ -4,7 +4,7 @@
  * are few result rows, the updates are divided among several workgroups and their results summed in a second pass.
  */
 import { loopPass } from "./wgsl/loop.js";
-import { bytesOf, declare, entryPoint, type GpuPass, type GpuProgram } from "./program.js";
+import { bytesOf, declare, declareParameters, entryPoint, type GpuPass, type GpuProgram } from "./program.js";
 
 export interface ScatterShape {
   readonly rows: number;
@@ -24,32 +24,33 @@ export function scatterAddProgram({ rows, inner, size }: ScatterShape): GpuProgr
   const length = wanted < 2 ? rows : Math.ceil(rows / wanted);
   const parts = Math.max(1, Math.ceil(rows / length));
   const words = threads / 32;
+  const parameters = { rows, inner, size, blocks, length, parts };
   // The word whose bits say which of the tile's rows match; workgroup memory that an atomic writes is read by one.
-  const code = `${declare(0, "updates", "read", "f32")}${declare(1, "indices", "read", "i32")}${declare(2, "result", "read_write", "f32")}var<workgroup> matches: array<atomic<u32>, ${words}>;
-${entryPoint(threads, `let target_ = i32(group % ${size}u);
-let block = i32(group / ${size}u) % ${blocks};
-let part = i32(group / ${size * blocks}u);
-if (part >= ${parts}) { return; }
+  const code = `${declare(0, "updates", "read", "f32")}${declare(1, "indices", "read", "i32")}${declare(2, "result", "read_write", "f32")}${declareParameters(3, parameters)}var<workgroup> matches: array<atomic<u32>, ${words}>;
+${entryPoint(threads, `let target_ = i32(group) % p.size;
+let block = i32(group) / p.size % p.blocks;
+let part = i32(group) / (p.size * p.blocks);
+if (part >= p.parts) { return; }
 let column = block * ${threads} + i32(thread);
-let last = min(${rows}, (part + 1) * ${length});
+let last = min(p.rows, (part + 1) * p.length);
 var sum = 0.0;
-for (var first = part * ${length}; first < last; first += ${threads}) {
+for (var first = part * p.length; first < last; first += ${threads}) {
   if (thread < ${words}u) { atomicStore(&matches[thread], 0u); }
   workgroupBarrier();
   let row = first + i32(thread);
-  if (row < last && clamp(indices[row], 0, ${size - 1}) == target_) { atomicOr(&matches[thread / 32u], 1u << (thread % 32u)); }
+  if (row < last && clamp(indices[row], 0, p.size - 1) == target_) { atomicOr(&matches[thread / 32u], 1u << (thread % 32u)); }
   workgroupBarrier();
   for (var word = 0; word < ${words}; word++) {
     var bits = atomicLoad(&matches[word]);
     while (bits != 0u) {
-      sum += updates[(first + word * 32 + i32(countTrailingZeros(bits))) * ${inner} + column];
+      sum += updates[(first + word * 32 + i32(countTrailingZeros(bits))) * p.inner + column];
       bits &= bits - 1u;
     }
   }
   workgroupBarrier();
 }
-if (column < ${inner}) { result[(part * ${size} + target_) * ${inner} + column] = sum; }`)}`;
-  const first: GpuPass = { code, buffers: [{ buffer: 0, access: "read" }, { buffer: 1, access: "read" }, { buffer: parts > 1 ? 3 : 2, access: "read_write" }], groups: size * blocks * parts };
+if (column < p.inner) { result[(part * p.size + target_) * p.inner + column] = sum; }`)}`;
+  const first: GpuPass = { code, parameters, buffers: [{ buffer: 0, access: "read" }, { buffer: 1, access: "read" }, { buffer: parts > 1 ? 3 : 2, access: "read_write" }], groups: size * blocks * parts };
   if (parts === 1) return { name, passes: [first], scratch: [] };
   const total = size * inner;
   const second = loopPass({

@@ -38,11 +38,11 @@ export function registerKernels(program: Command, exit: (code: number) => void):
 async function measureKernels({ device, json, peers = false, only, threads: asked }: Options): Promise<number> {
   const chosen = chooseCases(only);
   if (device === "reference") throw new UsageError('The reference device is what results are checked against, not measured; choose "cpu"');
+  if (json !== undefined) assertWritable(json);
   const threads = device === "cpu" ? asked : asked.slice(0, 1);
   const opened = await openDevice(device, { threads: Math.max(...threads) });
   const adapter = opened.description;
   await opened.close();
-  if (json !== undefined) assertWritable(json);
   if (peers) installPeers(console.log);
   const packages = peers ? await loadPeers() : undefined;
   const machine = machineNow();
@@ -69,7 +69,8 @@ async function measureKernels({ device, json, peers = false, only, threads: aske
   console.log(`\n${formatRows(rows, (row) => rates.get(row)!)}\n`);
   const red = rows.filter(({ check }) => check === "red");
   const bars = rows.flatMap(({ bar }) => bar ?? []);
-  console.log(`${rows.length} rows in ${formatDuration((performance.now() - started) / 1000)}, ${red.length} red; ${bars.filter(({ met }) => met).length} of ${bars.length} figures asked for that could be judged are met.${json === undefined ? "" : ` Written to ${json}.`}`);
+  const judged = bars.filter(({ met }) => met !== null);
+  console.log(`${rows.length} rows in ${formatDuration((performance.now() - started) / 1000)}, ${red.length} red; of ${bars.length} figures asked for, ${judged.filter(({ met }) => met).length} are met, ${judged.filter(({ met }) => !met).length} are not, and ${bars.length - judged.length} could not be judged.${json === undefined ? "" : ` Written to ${json}.`}`);
   return allGreen(rows) ? 0 : 1;
 }
 

@@ -1,5 +1,5 @@
 /** The result file as a whole, and the place it goes to. */
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, statSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, statSync } from "node:fs";
 import { availableParallelism, cpus, loadavg } from "node:os";
 import { dirname, resolve } from "node:path";
 import { writeFileAtomically } from "../atomic-file.js";
@@ -20,13 +20,14 @@ export function versionsOf(peers: Readonly<Record<string, string>>): Record<stri
   return { commit, ...versions, ...Object.fromEntries(own.map((name) => [name, read(`node_modules/${name}/package.json`).version])), ...peers };
 }
 
-/** Makes the folder and tries to write there, before anything is measured. @throws UsageError */
+/** Makes the folder if only that is missing, and tries to write there, before anything is measured. @throws UsageError */
 export function assertWritable(path: string): void {
   const target = resolve(path);
   const trial = `${target}.${process.pid}.partial`;
   try {
     if (statSync(target, { throwIfNoEntry: false })?.isDirectory()) throw new Error("it is a folder");
-    mkdirSync(dirname(target), { recursive: true });
+    // One level: a recursive mkdir never returns below /proc (Node 20).
+    if (!existsSync(dirname(target))) mkdirSync(dirname(target));
     closeSync(openSync(trial, "a"));
     rmSync(trial);
   } catch (error) {

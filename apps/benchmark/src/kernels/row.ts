@@ -5,6 +5,7 @@ import type { Timing } from "./statistics.js";
 export interface Check {
   /** red: an error above the tolerance. */
   readonly check: "green" | "red";
+  /** Infinity (null in the file) if a value is missing or not a number. */
   readonly error: number;
   readonly tolerance: number;
   /** "relative": largest difference over the reference's largest magnitude; "ulp": in units of the last place of a float32. */
@@ -38,8 +39,8 @@ export interface KernelRow extends Timing {
   readonly maxUlp?: number;
   /** Median ms of others doing the same in the same rounds. */
   readonly peers: Readonly<Record<string, number>>;
-  /** The figure that was asked for, and whether this row reaches it; absent without one, or if a peer it names was not measured. */
-  readonly bar?: { readonly asked: string; readonly reached: string; readonly met: boolean };
+  /** The figure that is asked of this row, if one is; null if it can't be judged: a red check, or a peer that was not measured. */
+  readonly bar?: { readonly asked: string; readonly reached: string | null; readonly met: boolean | null };
   /** A figure measured elsewhere, to know the order of magnitude. */
   readonly reference?: string;
 }

@@ -95,7 +95,7 @@ export function rowOf({ kernel, shape, mode, bytes, flops, tokens, bars, referen
     check, checkDetail,
     ...(checkDetail.unit === "ulp" && { maxUlp: checkDetail.error }),
     peers,
-    ...(bar && judged && { bar: { asked: bar.asked, ...judged } }),
+    ...(bar && { bar: { asked: bar.asked, reached: judged?.reached ?? null, met: judged?.met ?? null } }),
     ...(reference !== undefined && { reference }),
   };
 }

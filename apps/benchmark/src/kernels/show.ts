@@ -26,6 +26,8 @@ export function formatCheck({ check, checkDetail: { error, tolerance, unit } }: 
   return check === "green" ? `green ${number(error)}` : `RED ${number(error)} > ${number(tolerance)}`;
 }
 
+const formatBar = ({ asked, reached, met }: NonNullable<KernelRow["bar"]>): string => `${asked}: ${met === null ? "not judged" : `${reached}, ${met ? "met" : "NOT MET"}`}`;
+
 /** One line of a case that is done. */
 export const summaryOf = (rows: readonly KernelRow[]): string => rows.map((row) => `${row.threads} thread${row.threads === 1 ? "" : "s"} ${formatMs(row.ms)} ms`).join(", ") + `, check ${rows.every(({ check }) => check === "green") ? "green" : "RED"}`;
 
@@ -40,7 +42,7 @@ export function formatRows(rows: readonly KernelRow[], rateOf: (row: KernelRow) 
   const cells = rows.map((row) => [
     row.kernel, row.shape, row.mode, String(row.threads), formatMs(row.ms), formatRate(row, rateOf(row)), formatCheck(row),
     ...peers.map((name) => formatPeer(row, name)),
-    row.bar ? `${row.bar.asked}: ${row.bar.reached}, ${row.bar.met ? "met" : "NOT MET"}` : "",
+    row.bar ? formatBar(row.bar) : "",
   ]);
   const notes = rows.flatMap(({ kernel, mode, shape, checkDetail, reference }, k) => {
     const before = rows[k - 1];

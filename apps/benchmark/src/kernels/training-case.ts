@@ -86,11 +86,13 @@ async function check(training: Training, size: string, tolerance: number, device
   const results: ArrayLike<number>[][] = [];
   for (const each of [device, oracle]) {
     // Made anew on each device: random parameters are the same numbers everywhere.
-    const next = training.step(training.start(), training.batch(0));
+    const start = training.start();
+    const batch = training.batch(0);
+    const next = training.step(start, batch);
     const roots = [next.loss, ...leavesOf(next.optimizer["firstMoment"]!)];
     await realize([...roots, ...leavesOf(next.params)], { device: each });
     results.push(await Promise.all(roots.map((x) => x.data())));
-    dispose([...roots, next.params]);
+    dispose([...roots, next.params, start.params, start.optimizer, batch]);
   }
   await oracle.close();
   const [found, expected] = results as [ArrayLike<number>[], ArrayLike<number>[]];

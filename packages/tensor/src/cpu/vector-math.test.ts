@@ -85,7 +85,6 @@ test.each(cases)("%s is within %d ulp", (name, limit, absolute, parts) => {
       if (!(inUlp <= worst)) [worst, at] = [inUlp, x[i] as number];
     }
   }
-  if (process.env["SHOW_ULP"]) console.log(name, worst.toFixed(2), "ulp at", at);
   expect(worst, `at ${at}`).toBeLessThanOrEqual(limit);
 });
 

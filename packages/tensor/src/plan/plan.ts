@@ -80,7 +80,7 @@ export function makePlan(roots: readonly Tensor[], leaves: readonly Tensor[], op
     } catch (request) {
       if (!(request instanceof NeedsMemory)) throw request;
       const { tensor } = request;
-      if (forced.has(tensor)) throw new Error(`planner: expected ${callOf(tensor)?.op.name} ${String(tensor)} to be computable once it has memory, and it is not; realize it by itself and report this as a bug`);
+      if (forced.has(tensor)) throw new Error(`planner: expected ${callOf(tensor)?.op.name} ${String(tensor)} to be computable once it has memory, and it is not; realize it by itself and report this as a bug`, { cause: request });
       forced.add(tensor);
     }
   }

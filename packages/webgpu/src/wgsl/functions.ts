@@ -104,7 +104,18 @@ const sources: Readonly<Record<string, { readonly uses?: readonly string[]; read
   // bits of 2 / pi that matter, in integers (Payne and Hanek 1983)
   quarterTurns: {
     uses: ["fromBits"],
-    text: `const TWO_OVER_PI = array<u32, 8>(0u, 0xa2f9836eu, 0x4e441529u, 0xfc2757d1u, 0xf534ddc0u, 0xdb629599u, 0x3c439041u, 0xfe5163abu);
+    text: `// bits of 2 / pi, 32 at a time, after 32 zeros
+fn twoOverPi(word: u32) -> u32 {
+  switch (word) {
+    case 1u: { return 0xa2f9836eu; }
+    case 2u: { return 0x4e441529u; }
+    case 3u: { return 0xfc2757d1u; }
+    case 4u: { return 0xf534ddc0u; }
+    case 5u: { return 0xdb629599u; }
+    case 6u: { return 0x3c439041u; }
+    default: { return 0u; }
+  }
+}
 struct Angle { rest: f32, quadrant: i32 }
 fn quarterTurns(x: f32) -> Angle {
   if (abs(x) <= 8192.0) {
@@ -118,9 +129,11 @@ fn quarterTurns(x: f32) -> Angle {
   let first = u32(exponent + 30);
   let word = first >> 5u;
   let shift = first & 31u;
-  var table = TWO_OVER_PI;
-  let high = (table[word] << shift) | ((table[word + 1u] >> 1u) >> (31u - shift));
-  let low = (table[word + 1u] << shift) | ((table[word + 2u] >> 1u) >> (31u - shift));
+  let bits0 = twoOverPi(word);
+  let bits1 = twoOverPi(word + 1u);
+  let bits2 = twoOverPi(word + 2u);
+  let high = (bits0 << shift) | ((bits1 >> 1u) >> (31u - shift));
+  let low = (bits1 << shift) | ((bits2 >> 1u) >> (31u - shift));
   // m times high and low as one number of 64 bits: two for the quadrant, then the fraction
   let p00 = (m & 0xffffu) * (low & 0xffffu);
   let p01 = (m & 0xffffu) * (low >> 16u);

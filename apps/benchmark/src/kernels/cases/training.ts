@@ -10,7 +10,7 @@ import { peerNames, shareOfTime, tokenRate } from "../bars.js";
 import type { BenchmarkCase, Contestant } from "../contestant.js";
 import { uniformValues } from "../host-values.js";
 import { jaxArray, type JaxArray, type JaxPackage } from "../peers/jax.js";
-import type { TensorflowPackage } from "../peers/tensorflow.js";
+import type { TensorflowPackage, TensorflowTensor, TensorflowVariable } from "../peers/tensorflow.js";
 import { trainingCase, type Training } from "../training-case.js";
 
 /** Rows, inputs (and outputs), hidden units of the perceptron. */
@@ -82,20 +82,33 @@ export const mlpStep: BenchmarkCase = trainingCase({
   peers: () => ({ [peerNames.tensorflow]: ({ tensorflow }) => tensorflowMlp(tensorflow), [peerNames.jax]: ({ jax }) => jaxMlp(jax) }),
 });
 
+/** Its Node build has no gradients, so the backward pass is written out, without its tape's cost; the optimizer is its own. */
 async function tensorflowMlp(tf: TensorflowPackage): Promise<Contestant> {
-  const [x, target, ...weights] = mlpValues(mlpSize).map(({ values, shape }) => tf.tensor(values, shape));
+  const [x, target, ...weights] = mlpValues(mlpSize).map(({ values, shape }) => tf.tensor(values, shape)) as [TensorflowTensor, TensorflowTensor, ...TensorflowTensor[]];
   const variables = weights.map((weight) => tf.variable(weight));
-  const [w1, b1, w2, b2] = variables;
-  const optimizer = tf.train.adam(mlpRate);
-  const step = (): ReturnType<typeof tf.tensor> =>
-    optimizer.minimize(() => tf.mean(tf.square(tf.sub(tf.add(tf.matMul(tf.relu(tf.add(tf.matMul(x!, w1!), b1!)), w2!), b2!), target!))), true, variables);
+  const [w1, b1, w2, b2] = variables as [TensorflowVariable, TensorflowVariable, TensorflowVariable, TensorflowVariable];
+  const optimizer = tf.train.adam(mlpRate, beta1, beta2, eps);
+  const step = (): TensorflowTensor =>
+    tf.tidy(() => {
+      const hidden = tf.relu(tf.add(tf.matMul(x, w1), b1));
+      const difference = tf.sub(tf.add(tf.matMul(hidden, w2), b2), target);
+      const loss = tf.mean(tf.square(difference));
+      const dOut = tf.mul(difference, 2 / (mlpSize.batch * mlpSize.width));
+      const dHidden = tf.mul(tf.matMul(dOut, w2, false, true), tf.step(hidden));
+      const gradients = [tf.matMul(x, dHidden, true, false), tf.sum(dHidden, 0), tf.matMul(hidden, dOut, true, false), tf.sum(dOut, 0)];
+      optimizer.applyGradients(gradients.map((gradient, k) => ({ name: variables[k]!.name, tensor: gradient })));
+      return loss;
+    });
   const loss = step();
   const first = await loss.data();
   loss.dispose();
   return {
     run: () => step().dispose(),
     read: () => first,
-    close: () => [x!, target!, ...weights, ...variables].forEach((each) => each.dispose()),
+    close() {
+      optimizer.dispose();
+      for (const each of [x, target, ...weights, ...variables]) each.dispose();
+    },
   };
 }
 

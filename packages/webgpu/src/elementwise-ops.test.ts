@@ -1,0 +1,3 @@
+import { checkTable } from "./testing/check-table.js";
+
+await checkTable(true);
