@@ -16,9 +16,10 @@ export const budgets = {
 } as const satisfies Readonly<Record<string, { readonly task: Settings; readonly training: Settings }>>;
 
 /**
- * The quickstart's mixers, each trained on every task, and their settings. S4D gets what Mamba's state-space layer starts
- * from, N = 16 and the real eigenvalues -1 .. -N, so that the dynamics of the two differ in selection alone. With its own
- * defaults (complex eigenvalues) S4D is stronger on selective copying: 74 % after this budget.
+ * The quickstart's mixers, each trained on every task, and their settings. S4D gets the state size and the eigenvalues
+ * that Mamba's state-space layer starts from, N = 16 and -1 .. -N. The blocks around them still differ: Mamba's has a
+ * short convolution, a gate and twice the channels. The choice of eigenvalues matters: with complex ones (init=lin, N = 16)
+ * S4D reaches 74.0 % on selective copying instead of 57.0 % after this budget (seed 0).
  */
 export const quickstartMixers = { mamba: {}, s4d: { dState: 16, init: "real" }, attention: {} } as const satisfies Readonly<Record<string, Settings>>;
 

@@ -38,6 +38,11 @@ test("the verdict says what was expected when it was found", () => {
   );
 });
 
+test("the verdict names the dynamics of the LTI model", () => {
+  const [mamba, lti] = [row("selective-copying", "mamba", 0.98), { ...row("selective-copying", "s4d", 0.57), config: { dState: 16, init: "real", lr: 0.005 } }];
+  expect(verdictOf([mamba, lti])).toContain("the LTI SSM (s4d dState=16 init=real) 57.0 %");
+});
+
 test("the verdict says plainly what was not found", () => {
   const verdict = verdictOf(rows([0.94, 0.8, 0.9], [2.4, 2.95, undefined]));
   expect(verdict).toContain("NOT as expected, 95 % was expected of mamba, and s4d was expected at least 25 points lower and is 14.0.");

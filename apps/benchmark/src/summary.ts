@@ -36,12 +36,15 @@ export function verdictOf(rows: readonly Row[]): string {
 
 function copyingVerdict(selective: Row | undefined, lti: Row | undefined): string {
   const [reached, left] = [selective?.metrics["accuracy"], lti?.metrics["accuracy"]];
-  if (reached === undefined || left === undefined) return "Selective copying: no comparison, since not both models finished.";
+  if (!lti || reached === undefined || left === undefined) return "Selective copying: no comparison, since not both models finished.";
   const gap = (reached - left) * 100;
-  const found = `Selective copying: the selective SSM (mamba) reaches ${(reached * 100).toFixed(1)} %, the LTI SSM (s4d) ${(left * 100).toFixed(1)} % from the same budget`;
+  const found = `Selective copying: the selective SSM (mamba) reaches ${(reached * 100).toFixed(1)} %, the LTI SSM (${withDynamics(lti)}) ${(left * 100).toFixed(1)} % from the same budget`;
   const missing = [...(reached < 0.95 ? ["95 % was expected of mamba"] : []), ...(gap < 25 ? [`s4d was expected at least 25 points lower and is ${gap.toFixed(1)}`] : [])];
   return missing.length === 0 ? `${found}: selection makes the difference.` : `${found}: NOT as expected, ${missing.join(", and ")}.`;
 }
+
+/** Which S4D it was: real and complex eigenvalues differ by many points, so the verdict names them. */
+const withDynamics = ({ mixer, config }: Row): string => [mixer, ...["dState", "init"].flatMap((name) => (name in config ? [`${name}=${config[name]}`] : []))].join(" ");
 
 function textVerdict(rows: readonly Row[]): string {
   const trigram = rows[0]?.metrics["trigram"];
