@@ -12,6 +12,7 @@ export default {
     readme: "README.md",
     excludeInternal: true,
     excludePrivate: true,
+    disableSources: true,
     validation: { notExported: true, invalidLink: true, notDocumented: true },
   },
   out: "docs/api",

@@ -55,9 +55,9 @@ function layoutOf(kernel: LoopKernel, form: LoopForm, { aliases }: LoopBuffers):
   const all = [...kernel.extents, ...kernel.reduceExtents];
   const axis = all.length - 1;
   const flat = form === "map" && kernel.extents.length <= 1;
-  const width = form !== "serial" && axis >= 0 && (flat || all[axis]! % 4 === 0) ? 4 : 1;
-  if (width === 1) return { width, axis, vectors: [] };
   const values = form === "map" ? kernel.outputs.map((o) => o.value) : kernel.reductions.map((r) => r.value);
+  const width = form !== "serial" && axis >= 0 && (flat || all[axis]! % 4 === 0) && textLength(values) <= LONGEST_FOUR ? 4 : 1;
+  if (width === 1) return { width, axis, vectors: [] };
   const fits = ({ offset, coefficients }: Affine): boolean => offset % 4 === 0 && coefficients.every((c, k) => (k === axis ? c === 1 : c % 4 === 0));
   const loads = loadsOf(values);
   const scalar = new Set(loads.flatMap((load) => (!load.gather && fits(load.index) ? [] : [load.input])));
@@ -67,6 +67,13 @@ function layoutOf(kernel: LoopKernel, form: LoopForm, { aliases }: LoopBuffers):
   for (const input of aliases?.keys() ?? []) if (scalar.has(input)) throw new TypeError("webgpu: expected an input written over to be read in place; report this as a bug");
   return { width, axis, vectors };
 }
+
+/** Expressions longer than this are computed one point a thread: four copies take compilers long, and memory is not what they wait for. */
+const LONGEST_FOUR = 80;
+const FUNCTION_LENGTHS: Readonly<Record<string, number>> = { sin: 60, cos: 60, exp: 10, log: 20, expm1: 12, log1p: 20, tanh: 12, sigmoid: 12, erf: 25 };
+
+/** Operations in the expressions, those inside functions included. */
+const textLength = (values: readonly Scalar[]): number => [...nodesOf(values)].reduce((sum, { op }) => sum + (FUNCTION_LENGTHS[op] ?? 1), 0);
 
 const loadsOf = (values: readonly Scalar[]): readonly Load[] => [...nodesOf(values)].filter((node): node is Load => node.op === "load");
 
