@@ -1,6 +1,6 @@
 /** Results: one JSON line a trial, only ever appended to. A trial that diverged or failed is a line too. */
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { TaskMetric } from "@seqmix/tasks";
 import { appendLine, writeFileAtomically } from "./atomic-file.js";
 import type { Settings } from "./settings.js";
@@ -139,9 +139,16 @@ function parseRow(line: string): Row | undefined {
 
 const latest = (rows: readonly Row[]): Row[] => [...new Map(rows.map((row) => [row.trial, row])).values()];
 
+/** Makes a folder and those above it, one by one: a recursive mkdir never returns below /proc (Node 20). */
+function makeFolder(folder: string): void {
+  if (existsSync(folder)) return;
+  makeFolder(dirname(folder));
+  mkdirSync(folder);
+}
+
 function assertWritable(folder: string): void {
   try {
-    mkdirSync(folder, { recursive: true });
+    makeFolder(folder);
     const probe = join(folder, `.writable.${process.pid}`);
     writeFileAtomically(probe, "");
     rmSync(probe);

@@ -33,9 +33,10 @@ const copying: TaskEntry = {
     names: ["positions"],
     resolve(given) {
       const { positions, ...rest } = given;
-      if (positions === undefined) return given;
-      const dataTokens = Number(given["dataTokens"] ?? copying.defaults["dataTokens"]);
-      const L = Number(positions) + dataTokens;
+      const defaults = copying.defaults as { readonly dataTokens: number; readonly L: number };
+      if (positions === undefined && (rest["L"] !== undefined || rest["dataTokens"] === undefined)) return given;
+      const dataTokens = Number(given["dataTokens"] ?? defaults.dataTokens);
+      const L = Number(positions ?? defaults.L - defaults.dataTokens) + dataTokens;
       if (rest["L"] !== undefined && rest["L"] !== L) throw new UsageError(`positions=${positions} with ${dataTokens} data tokens makes L=${L}, but L=${rest["L"]} was given; leave one out`);
       return { ...rest, L };
     },

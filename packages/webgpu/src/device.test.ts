@@ -1,6 +1,6 @@
 import {
-  add, arange, cast, concat, cpu, cumsum, DeviceError, DisposedError, dispose, div, exp, explain, flip, gather, grad, key, leavesOf, less, linearScan, logSoftmax, matmul, max, mean, mul, normal, pad, pick, realize, reference, reshape,
-  scatterAdd, sigmoid, silu, sliceAxis, softmax, split, sqrt, sub, sum, tensor, transpose, uniform, where, type Device, type Tensor, type Tree,
+  add, arange, broadcastTo, cast, concat, cpu, cumsum, DeviceError, DisposedError, dispose, div, exp, explain, flip, gather, grad, key, leavesOf, less, linearScan, logSoftmax, matmul, max, mean, mul, normal, pad, pick, realize, reference, reshape,
+  scatterAdd, sigmoid, silu, slice, sliceAxis, softmax, split, sqrt, sub, sum, tensor, transpose, uniform, where, type Device, type Tensor, type Tree,
 } from "@seqmix/tensor";
 import { afterAll, describe, expect, test } from "vitest";
 import { testDevice } from "./testing/test-device.js";
@@ -9,6 +9,8 @@ const device = await testDevice({ poison: true });
 afterAll(() => device.close());
 
 const norm = (x: Tensor): Tensor => mul(x, div(1, sqrt(add(mean(mul(x, x), -1, { keepDims: true }), 1e-5))));
+
+const ramp = (size: number): Float32Array => Float32Array.from({ length: size }, (_, k) => ((k * 7919) % 1000) / 500 - 1);
 
 /** Graphs and sizes that take each form of kernel: several passes, divided reductions, chunks, tiles of both sizes, ragged ends. */
 const graphs: Record<string, () => Tree> = {
@@ -54,6 +56,26 @@ const graphs: Record<string, () => Tree> = {
   "scan along long rows": () => linearScan({ a: sigmoid(normal(key(37), [2, 2500])), b: normal(key(38), [2, 2500]), h0: normal(key(39), [2]), axis: 1 }),
   "scan of rows beside each other": () => linearScan({ a: sigmoid(normal(key(37), [2, 130, 20])), b: normal(key(38), [2, 130, 20]), h0: normal(key(39), [2, 20]), axis: 1, reverse: true }),
   "scatterAdd in parts": () => scatterAdd(normal(key(50), [3000, 70]), cast(mul(uniform(key(51), [3000]), 5), "i32"), 5),
+  "four points a thread: flat, ragged": () => {
+    const x = normal(key(60), [4099]);
+    return [mul(x, 2), less(x, 0), cast(x, "i32")];
+  },
+  "four points a thread: views of rows": () => {
+    const [x, y] = [tensor(ramp(66 * 72), [66, 72]), tensor(ramp(72 * 64), [72, 64])];
+    const inner = slice(x, [1, 4], [65, 68]); // [64, 64], vectors at a distance of 72
+    const others = [slice(x, [1, 3], [65, 67]), transpose(slice(y, [0, 0], [64, 64])), flip(inner, [1]), sliceAxis(pad(inner, [0, 4], [0, 0]), 1, 0, 64), broadcastTo(sliceAxis(inner, 1, 0, 1), [64, 64]), broadcastTo(sliceAxis(inner, 0, 3, 4), [64, 64])];
+    return [inner, ...others].map((z) => add(mul(z, inner), exp(mul(z, 0.1))));
+  },
+  "four points a thread: concat, gather and where": () => {
+    const x = tensor(ramp(4096), [64, 64]);
+    const rows = gather(x, tensor(Int32Array.from({ length: 40 }, (_, k) => (k * 37) % 64)), 0);
+    const both = concat([x, rows], 0);
+    return [mul(both, 2), where(less(both, 0.5), concat([rows, x], 0), both), gather(x, tensor(Int32Array.from({ length: 64 }, (_, k) => 63 - k)), 1)];
+  },
+  "four points a thread: reductions along rows": () => {
+    const x = tensor(ramp(24 * 260), [24, 260]);
+    return [sum(x, 1), max(mul(x, x), 1), sum(slice(x, [0, 4], [24, 256]), 1), sum(slice(x, [0, 3], [24, 255]), 1)];
+  },
   embedding: () => sum(gather(normal(key(12), [7, 4]), cast(mul(uniform(key(13), [2, 5]), 7), "i32"), 0), 1),
 };
 

@@ -96,7 +96,7 @@ export function makeMemory(gpu: GPUDevice, { poison }: { readonly poison: boolea
       if (refused) throw new LimitError(`webgpu: expected ${refused} bytes of GPU memory, but the adapter is out of memory (${taken.reserved} bytes are reserved by this device); dispose tensors or use smaller batches`);
     },
     flush() {
-      for (const block of [...order]) destroy(block);
+      for (const block of order) destroy(block);
     },
   };
 }

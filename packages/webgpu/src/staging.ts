@@ -11,11 +11,13 @@ export interface Staging {
 const KEPT = 64 << 20;
 
 export function makeStaging(gpu: GPUDevice, loss: Loss): Staging {
-  let idle: GPUBuffer[] = [];
+  const idle: GPUBuffer[] = [];
   let kept = 0;
   const take = (bytes: number): GPUBuffer => {
     const k = idle.findIndex(({ size }) => size >= bytes && size <= 4 * bytes + 4096);
-    if (k < 0) return gpu.createBuffer({ size: 2 ** Math.ceil(Math.log2(Math.max(bytes, 4096))) > 2 ** 28 ? bytes : 2 ** Math.ceil(Math.log2(Math.max(bytes, 4096))), usage: USAGE.mapRead | USAGE.copyDestination });
+    // Powers of two are used again by reads of other sizes; beyond a quarter GiB that would waste too much.
+    const rounded = 2 ** Math.ceil(Math.log2(Math.max(bytes, 4096)));
+    if (k < 0) return gpu.createBuffer({ size: rounded > 2 ** 28 ? bytes : rounded, usage: USAGE.mapRead | USAGE.copyDestination });
     kept -= idle[k]!.size;
     return idle.splice(k, 1)[0]!;
   };

@@ -49,7 +49,8 @@ function unpacked(): string {
 function packageFile(): string {
   try {
     // The package exports its entry only: build/esm/index.js or similar, below the folder that is looked for.
-    let folder = dirname(createRequire(import.meta.url).resolve("@sparticuz/chromium"));
+    const require = createRequire(import.meta.url);
+    let folder = dirname(require.resolve("@sparticuz/chromium"));
     while (!existsSync(join(folder, "bin", "swiftshader.tar.br"))) {
       if (dirname(folder) === folder) throw new Error("bin/swiftshader.tar.br is missing");
       folder = dirname(folder);

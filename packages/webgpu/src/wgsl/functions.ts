@@ -87,17 +87,16 @@ const sources: Readonly<Record<string, { readonly uses?: readonly string[]; read
   return logSpecial(logOfParts(f32(e), f), x);
 }`,
   },
-  // log(u) for u = 1 + x, with the rounding error c of u added back to its mantissa
+  // near 0, twice the series of atanh(x / (2 + x)): correcting the rounding error of 1 + x does not survive compilers, which
+  // find (1 + x) - 1 to be x
   log1p_: {
-    uses: ["exponentOf", "logOfParts", "logSpecial"],
+    uses: ["log_"],
     text: `fn log1p_(x: f32) -> f32 {
-  let u = x + 1.0;
-  // by the larger of the two first: neither difference is then rounded, and no compiler finds u - u in it
-  let c = select(1.0 - (u - x), x - (u - 1.0), abs(x) <= 1.0);
-  let e = exponentOf(u);
-  let scale = bitcast<f32>((127 - min(e, 126)) << 23u);
-  let f = (bitcast<f32>(bitcast<i32>(u) - (e << 23u)) - 1.0) + c * scale;
-  return logSpecial(logOfParts(f32(e), f), u);
+  if (!(abs(x) < 0.4)) { return log_(1.0 + x); }
+  let s = x / (2.0 + x);
+  let z = s * s;
+  let p = ((((0.0909090909 * z + 0.111111111) * z + 0.142857143) * z + 0.2) * z + 0.333333333) * z;
+  return 2.0 * (s * p + s);
 }`,
   },
   // the remainder of x by pi / 2 and the quadrant. Small angles: pi / 2 in three parts. Large ones: the product with the

@@ -1,6 +1,6 @@
 /**
  * Renders one {@link LoopKernel} as one WGSL pass, in one of three forms:
- * - map: no reduction. A thread computes four neighbouring points (one, where rows are not a multiple of four).
+ * - map: no reduction. A thread computes four neighbouring points (one, where rows are not a multiple of four, or there are few).
  * - serial: a thread computes one output and runs through its reduction. Neighbouring threads read neighbouring elements.
  * - rows: a workgroup computes one output; its threads share the reduction and combine in a tree, always in the same order.
  */
@@ -56,7 +56,8 @@ function layoutOf(kernel: LoopKernel, form: LoopForm, { aliases }: LoopBuffers):
   const axis = all.length - 1;
   const flat = form === "map" && kernel.extents.length <= 1;
   const values = form === "map" ? kernel.outputs.map((o) => o.value) : kernel.reductions.map((r) => r.value);
-  const width = form !== "serial" && axis >= 0 && (flat || all[axis]! % 4 === 0) && textLength(values) <= LONGEST_FOUR ? 4 : 1;
+  const many = product(form === "map" ? kernel.extents : all) >= MANY;
+  const width = form !== "serial" && many && (flat || all[axis]! % 4 === 0) && textLength(values) <= LONGEST_FOUR ? 4 : 1;
   if (width === 1) return { width, axis, vectors: [] };
   const fits = ({ offset, coefficients }: Affine): boolean => offset % 4 === 0 && coefficients.every((c, k) => (k === axis ? c === 1 : c % 4 === 0));
   const loads = loadsOf(values);
@@ -70,6 +71,8 @@ function layoutOf(kernel: LoopKernel, form: LoopForm, { aliases }: LoopBuffers):
 
 /** Expressions longer than this are computed one point a thread: four copies take compilers long, and memory is not what they wait for. */
 const LONGEST_FOUR = 80;
+/** Fewer points than this are over before their memory is waited for. */
+const MANY = 4096;
 const FUNCTION_LENGTHS: Readonly<Record<string, number>> = { sin: 60, cos: 60, exp: 10, log: 20, expm1: 12, log1p: 20, tanh: 12, sigmoid: 12, erf: 25 };
 
 /** Operations in the expressions, those inside functions included. */
