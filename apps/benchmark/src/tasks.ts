@@ -33,15 +33,18 @@ const copying: TaskEntry = {
     names: ["positions"],
     resolve(given) {
       const { positions, ...rest } = given;
-      const defaults = copying.defaults as { readonly dataTokens: number; readonly L: number };
-      if (positions === undefined && (rest["L"] !== undefined || rest["dataTokens"] === undefined)) return given;
-      const dataTokens = Number(given["dataTokens"] ?? defaults.dataTokens);
-      const L = Number(positions ?? defaults.L - defaults.dataTokens) + dataTokens;
+      if (positions === undefined) return given;
+      const dataTokens = Number(given["dataTokens"] ?? copying.defaults["dataTokens"]);
+      const L = Number(positions) + dataTokens;
       if (rest["L"] !== undefined && rest["L"] !== L) throw new UsageError(`positions=${positions} with ${dataTokens} data tokens makes L=${L}, but L=${rest["L"]} was given; leave one out`);
       return { ...rest, L };
     },
   },
-  make: (settings) => selectiveCopying({ vocabSize: number(settings, "vocabSize"), dataTokens: number(settings, "dataTokens"), positions: number(settings, "L") - number(settings, "dataTokens") }),
+  make(settings) {
+    const [vocabSize, dataTokens, L] = [number(settings, "vocabSize"), number(settings, "dataTokens"), number(settings, "L")];
+    if (dataTokens > L - dataTokens) throw new RangeError(`expected at most ${Math.floor(L / 2)} data tokens for L=${L}, which holds their positions and as many answers, got ${dataTokens}; raise L or positions, or lower dataTokens`);
+    return selectiveCopying({ vocabSize, dataTokens, positions: L - dataTokens });
+  },
 };
 
 const mobyDick: TaskEntry = {
