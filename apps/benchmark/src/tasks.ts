@@ -42,7 +42,7 @@ const copying: TaskEntry = {
   },
   make(settings) {
     const [vocabSize, dataTokens, L] = [number(settings, "vocabSize"), number(settings, "dataTokens"), number(settings, "L")];
-    if (dataTokens > L - dataTokens) throw new RangeError(`expected at most ${Math.floor(L / 2)} data tokens for L=${L}, which holds their positions and as many answers, got ${dataTokens}; raise L or positions, or lower dataTokens`);
+    if (dataTokens >= L) throw new RangeError(`expected at most ${Math.floor(L / 2)} data tokens for L=${L}, which holds their positions and as many answers, got ${dataTokens}; raise L or positions, or lower dataTokens`);
     return selectiveCopying({ vocabSize, dataTokens, positions: L - dataTokens });
   },
 };
