@@ -1,6 +1,6 @@
 /**
  * GPU buffers. One that is given back is kept for the next request of its size: the queue runs in order, so it may be
- * written again at once. Buffers long unused are destroyed when many are free.
+ * written again at once. Beyond the highest use so far, buffers long unused are destroyed.
  */
 import { LimitError, type MemoryCount } from "@seqmix/tensor";
 import { USAGE } from "./adapter.js";
@@ -32,7 +32,7 @@ export interface GpuMemory {
   readonly taken: { readonly bytes: number; readonly peak: number; readonly reserved: number };
 }
 
-/** Free bytes that are always kept. */
+/** Free bytes that are always kept. Beyond them, what fits under the highest use so far: making a large buffer takes longer than filling it. */
 const KEPT = 256 << 20;
 
 /** @param poison Fill whatever is handed out with NaN, to find programs that read what they never wrote. */
@@ -84,7 +84,7 @@ export function makeMemory(gpu: GPUDevice, { poison }: { readonly poison: boolea
       freeBytes += block.bytes;
       taken.bytes -= block.bytes;
       for (const oldest of order) {
-        if (freeBytes <= Math.max(KEPT, taken.bytes)) break;
+        if (freeBytes <= Math.max(KEPT, taken.peak - taken.bytes)) break;
         destroy(oldest);
       }
     },
