@@ -21,6 +21,13 @@ test("a donated tensor's memory is written over, and using it afterwards is an e
 
 test("memory read at other elements than those written is not taken over", async () => {
   const device = cpu({ threads: 2 });
+  // More than one vector loop holds in registers: written in place, the second half would read the first half's results.
+  const n = 5003;
+  const long = await realize(tensor(Float32Array.from({ length: n }, (_, i) => i)), { device });
+  const reversed = await realize(flip(long, 0), { donate: [long] });
+  const values = await reversed.data();
+  for (let i = 0; i < n; i++) expect(values[i]).toBe(n - 1 - i);
+  reversed.dispose();
   const x = await realize(tensor([[1, 2], [3, 4]]), { device });
   const y = await realize(flip(x, [0, 1]), { donate: [x] });
   expect([...(await y.data())]).toEqual([4, 3, 2, 1]);
