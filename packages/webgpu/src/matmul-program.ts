@@ -3,34 +3,15 @@
  * result from tiles of both operands in workgroup memory, a thread 4 x 4 elements (8 x 8 for large products). Where the
  * result has too few tiles to keep the device busy, k is divided and the partial products are summed in a second pass.
  */
-import { product } from "@seqmix/tensor/backend";
+import { product, type MatmulSpec } from "@seqmix/tensor/backend";
 import { loopPass } from "./wgsl/loop.js";
 import { bytesOf, declare, declareParameters, entryPoint, indent, type GpuPass, type GpuProgram, type Parameters } from "./program.js";
-
-/** An operand's place in its buffer, in elements. */
-export interface MatmulOperand {
-  readonly offset: number;
-  /** One stride per batch axis. */
-  readonly batch: readonly number[];
-  /** From one row (axis before the last) to the next. */
-  readonly row: number;
-  readonly column: number;
-}
-
-export interface MatmulShape {
-  readonly batch: readonly number[];
-  readonly m: number;
-  readonly n: number;
-  readonly k: number;
-  readonly a: MatmulOperand;
-  readonly b: MatmulOperand;
-}
 
 /** Tiles that keep a large GPU busy. */
 const FULL = 264;
 const DEPTH = 16;
 
-export function matmulProgram(shape: MatmulShape): GpuProgram {
+export function matmulProgram(shape: MatmulSpec): GpuProgram {
   const { batch, m, n, k, a, b } = shape;
   const batches = product(batch);
   const name = `matmul ${batches > 1 ? `${batches} x ` : ""}${m}x${n}x${k}`;
@@ -48,7 +29,7 @@ export function matmulProgram(shape: MatmulShape): GpuProgram {
   const parts = Math.ceil(k / slice);
   const parameters: Parameters = {
     m, n, k, slice, parts, batches, rows: Math.ceil(m / edge), columns: Math.ceil(n / edge),
-    aOffset: a.offset, aRow: a.row, aColumn: a.column, bOffset: b.offset, bRow: b.row, bColumn: b.column,
+    aOffset: a.offset ?? 0, aRow: a.row, aColumn: a.column, bOffset: b.offset ?? 0, bRow: b.row, bColumn: b.column,
     ...Object.fromEntries(batch.flatMap((extent, axis) => [[`batch${axis}`, extent], [`aBatch${axis}`, a.batch[axis]!], [`bBatch${axis}`, b.batch[axis]!]])),
   };
   const tilePass: GpuPass = {
@@ -93,7 +74,7 @@ function batchStart(operand: "a" | "b", axes: number): string {
   return terms.join(" + ");
 }
 
-function tileCode({ batch, a, b }: MatmulShape, edge: number, parameters: Parameters): string {
+function tileCode({ batch, a, b }: MatmulSpec, edge: number, parameters: Parameters): string {
   const counts = Array.from({ length: edge / 16 }, (_, i) => i);
   const vectors = Array.from({ length: edge / 64 }, (_, j) => j);
   const pitch = edge + 1;

@@ -4,7 +4,7 @@
  */
 import { brIf, call, f32x4, forLoop, functionBuilder, i32, i32x4, loop, select, shuffle32, v128, when, whileLoop, type Code, type Local, type WasmFunction } from "./emitter.js";
 import { displaced } from "./matmul-code.js";
-import { argumentOf, batchOffset, type Matmul, type Places, type ProgramParts } from "./matmul-spec.js";
+import { argumentOf, batchOffset, type Matmul, type Places, type ProgramParts } from "./matmul-form.js";
 
 /** Multiplications a thread should take at once; these products wait for memory. */
 const GRAIN = 32_768;

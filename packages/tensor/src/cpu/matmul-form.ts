@@ -1,27 +1,7 @@
-/** What a matrix product is asked for, and its simplest equivalent form. */
-
+/** The simplest equivalent form of a matrix product. */
+import type { MatmulSpec } from "../plan/matmul-spec.js";
 import { i32, type Code, type Local, type WasmFunction } from "./emitter.js";
 import type { CpuPhase } from "./program.js";
-
-/** Strides in elements; any value, 0 repeats. */
-export interface MatmulOperand {
-  /** Position of the first element. */
-  readonly offset?: number;
-  /** One stride per batch axis; 0 broadcasts. */
-  readonly batch: readonly number[];
-  readonly row: number;
-  readonly column: number;
-}
-
-/** C[batch.., m, n] = A[batch.., m, k] B[batch.., k, n] in f32; C is contiguous. */
-export interface MatmulSpec {
-  readonly batch: readonly number[];
-  readonly m: number;
-  readonly n: number;
-  readonly k: number;
-  readonly a: MatmulOperand;
-  readonly b: MatmulOperand;
-}
 
 export interface BatchAxis {
   readonly extent: number;

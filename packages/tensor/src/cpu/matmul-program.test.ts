@@ -1,5 +1,6 @@
 import { afterAll, describe, expect, it } from "vitest";
-import { matmulProgram, type MatmulOperand, type MatmulSpec } from "./matmul-program.js";
+import type { MatmulOperand, MatmulSpec } from "../plan/matmul-spec.js";
+import { matmulProgram } from "./matmul-program.js";
 import { DeviceMemory } from "./memory.js";
 import { ThreadPool } from "./pool.js";
 

@@ -9,12 +9,12 @@
 import { buildModule, call, forLoop, functionBuilder, i32, select, when, type Code, type Local, type WasmFunction } from "./emitter.js";
 import { packFunction, packWideFunction, tileFunction } from "./matmul-code.js";
 import { dotParts, takesDotProducts } from "./matmul-dot.js";
-import { argumentOf, batchOffset, normalizeMatmul, type Matmul, type MatmulSpec, type Places, type ProgramParts } from "./matmul-spec.js";
+import { argumentOf, batchOffset, normalizeMatmul, type Matmul, type Places, type ProgramParts } from "./matmul-form.js";
+import type { MatmulSpec } from "../plan/matmul-spec.js";
 import type { CpuPhase, CpuProgram } from "./program.js";
 import { SUM_BLOCK, sumFunction } from "./sum-code.js";
 import { zeroProgram } from "./zero-program.js";
 
-export type { MatmulOperand, MatmulSpec } from "./matmul-spec.js";
 
 /** Multiplications a thread should take at once: about 5 us. */
 const GRAIN = 100_000;

@@ -1,9 +1,10 @@
 /** Programs of the ops that are no loops over scalar expressions: one entry an op. */
 import { chooseVariant, type AnyKernelRecord, type KernelCase, type KernelVariant } from "../kernel.js";
 import { aroundAxis, type CumsumAttributes, type LinearScanAttributes } from "../ops/scan.js";
+import { matmulSpecOf } from "../plan/matmul-spec.js";
 import type { NativeCall } from "../plan/plan.js";
 import { sizeOf } from "../shape.js";
-import { matmulProgram, type MatmulOperand } from "./matmul-program.js";
+import { matmulProgram } from "./matmul-program.js";
 import type { CpuProgram } from "./program.js";
 import { cumsumProgram, scanProgram } from "./scan-program.js";
 import { scatterAddProgram } from "./scatter-program.js";
@@ -11,12 +12,7 @@ import { scatterAddProgram } from "./scatter-program.js";
 type Memory = { readonly shared: boolean };
 
 const programs: Readonly<Record<string, (call: NativeCall, memory: Memory) => CpuProgram>> = {
-  matmul({ inputs: [a, b], outputs: [c] }, memory) {
-    const rank = c!.shape.length;
-    const [m, n] = c!.shape.slice(-2) as [number, number];
-    const operand = ({ offset, strides }: { offset: number; strides: readonly number[] }): MatmulOperand => ({ offset, batch: strides.slice(0, -2), row: strides[rank - 2]!, column: strides[rank - 1]! });
-    return matmulProgram({ batch: c!.shape.slice(0, -2), m, n, k: a!.shape[rank - 1]!, a: operand(a!), b: operand(b!) }, memory);
-  },
+  matmul: (call, memory) => matmulProgram(matmulSpecOf(call), memory),
   cumsum({ attributes, outputs: [y] }, memory) {
     const { axis, reverse } = attributes as CumsumAttributes;
     return cumsumProgram({ ...aroundAxis(y!.shape, axis), reverse, exclusive: false }, memory);
