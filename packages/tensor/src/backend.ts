@@ -5,6 +5,7 @@
  */
 export type { RunOptions } from "./device.js";
 export type * from "./loop.js";
+export type * from "./scan-kernel.js";
 export type { Graph } from "./plan/signature.js";
 export { makePlan, type NativeCall, type NativeOperand, type Plan, type PlanOptions, type Slot, type Step } from "./plan/plan.js";
 export { matmulSpecOf, type MatmulSpec } from "./plan/matmul-spec.js";

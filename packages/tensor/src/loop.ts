@@ -55,6 +55,8 @@ export type Scalar =
   | { readonly op: "guard"; readonly dtype: DType; readonly conditions: readonly Range[]; readonly value: Scalar; readonly fill: number }
   /** Result of reductions[reduction]; only in outputs. */
   | { readonly op: "reduced"; readonly dtype: DType; readonly reduction: number }
+  /** In a scan kernel only: the state h_t, the one before it h_(t-1) (`initial` at the first step), or the adjoint g_t. */
+  | { readonly op: "state"; readonly dtype: "f32"; readonly which: "current" | "previous" | "adjoint"; readonly part: "re" | "im" }
   | { readonly op: Intrinsic; readonly dtype: DType; readonly args: readonly Scalar[] };
 
 /** A data-dependent part of a load's address. */

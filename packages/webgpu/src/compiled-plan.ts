@@ -1,6 +1,7 @@
 /** A graph's plan with its programs, and the memory results may take over. */
 import { makePlan, takeovers, type Graph, type Plan, type Step } from "@seqmix/tensor/backend";
 import { prepare, type Encode } from "./commands.js";
+import { fusedScanProgram } from "./fused-scan-program.js";
 import { loopProgram } from "./loop-program.js";
 import { nativeProgram } from "./native-programs.js";
 import type { Pipelines } from "./pipelines.js";
@@ -20,7 +21,7 @@ export interface CompiledPlan {
 /** @param maxBuffers Buffers a pass may bind. */
 export function compilePlan({ roots, leaves }: Graph, fuse: boolean, maxBuffers: number, gpu: GPUDevice, pipelines: Pipelines): CompiledPlan {
   const plan = makePlan(roots, leaves, { device: "webgpu", fuse, maxBuffers });
-  const programs = plan.steps.map((step) => (step.kind === "loop" ? loopProgram(step.kernel, maxBuffers) : nativeProgram(step.call)));
+  const programs = plan.steps.map((step) => (step.kind === "loop" ? loopProgram(step.kernel, maxBuffers) : step.kind === "scan" ? fusedScanProgram(step.kernel, maxBuffers) : nativeProgram(step.call)));
   const prepared = new Map<string, Promise<Encode>>();
 
   const stepOver = (step: Step, k: number, over: ReadonlyMap<number, number>): Promise<Encode> => {

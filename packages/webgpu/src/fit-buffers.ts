@@ -86,7 +86,7 @@ function rewriter(instead: (node: Scalar) => Scalar | undefined, axes: number): 
   };
   const rebuild = (node: Scalar): Scalar => {
     switch (node.op) {
-      case "constant": case "reduced":
+      case "constant": case "reduced": case "state":
         return node;
       case "position":
         return { ...node, index: affine(node.index) };

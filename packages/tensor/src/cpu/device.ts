@@ -8,6 +8,7 @@ import { takeovers } from "../plan/donation.js";
 import { makePlan, type Plan, type Step } from "../plan/plan.js";
 import type { Graph } from "../plan/signature.js";
 import type { Tensor } from "../tensor.js";
+import { fusedScanProgram } from "./fused-scan-program.js";
 import { loopProgram } from "./loop-program.js";
 import { DeviceMemory } from "./memory.js";
 import { nativeProgram, variantOf } from "./native-programs.js";
@@ -144,7 +145,7 @@ function makeDevice(options: CpuOptions): Device {
   return device;
 }
 
-const programOf = (step: Step, memory: DeviceMemory): ReturnType<typeof loopProgram> => (step.kind === "loop" ? loopProgram(step.kernel, memory) : nativeProgram(step.call, memory));
+const programOf = (step: Step, memory: DeviceMemory): ReturnType<typeof loopProgram> => (step.kind === "loop" ? loopProgram(step.kernel, memory) : step.kind === "scan" ? fusedScanProgram(step.kernel, memory) : nativeProgram(step.call, memory));
 
 function describe(step: Step, { program }: Prepared): string {
   const variant = step.kind === "native" && step.call.op.startsWith("kernel") ? ` (${variantOf(step.call).name})` : "";

@@ -13,7 +13,7 @@ export const identity = (reduction: Reduction): number =>
 /** The expressions a node is made of. */
 export function parts(node: Scalar): readonly Scalar[] {
   switch (node.op) {
-    case "constant": case "position": case "reduced": return [];
+    case "constant": case "position": case "reduced": case "state": return [];
     case "load": return node.gather?.map((g) => g.value) ?? [];
     case "guard": return [node.value];
     default: return node.args;
@@ -52,7 +52,7 @@ function rewriter(affine: (index: Affine) => Affine, reduced: (node: Scalar & { 
   };
   const rebuild = (node: Scalar): Scalar => {
     switch (node.op) {
-      case "constant": return node;
+      case "constant": case "state": return node;
       case "position": return { ...node, index: affine(node.index) };
       case "reduced": return reduced(node);
       case "load": {

@@ -165,7 +165,7 @@ export function valueEmitter(around: Surroundings): ValueEmitter {
       case "load": return load(node, frame, scope, count).map((code) => keep(node.dtype === "bool" ? i32x4.ne(code, i32x4.const(0)) : code));
       case "guard": return guard(node, frame, scope, count);
       case "position": return lanesOf(node.index, frame, count).map(keep);
-      case "constant": case "reduced": throw new Error("unreachable");
+      case "constant": case "reduced": case "state": throw new Error("unreachable");
       default: return intrinsic(node, frame, scope, count);
     }
   };

@@ -13,6 +13,7 @@ import type { DType } from "../dtype.js";
 import { callOf, sortCalls } from "../graph.js";
 import { chooseVariant, expandKernel, type Expansions, type KernelAttributes } from "../kernel.js";
 import type { Affine, LoopKernel } from "../loop.js";
+import type { ScanKernel } from "../scan-kernel.js";
 import { inputsRead } from "../op.js";
 import { sameShape, stridesOf, type Shape } from "../shape.js";
 import type { Call, Tensor } from "../tensor.js";
@@ -27,6 +28,7 @@ export interface Slot {
 
 export type Step =
   | { readonly kind: "loop"; readonly name: string; readonly kernel: LoopKernel; readonly inputs: readonly number[]; readonly outputs: readonly number[] }
+  | { readonly kind: "scan"; readonly name: string; readonly kernel: ScanKernel; readonly inputs: readonly number[]; readonly outputs: readonly number[] }
   | { readonly kind: "native"; readonly name: string; readonly call: NativeCall; readonly inputs: readonly number[]; readonly outputs: readonly number[] };
 
 /** A native program's call without its graph. */

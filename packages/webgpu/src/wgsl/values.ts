@@ -51,6 +51,8 @@ export function writeValues(values: readonly Scalar[], around: Surroundings, lin
         return affineText(node.index, around.axes);
       case "reduced":
         return around.reduced[node.reduction]!;
+      case "state":
+        throw new TypeError("webgpu: expected state nodes in scan kernels only, got one in a loop; report this as a bug");
       case "load": {
         const loaded = around.loaded(node);
         if (loaded !== undefined) return loaded;
