@@ -1,6 +1,6 @@
-import { cpu, reference, type Device } from "@seqmix/tensor";
+import { cpu, DeviceError, reference, type Device } from "@seqmix/tensor";
 import { didYouMean } from "./nearest-name.js";
-import { UsageError } from "./usage-error.js";
+import { messageOf, UsageError } from "./usage-error.js";
 
 /** What the user may say about a device. */
 export interface DeviceOptions {
@@ -8,10 +8,26 @@ export interface DeviceOptions {
   readonly threads?: number;
 }
 
+/** Its own name in a variable: the app builds and runs where the GPU package is not installed. */
+const WEBGPU = "@seqmix/webgpu";
+
 /** Every device a trial can run on, by the name used on the command line and in results. A new one is one line here. */
 export const devices: Readonly<Record<string, (options: DeviceOptions) => Device | Promise<Device>>> = {
   cpu: ({ threads }) => cpu(threads === undefined ? {} : { threads }),
   reference: () => reference(),
+  async webgpu() {
+    let found: { webgpu(): Promise<Device> };
+    try {
+      found = (await import(WEBGPU)) as typeof found;
+    } catch (cause) {
+      throw new UsageError(`The webgpu device needs the package ${WEBGPU}, which did not load (${messageOf(cause)}); install all development tools with "npx pnpm install"`);
+    }
+    try {
+      return await found.webgpu();
+    } catch (error) {
+      throw error instanceof DeviceError ? new UsageError(error.message) : error;
+    }
+  },
 };
 
 /** @throws UsageError for a name that is not in {@link devices}. */

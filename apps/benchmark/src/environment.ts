@@ -15,7 +15,7 @@ export interface Environment {
 export function readEnvironment(): Environment {
   const manifest = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string };
   return {
-    commit: commit(),
+    commit: process.env.SEQMIX_COMMIT ?? commit(),
     versions: { seqmix: manifest.version, node: process.versions.node, v8: process.versions.v8 },
     machine: `${cpus()[0]?.model.trim() || process.arch}, ${availableParallelism()} threads, ${Math.round(totalmem() / 2 ** 30)} GiB, ${process.platform} ${process.arch}`,
   };

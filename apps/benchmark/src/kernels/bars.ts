@@ -1,4 +1,4 @@
-/** The figures asked of the cpu device, as rules over a row. */
+/** The figures asked of the devices, as rules over a row. */
 import { formatCount } from "../format.js";
 import type { KernelRow } from "./row.js";
 
@@ -13,7 +13,7 @@ export interface Bar {
 }
 
 /** What a bar looks at. */
-export type Measured = Pick<KernelRow, "ms" | "peers" | "tokensPerSecond">;
+export type Measured = Pick<KernelRow, "ms" | "peers" | "tokensPerSecond" | "flops" | "bytes">;
 
 /** Names of peers as they stand in rows. */
 export const peerNames = { onnx1: "onnxruntime-node 1 thread", onnx2: "onnxruntime-node 2 threads", tensorflow: "tfjs-wasm 1 thread", jax: "jax-js 1 thread", fft: "fft.js", loop: "typed-array loop" } as const;
@@ -52,3 +52,31 @@ export function tokenRate(least: number, threads: number): Bar {
     judge: ({ tokensPerSecond }) => (tokensPerSecond === undefined ? undefined : { reached: formatCount(tokensPerSecond), met: tokensPerSecond >= least }),
   };
 }
+
+/** At most so many ms. */
+export const atMost = (limit: number): Bar => ({ threads: 1, asked: `≤ ${limit} ms`, judge: ({ ms }) => ({ reached: `${ms.toFixed(3)} ms`, met: ms <= limit }) });
+
+/** At least so many TFLOP/s. */
+export const teraFlops = (least: number): Bar => ({
+  threads: 1,
+  asked: `≥ ${least} TFLOP/s`,
+  judge: ({ ms, flops }) => ({ reached: `${(flops / ms / 1e9).toFixed(1)} TFLOP/s`, met: flops / ms / 1e9 >= least }),
+});
+
+/** At least so many TB/s of compulsory traffic. */
+export const teraBytes = (least: number): Bar => ({
+  threads: 1,
+  asked: `≥ ${least} TB/s`,
+  judge: ({ ms, bytes }) => ({ reached: `${(bytes / ms / 1e9).toFixed(2)} TB/s`, met: bytes / ms / 1e9 >= least }),
+});
+
+/** At least `share` of the rate at which a peer moves so many bytes, with the row's own bytes. */
+export const shareOfTraffic = (share: number, peer: string, peerBytes: number): Bar => ({
+  threads: 1,
+  asked: `≥ ${share}x the rate of ${peer}`,
+  judge({ ms, bytes, peers }) {
+    const other = peers[peer];
+    const ratio = other === undefined ? undefined : bytes / ms / (peerBytes / other);
+    return ratio === undefined ? undefined : { reached: `${ratio.toFixed(2)}x`, met: ratio >= share };
+  },
+});

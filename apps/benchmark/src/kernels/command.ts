@@ -3,7 +3,7 @@ import { devices, openDevice } from "../devices.js";
 import { formatDuration } from "../format.js";
 import { didYouMean } from "../nearest-name.js";
 import { UsageError } from "../usage-error.js";
-import { cases } from "./cases/index.js";
+import { casesOf } from "./cases/index.js";
 import type { BenchmarkCase } from "./contestant.js";
 import { standardMeasure } from "./measure.js";
 import { installPeers, loadPeers, peerVersions } from "./peers/peer-packages.js";
@@ -27,7 +27,7 @@ export function registerKernels(program: Command, exit: (code: number) => void):
     .description("measure single kernels and training steps, each checked in the same run, and peers side by side")
     .option("--device <name>", `where to compute: ${Object.keys(devices).join(", ")}`, "cpu")
     .option("--threads <list>", "numbers of threads of the cpu device", parseThreads, [1, 2])
-    .option("--only <names>", `kernels to measure, separated by commas: ${kernelNames().join(", ")}`, parseNames)
+    .option("--only <names>", `kernels to measure, separated by commas: ${Object.keys(casesOf).map((device) => `${kernelNames(device).join(", ")} (${device})`).join("; ")}`, parseNames)
     .option("--peers", `measure beside ${Object.keys(peerVersions()).join(", ")}; installed at the first use (350 MB)`)
     .option("--json <file>", "write the figures to this file")
     .action(async (options: Options) => {
@@ -36,10 +36,11 @@ export function registerKernels(program: Command, exit: (code: number) => void):
 }
 
 async function measureKernels({ device, json, peers = false, only, threads: asked }: Options): Promise<number> {
-  const chosen = chooseCases(only);
-  if (device === "reference") throw new UsageError('The reference device is what results are checked against, not measured; choose "cpu"');
+  if (device === "reference") throw new UsageError('The reference device is what results are checked against, not measured; choose "cpu" or "webgpu"');
+  if (!Object.hasOwn(casesOf, device)) throw new UsageError(`Unknown device "${device}"${didYouMean(device, Object.keys(casesOf))}`);
+  const chosen = chooseCases(device, only);
   if (json !== undefined) assertWritable(json);
-  const threads = device === "cpu" ? asked : asked.slice(0, 1);
+  const threads = device === "cpu" ? asked : [1];
   const opened = await openDevice(device, { threads: Math.max(...threads) });
   const adapter = opened.description;
   await opened.close();
@@ -74,13 +75,12 @@ async function measureKernels({ device, json, peers = false, only, threads: aske
   return allGreen(rows) ? 0 : 1;
 }
 
-function kernelNames(): string[] {
-  return [...new Set(cases.map(({ kernel }) => kernel))];
-}
+const kernelNames = (device: string): string[] => [...new Set(casesOf[device]!.map(({ kernel }) => kernel))];
 
-function chooseCases(only: readonly string[] | undefined): readonly BenchmarkCase[] {
+function chooseCases(device: string, only: readonly string[] | undefined): readonly BenchmarkCase[] {
+  const cases = casesOf[device]!;
   if (!only) return cases;
-  const names = kernelNames();
+  const names = kernelNames(device);
   for (const name of only) if (!names.includes(name)) throw new UsageError(`Unknown kernel "${name}"${didYouMean(name, names)}`);
   return cases.filter(({ kernel }) => only.includes(kernel));
 }

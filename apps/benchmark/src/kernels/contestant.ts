@@ -49,6 +49,8 @@ export interface BenchmarkCase {
   /** Tokens of a training step. */
   readonly tokens?: number;
   readonly bars: readonly Bar[];
+  /** Element type of inputs and outputs; "f32" by default. */
+  readonly dtype?: KernelRow["dtype"];
   /** A figure measured elsewhere. */
   readonly reference?: string;
   /** Makes the inputs. */
@@ -58,6 +60,8 @@ export interface BenchmarkCase {
 /** A case with its inputs. */
 export interface PreparedCase {
   open(device: Device): Promise<OwnContestant>;
+  /** What takes turns with the case on the same device; its results are not compared. */
+  readonly beside?: (device: Device) => Readonly<Record<string, Contestant>>;
   /** Peers that need no package. */
   readonly loops: Readonly<Record<string, () => Contestant>>;
   /** Peers that need one. */

@@ -2,14 +2,15 @@ import { Command } from "commander";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { cpu, mul, sigmoid, type Device, type Tensor } from "@seqmix/tensor";
+import { cpu, key, mul, normal, sigmoid, sum, type Device, type Tensor } from "@seqmix/tensor";
 import { afterAll, describe, expect, test } from "vitest";
 import { UsageError } from "../usage-error.js";
-import { fasterThan, shareOfTime, tokenRate } from "./bars.js";
-import { cases } from "./cases/index.js";
+import { atMost, fasterThan, shareOfTime, teraBytes, teraFlops, tokenRate } from "./bars.js";
+import { casesOf } from "./cases/index.js";
 import { registerKernels } from "./command.js";
 import { maxUlp, relativeError } from "./compare.js";
 import type { BenchmarkCase } from "./contestant.js";
+import { deviceCase } from "./device-case.js";
 import { forwardCase, pickUnits, spread } from "./forward-case.js";
 import { uniformValues } from "./host-values.js";
 import { measure, type MeasureOptions } from "./measure.js";
@@ -183,10 +184,10 @@ describe("rows", () => {
   });
 
   test("bars need the peers they name", () => {
-    expect(fasterThan(3, ["a", "b"], 2).judge({ ms: 2, peers: { a: 8, b: 7 } })).toEqual({ reached: "3.50x", met: true });
-    expect(fasterThan(3, ["a", "b"], 2).judge({ ms: 2, peers: { a: 8 } })).toBeUndefined();
-    expect(shareOfTime(0.4, "a", 2).judge({ ms: 5, peers: { a: 10 } })).toEqual({ reached: "0.50x", met: false });
-    expect(tokenRate(20_000, 2).judge({ ms: 5, peers: {}, tokensPerSecond: 20_001 })).toEqual({ reached: "20,001", met: true });
+    expect(fasterThan(3, ["a", "b"], 2).judge({ flops: 1, bytes: 1, ms: 2, peers: { a: 8, b: 7 } })).toEqual({ reached: "3.50x", met: true });
+    expect(fasterThan(3, ["a", "b"], 2).judge({ flops: 1, bytes: 1, ms: 2, peers: { a: 8 } })).toBeUndefined();
+    expect(shareOfTime(0.4, "a", 2).judge({ flops: 1, bytes: 1, ms: 5, peers: { a: 10 } })).toEqual({ reached: "0.50x", met: false });
+    expect(tokenRate(20_000, 2).judge({ flops: 1, bytes: 1, ms: 5, peers: {}, tokensPerSecond: 20_001 })).toEqual({ reached: "20,001", met: true });
   });
 
   test("times have three digits or so", () => {
@@ -194,7 +195,8 @@ describe("rows", () => {
   });
 
   test("cases differ in kernel, shape or mode", () => {
-    const names = cases.map(({ kernel, shape, mode }) => `${kernel} ${shape} ${mode}`);
+    const cases = Object.values(casesOf).flat();
+    const names = Object.entries(casesOf).flatMap(([device, list]) => list.map(({ kernel, shape, mode }) => `${device} ${kernel} ${shape} ${mode}`));
     expect(new Set(names).size).toBe(names.length);
     expect(cases.every(({ flops, bytes, rate, tokens }) => flops > 0 && bytes > 0 && (rate === "tokens/s") === (tokens !== undefined))).toBe(true);
   });
@@ -222,9 +224,23 @@ describe("running a case", () => {
     expect(warnings).toEqual([expect.stringMatching(/^typed-array loop is left out of silu 6x4: its result differs from ours by/)]);
   });
 
+  test("a case with inputs made on the device is checked by units and by a smaller instance", async () => {
+    const draw = (rows: number) => () => ({ x: normal(key(1), [rows, 5]), w: normal(key(2), [5]) });
+    const case_ = (factor: number, size: number): BenchmarkCase =>
+      deviceCase({
+        kernel: "weighted", shape: "6x5", mode: "fwd", flops: 60, bytes: 240, rate: "GB/s", bars: [atMost(1e6), teraFlops(1e-12), teraBytes(1e-12)],
+        inputs: draw(6), compute: ({ x, w }) => [mul(mul(x, w), x.shape[0] === size ? factor : 1), mul(sum(x, 0), x.shape[0] === 4 ? factor : 1)],
+        units: { count: 6, checked: 2, name: "rows", inputAxis: { x: 0 }, outputAxis: [0, undefined] },
+        smaller: { size: "4x5", inputs: draw(4) }, tolerance: 1e-6,
+      });
+    const rows = await Promise.all([case_(1, 6), case_(1.001, 6), case_(1.001, 1)].map(async (each) => (await run(each))[0]!));
+    expect(rows.map(({ check }) => check)).toEqual(["green", "red", "red"]);
+    expect(rows[0]).toMatchObject({ bar: { met: true }, checkDetail: { coverage: "2 of 6 rows, evenly spread; all outputs of a smaller instance, 4x5" } });
+  });
+
   test("the checks of the training steps hold, and nothing stays on the device", async () => {
     const device: Device = cpu({ threads: 1 });
-    for (const case_ of cases.filter(({ kernel }) => kernel === "mlpStep")) {
+    for (const case_ of casesOf["cpu"]!.filter(({ kernel }) => kernel === "mlpStep")) {
       const contestant = await case_.prepare().open(device);
       expect(await contestant.check()).toMatchObject({ check: "green", coverage: "loss and gradients of a smaller instance, 64x128x128" });
       await contestant.run();

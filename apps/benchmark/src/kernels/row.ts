@@ -24,7 +24,7 @@ export interface KernelRow extends Timing {
   readonly threads: number;
   /** Axes with sizes, e.g. "B8 L256 D128 N16" or "512x512x512". */
   readonly shape: string;
-  readonly dtype: "f32";
+  readonly dtype: "f32" | "f16";
   readonly mode: "fwd" | "fwd+bwd" | "step";
   /** Least memory traffic of a run: inputs and outputs once. */
   readonly bytes: number;

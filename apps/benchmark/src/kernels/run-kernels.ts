@@ -4,6 +4,7 @@ import { openDevice } from "../devices.js";
 import { messageOf } from "../usage-error.js";
 import { relativeError } from "./compare.js";
 import type { BenchmarkCase, Contestant, OwnContestant, PeerPackages, PreparedCase } from "./contestant.js";
+import { inBursts } from "./gpu.js";
 import { measure, type MeasureOptions } from "./measure.js";
 import type { Check, KernelRow } from "./row.js";
 import type { Timing } from "./statistics.js";
@@ -34,25 +35,35 @@ export async function runCase(case_: BenchmarkCase, run: KernelRun): Promise<rea
   const prepared = case_.prepare();
   const own: Own[] = [];
   let peers = new Map<string, Contestant>();
+  let beside: Readonly<Record<string, Contestant>> = {};
   try {
     for (const threads of run.threads) {
       const device = await openDevice(run.device, { threads });
       own.push({ threads, device, contestant: await prepared.open(device) });
     }
     peers = await openPeers(case_, prepared, await own[0]!.contestant.read(), run);
-    const contestants = new Map<number | string, Contestant>([...own.map(({ threads, contestant }) => [threads, contestant] as const), ...peers]);
-    const timings = await measure(contestants, run.measure);
-    const peerTimes = Object.fromEntries([...peers.keys()].map((name) => [name, timings.get(name)!.ms]));
+    beside = prepared.beside?.(own[0]!.device) ?? {};
+    const contestants = new Map<number | string, Contestant>([...own.map(({ threads, contestant }) => [threads, contestant] as const), ...peers, ...Object.entries(beside)]);
+    const timings = await measureOn(own[0]!.device, contestants, run.measure);
+    const peerTimes = Object.fromEntries([...peers.keys(), ...Object.keys(beside)].map((name) => [name, timings.get(name)!.ms]));
     const rows: KernelRow[] = [];
     for (const { threads, device, contestant } of own) rows.push(rowOf(case_, { device: device.name, threads, variant: contestant.variant, timing: timings.get(threads)!, check: await contestant.check(), peers: peerTimes }));
     return rows;
   } finally {
-    for (const { contestant, device } of own) {
-      await contestant.close();
-      await device.close();
-    }
-    for (const peer of peers.values()) await peer.close();
+    for (const each of [...peers.values(), ...Object.values(beside), ...own.map(({ contestant }) => contestant)]) await each.close();
+    for (const { device } of own) await device.close();
   }
+}
+
+/** On a GPU, which works behind the host's back, a run is a burst of runs that is waited for. */
+async function measureOn(device: Device, contestants: ReadonlyMap<number | string, Contestant>, options: MeasureOptions): Promise<Map<number | string, Timing>> {
+  const bursts = await inBursts(device, contestants);
+  if (!bursts) return measure(contestants, options);
+  const timings = await measure(bursts, options);
+  return new Map([...timings].map(([name, { ms, minMs, maxMs }]) => {
+    const { length } = bursts.get(name)!;
+    return [name, { ms: ms / length, minMs: minMs / length, maxMs: maxMs / length }];
+  }));
 }
 
 /** The peers that run and compute the same as we do. */
@@ -86,12 +97,12 @@ export interface Findings {
 }
 
 /** The row of a case. A bar is judged only if the check is green. */
-export function rowOf({ kernel, shape, mode, bytes, flops, tokens, bars, reference }: BenchmarkCase, { device, threads, variant, timing, check: { check, ...checkDetail }, peers }: Findings): KernelRow {
+export function rowOf({ kernel, shape, mode, bytes, flops, tokens, bars, reference, dtype = "f32" }: BenchmarkCase, { device, threads, variant, timing, check: { check, ...checkDetail }, peers }: Findings): KernelRow {
   const tokensPerSecond = tokens === undefined ? {} : { tokensPerSecond: (1000 * tokens) / timing.ms };
   const bar = bars.find((each) => each.threads === threads);
-  const judged = check === "green" ? bar?.judge({ ms: timing.ms, peers, ...tokensPerSecond }) : undefined;
+  const judged = check === "green" ? bar?.judge({ ms: timing.ms, peers, flops, bytes, ...tokensPerSecond }) : undefined;
   return {
-    kernel, variant, device, threads, shape, dtype: "f32", mode, ...timing, bytes, flops, ...tokensPerSecond,
+    kernel, variant, device, threads, shape, dtype, mode, ...timing, bytes, flops, ...tokensPerSecond,
     check, checkDetail,
     ...(checkDetail.unit === "ulp" && { maxUlp: checkDetail.error }),
     peers,

@@ -5,6 +5,9 @@ import { matmulCases } from "./matmul.js";
 import { rmsNormCase, softmaxCase } from "./rows.js";
 import { cumsumCase, linearScanCase, selectiveScanBackward, selectiveScanForward } from "./scans.js";
 import { mambaLmStep, mlpStep } from "./training.js";
+import { webgpuCases } from "./webgpu.js";
 
-/** Every case, in the order of the table. */
-export const cases: readonly BenchmarkCase[] = [...matmulCases, elementwiseChain, cumsumCase, linearScanCase, ...unaryCases, softmaxCase, rmsNormCase, fftConvCase, selectiveScanForward, selectiveScanBackward, mlpStep, mambaLmStep];
+const cpuCases: readonly BenchmarkCase[] = [...matmulCases, elementwiseChain, cumsumCase, linearScanCase, ...unaryCases, softmaxCase, rmsNormCase, fftConvCase, selectiveScanForward, selectiveScanBackward, mlpStep, mambaLmStep];
+
+/** Every case by device, in the order of the table. */
+export const casesOf: Readonly<Record<string, readonly BenchmarkCase[]>> = { cpu: cpuCases, webgpu: webgpuCases };

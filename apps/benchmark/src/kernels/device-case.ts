@@ -1,0 +1,94 @@
+/** Cases too large for host data: inputs are made on the device, and parts of the result are compared with the reference. */
+import { dispose, mul, realize, reference, sliceAxis, tensor, type Device, type Tensor } from "@seqmix/tensor";
+import type { Bar } from "./bars.js";
+import { relativeError } from "./compare.js";
+import type { BenchmarkCase, OwnContestant } from "./contestant.js";
+import { openCopy } from "./gpu.js";
+import { spread } from "./forward-case.js";
+import type { Check } from "./row.js";
+import { variantOf } from "./variant.js";
+
+/** `N` are the names of the inputs. */
+export interface DeviceCase<N extends string> extends Pick<BenchmarkCase, "kernel" | "shape" | "mode" | "flops" | "bytes" | "rate" | "dtype" | "reference"> {
+  readonly bars: readonly Bar[];
+  /** Random values as tensor code; shapes for a given number of units. */
+  inputs(): Readonly<Record<N, Tensor>>;
+  compute(inputs: Readonly<Record<N, Tensor>>): readonly Tensor[];
+  /**
+   * The work falls into units (rows, channels) along one axis of some inputs and outputs; what has no axis belongs to all
+   * units, and an output without one is checked by the smaller instance alone.
+   */
+  readonly units: { readonly count: number; readonly checked: number; readonly name: string; readonly inputAxis: Partial<Readonly<Record<N, number>>>; readonly outputAxis: readonly (number | undefined)[] };
+  /** The same inputs at a size the reference computes whole, for outputs that sum over the units. */
+  readonly smaller?: { readonly size: string; inputs(): Readonly<Record<N, Tensor>> };
+  readonly tolerance: number;
+  /** Elements of a tensor whose copy takes turns with the case: what the memory does in the same rounds. */
+  readonly copyOf?: number;
+}
+
+/** Name of the peer that copies. */
+export const copyPeer = "copy of the same size";
+
+/** The case that a description stands for. */
+export function deviceCase<const N extends string>(description: DeviceCase<N>): BenchmarkCase {
+  const { kernel, shape, mode, flops, bytes, rate, bars, dtype, reference: elsewhere, copyOf } = description;
+  return {
+    kernel, shape, mode, flops, bytes, rate, bars,
+    ...(dtype && { dtype }),
+    ...(elsewhere !== undefined && { reference: elsewhere }),
+    prepare: () => ({ open: (device) => openOwn(description, device), beside: (device) => (copyOf === undefined ? {} : { [copyPeer]: openCopy(device, 4 * copyOf) }), loops: {}, peers: {} }),
+  };
+}
+
+async function openOwn<N extends string>(description: DeviceCase<N>, device: Device): Promise<OwnContestant> {
+  const inputs = description.inputs();
+  await realize(inputs, { device });
+  return {
+    variant: variantOf(description.compute(inputs), device),
+    run: async () => dispose(await realize(description.compute(inputs), { device })),
+    // Peers are copies, not other ways to compute the same.
+    read: () => [],
+    check: () => check(description, inputs, device),
+    close: () => dispose(inputs),
+  };
+}
+
+async function check<N extends string>({ compute, units: { count, checked, name, inputAxis, outputAxis }, smaller, tolerance }: DeviceCase<N>, inputs: Readonly<Record<N, Tensor>>, device: Device): Promise<Check> {
+  const oracle = reference();
+  let error = 0;
+  const compare = async (found: readonly Tensor[], expected: readonly Tensor[]): Promise<void> => {
+    for (const [k, y] of found.entries()) error = Math.max(error, relativeError(await y.data(), await expected[k]!.data()));
+    dispose([found, expected]);
+  };
+  /** Computes on the reference from what the device holds. */
+  const expectedOf = async (given: Readonly<Record<N, Tensor>>, wanted: (outputs: readonly Tensor[]) => readonly Tensor[]): Promise<readonly Tensor[]> => {
+    const onHost: [string, Tensor][] = [];
+    for (const [key, x] of Object.entries<Tensor>(given)) onHost.push([key, tensor(await x.data(), x.shape)]);
+    return realize(wanted(compute(Object.fromEntries(onHost) as Record<N, Tensor>)), { device: oracle });
+  };
+  const checkedOutputs = outputAxis.flatMap((axis, k) => (axis === undefined ? [] : [{ axis, k }]));
+  if (checked > 0 && checkedOutputs.length > 0) {
+    const outputs = await realize(compute(inputs), { device });
+    for (const unit of spread(count, checked)) {
+      const part = (x: Tensor, axis: number): Tensor => {
+        const width = x.shape[axis]! / count;
+        return sliceAxis(x, axis, unit * width, (unit + 1) * width);
+      };
+      const found = await realize(checkedOutputs.map(({ axis, k }) => part(outputs[k]!, axis)), { device });
+      const given = Object.fromEntries(Object.entries<Tensor>(inputs).map(([key, x]) => [key, inputAxis[key as N] === undefined ? mul(x, 1) : part(x, inputAxis[key as N]!)])) as Record<N, Tensor>;
+      await realize(given, { device });
+      await compare(found, await expectedOf(given, (all) => checkedOutputs.map(({ k }) => all[k]!)));
+      dispose(given);
+    }
+    dispose(outputs);
+  }
+  const parts = checked > 0 ? [`${Math.min(checked, count)} of ${count} ${name}, evenly spread`] : [];
+  if (smaller) {
+    const given = await realize(smaller.inputs(), { device });
+    await compare(await realize(compute(given), { device }), await expectedOf(given, (all) => all));
+    dispose(given);
+    parts.push(`all outputs of a smaller instance, ${smaller.size}`);
+  }
+  await oracle.close();
+  return { check: error <= tolerance ? "green" : "red", error, tolerance, unit: "relative", coverage: parts.join("; ") };
+}
