@@ -1,5 +1,6 @@
 import { Command, CommanderError } from "commander";
 import { constants } from "node:os";
+import { registerGradientNorms } from "./commands/gradient-norms.js";
 import { registerList } from "./commands/list.js";
 import { registerQuickstart } from "./commands/quickstart.js";
 import { registerReport } from "./commands/report.js";
@@ -27,6 +28,7 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
   registerReport(program);
   registerList(program);
   registerKernels(program, exit);
+  registerGradientNorms(program);
   try {
     await program.parseAsync(args, { from: "user" });
     return code;

@@ -69,6 +69,20 @@ export function throughputChart(rows: readonly Row[], mixers: readonly string[])
   });
 }
 
+/** Gradient norms against distance, both axes logarithmic. */
+export function gradientNormChart(curves: readonly { readonly name: string; readonly norms: readonly number[] }[], names: readonly string[]): string {
+  const [low, high] = [1e-12, 1e12];
+  const points = curves.flatMap(({ name, norms }) => norms.flatMap((value, distance) => (distance === 0 || Number.isNaN(value) ? [] : [{ name, distance, value: Math.min(high, Math.max(low, value)) }])));
+  const values = points.map(({ value }) => value);
+  return draw({
+    width: 760,
+    x: { type: "log", label: "distance k →", ticks: 6, tickFormat: "~s" },
+    y: { type: "log", label: "↑ gradient norm, relative to k = 0", grid: true, ticks: 7, tickFormat: ".0e", domain: [Math.min(...values), Math.max(1, ...values)] },
+    color: colors(names),
+    marks: [Plot.line(points, { x: "distance", y: "value", z: "name", stroke: "name", strokeWidth: 2 })],
+  });
+}
+
 interface Reference {
   readonly name: string;
   readonly value: number;

@@ -28,7 +28,16 @@ export function reportPage(rows: readonly Row[], { title, verdict, tasks }: Repo
     ];
     return `<section><h2>${escape(task)}</h2><p>${escape(tasks[task] ?? "")}</p>${legend(mixers)}<div class="figures">${figures.join("")}</div></section>`;
   });
-  return `<!doctype html>
+  const main = `<main>
+<section><h2>Results</h2>${table(rows)}${seedTable(rows)}${failures(rows)}</section>
+${sections.join("\n")}
+${environment(rows)}
+</main>`;
+  return document(title, main, verdict);
+}
+
+/** A whole page around its main part. */
+export const document = (title: string, main: string, verdict?: string): string => `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -39,21 +48,16 @@ export function reportPage(rows: readonly Row[], { title, verdict, tasks }: Repo
 </head>
 <body>
 <header><h1>${escape(title)}</h1>${verdict ? `<p class="verdict">${escape(verdict)}</p>` : ""}</header>
-<main>
-<section><h2>Results</h2>${table(rows)}${seedTable(rows)}${failures(rows)}</section>
-${sections.join("\n")}
-${environment(rows)}
-</main>
+${main}
 </body>
 </html>
 `;
-}
 
-const escape = (text: string): string => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
+export const escape = (text: string): string => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
 
-const figure = (caption: string, svg: string): string => `<figure><figcaption>${escape(caption)}</figcaption><div class="chart">${svg}</div></figure>`;
+export const figure = (caption: string, svg: string): string => `<figure><figcaption>${escape(caption)}</figcaption><div class="chart">${svg}</div></figure>`;
 
-const legend = (mixers: readonly string[]): string => `<ul class="legend">${mixers.map((mixer, k) => `<li><span style="background:${seriesColor(k)}"></span>${escape(mixer)}</li>`).join("")}</ul>`;
+export const legend = (mixers: readonly string[]): string => `<ul class="legend">${mixers.map((mixer, k) => `<li><span style="background:${seriesColor(k)}"></span>${escape(mixer)}</li>`).join("")}</ul>`;
 
 function htmlTable(head: readonly { readonly title: string; readonly number?: boolean }[], rows: readonly (readonly string[])[]): string {
   const style = (k: number): string => (head[k]!.number ? ' class="number"' : head[k]!.title === "settings" ? ' class="settings"' : "");
