@@ -3,11 +3,12 @@ import { fftConvCase } from "./convolution.js";
 import { elementwiseChain, unaryCases } from "./elementwise.js";
 import { matmulCases } from "./matmul.js";
 import { rmsNormCase, softmaxCase } from "./rows.js";
-import { cumsumCase, linearScanCase, selectiveScanBackward, selectiveScanForward } from "./scans.js";
+import { mambaDecode } from "./decode.js";
+import { complexScanCase, cumsumCase, linearScanCase, selectiveScanBackward, selectiveScanForward } from "./scans.js";
 import { mambaLmStep, mlpStep } from "./training.js";
 import { webgpuCases } from "./webgpu.js";
 
-const cpuCases: readonly BenchmarkCase[] = [...matmulCases, elementwiseChain, cumsumCase, linearScanCase, ...unaryCases, softmaxCase, rmsNormCase, fftConvCase, selectiveScanForward, selectiveScanBackward, mlpStep, mambaLmStep];
+const cpuCases: readonly BenchmarkCase[] = [...matmulCases, elementwiseChain, cumsumCase, linearScanCase, complexScanCase, ...unaryCases, softmaxCase, rmsNormCase, fftConvCase, selectiveScanForward, selectiveScanBackward, mlpStep, mambaLmStep, mambaDecode];
 
 /** Every case by device, in the order of the table. */
 export const casesOf: Readonly<Record<string, readonly BenchmarkCase[]>> = { cpu: cpuCases, webgpu: webgpuCases };

@@ -1,4 +1,5 @@
-import { cumsum, linearScan, vjp } from "@seqmix/tensor";
+import { cos, cumsum, linearScan, mul, sin, vjp } from "@seqmix/tensor";
+import { linearScan as diagonalScan } from "@seqmix/scan";
 import { selectiveScan, selectiveScanKernel } from "@seqmix/selective-scan";
 import { fasterThan, peerNames } from "../bars.js";
 import type { BenchmarkCase } from "../contestant.js";
@@ -65,6 +66,34 @@ export const linearScanCase: BenchmarkCase = forwardCase({
         for (let i = first + D; i < first + L * D; i++) out[i] = a[i]! * out[i - D]! + b[i]!;
       }
     },
+  },
+});
+
+const diagonal = { B: 8, L: 2048, N: 256 };
+const diagonalSize = diagonal.B * diagonal.L * diagonal.N;
+
+/** The complex diagonal recurrence of S5, LRU and GateLoop: a decay for each state, lambda_n, and all states kept. */
+export const complexScanCase: BenchmarkCase = forwardCase({
+  kernel: "complexScan",
+  shape: `B${diagonal.B} L${diagonal.L} N${diagonal.N}`,
+  mode: "fwd",
+  flops: 8 * diagonalSize,
+  bytes: 4 * 4 * diagonalSize,
+  rate: "GB/s",
+  bars: [{ threads: 2, asked: "≥ 400 M complex updates/s", judge: ({ ms }) => ({ reached: `${Math.round(diagonalSize / ms / 1e3)} M/s`, met: diagonalSize / ms / 1e3 >= 400 }) }],
+  units: diagonal.B,
+  checkedUnits: 2,
+  unitName: "sequences",
+  tolerance: { tolerance: 1e-5, unit: "relative" },
+  inputs: () => ({
+    radius: { values: uniformValues(diagonal.N, 1, 0.9, 0.999), shape: () => [diagonal.N], shared: true },
+    angle: { values: uniformValues(diagonal.N, 2, 0, 6.28), shape: () => [diagonal.N], shared: true },
+    re: { values: uniformValues(diagonalSize, 3), shape: (B) => [B, diagonal.L, diagonal.N] },
+    im: { values: uniformValues(diagonalSize, 4), shape: (B) => [B, diagonal.L, diagonal.N] },
+  }),
+  compute({ radius, angle, re, im }) {
+    const h = diagonalScan({ a: { re: mul(radius, cos(angle)), im: mul(radius, sin(angle)) }, b: { re, im }, axis: 1 });
+    return [h.re, h.im];
   },
 });
 

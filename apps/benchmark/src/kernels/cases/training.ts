@@ -194,7 +194,7 @@ export const mambaLmStep: BenchmarkCase = trainingCase({
   bytes: 4 * (6 * lmWeights + 3 * tokens),
   rate: "tokens/s",
   tokens,
-  bars: [tokenRate(20_000, 2)],
+  bars: [tokenRate(40_000, 2)],
   reference: "PyTorch 2.13 eager, 2 threads of a like machine, measured elsewhere: 1,472 tokens/s",
   tolerance: 1e-3,
   training: () => mambaTraining(lm.B, lm.L),
