@@ -14,4 +14,5 @@ export { isRowMajor } from "./plan/affine.js";
 export { bufferOn } from "./placement.js";
 export { affinesOf, divideReduction, identity, nodesOf, parts, product, roots, simplifyLoop } from "./cpu/loop-simplify.js";
 export { interpretLoop, interpretScan, type Numbers } from "./plan/scan-interpreter.js";
-export { aroundAxis, type CumsumAttributes, type LinearScanAttributes } from "./ops/scan.js";
+export { aroundAxis, type CumsumAttributes } from "./ops/cumsum.js";
+export type { LinearScanAttributes } from "./ops/linear-scan.js";

@@ -50,6 +50,8 @@ export interface Op {
   infer(inputs: readonly Tensor[], attributes: unknown): readonly Result[];
   /** Plain loops over float64 values: the oracle. Elementwise, generator and movement rules have one already. @internal */
   readonly reference?: (inputs: readonly ReferenceValue[], attributes: never, results: readonly Result[]) => readonly ReferenceArray[];
+  /** The same in terms of other rows, for devices that have no program for a native one. @internal */
+  readonly expand?: (inputs: readonly Tensor[], attributes: unknown) => readonly Tensor[];
   /** Cotangents of the inputs from those of the results; undefined where there is none. @internal */
   readonly gradient?: (call: Call, cotangents: readonly (Tensor | undefined)[]) => readonly (Tensor | undefined)[];
   /** Inputs `checkOp` runs the row on. */

@@ -1,6 +1,7 @@
 /** Programs of the ops that are no loops over scalar expressions: one entry an op. */
 import { chooseVariant, type AnyKernelRecord, type KernelCase, type KernelVariant } from "../kernel.js";
-import { aroundAxis, type CumsumAttributes, type LinearScanAttributes } from "../ops/scan.js";
+import { aroundAxis, type CumsumAttributes } from "../ops/cumsum.js";
+import type { LinearScanAttributes } from "../ops/linear-scan.js";
 import { matmulSpecOf } from "../plan/matmul-spec.js";
 import type { NativeCall } from "../plan/plan.js";
 import { sizeOf } from "../shape.js";

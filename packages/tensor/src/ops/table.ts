@@ -1,12 +1,13 @@
 /** The op table: every row, in one list, for devices and `checkOp`. */
 import type { Op } from "../op.js";
 import { elementwiseRows } from "./elementwise.js";
+import { cumsumRows } from "./cumsum.js";
 import { gatherRows } from "./gather.js";
 import { generatorRows } from "./generators.js";
 import { matmulRows } from "./matmul.js";
 import { movementRows } from "./movement.js";
 import { reduceRows } from "./reduce.js";
-import { scanRows } from "./scan.js";
+import { linearScanRows } from "./linear-scan.js";
 
 /** All operations by name. */
 export const opTable: readonly Op[] = [
@@ -16,5 +17,6 @@ export const opTable: readonly Op[] = [
   ...Object.values(reduceRows),
   ...Object.values(matmulRows),
   ...Object.values(gatherRows),
-  ...Object.values(scanRows),
+  ...Object.values(cumsumRows),
+  ...Object.values(linearScanRows),
 ] as readonly Op[];

@@ -1,6 +1,6 @@
 /** Arithmetic of affine indices over the axes of a loop. */
 import type { Affine } from "../loop.js";
-import type { Shape } from "../shape.js";
+import { sizeOf, stridesOf, type Shape } from "../shape.js";
 
 export const constant = (offset: number, axes: number): Affine => ({ offset, coefficients: new Array<number>(axes).fill(0) });
 
@@ -68,4 +68,38 @@ export function divide(index: Affine, n: number, extents: Shape): readonly [Affi
     }
   });
   return best;
+}
+
+/**
+ * Indices into an array of shape `source` of the element at a row-major position given by indices into the same elements
+ * under the shape `target`, over loop axes of these extents; else a split that may help, or undefined.
+ */
+export function reshapedIndex(index: readonly Affine[], target: Shape, source: Shape, extents: Shape): readonly Affine[] | SplitRequest | undefined {
+  const axes = extents.length;
+  const result: Affine[] = source.map(() => constant(0, axes));
+  if (sizeOf(source) <= 1) return result;
+  const from = target.flatMap((extent, k) => (extent === 1 ? [] : [k]));
+  const to = source.flatMap((extent, k) => (extent === 1 ? [] : [k]));
+  let i = 0;
+  let j = 0;
+  while (i < from.length || j < to.length) {
+    // The smallest groups of axes with equal products on both sides.
+    const a = [from[i++]!];
+    const b = [to[j++]!];
+    let p = target[a[0]!]!;
+    let q = source[b[0]!]!;
+    while (p !== q) {
+      if (p < q) p *= target[a[a.push(from[i++]!) - 1]!]!;
+      else q *= source[b[b.push(to[j++]!) - 1]!]!;
+    }
+    let flat = combine(a.map((k) => index[k]!), stridesOf(a.map((k) => target[k]!)), axes);
+    for (let k = b.length - 1; k > 0; k--) {
+      const parted = divide(flat, source[b[k]!]!, extents);
+      if (!parted || "inner" in parted) return parted;
+      result[b[k]!] = parted[1];
+      flat = parted[0];
+    }
+    result[b[0]!] = flat;
+  }
+  return result;
 }

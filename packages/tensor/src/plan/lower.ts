@@ -5,9 +5,9 @@
 import type { DType } from "../dtype.js";
 import { callOf } from "../graph.js";
 import type { Affine, Range, Reduction, Scalar } from "../loop.js";
-import { sizeOf, stridesOf, type Shape } from "../shape.js";
+import { stridesOf, type Shape } from "../shape.js";
 import type { Call, Tensor } from "../tensor.js";
-import { combine, constant, divide, keyOf } from "./affine.js";
+import { combine, constant, keyOf, reshapedIndex } from "./affine.js";
 
 /** What the planner knows when it lowers. */
 export interface LoweringContext {
@@ -15,7 +15,12 @@ export interface LoweringContext {
   resolve(x: Tensor): Tensor;
   /** Whether x has memory of its own (a leaf, or computed by another kernel) and is to be loaded. */
   isStored(x: Tensor): boolean;
+  /** What stands for x at an index, where the kernel has it at hand; else undefined. */
+  place?(x: Tensor, index: readonly Affine[], lower: Lower): Scalar | undefined;
 }
+
+/** The expression of a tensor's element. */
+export type Lower = (x: Tensor, index: readonly Affine[]) => Scalar;
 
 /** A loop kernel with tensors in the place of buffers. */
 export interface LoweredLoop {
@@ -35,10 +40,13 @@ export class NeedsMemory extends Error {
   }
 }
 
-class NeedsSplit extends Error {
+/** Thrown when an axis of the loops has to be split for an index to be affine. */
+export class NeedsSplit extends Error {
   constructor(
     readonly axis: number,
     readonly inner: number,
+    /** The tensor whose index it is. */
+    readonly tensor: Tensor,
   ) {
     super("a loop axis has to be split");
   }
@@ -59,12 +67,25 @@ export function lowerLoop(outputs: readonly Tensor[], reductions: readonly Call[
       return lowerWith(parts, outer, outputs, reductions, context);
     } catch (request) {
       if (!(request instanceof NeedsSplit)) throw request;
-      let axis = 0;
-      let part = request.axis;
-      while (part >= parts[axis]!.length) part -= parts[axis++]!.length;
-      parts[axis]!.splice(part, 1, parts[axis]![part]! / request.inner, request.inner);
+      splitParts(parts, request);
     }
   }
+}
+
+/** Splits one part of an axis in two. */
+export function splitParts(parts: number[][], { axis: split, inner }: { readonly axis: number; readonly inner: number }): void {
+  let axis = 0;
+  let part = split;
+  while (part >= parts[axis]!.length) part -= parts[axis++]!.length;
+  parts[axis]!.splice(part, 1, parts[axis]![part]! / inner, inner);
+}
+
+/** Expressions over the axes of a loop, given in parts, and the tensors they load. @throws NeedsMemory, NeedsSplit */
+export function lowerExpressions<T>(parts: readonly (readonly number[])[], context: LoweringContext, build: (lower: Lower, positions: readonly Affine[]) => T): { readonly built: T; readonly inputs: readonly Tensor[] } {
+  const inputs: Tensor[] = [];
+  let built: T | undefined;
+  lowerWith(parts, parts.length, [], [], context, inputs, (lower, positions) => (built = build(lower, positions)));
+  return { built: built!, inputs };
 }
 
 /** Extents of the axes that a reduce call combines over. */
@@ -72,7 +93,7 @@ export const reducedExtents = (call: Call): readonly number[] => reducedAxes(cal
 
 const reducedAxes = (call: Call): readonly number[] => (call.attributes as { readonly axes: readonly number[] }).axes;
 
-function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs: readonly Tensor[], calls: readonly Call[], context: LoweringContext): LoweredLoop {
+function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs: readonly Tensor[], calls: readonly Call[], context: LoweringContext, inputs: Tensor[] = [], extra?: (lower: Lower, positions: readonly Affine[]) => void): LoweredLoop {
   const all = parts.flat();
   const axes = all.length;
   const starts = parts.map((_, k) => parts.slice(0, k).flat().length);
@@ -82,7 +103,6 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
     stridesOf(list).forEach((stride, j) => (index[starts[k]! + j] = stride));
     return { offset: 0, coefficients: index };
   });
-  const inputs: Tensor[] = [];
   const reductions: Reduction[] = [];
   /** Reductions met; a second use at another index would have to run the loop again. */
   const reduced = new Set<Call>();
@@ -98,7 +118,7 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
     if (!known) memo.set(tensor, (known = new Map<string, Scalar>()));
     const before = known.get(key);
     if (before) return before;
-    const value = memo === around && outputs.includes(tensor) && sameIndex(index, positions) ? compute(tensor, index) : context.isStored(tensor) ? load(tensor, index) : compute(tensor, index);
+    const value = context.place?.(tensor, index, lower) ?? (memo === around && outputs.includes(tensor) && sameIndex(index, positions) ? compute(tensor, index) : context.isStored(tensor) ? load(tensor, index) : compute(tensor, index));
     known.set(key, value);
     return value;
   };
@@ -195,37 +215,14 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
     return { op: "reduced", dtype: call.outputs[0]!.dtype, reduction: reductions.push({ combine: combination, value }) - 1 };
   };
 
-  /** Indices into `source` of the element at a row-major position given by indices into `target`. */
-  const reshapeIndex = (index: readonly Affine[], target: Tensor, source: Tensor): Affine[] => {
-    const result: Affine[] = source.shape.map(() => constant(0, axes));
-    if (sizeOf(source.shape) <= 1 || sizeOf(source.shape) === 0) return result;
-    const from = target.shape.flatMap((extent, k) => (extent === 1 ? [] : [k]));
-    const to = source.shape.flatMap((extent, k) => (extent === 1 ? [] : [k]));
-    let i = 0;
-    let j = 0;
-    while (i < from.length || j < to.length) {
-      // The smallest groups of axes with equal products on both sides.
-      const a = [from[i++]!];
-      const b = [to[j++]!];
-      let p = target.shape[a[0]!]!;
-      let q = source.shape[b[0]!]!;
-      while (p !== q) {
-        if (p < q) p *= target.shape[a[a.push(from[i++]!) - 1]!]!;
-        else q *= source.shape[b[b.push(to[j++]!) - 1]!]!;
-      }
-      let flat = combine(a.map((k) => index[k]!), stridesOf(a.map((k) => target.shape[k]!)), axes);
-      for (let k = b.length - 1; k > 0; k--) {
-        const parted = divide(flat, source.shape[b[k]!]!, all);
-        if (!parted) throw new NeedsMemory(source);
-        if ("inner" in parted) throw new NeedsSplit(parted.axis, parted.inner);
-        result[b[k]!] = parted[1];
-        flat = parted[0];
-      }
-      result[b[0]!] = flat;
-    }
+  const reshapeIndex = (index: readonly Affine[], target: Tensor, source: Tensor): readonly Affine[] => {
+    const result = reshapedIndex(index, target.shape, source.shape, all);
+    if (!result) throw new NeedsMemory(source);
+    if ("inner" in result) throw new NeedsSplit(result.axis, result.inner, source);
     return result;
   };
 
+  extra?.(lower, positions);
   const lowered = outputs.map((x) => ({ dtype: x.dtype, value: lower(x, positions.slice(0, outer)) }));
   const split = parts.slice(0, outer).flat().length;
   return { extents: all.slice(0, split), parts: parts.slice(0, outer).map((list) => list.length), reduceExtents: all.slice(split), inputs, reductions, outputs: lowered };

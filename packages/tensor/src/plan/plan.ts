@@ -18,6 +18,7 @@ import { inputsRead } from "../op.js";
 import { sameShape, stridesOf, type Shape } from "../shape.js";
 import type { Call, Tensor } from "../tensor.js";
 import { isRowMajor } from "./affine.js";
+import { draftScans, findScans, isFusedScan, levelOf, NO_SCANS, Replan, type ScanDecisions, type ScanDraft, type Scans } from "./scan-fusion.js";
 import { lowerLoop, NeedsMemory, reducedExtents, type LoweredLoop, type LoweringContext } from "./lower.js";
 
 /** A block of memory of a plan. */
@@ -63,6 +64,8 @@ export interface PlanOptions {
   readonly fuse: boolean;
   /** Buffers a kernel may bind. */
   readonly maxBuffers: number;
+  /** Whether the device runs a fused recurrence, or why not. Without it linear recurrences run by themselves. */
+  readonly scans?: (kernel: ScanKernel) => true | string;
 }
 
 /** Ops whose native programs read strided views of their operands. */
@@ -74,12 +77,14 @@ const COSTLY = new Set(["exp", "log", "expm1", "log1p", "sin", "cos", "tanh", "s
 
 /** Makes the plan of a graph whose leaves are the given tensors. */
 export function makePlan(roots: readonly Tensor[], leaves: readonly Tensor[], options: PlanOptions): Plan {
-  const graph = resolveGraph(roots, options);
   const forced = new Set<Tensor>();
+  const replacements: Replacements = { expansions: new Map(), replaced: new Map() };
+  const decisions: ScanDecisions = { levels: new Map(), parts: new Map() };
   for (;;) {
     try {
-      return planWith(graph, leaves, forced, options);
+      return planWith(resolveGraph(roots, options, replacements, decisions), leaves, forced, decisions, options);
     } catch (request) {
+      if (request instanceof Replan) continue;
       if (!(request instanceof NeedsMemory)) throw request;
       const { tensor } = request;
       if (forced.has(tensor)) throw new Error(`planner: expected ${callOf(tensor)?.op.name} ${String(tensor)} to be computable once it has memory, and it is not; realize it by itself and report this as a bug`, { cause: request });
@@ -88,27 +93,38 @@ export function makePlan(roots: readonly Tensor[], leaves: readonly Tensor[], op
   }
 }
 
+/** Graphs already put in the place of calls. */
+interface Replacements {
+  readonly expansions: Expansions;
+  readonly replaced: Map<Call, readonly Tensor[]>;
+}
+
 interface Graph {
   readonly roots: readonly Tensor[];
   readonly calls: readonly Call[];
   resolve(x: Tensor): Tensor;
 }
 
-/** The graph with marks looked through and references in the place of kernels that have no variant here. */
-function resolveGraph(roots: readonly Tensor[], { device, fuse }: PlanOptions): Graph {
-  const expansions: Expansions = new Map();
-  const replaced = new Map<Call, readonly Tensor[]>();
+/** The graph with marks looked through, and others in the place of calls that have no program here. */
+function resolveGraph(roots: readonly Tensor[], { device, fuse, scans }: PlanOptions, { expansions, replaced }: Replacements, decisions: ScanDecisions): Graph {
+  const replacement = (call: Call): (() => readonly Tensor[]) | undefined => {
+    const { rule, expand } = call.op;
+    if (rule.kind === "kernel") return !fuse || isReasons(variantFor(call, device)) ? () => expandKernel(call, expansions) : undefined;
+    return expand && (!scans || levelOf(call, decisions, fuse) === "refused") ? () => expand(call.inputs, call.attributes) : undefined;
+  };
   const resolve = (x: Tensor): Tensor => {
     let current = x;
     for (;;) {
       const call = callOf(current);
       if (!call) return current;
       if (call.op.name === "identity" || call.op.name === "stopGradient" || call.op.name === "checkpoint") current = call.inputs[0]!;
-      else if (call.op.rule.kind === "kernel" && (!fuse || isReasons(variantFor(call, device)))) {
+      else {
+        const make = replacement(call);
+        if (!make) return current;
         let graph = replaced.get(call);
-        if (!graph) replaced.set(call, (graph = expandKernel(call, expansions)));
+        if (!graph) replaced.set(call, (graph = make()));
         current = graph[(current.source as { index: number }).index]!;
-      } else return current;
+      }
     }
   };
   const resolved = roots.map(resolve);
@@ -133,14 +149,24 @@ interface LoopDraft {
 
 type Draft =
   | LoopDraft
+  | ScanDraft
   | { kind: "native"; call: Call; operands: NativeOperand[]; sources: Tensor[]; outputs: readonly Tensor[] };
 
-function planWith({ roots, calls, resolve }: Graph, leaves: readonly Tensor[], forced: ReadonlySet<Tensor>, options: PlanOptions): Plan {
-  const stored = chooseStored(roots, calls, resolve, forced, options);
+function planWith({ roots, calls, resolve }: Graph, leaves: readonly Tensor[], forced: ReadonlySet<Tensor>, decisions: ScanDecisions, options: PlanOptions): Plan {
+  const users = usersOf(calls, resolve);
+  const kept = keptAnyway(roots, calls, resolve, forced, (call) => options.scans !== undefined && isFusedScan(call, decisions, options.fuse));
+  const scans = options.scans ? findScans({ calls, resolve, users, isKept: (x) => kept.has(x) }, decisions, options.fuse) : NO_SCANS;
+  const stored = chooseStored(roots, calls, resolve, users, kept, scans, options);
   const context: LoweringContext = { resolve, isStored: (x) => !callOf(x) || stored.has(x) };
   const drafts: Draft[] = [];
+  if (options.scans)
+    for (const { unit, draft } of draftScans(scans, context, decisions, { fuse: options.fuse, maxBuffers: options.maxBuffers, accepts: options.scans })) {
+      if (draft) drafts.push(draft);
+      else drafts.push(nativeDraft(unit.scan!, context));
+    }
   for (const call of calls) {
     const { kind } = call.op.rule;
+    if (scans.calls.has(call) || call.outputs.some((x) => scans.results.has(x))) continue;
     if (kind === "native" || kind === "kernel") {
       if (call.outputs.every((x) => x.size === 0)) continue;
       drafts.push(nativeDraft(call, context));
@@ -156,12 +182,8 @@ function planWith({ roots, calls, resolve }: Graph, leaves: readonly Tensor[], f
   return emit(sortDrafts(merged), roots, leaves);
 }
 
-/** Tensors with memory; the value is the reduction their kernel computes, if any. */
-function chooseStored(roots: readonly Tensor[], calls: readonly Call[], resolve: (x: Tensor) => Tensor, forced: ReadonlySet<Tensor>, { fuse }: PlanOptions): Map<Tensor, Call | undefined> {
-  const stored = new Map<Tensor, Call | undefined>();
-  const store = (x: Tensor): void => {
-    if (callOf(x) && !stored.has(x)) stored.set(x, undefined);
-  };
+/** The calls that read each tensor that comes from a call. */
+function usersOf(calls: readonly Call[], resolve: (x: Tensor) => Tensor): Map<Tensor, Call[]> {
   const users = new Map<Tensor, Call[]>();
   for (const call of calls)
     for (const x of new Set(inputsRead(call).map(resolve))) {
@@ -170,26 +192,43 @@ function chooseStored(roots: readonly Tensor[], calls: readonly Call[], resolve:
       if (list) list.push(call);
       else users.set(x, [call]);
     }
+  return users;
+}
+
+/** Tensors that have memory whatever is fused: roots, operands and results of programs, tables that are gathered from. */
+function keptAnyway(roots: readonly Tensor[], calls: readonly Call[], resolve: (x: Tensor) => Tensor, forced: ReadonlySet<Tensor>, isFused: (call: Call) => boolean): Set<Tensor> {
+  const kept = new Set<Tensor>();
+  const store = (x: Tensor): void => {
+    if (callOf(x)) kept.add(x);
+  };
   for (const x of [...roots, ...forced]) store(x);
   for (const call of calls) {
     const { kind } = call.op.rule;
+    if (isFused(call)) continue;
     if (kind === "native" || kind === "kernel") {
       call.outputs.forEach(store);
       if (!READS_VIEWS.has(call.op.name)) for (const input of call.inputs) store(baseOf(resolve(input), resolve));
       else for (const input of call.inputs) storeBehindViews(resolve(input), resolve, store);
     }
     if (kind === "gather") store(resolve(call.inputs[0]!));
-    if (!fuse) call.outputs.forEach(store);
   }
+  return kept;
+}
+
+/** Tensors with memory; the value is the reduction their kernel computes, if any. */
+function chooseStored(roots: readonly Tensor[], calls: readonly Call[], resolve: (x: Tensor) => Tensor, users: ReadonlyMap<Tensor, readonly Call[]>, kept: ReadonlySet<Tensor>, scans: Scans, { fuse }: PlanOptions): Map<Tensor, Call | undefined> {
+  const stored = new Map<Tensor, Call | undefined>([...kept, ...scans.results].map((x) => [x, undefined]));
+  if (!fuse) for (const call of calls) for (const x of call.outputs) stored.set(x, undefined);
   if (!fuse) {
     for (const call of calls) if (call.op.rule.kind === "reduce") stored.set(call.outputs[0]!, call);
     return stored;
   }
 
   const isRoot = new Set(roots);
-  const claimed = new Set<Tensor>();
+  // Nothing of a scan step is computed elsewhere.
+  const claimed = new Set<Tensor>([...scans.inside, ...scans.results]);
   for (const call of calls) {
-    if (call.op.rule.kind !== "reduce") continue;
+    if (call.op.rule.kind !== "reduce" || scans.calls.has(call)) continue;
     const top = reductionTail(call.outputs[0]!, users, isRoot, claimed, stored, resolve);
     claimed.add(top);
     stored.set(top, call);
@@ -337,7 +376,7 @@ function joinParts({ coefficients }: Affine, extents: Shape, parts: readonly num
 }
 
 /** Tensors with memory that a kernel reads. */
-const readsOf = (draft: Draft): readonly Tensor[] => (draft.kind === "loop" ? draft.lowered.inputs : draft.sources);
+const readsOf = (draft: Draft): readonly Tensor[] => (draft.kind === "loop" ? draft.lowered.inputs : draft.kind === "scan" ? draft.inputs : draft.sources);
 
 /** Joins elementwise loops of one shape where that saves reading or storing something. */
 function mergeLoops(drafts: readonly Draft[], roots: readonly Tensor[], context: LoweringContext, maxBuffers: number): Draft[] {
@@ -487,6 +526,7 @@ function emit(drafts: readonly Draft[], roots: readonly Tensor[], leaves: readon
       const name = op.rule.kind === "kernel" ? (attributes as KernelAttributes).record.name + (op.name === "kernelGradient" ? " backward" : "") : op.name;
       return { kind: "native", name, call: { op: op.name, attributes: withoutGraph(attributes), inputs: draft.operands, outputs: draft.outputs.map(({ shape, dtype }) => ({ shape, dtype })) }, inputs, outputs };
     }
+    if (draft.kind === "scan") return { kind: "scan", name: draft.name, kernel: draft.kernel, inputs, outputs };
     const { extents, reduceExtents, reductions, outputs: results } = draft.lowered;
     const kernel: LoopKernel = { extents, reduceExtents, reductions, outputs: results, inputs: draft.lowered.inputs.map(({ dtype, size }) => ({ dtype, size })) };
     return { kind: "loop", name: nameOf(draft), kernel, inputs, outputs };

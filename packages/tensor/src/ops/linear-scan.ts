@@ -1,0 +1,270 @@
+/**
+ * Linear recurrences along an axis, real and complex, and their gradients as rows of their own, so that the planner
+ * sees a recurrence and its gradient as one thing. Values are lists of their parts: [x], or [re, im].
+ */
+import { DTypeError, ShapeError } from "../errors.js";
+import { backpropagate } from "../grad.js";
+import type { Op, ReferenceArray, ReferenceValue, Sample, SampleInput } from "../op.js";
+import { formatShape, normalizeAxis, sameShape, type Shape } from "../shape.js";
+import { callOp, type Tensor } from "../tensor.js";
+import { aroundAxis } from "./cumsum.js";
+import { add, mul, neg, sub } from "./elementwise.js";
+import { zeros } from "./generators.js";
+import { concat, expandDims, identity, reshape, sliceAxis } from "./movement.js";
+
+/** @internal */
+export interface LinearScanAttributes {
+  readonly axis: number;
+  readonly reverse: boolean;
+}
+
+type Value = readonly Tensor[];
+
+/** Products and sums of real or complex values. */
+const times = (x: Value, y: Value): Value => (x.length === 1 ? [mul(x[0]!, y[0]!)] : [sub(mul(x[0]!, y[0]!), mul(x[1]!, y[1]!)), add(mul(x[0]!, y[1]!), mul(x[1]!, y[0]!))]);
+const plus = (x: Value, y: Value): Value => x.map((part, k) => add(part, y[k]!));
+const conjugate = (x: Value): Value => x.map((part, k) => (k === 1 ? neg(part) : part));
+const shift = (x: Value, axis: number, by: 1 | -1, edge: Value): Value => x.map((part, k) => shifted(part, axis, by, edge[k]!));
+
+/** Element t is element t - by of x; what is missing is `edge`, of extent 1. */
+function shifted(x: Tensor, axis: number, by: 1 | -1, edge: Tensor): Tensor {
+  const L = x.shape[axis]!;
+  return by === 1 ? concat([edge, sliceAxis(x, axis, 0, L - 1)], axis) : concat([sliceAxis(x, axis, 1, L), edge], axis);
+}
+
+/** The inputs of a call: lists of `parts` tensors each. */
+const grouped = <T>(inputs: readonly T[], parts: number): readonly (readonly T[])[] => Array.from({ length: inputs.length / parts }, (_, k) => inputs.slice(k * parts, (k + 1) * parts));
+
+/** Rows of one kind of number: `parts` is 1 for real, 2 for complex. */
+function rowsOf(parts: 1 | 2): { readonly scan: Op; readonly gradient: Op } {
+  const name = parts === 1 ? "linearScan" : "complexLinearScan";
+
+  const scan: Op = {
+    name,
+    rule: { kind: "native" },
+    infer: (inputs) => inputs.slice(parts, 2 * parts).map(({ shape }) => ({ shape, dtype: "f32" })),
+    reference: (inputs, attributes: LinearScanAttributes) => scanReference(grouped(inputs, parts), attributes, parts),
+    ...(parts === 2 && { expand: (inputs: readonly Tensor[], attributes: unknown) => prefixes(grouped(inputs, parts), attributes as LinearScanAttributes) }),
+    gradient({ inputs, outputs: h, attributes }, cotangents): readonly (Tensor | undefined)[] {
+      const { shape, size } = h[0]!;
+      if (size === 0) return inputs.map((x) => zeros(x.shape));
+      const dh = cotangents.map((g) => g ?? zeros(shape));
+      return callOp(gradient, [...inputs.slice(0, parts), ...h, ...dh, ...inputs.slice(2 * parts)], attributes);
+    },
+    samples: [],
+  };
+
+  /** inputs a, h, dh [..., L, ...] and h0 [..., ...] -> cotangents of a, b and h0. */
+  const gradient: Op = {
+    name: `${name}Gradient`,
+    rule: { kind: "native" },
+    infer(inputs) {
+      const [a, , , h0] = grouped(inputs, parts);
+      return [...a!, ...a!, ...(h0 ?? [])].map(({ shape }) => ({ shape, dtype: "f32" }));
+    },
+    reference: (inputs, attributes: LinearScanAttributes) => gradientReference(grouped(inputs, parts), attributes, parts),
+    expand: (inputs, attributes) => composedGradient(grouped(inputs, parts), attributes as LinearScanAttributes),
+    gradient({ inputs, attributes }, cotangents) {
+      const marked = inputs.map(identity);
+      return backpropagate(composedGradient(grouped(marked, parts), attributes as LinearScanAttributes), cotangents, marked);
+    },
+    samples: [],
+  };
+
+  const run = (inputs: readonly Tensor[], attributes: LinearScanAttributes): Tensor => concat(callOp(scan, inputs, attributes), attributes.axis);
+  const pull = (inputs: readonly Tensor[], { axis, reverse }: LinearScanAttributes): Tensor => {
+    const [da, db, dh0] = grouped(callOp(gradient, inputs, { axis, reverse }), parts) as readonly Tensor[][];
+    return concat([...da!, ...db!, ...(dh0 ?? []).map((x) => expandDims(x, axis))], axis);
+  };
+  return { scan: { ...scan, samples: samplesOf(parts, 2, run) }, gradient: { ...gradient, samples: samplesOf(parts, 3, pull) } };
+}
+
+function scanReference([a, b, h0]: readonly (readonly ReferenceValue[])[], { axis, reverse }: LinearScanAttributes, parts: 1 | 2): readonly ReferenceArray[] {
+  const { outer, length, inner } = aroundAxis(b![0]!.shape, axis);
+  const [ar, br, hr] = [a!, b!, h0].map((x) => x?.[0]!.data) as [ReferenceArray, ReferenceArray, ReferenceArray | undefined];
+  const [re, im] = [new Float64Array(br.length), new Float64Array(br.length)];
+  if (parts === 1) {
+    eachStep(outer, length, inner, reverse, (at, before, line) => (re[at] = ar[at]! * (before === undefined ? (hr?.[line] ?? 0) : re[before]!) + br[at]!));
+    return [re];
+  }
+  const [ai, bi, hi] = [a!, b!, h0].map((x) => x?.[1]!.data) as [ReferenceArray, ReferenceArray, ReferenceArray | undefined];
+  eachStep(outer, length, inner, reverse, (at, before, line) => {
+    const [x, y] = before === undefined ? [hr?.[line] ?? 0, hi?.[line] ?? 0] : [re[before]!, im[before]!];
+    re[at] = ar[at]! * x - ai[at]! * y + br[at]!;
+    im[at] = ar[at]! * y + ai[at]! * x + bi[at]!;
+  });
+  return [re, im];
+}
+
+/** s_t = dh_t + conj(a_(t+1)) s_(t+1) is the cotangent of b; that of a is s_t conj(h_(t-1)). */
+function gradientReference([a, h, dh, h0]: readonly (readonly ReferenceValue[])[], { axis, reverse }: LinearScanAttributes, parts: 1 | 2): readonly ReferenceArray[] {
+  const { outer, length, inner } = aroundAxis(a![0]!.shape, axis);
+  const none = new Float64Array(a![0]!.data.length);
+  const [ar, ai, hr, hi, gr, gi] = [a!, h!, dh!].flatMap((x) => [x[0]!.data, x[1]?.data ?? none]) as [ReferenceArray, ReferenceArray, ReferenceArray, ReferenceArray, ReferenceArray, ReferenceArray];
+  const make = (size: number): [Float64Array, Float64Array] => [new Float64Array(size), new Float64Array(size)];
+  const [da, db, d0] = [make(none.length), make(none.length), make(outer * inner)];
+  eachStep(outer, length, inner, !reverse, (at, after, line) => {
+    const [sr, si] = after === undefined ? [0, 0] : [db[0][after]!, db[1][after]!];
+    const [cr, ci] = after === undefined ? [0, 0] : [ar[after]!, ai[after]!];
+    db[0][at] = gr[at]! + cr * sr + ci * si;
+    db[1][at] = gi[at]! + cr * si - ci * sr;
+    if (after !== undefined) storeDecay(after, hr[at]!, hi[at]!);
+    // The last visit of a line is its first step.
+    storeDecay(at, h0?.[0]!.data[line] ?? 0, h0?.[1]?.data[line] ?? 0);
+    d0[0][line] = ar[at]! * db[0][at]! + ai[at]! * db[1][at]!;
+    d0[1][line] = ar[at]! * db[1][at]! - ai[at]! * db[0][at]!;
+  });
+  /** da = s conj(x + iy), where x + iy is the state before the step. */
+  function storeDecay(at: number, x: number, y: number): void {
+    da[0][at] = db[0][at]! * x + db[1][at]! * y;
+    da[1][at] = db[1][at]! * x - db[0][at]! * y;
+  }
+  return [da, db, ...(h0 ? [d0] : [])].flatMap((pair) => pair.slice(0, parts));
+}
+
+/** Visits the elements of every line in order, each with the one visited before it. */
+function eachStep(outer: number, length: number, inner: number, reverse: boolean, visit: (at: number, before: number | undefined, line: number) => void): void {
+  for (let o = 0; o < outer; o++)
+    for (let i = 0; i < inner; i++) {
+      let before: number | undefined;
+      for (let s = 0; s < length; s++) {
+        const at = (o * length + (reverse ? length - 1 - s : s)) * inner + i;
+        visit(at, before, o * inner + i);
+        before = at;
+      }
+    }
+}
+
+function composedGradient([a, h, dh, h0]: readonly Value[], { axis, reverse }: LinearScanAttributes): readonly Tensor[] {
+  const { shape } = a![0]!;
+  const L = shape[axis]!;
+  const edge = a!.map(() => zeros([...shape.slice(0, axis), 1, ...shape.slice(axis + 1)]));
+  const next = shift(conjugate(a!), axis, reverse ? 1 : -1, edge);
+  const db = callOp(a!.length === 1 ? linearScanRows.linearScan : linearScanRows.complexLinearScan, [...next, ...dh!], { axis, reverse: !reverse } satisfies LinearScanAttributes);
+  const start = h0 ? h0.map((x) => expandDims(x, axis)) : edge;
+  const da = times(db, conjugate(shift(h!, axis, reverse ? -1 : 1, start)));
+  const first = (x: Value): Value => x.map((part) => (reverse ? sliceAxis(part, axis, L - 1, L) : sliceAxis(part, axis, 0, 1)));
+  const dh0 = h0 ? times(conjugate(first(a!)), first(db)).map((x, k) => reshape(x, h0[k]!.shape)) : [];
+  return [...da, ...db, ...dh0];
+}
+
+/** Every element combined with the one 1, 2, 4, ... places before it (Hillis and Steele, 1986). */
+function prefixes([a, b, h0]: readonly Value[], { axis, reverse }: LinearScanAttributes): readonly Tensor[] {
+  const L = b![0]!.shape[axis]!;
+  if (b![0]!.size === 0) return b!;
+  const part = (x: Value, start: number, end: number): Value => x.map((tensor) => sliceAxis(tensor, axis, start, end));
+  const join = (x: Value, y: Value): Value => x.map((tensor, k) => concat(reverse ? [y[k]!, tensor] : [tensor, y[k]!], axis));
+  let [decay, state] = [a!, b!];
+  if (h0) {
+    const start = h0.map((x) => expandDims(x, axis));
+    const first = reverse ? part(a!, L - 1, L) : part(a!, 0, 1);
+    const rest = reverse ? part(b!, 0, L - 1) : part(b!, 1, L);
+    state = join(plus(times(first, start), reverse ? part(b!, L - 1, L) : part(b!, 0, 1)), rest);
+  }
+  for (let step = 1; step < L; step *= 2) {
+    const early = (x: Value): Value => (reverse ? part(x, step, L) : part(x, 0, L - step));
+    const late = (x: Value): Value => (reverse ? part(x, 0, L - step) : part(x, step, L));
+    const kept = (x: Value): Value => (reverse ? part(x, L - step, L) : part(x, 0, step));
+    state = join(kept(state), plus(times(late(decay), early(state)), late(state)));
+    decay = join(kept(decay), times(late(decay), early(decay)));
+  }
+  return state;
+}
+
+/** @param lists Inputs that are [..., L, ...]; one more without L follows, unless the sample says otherwise. */
+function samplesOf(parts: 1 | 2, lists: 2 | 3, run: (inputs: readonly Tensor[], attributes: LinearScanAttributes) => Tensor): Sample[] {
+  const sample = (name: string, shape: Shape, axis: number, { reverse = false, initial = true, range = { low: -1, high: 1 } } = {}): Sample => {
+    const each = (input: SampleInput): SampleInput[] => Array.from({ length: parts }, () => input);
+    const inputs = [each({ shape, ...range }), ...Array.from({ length: lists - 1 }, () => each({ shape })), ...(initial ? [each({ shape: shape.filter((_, k) => k !== axis) })] : [])].flat();
+    return { name, inputs, apply: (...given) => run(given, { axis, reverse }) };
+  };
+  const decays = parts === 1 ? { low: 0.5, high: 1 } : { low: -0.7, high: 0.7 };
+  return [
+    ...[[5], [3, 4], [2, 3, 4], [2, 3, 2, 5]].flatMap((shape) => shape.flatMap((_, axis) => [false, true].map((reverse) => sample(`${formatShape(shape)} axis ${axis}${reverse ? " reversed" : ""}`, shape, axis, { reverse })))),
+    sample("from zero", [2, 7], 1, { initial: false }),
+    sample("long", [2, 1037], 1, { initial: false, range: decays }),
+    sample("length 1", [2, 1, 3], 1),
+    ...(lists === 2 ? [sample("empty", [2, 0], 1, { initial: false })] : []),
+  ];
+}
+
+const real = rowsOf(1);
+const complex = rowsOf(2);
+
+/** The rows of this file. @internal */
+export const linearScanRows: Record<"linearScan" | "linearScanGradient" | "complexLinearScan" | "complexLinearScanGradient", Op> = {
+  linearScan: real.scan,
+  linearScanGradient: real.gradient,
+  complexLinearScan: complex.scan,
+  complexLinearScanGradient: complex.gradient,
+};
+
+/** What {@link linearScan} takes. */
+export interface LinearScanArguments {
+  /** Decays, f32, the shape of b. */
+  readonly a: Tensor;
+  /** Inputs, f32 [..., L, ...]. */
+  readonly b: Tensor;
+  /** State before the first step, f32, the shape of b without the axis; zeros by default. */
+  readonly h0?: Tensor | undefined;
+  /** The axis L. */
+  readonly axis: number;
+  /** Run from the last element to the first: h_t = a_t h_(t+1) + b_t. */
+  readonly reverse?: boolean;
+}
+
+/** Checks types and shapes of the named inputs. */
+function checkScan(name: string, inputs: { readonly a: Tensor; readonly b: Tensor; readonly h0?: Tensor | undefined }, along: number): void {
+  const { a, b, h0 } = inputs;
+  const state = b.shape.filter((_, k) => k !== along);
+  for (const [input, x] of Object.entries({ a, b, ...(h0 && { h0 }) })) if (x.dtype !== "f32") throw new DTypeError(`${name}: expected f32, got ${x.dtype} for ${input} ${formatShape(x.shape)}; convert it with cast`);
+  if (!sameShape(a.shape, b.shape)) throw new ShapeError(`${name}: expected a and b of one shape, got ${formatShape(a.shape)} and ${formatShape(b.shape)}; broadcast one with broadcastTo`);
+  if (h0 && !sameShape(h0.shape, state)) throw new ShapeError(`${name}: expected h0 ${formatShape(state)} (b without axis ${along}), got ${formatShape(h0.shape)}`);
+}
+
+/**
+ * The linear recurrence h_t = a_t h_(t-1) + b_t along an axis.
+ * @returns h, the shape of b.
+ * @throws ShapeError if the shapes do not fit.
+ */
+export function linearScan({ a, b, h0, axis, reverse = false }: LinearScanArguments): Tensor {
+  const along = normalizeAxis(axis, b.shape.length, "linearScan");
+  checkScan("linearScan", { a, b, h0 }, along);
+  return callOp(linearScanRows.linearScan, h0 ? [a, b, h0] : [a, b], { axis: along, reverse } satisfies LinearScanAttributes)[0]!;
+}
+
+/** Real and imaginary part, of one shape. */
+export interface ComplexParts {
+  /** Real part. */
+  readonly re: Tensor;
+  /** Imaginary part. */
+  readonly im: Tensor;
+}
+
+/** What {@link complexLinearScan} takes: {@link LinearScanArguments} with complex values. */
+export interface ComplexLinearScanArguments {
+  /** Decays, f32, the shape of b. */
+  readonly a: ComplexParts;
+  /** Inputs, f32 [..., L, ...]. */
+  readonly b: ComplexParts;
+  /** State before the first step, f32, the shape of b without the axis; zeros by default. */
+  readonly h0?: ComplexParts | undefined;
+  /** The axis L. */
+  readonly axis: number;
+  /** Run from the last element to the first: h_t = a_t h_(t+1) + b_t. */
+  readonly reverse?: boolean;
+}
+
+/**
+ * {@link linearScan} of complex values.
+ * @returns h, the shape of b.
+ * @throws ShapeError if the shapes do not fit.
+ */
+export function complexLinearScan({ a, b, h0, axis, reverse = false }: ComplexLinearScanArguments): ComplexParts {
+  const along = normalizeAxis(axis, b.re.shape.length, "complexLinearScan");
+  if (!sameShape(a.re.shape, b.re.shape)) throw new ShapeError(`complexLinearScan: expected a and b of one shape, got ${formatShape(a.re.shape)} and ${formatShape(b.re.shape)}; broadcast one with broadcastTo`);
+  for (const part of ["re", "im"] as const) checkScan(`complexLinearScan, ${part}`, { a: a[part], b: b[part], h0: h0?.[part] }, along);
+  if (!sameShape(b.re.shape, b.im.shape)) throw new ShapeError(`complexLinearScan: expected real and imaginary parts of one shape, got ${formatShape(b.re.shape)} and ${formatShape(b.im.shape)}`);
+  const [re, im] = callOp(linearScanRows.complexLinearScan, [a.re, a.im, b.re, b.im, ...(h0 ? [h0.re, h0.im] : [])], { axis: along, reverse } satisfies LinearScanAttributes) as [Tensor, Tensor];
+  return { re, im };
+}

@@ -1,0 +1,331 @@
+/**
+ * Scan fusion: a recurrence together with what is computed into it and out of it becomes one step that keeps its states
+ * to itself, and its gradient a second one that computes them again.
+ *
+ * Around a recurrence, what follows from its states elementwise, up to sums over axes, is one region. The part that
+ * depends on nothing behind the recurrence is the first step; the gradient and all else the second. Where the states
+ * must have memory anyway, the first step stores them and the gradient is a recurrence of its own, the other way.
+ */
+import { callOf } from "../graph.js";
+import type { Affine } from "../loop.js";
+import { inputsRead } from "../op.js";
+import type { LinearScanAttributes } from "../ops/linear-scan.js";
+import type { ScanKernel } from "../scan-kernel.js";
+import type { Call, Tensor } from "../tensor.js";
+import { isRowMajor } from "./affine.js";
+import { NeedsMemory, NeedsSplit, splitParts, type LoweringContext } from "./lower.js";
+import { lowerUnit, positionsOf, valuesOf, type ScanUnit } from "./scan-lowering.js";
+import { downstream, growRegion, resultsOf, SplitLoop, type Loop, type Place, type Region, type ScanGraph } from "./scan-region.js";
+
+/** How much of a recurrence's surroundings its step takes in, most first. */
+export type ScanLevel =
+  /** The states are computed again in the gradient's step. */
+  | "recompute"
+  /** The states are stored. */
+  | "stored"
+  /** All operands and results are stored. */
+  | "bare"
+  /** A native program, or other rows, run it. */
+  | "refused";
+
+const BELOW: Readonly<Record<ScanLevel, ScanLevel>> = { recompute: "stored", stored: "bare", bare: "refused", refused: "refused" };
+
+/** What was learned about the recurrences of a graph while planning; planning starts again when it changes. */
+export interface ScanDecisions {
+  readonly levels: Map<Call, { readonly level: ScanLevel; readonly reason: string }>;
+  readonly parts: Map<Call, number[][]>;
+}
+
+/** Thrown when a decision changed. */
+export class Replan extends Error {
+  constructor() {
+    super("a scan is planned otherwise");
+  }
+}
+
+/** The recurrences of a graph that become scan steps, and what they leave to nobody else. */
+export interface Scans {
+  readonly units: readonly ScanUnit[];
+  /** Recurrences, gradients and sums that a unit computes. */
+  readonly calls: ReadonlySet<Call>;
+  /** Tensors with memory that a unit writes. */
+  readonly results: ReadonlySet<Tensor>;
+  /** Tensors computed where they are used: everything inside a region, and what only units read. */
+  readonly inside: ReadonlySet<Tensor>;
+  /** Why a recurrence is not wholly fused. */
+  reasonOf(call: Call): string | undefined;
+}
+
+export const NO_SCANS: Scans = { units: [], calls: new Set(), results: new Set(), inside: new Set(), reasonOf: () => undefined };
+
+const isScan = (call: Call): boolean => call.op.name === "linearScan" || call.op.name === "complexLinearScan";
+const isScanGradient = (call: Call): boolean => call.op.name === "linearScanGradient" || call.op.name === "complexLinearScanGradient";
+
+export const levelOf = (call: Call, { levels }: Pick<ScanDecisions, "levels">, fuse: boolean): ScanLevel => levels.get(call)?.level ?? (fuse ? (isScan(call) ? "recompute" : "stored") : "bare");
+
+/** Whether the call becomes a scan step that may compute its operands itself. */
+export function isFusedScan(call: Call, decisions: ScanDecisions, fuse: boolean): boolean {
+  const level = isScan(call) || isScanGradient(call) ? levelOf(call, decisions, fuse) : "refused";
+  return level === "recompute" || level === "stored";
+}
+
+/** Takes in less of a recurrence's surroundings from now on. */
+function demote(call: Call, { levels }: ScanDecisions, fuse: boolean, reason: string): void {
+  const level = levelOf(call, { levels }, fuse);
+  levels.set(call, { level: BELOW[level], reason: levels.get(call)?.reason ?? reason });
+}
+
+interface Recurrence {
+  readonly call: Call;
+  readonly parts: readonly (readonly number[])[];
+  readonly loop: Loop;
+  readonly seeds: ReadonlyMap<Tensor, Place>;
+}
+
+/** A recurrence (or the gradient of one whose states are stored) with its loop. */
+function recurrenceOf(call: Call, { parts: known }: ScanDecisions): Recurrence {
+  const { axis, reverse } = call.attributes as LinearScanAttributes;
+  const { shape } = call.outputs[0]!;
+  const parts = known.get(call) ?? shape.map((extent) => [extent]);
+  const along = parts.slice(0, axis).flat().length;
+  const gradient = isScanGradient(call);
+  const positions = positionsOf(parts);
+  return { call, parts, loop: { extents: parts.flat(), along, reverse: gradient ? !reverse : reverse }, seeds: new Map(call.outputs.map((x) => [x, seedPlace(x, positions, axis, "last")])) };
+}
+
+/** The states and their cotangents are at every step, the cotangent of the initial state at one. */
+const seedPlace = (x: Tensor, positions: readonly Affine[], axis: number, end: "first" | "last"): Place => (x.shape.length === positions.length ? { index: positions, step: "each" } : { index: positions.filter((_, k) => k !== axis), step: end });
+
+/** Finds all scan steps of a graph. @throws Replan */
+export function findScans(graph: ScanGraph, decisions: ScanDecisions, fuse: boolean): Scans {
+  const units: ScanUnit[] = [];
+  const gradients = new Map<Tensor, Call[]>();
+  for (const call of graph.calls) {
+    if (!isScanGradient(call)) continue;
+    const h = graph.resolve(valuesOf(call)[1]![0]!);
+    gradients.set(h, [...(gradients.get(h) ?? []), call]);
+  }
+  const paired = new Set<Call>();
+  let changed = false;
+  for (const call of graph.calls) {
+    if (!isScan(call) || call.outputs[0]!.size === 0) continue;
+    const level = levelOf(call, decisions, fuse);
+    if (level === "refused") continue;
+    const recurrence = recurrenceOf(call, decisions);
+    if (level === "recompute") {
+      const found = splitting(recurrence, decisions, () => recomputing(recurrence, gradients.get(call.outputs[0]!) ?? [], graph));
+      if (!found) changed = true;
+      else if (typeof found === "string") {
+        demote(call, decisions, fuse, found);
+        units.push(storing(recurrence));
+      } else {
+        units.push(...found);
+        for (const unit of found) if (unit.gradient) paired.add(unit.gradient);
+      }
+    } else units.push(storing(recurrence));
+  }
+  for (const call of graph.calls) {
+    if (!isScanGradient(call) || paired.has(call) || call.outputs[0]!.size === 0) continue;
+    const level = levelOf(call, decisions, fuse);
+    if (level === "refused") continue;
+    const recurrence = recurrenceOf(call, decisions);
+    const found = level === "bare" ? alone(recurrence) : splitting(recurrence, decisions, () => reversed(recurrence, graph));
+    if (found) units.push(found);
+    else changed = true;
+  }
+  if (changed) throw new Replan();
+  const scans: Scans = { units, ...membersOf(units), inside: new Set(), reasonOf: (call) => decisions.levels.get(call)?.reason };
+  return fuse ? withPrologues(scans, graph, decisions) : scans;
+}
+
+/** Runs f; a split it asks for is noted, and the result is undefined. */
+function splitting<T>({ call, parts }: Recurrence, decisions: ScanDecisions, f: () => T): T | undefined {
+  try {
+    return f();
+  } catch (request) {
+    if (!(request instanceof SplitLoop)) throw request;
+    split(call, parts, decisions, request.request);
+    return undefined;
+  }
+}
+
+function split(call: Call, parts: readonly (readonly number[])[], decisions: ScanDecisions, request: { readonly axis: number; readonly inner: number }): void {
+  const finer = parts.map((list) => [...list]);
+  splitParts(finer, request);
+  decisions.parts.set(call, finer);
+}
+
+const nothing = (seeds: ReadonlyMap<Tensor, Place>): Region => ({ values: seeds, sums: new Map(), tails: new Map(), calls: new Set() });
+
+/** A step that stores the states. */
+function storing({ call, parts, loop, seeds }: Recurrence): ScanUnit {
+  const keeps = loop.extents.map((_, axis) => axis);
+  return { scan: call, parts, loop, region: nothing(seeds), results: new Map([...seeds].map(([x, place]) => [x, { ...place, keeps }])) };
+}
+
+/** A gradient that stores its results. */
+function alone({ call, parts, loop, seeds }: Recurrence): ScanUnit {
+  const keeps = (step: string): readonly number[] => loop.extents.flatMap((_, axis) => (step !== "each" && axis === loop.along ? [] : [axis]));
+  return { gradient: call, parts, loop, region: nothing(seeds), results: new Map([...seeds].map(([x, place]) => [x, { ...place, keeps: keeps(place.step) }])) };
+}
+
+/** A gradient of stored states with what is computed from it. */
+function reversed({ call, parts, loop, seeds }: Recurrence, graph: ScanGraph): ScanUnit {
+  const region = growRegion(seeds, loop, graph, downstream(seeds.keys(), graph));
+  return { gradient: call, parts, loop, region, results: resultsOf(region, loop, graph, new Set()) };
+}
+
+/** One or two steps that do not store the states, or why they must be stored. */
+function recomputing(recurrence: Recurrence, gradients: readonly Call[], graph: ScanGraph): ScanUnit[] | string {
+  const { call, parts, loop, seeds } = recurrence;
+  if (call.outputs.some((x) => graph.isKept(x))) return "the states are asked for or read by a program that is not fused";
+  if (gradients.length > 1) return "the states have several gradients";
+  const [gradient] = gradients;
+  const after = downstream(call.outputs, graph);
+  const early = growRegion(seeds, loop, graph, after);
+  const { axis } = call.attributes as LinearScanAttributes;
+  const positions = positionsOf(parts);
+  const lateSeeds = new Map([...seeds, ...(gradient?.outputs ?? []).map((x) => [x, seedPlace(x, positions, axis, "first")] as const)]);
+  const late = growRegion(lateSeeds, loop, graph, gradient ? downstream(gradient.outputs, graph) : new Set(), early);
+  const elsewhere = new Set([...early.calls, ...late.calls, call, ...(gradient ? [gradient] : [])]);
+  const first = resultsOf(early, loop, graph, elsewhere);
+  const second = resultsOf(late, loop, graph, NONE, early);
+  if (call.outputs.some((x) => first.has(x) || second.has(x))) return "the states are used other than elementwise up to a sum";
+  const units: ScanUnit[] = first.size > 0 ? [{ scan: call, parts, loop, region: early, results: first }] : [];
+  if (second.size === 0) return units;
+  if (gradient && valuesOf(gradient)[2]!.some((x) => late.values.has(graph.resolve(x)))) return "the cotangent of the states depends on the states";
+  // Nothing the second step reads may follow from its own results.
+  const behind = downstream(second.keys(), graph);
+  const reads = (gradient ? [...gradient.inputs] : []).map(graph.resolve);
+  for (const inner of late.calls) for (const x of inputsRead(inner).map(graph.resolve)) if (!late.values.has(x) && !late.tails.has(x)) reads.push(x);
+  if (reads.some((x) => behind.has(x))) return "the states are used with what follows from their gradient";
+  return [...units, { scan: call, gradient, parts, loop, region: late, results: second }];
+}
+
+const NONE: ReadonlySet<Call> = new Set();
+
+function membersOf(units: readonly ScanUnit[]): Pick<Scans, "calls" | "results"> {
+  const calls = new Set<Call>();
+  const results = new Set<Tensor>();
+  for (const { scan, gradient, region, results: stored } of units) {
+    for (const call of [scan, gradient, ...region.sums.values()]) if (call) calls.add(call);
+    for (const x of stored.keys()) results.add(x);
+  }
+  return { calls, results };
+}
+
+/** Adds what only the units read and is best computed there: what has the recurrence's axis and another one. */
+function withPrologues(scans: Scans, graph: ScanGraph, decisions: ScanDecisions): Scans {
+  const { calls, users, isKept } = graph;
+  const members = new Set(scans.calls);
+  const inside = new Set<Tensor>();
+  for (const { region } of scans.units) {
+    for (const call of region.calls) members.add(call);
+    for (const x of [...region.values.keys(), ...region.tails.keys()]) if (!scans.results.has(x)) inside.add(x);
+  }
+  const wide = axesSeen(scans.units, scans.results, graph, decisions);
+  for (let k = calls.length - 1; k >= 0; k--) {
+    const call = calls[k]!;
+    const { kind } = call.op.rule;
+    if (members.has(call) || (kind !== "movement" && kind !== "elementwise" && kind !== "concat")) continue;
+    const x = call.outputs[0]!;
+    if (isKept(x) || (kind !== "movement" && !wide.get(x)) || !(users.get(x) ?? []).every((user) => members.has(user))) continue;
+    members.add(call);
+    if (kind !== "movement") inside.add(x);
+  }
+  return { ...scans, inside };
+}
+
+/** Whether each tensor computed in the units' loops has the recurrence's axis and another one wherever it is used. */
+function axesSeen(units: readonly ScanUnit[], results: ReadonlySet<Tensor>, { resolve, isKept }: ScanGraph, decisions: ScanDecisions): Map<Tensor, boolean> {
+  const seen = new Map<Tensor, boolean>();
+  const isStored = (x: Tensor): boolean => {
+    const call = callOf(x);
+    return !call || isKept(x) || results.has(x) || !IN_PLACE.has(call.op.rule.kind);
+  };
+  for (const unit of units) {
+    const { extents, along } = unit.loop;
+    const place = (x: Tensor, index: readonly Affine[]): undefined => {
+      const has = (axis: number): boolean => extents[axis] === 1 || index.some(({ coefficients }) => coefficients[axis] !== 0);
+      seen.set(x, seen.get(x) !== false && has(along) && extents.some((extent, axis) => axis !== along && extent > 1 && has(axis)));
+    };
+    lowerNoting(unit, { resolve, isStored, place }, decisions);
+  }
+  return seen;
+}
+
+const IN_PLACE = new Set(["elementwise", "generator", "movement", "concat"]);
+
+/** The unit's kernel. @throws Replan after noting a split; NeedsMemory */
+function lowerNoting(unit: ScanUnit, context: LoweringContext, decisions: ScanDecisions): ReturnType<typeof lowerUnit> {
+  try {
+    return lowerUnit(unit, context);
+  } catch (request) {
+    if (!(request instanceof NeedsSplit)) throw request;
+    if (request.axis === unit.loop.along) throw new NeedsMemory(request.tensor);
+    split((unit.scan ?? unit.gradient)!, unit.parts, decisions, request);
+    throw new Replan();
+  }
+}
+
+/** A scan step with tensors in the place of buffers. */
+export interface ScanDraft {
+  readonly kind: "scan";
+  readonly name: string;
+  readonly kernel: ScanKernel;
+  readonly inputs: readonly Tensor[];
+  readonly outputs: readonly Tensor[];
+}
+
+/** What a device asks of scan steps. */
+export interface ScanLimits {
+  readonly fuse: boolean;
+  /** Buffers a step may bind. */
+  readonly maxBuffers: number;
+  /** Whether the device runs a kernel, or why not. */
+  accepts(kernel: ScanKernel): true | string;
+}
+
+/**
+ * The drafts of all units; undefined for a real recurrence that its native program runs as well.
+ * @throws Replan
+ */
+export function draftScans(scans: Scans, context: LoweringContext, decisions: ScanDecisions, { fuse, maxBuffers, accepts }: ScanLimits): readonly { readonly unit: ScanUnit; readonly draft: ScanDraft | undefined }[] {
+  let changed = false;
+  const drafts = scans.units.map((unit) => {
+    const call = (unit.scan ?? unit.gradient)!;
+    const { kernel, inputs } = lowerNoting(unit, context, decisions);
+    const outputs = [...unit.results.keys()];
+    if (call.op.name === "linearScan" && !unit.gradient && isBare(kernel, outputs, call)) return { unit, draft: undefined };
+    const buffers = inputs.length + outputs.length;
+    const verdict = buffers > maxBuffers ? `${buffers} buffers where ${maxBuffers} can be bound` : accepts(kernel);
+    if (verdict !== true) {
+      changed = true;
+      demote(call, decisions, fuse, verdict);
+    }
+    return { unit, draft: { kind: "scan", name: nameOf(unit, kernel, scans.reasonOf(call)), kernel, inputs, outputs } satisfies ScanDraft };
+  });
+  if (changed) throw new Replan();
+  return drafts;
+}
+
+/** Whether the kernel loads decay and drive as they lie and stores the states. */
+function isBare({ extents, decay, drive, initial, outputs, along }: ScanKernel, results: readonly Tensor[], call: Call): boolean {
+  const plain = ([x]: ScanKernel["decay"], shape: readonly number[], axes: readonly number[]): boolean => x.op === "load" && !x.gather && isRowMajor({ offset: x.index.offset, coefficients: axes.map((axis) => x.index.coefficients[axis]!) }, shape);
+  const all = extents.map((_, axis) => axis);
+  const others = all.filter((axis) => axis !== along);
+  return outputs.length === 1 && results[0] === call.outputs[0] && plain(decay, extents, all) && plain(drive, extents, all) && (!initial || plain(initial, others.map((axis) => extents[axis]!), others));
+}
+
+/** "scan [8,2048,2048,16] along 1: recurrence, 3 inputs, sums over axes 3, backward recomputes (reason)". */
+function nameOf({ scan, gradient, results }: ScanUnit, { extents, along, sums, inputs }: ScanKernel, reason: string | undefined): string {
+  const dropped = new Set(sums.map(({ keeps, step }) => extents.flatMap((_, axis) => (keeps.includes(axis) || (axis === along && step !== "each") ? [] : [axis])).join(" ")));
+  const parts = [
+    scan ? (gradient ? "gradient, states computed again" : "recurrence") : "gradient of stored states",
+    `${inputs.length} inputs`,
+    ...(dropped.size > 0 ? [`sums over axes ${[...dropped].join(" and ")}`] : []),
+    ...(scan && scan.outputs.some((x) => results.has(x)) ? ["states stored"] : []),
+    ...(reason ? [reason] : []),
+  ];
+  return `scan [${extents.join(",")}] along ${along}: ${parts.join(", ")}`;
+}
