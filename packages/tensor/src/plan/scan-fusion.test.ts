@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { opTable } from "../index.js";
 import {
-  add, broadcastTo, complexLinearScan, concat, cos, exp, expandDims, flip, grad, key, leavesOf, linearScan, matmul, mul, normal, realize, reference, reshape, sigmoid, silu, sin, sliceAxis, softplus, sub, sum, transpose, uniform,
+  add, broadcastTo, complexLinearScan, concat, cos, exp, expandDims, flip, grad, key, leavesOf, linearScan, matmul, mul, normal, realize, reference, reshape, sigmoid, silu, sin, sliceAxis, softplus, sub, sum, transpose, uniform, valueAndGradAux,
   type ComplexParts, type Shape, type Tensor,
 } from "../index.js";
 import type { ReferenceArray } from "../op.js";
@@ -96,9 +96,16 @@ async function drawAll<K extends string>(shapes: Readonly<Record<K, Shape>>): Pr
 }
 
 /** Outputs, and gradients of a weighted sum of all of them with respect to everything. */
-function withGradients<T extends Record<string, Tensor>>(f: (inputs: T) => readonly Tensor[], inputs: T, weights: readonly Tensor[]): readonly Tensor[] {
-  const loss = (given: T): Tensor => f(given).map((y, k) => sum(mul(y, weights[k]!))).reduce(add);
-  return [...f(inputs), ...leavesOf(grad(loss)(inputs))];
+async function withGradients<K extends string>(f: (inputs: Record<K, Tensor>) => readonly Tensor[], inputs: Record<K, Tensor>): Promise<() => readonly Tensor[]> {
+  const weights = await Promise.all(f(inputs).map((y, k) => draw(`weight ${k}`, y.shape)));
+  return () => {
+    const [, gradients, outputs] = valueAndGradAux((given: Record<K, Tensor>) => {
+      const results = f(given);
+      // Squares: the cotangents depend on the results.
+      return [results.map((y, k) => sum(mul(mul(y, y), weights[k]!))).reduce(add), results];
+    })(inputs);
+    return [...outputs, ...leavesOf(gradients)];
+  };
 }
 
 const [B, L, D, N] = [2, 5, 3, 4];
@@ -115,10 +122,62 @@ const mamba = ({ u, delta, A, b, c, bias, skip, z, h0 }: Mamba): readonly Tensor
 
 test("a selective scan is one step forward and one backward, and [B L D N] never has memory", async () => {
   const inputs = await mambaInputs();
-  const weights = [await draw("w", [B, L, D]), await draw("v", [B, D, N])];
   const forward = await check(() => mamba(inputs));
   console.log(forward.steps.map((s) => s.name).join("\n"));
-  const plan = await check(() => withGradients(mamba, inputs, weights));
+  const plan = await check(await withGradients(mamba, inputs));
+  console.log(plan.steps.map((s) => s.name).join("\n"));
+  expect(scansOf(plan)).toHaveLength(2);
+  expect(largest(plan)).toBeLessThan(B * L * D * N);
+});
+
+type Lru = Record<"x" | "nu" | "b" | "c", Tensor>;
+test("a real LRU: no slot holds the states, forward or backward", async () => {
+  const inputs = await drawAll({ x: [B, L, D], nu: [N], b: [D, N], c: [D, N] });
+  const lru = ({ x, nu, b, c }: Lru): readonly Tensor[] => {
+    const shape = [B, L, D, N];
+    const a = broadcastTo(exp(mul(exp(nu), -1)), shape);
+    const h = linearScan({ a, b: mul(column(x), b), axis: 1 });
+    return [sum(mul(h, c), -1)];
+  };
+  const plan = await check(await withGradients(lru, inputs));
+  console.log(plan.steps.map((s) => s.name).join("\n"));
+  expect(scansOf(plan)).toHaveLength(2);
+  expect(largest(plan)).toBeLessThan(B * L * D * N);
+});
+
+test("minGRU: the states are the result, and the gradient reads them", async () => {
+  const inputs = await drawAll({ z: [B, L, D], x: [B, L, D], w: [D, D] });
+  const minGru = ({ z, x, w }: Record<"z" | "x" | "w", Tensor>): readonly Tensor[] => {
+    const gate = sigmoid(z);
+    return [matmul(linearScan({ a: sub(1, gate), b: mul(gate, x), axis: 1 }), w)];
+  };
+  const plan = await check(await withGradients(minGru, inputs));
+  console.log(plan.steps.map((s) => s.name).join("\n"));
+  expect(scansOf(plan).map(({ reverse }) => reverse)).toEqual([false, true]);
+});
+
+test("gated states: the gate is applied inside, and the gradient computes the states again", async () => {
+  const inputs = await drawAll({ z: [B, L, D], x: [B, L, D], o: [B, L, D], w: [D, D] });
+  const gated = ({ z, x, o, w }: Record<"z" | "x" | "o" | "w", Tensor>): readonly Tensor[] => [matmul(mul(linearScan({ a: sigmoid(z), b: x, axis: 1, reverse: true }), silu(o)), w)];
+  const plan = await check(await withGradients(gated, inputs));
+  console.log(plan.steps.map((s) => s.name).join("\n"));
+  expect(scansOf(plan).map(({ adjoint }) => adjoint !== undefined)).toEqual([false, true]);
+});
+
+test("a complex state-space model with resets", async () => {
+  const inputs = await drawAll({ u: [B, L, D], delta: [B, L, D], re: [D, N], im: [D, N], br: [B, L, N], bi: [B, L, N], cr: [D, N], ci: [D, N], hr: [B, D, N], hi: [B, D, N], keep: [B, L] });
+  const model = ({ u, delta, re, im, br, bi, cr, ci, hr, hi, keep }: typeof inputs): readonly Tensor[] => {
+    const dt = column(softplus(delta));
+    const size = mul(exp(mul(dt, mul(exp(re), -1))), reshape(keep, [B, L, 1, 1]));
+    const angle = mul(dt, im);
+    const a: ComplexParts = { re: mul(size, cos(angle)), im: mul(size, sin(angle)) };
+    const drive = mul(dt, column(u));
+    const b = { re: mul(drive, expandDims(br, 2)), im: mul(drive, expandDims(bi, 2)) };
+    const h = complexLinearScan({ a, b, h0: { re: hr, im: hi }, axis: 1 });
+    const last = (x: Tensor): Tensor => reshape(sliceAxis(x, 1, L - 1, L), [B, D, N]);
+    return [mul(2, sum(sub(mul(h.re, cr), mul(h.im, ci)), -1)), last(h.re), last(h.im)];
+  };
+  const plan = await check(await withGradients(model, inputs));
   console.log(plan.steps.map((s) => s.name).join("\n"));
   expect(scansOf(plan)).toHaveLength(2);
   expect(largest(plan)).toBeLessThan(B * L * D * N);

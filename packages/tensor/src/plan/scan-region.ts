@@ -122,14 +122,20 @@ export function growRegion(seeds: ReadonlyMap<Tensor, Place>, loop: Loop, { call
 export function resultsOf({ values, tails, calls }: Region, loop: Loop, { resolve, users, isKept }: ScanGraph, elsewhere: ReadonlySet<Call>, others?: Region): Map<Tensor, Tail> {
   const results = new Map<Tensor, Tail>();
   const isRead = (x: Tensor, except: ReadonlySet<Call>): boolean => isKept(x) || (users.get(x) ?? []).some((call) => !calls.has(call) && !except.has(call));
-  for (const [x, tail] of tails) if (isRead(x, NONE)) results.set(x, tail);
+  /** A view is read in the memory of what it shows, unless it is asked for itself. */
+  const source = (x: Tensor): Tensor => {
+    let current = x;
+    while (!isKept(current) && callOf(current)!.op.name === "reshape") current = resolve(callOf(current)!.inputs[0]!);
+    return current;
+  };
+  for (const x of tails.keys()) if (isRead(x, NONE)) results.set(source(x), tails.get(source(x))!);
   const need = (x: Tensor): void => {
     const place = values.get(x)!;
     const keeps = axesAt(loop, place.step);
     const call = callOf(x)!;
     const sources = inputsRead(call).map(resolve).filter((input) => values.has(input));
     const isView = call.op.rule.kind === "movement" && sources.some((input) => values.get(input)!.step === place.step);
-    if (sources.length === 0 || (!isView && covers(place, x.shape, keeps, loop))) results.set(x, { ...place, keeps });
+    if (sources.length === 0 || ((isKept(x) || !isView) && covers(place, x.shape, keeps, loop))) results.set(x, { ...place, keeps });
     else for (const input of sources) need(input);
   };
   for (const x of values.keys()) if (!others?.values.has(x) && isRead(x, elsewhere)) need(x);
@@ -197,13 +203,13 @@ function sliced({ attributes, outputs }: Call, place: Place, input: Tensor, { ex
   return { index: place.index.map((affine, k) => (k === axis ? constant(0, extents.length) : affine)), step: s === 0 ? "first" : "last" };
 }
 
-/** What follows elementwise from sums over the last axes alone. */
+/** What follows elementwise from sums over the last axes alone; any sum under another shape. */
 function followTail(call: Call, [tail, ...others]: readonly Tail[], input: Tensor, loop: Loop): Tail | undefined {
   const { keeps, step, index } = tail!;
-  if (step !== "each" || !keeps.includes(loop.along) || keeps.some((axis, k) => axis !== k)) return undefined;
-  if (others.some((other) => other.keeps.length !== keeps.length || !sameAffines(other.index, index, loop))) return undefined;
-  if (call.op.rule.kind === "elementwise") return tail;
-  if (call.op.name !== "reshape") return undefined;
-  const at = reshapedIndex(index, input.shape, call.outputs[0]!.shape, loop.extents);
-  return at && !("inner" in at) ? { index: at, step, keeps } : undefined;
+  if (call.op.name === "reshape") {
+    const at = reshapedIndex(index, input.shape, call.outputs[0]!.shape, loop.extents);
+    return at && !("inner" in at) ? { index: at, step, keeps } : undefined;
+  }
+  if (call.op.rule.kind !== "elementwise" || step !== "each" || !keeps.includes(loop.along) || keeps.some((axis, k) => axis !== k)) return undefined;
+  return others.every((other) => other.keeps.length === keeps.length && sameAffines(other.index, index, loop)) ? tail : undefined;
 }
