@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { opTable } from "../index.js";
 import {
-  add, broadcastTo, complexLinearScan, concat, cos, exp, expandDims, flip, grad, key, leavesOf, linearScan, matmul, mul, normal, realize, reference, reshape, sigmoid, silu, sin, sliceAxis, softplus, sub, sum, transpose, uniform, valueAndGradAux,
+  add, broadcastTo, checkpoint, complexLinearScan, concat, cos, exp, expandDims, flip, grad, key, leavesOf, linearScan, matmul, mul, normal, realize, reference, reshape, sigmoid, silu, sin, sliceAxis, softplus, sub, sum, transpose, uniform, valueAndGradAux,
   type ComplexParts, type Shape, type Tensor,
 } from "../index.js";
 import type { ReferenceArray } from "../op.js";
@@ -123,9 +123,9 @@ const mamba = ({ u, delta, A, b, c, bias, skip, z, h0 }: Mamba): readonly Tensor
 test("a selective scan is one step forward and one backward, and [B L D N] never has memory", async () => {
   const inputs = await mambaInputs();
   const forward = await check(() => mamba(inputs));
-  console.log(forward.steps.map((s) => s.name).join("\n"));
+
   const plan = await check(await withGradients(mamba, inputs));
-  console.log(plan.steps.map((s) => s.name).join("\n"));
+
   expect(scansOf(plan)).toHaveLength(2);
   expect(largest(plan)).toBeLessThan(B * L * D * N);
 });
@@ -140,7 +140,7 @@ test("a real LRU: no slot holds the states, forward or backward", async () => {
     return [sum(mul(h, c), -1)];
   };
   const plan = await check(await withGradients(lru, inputs));
-  console.log(plan.steps.map((s) => s.name).join("\n"));
+
   expect(scansOf(plan)).toHaveLength(2);
   expect(largest(plan)).toBeLessThan(B * L * D * N);
 });
@@ -152,7 +152,7 @@ test("minGRU: the states are the result, and the gradient reads them", async () 
     return [matmul(linearScan({ a: sub(1, gate), b: mul(gate, x), axis: 1 }), w)];
   };
   const plan = await check(await withGradients(minGru, inputs));
-  console.log(plan.steps.map((s) => s.name).join("\n"));
+
   expect(scansOf(plan).map(({ reverse }) => reverse)).toEqual([false, true]);
 });
 
@@ -160,7 +160,7 @@ test("gated states: the gate is applied inside, and the gradient computes the st
   const inputs = await drawAll({ z: [B, L, D], x: [B, L, D], o: [B, L, D], w: [D, D] });
   const gated = ({ z, x, o, w }: Record<"z" | "x" | "o" | "w", Tensor>): readonly Tensor[] => [matmul(mul(linearScan({ a: sigmoid(z), b: x, axis: 1, reverse: true }), silu(o)), w)];
   const plan = await check(await withGradients(gated, inputs));
-  console.log(plan.steps.map((s) => s.name).join("\n"));
+
   expect(scansOf(plan).map(({ adjoint }) => adjoint !== undefined)).toEqual([false, true]);
 });
 
@@ -178,7 +178,135 @@ test("a complex state-space model with resets", async () => {
     return [mul(2, sum(sub(mul(h.re, cr), mul(h.im, ci)), -1)), last(h.re), last(h.im)];
   };
   const plan = await check(await withGradients(model, inputs));
-  console.log(plan.steps.map((s) => s.name).join("\n"));
+
   expect(scansOf(plan)).toHaveLength(2);
   expect(largest(plan)).toBeLessThan(B * L * D * N);
+});
+
+test("random programs over all subsets of the axes", async () => {
+  const names = ["B", "L", "D", "N"];
+  const extents: Record<string, number> = { B, L, D, N };
+  let seed = 1;
+  const below = (n: number): number => {
+    seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
+    return (seed >>> 16) % n;
+  };
+  for (let trial = 0; trial < 60; trial++) {
+    const axes = names.filter((name) => name === "L" || below(4) > 0);
+    if (below(4) === 0) axes.reverse();
+    const along = axes.indexOf("L");
+    const shape = axes.map((name) => extents[name]!);
+    const subset = (): Shape => shape.map((extent) => (below(3) > 0 ? extent : 1));
+    const complex = below(2) === 0;
+    const inputs: Record<string, Tensor> = {};
+    const input = async (of: Shape): Promise<string> => {
+      const name = `x${Object.keys(inputs).length}`;
+      inputs[name] = await draw(`${trial} ${name}`, of);
+      return name;
+    };
+    const value = async (): Promise<(given: Record<string, Tensor>) => Tensor> => {
+      const [x, y] = [await input(subset()), await input(subset())];
+      const kind = below(4);
+      return (given) => {
+        const [p, q] = [given[x]!, given[y]!];
+        return kind === 0 ? mul(p, q) : kind === 1 ? sigmoid(add(p, q)) : kind === 2 ? exp(mul(softplus(p), mul(exp(q), -1))) : sub(p, mul(q, silu(q)));
+      };
+    };
+    const parts = complex ? 2 : 1;
+    const list = async <T>(make: () => Promise<T>): Promise<T[]> => {
+      const out: T[] = [];
+      for (let k = 0; k < parts; k++) out.push(await make());
+      return out;
+    };
+    const [a, b, c] = [await list(value), await list(value), await list(value)];
+    const h0 = below(2) === 0 ? await list(() => input(shape.filter((_, k) => k !== along))) : undefined;
+    const reverse = below(3) === 0;
+    const out = axes.flatMap((_, k) => (k !== along && below(2) === 0 ? [k] : []));
+    const [asksLast, gate] = [below(2) === 0, below(2) === 0 ? await value() : undefined];
+    const program = (given: Record<string, Tensor>): readonly Tensor[] => {
+      const of = (f: readonly ((g: Record<string, Tensor>) => Tensor)[]): Tensor[] => f.map((g) => broadcastTo(g(given), shape));
+      const [av, bv, cv] = [of(a), of(b), of(c)];
+      const first = h0?.map((name) => given[name]!);
+      const decay = av.map((x) => mul(x, 0.5));
+      const h = complex
+        ? ((z: ComplexParts) => [z.re, z.im])(complexLinearScan({ a: { re: decay[0]!, im: decay[1]! }, b: { re: bv[0]!, im: bv[1]! }, h0: first && { re: first[0]!, im: first[1]! }, axis: along, reverse }))
+        : [linearScan({ a: decay[0]!, b: bv[0]!, h0: first?.[0], axis: along, reverse })];
+      const read = h.map((x, k) => mul(x, cv[k]!)).reduce((p, q) => sub(p, q));
+      const y = out.length > 0 ? sum(read, out) : read;
+      const last = asksLast ? h.map((x) => sliceAxis(x, along, reverse ? 0 : L - 1, reverse ? 1 : L)) : [];
+      return [gate ? mul(y, sum(broadcastTo(gate(given), shape), out)) : y, ...last];
+    };
+    const build = await withGradients(program, inputs);
+    const plan = await check(build);
+    for (const kernel of scansOf(plan)) expect(kernel.extents.length).toBe(shape.length);
+    if (out.length > 0) expect(plan.steps.filter(({ kind }) => kind === "native").map(({ name }) => name)).toEqual([]);
+    await check(build, { fuse: false });
+    await check(build, { maxBuffers: 6 });
+  }
+});
+
+test.each([["squares of the states", (h: Tensor): Tensor => sum(mul(h, h), -1)], ["exponentials", (h: Tensor) => sum(exp(mul(h, 0.1)), -1)]])("a readout by %s stores the states, and says why", async (_, readout) => {
+  const inputs = await drawAll({ a: [B, L, 1, N], b: [B, L, D, N] });
+  const plan = await check(await withGradients(({ a, b }) => [readout(linearScan({ a: broadcastTo(sigmoid(a), [B, L, D, N]), b, axis: 1 }))], inputs));
+  expect(plan.steps.map(({ name }) => name).join("\n")).toContain("the cotangent of the states depends on the states");
+  expect(scansOf(plan)).toHaveLength(2);
+});
+
+test("the state before a step is a shift", async () => {
+  const inputs = await drawAll({ a: [B, L, D, N], b: [B, L, D, 1], c: [B, L, D, N], h0: [B, D, N] });
+  const shift = ({ a, b, c, h0 }: typeof inputs): readonly Tensor[] => {
+    const h = linearScan({ a: sigmoid(a), b: broadcastTo(b, [B, L, D, N]), h0, axis: 1 });
+    return [sum(mul(concat([expandDims(h0, 1), sliceAxis(h, 1, 0, L - 1)], 1), c), -1)];
+  };
+  const plan = await check(await withGradients(shift, inputs));
+  expect(scansOf(plan)).toHaveLength(2);
+});
+
+test("what cannot be computed inside has memory", async () => {
+  const inputs = await drawAll({ a: [B, L, D, N], b: [B, L, D, N], c: [B, D, N], w: [N, 3] });
+  type Inputs = typeof inputs;
+  const programs: Record<string, (given: Inputs) => readonly Tensor[]> = {
+    flipped: ({ a, b }) => [sum(mul(flip(linearScan({ a: sigmoid(a), b, axis: 1 }), 1), b), -1)],
+    "differences of steps": ({ a, b }) => { const h = linearScan({ a: sigmoid(a), b, axis: 1 }); return [sum(exp(mul(0.1, sub(sliceAxis(h, 1, 1, L), sliceAxis(h, 1, 0, L - 1)))), 2)]; },
+    "the last state at every step": ({ a, b }) => { const h = linearScan({ a: sigmoid(a), b, axis: 1 }); return [sum(mul(h, broadcastTo(sliceAxis(h, 1, L - 1, L), h.shape)), -1)]; },
+    "a product with a matrix": ({ a, b, w }) => [matmul(linearScan({ a: sigmoid(a), b, axis: 1 }), w)],
+    "two recurrences": ({ a, b }) => [sum(linearScan({ a: sigmoid(b), b: linearScan({ a: sigmoid(a), b, axis: 1 }), axis: 2 }), 3)],
+    "the readout decides what is read": ({ a, b, c }) => { const h = linearScan({ a: sigmoid(a), b, axis: 1 }); const y = sum(mul(h, expandDims(c, 1)), -1); return [sum(mul(h, column(sigmoid(y))), -1)]; },
+    "transposed sums": ({ a, b }) => [sum(transpose(linearScan({ a: sigmoid(a), b, axis: 1 }), [2, 0, 3, 1]), 2)],
+    "a sum and all states": ({ a, b, c }) => { const h = linearScan({ a: sigmoid(a), b, axis: 1 }); return [sum(mul(h, expandDims(c, 1)), -1), h]; },
+    "a step in the middle": ({ a, b }) => [sum(sliceAxis(linearScan({ a: sigmoid(a), b, axis: 1 }), 1, 2, 3), 2)],
+    "both ends": ({ a, b }) => { const h = linearScan({ a: sigmoid(a), b, axis: 1 }); return [sum(mul(sliceAxis(h, 1, 0, 1), sliceAxis(h, 1, L - 1, L)), 3)]; },
+    "axes merged and split": ({ a, b, c }) => [sum(mul(reshape(linearScan({ a: reshape(sigmoid(a), [B, L, D * N]), b: reshape(b, [B, L, D * N]), axis: 1 }), [B, L, D, N]), expandDims(c, 1)), 3)],
+  };
+  for (const [name, program] of Object.entries(programs))
+    for (const options of [{}, { fuse: false }, { maxBuffers: 5 }, { scans: () => "not today" }])
+      await check(await withGradients(program, inputs), options).catch((error: unknown) => { throw new Error(`${name} ${JSON.stringify(options)}: ${String(error)}`, { cause: error }); });
+});
+
+test("length 1, and axes of extent 1", async () => {
+  for (const [b, l, d, n] of [[2, 1, 3, 4], [1, 5, 1, 1], [1, 1, 1, 1], [2, 5, 3, 1]] as const) {
+    const inputs = await drawAll({ a: [b, l, d, n], x: [b, l, d, 1], c: [b, l, 1, n], h0: [b, d, n] });
+    const program = ({ a, x, c, h0 }: typeof inputs): readonly Tensor[] => {
+      const h = linearScan({ a: sigmoid(a), b: broadcastTo(x, [b, l, d, n]), h0, axis: 1 });
+      return [sum(mul(h, c), -1), reshape(sliceAxis(h, 1, l - 1, l), [b, d, n])];
+    };
+    await check(await withGradients(program, inputs));
+  }
+});
+
+test("a checkpoint computes the states in steps of its own", async () => {
+  const inputs = await mambaInputs();
+  const plan = await check(await withGradients((given: Mamba) => checkpoint(mamba)(given), inputs));
+  expect(largest(plan)).toBeLessThan(B * L * D * N);
+});
+
+test("second derivatives", async () => {
+  const inputs = await drawAll({ a: [B, L, D], b: [B, L, D] });
+  for (const complex of [false, true]) {
+    const loss = ({ a, b }: typeof inputs): Tensor => {
+      const h = complex ? complexLinearScan({ a: { re: sigmoid(a), im: a }, b: { re: b, im: a }, axis: 1 }).re : linearScan({ a: sigmoid(a), b, axis: 1 });
+      return sum(mul(h, mul(h, b)));
+    };
+    await check(() => leavesOf(grad((given: typeof inputs) => leavesOf(grad(loss)(given)).map((g) => sum(mul(g, g))).reduce(add))(inputs)));
+  }
 });
