@@ -18,7 +18,8 @@ import { inputsRead } from "../op.js";
 import { sameShape, stridesOf, type Shape } from "../shape.js";
 import type { Call, Tensor } from "../tensor.js";
 import { isRowMajor } from "./affine.js";
-import { draftScans, findScans, isFusedScan, levelOf, NO_SCANS, Replan, type ScanDecisions, type ScanDraft, type Scans } from "./scan-fusion.js";
+import { draftScans, type ScanDraft, type ScanSupport } from "./scan-draft.js";
+import { findScans, isFusedScan, levelOf, NO_SCANS, Replan, type ScanDecisions, type Scans } from "./scan-fusion.js";
 import { lowerLoop, NeedsMemory, reducedExtents, type LoweredLoop, type LoweringContext } from "./lower.js";
 
 /** A block of memory of a plan. */
@@ -64,8 +65,8 @@ export interface PlanOptions {
   readonly fuse: boolean;
   /** Buffers a kernel may bind. */
   readonly maxBuffers: number;
-  /** Whether the device runs a fused recurrence, or why not. Without it linear recurrences run by themselves. */
-  readonly scans?: (kernel: ScanKernel) => true | string;
+  /** Which fused recurrences the device runs; without it linear recurrences run by themselves. */
+  readonly scans?: ScanSupport | undefined;
 }
 
 /** Ops whose native programs read strided views of their operands. */
@@ -150,9 +151,9 @@ interface LoopDraft {
 type Draft =
   | LoopDraft
   | ScanDraft
-  | { kind: "native"; call: Call; operands: NativeOperand[]; sources: Tensor[]; outputs: readonly Tensor[] };
+  | { kind: "native"; call: Call; operands: NativeOperand[]; sources: Tensor[]; outputs: readonly Tensor[]; note?: string | undefined };
 
-function planWith({ roots, calls, resolve }: Graph, leaves: readonly Tensor[], forced: ReadonlySet<Tensor>, decisions: ScanDecisions, options: PlanOptions): Plan {
+function planWith({ roots, calls, resolve }: Graph, leaves: readonly Tensor[], forced: Set<Tensor>, decisions: ScanDecisions, options: PlanOptions): Plan {
   const users = usersOf(calls, resolve);
   const kept = keptAnyway(roots, calls, resolve, forced, (call) => options.scans !== undefined && isFusedScan(call, decisions, options.fuse));
   const scans = options.scans ? findScans({ calls, resolve, users, isKept: (x) => kept.has(x) }, decisions, options.fuse) : NO_SCANS;
@@ -160,10 +161,9 @@ function planWith({ roots, calls, resolve }: Graph, leaves: readonly Tensor[], f
   const context: LoweringContext = { resolve, isStored: (x) => !callOf(x) || stored.has(x) };
   const drafts: Draft[] = [];
   if (options.scans)
-    for (const { unit, draft } of draftScans(scans, context, decisions, { fuse: options.fuse, maxBuffers: options.maxBuffers, accepts: options.scans })) {
-      if (draft) drafts.push(draft);
-      else drafts.push(nativeDraft(unit.scan!, context));
-    }
+    for (const { unit, drafts: steps, reason } of draftScans(scans, context, decisions, options.fuse, options.scans, forced))
+      if (steps.length > 0) drafts.push(...steps);
+      else drafts.push(nativeDraft(unit.scan!, context, reason));
   for (const call of calls) {
     const { kind } = call.op.rule;
     if (scans.calls.has(call) || call.outputs.some((x) => scans.results.has(x))) continue;
@@ -337,7 +337,7 @@ function behindReduction(x: Tensor, stored: ReadonlyMap<Tensor, unknown>, resolv
   return false;
 }
 
-function nativeDraft(call: Call, context: LoweringContext): Draft {
+function nativeDraft(call: Call, context: LoweringContext, note?: string): Draft {
   const operands: NativeOperand[] = [];
   const sources: Tensor[] = [];
   for (const input of call.inputs) {
@@ -346,7 +346,7 @@ function nativeDraft(call: Call, context: LoweringContext): Draft {
     sources.push(source);
     operands.push({ shape: x.shape, dtype: x.dtype, offset, strides });
   }
-  return { kind: "native", call, operands, sources, outputs: call.outputs };
+  return { kind: "native", call, operands, sources, outputs: call.outputs, note };
 }
 
 /** x as a view of a tensor with memory: any strides, or row-major only. */
@@ -524,7 +524,7 @@ function emit(drafts: readonly Draft[], roots: readonly Tensor[], leaves: readon
     if (draft.kind === "native") {
       const { op, attributes } = draft.call;
       const name = op.rule.kind === "kernel" ? (attributes as KernelAttributes).record.name + (op.name === "kernelGradient" ? " backward" : "") : op.name;
-      return { kind: "native", name, call: { op: op.name, attributes: withoutGraph(attributes), inputs: draft.operands, outputs: draft.outputs.map(({ shape, dtype }) => ({ shape, dtype })) }, inputs, outputs };
+      return { kind: "native", name: draft.note ? `${name} (${draft.note})` : name, call: { op: op.name, attributes: withoutGraph(attributes), inputs: draft.operands, outputs: draft.outputs.map(({ shape, dtype }) => ({ shape, dtype })) }, inputs, outputs };
     }
     if (draft.kind === "scan") return { kind: "scan", name: draft.name, kernel: draft.kernel, inputs, outputs };
     const { extents, reduceExtents, reductions, outputs: results } = draft.lowered;

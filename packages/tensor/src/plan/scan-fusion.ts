@@ -10,11 +10,9 @@ import { callOf } from "../graph.js";
 import type { Affine } from "../loop.js";
 import { inputsRead } from "../op.js";
 import type { LinearScanAttributes } from "../ops/linear-scan.js";
-import type { ScanKernel } from "../scan-kernel.js";
 import type { Call, Tensor } from "../tensor.js";
-import { isRowMajor } from "./affine.js";
 import { NeedsMemory, NeedsSplit, splitParts, type LoweringContext } from "./lower.js";
-import { lowerUnit, positionsOf, valuesOf, type ScanUnit } from "./scan-lowering.js";
+import { lowerUnit, positionsOf, valuesOf, type LoweredScan, type ScanUnit } from "./scan-lowering.js";
 import { downstream, growRegion, resultsOf, SplitLoop, type Loop, type Place, type Region, type ScanGraph } from "./scan-region.js";
 
 /** How much of a recurrence's surroundings its step takes in, most first. */
@@ -70,7 +68,7 @@ export function isFusedScan(call: Call, decisions: ScanDecisions, fuse: boolean)
 }
 
 /** Takes in less of a recurrence's surroundings from now on. */
-function demote(call: Call, { levels }: ScanDecisions, fuse: boolean, reason: string): void {
+export function demote(call: Call, { levels }: ScanDecisions, fuse: boolean, reason: string): void {
   const level = levelOf(call, { levels }, fuse);
   levels.set(call, { level: BELOW[level], reason: levels.get(call)?.reason ?? reason });
 }
@@ -257,75 +255,13 @@ function axesSeen(units: readonly ScanUnit[], results: ReadonlySet<Tensor>, { re
 const IN_PLACE = new Set(["elementwise", "generator", "movement", "concat"]);
 
 /** The unit's kernel. @throws Replan after noting a split; NeedsMemory */
-function lowerNoting(unit: ScanUnit, context: LoweringContext, decisions: ScanDecisions): ReturnType<typeof lowerUnit> {
+export function lowerNoting(unit: ScanUnit, context: LoweringContext, decisions: ScanDecisions, unstored: ReadonlyMap<Tensor, unknown> = unit.results): LoweredScan {
   try {
-    return lowerUnit(unit, context);
+    return lowerUnit(unit, context, unstored);
   } catch (request) {
     if (!(request instanceof NeedsSplit)) throw request;
     if (request.axis === unit.loop.along) throw new NeedsMemory(request.tensor);
     split((unit.scan ?? unit.gradient)!, unit.parts, decisions, request);
     throw new Replan();
   }
-}
-
-/** A scan step with tensors in the place of buffers. */
-export interface ScanDraft {
-  readonly kind: "scan";
-  readonly name: string;
-  readonly kernel: ScanKernel;
-  readonly inputs: readonly Tensor[];
-  readonly outputs: readonly Tensor[];
-}
-
-/** What a device asks of scan steps. */
-export interface ScanLimits {
-  readonly fuse: boolean;
-  /** Buffers a step may bind. */
-  readonly maxBuffers: number;
-  /** Whether the device runs a kernel, or why not. */
-  accepts(kernel: ScanKernel): true | string;
-}
-
-/**
- * The drafts of all units; undefined for a real recurrence that its native program runs as well.
- * @throws Replan
- */
-export function draftScans(scans: Scans, context: LoweringContext, decisions: ScanDecisions, { fuse, maxBuffers, accepts }: ScanLimits): readonly { readonly unit: ScanUnit; readonly draft: ScanDraft | undefined }[] {
-  let changed = false;
-  const drafts = scans.units.map((unit) => {
-    const call = (unit.scan ?? unit.gradient)!;
-    const { kernel, inputs } = lowerNoting(unit, context, decisions);
-    const outputs = [...unit.results.keys()];
-    if (call.op.name === "linearScan" && !unit.gradient && isBare(kernel, outputs, call)) return { unit, draft: undefined };
-    const buffers = inputs.length + outputs.length;
-    const verdict = buffers > maxBuffers ? `${buffers} buffers where ${maxBuffers} can be bound` : accepts(kernel);
-    if (verdict !== true) {
-      changed = true;
-      demote(call, decisions, fuse, verdict);
-    }
-    return { unit, draft: { kind: "scan", name: nameOf(unit, kernel, scans.reasonOf(call)), kernel, inputs, outputs } satisfies ScanDraft };
-  });
-  if (changed) throw new Replan();
-  return drafts;
-}
-
-/** Whether the kernel loads decay and drive as they lie and stores the states. */
-function isBare({ extents, decay, drive, initial, outputs, along }: ScanKernel, results: readonly Tensor[], call: Call): boolean {
-  const plain = ([x]: ScanKernel["decay"], shape: readonly number[], axes: readonly number[]): boolean => x.op === "load" && !x.gather && isRowMajor({ offset: x.index.offset, coefficients: axes.map((axis) => x.index.coefficients[axis]!) }, shape);
-  const all = extents.map((_, axis) => axis);
-  const others = all.filter((axis) => axis !== along);
-  return outputs.length === 1 && results[0] === call.outputs[0] && plain(decay, extents, all) && plain(drive, extents, all) && (!initial || plain(initial, others.map((axis) => extents[axis]!), others));
-}
-
-/** "scan [8,2048,2048,16] along 1: recurrence, 3 inputs, sums over axes 3, backward recomputes (reason)". */
-function nameOf({ scan, gradient, results }: ScanUnit, { extents, along, sums, inputs }: ScanKernel, reason: string | undefined): string {
-  const dropped = new Set(sums.map(({ keeps, step }) => extents.flatMap((_, axis) => (keeps.includes(axis) || (axis === along && step !== "each") ? [] : [axis])).join(" ")));
-  const parts = [
-    scan ? (gradient ? "gradient, states computed again" : "recurrence") : "gradient of stored states",
-    `${inputs.length} inputs`,
-    ...(dropped.size > 0 ? [`sums over axes ${[...dropped].join(" and ")}`] : []),
-    ...(scan && scan.outputs.some((x) => results.has(x)) ? ["states stored"] : []),
-    ...(reason ? [reason] : []),
-  ];
-  return `scan [${extents.join(",")}] along ${along}: ${parts.join(", ")}`;
 }

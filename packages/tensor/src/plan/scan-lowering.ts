@@ -43,8 +43,18 @@ const conjugate = (x: ScanValue): ScanValue => (x.length === 1 ? x : [x[0], nega
 /** x conj(y). */
 const timesConjugate = ([a, b]: ScanValue, [c, d]: ScanValue): ScanValue => (b && d ? [op("add", op("mul", a, c), op("mul", b, d)), op("sub", op("mul", b, c), op("mul", a, d))] : [op("mul", a, c)]);
 
-/** @throws NeedsMemory naming a tensor that cannot be computed inside; NeedsSplit. */
-export function lowerUnit({ scan, gradient, parts, loop, region, results }: ScanUnit, context: LoweringContext): { readonly kernel: ScanKernel; readonly inputs: readonly Tensor[] } {
+/** A kernel with tensors in the place of buffers. */
+export interface LoweredScan {
+  readonly kernel: ScanKernel;
+  readonly inputs: readonly Tensor[];
+  readonly outputs: readonly Tensor[];
+}
+
+/**
+ * @param unstored Tensors computed inside though they have memory: the results, and more where another step stores them.
+ * @throws NeedsMemory naming a tensor that cannot be computed inside; NeedsSplit.
+ */
+export function lowerUnit({ scan, gradient, parts, loop, region, results }: ScanUnit, context: LoweringContext, unstored: ReadonlyMap<Tensor, unknown> = results): LoweredScan {
   const call = (scan ?? gradient)!;
   const { axis, reverse } = call.attributes as LinearScanAttributes;
   const length = loop.extents[loop.along]!;
@@ -122,7 +132,7 @@ export function lowerUnit({ scan, gradient, parts, loop, region, results }: Scan
     return node;
   };
 
-  const own: LoweringContext = { resolve: (x) => context.resolve(x), isStored: (x) => !results.has(x) && context.isStored(x), place };
+  const own: LoweringContext = { resolve: (x) => context.resolve(x), isStored: (x) => !unstored.has(x) && context.isStored(x), place };
   const { built, inputs } = lowerExpressions(parts, own, (lower) => {
     const [a, b, h0] = valuesOf(call);
     const seed = (): ScanValue => lowered(valuesOf(gradient!)[2]!, positions, lower);
@@ -132,5 +142,5 @@ export function lowerUnit({ scan, gradient, parts, loop, region, results }: Scan
     const outputs = [...results].map(([x, { index, keeps, step }]): ScanOutput => ({ dtype: x.dtype, keeps, step, value: lower(x, index) }));
     return { ...recurrence, outputs };
   });
-  return { kernel: { extents: loop.extents, along: loop.along, ...built, sums, inputs: inputs.map(({ dtype, size }) => ({ dtype, size })) }, inputs };
+  return { kernel: { extents: loop.extents, along: loop.along, ...built, sums, inputs: inputs.map(({ dtype, size }) => ({ dtype, size })) }, inputs, outputs: [...results.keys()] };
 }

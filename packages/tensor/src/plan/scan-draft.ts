@@ -1,0 +1,131 @@
+/** Scan steps as a device can run them: within its number of buffers, with the programs it has. */
+import { callOf } from "../graph.js";
+import { inputsRead } from "../op.js";
+import type { ScanKernel } from "../scan-kernel.js";
+import type { Call, Tensor } from "../tensor.js";
+import { isRowMajor } from "./affine.js";
+import type { LoweringContext } from "./lower.js";
+import { demote, lowerNoting, Replan, type ScanDecisions, type Scans } from "./scan-fusion.js";
+import type { LoweredScan, ScanUnit } from "./scan-lowering.js";
+import type { Tail } from "./scan-region.js";
+
+/** What a device can do with scan steps. */
+export interface ScanSupport {
+  /** Buffers a step may bind, inputs and outputs together. */
+  readonly maxBuffers: number;
+  /** Whether the device has a program for a kernel, or why not. */
+  accepts(kernel: ScanKernel): true | string;
+}
+
+/** A scan step with tensors in the place of buffers. */
+export interface ScanDraft {
+  readonly kind: "scan";
+  readonly name: string;
+  readonly kernel: ScanKernel;
+  readonly inputs: readonly Tensor[];
+  readonly outputs: readonly Tensor[];
+}
+
+/**
+ * The drafts of all units; a recurrence that its native program runs as well has none.
+ * @param forced Receives tensors that have to have memory for a step to fit.
+ * @throws Replan
+ */
+export function draftScans(scans: Scans, context: LoweringContext, decisions: ScanDecisions, fuse: boolean, support: ScanSupport, forced: Set<Tensor>): readonly { readonly unit: ScanUnit; readonly drafts: readonly ScanDraft[]; readonly reason: string | undefined }[] {
+  let changed = false;
+  const drafts = scans.units.map((unit) => {
+    const call = (unit.scan ?? unit.gradient)!;
+    const reason = scans.reasonOf(call);
+    const whole = lowerNoting(unit, context, decisions);
+    if (call.op.name === "linearScan" && !unit.gradient && isBare(whole.kernel, [...unit.results.keys()], call)) return { unit, drafts: [], reason };
+    if (buffersOf(whole) > support.maxBuffers && storePrologue(unit, whole, scans, context, support.maxBuffers, forced)) changed = true;
+    const parts = partsOf(unit, whole, support.maxBuffers, (part) => lowerNoting(part, context, decisions, unit.results));
+    const verdict = parts ? parts.map(({ kernel }) => support.accepts(kernel)).find((answer) => answer !== true) : `${buffersOf(whole)} buffers where ${support.maxBuffers} can be bound`;
+    if (verdict !== undefined) {
+      changed = true;
+      demote(call, decisions, fuse, verdict);
+    }
+    return { unit, reason, drafts: (parts ?? []).map((part): ScanDraft => ({ kind: "scan", name: nameOf(unit, part.kernel, reason), ...part })) };
+  });
+  if (changed) throw new Replan();
+  return drafts;
+}
+
+const buffersOf = ({ inputs, outputs }: LoweredScan): number => inputs.length + outputs.length;
+
+/** The unit as kernels that fit, each with some of the results; undefined if one result alone does not. */
+function partsOf(unit: ScanUnit, whole: LoweredScan, maxBuffers: number, lower: (part: ScanUnit) => LoweredScan): readonly LoweredScan[] | undefined {
+  if (buffersOf(whole) <= maxBuffers) return [whole];
+  const parts: LoweredScan[] = [];
+  let taken: (readonly [Tensor, Tail])[] = [];
+  for (const entry of unit.results) {
+    const more = lower({ ...unit, results: new Map([...taken, entry]) });
+    if (taken.length > 0 && buffersOf(more) <= maxBuffers) {
+      parts[parts.length - 1] = more;
+      taken.push(entry);
+      continue;
+    }
+    const alone = lower({ ...unit, results: new Map([entry]) });
+    if (buffersOf(alone) > maxBuffers) return undefined;
+    parts.push(alone);
+    taken = [entry];
+  }
+  return parts;
+}
+
+/**
+ * Gives memory to values of the prologue that several buffers go into and that lack an axis of the loop, until the
+ * kernel fits; if it cannot, to none.
+ */
+function storePrologue({ region, loop, results }: ScanUnit, { inputs, outputs }: LoweredScan, scans: Scans, context: LoweringContext, maxBuffers: number, forced: Set<Tensor>): boolean {
+  const resolve = (x: Tensor): Tensor => context.resolve(x);
+  const size = loop.extents.reduce((a, b) => a * b, 1);
+  const loaded = new Set(inputs);
+  const chosen = new Set<Tensor>();
+  const roots = [...region.calls, ...region.sums.values()].flatMap((call) => call.inputs.map(resolve));
+  /** Buffers loaded if some values have memory. */
+  const loads = (stored: ReadonlySet<Tensor>, visited: Set<Tensor>): number => {
+    const found = new Set<Tensor>();
+    const stack = [...roots, ...[...region.values.keys()].flatMap((x) => callOf(x)!.inputs.map(resolve))];
+    while (stack.length > 0) {
+      const x = stack.pop()!;
+      if (visited.has(x)) continue;
+      visited.add(x);
+      if (stored.has(x) || loaded.has(x)) found.add(x);
+      else if (results.has(x) || !context.isStored(x)) stack.push(...inputsRead(callOf(x)!).map(resolve));
+    }
+    return found.size;
+  };
+  const visited = new Set<Tensor>();
+  let now = loads(chosen, visited);
+  const candidates = [...visited].filter((x) => scans.inside.has(x) && !region.values.has(x) && !region.tails.has(x) && x.size < size);
+  while (now + outputs.length > maxBuffers) {
+    const best = candidates.map((x) => ({ x, count: loads(new Set([...chosen, x]), new Set()) })).sort((a, b) => a.count - b.count || a.x.size - b.x.size)[0];
+    if (!best || best.count >= now) return false;
+    chosen.add(best.x);
+    now = best.count;
+  }
+  for (const x of chosen) forced.add(x);
+  return chosen.size > 0;
+}
+
+/** Whether the kernel loads decay and drive as they lie and stores the states. */
+function isBare({ extents, decay, drive, initial, outputs, along }: ScanKernel, results: readonly Tensor[], call: Call): boolean {
+  const plain = ([x]: ScanKernel["decay"], shape: readonly number[], axes: readonly number[]): boolean => x.op === "load" && !x.gather && isRowMajor({ offset: x.index.offset, coefficients: axes.map((axis) => x.index.coefficients[axis]!) }, shape);
+  const all = extents.map((_, axis) => axis);
+  const others = all.filter((axis) => axis !== along);
+  return outputs.length === 1 && results[0] === call.outputs[0] && plain(decay, extents, all) && plain(drive, extents, all) && (!initial || plain(initial, others.map((axis) => extents[axis]!), others));
+}
+
+/** "scan [8,2048,2048,16] along 1: recurrence, 3 inputs, sums over axes 3, backward recomputes (reason)". */
+function nameOf({ scan, gradient, results }: ScanUnit, { extents, along, sums, inputs }: ScanKernel, reason: string | undefined): string {
+  const dropped = new Set(sums.map(({ keeps, step }) => extents.flatMap((_, axis) => (keeps.includes(axis) || (axis === along && step !== "each") ? [] : [axis])).join(" ")));
+  const parts = [
+    scan ? (gradient ? "gradient, states computed again" : "recurrence") : "gradient of stored states",
+    `${inputs.length} inputs`,
+    ...(dropped.size > 0 ? [`sums over axes ${[...dropped].join(" and ")}`] : []),
+    ...(scan && scan.outputs.some((x) => results.has(x)) ? ["states stored"] : []),
+    ...(reason ? [reason] : []),
+  ];
+  return `scan [${extents.join(",")}] along ${along}: ${parts.join(", ")}`;
+}
