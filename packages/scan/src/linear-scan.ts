@@ -1,6 +1,5 @@
 /** The linear recurrence h_t = a_t h_(t-1) + b_t, for real and for complex values. */
-import { add, broadcastShapes, broadcastTo, expandDims, linearScan as scanRow, mul, sub, Tensor } from "@seqmix/tensor";
-import { associativeScan } from "./associative-scan.js";
+import { add, broadcastShapes, broadcastTo, complexLinearScan, concat, DTypeError, expandDims, formatShape, linearScan as realLinearScan, mul, normalizeAxis, sliceAxis, sub, Tensor, zeros, type Shape } from "@seqmix/tensor";
 
 /** A complex tensor: real and imaginary parts of one shape. */
 export type Complex = {
@@ -22,6 +21,14 @@ export interface LinearScanArguments<T extends Tensor | Complex> {
   readonly axis: number;
   /** Run from the last element to the first: h_t = a_t h_(t+1) + b_t. */
   readonly reverse?: boolean;
+  /** Give the state before each element, h_(t-1), instead of the one after it. */
+  readonly exclusive?: boolean;
+  /**
+   * Where sequences packed into one begin: f32, 1 at the first element of each (the last, with `reverse`), else 0; broadcast
+   * against the result. The state before such an element counts as zero, `h0` included
+   * (Lu et al., Structured State Space Models for In-Context Reinforcement Learning, 2023, section 3.2).
+   */
+  readonly resets?: Tensor | undefined;
 }
 
 /** One element of a real linear recurrence: h -> a h + b. */
@@ -59,27 +66,38 @@ export const composeComplexLinear = (earlier: ComplexLinearElement, later: Compl
 });
 
 /**
- * The linear recurrence h_t = a_t h_(t-1) + b_t along an axis.
- * Real values run in one pass over the sequence; complex ones in log2(L) rounds of {@link associativeScan}.
- * @returns All states h, of the shape that `a` and `b` broadcast to.
- * @throws ShapeError if `a` and `b` do not broadcast, or `h0` has another shape; DTypeError if any is not f32.
+ * The linear recurrence h_t = a_t h_(t-1) + b_t along an axis, in one pass over the sequence. Where the device can, what is
+ * computed into a and b and out of h runs in the same pass and takes no memory.
+ * @returns All states h, of the shape that `a`, `b` and `resets` broadcast to.
+ * @throws ShapeError if they do not broadcast, or `h0` has another shape; DTypeError if any is not f32.
  */
 export function linearScan(scan: LinearScanArguments<Tensor>): Tensor;
 export function linearScan(scan: LinearScanArguments<Complex>): Complex;
-export function linearScan({ a, b, h0, axis, reverse = false }: LinearScanArguments<Tensor> | LinearScanArguments<Complex>): Tensor | Complex {
-  if (a instanceof Tensor) {
-    const drive = b as Tensor;
-    const shape = broadcastShapes(a.shape, drive.shape, "linearScan");
-    return scanRow({ a: broadcastTo(a, shape), b: broadcastTo(drive, shape), h0: h0 as Tensor | undefined, axis, reverse });
-  }
-  const drive = b as Complex;
-  const shape = broadcastShapes(a.re.shape, drive.re.shape, "linearScan");
-  const along = axis < 0 ? axis + shape.length : axis;
-  const whole = ({ re, im }: Complex): Complex => ({ re: broadcastTo(re, shape), im: broadcastTo(im, shape) });
-  const first = h0 as Complex | undefined;
-  // The state before the sequence is an element that forgets whatever came before it.
-  const start = first && { re: expandDims(first.re, along), im: expandDims(first.im, along) };
-  const nothing = start && { re: mul(start.re, 0), im: mul(start.im, 0) };
-  const initial = start && nothing ? { a: nothing, b: start } : undefined;
-  return associativeScan(composeComplexLinear, { a: whole(a), b: whole(drive) }, along, { reverse, initial }).b;
+export function linearScan({ a, b, h0, axis, reverse = false, exclusive = false, resets }: LinearScanArguments<Tensor> | LinearScanArguments<Complex>): Tensor | Complex {
+  if (resets && resets.dtype !== "f32") throw new DTypeError(`linearScan: expected f32 resets, got ${resets.dtype} ${formatShape(resets.shape)}; convert them with cast`);
+  const [decay, drive, start] = [partsOf(a), partsOf(b), h0 && partsOf(h0)];
+  const together = [...decay, ...drive, ...(resets ? [resets] : [])].reduce<Shape>((shape, x) => broadcastShapes(shape, x.shape, "linearScan"), []);
+  const along = normalizeAxis(axis, together.length, "linearScan");
+  const whole = (x: Tensor): Tensor => broadcastTo(x, together);
+  const kept = resets && sub(1, resets);
+  const h = rowOf(decay.map((x) => whole(kept ? mul(x, kept) : x)), drive.map(whole), start, along, reverse);
+  const states = exclusive ? h.map((x, k) => before(x, start?.[k], resets && whole(kept!), along, reverse)) : h;
+  return valueOf(states);
+}
+
+const partsOf = (x: Tensor | Complex): readonly Tensor[] => (x instanceof Tensor ? [x] : [x.re, x.im]);
+const valueOf = ([re, im]: readonly Tensor[]): Tensor | Complex => (im ? { re: re!, im } : re!);
+
+function rowOf(a: readonly Tensor[], b: readonly Tensor[], h0: readonly Tensor[] | undefined, axis: number, reverse: boolean): readonly Tensor[] {
+  const pair = ([re, im]: readonly Tensor[]): Complex => ({ re: re!, im: im! });
+  return partsOf(a.length === 1 ? realLinearScan({ a: a[0]!, b: b[0]!, h0: h0?.[0], axis, reverse }) : complexLinearScan({ a: pair(a), b: pair(b), h0: h0 && pair(h0), axis, reverse }));
+}
+
+/** The state before each element; nothing is before one that resets. */
+function before(h: Tensor, h0: Tensor | undefined, kept: Tensor | undefined, axis: number, reverse: boolean): Tensor {
+  const L = h.shape[axis]!;
+  if (L === 0) return h;
+  const start = h0 ? expandDims(h0, axis) : zeros(h.shape.map((extent, k) => (k === axis ? 1 : extent)));
+  const shifted = reverse ? concat([sliceAxis(h, axis, 1, L), start], axis) : concat([start, sliceAxis(h, axis, 0, L - 1)], axis);
+  return kept ? mul(shifted, kept) : shifted;
 }

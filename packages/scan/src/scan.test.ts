@@ -55,6 +55,56 @@ describe("linearScan", () => {
     for (const k of [0, 1, 2]) close(await values(complex[k]!), await values(real[k]!));
   });
 
+  /** h_t = a_t h_(t-1) + b_t for one line of complex numbers; a reset forgets what came before. */
+  const plain = (a: readonly number[][], b: readonly number[][], [re, im]: readonly [number, number], resets: readonly number[], reverse: boolean): { after: number[][]; before: number[][] } => {
+    const [after, before] = [[] as number[][], [] as number[][]];
+    let [x, y] = [re, im];
+    for (let s = 0; s < a.length; s++) {
+      const t = reverse ? a.length - 1 - s : s;
+      if (resets[t] === 1) [x, y] = [0, 0];
+      before[t] = [x, y];
+      [x, y] = [a[t]![0]! * x - a[t]![1]! * y + b[t]![0]!, a[t]![0]! * y + a[t]![1]! * x + b[t]![1]!];
+      after[t] = [x, y];
+    }
+    return { after, before };
+  };
+
+  test.each([[false, false], [false, true], [true, false], [true, true]])("resets forget, and exclusive states are those before, complex %s, reversed %s", async (complex, reverse) => {
+    const L = 13;
+    const draw = (name: number, shape: number[]): Tensor => normal(key(name), shape);
+    const resets = tensor([0, 0, 1, 0, 0, 0, 1, 1, 0, 0, 0, 1, 0]);
+    const [are, aim, bre, bim, hre, him] = [draw(1, [L]), draw(2, [L]), draw(3, [L]), draw(4, [L]), draw(5, []), draw(6, [])] as [Tensor, Tensor, Tensor, Tensor, Tensor, Tensor];
+    const numbers = await Promise.all([are, aim, bre, bim, hre, him, resets].map(values));
+    const zip = (x: number[], y: number[]): number[][] => x.map((v, k) => [v, complex ? y[k]! : 0]);
+    const expected = plain(zip(numbers[0]!, numbers[1]!), zip(numbers[2]!, numbers[3]!), [numbers[4]![0]!, complex ? numbers[5]![0]! : 0], numbers[6]!, reverse);
+    for (const exclusive of [false, true]) {
+      const options = { axis: 0, reverse, exclusive, resets };
+      const h = complex ? linearScan({ a: { re: are, im: aim }, b: { re: bre, im: bim }, h0: { re: hre, im: him }, ...options }) : { re: linearScan({ a: are, b: bre, h0: hre, ...options }), im: mul(bre, 0) };
+      const states = exclusive ? expected.before : expected.after;
+      close(await values(h.re), states.map(([x]) => x!));
+      close(await values(h.im), states.map(([, y]) => y!));
+    }
+  });
+
+  test("gradients of complex scans with resets are finite differences", async () => {
+    const shape = [2, 5];
+    const names = [1, 2, 3, 4, 5, 6];
+    const start = await Promise.all(names.map((name) => values(normal(key(name), name < 5 ? shape : [2]))));
+    const resets = tensor([0, 0, 1, 0, 0]);
+    const weights = [normal(key(7), shape), normal(key(8), shape)] as [Tensor, Tensor];
+    const loss = ([ar, ai, br, bi, hr, hi]: Tensor[]): Tensor => {
+      const h = linearScan({ a: { re: ar!, im: ai! }, b: { re: br!, im: bi! }, h0: { re: hr!, im: hi! }, axis: 1, resets });
+      return add(sum(mul(weights[0], mul(h.re, h.im))), sum(mul(weights[1], h.im)));
+    };
+    const inputs = (data: number[][]): Tensor[] => data.map((x, k) => tensor(Float64Array.from(x), k < 4 ? shape : [2]));
+    const gradients = await Promise.all(grad(loss)(inputs(start)).map(values));
+    for (const [k, x] of start.entries())
+      for (const i of x.keys()) {
+        const at = async (by: number): Promise<number> => (await values(loss(inputs(start.map((y, j) => (j === k ? y.map((v, m) => (m === i ? v + by : v)) : y))))))[0]!;
+        expect(gradients[k]![i]!).toBeCloseTo((await at(1e-5) - await at(-1e-5)) / 2e-5, 6);
+      }
+  });
+
   test("no elements give no states", async () => {
     expect(await values(linearScan({ a: tensor(new Float64Array(0), [2, 0]), b: tensor(new Float64Array(0), [2, 0]), axis: 1 }))).toEqual([]);
   });

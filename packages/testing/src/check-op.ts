@@ -19,7 +19,7 @@ const TOLERANCES: Readonly<Record<string, Tolerance>> = {
   add: ROUNDED, sub: ROUNDED, mul: ROUNDED, div: ROUNDED, sqrt: ROUNDED,
   exp: THREE_ULP, log: { ...THREE_ULP, absolute: 1e-7 }, expm1: THREE_ULP, log1p: { ...THREE_ULP, absolute: 1e-7 }, tanh: THREE_ULP, sigmoid: THREE_ULP,
   sin: { ...THREE_ULP, absolute: 2e-7 }, cos: { ...THREE_ULP, absolute: 2e-7 }, erf: { ...THREE_ULP, absolute: 2e-7 },
-  sum: ACCUMULATED, matmul: ACCUMULATED, scatterAdd: ACCUMULATED, cumsum: ACCUMULATED, linearScan: ACCUMULATED,
+  sum: ACCUMULATED, matmul: ACCUMULATED, scatterAdd: ACCUMULATED, cumsum: ACCUMULATED, linearScan: ACCUMULATED, linearScanGradient: ACCUMULATED, complexLinearScan: ACCUMULATED, complexLinearScanGradient: ACCUMULATED,
 };
 
 /** Gradients are made of a dozen operations, so up to a dozen roundings and those of sums. */

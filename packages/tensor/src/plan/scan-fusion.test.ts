@@ -310,3 +310,10 @@ test("second derivatives", async () => {
     await check(() => leavesOf(grad((given: typeof inputs) => leavesOf(grad(loss)(given)).map((g) => sum(mul(g, g))).reduce(add))(inputs)));
   }
 });
+
+test.each([6, 8, 12, 16])("with %i buffers a step every step fits, and from 12 on no slot holds the states", async (maxBuffers) => {
+  const plan = await check(await withGradients(mamba, await mambaInputs()), { scans: { maxBuffers, accepts: () => true } });
+  for (const step of plan.steps) if (step.kind === "scan") expect(step.inputs.length + step.outputs.length).toBeLessThanOrEqual(maxBuffers);
+  if (maxBuffers < 12) return;
+  expect(largest(plan)).toBeLessThan(B * L * D * N);
+});
