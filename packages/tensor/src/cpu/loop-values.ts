@@ -53,6 +53,8 @@ export interface Surroundings {
   /** Whether the condition holds in the whole current segment of the vector axis. */
   readonly segmentFlag: (condition: Range) => Code;
   readonly reduced: (reduction: number) => Vectors;
+  /** Vectors of nodes that the surroundings compute themselves: states, if there are any. */
+  readonly given?: (node: Scalar, evaluate: (part: Scalar) => Vectors) => Vectors | undefined;
 }
 
 export interface ValueEmitter {
@@ -86,7 +88,7 @@ export function valueEmitter(around: Surroundings): ValueEmitter {
   const axesOf = (node: Scalar): ReadonlySet<number> => {
     const known = axesOfNode.get(node);
     if (known !== undefined) return known;
-    const axes = node.op === "reduced"
+    const axes = node.op === "reduced" || node.op === "state"
       ? new Set(kernel.extents.keys())
       : new Set([...affinesOf(node).flatMap(axesOfAffine), ...parts(node).flatMap((part) => [...axesOf(part)])]);
     axesOfNode.set(node, axes);
@@ -155,7 +157,7 @@ export function valueEmitter(around: Surroundings): ValueEmitter {
     const known = lookup((s) => s.values.get(node), scope);
     if (known !== undefined) return known;
     const count = varies(node, vectorAxes) ? frame.unroll : 1;
-    const values = compute(node, frame, scope, count);
+    const values = around.given?.(node, (part) => evaluate(part, frame, scope)) ?? compute(node, frame, scope, count);
     scope.values.set(node, values);
     return values;
   };
