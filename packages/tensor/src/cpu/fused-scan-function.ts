@@ -21,14 +21,18 @@ export interface FunctionContext extends Parameters {
   readonly emit: ValueEmitter;
   /** A local that starts at `start` and moves by so many bytes with every step. */
   readonly cursor: (key: string, start: Code, bytesPerStep: number) => Code;
-  /** Address of element `index` of argument `position`, where the vector axis counts as 0. */
-  readonly pointer: (position: number, index: Affine) => Code;
+  /** Address of the frame's first element of argument `position`, and a distance to add to it. */
+  readonly near: (position: number, index: Affine) => { readonly address: Code; readonly distance: number };
+  /** The step's number. */
+  readonly time: () => Code;
   /** Statements that run `count` times, and move all cursors after it, or back before it. */
   readonly steps: (direction: 1 | -1, body: () => void) => void;
 }
 
 export interface ContextOptions {
   readonly unroll: number;
+  /** The function stays at its lanes. */
+  readonly fixedLanes: boolean;
   readonly reduced: (reduction: number) => Vectors;
   readonly state: (node: Scalar & { op: "state" }) => Vectors;
 }
@@ -74,6 +78,20 @@ export function scanFunction(name: string, plan: ScanPlan, options: ContextOptio
   const value = (index: Affine): Code => index.coefficients.every((c, axis) => c === 0 || axis === vector) ? i32.const(index.offset)
     : cursor(`value:${keyOf(index)}`, placeOf(i32.const(index.offset), index.coefficients, coordinates, vector), along(index));
 
+  // Indices that differ by a constant share a cursor.
+  const sharing = new Map<string, number>();
+  const near: FunctionContext["near"] = (position, index) => {
+    const lanes = index.coefficients[vector]!;
+    const key = `${position}|${index.coefficients.join()}`;
+    let offset = sharing.get(key);
+    if (offset === undefined || index.offset < offset || index.offset > offset + 4096) sharing.set(key, (offset = index.offset));
+    const start = { ...index, offset };
+    const distance = 4 * (index.offset - offset);
+    if (!options.fixedLanes) return { address: lanes === 0 ? pointer(position, start) : i32.add(pointer(position, start), times(bytes.get, lanes)), distance };
+    const place = placeOf(plus(base(position), 4 * offset), index.coefficients.map((c) => 4 * c), coordinates, -1);
+    return { address: cursor(`${position}:lane ${offset}|${index.coefficients.join()}`, place, 4 * along(index)), distance };
+  };
+
   const i = coordinates[vector]!, bytes = f.local("i32"), end = f.local("i32");
   const extent = form.extents[vector]!;
   // Unrolled code runs where all its lanes are inside.
@@ -81,7 +99,7 @@ export function scanFunction(name: string, plan: ScanPlan, options: ContextOptio
   const frame: Frame = ragged ? { unroll: 1, i, bytes, end } : { unroll: options.unroll, i, bytes };
   const emit = valueEmitter({
     kernel: { extents: form.extents, reduceExtents: [], inputs: form.inputs, reductions: [], outputs: [] },
-    s, vectorAxis: vector, pointer, value,
+    s, vectorAxis: vector, pointer, near, value,
     // All conditions along the vector axis are decided lane by lane.
     innerAxes: new Set(form.extents.keys()),
     inputBase: base,
@@ -113,10 +131,11 @@ export function scanFunction(name: string, plan: ScanPlan, options: ContextOptio
     s.body.push(left.set(named.count.get), loop([inside, brIf(0, left.tee(i32.sub(left.get, i32.const(1))))]));
   };
 
-  write({ ...named, f, s, coordinates, frame, emit, cursor, pointer, steps });
   const time = coordinates[form.along]!;
+  let usesTime = false;
+  write({ ...named, f, s, coordinates, frame, emit, cursor, near, steps, time: () => (usesTime = true, time.get) });
   for (const { direction, code } of moves) {
-    code.push(time.set(i32.add(time.get, i32.const(direction))));
+    if (usesTime) code.push(time.set(i32.add(time.get, i32.const(direction))));
     for (const { local, step } of cursors.values()) if (step !== 0) code.push(local.set(i32.add(local.get, i32.const(direction * step))));
   }
   return f.finish(name, [bytes.set(times(i.get, 4)), ragged ? end.set(i32.const(extent)) : [], prologue, s.body]);
@@ -126,26 +145,26 @@ export function scanFunction(name: string, plan: ScanPlan, options: ContextOptio
 export const stateOffset = (plan: ScanPlan, unroll: number, copy: number, part: number): number => VECTOR * ((unroll * plan.points + copy) * plan.parts + part);
 export const statesAt = (plan: ScanPlan, c: Parameters, base: Code): Code => plus(base, times(plus(times(c.group.get, plan.points), c.point.get), plan.parts * VECTOR));
 
-/** Stores the lanes of vector k of a frame that are inside. `base`: where the vector axis counts as 0. */
-export function storeLanes(c: FunctionContext, base: Code, stride: number, k: number, vector: Code): void {
+/** Stores the lanes of vector k of a frame that are inside, at element `index` of an output. */
+export function storeLanes(c: FunctionContext, output: number, index: Affine, stride: number, k: number, vector: Code): void {
   const { frame, f, s } = c;
+  const { address, distance } = c.near(output, index);
   if (stride === 0) {
-    s.body.push(v128.store32Lane(base, vector, 0));
+    s.body.push(v128.store32Lane(address, vector, 0, distance));
     return;
   }
-  const address = f.local("i32"), kept = f.local("v128");
-  s.body.push(address.set(i32.add(base, times(frame.bytes.get, stride))));
   if (stride === 1 && frame.end === undefined) {
-    s.body.push(v128.store(address.get, vector, VECTOR * k));
+    s.body.push(v128.store(address, vector, distance + VECTOR * k));
     return;
   }
+  const kept = f.local("v128");
   s.body.push(kept.set(vector));
   const lanes = range(4).map((lane): Code => {
-    const distance = 4 * stride * (4 * k + lane);
-    const one = v128.store32Lane(distance < 0 ? plus(address.get, distance) : address.get, kept.get, lane, Math.max(0, distance));
+    const offset = distance + 4 * stride * (4 * k + lane);
+    const one = v128.store32Lane(offset < 0 ? plus(address, offset) : address, kept.get, lane, Math.max(0, offset));
     return frame.end === undefined || lane === 0 ? one : when(i32.gtS(i32.sub(frame.end.get, frame.i.get), i32.const(lane)), one);
   });
-  s.body.push(stride === 1 && frame.end !== undefined ? when(i32.geS(i32.sub(frame.end.get, frame.i.get), i32.const(4)), v128.store(address.get, kept.get), lanes) : lanes);
+  s.body.push(stride === 1 && frame.end !== undefined ? when(i32.geS(i32.sub(frame.end.get, frame.i.get), i32.const(4)), v128.store(address, kept.get, distance), lanes) : lanes);
 }
 
 /** 1.5 * 2^23: adding it to a small number rounds that to a whole one, in the lowest bits of the sum. */

@@ -31,7 +31,7 @@ const none = (): never => { throw new Error("unreachable"); };
 
 /** Fills the records: values computed ahead, and zeros where sums over the inner axes begin. */
 export function stageFunction(name: string, plan: ScanPlan, staged: readonly Scalar[]): WasmFunction {
-  return scanFunction(name, plan, { unroll: 1, reduced: none, state: none }, (c) => eachRecord(plan, c, staged, (record, at) => {
+  return scanFunction(name, plan, { unroll: 1, fixedLanes: false, reduced: none, state: none }, (c) => eachRecord(plan, c, staged, (record, at) => {
     for (const node of staged) c.s.body.push(v128.store(record.get, c.emit.evaluate(node, c.frame, at)[0]!, VECTOR * plan.staged.indexOf(node)));
     plan.localSums.forEach((_, k) => c.s.body.push(v128.store(record.get, f32x4.const(0), VECTOR * (plan.staged.length + k))));
   }));
@@ -42,12 +42,11 @@ export function finishFunction(name: string, plan: ScanPlan): WasmFunction {
   const { local, form } = plan;
   let here: Local | undefined;
   const reduced = (sum: number): [Code] => [v128.load(here!.get, VECTOR * (plan.staged.length + plan.localSums.indexOf(sum)))];
-  return scanFunction(name, plan, { unroll: 1, reduced, state: none }, (c) => eachRecord(plan, c, local.map((o) => o.value), (record, at) => {
+  return scanFunction(name, plan, { unroll: 1, fixedLanes: false, reduced, state: none }, (c) => eachRecord(plan, c, local.map((o) => o.value), (record, at) => {
     here = record;
     const values = local.map((o) => c.emit.evaluate(o.value, c.frame, at)[0]!);
     local.forEach((o, k) => {
-      const base = c.pointer(form.inputs.length + o.output, o.index);
-      storeLanes(c, base, o.index.coefficients[plan.vector]!, 0, o.dtype === "bool" ? v128.and(values[k]!, ONES) : values[k]!);
+      storeLanes(c, form.inputs.length + o.output, o.index, o.index.coefficients[plan.vector]!, 0, o.dtype === "bool" ? v128.and(values[k]!, ONES) : values[k]!);
     });
   }));
 }
@@ -56,7 +55,7 @@ const ONES: Code = [0xfd, 12, ...range(4).flatMap(() => [1, 0, 0, 0])];
 
 /** The state before the first step, of one point and group, to `to`. */
 export function initialFunction(name: string, plan: ScanPlan): WasmFunction {
-  return scanFunction(name, plan, { unroll: 1, reduced: none, state: none }, (c) => {
+  return scanFunction(name, plan, { unroll: 1, fixedLanes: false, reduced: none, state: none }, (c) => {
     const at = scope(), to = c.f.local("i32");
     const values = plan.form.initial!.map((node) => c.emit.evaluate(node, c.frame, at)[0]!);
     c.s.body.push(to.set(statesAt(plan, c, c.to.get)), values.map((value, part) => v128.store(to.get, value, stateOffset(plan, 0, 0, part))));

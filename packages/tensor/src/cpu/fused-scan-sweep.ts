@@ -6,13 +6,15 @@
  *     forward   forward; with all sums and outputs
  *     backward  forward, decays and states onto a tape; then back with the adjoint, and all sums and outputs
  */
+import type { DType } from "../dtype.js";
 import type { Scalar } from "../loop.js";
-import { f32x4, i32, v128, when, type Code, type Local, type WasmFunction } from "./emitter.js";
+import type { ScanStep } from "../scan-kernel.js";
+import { f32x4, i32, i32x4, v128, when, type Code, type Local, type WasmFunction } from "./emitter.js";
 import { rewriting } from "./fused-scan-form.js";
 import { plus, range, scanFunction, stateOffset, statesAt, storeLanes, times, type FunctionContext } from "./fused-scan-function.js";
 import { STAGED_GROUPS, VECTOR, type Partial, type ScanPlan } from "./fused-scan-plan.js";
 import { fillBeyond, scope, type Scope } from "./loop-values.js";
-import { product } from "./loop-simplify.js";
+import { nodesOf, product } from "./loop-simplify.js";
 import type { Vectors } from "./vector-math.js";
 
 const { add, sub, mul } = f32x4;
@@ -59,11 +61,12 @@ export function sweepFunction(name: string, plan: ScanPlan, { kind, copies, unro
   const sumValues = plan.sumValues.map((value) => shifts.map((shift) => shift(value)));
   const directValues = plan.directValues.map((value) => shifts.map((shift) => shift(value)));
   const states: Partial_<Record<"current" | "previous" | "adjoint", Numbers>> = {};
-  let record: (() => Code) | undefined;
+  /** Values of the records, in locals. */
+  const records = new Map<number, Local>();
 
   return scanFunction(name, plan, {
-    unroll,
-    reduced: (slot) => [v128.load(record!(), VECTOR * slot)],
+    unroll, fixedLanes: true,
+    reduced: (slot) => [records.get(slot)!.get],
     state: (node) => states[node.which]![copyOf.get(node) ?? 0]![node.part === "re" ? 0 : 1]!.map((local) => local.get),
   }, (c) => {
     const { f, s, emit, frame, cursor } = c;
@@ -74,97 +77,125 @@ export function sweepFunction(name: string, plan: ScanPlan, { kind, copies, unro
     const load = (x: Numbers, base: Code): Code => { const at = f.local("i32"); return [at.set(statesAt(plan, c, base)), each(x, (local, copy, part, j) => local.set(v128.load(at.get, stateOffset(plan, j, copy, part))))]; };
     const store = (x: Numbers, base: Code): Code => { const at = f.local("i32"); return [at.set(statesAt(plan, c, base)), each(x, (local, copy, part, j) => v128.store(at.get, flushed(local.get), stateOffset(plan, j, copy, part)))]; };
     const inScratch = (offset: number): Code => plus(c.scratch.get, offset);
-    record = () => cursor("record", plus(inScratch(plan.at.records), times(i32.and(c.group.get, i32.const(STAGED_GROUPS - 1)), plan.steps * plan.recordBytes)), plan.recordBytes);
+    const record = (): Code => cursor("record", plus(inScratch(plan.at.records), times(i32.and(c.group.get, i32.const(STAGED_GROUPS - 1)), plan.steps * plan.recordBytes)), plan.recordBytes);
 
+    const readRecord = (roots: readonly Scalar[]): void => {
+      for (const node of nodesOf(roots)) if (node.op === "reduced") {
+        if (!records.has(node.reduction)) records.set(node.reduction, f.local("v128"));
+        s.body.push(records.get(node.reduction)!.set(v128.load(record(), VECTOR * node.reduction)));
+      }
+    };
     const before = scope();
     const hoisted = kind === "advance" ? [decay, drive] : kind === "ends" ? [decay, drive, seed] : [decay, drive, seed, sumsUsed(plan).map((k) => sumValues[k]!), directValues];
     for (const root of hoisted.flat(2)) emit.hoist(root, new Set([form.along]), frame, before);
-    const evaluate = (nodes: Scalar[][], at: Scope): Vectors[][] => nodes.map((number) => number.map((node) => emit.evaluate(node, frame, at)));
+    const evaluate = (nodes: Scalar[], at: Scope): Vectors[] => nodes.map((node) => emit.evaluate(node, frame, at));
     /** The parts of one of several numbers side by side. */
-    const pick = (x: Vectors[][], copy: number, j: number): Code[] => x[copy]!.map((values) => vectorOf(values, j));
+    const pick = (x: Vectors[], j: number): Code[] => x.map((values) => vectorOf(values, j));
     const own = (x: Numbers, copy: number, j: number): Code[] => x[copy]!.map((part) => part[j]!.get);
-    const spare = [f.local("v128"), f.local("v128")] as const;
+    const spare = f.local("v128");
     /** x = value, where `value` may use the old x. */
-    const update = (x: Numbers, value: (copy: number, j: number) => Code[]): Code => range(copies).map((copy) => range(unroll).map((j) => {
-      const values = value(copy, j);
-      const targets = x[copy]!.map((part) => part[j]!);
-      if (parts === 1) return targets[0]!.set(values[0]!);
-      return [spare[0].set(values[0]!), targets[1]!.set(values[1]!), targets[0]!.set(spare[0].get)];
-    }));
+    const update = (x: Numbers, copy: number, value: (j: number) => Code[]): Code => range(unroll).map((j) => {
+      const values = value(j);
+      const [re, im] = x[copy]!.map((part) => part[j]!) as [Local, Local?];
+      return im === undefined ? re.set(values[0]!) : [spare.set(values[0]!), im.set(values[1]!), re.set(spare.get)];
+    });
+    const roots = (...nodes: Scalar[][][]): Scalar[] => nodes.flat(2);
 
     const h = (states.current = numbers());
     s.body.push(load(h, c.from.get));
-    const advance = (at: Scope): Vectors[][] => {
-      const a = evaluate(decay, at), b = evaluate(drive, at);
-      s.body.push(update(h, (copy, j) => multiplyAdd(pick(a, copy, j), own(h, copy, j), pick(b, copy, j))));
+    /** One step of one state. */
+    const advance = (copy: number, at: Scope, a = evaluate(decay[copy]!, at)): Vectors[] => {
+      const b = evaluate(drive[copy]!, at);
+      s.body.push(update(h, copy, (j) => multiplyAdd(pick(a, j), own(h, copy, j), pick(b, j))));
       return a;
     };
 
     if (kind === "advance") {
-      c.steps(1, () => void advance(scope(undefined, before)));
+      c.steps(1, () => {
+        const at = scope(undefined, before);
+        readRecord(roots(decay, drive));
+        for (const copy of range(copies)) advance(copy, at);
+      });
       s.body.push(store(h, c.to.get));
       return;
     }
 
+    const adjoints = inScratch(plan.at.adjoints);
     if (kind === "ends") {
-      const p = numbers(), r = numbers();
-      s.body.push(load(p, inScratch(plan.at.products)), plan.seed === undefined ? [] : load(r, inScratch(plan.at.adjoints)));
+      const p = numbers(), r = numbers(), products = inScratch(plan.at.products);
+      s.body.push(load(p, products), plan.seed === undefined ? [] : load(r, adjoints));
       c.steps(1, () => {
         const at = scope(undefined, before);
-        const a = advance(at);
-        s.body.push(update(p, (copy, j) => multiplyAdd(pick(a, copy, j), own(p, copy, j), undefined)));
-        if (plan.seed === undefined) return;
-        const q = evaluate(seed, at);
-        s.body.push(update(r, (copy, j) => multiplyAdd(own(p, copy, j), pick(q, copy, j), own(r, copy, j), true)));
+        readRecord(roots(decay, drive, seed));
+        for (const copy of range(copies)) {
+          const a = advance(copy, at);
+          s.body.push(update(p, copy, (j) => multiplyAdd(pick(a, j), own(p, copy, j), undefined)));
+          if (plan.seed === undefined) continue;
+          const q = evaluate(seed[copy]!, at);
+          s.body.push(update(r, copy, (j) => multiplyAdd(own(p, copy, j), pick(q, j), own(r, copy, j), true)));
+        }
       });
-      s.body.push(store(h, c.to.get), store(p, inScratch(plan.at.products)), plan.seed === undefined ? [] : store(r, inScratch(plan.at.adjoints)));
+      s.body.push(store(h, c.to.get), store(p, products), plan.seed === undefined ? [] : store(r, adjoints));
       return;
     }
 
-    const totals = startTotals(c, plan, copies, unroll);
-    const results = (at: Scope): void => stepResults(c, plan, { copies, unroll, sumValues, directValues, totals, record: record! }, at);
+    const results = stepResults(c, plan, { copies, unroll, sumValues, directValues, record });
+    const resultRoots = roots(sumsUsed(plan).map((k) => sumValues[k]!), directValues);
+    const forward = new Set([form.along]);
     if (kind === "forward") {
-      const needsPrevious = usesPrevious(plan);
-      const previous = needsPrevious ? (states.previous = numbers()) : undefined;
+      const previous = usesPrevious(plan) ? (states.previous = numbers()) : undefined;
       c.steps(1, () => {
         const at = scope(undefined, before);
+        readRecord([...roots(decay, drive), ...resultRoots]);
         if (previous !== undefined) s.body.push(each(previous, (local, copy, part, j) => local.set(h[copy]![part]![j]!.get)));
-        advance(at);
-        results(at);
+        for (const copy of range(copies)) {
+          advance(copy, at);
+          results.copy(copy, at);
+        }
+        results.end(at);
       });
       s.body.push(store(h, c.to.get));
     } else {
       const previous = (states.previous = numbers()), g = (states.adjoint = numbers()), r = numbers();
       // Decays that cost something to compute again go onto the tape.
-      const taped = plan.decay.map((node) => ("args" in node || node.op === "guard") && emit.varies(node, new Set([form.along])));
+      const taped = plan.decay.map((node) => ("args" in node || node.op === "guard") && emit.varies(node, forward));
       const tape = (): Code => cursor("tape", inScratch(plan.at.tape), copies * unroll * 2 * parts * VECTOR);
       const tapeAt = (what: 0 | 1, copy: number, part: number, j: number): number => VECTOR * (((copy * parts + part) * unroll + j) * 2 + what);
+      const ofCopy = (x: Numbers, copy: number, visit: (local: Local, part: number, j: number) => Code): Code =>
+        x[copy]!.map((list, part) => list.map((local, j) => visit(local, part, j)));
       c.steps(1, () => {
         const at = scope(undefined, before);
-        const a = evaluate(decay, at);
-        s.body.push(each(h, (local, copy, part, j) => [
-          v128.store(tape(), local.get, tapeAt(0, copy, part, j)),
-          taped[part] ? v128.store(tape(), vectorOf(a[copy]![part]!, j), tapeAt(1, copy, part, j)) : [],
-        ]));
-        advance(at);
+        readRecord(roots(decay, drive));
+        for (const copy of range(copies)) {
+          const a = evaluate(decay[copy]!, at);
+          s.body.push(ofCopy(h, copy, (local, part, j) => [
+            v128.store(tape(), local.get, tapeAt(0, copy, part, j)),
+            taped[part] ? v128.store(tape(), vectorOf(a[part]!, j), tapeAt(1, copy, part, j)) : [],
+          ]));
+          advance(copy, at, a);
+        }
       });
-      const adjoints = inScratch(plan.at.adjoints);
       s.body.push(load(r, adjoints));
       const a = numbers();
+      const isTaped = new Set(roots(decay.map((number) => number.filter((_, part) => taped[part]))));
       c.steps(-1, () => {
         const at = scope(undefined, before);
-        s.body.push(each(previous, (local, copy, part, j) => local.set(v128.load(tape(), tapeAt(0, copy, part, j)))));
-        s.body.push(each(a, (local, copy, part, j) => (taped[part] ? local.set(v128.load(tape(), tapeAt(1, copy, part, j))) : [])));
-        decay.forEach((number, copy) => number.forEach((node, part) => { if (taped[part]) at.values.set(node, a[copy]![part]!.map((local) => local.get)); }));
-        const [decays, seeds] = [evaluate(decay, at), evaluate(seed, at)];
-        s.body.push(each(g, (local, copy, part, j) => local.set(add(r[copy]![part]![j]!.get, pick(seeds, copy, j)[part]!))));
-        results(at);
-        s.body.push(update(r, (copy, j) => multiplyAdd(pick(decays, copy, j), own(g, copy, j), undefined, true)));
+        readRecord([...roots(decay.map((number) => number.filter((node) => !isTaped.has(node))), seed), ...resultRoots]);
+        for (const copy of range(copies)) {
+          s.body.push(ofCopy(previous, copy, (local, part, j) => local.set(v128.load(tape(), tapeAt(0, copy, part, j)))));
+          s.body.push(ofCopy(a, copy, (local, part, j) => (taped[part] ? local.set(v128.load(tape(), tapeAt(1, copy, part, j))) : [])));
+          decay[copy]!.forEach((node, part) => { if (taped[part]) at.values.set(node, a[copy]![part]!.map((local) => local.get)); });
+          const [decays, seeds] = [evaluate(decay[copy]!, at), evaluate(seed[copy]!, at)];
+          s.body.push(ofCopy(g, copy, (local, part, j) => local.set(add(r[copy]![part]![j]!.get, pick(seeds, j)[part]!))));
+          results.copy(copy, at);
+          s.body.push(update(r, copy, (j) => multiplyAdd(pick(decays, j), own(g, copy, j), undefined, true)));
+        }
+        results.end(at);
         s.body.push(each(h, (local, copy, part, j) => local.set(previous[copy]![part]![j]!.get)));
       });
       s.body.push(store(r, adjoints));
     }
-    for (const { code } of totals.values()) s.body.push(code());
+    s.body.push(results.totals());
   });
 }
 
@@ -211,81 +242,84 @@ function targets(plan: ScanPlan, partial: Partial, copies: number, unroll: numbe
   return [...byOffset].map(([offset, from]) => ({ offset, from }));
 }
 
-interface Total {
-  readonly locals: readonly Local[];
-  /** Adds the chunk's terms to the array: two levels keep rounding errors small. */
-  readonly code: () => Code;
-}
-
-/** Sums over all steps of the chunk, in registers. */
-function startTotals(c: FunctionContext, plan: ScanPlan, copies: number, unroll: number): Map<number, Total> {
-  const totals = new Map<number, Total>();
-  for (const partial of plan.partials) {
-    if (partial.keepsAlong || partial.step !== "each") continue;
-    const at = targets(plan, partial, copies, unroll);
-    const locals = at.map(() => c.f.local("v128")), start = c.f.local("i32");
-    c.s.body.push(locals.map((local) => local.set(f32x4.const(0))));
-    totals.set(partial.sum, { locals, code: () => [
-      start.set(partialStart(c, plan, partial)),
-      at.map(({ offset }, k) => v128.store(start.get, add(v128.load(start.get, offset), locals[k]!.get), offset)),
-    ] });
-  }
-  return totals;
-}
-
-interface Results {
+interface ResultRoots {
   readonly copies: number;
   readonly unroll: number;
   readonly sumValues: readonly (readonly Scalar[])[];
   readonly directValues: readonly (readonly Scalar[])[];
-  readonly totals: ReadonlyMap<number, Total>;
   readonly record: () => Code;
 }
 
-function stepResults(c: FunctionContext, plan: ScanPlan, { copies, unroll, sumValues, directValues, totals, record }: Results, at: Scope): void {
-  const { s, emit, frame, cursor } = c;
-  const { form } = plan;
-  const lastStep = form.extents[form.along]! - 1;
-  /** The statements, only at the step they are for. */
-  const atStep = (step: "each" | "first" | "last", write: (at: Scope) => void): void => {
-    if (step === "each") return write(at);
-    const outside = s.body;
-    const inside: Code[] = (s.body = []);
-    write(scope(at, at.before));
-    s.body = outside;
-    s.body.push(when(i32.eq(c.coordinates[form.along]!.get, i32.const(step === "first" ? 0 : lastStep)), inside));
-  };
-  const term = (values: readonly Vectors[], from: readonly (readonly [number, number])[]): Code =>
-    from.map(([copy, j]): Code => (values[copy]!.length === 1 ? values[copy]![0]! : values[copy]![j]!)).reduce((a, b) => add(a, b));
-  plan.localSums.forEach((k, n) => {
-    const values = sumValues[k]!.map((value) => emit.evaluate(value, frame, at));
-    const offset = VECTOR * (plan.staged.length + n);
-    s.body.push(v128.store(record(), add(v128.load(record(), offset), term(values, range(copies).map((copy) => [copy, 0] as const))), offset));
-  });
-  for (const partial of plan.partials) atStep(partial.step, (at) => {
-    const values = sumValues[partial.sum]!.map((value) => emit.evaluate(value, frame, at));
-    const total = totals.get(partial.sum);
-    const start = total !== undefined ? undefined : partial.keepsAlong
-      ? cursor(`sum${partial.sum}`, partialStart(c, plan, partial), partial.points * (partial.keepsVector ? plan.groups : 1) * VECTOR)
-      : cursor(`sum${partial.sum}`, partialStart(c, plan, partial), 0);
-    targets(plan, partial, copies, unroll).forEach(({ offset, from }, n) => {
-      const sum = term(values, from);
-      const kept = partial.keepsVector ? sum : fillBeyond(sum, frame, f32x4.const(0));
-      if (total !== undefined) s.body.push(total.locals[n]!.set(add(total.locals[n]!.get, kept)));
-      else s.body.push(v128.store(start!, add(v128.load(start!, offset), kept), offset));
-    });
-  });
-  const direct = form.direct.map((o, n) => ({ ...o, values: directValues[n]! }));
-  for (const { output, dtype, index, step, values } of direct) atStep(step, (at) => {
-    const lastInner = plan.inner.at(-1);
-    values.forEach((value, copy) => {
-      const vectors = emit.evaluate(value, frame, at);
-      const place = copy === 0 ? index : { ...index, offset: index.offset + copy * index.coefficients[lastInner!]! };
-      const base = c.pointer(form.inputs.length + output, place);
-      range(unroll).forEach((j) => {
-        const vector = vectors.length === 1 ? vectors[0]! : vectors[j]!;
-        storeLanes(c, base, index.coefficients[plan.vector]!, j, dtype === "bool" ? v128.and(vector, [0xfd, 12, ...range(4).flatMap(() => [1, 0, 0, 0])]) : vector);
-      });
-    });
-  });
+/** What happens to a state's results: `copy` once it is known, `end` after all states of a step, `totals` after the chunk. */
+interface StepResults {
+  readonly copy: (copy: number, at: Scope) => void;
+  readonly end: (at: Scope) => void;
+  readonly totals: () => Code;
 }
+
+function stepResults(c: FunctionContext, plan: ScanPlan, { copies, unroll, sumValues, directValues, record }: ResultRoots): StepResults {
+  const { f, s, emit, frame, cursor } = c;
+  const { form } = plan;
+  const lastInner = plan.inner.at(-1);
+  const part = (values: Vectors, j: number): Code => (values.length === 1 ? values[0] : values[j])!;
+  /** Adds to a vector in memory what each copy has for it; the sum of several copies waits in a local. */
+  const accumulate = (address: () => Code, offset: number, value: (copy: number) => Code, copy: number, first: number, last: number, waiting: Local): Code => {
+    const before = copy === first ? v128.load(address(), offset) : waiting.get;
+    const sum = add(before, value(copy));
+    return copy === last ? v128.store(address(), sum, offset) : waiting.set(sum);
+  };
+
+  const localWaiting = plan.localSums.map(() => f.local("v128"));
+  const partials = plan.partials.map((partial) => {
+    const inRegisters = !partial.keepsAlong && partial.step === "each";
+    const at = targets(plan, partial, copies, unroll).map((target) => ({ ...target, local: f.local("v128") }));
+    // Sums over all steps of a chunk begin at 0: two levels keep rounding errors small.
+    if (inRegisters) s.body.push(at.map(({ local }) => local.set(f32x4.const(0))));
+    const start = (): Code => cursor(`sum${partial.sum}`, partialStart(c, plan, partial), partial.keepsAlong ? partial.points * (partial.keepsVector ? plan.groups : 1) * VECTOR : 0);
+    return { partial, inRegisters, at, start };
+  });
+  const addPartial = ({ partial, inRegisters, at, start }: (typeof partials)[number], copy: number, scope: Scope): void => {
+    const values = emit.evaluate(sumValues[partial.sum]![copy]!, frame, scope);
+    for (const { offset, from, local } of at) {
+      const here = from.filter(([k]) => k === copy);
+      if (here.length === 0) continue;
+      const sum = here.map(([, j]) => part(values, j)).reduce((a, b) => add(a, b));
+      const term = partial.keepsVector ? sum : fillBeyond(sum, frame, f32x4.const(0));
+      s.body.push(inRegisters ? local.set(add(local.get, term)) : accumulate(start, offset, () => term, copy, from[0]![0], from.at(-1)![0], local));
+    }
+  };
+  const addDirect = (n: number, copy: number, scope: Scope): void => {
+    const { output, dtype, index } = form.direct[n]!;
+    const vectors = emit.evaluate(directValues[n]![copy]!, frame, scope);
+    const place = copy === 0 ? index : { ...index, offset: index.offset + copy * index.coefficients[lastInner!]! };
+    for (const j of range(unroll)) storeLanes(c, form.inputs.length + output, place, index.coefficients[plan.vector]!, j, inMemory(dtype, part(vectors, j)));
+  };
+  const now = (step: ScanStep, copy: number, at: Scope): void => {
+    for (const partial of partials) if (partial.partial.step === step) addPartial(partial, copy, at);
+    form.direct.forEach((o, n) => { if (o.step === step) addDirect(n, copy, at); });
+  };
+  return {
+    copy(copy, at) {
+      plan.localSums.forEach((k, n) => {
+        const value = (): Code => emit.evaluate(sumValues[k]![copy]!, frame, at)[0]!;
+        s.body.push(accumulate(record, VECTOR * (plan.staged.length + n), value, copy, 0, copies - 1, localWaiting[n]!));
+      });
+      now("each", copy, at);
+    },
+    end(at) {
+      for (const step of ["first", "last"] as const) {
+        const outside = s.body;
+        const inside: Code[] = (s.body = []);
+        for (const copy of range(copies)) now(step, copy, scope(at, at.before));
+        s.body = outside;
+        if (inside.length > 0) s.body.push(when(i32.eq(c.time(), i32.const(step === "first" ? 0 : form.extents[form.along]! - 1)), inside));
+      }
+    },
+    totals: () => partials.filter((p) => p.inRegisters).map(({ partial, at }) => {
+      const start = f.local("i32");
+      return [start.set(partialStart(c, plan, partial)), at.map(({ offset, local }) => v128.store(start.get, add(v128.load(start.get, offset), local.get), offset))];
+    }),
+  };
+}
+
+const inMemory = (dtype: DType, vector: Code): Code => (dtype === "bool" ? v128.and(vector, i32x4.const(1)) : vector);

@@ -50,6 +50,8 @@ export interface Surroundings {
   readonly pointer: (input: number, index: Affine) => Code;
   readonly value: (index: Affine) => Code;
   readonly inputBase: (input: number) => Code;
+  /** Address and distance (not negative) of a frame's first element, where its index has no gather and step 0 or 1 along the vector axis. */
+  readonly near?: (input: number, index: Affine) => { readonly address: Code; readonly distance: number };
   /** Whether the condition holds in the whole current segment of the vector axis. */
   readonly segmentFlag: (condition: Range) => Code;
   readonly reduced: (reduction: number) => Vectors;
@@ -223,6 +225,10 @@ export function valueEmitter(around: Surroundings): ValueEmitter {
 
   const load = (node: Scalar & { op: "load" }, frame: Frame, scope: Scope, count: number): Code[] => {
     const c = step(node.index);
+    if (around.near && !scope.masked && node.gather === undefined && (c === 0 || c === 1)) {
+      const { address, distance } = around.near(node.input, node.index);
+      return range(count).map((k) => (c === 0 ? v128.load32Splat(address, distance) : v128.load(address, distance + 16 * k)));
+    }
     const base = around.pointer(node.input, node.index);
     const fixed = fixedOffset(node, frame, scope);
     const pointer = fixed === undefined ? base : i32.add(base, fixed);
