@@ -37,13 +37,13 @@ export interface ScanForm {
   readonly summed: readonly SumOutput[];
 }
 
-/** Rebuilds expressions; a node none of whose parts change stays the same object. `leaf` is asked first. */
-export function rewriting(affine: (index: Affine) => Affine, leaf: (node: Scalar) => Scalar | undefined = () => undefined): (node: Scalar) => Scalar {
+/** Rebuilds expressions; a node none of whose parts change stays the same object. `leaf` is asked first, `finish` last. */
+export function rewriting(affine: (index: Affine) => Affine, leaf: (node: Scalar) => Scalar | undefined = () => undefined, finish = (node: Scalar): Scalar => node): (node: Scalar) => Scalar {
   const done = new Map<Scalar, Scalar>();
   const same = <T>(a: readonly T[], b: readonly T[]): boolean => a.every((x, k) => x === b[k]);
   const rewrite = (node: Scalar): Scalar => {
     let result = done.get(node);
-    if (result === undefined) done.set(node, (result = leaf(node) ?? rebuild(node)));
+    if (result === undefined) done.set(node, (result = finish(leaf(node) ?? rebuild(node))));
     return result;
   };
   const rebuild = (node: Scalar): Scalar => {
@@ -67,6 +67,20 @@ export function rewriting(affine: (index: Affine) => Affine, leaf: (node: Scalar
     }
   };
   return rewrite;
+}
+
+/** One object for equal expressions. */
+function interning(): (node: Scalar) => Scalar {
+  const ids = new Map<Scalar, number>(), known = new Map<string, Scalar>();
+  return rewriting((a) => a, undefined, (node) => {
+    const own = JSON.stringify(node, (key, value: unknown) =>
+      key === "args" || (key === "value" && typeof value === "object") ? undefined : typeof value === "number" ? (Object.is(value, -0) ? "-0" : String(value)) : value);
+    const key = `${own} ${parts(node).map((part) => ids.get(part)).join()}`;
+    const same = known.get(key) ?? node;
+    known.set(key, same);
+    ids.set(same, ids.get(same) ?? ids.size);
+    return same;
+  });
 }
 
 /** Which axes a value varies along; a state or a record varies along all. */
@@ -97,7 +111,9 @@ export function scanForm(kernel: ScanKernel): ScanForm {
     return { offset: a.offset + c * (length - 1), coefficients: coefficients.map((x, k) => (k === along ? -x : x)) };
   };
   const power = powersOfTwo(kernel);
-  const rewrite = rewriting(affine, (node) => power(node, (part) => rewrite(part)));
+  const intern = interning();
+  const change = rewriting(affine, (node) => power(node, (part) => change(part)));
+  const rewrite = (node: Scalar): Scalar => intern(change(node));
   const all = (value: readonly Scalar[]): readonly Scalar[] => value.map(rewrite);
   // Of every point: the sums are no sums.
   const plain = rewriting((a) => a, (node) => (node.op === "reduced" ? kernel.sums[node.reduction]!.value : undefined));

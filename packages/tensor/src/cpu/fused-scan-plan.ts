@@ -169,6 +169,9 @@ export function planScan(form: ScanForm): ScanPlan {
   const sumsOf = [...localSums, ...partialSums];
   const forward = staging([...form.decay, ...form.drive]);
   const staged = [...new Set([...forward, ...staging([...(form.seed ?? []), ...sumsOf.map((k) => sums[k]!.value), ...form.direct.map((o) => o.value)])])];
+  // What the results at the end of a chunk need once more.
+  const again = nodesOf(local.map((o) => o.value));
+  for (const node of nodesOf(staged)) if (isMath(node) && again.has(node) && axes(node).has(along) && !staged.includes(node)) staged.push(node);
   const slot = new Map(staged.map((node, k) => [node, k]));
   const toRecord = rewriting((a) => a, (node) => {
     const k = slot.get(node);
@@ -221,7 +224,13 @@ export function planScan(form: ScanForm): ScanPlan {
     staged, stagedForward: forward, localSums, recordBytes,
     decay: form.decay.map(toRecord), drive: form.drive.map(toRecord), seed: form.seed?.map(toRecord),
     sumValues: sums.map((s) => toRecord(s.value)), directValues: form.direct.map((o) => toRecord(o.value)),
-    local, combined, partials, stateBytes,
+    // In their values, `reduced` nodes behind the staged ones are the sums.
+    local: local.map((o) => ({ ...o, value: rewriting((a) => a, (node) => {
+      if (node.op === "reduced") return { ...node, reduction: staged.length + localSums.indexOf(node.reduction) };
+      const k = slot.get(node);
+      return k === undefined ? undefined : { op: "reduced", dtype: node.dtype, reduction: k };
+    })(o.value) })),
+    combined, partials, stateBytes,
     at: { states, adjoints, products, records, tape, eachSums, totalSums, bytes: totalAt },
     eachSumBytes: totalSums - eachSums, totalSumBytes: totalAt - totalSums,
     carries, carryBytes, sharedBytes: sharedAt > 64 ? sharedAt + 64 : 0,

@@ -8,6 +8,7 @@ import type { Affine, LoopKernel, Scalar } from "../loop.js";
 import type { ScanKernel } from "../scan-kernel.js";
 import { buildModule, type WasmFunction } from "./emitter.js";
 import { rewriting, scanForm, type SumOutput } from "./fused-scan-form.js";
+import { plainScan } from "./fused-scan-plain.js";
 import { planScan, type ScanPlan } from "./fused-scan-plan.js";
 import { carryFunction, finishFunction, flushLanesFunction, flushVectorsFunction, initialFunction, stageFunction } from "./fused-scan-stage.js";
 import { sweepFunction, type Sweep } from "./fused-scan-sweep.js";
@@ -16,6 +17,7 @@ import { renderPhase, type Binding } from "./loop-phase.js";
 import { planLoop } from "./loop-plan.js";
 import { nodesOf, product, simplifyLoop } from "./loop-simplify.js";
 import type { CpuPhase, CpuProgram } from "./program.js";
+import { scanProgram } from "./scan-program.js";
 
 /** State updates that make a claim's overhead vanish. */
 const UPDATES_PER_CLAIM = 8192;
@@ -33,6 +35,8 @@ export function supportsScan(kernel: ScanKernel): true | string {
 export function fusedScanProgram(kernel: ScanKernel, memory: { readonly shared: boolean }): CpuProgram {
   const supported = supportsScan(kernel);
   if (supported !== true) throw new TypeError(`cpu: expected a recurrence that can be fused, but ${supported}; run its operations one by one`);
+  const plain = plainScan(kernel);
+  if (plain !== undefined) return scanProgram(plain.spec, memory, plain.places);
   const form = scanForm(kernel);
   const plan = planScan(form);
   const functions: WasmFunction[] = [];

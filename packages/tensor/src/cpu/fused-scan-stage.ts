@@ -41,7 +41,7 @@ export function stageFunction(name: string, plan: ScanPlan, staged: readonly Sca
 export function finishFunction(name: string, plan: ScanPlan): WasmFunction {
   const { local, form } = plan;
   let here: Local | undefined;
-  const reduced = (sum: number): [Code] => [v128.load(here!.get, VECTOR * (plan.staged.length + plan.localSums.indexOf(sum)))];
+  const reduced = (slot: number): [Code] => [v128.load(here!.get, VECTOR * slot)];
   return scanFunction(name, plan, { unroll: 1, fixedLanes: false, reduced, state: none }, (c) => eachRecord(plan, c, local.map((o) => o.value), (record, at) => {
     here = record;
     const values = local.map((o) => c.emit.evaluate(o.value, c.frame, at)[0]!);

@@ -50,11 +50,20 @@ export function cumsumProgram(spec: CumsumSpec, memory: { readonly shared: boole
   }, memory);
 }
 
+/** Numbers of a scan's buffers among the program's addresses; the result is the last one. */
+export interface ScanPlaces {
+  readonly a: number;
+  readonly b: number;
+  readonly initial: number | undefined;
+  readonly out: number;
+}
+
 /** h_t = a_t h_{t-1} + b_t. Addresses: a, b, the initial state if there is one, result. */
-export function scanProgram(spec: ScanSpec, memory: { readonly shared: boolean }): CpuProgram {
-  const initial = spec.initial === true ? 8 : undefined;
+export function scanProgram(spec: ScanSpec, memory: { readonly shared: boolean }, places?: ScanPlaces): CpuProgram {
+  const { a, b, initial, out } = places ?? { a: 0, b: 1, initial: spec.initial === true ? 2 : undefined, out: spec.initial === true ? 3 : 2 };
   return build(`scan [${spec.outer},${spec.length},${spec.inner}]`, {
-    ...spec, linear: true, reverse: spec.reverse ?? false, exclusive: false, constantDecay: spec.constantDecay ?? false, a: 0, b: 4, initial, out: initial === undefined ? 8 : 12,
+    ...spec, linear: true, reverse: spec.reverse ?? false, exclusive: false, constantDecay: spec.constantDecay ?? false,
+    a: 4 * a, b: 4 * b, initial: initial === undefined ? undefined : 4 * initial, out: 4 * out,
   }, memory);
 }
 
