@@ -75,12 +75,12 @@ function run(kernel: ScanKernel, arrays: readonly Float32Array[]): Float32Array[
   return results[0]!;
 }
 
-function check(name: string, kernel: Omit<ScanKernel, "inputs">, inputs: Inputs, tolerance = 4e-6): void {
+function check(name: string, kernel: Omit<ScanKernel, "inputs">, inputs: Inputs, { tolerance = 4e-6, smallest = 0.1 } = {}): void {
   const full: ScanKernel = { ...kernel, inputs: inputs.buffers };
   const actual = run(full, inputs.arrays), expected = interpretScan(full, inputs.arrays);
   expected.forEach((values, k) => {
-    // Relative to the largest value; all terms are of the order of 1.
-    const scale = values.reduce((most, x) => Math.max(most, Math.abs(x)), 0.1);
+    // Relative to the largest value, where cancellation has not made all of them small.
+    const scale = values.reduce((most, x) => Math.max(most, Math.abs(x)), smallest);
     let worst = 0, where = -1;
     values.forEach((x, i) => {
       const error = Math.abs(actual[k]![i]! - x) / scale;
@@ -92,11 +92,11 @@ function check(name: string, kernel: Omit<ScanKernel, "inputs">, inputs: Inputs,
 
 const B = 0, L = 1, D = 2, N = 3;
 
-interface MambaShape { readonly extents: readonly number[]; readonly reverse?: boolean }
+interface MambaShape { readonly extents: readonly number[]; readonly reverse?: boolean; readonly slowest?: number }
 
-function mamba({ extents, reverse = false }: MambaShape, seed: number): { inputs: Inputs; forward: Omit<ScanKernel, "inputs">; backward: Omit<ScanKernel, "inputs"> } {
+function mamba({ extents, reverse = false, slowest = 1 }: MambaShape, seed: number): { inputs: Inputs; forward: Omit<ScanKernel, "inputs">; backward: Omit<ScanKernel, "inputs"> } {
   const inputs = new Inputs(extents, seed);
-  const u = inputs.over([B, L, D], -1, 1), raw = inputs.over([B, L, D], -3, 1), A = inputs.over([D, N], -2, -0.1), b = inputs.over([B, L, N], -1, 1), c = inputs.over([B, L, N], -1, 1);
+  const u = inputs.over([B, L, D], -1, 1), raw = inputs.over([B, L, D], -3, 1), A = inputs.over([D, N], -2 * slowest, -0.1 * slowest), b = inputs.over([B, L, N], -1, 1), c = inputs.over([B, L, N], -1, 1);
   const skip = inputs.over([D], -1, 1), z = inputs.over([B, L, D], -2, 2), bias = inputs.over([D], -0.5, 0.5), h0 = inputs.over([B, D, N], -1, 1), dy = inputs.over([B, L, D], -1, 1), dhT = inputs.over([B, D, N], -1, 1);
   const x = add(raw, bias), delta = softplus(x), decay = un("exp", mul(delta, A)), drive = mul(mul(delta, u), b);
   const base = { extents, along: L, reverse, decay: [decay], drive: [drive], initial: [h0] } as const;
@@ -204,18 +204,17 @@ describe("fusedScanProgram", () => {
   });
 
   it("long sequences of few channels, in segments", () => {
-    const mambaShape = { extents: [1, 2100, 7, 5], reverse: true };
-    const { inputs, forward, backward } = mamba(mambaShape, 23);
-    check("forward", forward, inputs);
-    check("backward", backward, inputs, 1e-5);
+    // States that outlive a segment.
+    const { inputs, backward } = mamba({ extents: [1, 2100, 7, 5], reverse: true, slowest: 0.002 }, 23);
+    check("backward", backward, inputs, { tolerance: 1e-5 });
   });
 
   it("a complex recurrence of 2^20 steps holds 1e-4 against float64, and so does its adjoint", () => {
     const length = 2 ** 20, extents = [length];
     const inputs = new Inputs(extents, 29);
     const random = generator(31);
-    // Decays near the unit circle: memories of some thousand steps.
-    const drawn = Array.from({ length }, () => ({ radius: 1 - 10 ** (-4 + 3 * random()), angle: 6.28 * random() }));
+    // Decays near the unit circle: the memory of some ten thousand steps crosses the segments.
+    const drawn = Array.from({ length }, () => ({ radius: 1 - 10 ** (-6 + 2 * random()), angle: 6.28 * random() }));
     const load = (array: Float32Array): Scalar => ({ op: "load", dtype: "f32", input: inputs.arrays.push(array) - 1, index: inputs.index([0]) });
     const decay: ScanValue = [load(Float32Array.from(drawn, ({ radius, angle }) => radius * Math.cos(angle))), load(Float32Array.from(drawn, ({ radius, angle }) => radius * Math.sin(angle)))];
     const drive: ScanValue = [inputs.over([0], -1, 1), inputs.over([0], -1, 1)], seed: ScanValue = [inputs.over([0], -1, 1), inputs.over([0], -1, 1)];
@@ -247,7 +246,10 @@ describe("fusedScanProgram", () => {
     }
     expect(errors.h / most.h).toBeLessThan(1e-4);
     expect(errors.g / most.g).toBeLessThan(1e-4);
-    expect(Math.abs(total[0]! - expected) / size).toBeLessThan(1e-6);
+    expect(Math.abs(total[0]! - expected) / size).toBeLessThan(1e-5);
+    const { adjoint: _, sums: __, ...without } = kernel;
+    const alone = run({ ...without, sums: [], outputs: kernel.outputs.slice(0, 2) }, inputs.arrays);
+    alone.forEach((values, k) => values.forEach((x, t) => { if (!(Math.abs(x - [hr, hi][k]![t]!) <= 1e-4 * most.h)) throw new Error(`without an adjoint: step ${t}`); }));
   });
 
   it("random expressions over all subsets of the axes, in any order", () => {
@@ -275,12 +277,12 @@ describe("fusedScanProgram", () => {
         const keeps = subset().filter((axis) => step === "each" || axis !== along);
         const term = (): Scalar => mul(which(), random() < 0.3 ? mul(value(-1, 1), which()) : value(-1, 1));
         sums.push(sum(term(), keeps, step), sum(term(), keeps, step));
-        const free = value(-1, 1, subset().filter((axis) => keeps.includes(axis)));
+        const free = value(-1, 1, subset().filter((axis) => keeps.includes(axis) || (axis === along && step !== "each")));
         outputs.push(output(add(mul(reduced(2 * k), free), mul(reduced(2 * k + 1), un("sigmoid", free))), keeps, step));
       }
       const all = extents.map((_, k) => k);
       outputs.push(output(mul(which(), value(-1, 1)), all), output(which(), all.filter((axis) => axis !== along), pick<ScanStep>(["first", "last"])));
-      check(`trial ${trial} along ${along}`, { extents, along, reverse: random() < 0.5, decay, drive, ...(initial && { initial }), ...(isAdjoint && { adjoint: { seed: number(() => value(-1, 1)) } }), sums, outputs }, inputs);
+      check(`trial ${trial} along ${along}`, { extents, along, reverse: random() < 0.5, decay, drive, ...(initial && { initial }), ...(isAdjoint && { adjoint: { seed: number(() => value(-1, 1)) } }), sums, outputs }, inputs, { smallest: 1 });
     }
   });
 });
