@@ -8,7 +8,7 @@ import { takeovers } from "../plan/donation.js";
 import { makePlan, type Plan, type Step } from "../plan/plan.js";
 import type { Graph } from "../plan/signature.js";
 import type { Tensor } from "../tensor.js";
-import { fusedScanProgram } from "./fused-scan-program.js";
+import { fusedScanProgram, supportsScan } from "./fused-scan-program.js";
 import { loopProgram } from "./loop-program.js";
 import { DeviceMemory } from "./memory.js";
 import { nativeProgram, variantOf } from "./native-programs.js";
@@ -64,7 +64,7 @@ function makeDevice(options: CpuOptions): Device {
     let compiled = plans.get(name);
     plans.delete(name);
     if (!compiled) {
-      const plan = makePlan(roots, leaves, { device: "cpu", fuse, maxBuffers: MAX_BUFFERS });
+      const plan = makePlan(roots, leaves, { device: "cpu", fuse, maxBuffers: MAX_BUFFERS, scans: { maxBuffers: MAX_BUFFERS, accepts: supportsScan } });
       compiled = { plan, arena: layOut(plan), takeovers: takeovers(plan), programs: plan.steps.map((step) => pool.prepare(programOf(step, memory))) };
     }
     plans.set(name, compiled);
