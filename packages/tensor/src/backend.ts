@@ -12,7 +12,7 @@ export { matmulSpecOf, type MatmulSpec } from "./plan/matmul-spec.js";
 export { takeovers } from "./plan/donation.js";
 export { isRowMajor } from "./plan/affine.js";
 export { bufferOn } from "./placement.js";
-export { affinesOf, divideReduction, identity, nodesOf, parts, product, roots, simplifyLoop } from "./cpu/loop-simplify.js";
+export { affinesOf, divideReduction, identity, isRowKernel, nodesOf, parts, product, roots, simplifyLoop } from "./cpu/loop-simplify.js";
 export { interpretLoop, interpretScan, type Numbers } from "./plan/scan-interpreter.js";
 export { aroundAxis, type CumsumAttributes } from "./ops/cumsum.js";
 export type { LinearScanAttributes } from "./ops/linear-scan.js";

@@ -3,7 +3,9 @@
  *
  * A {@link LoopKernel} computes, for every point of its `extents` (row-major, the last axis
  * fastest), first its reductions over `reduceExtents`, then one value per output, stored at the
- * point's row-major position. Two renderers turn it into code: WebAssembly SIMD (cpu) and WGSL (webgpu).
+ * point's row-major position. In a row kernel reductions may use the results of earlier ones, and outputs may have a
+ * value for every point of the row, the loop over `reduceExtents`: softmax is a maximum, a sum and a row of quotients.
+ * Two renderers turn it into code: WebAssembly SIMD (cpu) and WGSL (webgpu).
  *
  * Expressions are directed acyclic graphs: the same object used twice is computed once.
  */
@@ -53,7 +55,7 @@ export type Scalar =
   | { readonly op: "position"; readonly dtype: "i32"; readonly index: Affine }
   /** `value` where all conditions hold, else `fill`; loads inside `value` may be out of bounds elsewhere and must not fault. */
   | { readonly op: "guard"; readonly dtype: DType; readonly conditions: readonly Range[]; readonly value: Scalar; readonly fill: number }
-  /** Result of reductions[reduction]; only in outputs. */
+  /** Result of reductions[reduction]; in outputs, and in the values of later reductions. */
   | { readonly op: "reduced"; readonly dtype: DType; readonly reduction: number }
   /** In a scan kernel only: the state h_t, the one before it h_(t-1) (`initial` at the first step), or the adjoint g_t. */
   | { readonly op: "state"; readonly dtype: "f32"; readonly which: "current" | "previous" | "adjoint"; readonly part: "re" | "im" }
@@ -68,7 +70,7 @@ export interface Gather {
 
 export interface Reduction {
   readonly combine: "sum" | "max";
-  /** f32 or i32; `max` of an f32 NaN is NaN. */
+  /** f32 or i32; `max` of an f32 NaN is NaN. May use results of the reductions before it. */
   readonly value: Scalar;
 }
 
@@ -79,5 +81,12 @@ export interface LoopKernel {
   readonly inputs: readonly { readonly dtype: DType; readonly size: number }[];
   readonly reductions: readonly Reduction[];
   /** Values of the loop over `extents`; may use loads at outer indices and `reduced`. Empty reductions: plain elementwise. */
-  readonly outputs: readonly { readonly dtype: DType; readonly value: Scalar }[];
+  readonly outputs: readonly Output[];
+}
+
+export interface Output {
+  readonly dtype: DType;
+  readonly value: Scalar;
+  /** A row output, of a kernel with reductions: the value may vary along the row, and each point of it is stored here. */
+  readonly index?: Affine;
 }

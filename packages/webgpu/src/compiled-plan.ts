@@ -21,7 +21,8 @@ export interface CompiledPlan {
 /** @param maxBuffers Buffers a pass may bind. */
 export function compilePlan({ roots, leaves }: Graph, fuse: boolean, maxBuffers: number, gpu: GPUDevice, pipelines: Pipelines): CompiledPlan {
   const plan = makePlan(roots, leaves, { device: "webgpu", fuse, maxBuffers });
-  const programs = plan.steps.map((step) => (step.kind === "loop" ? loopProgram(step.kernel, maxBuffers) : step.kind === "scan" ? fusedScanProgram(step.kernel, maxBuffers) : nativeProgram(step.call)));
+  const limits = { buffers: maxBuffers, threads: gpu.limits.maxComputeInvocationsPerWorkgroup };
+  const programs = plan.steps.map((step) => (step.kind === "loop" ? loopProgram(step.kernel, limits) : step.kind === "scan" ? fusedScanProgram(step.kernel, maxBuffers) : nativeProgram(step.call)));
   const prepared = new Map<string, Promise<Encode>>();
 
   const stepOver = (step: Step, k: number, over: ReadonlyMap<number, number>): Promise<Encode> => {
@@ -29,7 +30,7 @@ export function compilePlan({ roots, leaves }: Graph, fuse: boolean, maxBuffers:
     const key = `${k}:${[...aliases].join(";")}`;
     let encode = prepared.get(key);
     if (!encode) {
-      const program = aliases.size > 0 && step.kind === "loop" ? loopProgram(step.kernel, maxBuffers, aliases) : programs[k]!;
+      const program = aliases.size > 0 && step.kind === "loop" ? loopProgram(step.kernel, limits, aliases) : programs[k]!;
       const bytes = [...[...step.inputs, ...step.outputs].map((slot) => bytesOf(plan.slots[slot]!.size)), ...program.scratch];
       prepared.set(key, (encode = prepare(step.name, program, bytes, gpu, pipelines)));
       encode.catch(() => prepared.delete(key));

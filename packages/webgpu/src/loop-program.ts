@@ -1,8 +1,17 @@
 /** Programs of loop kernels: which form, whether to divide a reduction, and the passes that come of it. */
-import { divideReduction, nodesOf, product, roots, simplifyLoop, type LoopKernel } from "@seqmix/tensor/backend";
+import { divideReduction, isRowKernel, nodesOf, product, roots, simplifyLoop, type LoopKernel } from "@seqmix/tensor/backend";
 import { fitBuffers, type NumberedKernel } from "./fit-buffers.js";
 import { bytesOf, type GpuPass, type GpuProgram } from "./program.js";
 import { loopPass, type LoopForm } from "./wgsl/loop.js";
+import { rowPass } from "./wgsl/rows.js";
+
+/** What an adapter allows. */
+export interface PassLimits {
+  /** Buffers a pass may bind. */
+  readonly buffers: number;
+  /** Threads of a workgroup. */
+  readonly threads: number;
+}
 
 /** Threads that keep a large GPU busy. */
 const FULL = 32768;
@@ -13,15 +22,15 @@ const SERIAL_PART = 64, ROW_PART = 4096;
 
 /**
  * @param aliases By input, the output whose memory it is.
- * @param limit Buffers a pass may bind.
  */
-export function loopProgram(kernel: LoopKernel, limit: number, aliases?: ReadonlyMap<number, number>): GpuProgram {
+export function loopProgram(kernel: LoopKernel, limits: PassLimits, aliases?: ReadonlyMap<number, number>): GpuProgram {
   const name = describe(kernel);
   if (product(kernel.extents) === 0) return { name, passes: [], scratch: [] };
   const sizes: number[] = [];
   const first: NumberedKernel = { kernel: simplifyLoop(kernel), inputs: kernel.inputs.map((_, k) => k), outputs: kernel.outputs.map((_, k) => kernel.inputs.length + k) };
   const firstScratch = kernel.inputs.length + kernel.outputs.length;
-  const passes = fitBuffers(first, limit, sizes, firstScratch).flatMap((part) => passesOf(part, sizes, firstScratch, aliases));
+  // The planner makes no row kernel of more buffers than a pass may bind.
+  const passes = isRowKernel(first.kernel) ? [rowPass(first.kernel, first, limits.threads)] : fitBuffers(first, limits.buffers, sizes, firstScratch).flatMap((part) => passesOf(part, sizes, firstScratch, aliases));
   return { name: `${name}${passes.length > 1 ? `, ${passes.length} passes` : ""}`, passes, scratch: sizes.map(bytesOf) };
 }
 

@@ -80,7 +80,7 @@ export function simplifyLoop(kernel: LoopKernel): LoopKernel {
   const reducing = kernel.reductions.length > 0;
   const empty = reducing && product(kernel.reduceExtents) === 0;
   const keptRoots = empty || !reducing ? kernel.outputs.map((o) => o.value) : roots(kernel);
-  const affines = [...nodesOf(keptRoots)].flatMap(affinesOf);
+  const affines = [...[...nodesOf(keptRoots)].flatMap(affinesOf), ...kernel.outputs.flatMap((o) => o.index ?? [])];
   /** Each stands for itself and the axes joined to it; `axis` is the innermost of them, whose coefficient is theirs. */
   const groups: { axis: number; extent: number }[] = [];
   [...kernel.extents, ...(reducing && !empty ? kernel.reduceExtents : [])].forEach((extent, axis) => {
@@ -104,9 +104,13 @@ export function simplifyLoop(kernel: LoopKernel): LoopKernel {
     reduceExtents,
     inputs: kernel.inputs,
     reductions: empty || single ? [] : kernel.reductions.map((r) => ({ ...r, value: rewrite(r.value) })),
-    outputs: kernel.outputs.map((o) => ({ ...o, value: rewrite(o.value) })),
+    outputs: kernel.outputs.map(({ dtype, value, index }) => ({ dtype, value: rewrite(value), ...(index && !empty && !single && { index: affine(index) }) })),
   };
 }
+
+/** Whether reductions use earlier ones, or outputs vary along the row. */
+export const isRowKernel = ({ reductions, outputs }: LoopKernel): boolean =>
+  outputs.some((o) => o.index) || [...nodesOf(reductions.map((r) => r.value))].some((node) => node.op === "reduced");
 
 /** Elements below which a part of a divided reduction is not worth its own unit of work. */
 const SMALLEST_PART = 8192;

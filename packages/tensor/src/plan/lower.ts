@@ -2,10 +2,9 @@
  * From graph to scalar expressions. A tensor that has no memory of its own is computed at the place it is
  * used: movement ops become changes of the index, elementwise ops become expressions.
  */
-import type { DType } from "../dtype.js";
 import { callOf } from "../graph.js";
-import type { Affine, Range, Reduction, Scalar } from "../loop.js";
-import { stridesOf, type Shape } from "../shape.js";
+import type { Affine, Output, Range, Reduction, Scalar } from "../loop.js";
+import { sameShape, sizeOf, stridesOf, type Shape } from "../shape.js";
 import type { Call, Tensor } from "../tensor.js";
 import { combine, constant, keyOf, reshapedIndex } from "./affine.js";
 
@@ -30,7 +29,13 @@ export interface LoweredLoop {
   readonly reduceExtents: Shape;
   readonly inputs: readonly Tensor[];
   readonly reductions: readonly Reduction[];
-  readonly outputs: readonly { readonly dtype: DType; readonly value: Scalar }[];
+  readonly outputs: readonly Output[];
+}
+
+/** The rows of a row kernel: of a tensor of this shape, along these axes. */
+export interface RowSpace {
+  readonly shape: Shape;
+  readonly axes: readonly number[];
 }
 
 /** Thrown when a tensor cannot be computed in place: it needs memory of its own. */
@@ -62,9 +67,26 @@ export function lowerLoop(outputs: readonly Tensor[], reductions: readonly Call[
   // Each loop axis as the parts it was split into, outermost first.
   const parts: number[][] = [...outputs[0]!.shape, ...reduced].map((extent) => [extent]);
   const outer = outputs[0]!.shape.length;
+  return splitting(parts, () => lowerWith(parts, outer, outputs, reductions, context));
+}
+
+/**
+ * Lowers a row kernel that stores `outputs`: tensors with an element for every element of the rows, or for every row.
+ * @param members Tensors that the kernel computes, with or without storing them.
+ * @param reductions The reduce calls, all of tensors of the space's shape over its axes.
+ * @throws NeedsMemory where a member is used at another place than its own.
+ */
+export function lowerRows(space: RowSpace, members: ReadonlySet<Tensor>, outputs: readonly Tensor[], reductions: readonly Call[], context: LoweringContext): LoweredLoop {
+  const kept = space.shape.filter((_, k) => !space.axes.includes(k));
+  const parts = [...kept, ...space.axes.map((axis) => space.shape[axis]!)].map((extent) => [extent]);
+  return splitting(parts, () => lowerWith(parts, kept.length, outputs, reductions, context, [], undefined, { ...space, members }));
+}
+
+/** Splits axes as often as `lower` asks for it. */
+function splitting(parts: number[][], lower: () => LoweredLoop): LoweredLoop {
   for (;;) {
     try {
-      return lowerWith(parts, outer, outputs, reductions, context);
+      return lower();
     } catch (request) {
       if (!(request instanceof NeedsSplit)) throw request;
       splitParts(parts, request);
@@ -91,9 +113,9 @@ export function lowerExpressions<T>(parts: readonly (readonly number[])[], conte
 /** Extents of the axes that a reduce call combines over. */
 export const reducedExtents = (call: Call): readonly number[] => reducedAxes(call).map((axis) => call.inputs[0]!.shape[axis]!);
 
-const reducedAxes = (call: Call): readonly number[] => (call.attributes as { readonly axes: readonly number[] }).axes;
+export const reducedAxes = (call: Call): readonly number[] => (call.attributes as { readonly axes: readonly number[] }).axes;
 
-function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs: readonly Tensor[], calls: readonly Call[], context: LoweringContext, inputs: Tensor[] = [], extra?: (lower: Lower, positions: readonly Affine[]) => void): LoweredLoop {
+function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs: readonly Tensor[], calls: readonly Call[], context: LoweringContext, inputs: Tensor[] = [], extra?: (lower: Lower, positions: readonly Affine[]) => void, rows?: RowSpace & { readonly members: ReadonlySet<Tensor> }): LoweredLoop {
   const all = parts.flat();
   const axes = all.length;
   const starts = parts.map((_, k) => parts.slice(0, k).flat().length);
@@ -110,6 +132,13 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
   const around = new Map<Tensor, Map<string, Scalar>>();
   const within = new Map<Tensor, Map<string, Scalar>>();
   let memo = around;
+  const whole = rows && indicesOf(rows.shape.length, rows.axes, positions.slice(0, outer), positions.slice(outer));
+  /** Where a row kernel's tensor lies as it walks the rows: with an element a point, or an element a row. */
+  const places = whole ? [combine(whole, stridesOf(rows.shape), axes), combine(positions.slice(0, outer), stridesOf(parts.slice(0, outer).map(sizeOf)), axes)] : [];
+  const isInPlace = (tensor: Tensor, index: readonly Affine[], at: readonly Affine[]): boolean => {
+    const flat = combine(index, stridesOf(tensor.shape), axes);
+    return at.some((place) => place.offset === flat.offset && place.coefficients.every((c, k) => c === flat.coefficients[k] || all[k] === 1));
+  };
 
   const lower = (x: Tensor, index: readonly Affine[]): Scalar => {
     const tensor = context.resolve(x);
@@ -118,7 +147,9 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
     if (!known) memo.set(tensor, (known = new Map<string, Scalar>()));
     const before = known.get(key);
     if (before) return before;
-    const value = context.place?.(tensor, index, lower) ?? (memo === around && outputs.includes(tensor) && sameIndex(index, positions) ? compute(tensor, index) : context.isStored(tensor) ? load(tensor, index) : compute(tensor, index));
+    const member = rows?.members.has(tensor) ?? false;
+    if (member && !isInPlace(tensor, index, places)) throw new NeedsMemory(tensor);
+    const value = context.place?.(tensor, index, lower) ?? (member ? compute(tensor, index) : memo === around && outputs.includes(tensor) && sameIndex(index, positions) ? compute(tensor, index) : context.isStored(tensor) ? load(tensor, index) : compute(tensor, index));
     known.set(key, value);
     return value;
   };
@@ -147,7 +178,7 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
         const movement = rule.map(index, call.attributes as never, source.shape);
         if (movement === "reshape") {
           // Memory is row-major under any shape.
-          const inMemory = context.isStored(source) && !outputs.includes(source);
+          const inMemory = context.isStored(source) && !outputs.includes(source) && !rows?.members.has(source);
           return inMemory ? loadAt(source, combine(index, stridesOf(tensor.shape), axes)) : lower(source, reshapeIndex(index, tensor, source));
         }
         const value = lower(source, movement.index);
@@ -159,7 +190,7 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
         return lowerGather(call, tensor, index);
       case "reduce":
         if (!calls.includes(call)) throw new NeedsMemory(tensor);
-        return lowerReduce(call, index, rule.combine);
+        return rows ? lowerRowReduce(call, tensor, index, rule.combine) : lowerReduce(call, index, rule.combine);
       default:
         throw new NeedsMemory(tensor);
     }
@@ -201,12 +232,8 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
   const lowerReduce = (call: Call, index: readonly Affine[], combination: "sum" | "max"): Scalar => {
     if (reduced.has(call)) throw new NeedsMemory(call.outputs[0]!);
     const gone = reducedAxes(call);
-    let kept = 0;
     const input = context.resolve(call.inputs[0]!);
-    const inner = input.shape.map((_, k) => {
-      const place = gone.indexOf(k);
-      return place >= 0 ? positions[outer + place]! : index[kept++]!;
-    });
+    const inner = indicesOf(input.shape.length, gone, index, positions.slice(outer));
     reduced.add(call);
     if (memo === within) throw new NeedsMemory(call.outputs[0]!);
     memo = within;
@@ -215,17 +242,41 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
     return { op: "reduced", dtype: call.outputs[0]!.dtype, reduction: reductions.push({ combine: combination, value }) - 1 };
   };
 
-  const reshapeIndex = (index: readonly Affine[], target: Tensor, source: Tensor): readonly Affine[] => {
+  const rowReductions = new Map<Call, Scalar>();
+  const lowerRowReduce = (call: Call, tensor: Tensor, index: readonly Affine[], combination: "sum" | "max"): Scalar => {
+    if (!isInPlace(tensor, index, places.slice(1))) throw new NeedsMemory(tensor);
+    let result = rowReductions.get(call);
+    if (!result) {
+      const value = lower(call.inputs[0]!, whole!);
+      rowReductions.set(call, (result = { op: "reduced", dtype: tensor.dtype, reduction: reductions.push({ combine: combination, value }) - 1 }));
+    }
+    return result;
+  };
+
+  const reshapeIndex = (index: readonly Affine[], target: { readonly shape: Shape }, source: Tensor): readonly Affine[] => {
     const result = reshapedIndex(index, target.shape, source.shape, all);
     if (!result) throw new NeedsMemory(source);
     if ("inner" in result) throw new NeedsSplit(result.axis, result.inner, source);
     return result;
   };
 
+  const lowerOutput = (x: Tensor): Output => {
+    const index = positions.slice(0, outer);
+    if (!whole) return { dtype: x.dtype, value: lower(x, index) };
+    const [from, shape] = x.size === sizeOf(rows.shape) ? [whole, rows.shape] : [index, parts.slice(0, outer).map(sizeOf)];
+    const value = lower(x, sameShape(x.shape, shape) ? from : reshapeIndex(from, { shape }, x));
+    return from === whole ? { dtype: x.dtype, value, index: places[0]! } : { dtype: x.dtype, value };
+  };
   extra?.(lower, positions);
-  const lowered = outputs.map((x) => ({ dtype: x.dtype, value: lower(x, positions.slice(0, outer)) }));
+  const lowered = outputs.map(lowerOutput);
   const split = parts.slice(0, outer).flat().length;
   return { extents: all.slice(0, split), parts: parts.slice(0, outer).map((list) => list.length), reduceExtents: all.slice(split), inputs, reductions, outputs: lowered };
+}
+
+/** An index for each axis: those in `gone` from `reduced`, the others from `kept`, in order. */
+function indicesOf(rank: number, gone: readonly number[], kept: readonly Affine[], reduced: readonly Affine[]): Affine[] {
+  let next = 0;
+  return Array.from({ length: rank }, (_, k) => (gone.includes(k) ? reduced[gone.indexOf(k)]! : kept[next++]!));
 }
 
 const sameIndex = (index: readonly Affine[], positions: readonly Affine[]): boolean => index.every((affine, k) => keyOf(affine) === keyOf(positions[k]!));

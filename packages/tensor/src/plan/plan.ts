@@ -5,7 +5,8 @@
  * 2. Some tensors get memory: roots, operands and results of native programs, results of reductions (with the
  *    elementwise tail computed behind them), and elementwise values that several kernels use or that a
  *    broadcast would compute many times over. Everything else is computed where it is used.
- * 3. Elementwise loops of one shape that share operands or feed each other become one kernel with several results.
+ * 3. Reductions of the same rows and what is computed from them along the rows become row kernels (row-groups.ts), and
+ *    elementwise loops of one shape that share operands or feed each other one kernel with several results.
  *
  * With `fuse: false` every call gets memory and a kernel of its own: the baseline the tests compare with.
  */
@@ -18,9 +19,13 @@ import { inputsRead } from "../op.js";
 import { sameShape, stridesOf, type Shape } from "../shape.js";
 import type { Call, Tensor } from "../tensor.js";
 import { isRowMajor } from "./affine.js";
-import { draftScans, type ScanDraft, type ScanSupport } from "./scan-draft.js";
+import { draftScans, type ScanSupport } from "./scan-draft.js";
 import { findScans, isFusedScan, levelOf, NO_SCANS, Replan, type ScanDecisions, type Scans } from "./scan-fusion.js";
 import { lowerLoop, NeedsMemory, reducedExtents, type LoweredLoop, type LoweringContext } from "./lower.js";
+import { readsOf, type Draft, type LoopDraft, type NativeOperand } from "./draft.js";
+import { groupRows } from "./row-groups.js";
+
+export type { NativeOperand } from "./draft.js";
 
 /** A block of memory of a plan. */
 export interface Slot {
@@ -39,14 +44,6 @@ export interface NativeCall {
   readonly attributes: unknown;
   readonly inputs: readonly NativeOperand[];
   readonly outputs: readonly { readonly shape: Shape; readonly dtype: DType }[];
-}
-
-/** How an operand lies in its slot: row-major unless the op reads strided views. */
-export interface NativeOperand {
-  readonly shape: Shape;
-  readonly dtype: DType;
-  readonly offset: number;
-  readonly strides: readonly number[];
 }
 
 export interface Plan {
@@ -140,19 +137,6 @@ function variantFor(call: Call, device: string): ReturnType<typeof chooseVariant
 
 const isReasons = (choice: unknown): choice is readonly string[] => Array.isArray(choice);
 
-/** A kernel in the making. */
-interface LoopDraft {
-  readonly kind: "loop";
-  outputs: readonly Tensor[];
-  reductions: readonly Call[];
-  lowered: LoweredLoop;
-}
-
-type Draft =
-  | LoopDraft
-  | ScanDraft
-  | { kind: "native"; call: Call; operands: NativeOperand[]; sources: Tensor[]; outputs: readonly Tensor[]; note?: string | undefined };
-
 function planWith({ roots, calls, resolve }: Graph, leaves: readonly Tensor[], forced: Set<Tensor>, decisions: ScanDecisions, options: PlanOptions): Plan {
   const users = usersOf(calls, resolve);
   const kept = keptAnyway(roots, calls, resolve, forced, (call) => options.scans !== undefined && isFusedScan(call, decisions, options.fuse));
@@ -178,7 +162,7 @@ function planWith({ roots, calls, resolve }: Graph, leaves: readonly Tensor[], f
     const reductions = reduction ? [reduction] : [];
     drafts.push({ kind: "loop", outputs: [x], reductions, lowered: lowerLoop([x], reductions, context) });
   }
-  const merged = options.fuse ? mergeLoops(drafts, roots, context, options.maxBuffers) : drafts;
+  const merged = options.fuse ? mergeLoops(groupRows(drafts, roots, context, options.maxBuffers), roots, context, options.maxBuffers) : drafts;
   return emit(sortDrafts(merged), roots, leaves);
 }
 
@@ -375,9 +359,6 @@ function joinParts({ coefficients }: Affine, extents: Shape, parts: readonly num
   return strides;
 }
 
-/** Tensors with memory that a kernel reads. */
-const readsOf = (draft: Draft): readonly Tensor[] => (draft.kind === "loop" ? draft.lowered.inputs : draft.kind === "scan" ? draft.inputs : draft.sources);
-
 /** Joins elementwise loops of one shape where that saves reading or storing something. */
 function mergeLoops(drafts: readonly Draft[], roots: readonly Tensor[], context: LoweringContext, maxBuffers: number): Draft[] {
   const maker = new Map<Tensor, Draft>();
@@ -413,7 +394,7 @@ function mergeLoops(drafts: readonly Draft[], roots: readonly Tensor[], context:
 
   const result: Draft[] = [];
   for (const draft of drafts) {
-    const partner = draft.kind === "loop" ? findPartner(draft) : undefined;
+    const partner = draft.kind === "loop" && !draft.rows ? findPartner(draft) : undefined;
     if (!partner) {
       result.push(draft);
       note(draft);
@@ -432,7 +413,7 @@ function mergeLoops(drafts: readonly Draft[], roots: readonly Tensor[], context:
       for (const reader of readers.get(x) ?? []) candidates.add(reader);
     }
     for (const target of candidates) {
-      if (target.kind !== "loop" || target === draft || !sameLoops(target, draft)) continue;
+      if (target.kind !== "loop" || target.rows || target === draft || !sameLoops(target, draft)) continue;
       if (reaches(draft.lowered.inputs, target, true)) continue;
       const outputs = [...target.outputs, ...draft.outputs];
       const reductions = [...target.reductions, ...draft.reductions];
@@ -467,7 +448,7 @@ function dropUnread(drafts: readonly Draft[], roots: readonly Tensor[], context:
   const read = new Set<Tensor>(roots);
   for (const draft of drafts) for (const x of readsOf(draft)) read.add(x);
   return drafts.map((draft) => {
-    if (draft.kind !== "loop" || draft.outputs.every((x) => read.has(x))) return draft;
+    if (draft.kind !== "loop" || draft.rows || draft.outputs.every((x) => read.has(x))) return draft;
     const outputs = draft.outputs.filter((x) => read.has(x));
     const unread = new Set(draft.outputs.filter((x) => !read.has(x)));
     const inner: LoweringContext = { resolve: (x) => context.resolve(x), isStored: (x) => context.isStored(x) && !unread.has(x) };

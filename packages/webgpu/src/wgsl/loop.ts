@@ -19,7 +19,7 @@ export interface LoopBuffers {
   readonly aliases?: ReadonlyMap<number, number>;
 }
 
-type Load = Scalar & { readonly op: "load" };
+export type Load = Scalar & { readonly op: "load" };
 
 /** A point of the kernel (or of a reduction) with the loads that come as vectors of four. */
 interface Layout {
@@ -76,9 +76,9 @@ const MANY = 4096;
 const FUNCTION_LENGTHS: Readonly<Record<string, number>> = { sin: 60, cos: 60, exp: 10, log: 20, expm1: 12, log1p: 20, tanh: 12, sigmoid: 12, erf: 25 };
 
 /** Operations in the expressions, those inside functions included. */
-const textLength = (values: readonly Scalar[]): number => [...nodesOf(values)].reduce((sum, { op }) => sum + (FUNCTION_LENGTHS[op] ?? 1), 0);
+export const textLength = (values: readonly Scalar[]): number => [...nodesOf(values)].reduce((sum, { op }) => sum + (FUNCTION_LENGTHS[op] ?? 1), 0);
 
-const loadsOf = (values: readonly Scalar[]): readonly Load[] => [...nodesOf(values)].filter((node): node is Load => node.op === "load");
+export const loadsOf = (values: readonly Scalar[]): readonly Load[] => [...nodesOf(values)].filter((node): node is Load => node.op === "load");
 
 interface Names {
   readonly declarations: string;
@@ -109,10 +109,10 @@ function nameBuffers(kernel: LoopKernel, { inputs, outputs, aliases }: LoopBuffe
   return { declarations, bindings, inputs: inputNames, outputs: outputNames };
 }
 
-const axisNames = (kernel: LoopKernel): string[] => [...kernel.extents.map((_, k) => `i${k}`), ...kernel.reduceExtents.map((_, k) => `j${k}`)];
+export const axisNames = (kernel: LoopKernel): string[] => [...kernel.extents.map((_, k) => `i${k}`), ...kernel.reduceExtents.map((_, k) => `j${k}`)];
 
 /** Statements that split a row-major position into axis variables. */
-function split(position: string, extents: readonly number[], names: readonly string[]): string[] {
+export function split(position: string, extents: readonly number[], names: readonly string[]): string[] {
   const lines: string[] = [];
   let rest = position;
   for (let k = extents.length - 1; k > 0; k--) {

@@ -14,6 +14,8 @@ export interface Surroundings {
   readonly axes: readonly string[];
   /** The value of a load that is already there, or undefined to read memory. */
   loaded(node: Scalar & { op: "load" }): string | undefined;
+  /** The value of any node that is already there. */
+  given?(node: Scalar): string | undefined;
   /** Element `index` of an input, as its register type. */
   read(input: number, index: string): string;
   readonly reduced: readonly string[];
@@ -35,7 +37,7 @@ export function writeValues(values: readonly Scalar[], around: Surroundings, lin
     return name;
   };
   const write = (node: Scalar): string => {
-    const known = done.get(node);
+    const known = done.get(node) ?? around.given?.(node);
     if (known !== undefined) return known;
     let text = render(node);
     const simple = /^[\w.]+$/.test(text);

@@ -1,0 +1,31 @@
+/** Kernels in the making. */
+import type { DType } from "../dtype.js";
+import type { Shape } from "../shape.js";
+import type { Call, Tensor } from "../tensor.js";
+import type { LoweredLoop } from "./lower.js";
+import type { ScanDraft } from "./scan-draft.js";
+
+/** How an operand lies in its slot: row-major unless the op reads strided views. */
+export interface NativeOperand {
+  readonly shape: Shape;
+  readonly dtype: DType;
+  readonly offset: number;
+  readonly strides: readonly number[];
+}
+
+export interface LoopDraft {
+  readonly kind: "loop";
+  outputs: readonly Tensor[];
+  reductions: readonly Call[];
+  lowered: LoweredLoop;
+  /** A row kernel; it is not joined any further. */
+  readonly rows?: true;
+}
+
+export type Draft =
+  | LoopDraft
+  | ScanDraft
+  | { kind: "native"; call: Call; operands: NativeOperand[]; sources: Tensor[]; outputs: readonly Tensor[]; note?: string | undefined };
+
+/** Tensors with memory that a kernel reads. */
+export const readsOf = (draft: Draft): readonly Tensor[] => (draft.kind === "loop" ? draft.lowered.inputs : draft.kind === "scan" ? draft.inputs : draft.sources);
