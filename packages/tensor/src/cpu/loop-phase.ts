@@ -7,13 +7,15 @@
  *
  * A tiled map, for transposing loads, has a loop over neighbouring rows innermost.
  * across has the loops over reduced axes innermost, with accumulators in registers; along has them around
- * the segments, where the vector axis is one of them. Addresses and indices are kept in cursors, locals that
+ * the segments, where the vector axis is one of them. A row kernel has these loops once for every stage, and keeps
+ * costly values of a row's points in the thread's scratch from stage to stage. Addresses and indices are kept in cursors, locals that
  * are computed at `begin` and then stepped from row to row.
  */
-import type { Affine, LoopKernel, Range, Reduction } from "../loop.js";
+import type { Affine, LoopKernel, Output, Range, Reduction, Scalar } from "../loop.js";
 import { block, brIf, f32x4, functionBuilder, i32, i32x4, loop, select, v128, when, whileLoop, type Code, type Local, type WasmFunction } from "./emitter.js";
 import type { LoopPlan } from "./loop-plan.js";
 import { identity, nodesOf, product, roots } from "./loop-simplify.js";
+import { rowStages, stageValues, type RowStage } from "./row-stages.js";
 import { acrossLanes, constantVector, fillBeyond, floorDivide, scope, valueEmitter, type Frame, type Scope } from "./loop-values.js";
 import { scratch, type Vectors } from "./vector-math.js";
 
@@ -51,11 +53,33 @@ interface RowAxis {
   readonly count: Local;
 }
 
+/** Bytes a thread keeps of a row, above which values are computed again instead: they would leave the cache. */
+const MOST_KEPT = 256 * 1024;
+/** Operations from which on a value is rather kept than computed again. */
+const COSTLY = 8;
+const FUNCTIONS: ReadonlySet<string> = new Set(["exp", "log", "expm1", "log1p", "sin", "cos", "tanh", "sigmoid", "erf"]);
+
+/** Bytes of a kept value, for all points of a row (of `side` rows), and a vector that is not full. */
+const keptSize = (kernel: LoopKernel, side: number): number => 4 * side * product(kernel.reduceExtents) + 16;
+
+function stagesFor(kernel: LoopKernel): readonly RowStage[] {
+  const cost = (node: Scalar): number => [...nodesOf([node])].reduce((sum, { op }) => sum + (FUNCTIONS.has(op) ? COSTLY : 1), 0);
+  const keeping = rowStages(kernel, (node) => cost(node) > COSTLY);
+  const fits = keeping.flatMap((stage) => stage.keeps).length * keptSize(kernel, 4 * UNROLL) <= MOST_KEPT;
+  return fits ? keeping : rowStages(kernel, () => false);
+}
+
+/** Bytes of scratch that a phase needs. */
+export function keptBytes(kernel: LoopKernel, plan: LoopPlan): number {
+  if (plan.kind === "map") return 0;
+  return stagesFor(kernel).flatMap((stage) => stage.keeps).length * keptSize(kernel, plan.kind === "across" ? 4 * UNROLL : 1);
+}
+
 export function renderPhase({ name, kernel, plan, inputs, outputs }: PhaseDescription): WasmFunction {
   const { extents, reduceExtents } = kernel;
   const all = [...extents, ...reduceExtents];
   const f = functionBuilder(["i32", "i32", "i32", "i32"]);
-  const [args, begin, end] = f.params;
+  const [args, begin, end, kept] = f.params;
   const s = scratch(f.local);
   const axis = plan.axis;
   const tiled = plan.tile;
@@ -91,14 +115,37 @@ export function renderPhase({ name, kernel, plan, inputs, outputs }: PhaseDescri
     index.coefficients.every((c) => c === 0)
       ? i32.const(index.offset)
       : cursor("value", index, 1, () => i32.const(index.offset));
-  const outputStrides = [...extents.map((_, k) => product(extents.slice(k + 1))), ...reduceExtents.map(() => 0)];
+  const rowMajor = [...extents.map((_, k) => product(extents.slice(k + 1))), ...reduceExtents.map(() => 0)];
+  const stridesOf = (output: number): readonly number[] => kernel.outputs[output]?.index?.coefficients ?? rowMajor;
   const outputPointer = (output: number): Code =>
-    cursor(`output${output}`, { offset: 0, coefficients: outputStrides }, 4, () => withOffset(outputs[output] as Binding, 0));
+    cursor(`output${output}`, { offset: 0, coefficients: stridesOf(output) }, 4, () => withOffset(outputs[output] as Binding, 4 * (kernel.outputs[output]?.index?.offset ?? 0)));
+
+  // ---- stages, and the values kept between them ----
+
+  const stages = plan.kind === "map" ? [] : stagesFor(kernel);
+  const keptNodes = stages.flatMap((stage) => stage.keeps);
+  /** Points that a place in the scratch has room for: along the row, or the neighbouring rows taken together. */
+  const side = plan.kind === "across" ? 4 * UNROLL : 1;
+  /** Points of a row one after another, along the vector axis first where it is one of the row's. */
+  const keptStrides = all.map((_, k) => {
+    const inner = k === axis ? [] : reduceAxes.filter((other) => other > k).map((other) => all[other] as number);
+    return k < extents.length ? 0 : side * product(inner) * (k !== axis && plan.kind === "along" ? (all[axis] as number) : 1);
+  });
+  const keptAddress = (node: Scalar, frame: Frame): Local => {
+    const address = f.local("i32"), number = keptNodes.indexOf(node);
+    const row = cursor(`kept${number}`, { offset: 0, coefficients: keptStrides }, 4, () => i32.add(kept.get, i32.const(number * keptSize(kernel, side))));
+    s.body.push(address.set(plan.kind === "across" ? row : i32.add(row, frame.bytes.get)));
+    return address;
+  };
 
   // ---- accumulators ----
 
+  /** Reductions of the stage being written. */
+  let active: readonly number[] = [];
+  const activeReductions = (): [Reduction, number][] => active.map((n) => [kernel.reductions[n] as Reduction, n]);
+
   const accumulators: Local[][] = kernel.reductions.map(() => []);
-  let reducedValues: Vectors[] = [];
+  const reducedValues: Vectors[] = [];
   /** Terms that one run along the vector axis adds to an accumulator. */
   const runTerms = plan.kind === "along" ? vectorsInRun(all[axis] as number) : 1;
   const terms = runTerms * product(reduceAxes.map((k) => all[k] as number));
@@ -121,7 +168,7 @@ export function renderPhase({ name, kernel, plan, inputs, outputs }: PhaseDescri
     return list.slice(0, count);
   };
   const startAccumulators = (count: number): void => {
-    kernel.reductions.forEach((r, n) => {
+    activeReductions().forEach(([r, n]) => {
       for (const local of locals(accumulators[n] as Local[], count)) s.body.push(local.set(identityVector(r)));
       if (isLong(r)) for (const local of locals(totals[n] as Local[], count)) s.body.push(local.set(f32x4.const(0)));
       if (marksNaN(r)) for (const local of locals(nans[n] as Local[], count)) s.body.push(local.set(f32x4.const(0)));
@@ -130,18 +177,18 @@ export function renderPhase({ name, kernel, plan, inputs, outputs }: PhaseDescri
   };
   const flush = (count: number): Code[] => [
     pending.set(i32.const(0)),
-    ...kernel.reductions.flatMap((r, n) => !isLong(r) ? [] : range(count).flatMap((k) => {
+    ...activeReductions().flatMap(([r, n]) => !isLong(r) ? [] : range(count).flatMap((k) => {
       const total = (totals[n] as Local[])[k] as Local, sum = (accumulators[n] as Local[])[k] as Local;
       return [total.set(f32x4.add(total.get, sum.get)), sum.set(f32x4.const(0))];
     })),
   ];
   /** To be told after `added` terms went into each accumulator. */
   const flushWhenDue = (count: number, added: Code): void => {
-    if (twoLevels) s.body.push(pending.set(i32.add(pending.get, added)), when(i32.geS(pending.get, i32.const(TERMS)), flush(count)));
+    if (twoLevels && active.length > 0) s.body.push(pending.set(i32.add(pending.get, added)), when(i32.geS(pending.get, i32.const(TERMS)), flush(count)));
   };
   const endAccumulators = (count: number): void => {
     if (twoLevels) s.body.push(flush(count));
-    kernel.reductions.forEach((r, n) => {
+    activeReductions().forEach(([r, n]) => {
       // A mask of NaNs is itself NaN.
       if (marksNaN(r)) range(count).forEach((k) => {
         const most = (accumulators[n] as Local[])[k] as Local;
@@ -151,11 +198,11 @@ export function renderPhase({ name, kernel, plan, inputs, outputs }: PhaseDescri
     });
   };
   const accumulate = (count: number, frame: Frame, at: Scope): void => {
-    const values = kernel.reductions.map((r) => emit.evaluate(r.value, frame, at));
-    kernel.reductions.forEach((r, n) => {
+    const values = activeReductions().map(([r]) => emit.evaluate(r.value, frame, at));
+    activeReductions().forEach(([r, n], place) => {
       range(count).forEach((k) => {
         const sum = (accumulators[n] as Local[])[k] as Local;
-        const own = values[n] as Vectors;
+        const own = values[place] as Vectors;
         const value = (own.length === 1 ? own[0] : own[k]) as Code;
         const term = plan.kind === "along" ? fillBeyond(value, frame, identityVector(r)) : value;
         if (marksNaN(r)) {
@@ -179,7 +226,6 @@ export function renderPhase({ name, kernel, plan, inputs, outputs }: PhaseDescri
     segmentFlag: (c) => (flags.get(conditionKey(c)) as Local).get,
     reduced: (n) => reducedValues[n] as Vectors,
   });
-  const bodyRoots = plan.kind === "map" ? kernel.outputs.map((o) => o.value) : kernel.reductions.map((r) => r.value);
   const segmentConditions = new Map<string, Range>();
   for (const node of nodesOf(roots(kernel)))
     if (node.op === "guard")
@@ -233,7 +279,7 @@ export function renderPhase({ name, kernel, plan, inputs, outputs }: PhaseDescri
 
   const store = (output: number, values: Vectors, frame: Frame): void => {
     const { dtype } = kernel.outputs[output] as { dtype: string };
-    const stride = axis < 0 || plan.kind === "along" ? 0 : (outputStrides[axis] as number);
+    const stride = axis < 0 ? 0 : (stridesOf(output)[axis] as number);
     const target = outputPointer(output);
     const inMemory = (code: Code): Code => (dtype === "bool" ? v128.and(code, i32x4.const(1)) : code);
     const address = f.local("i32"), vector = f.local("v128"), rest = f.local("i32");
@@ -259,9 +305,28 @@ export function renderPhase({ name, kernel, plan, inputs, outputs }: PhaseDescri
     when(i32.geS(rest.get, i32.const(2)),
       [v128.store64Lane(address.get, vector.get, 0), when(i32.eq(rest.get, i32.const(3)), v128.store32Lane(address.get, vector.get, 2, 8))],
       v128.store32Lane(address.get, vector.get, 0));
-  const storeOutputs = (frame: Frame, at: Scope): void => {
-    const values = kernel.outputs.map((o) => emit.evaluate(o.value, frame, at));
-    values.forEach((v, n) => store(n, v, frame));
+  const storeOutputs = (frame: Frame, at: Scope, which: readonly number[] = kernel.outputs.flatMap((o, n) => (o.index ? [] : [n]))): void => {
+    const values = which.map((n) => emit.evaluate((kernel.outputs[n] as Output).value, frame, at));
+    values.forEach((v, k) => store(which[k] as number, v, frame));
+  };
+  /** A stage at the points of a frame. */
+  const stagePoints = (stage: RowStage, count: number, frame: Frame, before: Scope): void => {
+    const at = scope(undefined, before);
+    for (const node of stage.uses) {
+      const address = keptAddress(node, frame);
+      at.values.set(node, range(count).map((k) => {
+        const vector = f.local("v128");
+        s.body.push(vector.set(v128.load(address.get, 16 * k)));
+        return vector.get;
+      }));
+    }
+    accumulate(count, frame, at);
+    for (const node of stage.keeps) {
+      const values = emit.evaluate(node, frame, at);
+      const address = keptAddress(node, frame);
+      range(count).forEach((k) => s.body.push(v128.store(address.get, (values.length === 1 ? values[0] : values[k]) as Code, 16 * k)));
+    }
+    storeOutputs(frame, at, stage.outputs);
   };
 
   // ---- loops over reduced axes, which move cursors and move them back ----
@@ -290,7 +355,7 @@ export function renderPhase({ name, kernel, plan, inputs, outputs }: PhaseDescri
     vectorLoop(plan.block, whole, () => {
       const before = scope();
       const frame = { unroll: 1, i, bytes };
-      for (const root of bodyRoots) emit.hoist(root, vectorAxes, frame, before);
+      for (const { value } of kernel.outputs) emit.hoist(value, vectorAxes, frame, before);
       return before;
     }, (_, frame, before) => {
       if (tiled === undefined) return storeOutputs(frame, scope(undefined, before));
@@ -301,34 +366,42 @@ export function renderPhase({ name, kernel, plan, inputs, outputs }: PhaseDescri
   const across = (whole: number): void => {
     const axes = new Set(reduceAxes);
     vectorLoop(plan.block, whole, () => scope(), (count, frame) => {
-      startAccumulators(count);
-      const before = scope();
-      for (const root of bodyRoots) emit.hoist(root, axes, frame, before);
-      reduceLoops(reduceAxes, () => {
-        accumulate(count, frame, scope(undefined, before));
-        flushWhenDue(count, i32.const(1));
-      });
-      endAccumulators(count);
-      reducedValues = kernel.reductions.map((_, n) => locals(accumulators[n] as Local[], count).map((local) => local.get));
+      for (const stage of stages) {
+        active = stage.reductions;
+        startAccumulators(count);
+        const before = scope();
+        for (const root of stageValues(kernel, stage)) emit.hoist(root, axes, frame, before);
+        reduceLoops(reduceAxes, () => {
+          stagePoints(stage, count, frame, before);
+          flushWhenDue(count, i32.const(1));
+        });
+        endAccumulators(count);
+        for (const n of active) reducedValues[n] = locals(accumulators[n] as Local[], count).map((local) => local.get);
+      }
       // Not from `before`: it may lie under other conditions.
       storeOutputs(frame, scope());
     });
   };
 
   const along = (): void => {
+    for (const stage of stages) alongStage(stage);
+    storeOutputs({ unroll: 1, i, bytes }, scope());
+  };
+  const alongStage = (stage: RowStage): void => {
+    active = stage.reductions;
     const extent = all[axis] as number;
     const vectorAxes = new Set([axis]);
     startAccumulators(UNROLL);
     // A long row is summed in blocks of as many terms as an accumulator takes.
-    const most = twoLevels ? Math.min(extent, 4 * UNROLL * TERMS) : extent;
+    const most = twoLevels && active.length > 0 ? Math.min(extent, 4 * UNROLL * TERMS) : extent;
     const blocks = Math.ceil(extent / most);
     const run = (): void => {
       vectorLoop(most, blocks > 1 ? commonDivisor(most, extent) : extent, () => {
         const before = scope();
         const frame = { unroll: 1, i, bytes };
-        for (const root of bodyRoots) emit.hoist(root, vectorAxes, frame, before);
+        for (const root of stageValues(kernel, stage)) emit.hoist(root, vectorAxes, frame, before);
         return before;
-      }, (count, frame, before) => accumulate(count, frame, scope(undefined, before)));
+      }, (count, frame, before) => stagePoints(stage, count, frame, before));
     };
     reduceLoops(reduceAxes, () => {
       if (blocks === 1) {
@@ -351,13 +424,12 @@ export function renderPhase({ name, kernel, plan, inputs, outputs }: PhaseDescri
       s.body.push(done.set(i32.const(0)), loop([inside, move.forward, brIf(0, i32.ltS(done.tee(i32.add(done.get, i32.const(most))), i32.const(extent)))]), move.back);
     });
     endAccumulators(UNROLL);
-    kernel.reductions.forEach((r, n) => {
+    for (const [r, n] of activeReductions()) {
       const [a, b, c, d] = accumulators[n] as [Local, Local, Local, Local];
       const op = combine(r);
       s.body.push(a.set(op(op(a.get, b.get), op(c.get, d.get))), acrossLanes(op, a));
-    });
-    reducedValues = kernel.reductions.map((_, n) => [((accumulators[n] as Local[])[0] as Local).get]);
-    storeOutputs({ unroll: 1, i, bytes }, scope());
+      reducedValues[n] = [a.get];
+    }
   };
   const blockMoves: { readonly axis: number; readonly forward: Code[]; readonly back: Code[]; readonly step: number; readonly blocks: number }[] = [];
 

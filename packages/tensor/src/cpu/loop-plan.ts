@@ -45,6 +45,7 @@ export function planLoop(kernel: LoopKernel): LoopPlan {
       cost += gather !== undefined && gather.some((g) => [...nodesOf([g.value])].some((n) => (n.op === "load" || n.op === "position") && n.index.coefficients[axis] !== 0)) ? LANES + 2
         : c === 0 ? SPLAT : Math.abs(c) === 1 ? CONTIGUOUS : LANES;
     }
+    for (const { index } of kernel.outputs) if (index) cost += index.coefficients[axis] === 1 ? CONTIGUOUS : LANES;
     return (cost * 4 * vectors(axis)) / (all[axis] as number);
   };
   const store = (axis: number): number => (axis === extents.length - 1 ? CONTIGUOUS : LANES) * kernel.outputs.length;

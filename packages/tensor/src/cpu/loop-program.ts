@@ -7,9 +7,10 @@
  */
 import type { LoopKernel } from "../loop.js";
 import { buildModule } from "./emitter.js";
-import { renderPhase, type Binding } from "./loop-phase.js";
+import { keptBytes, renderPhase, type Binding } from "./loop-phase.js";
 import { planLoop, type LoopPlan } from "./loop-plan.js";
 import { divideReduction, nodesOf, partForUnits, product, roots, simplifyLoop } from "./loop-simplify.js";
+import { isRowKernel } from "./row-stages.js";
 import type { CpuPhase, CpuProgram } from "./program.js";
 
 /** Vector operations that make a claim's overhead (0.1 us) negligible. */
@@ -27,11 +28,11 @@ export function loopProgram(kernel: LoopKernel, memory: { readonly shared: boole
   const inputs = kernel.inputs.map((_, k): Binding => ({ position: k, offset: 0 }));
   const outputs = kernel.outputs.map((_, k): Binding => ({ position: inputs.length + k, offset: 0 }));
   const plan = planLoop(simple);
-  const length = partLength(simple, plan);
+  const length = isRowKernel(simple) ? undefined : partLength(simple, plan);
   const divided = length === undefined ? undefined : divideReduction(simple, length);
   if (divided === undefined) {
     const run = renderPhase({ name: "run", kernel: simple, plan, inputs, outputs });
-    return { name, module: buildModule({ memory, functions: [run] }), phases: [phase("run", plan)], scratchBytes: 0, sharedBytes: 0 };
+    return { name, module: buildModule({ memory, functions: [run] }), phases: [phase("run", plan)], scratchBytes: keptBytes(simple, plan), sharedBytes: 0 };
   }
 
   const [first, second] = divided;

@@ -108,10 +108,6 @@ export function simplifyLoop(kernel: LoopKernel): LoopKernel {
   };
 }
 
-/** Whether reductions use earlier ones, or outputs vary along the row. */
-export const isRowKernel = ({ reductions, outputs }: LoopKernel): boolean =>
-  outputs.some((o) => o.index) || [...nodesOf(reductions.map((r) => r.value))].some((node) => node.op === "reduced");
-
 /** Elements below which a part of a divided reduction is not worth its own unit of work. */
 const SMALLEST_PART = 8192;
 /** Units of work wanted; fixed, so that results do not depend on the number of threads. */

@@ -4,7 +4,7 @@
  * outputs. Threads combine in a tree, always in the same order. What a later stage needs of a point stays in registers
  * where a thread has few points, and is computed again from memory near the processor where it has many.
  */
-import { affinesOf, identity, nodesOf, parts, product, roots, type Affine, type LoopKernel, type Output, type Reduction, type Scalar } from "@seqmix/tensor/backend";
+import { identity, parts, product, roots, rowStages, stageValues, variesAlongRow, type Affine, type LoopKernel, type Output, type Reduction, type RowStage, type Scalar } from "@seqmix/tensor/backend";
 import { declare, entryPoint, indent, type Binding, type GpuPass } from "../program.js";
 import { functionTexts } from "./functions.js";
 import { axisNames, loadsOf, split, textLength, type Load } from "./loop.js";
@@ -29,22 +29,15 @@ interface Arrangement {
   readonly width: 1 | 4;
 }
 
-interface Stage {
-  readonly reductions: readonly number[];
-  readonly outputs: readonly number[];
-  /** Values computed here that later stages use. */
-  readonly keeps: Scalar[];
-}
-
 /** @param kernel Simplified, of at least one point. @param threads The most a workgroup may have. */
 export function rowPass(kernel: LoopKernel, buffers: { readonly inputs: readonly number[]; readonly outputs: readonly number[] }, threads: number): GpuPass {
   const arrangement = arrange(kernel, threads);
-  const stages = stagesOf(kernel);
   const { lanes, rows, width } = arrangement;
   const perThread = Math.ceil(product(kernel.reduceExtents) / (lanes * width)) * width;
   const unrolled = perThread <= MOST_POINTS && textLength(roots(kernel)) * perThread <= LONGEST_UNROLLED;
-  const inRegisters = unrolled && keepValues(kernel, stages) * perThread <= MOST_KEPT;
-  if (!inRegisters) for (const stage of stages) stage.keeps.length = 0;
+  const keeping = unrolled ? rowStages(kernel, () => true) : [];
+  const inRegisters = unrolled && keeping.flatMap((stage) => stage.keeps).length * perThread <= MOST_KEPT;
+  const stages = inRegisters ? keeping : rowStages(kernel, () => false);
   const vectors = vectorLoads(kernel, arrangement);
   const names = bind(kernel, buffers, vectors, arrangement);
   const functions = new Set<string>();
@@ -75,52 +68,6 @@ function runsAcross(kernel: LoopKernel): boolean {
   const indices = [...loadsOf(roots(kernel)).map((load) => load.index), ...kernel.outputs.flatMap((o) => o.index ?? [])];
   const count = (axis: number): number => indices.filter(({ coefficients }) => Math.abs(coefficients[axis]!) === 1).length;
   return count(outer - 1) > count(outer + kernel.reduceExtents.length - 1);
-}
-
-/** Reductions by what they wait for, then the outputs. */
-function stagesOf(kernel: LoopKernel): Stage[] {
-  const levels: number[] = [];
-  for (const { value } of kernel.reductions) levels.push(Math.max(-1, ...[...nodesOf([value])].map((node) => (node.op === "reduced" ? levels[node.reduction]! : -1))) + 1);
-  const rowOutputs = kernel.outputs.flatMap(({ index }, k) => (index ? [k] : []));
-  const stages: Stage[] = Array.from({ length: Math.max(...levels) + 1 }, (_, level) => ({ reductions: levels.flatMap((l, k) => (l === level ? [k] : [])), outputs: [], keeps: [] }));
-  return rowOutputs.length > 0 ? [...stages, { reductions: [], outputs: rowOutputs, keeps: [] }] : stages;
-}
-
-const stageValues = ({ reductions, outputs }: LoopKernel, stage: Stage): Scalar[] => [...stage.reductions.map((k) => reductions[k]!.value), ...stage.outputs.map((k) => outputs[k]!.value)];
-
-/** Whether a node's value changes along the row. */
-function variation(kernel: LoopKernel): (node: Scalar) => boolean {
-  const outer = kernel.extents.length;
-  const known = new Map<Scalar, boolean>();
-  const varies = (node: Scalar): boolean => {
-    let result = known.get(node);
-    if (result === undefined) known.set(node, (result = affinesOf(node).some((index) => index.coefficients.some((c, axis) => axis >= outer && c !== 0)) || parts(node).some(varies)));
-    return result;
-  };
-  return varies;
-}
-
-/** Has stages keep what later ones use. Returns how many values a point keeps. */
-function keepValues(kernel: LoopKernel, stages: readonly Stage[]): number {
-  const varies = variation(kernel);
-  const madeIn = new Map<Scalar, Stage>();
-  const kept = new Set<Scalar>();
-  for (const stage of stages) {
-    const visit = (node: Scalar): void => {
-      if (!varies(node) || node.op === "position") return;
-      const made = madeIn.get(node);
-      if (made === stage) return;
-      if (made) {
-        if (!kept.has(node)) made.keeps.push(node);
-        kept.add(node);
-        return;
-      }
-      madeIn.set(node, stage);
-      parts(node).forEach(visit);
-    };
-    stageValues(kernel, stage).forEach(visit);
-  }
-  return kept.size;
 }
 
 /** Whether four neighbouring points lie in four neighbouring elements that begin at a multiple of four. */
@@ -161,7 +108,7 @@ function bind(kernel: LoopKernel, { inputs, outputs }: { readonly inputs: readon
 interface Context {
   readonly kernel: LoopKernel;
   readonly arrangement: Arrangement;
-  readonly stages: readonly Stage[];
+  readonly stages: readonly RowStage[];
   readonly vectors: readonly Load[];
   readonly names: Names;
   readonly functions: Set<string>;
@@ -231,13 +178,13 @@ const rowSurroundings = (context: Context): Surroundings => ({
 });
 
 /** A function that computes a stage's values at a point, and the statements that call it for all points of the thread. */
-function stageText(stage: Stage, s: number, kept: readonly Scalar[], context: Context): { functionText: string; body: string[] } {
+function stageText(stage: RowStage, s: number, kept: readonly Scalar[], context: Context): { functionText: string; body: string[] } {
   const { kernel, arrangement: { lanes, rows, width }, vectors, names, functions, chunks } = context;
   const axes = axisNames(kernel);
-  const varies = variation(kernel);
+  const varies = variesAlongRow(kernel);
   const isVectorLoad = new Set<Scalar>(vectors);
   // What the function is given: kept values of earlier stages, vectors' elements, and values equal in the whole row.
-  const before = new Set(context.stages.slice(0, s).flatMap((other) => other.keeps));
+  const before = new Set(stage.uses);
   const keptHere: number[] = [];
   const loads: Load[] = [];
   const uniform: Scalar[] = [];
