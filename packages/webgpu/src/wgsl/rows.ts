@@ -1,7 +1,7 @@
 /**
  * Renders a row kernel as one WGSL pass. A workgroup computes one row or several; the threads of a row take its points
  * in turn, stage by stage: first the reductions that need no other, then those that need their results, at last the row
- * outputs. Threads combine in a tree, always in the same order. What a later stage needs of a point stays in registers
+ * outputs. Threads combine on two levels, always in the same order. What a later stage needs of a point stays in registers
  * where a thread has few points, and is computed again from memory near the processor where it has many.
  */
 import { identity, parts, product, roots, rowStages, stageValues, variesAlongRow, type Affine, type LoopKernel, type Output, type Reduction, type RowStage, type Scalar } from "@seqmix/tensor/backend";
@@ -13,7 +13,10 @@ import { affineText, combineText, fromMemory, literal, memoryType, registerType,
 /** Points of a row that a thread takes, as long as the row has threads for them. */
 const POINTS = 16;
 /** Most points a thread computes without a loop, and most registers it keeps values in from stage to stage. */
-const MOST_POINTS = 32, MOST_KEPT = 64;
+const MOST_POINTS = 32, MOST_KEPT = 48;
+const MOST_HEADS = 16;
+/** Threads of a workgroup of short rows: many small workgroups take longer to start than to run. */
+const THREADS = 256;
 /** 4-byte elements of workgroup memory that every adapter has. */
 const SHARED = 4096;
 /** Most operations written out: compilers take long over more. Four points together, and all points of a thread. */
@@ -35,9 +38,9 @@ export function rowPass(kernel: LoopKernel, buffers: { readonly inputs: readonly
   const { lanes, rows, width } = arrangement;
   const perThread = Math.ceil(product(kernel.reduceExtents) / (lanes * width)) * width;
   const unrolled = perThread <= MOST_POINTS && textLength(roots(kernel)) * perThread <= LONGEST_UNROLLED;
-  const keeping = unrolled ? rowStages(kernel, () => true) : [];
-  const inRegisters = unrolled && keeping.flatMap((stage) => stage.keeps).length * perThread <= MOST_KEPT;
-  const stages = inRegisters ? keeping : rowStages(kernel, () => false);
+  // What fits: everything that later stages use, only what is read from memory, or nothing.
+  const choices = unrolled ? [rowStages(kernel, () => true), rowStages(kernel, (node) => node.op === "load")] : [];
+  const stages = choices.find((list) => list.flatMap((stage) => stage.keeps).length * perThread <= MOST_KEPT) ?? rowStages(kernel, () => false);
   const vectors = vectorLoads(kernel, arrangement);
   const names = bind(kernel, buffers, vectors, arrangement);
   const functions = new Set<string>();
@@ -55,7 +58,7 @@ function arrange(kernel: LoopKernel, limit: number): Arrangement {
   }
   const width = kernel.reduceExtents.at(-1)! % 4 === 0 && textLength(roots(kernel)) <= LONGEST_FOUR ? 4 : 1;
   const lanes = Math.min(wanted, most);
-  return { lanes, rows: Math.max(1, Math.min(64, most) / lanes), across: false, width };
+  return { lanes, rows: Math.max(1, Math.min(THREADS, most, powerAbove(product(kernel.extents)) * lanes) / lanes), across: false, width };
 }
 
 const powerAbove = (x: number): number => 2 ** Math.ceil(Math.log2(Math.max(1, x)));
@@ -123,6 +126,8 @@ function write(context: Context): string {
   const whole = count % rows === 0;
   const threads = lanes * rows;
   const stride = across ? rows : 1;
+  /** Lanes that combine the others' results before all lanes combine theirs. */
+  const heads = Math.min(lanes, MOST_HEADS);
   const text = (k: number, x: string, y: string): string => combineText(reductions[k]!.combine, reductions[k]!.value.dtype, x, y, functions);
   const shared = reductions.map((r, k) => `var<workgroup> shared${k}: array<${r.value.dtype}, ${threads}>;\n`).join("");
   const kept = stages.flatMap((stage) => stage.keeps);
@@ -144,13 +149,10 @@ function write(context: Context): string {
     lines.push(
       ...stage.reductions.map((k) => `shared${k}[thread] = r${k};`),
       "workgroupBarrier();",
-      `for (var half = ${lanes / 2 | 0}u; half > 0u; half /= 2u) {`,
-      "  if (lane < half) {",
-      ...stage.reductions.map((k) => `    shared${k}[thread] = ${text(k, `shared${k}[thread]`, `shared${k}[thread + half${stride === 1 ? "" : ` * ${stride}u`}]`)};`),
-      "  }",
-      "  workgroupBarrier();",
-      "}",
+      // Two levels need two barriers, a binary tree needs many.
+      ...(lanes > heads ? [`if (lane < ${heads}u) {`, ...Array.from({ length: lanes / heads - 1 }, (_, n) => stage.reductions.map((k) => `  r${k} = ${text(k, `r${k}`, `shared${k}[thread + ${(n + 1) * heads * stride}u]`)};`)).flat(), ...stage.reductions.map((k) => `  shared${k}[thread] = r${k};`), "}", "workgroupBarrier();"] : []),
       ...stage.reductions.map((k) => `r${k} = shared${k}[first];`),
+      ...Array.from({ length: heads - 1 }, (_, n) => stage.reductions.map((k) => `r${k} = ${text(k, `r${k}`, `shared${k}[first + ${(n + 1) * stride}u]`)};`)).flat(),
     );
   });
   const single = kernel.outputs.flatMap((o, k) => (o.index ? [] : [[o, k] as const]));
