@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { DType } from "../dtype.js";
 import type { Affine, Gather, LoopKernel, Range, Reduction, Scalar } from "../loop.js";
 import { interpretLoop, type Numbers } from "../plan/scan-interpreter.js";
@@ -28,9 +28,10 @@ function run(kernel: LoopKernel, program: CpuProgram, inputs: readonly Numbers[]
     return at;
   });
   const outputs = kernel.outputs.map((output) => {
-    const at = allocate(4 * total);
-    view("f32", at - 4, total + 2).fill(NaN);
-    return { at, view: view(output.dtype, at, total) };
+    const size = output.index ? total * kernel.reduceExtents.reduce((a, b) => a * b, 1) : total;
+    const at = allocate(4 * size);
+    view("f32", at - 4, size + 2).fill(NaN);
+    return { at, size, view: view(output.dtype, at, size) };
   });
   const shared = allocate(program.sharedBytes);
   view("f32", shared, program.sharedBytes / 4).fill(NaN);
@@ -43,9 +44,9 @@ function run(kernel: LoopKernel, program: CpuProgram, inputs: readonly Numbers[]
     const size = chunk(phase.units);
     for (let begin = Math.floor((phase.units - 1) / size) * size; begin >= 0; begin -= size) call(args, begin, Math.min(phase.units, begin + size), scratch);
   }
-  for (const { at } of outputs) {
+  for (const { at, size } of outputs) {
     expect(new Float32Array(memory.buffer, at - 4, 1)[0]).toBeNaN();
-    expect(new Float32Array(memory.buffer, at + 4 * total, 1)[0]).toBeNaN();
+    expect(new Float32Array(memory.buffer, at + 4 * size, 1)[0]).toBeNaN();
   }
   return outputs.map((o) => o.view.slice());
 }
@@ -277,6 +278,52 @@ test("long sums are accurate and do not depend on how units are shared out", () 
     const [want] = interpretLoop(kernel, [x]);
     got?.forEach((value, i) => expect(Math.abs(value / (want?.[i] as number) - 1)).toBeLessThan(1e-6));
   }
+});
+
+describe("row kernels: stages of reductions, and outputs along the row", () => {
+  const reduced = (reduction: number): Scalar => ({ op: "reduced", dtype: "f32", reduction });
+  const f = (op: "exp" | "sub" | "mul" | "div" | "add" | "sqrt", ...args: Scalar[]): Scalar => ({ op, dtype: "f32", args });
+  /** max, sum of exponentials, quotients; the log-sum's parts as outputs a row. */
+  const softmaxOf = (extents: number[], reduceExtents: number[], coefficients: number[]): LoopKernel => {
+    const size = [...extents, ...reduceExtents].reduce((a, b) => a * b, 1);
+    const x = load(0, 0, ...coefficients);
+    const weight = f("exp", f("sub", x, reduced(0)));
+    return {
+      extents, reduceExtents, inputs: [{ dtype: "f32", size }],
+      reductions: [{ combine: "max", value: x }, { combine: "sum", value: weight }],
+      outputs: [{ dtype: "f32", value: f("div", weight, reduced(1)), index: { offset: 0, coefficients } }, { dtype: "f32", value: f("add", reduced(0), reduced(1)) }],
+    };
+  };
+  const cases: [string, LoopKernel][] = [
+    ["one column", softmaxOf([5], [1], [1, 1])],
+    ["3 columns", softmaxOf([7], [3], [3, 1])],
+    ["4096 columns", softmaxOf([3], [4096], [4096, 1])],
+    ["5000 columns", softmaxOf([2], [5000], [5000, 1])],
+    ["100001 columns", softmaxOf([1], [100_001], [100_001, 1])],
+    ["down 30 rows of 37", softmaxOf([37], [30], [1, 37])],
+    ["a middle axis", softmaxOf([3, 19], [11], [209, 1, 19])],
+    ["two axes apart", softmaxOf([5], [6, 9], [9, 45, 1])],
+    ["two axes of a transposed row", softmaxOf([4], [9, 6], [54, 1, 9])],
+  ];
+  test.each(cases)("softmax, %s", (_, kernel) => {
+    const x = uniform(kernel.inputs[0]!.size, 3).map((v) => 6 * v - 3);
+    check(kernel, [x]);
+    if (x.length > 20_000) return;
+    const masked = x.map((v, i) => (i % 3 === 0 ? -Infinity : v));
+    check(kernel, [masked]);
+  });
+
+  test("a guarded value is used by all stages, and kept values do not leave the buffers", () => {
+    // Each row sees its neighbours one place to the left, zeros before the first.
+    const [rows, n] = [6, 70];
+    const shifted: Scalar = { op: "guard", dtype: "f32", conditions: [{ index: { offset: -1, coefficients: [0, 1] }, lo: 0, hi: n }], value: f("exp", load(0, -1, n, 1)), fill: 0 };
+    const square = f("mul", f("sub", shifted, reduced(0)), f("sub", shifted, reduced(0)));
+    check({
+      extents: [rows], reduceExtents: [n], inputs: [{ dtype: "f32", size: rows * n }],
+      reductions: [{ combine: "sum", value: f("mul", shifted, { op: "constant", dtype: "f32", value: 1 / n }) }, { combine: "sum", value: square }],
+      outputs: [{ dtype: "f32", value: f("div", f("sub", shifted, reduced(0)), f("sqrt", reduced(1))), index: { offset: 0, coefficients: [n, 1] } }],
+    }, [uniform(rows * n, 5)]);
+  });
 });
 
 test("divided reductions of other kinds", () => {

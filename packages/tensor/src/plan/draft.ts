@@ -1,9 +1,18 @@
-/** Kernels in the making. */
+/** What a plan is made for, and kernels in the making. */
 import type { DType } from "../dtype.js";
 import type { Shape } from "../shape.js";
 import type { Call, Tensor } from "../tensor.js";
 import type { LoweredLoop } from "./lower.js";
-import type { ScanDraft } from "./scan-draft.js";
+import type { ScanDraft, ScanSupport } from "./scan-draft.js";
+
+export interface PlanOptions {
+  readonly device: string;
+  readonly fuse: boolean;
+  /** Buffers a kernel may bind. */
+  readonly maxBuffers: number;
+  /** Which fused recurrences the device runs; without it linear recurrences run by themselves. */
+  readonly scans?: ScanSupport | undefined;
+}
 
 /** How an operand lies in its slot: row-major unless the op reads strided views. */
 export interface NativeOperand {

@@ -19,13 +19,13 @@ import { inputsRead } from "../op.js";
 import { sameShape, stridesOf, type Shape } from "../shape.js";
 import type { Call, Tensor } from "../tensor.js";
 import { isRowMajor } from "./affine.js";
-import { draftScans, type ScanSupport } from "./scan-draft.js";
+import { draftScans } from "./scan-draft.js";
 import { findScans, isFusedScan, levelOf, NO_SCANS, Replan, type ScanDecisions, type Scans } from "./scan-fusion.js";
 import { lowerLoop, NeedsMemory, reducedExtents, type LoweredLoop, type LoweringContext } from "./lower.js";
-import { readsOf, type Draft, type LoopDraft, type NativeOperand } from "./draft.js";
+import { readsOf, type Draft, type LoopDraft, type NativeOperand, type PlanOptions } from "./draft.js";
 import { groupRows } from "./row-groups.js";
 
-export type { NativeOperand } from "./draft.js";
+export type { NativeOperand, PlanOptions } from "./draft.js";
 
 /** A block of memory of a plan. */
 export interface Slot {
@@ -55,15 +55,6 @@ export interface Plan {
   readonly steps: readonly Step[];
   /** Slot of each root. */
   readonly roots: readonly number[];
-}
-
-export interface PlanOptions {
-  readonly device: string;
-  readonly fuse: boolean;
-  /** Buffers a kernel may bind. */
-  readonly maxBuffers: number;
-  /** Which fused recurrences the device runs; without it linear recurrences run by themselves. */
-  readonly scans?: ScanSupport | undefined;
 }
 
 /** Ops whose native programs read strided views of their operands. */
@@ -162,7 +153,7 @@ function planWith({ roots, calls, resolve }: Graph, leaves: readonly Tensor[], f
     const reductions = reduction ? [reduction] : [];
     drafts.push({ kind: "loop", outputs: [x], reductions, lowered: lowerLoop([x], reductions, context) });
   }
-  const merged = options.fuse ? mergeLoops(groupRows(drafts, roots, context, options.maxBuffers), roots, context, options.maxBuffers) : drafts;
+  const merged = options.fuse ? mergeLoops(groupRows(drafts, roots, context, options), roots, context, options.maxBuffers) : drafts;
   return emit(sortDrafts(merged), roots, leaves);
 }
 

@@ -4,7 +4,7 @@
  */
 import { sameShape, sizeOf } from "../shape.js";
 import type { Tensor } from "../tensor.js";
-import { readsOf, type Draft, type LoopDraft } from "./draft.js";
+import { readsOf, type Draft, type LoopDraft, type PlanOptions } from "./draft.js";
 import { lowerRows, NeedsMemory, reducedAxes, type LoweringContext, type RowSpace } from "./lower.js";
 
 /** Reductions of a row kernel: every one costs workgroup memory. */
@@ -12,11 +12,14 @@ const MOST_REDUCTIONS = 8;
 /** Rows at which long ones (longer than `SHORT_ROW`) keep a device busy without dividing them. */
 const MANY_ROWS = 128;
 const SHORT_ROW = 16384;
-/** The longest rows that do not lie along the last axis: their elements must stay near the processor until they are read again. */
-const LONGEST_ACROSS = 8192;
+/**
+ * The longest rows that do not lie along the last axis. Their elements are far apart: on a processor each is a page or a
+ * set of the cache of its own, on a GPU neighbouring threads read whole lines.
+ */
+const LONGEST_ACROSS = { cpu: 256, others: 8192 };
 
 /** Puts row kernels in the place of the drafts they compute; each stands where the last of them stood. */
-export function groupRows(drafts: readonly Draft[], roots: readonly Tensor[], context: LoweringContext, maxBuffers: number): Draft[] {
+export function groupRows(drafts: readonly Draft[], roots: readonly Tensor[], context: LoweringContext, { device, maxBuffers }: Pick<PlanOptions, "device" | "maxBuffers">): Draft[] {
   const maker = new Map<Tensor, Draft>();
   const readers = new Map<Tensor, Draft[]>();
   for (const draft of drafts) {
@@ -108,7 +111,7 @@ export function groupRows(drafts: readonly Draft[], roots: readonly Tensor[], co
     if (draft.kind !== "loop" || draft.reductions.length !== 1 || groupOf.has(draft)) continue;
     const call = draft.reductions[0]!;
     const space: RowSpace = { shape: call.inputs[0]!.shape, axes: reducedAxes(call) };
-    if (isWorthwhile(space)) grow(draft, space);
+    if (isWorthwhile(space, device)) grow(draft, space);
   }
   const last = new Map<LoopDraft, Draft>();
   for (const draft of drafts) if (groupOf.has(draft)) last.set(groupOf.get(draft)!, draft);
@@ -119,9 +122,9 @@ export function groupRows(drafts: readonly Draft[], roots: readonly Tensor[], co
 }
 
 /** Rows of at least two elements that a device is kept busy with as they are. */
-function isWorthwhile({ shape, axes }: RowSpace): boolean {
+function isWorthwhile({ shape, axes }: RowSpace, device: string): boolean {
   const length = sizeOf(axes.map((axis) => shape[axis]!));
   if (length < 2 || sizeOf(shape) === 0) return false;
   const along = shape.every((extent, k) => extent === 1 || axes.includes(k) || k < Math.min(...axes));
-  return along ? length <= SHORT_ROW || sizeOf(shape) / length >= MANY_ROWS : length <= LONGEST_ACROSS;
+  return along ? length <= SHORT_ROW || sizeOf(shape) / length >= MANY_ROWS : length <= (device === "cpu" ? LONGEST_ACROSS.cpu : LONGEST_ACROSS.others);
 }

@@ -107,7 +107,7 @@ function* pointsOf(extents: readonly number[]): Generator<number[]> {
 
 /** Results of a loop kernel. */
 export function interpretLoop({ extents, reduceExtents, reductions, outputs }: LoopKernel, inputs: readonly Numbers[]): Float64Array[] {
-  const results = outputs.map(() => new Float64Array(sizeOf(extents)));
+  const results = outputs.map(({ index }) => new Float64Array(sizeOf(extents) * (index ? sizeOf(reduceExtents) : 1)));
   let reduced: number[] = [];
   const { enter, evaluate } = evaluatorOf(inputs, (node) => {
     if (node.op === "state") throw new Error("a state node in a loop kernel");
@@ -116,16 +116,22 @@ export function interpretLoop({ extents, reduceExtents, reductions, outputs }: L
   let position = 0;
   for (const point of pointsOf(extents)) {
     reduced = reductions.map(({ combine, value }) => (combine === "sum" ? 0 : value.dtype === "i32" ? -0x80000000 : -Infinity));
-    for (const inner of pointsOf(reduceExtents)) {
-      enter([...point, ...inner]);
-      reductions.forEach(({ combine, value: expression }, k) => {
+    // One reduction after the other: a later one may use the results of those before it.
+    reductions.forEach(({ combine, value: expression }, k) => {
+      for (const inner of pointsOf(reduceExtents)) {
+        enter([...point, ...inner]);
         const value = evaluate(expression);
         const sum = reduced[k]!;
         reduced[k] = combine === "max" ? Math.max(sum, value) : expression.dtype === "i32" ? (sum + value) | 0 : sum + value;
-      });
-    }
-    enter([...point, ...reduceExtents.map(() => 0)]);
-    outputs.forEach(({ value }, k) => (results[k]![position] = evaluate(value)));
+      }
+    });
+    outputs.forEach(({ value, index }, k) => {
+      for (const inner of index ? pointsOf(reduceExtents) : [reduceExtents.map(() => 0)]) {
+        const place = [...point, ...inner];
+        enter(place);
+        results[k]![index ? index.coefficients.reduce((sum, c, axis) => sum + c * place[axis]!, index.offset) : position] = evaluate(value);
+      }
+    });
     position++;
   }
   return results;
