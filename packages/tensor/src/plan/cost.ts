@@ -1,0 +1,72 @@
+/** Work and compulsory memory traffic of a plan's steps: what the time of a kernel is measured against. */
+import { nodesOf, product, roots } from "../cpu/loop-simplify.js";
+import type { KernelAttributes, KernelCost } from "../kernel.js";
+import type { LoopKernel, Scalar } from "../loop.js";
+import type { ScanKernel } from "../scan-kernel.js";
+import { sizeOf } from "../shape.js";
+import { matmulSpecOf } from "./matmul-spec.js";
+import type { NativeCall, Slot, Step } from "./plan.js";
+
+/** Bytes of an element on a device that keeps four for each type. */
+const WIDTH = 4;
+/** No arithmetic: choices, comparisons and changes of type. */
+const FREE = new Set(["constant", "load", "position", "guard", "reduced", "state", "where", "cast", "less", "lessEqual", "equal", "and", "or", "not"]);
+
+/**
+ * What a step computes (floating-point operations; a transcendental function counts as one) and must read and write
+ * once (bytes), whatever the program does. The backward program of a kernel record counts as twice its forward one.
+ */
+export function costOf(step: Step, slots: readonly Slot[]): KernelCost {
+  if (step.kind === "loop") return loopCost(step.kernel);
+  const bytes = WIDTH * [...new Set([...step.inputs, ...step.outputs])].reduce((sum, slot) => sum + slots[slot]!.size, 0);
+  if (step.kind === "scan") return { flops: scanFlops(step.kernel), bytes };
+  return nativeCost(step.call, bytes);
+}
+
+const operations = (values: readonly Scalar[]): number => [...nodesOf(values)].filter(({ op, dtype }) => dtype === "f32" && !FREE.has(op)).length;
+
+function loopCost(kernel: LoopKernel): KernelCost {
+  const { extents, reduceExtents, reductions, outputs, inputs } = kernel;
+  const points = product(extents);
+  const reduced = reductions.length === 0 ? 0 : points * product(reduceExtents);
+  const all = [...extents, ...reduceExtents];
+  /** By input, elements that its loads reach. */
+  const read = new Map<number, number>();
+  for (const node of nodesOf(roots(kernel))) {
+    if (node.op !== "load") continue;
+    const { size } = inputs[node.input]!;
+    const distinct = node.gather ? all : all.filter((_, axis) => node.index.coefficients[axis] !== 0);
+    read.set(node.input, Math.min(size, (read.get(node.input) ?? 0) + product(distinct)));
+  }
+  return {
+    flops: points * operations(outputs.map((o) => o.value)) + reduced * (operations(reductions.map((r) => r.value)) + reductions.length),
+    bytes: WIDTH * ([...read.values()].reduce((a, b) => a + b, 0) + points * outputs.length),
+  };
+}
+
+/** Two operations a step of a real recurrence, eight of a complex one, for each direction. */
+function scanFlops({ extents, decay, drive, initial, adjoint, sums, outputs }: ScanKernel): number {
+  const values = [...decay, ...drive, ...(initial ?? []), ...(adjoint?.seed ?? []), ...sums.map((s) => s.value), ...outputs.map((o) => o.value)];
+  return product(extents) * (operations(values) + sums.length + (decay.length === 2 ? 8 : 2) * (adjoint ? 2 : 1));
+}
+
+function nativeCost(call: NativeCall, bytes: number): KernelCost {
+  const out = sizeOf(call.outputs[0]!.shape);
+  switch (call.op) {
+    case "matmul": {
+      const { batch, m, n, k } = matmulSpecOf(call);
+      return { flops: 2 * product(batch) * m * n * k, bytes };
+    }
+    case "cumsum":
+      return { flops: out, bytes };
+    case "linearScan":
+      return { flops: 2 * out, bytes };
+    case "scatterAdd":
+      return { flops: sizeOf(call.inputs[0]!.shape), bytes };
+    default: {
+      const { record, kase, gradient } = call.attributes as KernelAttributes & { readonly gradient: boolean };
+      const { flops } = record.cost(kase.dims, kase.options);
+      return { flops: gradient ? 2 * flops : flops, bytes };
+    }
+  }
+}
