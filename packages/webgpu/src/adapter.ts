@@ -14,6 +14,8 @@ export interface AdapterOptions {
    * not cleared, as no kernel reads what it has not written.
    */
   readonly dawn?: readonly string[];
+  /** Timestamps to the nanosecond rather than to 0.1 ms, in Node; pages keep the browser's precision. */
+  readonly exactTimestamps?: boolean;
 }
 
 /** Limits asked for as far as the adapter has them; the defaults are much lower. */
@@ -21,6 +23,7 @@ const WANTED_LIMITS = ["maxBufferSize", "maxStorageBufferBindingSize", "maxStora
 const WANTED_FEATURES = ["timestamp-query", "subgroups", "shader-f16"] as const;
 
 const DAWN_SWITCHES = ["enable-dawn-features=disable_workgroup_init"];
+const EXACT_TIMESTAMPS = "disable-dawn-features=timestamp_quantization";
 
 /** Dawn's entry objects by their switches. Once one is garbage collected the process crashes: they are kept to its end. */
 const instances = new Map<string, GPU>();
@@ -43,8 +46,8 @@ async function entry(flags: readonly string[]): Promise<GPU> {
 }
 
 /** A new device with the highest limits its adapter has. @throws DeviceError if there is no adapter. */
-export async function requestDevice({ powerPreference = "high-performance", dawn = DAWN_SWITCHES }: AdapterOptions): Promise<{ readonly gpu: GPUDevice; readonly adapter: GPUAdapter }> {
-  const adapter = await (await entry(dawn)).requestAdapter({ powerPreference });
+export async function requestDevice({ powerPreference = "high-performance", dawn = DAWN_SWITCHES, exactTimestamps = false }: AdapterOptions): Promise<{ readonly gpu: GPUDevice; readonly adapter: GPUAdapter }> {
+  const adapter = await (await entry(exactTimestamps ? [...dawn, EXACT_TIMESTAMPS] : dawn)).requestAdapter({ powerPreference });
   if (!adapter) throw new DeviceError("webgpu: expected a GPU adapter, got none; install a Vulkan, Metal or Direct3D 12 driver, or use the cpu() device");
   const requiredLimits: Record<string, number> = {};
   for (const name of WANTED_LIMITS) requiredLimits[name] = adapter.limits[name];

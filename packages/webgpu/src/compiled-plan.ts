@@ -5,7 +5,7 @@ import { fusedScanProgram } from "./fused-scan-program.js";
 import { loopProgram } from "./loop-program.js";
 import { nativeProgram } from "./native-programs.js";
 import type { Pipelines } from "./pipelines.js";
-import { bytesOf, type GpuProgram } from "./program.js";
+import { bytesOf, type BindingLimits, type GpuProgram } from "./program.js";
 import { placeTemporaries, type Temporaries } from "./temporaries.js";
 
 export interface CompiledPlan {
@@ -18,11 +18,10 @@ export interface CompiledPlan {
   ready(over: ReadonlyMap<number, number>): Promise<readonly Encode[]>;
 }
 
-/** @param maxBuffers Buffers a pass may bind. */
-export function compilePlan({ roots, leaves }: Graph, fuse: boolean, maxBuffers: number, gpu: GPUDevice, pipelines: Pipelines): CompiledPlan {
-  const plan = makePlan(roots, leaves, { device: "webgpu", fuse, maxBuffers });
-  const limits = { buffers: maxBuffers, threads: gpu.limits.maxComputeInvocationsPerWorkgroup };
-  const programs = plan.steps.map((step) => (step.kind === "loop" ? loopProgram(step.kernel, limits) : step.kind === "scan" ? fusedScanProgram(step.kernel, maxBuffers) : nativeProgram(step.call)));
+/** @param limits What a pass may bind. */
+export function compilePlan({ roots, leaves }: Graph, fuse: boolean, limits: BindingLimits, gpu: GPUDevice, pipelines: Pipelines): CompiledPlan {
+  const plan = makePlan(roots, leaves, { device: "webgpu", fuse, maxBuffers: limits.buffers, maxBindingBytes: limits.bytes });
+  const programs = plan.steps.map((step) => (step.kind === "loop" ? loopProgram(step.kernel, limits) : step.kind === "scan" ? fusedScanProgram(step.kernel, limits.buffers) : nativeProgram(step.call, limits)));
   const prepared = new Map<string, Promise<Encode>>();
 
   const stepOver = (step: Step, k: number, over: ReadonlyMap<number, number>): Promise<Encode> => {
@@ -32,7 +31,7 @@ export function compilePlan({ roots, leaves }: Graph, fuse: boolean, maxBuffers:
     if (!encode) {
       const program = aliases.size > 0 && step.kind === "loop" ? loopProgram(step.kernel, limits, aliases) : programs[k]!;
       const bytes = [...[...step.inputs, ...step.outputs].map((slot) => bytesOf(plan.slots[slot]!.size)), ...program.scratch];
-      prepared.set(key, (encode = prepare(step.name, program, bytes, gpu, pipelines)));
+      prepared.set(key, (encode = prepare(step.name, program, bytes, limits.bytes, gpu, pipelines)));
       encode.catch(() => prepared.delete(key));
     }
     return encode;

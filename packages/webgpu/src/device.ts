@@ -6,7 +6,8 @@ import { compilePlan, type CompiledPlan } from "./compiled-plan.js";
 import { watchLoss } from "./loss.js";
 import { makeMemory, type Block, type GpuMemoryCount } from "./memory.js";
 import { makePipelines } from "./pipelines.js";
-import { bytesOf } from "./program.js";
+import type { Recorder } from "./profile.js";
+import { bytesOf, type BindingLimits } from "./program.js";
 import { makeStaging } from "./staging.js";
 
 /** Settings of the WebGPU device. */
@@ -15,6 +16,18 @@ export interface WebGpuOptions extends AdapterOptions {
   readonly explainCode?: boolean;
   /** Fill all memory with NaN before it is used, so that a kernel that reads what it never wrote is found out. Slow: for tests. */
   readonly poison?: boolean;
+  /** Lower limits than the adapter's, to try how large work behaves on a small one. */
+  readonly limits?: Partial<DeviceLimits>;
+}
+
+/** Bytes. */
+export interface DeviceLimits {
+  /** What a kernel may bind of one tensor; larger ones are read and written in parts. */
+  readonly maxStorageBufferBindingSize: number;
+  /** The largest tensor. */
+  readonly maxBufferSize: number;
+  /** What all tensors, temporaries and memory kept for reuse may take. */
+  readonly memory: number;
 }
 
 /** A device on a GPU. */
@@ -22,6 +35,8 @@ export interface WebGpuDevice extends Device {
   readonly name: "webgpu";
   /** The device of the WebGPU API, for other users of the same GPU. */
   readonly gpu: GPUDevice;
+  /** Begins the pass of every kernel while it is set; see `profile`. @internal */
+  recorder: Recorder | undefined;
   memory(): GpuMemoryCount;
 }
 
@@ -41,7 +56,9 @@ const AHEAD = 3;
 export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice> {
   const { gpu, adapter } = await requestDevice(options);
   const loss = watchLoss(gpu);
-  const pool = makeMemory(gpu, { poison: options.poison ?? false });
+  const { maxStorageBufferBindingSize = Infinity, maxBufferSize = Infinity, memory = Infinity } = options.limits ?? {};
+  const bindingLimits: BindingLimits = { buffers: gpu.limits.maxStorageBuffersPerShaderStage, bytes: Math.min(gpu.limits.maxStorageBufferBindingSize, maxStorageBufferBindingSize), threads: gpu.limits.maxComputeInvocationsPerWorkgroup };
+  const pool = makeMemory(gpu, { buffer: Math.min(gpu.limits.maxBufferSize, maxBufferSize), memory }, loss, { poison: options.poison ?? false });
   const staging = makeStaging(gpu, loss);
   const pipelines = makePipelines(gpu, loss);
   const plans = new Map<string, CompiledPlan>();
@@ -55,7 +72,7 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
     live.bytes += size * BYTES_PER_ELEMENT;
     return { dtype, size, released: false, block };
   };
-  const allocate = (dtype: DType, size: number): GpuBuffer => register(dtype, size, pool.take(bytesOf(size)));
+  const allocate = (dtype: DType, size: number, contents?: GPUAllowSharedBufferSource): GpuBuffer => register(dtype, size, pool.take(bytesOf(size), contents));
   const forget = (buffer: DeviceBuffer): void => {
     buffer.released = true;
     live.buffers--;
@@ -68,7 +85,7 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
 
   const planFor = (graph: Graph, fuse: boolean): CompiledPlan => {
     const name = `${fuse}\n${graph.key}`;
-    const compiled = plans.get(name) ?? compilePlan(graph, fuse, gpu.limits.maxStorageBuffersPerShaderStage, gpu, pipelines);
+    const compiled = plans.get(name) ?? compilePlan(graph, fuse, bindingLimits, gpu, pipelines);
     plans.delete(name);
     plans.set(name, compiled);
     if (plans.size > CACHED_PLANS) plans.delete(plans.keys().next().value!);
@@ -79,16 +96,15 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
     name: "webgpu",
     description: describe(adapter),
     gpu,
+    recorder: undefined,
     upload(data, dtype) {
       loss.check();
-      const buffer = allocate(dtype, data.length);
-      if (data.length > 0) gpu.queue.writeBuffer(buffer.block.buffer, 0, toDevice(data, dtype));
-      return buffer;
+      return allocate(dtype, data.length, data.length > 0 ? toDevice(data, dtype) : undefined);
     },
     async download(buffer) {
       const { block, dtype, size } = usable(buffer);
       loss.check();
-      await loss.wait(pool.granted());
+      await loss.wait(pool.granted([block]));
       const bytes = size === 0 ? new ArrayBuffer(0) : await staging.read(block.buffer, size * BYTES_PER_ELEMENT);
       loss.check();
       return dtype === "f32" ? new Float32Array(bytes) : dtype === "i32" ? new Int32Array(bytes) : Uint8Array.from(new Uint32Array(bytes));
@@ -121,7 +137,7 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
     },
   };
 
-  async function execute({ plan, temporaries, candidates, ready }: CompiledPlan, leaves: readonly Tensor[], { donated }: RunOptions): Promise<readonly GpuBuffer[]> {
+  async function execute({ plan, programs, temporaries, candidates, ready }: CompiledPlan, leaves: readonly Tensor[], { donated }: RunOptions): Promise<readonly GpuBuffer[]> {
     const blocks = new Array<Block>(plan.slots.length);
     leaves.forEach((x, slot) => (blocks[slot] = usable(bufferOn(x, device, "webgpu")).block));
     for (const { slot, tensor } of plan.constants) blocks[slot] = usable(bufferOn(tensor, device, "webgpu")).block;
@@ -163,12 +179,17 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
         if (block !== undefined) blocks[slot] = borrowed[block]!;
       });
       for (let slot = 0; slot < blocks.length; slot++) blocks[slot] ??= nothing;
-      await loss.wait(pool.granted());
+      await loss.wait(pool.granted([...blocks, ...results.map(({ block }) => block), ...borrowed]));
 
       const encoder = gpu.createCommandEncoder();
-      const pass = encoder.beginComputePass();
-      plan.steps.forEach(({ inputs, outputs }, k) => encoders[k]!(pass, [...inputs.map((slot) => blocks[slot]!), ...outputs.map((slot) => blocks[slot]!), ...temporaries.scratch[k]!.map((block) => borrowed[block]!)]));
-      pass.end();
+      const { recorder } = device;
+      const onePass = recorder ? undefined : encoder.beginComputePass();
+      plan.steps.forEach((step, k) => {
+        const pass = onePass ?? recorder!.begin(encoder, step, programs[k]!.name, plan.slots);
+        encoders[k]!(pass, [...step.inputs.map((slot) => blocks[slot]!), ...step.outputs.map((slot) => blocks[slot]!), ...temporaries.scratch[k]!.map((block) => borrowed[block]!)]);
+        if (!onePass) pass.end();
+      });
+      onePass?.end();
       for (const { from, to } of copies) encoder.copyBufferToBuffer(blocks[from]!.buffer, 0, to.block.buffer, 0, bytesOf(to.size));
       gpu.queue.submit([encoder.finish()]);
     } catch (error) {

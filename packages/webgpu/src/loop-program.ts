@@ -1,17 +1,10 @@
 /** Programs of loop kernels: which form, whether to divide a reduction, and the passes that come of it. */
 import { divideReduction, isRowKernel, nodesOf, product, roots, simplifyLoop, type LoopKernel } from "@seqmix/tensor/backend";
 import { fitBuffers, type NumberedKernel } from "./fit-buffers.js";
-import { bytesOf, type GpuPass, type GpuProgram } from "./program.js";
-import { loopPass, type LoopForm } from "./wgsl/loop.js";
+import { bytesOf, type BindingLimits, type GpuPass, type GpuProgram } from "./program.js";
+import type { LoopForm } from "./wgsl/loop.js";
+import { loopPasses } from "./wgsl/parts.js";
 import { rowPass } from "./wgsl/rows.js";
-
-/** What an adapter allows. */
-export interface PassLimits {
-  /** Buffers a pass may bind. */
-  readonly buffers: number;
-  /** Threads of a workgroup. */
-  readonly threads: number;
-}
 
 /** Threads that keep a large GPU busy. */
 const FULL = 32768;
@@ -22,50 +15,53 @@ const SERIAL_PART = 64, ROW_PART = 4096;
 
 /**
  * @param aliases By input, the output whose memory it is.
+ * @param limits What a pass may bind.
  */
-export function loopProgram(kernel: LoopKernel, limits: PassLimits, aliases?: ReadonlyMap<number, number>): GpuProgram {
+export function loopProgram(kernel: LoopKernel, limits: BindingLimits, aliases?: ReadonlyMap<number, number>): GpuProgram {
   const name = describe(kernel);
   if (product(kernel.extents) === 0) return { name, passes: [], scratch: [] };
   const sizes: number[] = [];
   const first: NumberedKernel = { kernel: simplifyLoop(kernel), inputs: kernel.inputs.map((_, k) => k), outputs: kernel.outputs.map((_, k) => kernel.inputs.length + k) };
   const firstScratch = kernel.inputs.length + kernel.outputs.length;
-  // The planner makes no row kernel of more buffers than a pass may bind.
-  const passes = isRowKernel(first.kernel) ? [rowPass(first.kernel, first, limits.threads)] : fitBuffers(first, limits.buffers, sizes, firstScratch).flatMap((part) => passesOf(part, sizes, firstScratch, aliases));
+  // The planner makes no row kernel of more buffers than a pass may bind, or of larger ones.
+  const passes = isRowKernel(first.kernel) ? [rowPass(first.kernel, first, limits.threads)] : fitBuffers(first, limits.buffers, sizes, firstScratch).flatMap((part) => passesOf(part, sizes, firstScratch, limits, aliases));
   return { name: `${name}${passes.length > 1 ? `, ${passes.length} passes` : ""}`, passes, scratch: sizes.map(bytesOf) };
 }
 
-function passesOf(part: NumberedKernel, sizes: number[], firstScratch: number, aliases?: ReadonlyMap<number, number>): GpuPass[] {
+function passesOf(part: NumberedKernel, sizes: number[], firstScratch: number, limits: BindingLimits, aliases?: ReadonlyMap<number, number>): GpuPass[] {
   const { kernel, inputs, outputs } = part;
-  const { form, partLength } = chooseForm(kernel);
+  const { form, partLength } = chooseForm(kernel, limits);
   const divided = partLength === undefined ? undefined : divideReduction(kernel, partLength);
-  if (!divided) return [loopPass(kernel, form, { inputs, outputs, ...(aliases && { aliases }) }, threadsFor(kernel, form))];
+  if (!divided) return loopPasses(kernel, form, { inputs, outputs, ...(aliases && { aliases }) }, threadsFor(kernel, form), limits);
   const partials = divided[0].outputs.map(() => {
     sizes.push(product(divided[0].extents));
     return firstScratch + sizes.length - 1;
   });
-  const passOf = (k: 0 | 1, from: readonly number[], to: readonly number[]): GpuPass => {
+  const passOf = (k: 0 | 1, from: readonly number[], to: readonly number[]): GpuPass[] => {
     const simple = simplifyLoop(divided[k]);
-    const { form } = chooseForm(simple);
-    return loopPass(simple, form, { inputs: from, outputs: to }, threadsFor(simple, form));
+    const { form } = chooseForm(simple, limits);
+    return loopPasses(simple, form, { inputs: from, outputs: to }, threadsFor(simple, form), limits);
   };
-  return [passOf(0, inputs, partials), passOf(1, [...inputs, ...partials], outputs)];
+  return [...passOf(0, inputs, partials), ...passOf(1, [...inputs, ...partials], outputs)];
 }
 
 /** How to run a kernel, and the length of the parts its reduction is to be divided into. */
-function chooseForm(kernel: LoopKernel): { readonly form: LoopForm; readonly partLength?: number } {
+function chooseForm(kernel: LoopKernel, limits: BindingLimits): { readonly form: LoopForm; readonly partLength?: number } {
   if (kernel.reductions.length === 0) return { form: "map" };
   const outputs = product(kernel.extents);
   const reduced = product(kernel.reduceExtents);
   const longest = Math.max(...kernel.reduceExtents);
+  // an operand beyond one binding is read a binding at a time, and each time the device is to be kept busy
+  const bindings = Math.ceil(Math.max(1, ...kernel.inputs.map(({ size }) => bytesOf(size))) / limits.bytes);
   const parts = (wanted: number, smallest: number): number | undefined => {
     const count = Math.min(wanted, Math.floor(reduced / smallest), longest);
     return count < 2 ? undefined : Math.ceil(Math.ceil(longest / count) / 4) * 4;
   };
   if (reduced >= SHORT && !readsAcross(kernel)) {
-    const partLength = outputs < 256 ? parts(Math.ceil(512 / outputs), ROW_PART) : undefined;
+    const partLength = outputs < 256 ? parts(Math.ceil((512 * bindings) / outputs), ROW_PART) : undefined;
     return { form: "rows", ...(partLength !== undefined && { partLength }) };
   }
-  const partLength = outputs < FULL / 2 ? parts(Math.ceil(FULL / outputs), SERIAL_PART) : undefined;
+  const partLength = outputs < FULL / 2 ? parts(Math.ceil((FULL * bindings) / outputs), SERIAL_PART) : bindings > 1 && reducesOutermost(kernel) ? parts(2 * bindings, 1) : undefined;
   return { form: "serial", ...(partLength !== undefined && { partLength }) };
 }
 
@@ -79,6 +75,13 @@ function readsAcross({ extents, reduceExtents, reductions }: LoopKernel): boolea
     if (Math.abs(node.index.coefficients[extents.length + reduceExtents.length - 1]!) === 1) balance--;
   }
   return balance > 0;
+}
+
+/** Whether neighbours in the reduction are further apart than any outputs: only parts of the reduction read parts of the memory. */
+function reducesOutermost({ extents, reductions }: LoopKernel): boolean {
+  const loads = [...nodesOf(reductions.map((r) => r.value))].filter((node) => node.op === "load");
+  const furthest = (coefficients: readonly number[]): number => Math.max(0, ...coefficients.map(Math.abs));
+  return loads.some(({ index: { coefficients } }) => furthest(coefficients.slice(extents.length)) > furthest(coefficients.slice(0, extents.length)));
 }
 
 function threadsFor(kernel: LoopKernel, form: LoopForm): number {

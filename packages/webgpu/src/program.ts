@@ -18,7 +18,29 @@ export type Parameters = Readonly<Record<string, number>>;
 export interface Binding {
   readonly buffer: number;
   readonly access: "read" | "read_write";
+  /** The part of the buffer that is bound; all of it by default. */
+  readonly window?: Window;
 }
+
+/** Bytes [from, from + bytes) of a buffer. */
+export interface Window {
+  /** A multiple of {@link WINDOW_ALIGNMENT}. */
+  readonly from: number;
+  readonly bytes: number;
+}
+
+/** What an adapter allows a pass to bind. */
+export interface BindingLimits {
+  /** maxStorageBuffersPerShaderStage. */
+  readonly buffers: number;
+  /** maxStorageBufferBindingSize. */
+  readonly bytes: number;
+  /** maxComputeInvocationsPerWorkgroup. */
+  readonly threads: number;
+}
+
+/** Bytes that windows start at a multiple of, on every adapter (the highest minStorageBufferOffsetAlignment that WebGPU allows). */
+export const WINDOW_ALIGNMENT = 256;
 
 export interface GpuProgram {
   /** For `explain`, e.g. "rows 4096 of 512, 128 threads". */

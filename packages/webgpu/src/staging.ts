@@ -9,6 +9,8 @@ export interface Staging {
 
 /** Bytes of mappable buffers kept between reads. */
 const KEPT = 64 << 20;
+/** Larger reads come in parts. */
+const PART = 1 << 28;
 
 export function makeStaging(gpu: GPUDevice, loss: Loss): Staging {
   const idle: GPUBuffer[] = [];
@@ -30,17 +32,27 @@ export function makeStaging(gpu: GPUDevice, loss: Loss): Staging {
       oldest.destroy();
     }
   };
-  return {
-    async read(from, bytes) {
-      const buffer = take(bytes);
+  const readPart = async (from: GPUBuffer, at: number, into: Uint8Array): Promise<void> => {
+    const bytes = into.length;
+    const buffer = take(bytes);
+    try {
       const encoder = gpu.createCommandEncoder();
-      encoder.copyBufferToBuffer(from, 0, buffer, 0, bytes);
+      encoder.copyBufferToBuffer(from, at, buffer, 0, bytes);
       gpu.queue.submit([encoder.finish()]);
       await loss.wait(buffer.mapAsync(MAP_READ, 0, bytes));
-      const copy = buffer.getMappedRange(0, bytes).slice(0);
-      buffer.unmap();
-      give(buffer);
-      return copy;
+      into.set(new Uint8Array(buffer.getMappedRange(0, bytes)));
+    } catch (error) {
+      buffer.destroy();
+      throw error;
+    }
+    buffer.unmap();
+    give(buffer);
+  };
+  return {
+    async read(from, bytes) {
+      const all = new Uint8Array(bytes);
+      for (let at = 0; at < bytes; at += PART) await readPart(from, at, all.subarray(at, Math.min(bytes, at + PART)));
+      return all.buffer;
     },
   };
 }

@@ -10,6 +10,8 @@ export interface PlanOptions {
   readonly fuse: boolean;
   /** Buffers a kernel may bind. */
   readonly maxBuffers: number;
+  /** Bytes of a buffer that a row kernel may bind; larger tensors keep kernels that run in parts. */
+  readonly maxBindingBytes?: number;
   /** Which fused recurrences the device runs; without it linear recurrences run by themselves. */
   readonly scans?: ScanSupport | undefined;
 }

@@ -2,6 +2,7 @@
  * Row kernels: kernels that reduce the same rows and compute something along them from the results, softmax and its
  * gradient for example, joined so that a row is read from memory once and written once.
  */
+import { BYTES_PER_ELEMENT } from "../dtype.js";
 import { sameShape, sizeOf } from "../shape.js";
 import type { Tensor } from "../tensor.js";
 import { readsOf, type Draft, type LoopDraft, type PlanOptions } from "./draft.js";
@@ -19,7 +20,7 @@ const SHORT_ROW = 16384;
 const LONGEST_ACROSS = { cpu: 256, others: 8192 };
 
 /** Puts row kernels in the place of the drafts they compute; each stands where the last of them stood. */
-export function groupRows(drafts: readonly Draft[], roots: readonly Tensor[], context: LoweringContext, { device, maxBuffers }: Pick<PlanOptions, "device" | "maxBuffers">): Draft[] {
+export function groupRows(drafts: readonly Draft[], roots: readonly Tensor[], context: LoweringContext, { device, maxBuffers, maxBindingBytes = Infinity }: Pick<PlanOptions, "device" | "maxBuffers" | "maxBindingBytes">): Draft[] {
   const maker = new Map<Tensor, Draft>();
   const readers = new Map<Tensor, Draft[]>();
   for (const draft of drafts) {
@@ -54,7 +55,7 @@ export function groupRows(drafts: readonly Draft[], roots: readonly Tensor[], co
     const outputs = [...computed].filter((x) => isRoot.has(x) || (readers.get(x) ?? []).some((draft) => !members.has(draft)));
     try {
       const lowered = lowerRows(space, computed, outputs, reductions, context);
-      if (lowered.inputs.some((x) => computed.has(x)) || lowered.inputs.length + outputs.length > maxBuffers) return undefined;
+      if (lowered.inputs.some((x) => computed.has(x)) || lowered.inputs.length + outputs.length > maxBuffers || [...lowered.inputs, ...outputs].some(({ size }) => size * BYTES_PER_ELEMENT > maxBindingBytes)) return undefined;
       return { kind: "loop", outputs, reductions, lowered, rows: true };
     } catch (request) {
       if (request instanceof NeedsMemory) return undefined;

@@ -5,7 +5,7 @@
  * - rows: a workgroup computes one output; its threads share the reduction and combine in a tree, always in the same order.
  */
 import { identity, nodesOf, product, roots, type Affine, type LoopKernel, type Scalar } from "@seqmix/tensor/backend";
-import { declare, entryPoint, indent, type Binding, type GpuPass } from "../program.js";
+import { bytesOf, declare, entryPoint, indent, type Binding, type GpuPass, type Window } from "../program.js";
 import { functionTexts } from "./functions.js";
 import { affineText, combineText, fromMemory, literal, memoryType, registerType, toMemory, writeValues, type Surroundings } from "./values.js";
 
@@ -17,6 +17,16 @@ export interface LoopBuffers {
   readonly outputs: readonly number[];
   /** By input, the output in whose memory it lies: read and written through one binding. */
   readonly aliases?: ReadonlyMap<number, number>;
+  /** The points to compute; all by default. */
+  readonly part?: LoopPart;
+}
+
+/** Points [first, first + count) of a kernel whose loads count from where the windows of their inputs start. */
+export interface LoopPart {
+  readonly first: number;
+  readonly count: number;
+  /** By input, what is bound of it: windows that follow each other, all but the last of one size. */
+  readonly inputs: ReadonlyMap<number, readonly Window[]>;
 }
 
 export type Load = Scalar & { readonly op: "load" };
@@ -36,7 +46,7 @@ export function loopPass(kernel: LoopKernel, form: LoopForm, buffers: LoopBuffer
   const names = nameBuffers(kernel, buffers, layout);
   const entry = form === "map" ? mapEntry : form === "serial" ? serialEntry : rowsEntry;
   const { text, points } = entry({ kernel, buffers, layout, names, functions, threads });
-  const total = product(kernel.extents);
+  const total = buffers.part?.count ?? product(kernel.extents);
   const groups = form === "rows" ? total : Math.ceil(total / (form === "map" ? layout.width : 1) / threads);
   return { code: names.declarations + functionTexts(functions) + points + text, buffers: names.bindings, groups };
 }
@@ -51,7 +61,7 @@ interface Context {
 }
 
 /** Four at a time where the innermost axis allows it: then loads along it are vectors if all their other steps are multiples of four. */
-function layoutOf(kernel: LoopKernel, form: LoopForm, { aliases }: LoopBuffers): Layout {
+function layoutOf(kernel: LoopKernel, form: LoopForm, { aliases, part }: LoopBuffers): Layout {
   const all = [...kernel.extents, ...kernel.reduceExtents];
   const axis = all.length - 1;
   const flat = form === "map" && kernel.extents.length <= 1;
@@ -64,6 +74,7 @@ function layoutOf(kernel: LoopKernel, form: LoopForm, { aliases }: LoopBuffers):
   const scalar = new Set(loads.flatMap((load) => (!load.gather && fits(load.index) ? [] : [load.input])));
   // An output's tail is computed a point at a time: what it reads is no vector.
   if (form === "rows") for (const load of loadsOf(kernel.outputs.map((o) => o.value))) scalar.add(load.input);
+  for (const [input, windows] of part?.inputs ?? []) if (windows.length > 1) scalar.add(input);
   const vectors = loads.filter((load) => !scalar.has(load.input));
   for (const input of aliases?.keys() ?? []) if (scalar.has(input)) throw new TypeError("webgpu: expected an input written over to be read in place; report this as a bug");
   return { width, axis, vectors };
@@ -83,33 +94,58 @@ export const loadsOf = (values: readonly Scalar[]): readonly Load[] => [...nodes
 interface Names {
   readonly declarations: string;
   readonly bindings: readonly Binding[];
+  /** An element of an input, by its index. */
+  read(input: number, index: string): string;
   readonly inputs: ReadonlyMap<number, string>;
   readonly outputs: readonly string[];
 }
 
-function nameBuffers(kernel: LoopKernel, { inputs, outputs, aliases }: LoopBuffers, { width, vectors }: Layout): Names {
+function nameBuffers(kernel: LoopKernel, { inputs, outputs, aliases, part }: LoopBuffers, { width, vectors }: Layout): Names {
   const used = [...new Set(loadsOf(roots(kernel)).map((load) => load.input))].sort((a, b) => a - b);
   const isVector = new Set(vectors.map((load) => load.input));
   const bindings: Binding[] = [];
   let declarations = "";
-  const bind = (buffer: number, name: string, access: Binding["access"], type: string): void => {
+  const bind = (buffer: number, name: string, access: Binding["access"], type: string, window: Window | undefined): void => {
     declarations += declare(bindings.length, name, access, type);
-    bindings.push({ buffer, access });
+    bindings.push({ buffer, access, ...(window && { window }) });
   };
   const outputNames = kernel.outputs.map((_, k) => `y${k}`);
   const inputNames = new Map<number, string>();
+  const divided = new Set<number>();
+  let functions = "";
   for (const input of used) {
     const output = aliases?.get(input);
     inputNames.set(input, output === undefined ? `x${input}` : outputNames[output]!);
     const type = memoryType(kernel.inputs[input]!.dtype);
-    if (output === undefined) bind(inputs[input]!, `x${input}`, "read", isVector.has(input) ? `vec4<${type}>` : type);
+    if (output !== undefined) continue;
+    const windows = part?.inputs.get(input) ?? [undefined];
+    if (windows.length === 1) bind(inputs[input]!, `x${input}`, "read", isVector.has(input) ? `vec4<${type}>` : type, windows[0]);
+    else {
+      windows.forEach((window, k) => bind(inputs[input]!, `x${input}_${k}`, "read", type, window));
+      functions += readFunction(input, type, windows as readonly Window[]);
+      divided.add(input);
+    }
   }
   const outputWidth = kernel.reductions.length === 0 ? width : 1;
-  kernel.outputs.forEach(({ dtype }, k) => bind(outputs[k]!, outputNames[k]!, "read_write", outputWidth === 4 ? `vec4<${memoryType(dtype)}>` : memoryType(dtype)));
-  return { declarations, bindings, inputs: inputNames, outputs: outputNames };
+  kernel.outputs.forEach(({ dtype }, k) => bind(outputs[k]!, outputNames[k]!, "read_write", outputWidth === 4 ? `vec4<${memoryType(dtype)}>` : memoryType(dtype), part && { from: part.first * 4, bytes: bytesOf(part.count) }));
+  const read = (input: number, index: string): string => fromMemory(kernel.inputs[input]!.dtype, divided.has(input) ? `read${input}(bitcast<u32>(${index}))` : `${inputNames.get(input)}[${index}]`);
+  return { declarations: declarations + functions, bindings, read, inputs: inputNames, outputs: outputNames };
+}
+
+/** A function that reads an element of an input through its windows. */
+function readFunction(input: number, type: string, windows: readonly Window[]): string {
+  const step = windows[0]!.bytes / 4;
+  const reads = windows.map((_, k) => {
+    const read = `return x${input}_${k}[at${k === 0 ? "" : ` - ${k * step}u`}];`;
+    return k === windows.length - 1 ? read : `if (at < ${(k + 1) * step}u) { ${read} }`;
+  });
+  return `fn read${input}(at: u32) -> ${type} {\n${indent(reads.join("\n"))}\n}\n`;
 }
 
 export const axisNames = (kernel: LoopKernel): string[] => [...kernel.extents.map((_, k) => `i${k}`), ...kernel.reduceExtents.map((_, k) => `j${k}`)];
+
+/** A point's position in the kernel, from its position in the part. */
+const fromFirst = (at: string, { buffers: { part } }: Context): string => (part ? `(${at} + ${part.first}u)` : at.includes(" ") ? `(${at})` : at);
 
 /** Statements that split a row-major position into axis variables. */
 export function split(position: string, extents: readonly number[], names: readonly string[]): string[] {
@@ -144,7 +180,7 @@ function pointFunction(values: readonly { readonly dtype: "f32" | "i32" | "bool"
     functions,
     reduced: [],
     loaded: (load) => parameterOf.get(load),
-    read: (input, index) => fromMemory(kernel.inputs[input]!.dtype, `${names.inputs.get(input)}[${index}]`),
+    read: names.read,
   };
   const results = writeValues(values.map(({ value }) => value), around, lines);
   const types = values.map(({ dtype }) => registerType(dtype));
@@ -167,7 +203,7 @@ function mapEntry(context: Context): { text: string; points: string } {
   const point = pointFunction(kernel.outputs, context);
   const many = kernel.outputs.length > 1;
   const lines = [`let at = group * ${threads}u + thread;`, `if (at >= arrayLength(&${names.outputs[0]})) { return; }`];
-  lines.push(...split(layout.width === 4 ? "(at * 4u)" : "at", kernel.extents, axisNames(kernel)), ...point.head);
+  lines.push(...split(layout.width === 4 ? fromFirst("at * 4u", context) : fromFirst("at", context), kernel.extents, axisNames(kernel)), ...point.head);
   const calls = Array.from({ length: layout.width }, (_, k) => point.call(k));
   if (many) calls.forEach((call, k) => lines.push(`let p${k} = ${call};`));
   kernel.outputs.forEach(({ dtype }, k) => {
@@ -185,7 +221,7 @@ function storeOutputs({ kernel, names, functions }: Context, reduced: readonly s
     functions,
     reduced,
     loaded: () => undefined,
-    read: (input, index) => fromMemory(kernel.inputs[input]!.dtype, `${names.inputs.get(input)}[${index}]`),
+    read: names.read,
   };
   const values = writeValues(kernel.outputs.map((o) => o.value), around, lines);
   kernel.outputs.forEach(({ dtype }, k) => lines.push(`${names.outputs[k]}[at] = ${toMemory(dtype, values[k]!)};`));
@@ -208,7 +244,7 @@ function serialEntry(context: Context): { text: string; points: string } {
   const { kernel, names, threads } = context;
   const point = pointFunction(kernel.reductions.map(({ value }) => ({ dtype: value.dtype, value })), context);
   const { start, add } = accumulate(context, point.result);
-  const lines = [`let at = group * ${threads}u + thread;`, `if (at >= arrayLength(&${names.outputs[0]})) { return; }`, ...split("at", kernel.extents, axisNames(kernel)), ...start];
+  const lines = [`let at = group * ${threads}u + thread;`, `if (at >= arrayLength(&${names.outputs[0]})) { return; }`, ...split(fromFirst("at", context), kernel.extents, axisNames(kernel)), ...start];
   kernel.reduceExtents.forEach((extent, k) => lines.push(`${"  ".repeat(k)}for (var j${k} = 0; j${k} < ${extent}; j${k}++) {`));
   lines.push(...add(point.call(0)).map((line) => "  ".repeat(kernel.reduceExtents.length) + line));
   kernel.reduceExtents.forEach((_, k) => lines.push(`${"  ".repeat(kernel.reduceExtents.length - 1 - k)}}`));
@@ -228,8 +264,8 @@ function rowsEntry(context: Context): { text: string; points: string } {
   const total = product(kernel.reduceExtents);
   const lines = [
     "let at = group;",
-    `if (at >= ${product(kernel.extents)}u) { return; }`,
-    ...split("at", kernel.extents, axisNames(kernel)),
+    `if (at >= ${context.buffers.part?.count ?? product(kernel.extents)}u) { return; }`,
+    ...split(fromFirst("at", context), kernel.extents, axisNames(kernel)),
     ...start,
     `for (var j = thread${layout.width === 4 ? " * 4u" : ""}; j < ${total}u; j += ${threads * layout.width}u) {`,
     ...inner.map((line) => `  ${line}`),

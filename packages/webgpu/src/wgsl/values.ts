@@ -87,10 +87,10 @@ function countUses(values: readonly Scalar[]): Map<Scalar, number> {
   return uses;
 }
 
-/** The index as an i32 expression. */
+/** The index as an i32 expression; beyond 2^31 it wraps around, as do its terms. */
 export function affineText({ offset, coefficients }: Affine, axes: readonly string[]): string {
-  const terms = coefficients.flatMap((c, k) => (c === 0 ? [] : [c === 1 ? axes[k]! : `${axes[k]} * ${c}`]));
-  if (offset !== 0 || terms.length === 0) terms.push(String(offset));
+  const terms = coefficients.flatMap((c, k) => (c === 0 ? [] : [c === 1 ? axes[k]! : `${axes[k]} * ${c | 0}`]));
+  if (offset !== 0 || terms.length === 0) terms.push(String(offset | 0));
   return terms.length === 1 ? terms[0]! : `(${terms.join(" + ")})`;
 }
 

@@ -1,0 +1,160 @@
+/**
+ * Kernels whose memory exceeds what a pass may bind, cut into parts of their points: each part binds a window of its
+ * results and of every operand. An operand that a part needs more of than one binding holds (a table, a transposed
+ * view, a long row) is bound as several windows that follow each other.
+ */
+import { LimitError } from "@seqmix/tensor";
+import { nodesOf, product, roots, type Affine, type LoopKernel, type Range, type Scalar } from "@seqmix/tensor/backend";
+import { bytesOf, WINDOW_ALIGNMENT, type BindingLimits, type GpuPass, type Window } from "../program.js";
+import { loopPass, type LoopBuffers, type LoopForm } from "./loop.js";
+
+/** Elements that parts and windows start at a multiple of. */
+const STEP = WINDOW_ALIGNMENT / 4;
+/** Parts at most; beyond, operands are bound as several windows instead. */
+const MOST_PARTS = 64;
+/** Elements that indices of 32 bits tell apart. */
+const ADDRESSABLE = 2 ** 32;
+
+/** Elements [from, to). */
+interface Span {
+  readonly from: number;
+  readonly to: number;
+}
+
+/**
+ * The passes of a kernel: one, where everything fits into a binding.
+ * @param kernel Simplified, of at least one point.
+ * @throws LimitError if a part would need more bindings than the adapter has, or more elements than 32 bits count.
+ */
+export function loopPasses(kernel: LoopKernel, form: LoopForm, buffers: LoopBuffers, threads: number, limits: BindingLimits): GpuPass[] {
+  const total = product(kernel.extents);
+  const largest = Math.max(total, ...[...usedInputs(kernel)].map((input) => kernel.inputs[input]!.size));
+  if (bytesOf(largest) <= limits.bytes) return [loopPass(kernel, form, buffers, threads)];
+  if (largest > ADDRESSABLE) throw new LimitError(`webgpu: expected at most ${ADDRESSABLE * 4} bytes in an operand of a kernel (indices have 32 bits), got ${largest * 4}; use smaller batches`);
+  const binding = Math.floor(limits.bytes / WINDOW_ALIGNMENT) * STEP;
+  return partsOf(kernel, total, binding).map(({ from, to }) => partPass(kernel, form, buffers, threads, limits, from, to - from, binding));
+}
+
+function partPass(original: LoopKernel, form: LoopForm, buffers: LoopBuffers, threads: number, limits: BindingLimits, first: number, count: number, binding: number): GpuPass {
+  const kernel = decided(original, boxOf(original, first, count));
+  const spans = spansOf(kernel, first, count);
+  // what is written over is seen through the window of the result, at the same points
+  for (const input of buffers.aliases?.keys() ?? []) spans.set(input, { from: first, to: first + count });
+  const inputs = new Map([...spans].map(([input, span]) => [input, windowsOf(span, binding)] as const));
+  const bound = kernel.outputs.length + [...inputs].reduce((sum, [input, windows]) => sum + (buffers.aliases?.has(input) ? 0 : windows.length), 0);
+  if (bound > limits.buffers) {
+    const bytes = [...inputs.values()].flat().reduce((sum, window) => sum + window.bytes, 0);
+    throw new LimitError(`webgpu: expected a kernel to read at most ${(limits.buffers - kernel.outputs.length) * limits.bytes} bytes at once (maxStorageBuffersPerShaderStage times maxStorageBufferBindingSize), got ${bytes} in ${bound} bindings; use smaller batches`);
+  }
+  return loopPass(relativeTo(kernel, spans), form, { ...buffers, part: { first, count, inputs } }, threads);
+}
+
+/** As few parts of the points as let every operand fit into a binding, or where parts do not help, as the results need. */
+function partsOf(kernel: LoopKernel, total: number, binding: number): readonly Span[] {
+  const cut = (length: number): readonly Span[] => Array.from({ length: Math.ceil(total / length) }, (_, k) => ({ from: k * length, to: Math.min(total, (k + 1) * length) }));
+  const worst = (parts: readonly Span[]): number => Math.max(...parts.flatMap(({ from, to }) => [...spansOf(decided(kernel, boxOf(kernel, from, to - from)), from, to - from).values()].map((span) => span.to - span.from)));
+  let length = Math.min(binding, Math.ceil(total / STEP) * STEP);
+  let parts = cut(length);
+  while (length > STEP && worst(parts) > binding) {
+    length = Math.ceil(length / 2 / STEP) * STEP;
+    const smaller = cut(length);
+    if (smaller.length > MOST_PARTS || worst(smaller) > 0.75 * worst(parts)) break;
+    parts = smaller;
+  }
+  return parts;
+}
+
+const usedInputs = (kernel: LoopKernel): Set<number> => new Set([...nodesOf(roots(kernel))].flatMap((node) => (node.op === "load" ? [node.input] : [])));
+
+/** By input, the elements that points [first, first + count) read; the start is a multiple of STEP. */
+function spansOf(kernel: LoopKernel, first: number, count: number): Map<number, Span> {
+  const box = boxOf(kernel, first, count);
+  const spans = new Map<number, Span>();
+  for (const node of nodesOf(roots(kernel))) {
+    if (node.op !== "load") continue;
+    const [lo, hi] = rangeOf(node.index, box);
+    const reach = (node.gather ?? []).map(({ size, stride }) => (size - 1) * stride);
+    const { size } = kernel.inputs[node.input]!;
+    // guarded loads may reach beyond the buffer
+    const from = Math.min(size - 1, Math.max(0, lo + reach.reduce((sum, by) => sum + Math.min(0, by), 0)));
+    const to = Math.min(size, Math.max(from, hi + reach.reduce((sum, by) => sum + Math.max(0, by), 0)) + 1);
+    const known = spans.get(node.input);
+    const aligned = Math.floor(from / STEP) * STEP;
+    spans.set(node.input, known ? { from: Math.min(known.from, aligned), to: Math.max(known.to, to) } : { from: aligned, to });
+  }
+  return spans;
+}
+
+function windowsOf({ from, to }: Span, binding: number): Window[] {
+  return Array.from({ length: Math.ceil((to - from) / binding) }, (_, k) => {
+    const start = from + k * binding;
+    return { from: start * 4, bytes: k * binding + binding < to - from ? binding * 4 : bytesOf(to - start) };
+  });
+}
+
+type Box = readonly (readonly [low: number, high: number])[];
+
+/** The smallest and largest position along every axis among points [first, first + count). */
+function boxOf({ extents, reduceExtents }: LoopKernel, first: number, count: number): Box {
+  let [low, high] = [first, first + count - 1];
+  let stride = product(extents);
+  let whole = false;
+  const outer = extents.map((extent): readonly [number, number] => {
+    if (whole) return [0, extent - 1];
+    stride /= extent;
+    const [from, to] = [Math.floor(low / stride), Math.floor(high / stride)];
+    low -= from * stride;
+    high -= to * stride;
+    whole = from < to;
+    return [from, to];
+  });
+  return [...outer, ...reduceExtents.map((extent) => [0, extent - 1] as const)];
+}
+
+function rangeOf({ offset, coefficients }: Affine, box: Box): readonly [low: number, high: number] {
+  let [low, high] = [offset, offset];
+  coefficients.forEach((c, k) => {
+    const [from, to] = box[k]!;
+    low += c * (c < 0 ? to : from);
+    high += c * (c < 0 ? from : to);
+  });
+  return [low, high];
+}
+
+function mapNodes(kernel: LoopKernel, change: (node: Scalar, rewrite: (node: Scalar) => Scalar) => Scalar | undefined): LoopKernel {
+  const done = new Map<Scalar, Scalar>();
+  const rewrite = (node: Scalar): Scalar => {
+    let result = done.get(node);
+    if (!result) done.set(node, (result = change(node, rewrite) ?? rebuild(node)));
+    return result;
+  };
+  const rebuild = (node: Scalar): Scalar => {
+    if (node.op === "guard") return { ...node, value: rewrite(node.value) };
+    if (node.op === "load") return node.gather ? { ...node, gather: node.gather.map((g) => ({ ...g, value: rewrite(g.value) })) } : node;
+    return "args" in node ? { ...node, args: node.args.map(rewrite) } : node;
+  };
+  return { ...kernel, reductions: kernel.reductions.map((r) => ({ ...r, value: rewrite(r.value) })), outputs: kernel.outputs.map((o) => ({ ...o, value: rewrite(o.value) })) };
+}
+
+const shifted = ({ offset, coefficients }: Affine, by: number): Affine => ({ offset: offset - by, coefficients });
+
+/** The kernel without conditions that hold, or never do, in the whole box. */
+function decided(kernel: LoopKernel, box: Box): LoopKernel {
+  return mapNodes(kernel, (node, rewrite) => {
+    if (node.op !== "guard") return undefined;
+    const conditions: Range[] = [];
+    for (const { index, lo, hi } of node.conditions) {
+      const [low, high] = rangeOf(index, box);
+      if (high < lo || low >= hi) return { op: "constant", dtype: node.dtype, value: node.fill };
+      // counted from its lower end, an index that matters is small even where the tensor is large
+      if (low < lo || high >= hi) conditions.push({ index: shifted(index, lo), lo: 0, hi: hi - lo });
+    }
+    const value = rewrite(node.value);
+    return conditions.length === 0 ? value : { ...node, conditions, value };
+  });
+}
+
+/** The kernel with its loads counted from where their inputs' spans start. */
+function relativeTo(kernel: LoopKernel, spans: ReadonlyMap<number, Span>): LoopKernel {
+  return mapNodes(kernel, (node, rewrite) => (node.op === "load" ? { ...node, index: shifted(node.index, spans.get(node.input)!.from), ...(node.gather && { gather: node.gather.map((g) => ({ ...g, value: rewrite(g.value) })) }) } : undefined));
+}
