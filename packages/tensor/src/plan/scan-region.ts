@@ -82,7 +82,8 @@ export const axesAt = ({ extents, along }: Loop, step: ScanStep): readonly numbe
  * @param excluded Tensors that may not be read inside: they follow from results of this loop.
  * @param taken Sums, and tensors behind sums, that another loop computes.
  */
-export function growRegion(seeds: ReadonlyMap<Tensor, Place>, loop: Loop, { calls, resolve, isKept }: ScanGraph, excluded: ReadonlySet<Tensor>, taken?: Region): Region {
+export function growRegion(seeds: ReadonlyMap<Tensor, Place>, loop: Loop, graph: ScanGraph, excluded: ReadonlySet<Tensor>, taken?: Region): Region {
+  const { calls, resolve, isKept } = graph;
   const values = new Map(seeds);
   const sums = new Map<Tensor, Call>();
   const tails = new Map<Tensor, Tail>();
@@ -112,7 +113,21 @@ export function growRegion(seeds: ReadonlyMap<Tensor, Place>, loop: Loop, { call
     tails.set(x, tail);
     inside.add(call);
   }
+  trimTails(tails, sums, inside, graph);
   return { values, sums, tails, calls: inside };
+}
+
+/** Leaves out what one reader elsewhere computes as well from results that have memory anyway. */
+function trimTails(tails: Map<Tensor, Tail>, sums: ReadonlyMap<Tensor, Call>, inside: Set<Call>, { users, resolve, isKept }: ScanGraph): void {
+  const readers = (x: Tensor): readonly Call[] => (users.get(x) ?? []).filter((call) => !inside.has(call));
+  const isStored = (x: Tensor): boolean => isKept(x) || readers(x).length > 0;
+  const sources = (x: Tensor): Tensor[] => inputsRead(callOf(x)!).map(resolve).filter((input) => tails.has(input));
+  const isAtHand = (x: Tensor): boolean => isStored(x) || (!sums.has(x) && sources(x).every(isAtHand));
+  for (const x of [...tails.keys()].reverse()) {
+    if (sums.has(x) || isKept(x) || readers(x).length > 1 || (users.get(x) ?? []).some((call) => inside.has(call)) || callOf(x)!.op.rule.kind !== "elementwise" || !sources(x).every(isAtHand)) continue;
+    tails.delete(x);
+    inside.delete(callOf(x)!);
+  }
 }
 
 /**
@@ -167,6 +182,8 @@ function follow(call: Call, [place, ...others]: readonly Place[], input: Tensor,
   const [x] = outputs as [Tensor];
   if (others.some((other) => other.step !== place!.step || !sameAffines(other.index, place!.index, loop))) return undefined;
   const { index, step } = place!;
+  // The states of a single step are small: what is computed from them reads them in memory.
+  if (step !== "each" && op.name !== "reshape" && op.name !== "permute") return undefined;
   switch (op.rule.kind) {
     case "elementwise":
       return place;
