@@ -19,7 +19,7 @@ import { inputsRead } from "../op.js";
 import { sameShape, stridesOf, type Shape } from "../shape.js";
 import type { Call, Tensor } from "../tensor.js";
 import { isRowMajor } from "./affine.js";
-import { draftScans } from "./scan-draft.js";
+import { breakCycles, draftScans } from "./scan-draft.js";
 import { findScans, isFusedScan, levelOf, NO_SCANS, Replan, type ScanDecisions, type Scans } from "./scan-fusion.js";
 import { lowerLoop, NeedsMemory, reducedExtents, type LoweredLoop, type LoweringContext } from "./lower.js";
 import { readsOf, type Draft, type LoopDraft, type NativeOperand, type PlanOptions } from "./draft.js";
@@ -153,6 +153,7 @@ function planWith({ roots, calls, resolve }: Graph, leaves: readonly Tensor[], f
     const reductions = reduction ? [reduction] : [];
     drafts.push({ kind: "loop", outputs: [x], reductions, lowered: lowerLoop([x], reductions, context) });
   }
+  if (scans.units.length > 0) breakCycles(drafts, readsOf, decisions, options.fuse);
   const merged = options.fuse ? mergeLoops(groupRows(drafts, roots, context, options), roots, context, options.maxBuffers) : drafts;
   return emit(sortDrafts(merged), roots, leaves);
 }

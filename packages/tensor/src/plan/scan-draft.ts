@@ -20,6 +20,8 @@ export interface ScanSupport {
 /** A scan step with tensors in the place of buffers. */
 export interface ScanDraft {
   readonly kind: "scan";
+  /** The recurrence, or its gradient. */
+  readonly call: Call;
   readonly name: string;
   readonly kernel: ScanKernel;
   readonly inputs: readonly Tensor[];
@@ -45,10 +47,45 @@ export function draftScans(scans: Scans, context: LoweringContext, decisions: Sc
       changed = true;
       demote(call, decisions, fuse, verdict);
     }
-    return { unit, reason, drafts: (parts ?? []).map((part): ScanDraft => ({ kind: "scan", name: nameOf(unit, part.kernel, reason), ...part })) };
+    return { unit, reason, drafts: (parts ?? []).map((part): ScanDraft => ({ kind: "scan", call, name: nameOf(unit, part.kernel, reason), ...part })) };
   });
   if (changed) throw new Replan();
   return drafts;
+}
+
+/**
+ * Takes less into a step that, by its other results, waits for itself: two recurrences that read each other's sums.
+ * @param reads What a draft reads.
+ * @throws Replan
+ */
+export function breakCycles<D extends { readonly kind: string; readonly outputs: readonly Tensor[] }>(drafts: readonly (D | ScanDraft)[], reads: (draft: D | ScanDraft) => readonly Tensor[], decisions: ScanDecisions, fuse: boolean): void {
+  const maker = new Map<Tensor, D | ScanDraft>();
+  for (const draft of drafts) for (const x of draft.outputs) maker.set(x, draft);
+  const done = new Set<D | ScanDraft>();
+  for (const first of drafts) {
+    if (done.has(first)) continue;
+    const path: { readonly draft: D | ScanDraft; readonly reads: readonly Tensor[]; next: number }[] = [{ draft: first, reads: reads(first), next: 0 }];
+    const open = new Set([first]);
+    while (path.length > 0) {
+      const top = path.at(-1)!;
+      if (top.next === top.reads.length) {
+        open.delete(top.draft);
+        done.add(path.pop()!.draft);
+        continue;
+      }
+      const before = maker.get(top.reads[top.next++]!);
+      if (!before || done.has(before)) continue;
+      if (open.has(before)) {
+        const cycle = path.slice(path.findIndex(({ draft }) => draft === before)).map(({ draft }) => draft);
+        const scan = cycle.find((draft): draft is ScanDraft => draft.kind === "scan");
+        if (!scan) throw new Error("planner: expected kernels that can be put in order, got a cycle without a scan; realize parts of the graph by themselves and report this as a bug");
+        demote(scan.call, decisions, fuse, "its results are needed for what it reads");
+        throw new Replan();
+      }
+      open.add(before);
+      path.push({ draft: before, reads: reads(before), next: 0 });
+    }
+  }
 }
 
 const buffersOf = ({ inputs, outputs }: LoweredScan): number => inputs.length + outputs.length;
