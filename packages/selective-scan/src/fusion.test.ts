@@ -34,7 +34,6 @@ test.each(Object.entries(cases))("%s: without a variant no block of memory holds
   const scan = (given: Record<string, unknown>): Tensor[] => leavesOf(selectiveScan(given as never, { deltaSoftplus: true }) as unknown as Tree);
   const loss = (given: Record<string, unknown>): Tensor => scan(given).map((y, k) => sum(mul(normal(key(k), y.shape), mul(y, y)))).reduce((a, b) => add(a, b));
   const plan = planOf([...scan(make()), ...leavesOf(grad(loss as never)(make() as never) as Tree)]);
-  console.log(plan.steps.map((s) => `${s.name} -> ${s.outputs.map((o) => plan.slots[o]!.size)}`).join("\n"));
   expect(Math.max(...plan.slots.map(({ size }) => size))).toBeLessThan(B * L * D * N);
   expect(plan.steps.filter(({ kind }) => kind === "native")).toEqual([]);
   expect(plan.steps.filter(({ kind }) => kind === "scan").length).toBe(3);

@@ -154,7 +154,7 @@ function planWith({ roots, calls, resolve }: Graph, leaves: readonly Tensor[], f
     drafts.push({ kind: "loop", outputs: [x], reductions, lowered: lowerLoop([x], reductions, context) });
   }
   if (scans.units.length > 0) breakCycles(drafts, readsOf, decisions, options.fuse);
-  const merged = options.fuse ? mergeLoops(groupRows(drafts, roots, context, options), roots, context, options.maxBuffers) : drafts;
+  const merged = options.fuse ? mergeLoops(groupRows(sortDrafts(drafts), roots, context, options), roots, context, options.maxBuffers) : drafts;
   return emit(sortDrafts(merged), roots, leaves);
 }
 

@@ -2,6 +2,7 @@
 import { callOf } from "../graph.js";
 import { inputsRead } from "../op.js";
 import type { ScanKernel } from "../scan-kernel.js";
+import { formatShape } from "../shape.js";
 import type { Call, Tensor } from "../tensor.js";
 import { isRowMajor } from "./affine.js";
 import type { LoweringContext } from "./lower.js";
@@ -154,15 +155,15 @@ function isBare({ extents, decay, drive, initial, outputs, along }: ScanKernel, 
   return outputs.length === 1 && results[0] === call.outputs[0] && plain(decay, extents, all) && plain(drive, extents, all) && (!initial || plain(initial, others.map((axis) => extents[axis]!), others));
 }
 
-/** "scan [8,2048,2048,16] along 1: recurrence, 3 inputs, sums over axes 3, backward recomputes (reason)". */
+/** "scan [8,2048,2048,16] along 1: recurrence, 9 inputs, sums over axes [3]" and why it is not more. */
 function nameOf({ scan, gradient, results }: ScanUnit, { extents, along, sums, inputs }: ScanKernel, reason: string | undefined): string {
-  const dropped = new Set(sums.map(({ keeps, step }) => extents.flatMap((_, axis) => (keeps.includes(axis) || (axis === along && step !== "each") ? [] : [axis])).join(" ")));
+  const gone = new Set(sums.map(({ keeps, step }) => formatShape(extents.flatMap((_, axis) => (keeps.includes(axis) || (axis === along && step !== "each") ? [] : [axis])))));
   const parts = [
     scan ? (gradient ? "gradient, states computed again" : "recurrence") : "gradient of stored states",
     `${inputs.length} inputs`,
-    ...(dropped.size > 0 ? [`sums over axes ${[...dropped].join(" and ")}`] : []),
-    ...(scan && scan.outputs.some((x) => results.has(x)) ? ["states stored"] : []),
-    ...(reason ? [reason] : []),
+    ...(gone.size > 0 ? [`sums over axes ${[...gone].join(", ")}`] : []),
+    ...(scan?.outputs.some((x) => results.has(x)) ? ["states stored"] : []),
+    ...(reason ? [`since ${reason}`] : []),
   ];
-  return `scan [${extents.join(",")}] along ${along}: ${parts.join(", ")}`;
+  return `scan ${formatShape(extents)} along ${along}: ${parts.join(", ")}`;
 }
