@@ -144,7 +144,7 @@ function planWith({ roots, calls, resolve }: Graph, leaves: readonly Tensor[], f
     if (scans.calls.has(call) || call.outputs.some((x) => scans.results.has(x))) continue;
     if (kind === "native" || kind === "kernel") {
       if (call.outputs.every((x) => x.size === 0)) continue;
-      drafts.push(nativeDraft(call, context));
+      drafts.push(nativeDraft(call, context, scans.reasonOf(call)));
       continue;
     }
     const x = call.outputs[0]!;

@@ -327,3 +327,13 @@ test("two recurrences that read each other's sums do not wait for each other", a
   });
   expect(plan.steps.map(({ name }) => name).join()).toContain("its results are needed for what it reads");
 });
+
+test("what a device refuses runs as before, and says why", async () => {
+  const inputs = await mambaInputs();
+  const plan = await check(await withGradients(mamba, inputs), { scans: { maxBuffers: 32, accepts: () => "too many axes" } });
+  expect(scansOf(plan)).toEqual([]);
+  expect(plan.steps.filter(({ kind }) => kind === "native").map(({ name }) => name)).toEqual(["linearScan (too many axes)", "linearScan (too many axes)"]);
+  const partly = await check(await withGradients(mamba, inputs), { scans: { maxBuffers: 32, accepts: ({ adjoint }) => adjoint === undefined || "no gradients" } });
+  expect(scansOf(partly).map(({ reverse }) => reverse)).toEqual([false, true]);
+  expect(partly.steps.map(({ name }) => name).join("\n")).toContain("states stored, since no gradients");
+});
