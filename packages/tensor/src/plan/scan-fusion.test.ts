@@ -4,6 +4,8 @@ import {
   add, broadcastTo, checkpoint, complexLinearScan, concat, cos, exp, expandDims, flip, grad, key, leavesOf, linearScan, matmul, mul, normal, realize, reference, reshape, sigmoid, silu, sin, sliceAxis, softplus, sub, sum, transpose, uniform, valueAndGradAux,
   type ComplexParts, type Shape, type Tensor,
 } from "../index.js";
+import { nodesOf } from "../cpu/loop-simplify.js";
+import type { Scalar } from "../loop.js";
 import type { ReferenceArray } from "../op.js";
 import type { ScanKernel } from "../scan-kernel.js";
 import { sizeOf } from "../shape.js";
@@ -53,12 +55,29 @@ function runPlan(plan: Plan, leaves: readonly Tensor[]): readonly Numbers[] {
 
 const OPTIONS: PlanOptions = { device: "none", fuse: true, maxBuffers: 32, scans: { maxBuffers: 32, accepts: () => true } };
 
+/** What the scan IR promises its renderers. */
+function assertContract({ extents, along, decay, drive, initial, adjoint, sums, outputs }: ScanKernel): void {
+  const ops = (values: readonly Scalar[]): Set<Scalar["op"]> => new Set([...nodesOf(values)].map(({ op }) => op));
+  for (const value of [decay, drive, initial ?? [], adjoint?.seed ?? []]) expect([...ops(value)].filter((op) => op === "state" || op === "reduced")).toEqual([]);
+  for (const node of nodesOf(initial ?? [])) if (node.op === "load") expect(node.index.coefficients[along]).toBe(0);
+  const axes = (step: string): number => extents.length - (step === "each" ? 0 : 1);
+  for (const { keeps, step, value } of sums) {
+    expect(keeps.length).toBeLessThan(axes(step));
+    expect(ops([value])).not.toContain("reduced");
+  }
+  for (const { keeps, step, value } of outputs) {
+    if (keeps.length < axes(step)) expect(ops([value])).not.toContain("state");
+    for (const node of nodesOf([value])) if (node.op === "reduced") expect({ keeps: sums[node.reduction]!.keeps, step: sums[node.reduction]!.step }).toEqual({ keeps, step });
+  }
+}
+
 /** Plans the tensors, runs the plan and compares with the reference device. Leaves are drawn first. */
 async function check(build: () => readonly Tensor[], options: Partial<PlanOptions> = {}): Promise<Plan> {
   const expected = build();
   await realize(expected, { device: reference() });
   const { roots, leaves } = graphOf(build());
   const plan = makePlan(roots, leaves, { ...OPTIONS, ...options });
+  scansOf(plan).forEach(assertContract);
   const actual = runPlan(plan, leaves);
   for (const [k, x] of expected.entries()) {
     const want = Float64Array.from(await x.data());

@@ -6,7 +6,7 @@ import { stridesOf } from "../shape.js";
 import type { Call, Tensor } from "../tensor.js";
 import { constant } from "./affine.js";
 import { lowerExpressions, NeedsMemory, type Lower, type LoweringContext } from "./lower.js";
-import { sameAffines, type Loop, type Region, type Tail } from "./scan-region.js";
+import { axesAt, sameAffines, type Loop, type Region, type Tail } from "./scan-region.js";
 
 /** One scan step in the making. */
 export interface ScanUnit {
@@ -126,6 +126,8 @@ export function lowerUnit({ scan, gradient, parts, loop, region, results }: Scan
     if (!node) {
       const input = context.resolve(sum.inputs[0]!);
       const value = lower(input, region.values.get(input)!.index);
+      // A sum over axes of extent 1.
+      if (tail.keeps.length === axesAt(loop, tail.step).length) return value;
       node = { op: "reduced", dtype: x.dtype, reduction: sums.push({ value, keeps: tail.keeps, step: tail.step }) - 1 };
       reducedNodes.set(x, node);
     }
