@@ -30,7 +30,7 @@ const SEGMENT = 1024, LARGE = 1 << 16;
 const CHUNK_BYTES = 24 << 10;
 
 /** A sum kept in an array of vectors until its unit's part is written to shared memory. */
-export interface Partial {
+export interface PartialSum {
   readonly sum: number;
   readonly step: ScanSum["step"];
   readonly keepsAlong: boolean;
@@ -80,7 +80,7 @@ export interface ScanPlan {
   readonly local: readonly SumOutput[];
   /** Outputs computed from partial sums in a phase of their own. */
   readonly combined: readonly SumOutput[];
-  readonly partials: readonly Partial[];
+  readonly partials: readonly PartialSum[];
   /** Bytes of the states of a unit. */
   readonly stateBytes: number;
   /** Offsets in the scratch block. */
@@ -92,6 +92,9 @@ export interface ScanPlan {
   readonly carryBytes: number;
   readonly sharedBytes: number;
 }
+
+/** Sums that are taken while the states run. */
+export const sumsUsed = ({ localSums, partials }: ScanPlan): number[] => [...localSums, ...partials.map((p) => p.sum)];
 
 const isMath = (node: Scalar): boolean => "args" in node && ["exp", "log", "expm1", "log1p", "sin", "cos", "tanh", "sigmoid", "erf", "div", "sqrt"].includes(node.op);
 
@@ -206,14 +209,14 @@ export function planScan(form: ScanForm): ScanPlan {
   const carries = 64;
   const carryBytes = segments > 1 ? units * segments * stateBytes : 0;
   let scratchAt = eachSums, totalAt = totalSums, sharedAt = carries + 3 * carryBytes;
-  const partials = partialSums.map((k): Partial => {
+  const partials = partialSums.map((k): PartialSum => {
     const s = sums[k]!;
     const [keepsAlong, keepsVector] = [s.keeps.includes(along), s.keeps.includes(vector)];
     const kept = inner.filter((axis) => s.keeps.includes(axis));
     const keptPoints = product(kept.map(extent));
     const size = keptPoints * (keepsAlong ? length : 1) * (keepsVector ? blocks * groups * 4 : 1);
     const bytes = (keepsAlong ? steps : 1) * keptPoints * (keepsVector ? groups : 1) * VECTOR;
-    const partial: Partial = { sum: k, step: s.step, keepsAlong, keepsVector, kept, points: keptPoints, scratch: keepsAlong ? scratchAt : totalAt, shared: sharedAt, size };
+    const partial: PartialSum = { sum: k, step: s.step, keepsAlong, keepsVector, kept, points: keptPoints, scratch: keepsAlong ? scratchAt : totalAt, shared: sharedAt, size };
     if (keepsAlong) scratchAt += bytes;
     else totalAt += bytes;
     sharedAt += Math.ceil((4 * size * outerPoints * (keepsAlong ? 1 : segments) * (keepsVector ? 1 : blocks)) / 64 + 1) * 64;
@@ -235,4 +238,15 @@ export function planScan(form: ScanForm): ScanPlan {
     eachSumBytes: totalSums - eachSums, totalSumBytes: totalAt - totalSums,
     carries, carryBytes, sharedBytes: sharedAt > 64 ? sharedAt + 64 : 0,
   };
+}
+
+/**
+ * Whether most of what is read lies in order along the recurrence's axis and not along the lanes: four lanes then touch
+ * four cache lines a step, and an array of a value per step, read by a scan of its own, is faster.
+ */
+export function readsAcross({ form, vector, points }: ScanPlan): boolean {
+  if (points > 1 || form.complex || form.seed !== undefined) return false;
+  const loads = [...nodesOf([...form.decay, ...form.drive])].flatMap((node) => (node.op === "load" && node.index.coefficients[form.along] !== 0 ? [node.index.coefficients] : []));
+  const across = loads.filter((c) => Math.abs(c[form.along]!) === 1 && Math.abs(c[vector]!) !== 1 && form.extents[form.along]! > 1);
+  return 2 * across.length > loads.length;
 }

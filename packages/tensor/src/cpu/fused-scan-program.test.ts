@@ -2,7 +2,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import type { Affine, Scalar } from "../loop.js";
 import { interpretScan } from "../plan/scan-interpreter.js";
 import type { ScanKernel, ScanOutput, ScanStep, ScanSum, ScanValue } from "../scan-kernel.js";
-import { fusedScanProgram } from "./fused-scan-program.js";
+import { fusedScanProgram, supportsScan } from "./fused-scan-program.js";
 import { DeviceMemory } from "./memory.js";
 import { ThreadPool } from "./pool.js";
 
@@ -201,6 +201,18 @@ describe("fusedScanProgram", () => {
       expect(fusedScanProgram({ ...kernel, inputs: inputs.buffers }, memory).name).toMatch(/^scan/);
       check("plain", kernel, inputs);
     }
+  });
+
+  it("says what it does not take", () => {
+    const kernelOver = (extents: readonly number[], along: number): ScanKernel => {
+      const inputs = new Inputs(extents, 37), all = extents.map((_, k) => k);
+      return { extents, along, reverse: false, decay: [un("sigmoid", inputs.over(all, -1, 1))], drive: [inputs.over(all, -1, 1)], sums: [], outputs: [output(state("current"), all)], inputs: inputs.buffers };
+    };
+    expect(supportsScan(kernelOver([2, 9, 5], 1))).toBe(true);
+    expect(supportsScan(kernelOver([2, 5, 9], 2))).toContain("contiguous along axis 2");
+    const empty = kernelOver([2, 0, 5], 1);
+    expect(supportsScan(empty)).toContain("empty");
+    expect(() => fusedScanProgram(empty, memory)).toThrow("empty");
   });
 
   it("long sequences of few channels, in segments", () => {

@@ -9,7 +9,7 @@ import type { ScanKernel } from "../scan-kernel.js";
 import { buildModule, type WasmFunction } from "./emitter.js";
 import { rewriting, scanForm, type SumOutput } from "./fused-scan-form.js";
 import { plainScan } from "./fused-scan-plain.js";
-import { planScan, type ScanPlan } from "./fused-scan-plan.js";
+import { planScan, readsAcross, type ScanPlan } from "./fused-scan-plan.js";
 import { carryFunction, finishFunction, flushLanesFunction, flushVectorsFunction, initialFunction, stageFunction } from "./fused-scan-stage.js";
 import { sweepFunction, type Sweep } from "./fused-scan-sweep.js";
 import { unitFunction, type SweepParts } from "./fused-scan-unit.js";
@@ -24,17 +24,28 @@ const UPDATES_PER_CLAIM = 8192;
 /** Vector operations of a phase that adds partial sums, for the same reason. */
 const WORK_PER_CLAIM = 16384;
 
-/** true, or why the kernel cannot be rendered. */
+/** true, or why the kernel cannot be rendered, or is better not fused. */
 export function supportsScan(kernel: ScanKernel): true | string {
-  if (product(kernel.extents) === 0) return `an axis of ${kernel.extents.join("x")} is empty`;
-  const other = kernel.sums.find((sum) => sum.value.dtype !== "f32");
-  return other === undefined || `a sum is of ${other.value.dtype}, only f32 is summed`;
+  const obstacle = obstacleOf(kernel);
+  if (obstacle !== undefined) return obstacle;
+  if (plainScan(kernel) !== undefined || !readsAcross(planScan(scanForm(kernel)))) return true;
+  return `what [${kernel.extents.join()}] reads is contiguous along axis ${kernel.along} of the recurrence only, where a scan of its own is faster`;
 }
 
-/** The program of a fused recurrence. */
+function obstacleOf(kernel: ScanKernel): string | undefined {
+  if (product(kernel.extents) === 0) return `an axis of [${kernel.extents.join()}] is empty`;
+  const other = kernel.sums.find((sum) => sum.value.dtype !== "f32");
+  return other && `a sum is of ${other.value.dtype}, and only f32 is summed`;
+}
+
+/**
+ * The program of a fused recurrence.
+ *
+ * @throws TypeError for an empty axis, or a sum of anything but f32.
+ */
 export function fusedScanProgram(kernel: ScanKernel, memory: { readonly shared: boolean }): CpuProgram {
-  const supported = supportsScan(kernel);
-  if (supported !== true) throw new TypeError(`cpu: expected a recurrence that can be fused, but ${supported}; run its operations one by one`);
+  const obstacle = obstacleOf(kernel);
+  if (obstacle !== undefined) throw new TypeError(`cpu: expected a recurrence that can be fused, but ${obstacle}; run its operations one by one`);
   const plain = plainScan(kernel);
   if (plain !== undefined) return scanProgram(plain.spec, memory, plain.places);
   const form = scanForm(kernel);

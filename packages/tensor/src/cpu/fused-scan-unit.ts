@@ -1,7 +1,7 @@
 /** The phase of a fused recurrence: all chunks of each unit, or only the ends of its segments. */
 import { call, block, br, brIf, f32x4, forLoop, functionBuilder, i32, loop, memory as bulk, select, v128, when, whileLoop, type Code, type Local, type WasmFunction } from "./emitter.js";
 import { PARAMETERS, plus, range, times } from "./fused-scan-function.js";
-import { STAGED_GROUPS, VECTOR, type Partial, type ScanPlan } from "./fused-scan-plan.js";
+import { STAGED_GROUPS, VECTOR, type PartialSum, type ScanPlan } from "./fused-scan-plan.js";
 import { product } from "./loop-simplify.js";
 
 /** Positions of functions in the module; undefined where there is nothing to do. A sweep has one for each number of states side by side. */
@@ -23,8 +23,7 @@ export interface SweepParts {
   readonly rest: number | undefined;
 }
 
-type Arguments = Partial_<Record<(typeof PARAMETERS)[number], Code>>;
-type Partial_<T> = { [K in keyof T]?: T[K] };
+type Arguments = Partial<Record<(typeof PARAMETERS)[number], Code>>;
 
 const smaller = (a: Code, b: Code): Code => select(a, b, i32.ltS(a, b));
 
@@ -102,7 +101,7 @@ export function unitFunction(name: string, plan: ScanPlan, parts: UnitParts, end
 
   // ---- partial sums ----
 
-  const flush = (partial: Partial): Code => {
+  const flush = (partial: PartialSum): Code => {
     const { keepsAlong, keepsVector, points } = partial;
     let row: Code = outerPoint.get;
     if (!keepsAlong) row = plus(times(row, segments), segment.get);
