@@ -22,6 +22,8 @@ const STATES = 4;
 const COLUMN_GROUPS = 8, ADJOINT_GROUPS = 16;
 /** Groups whose records are kept at a time: a cache line of channels. */
 export const STAGED_GROUPS = 4;
+/** Without inner axes it takes two groups to hide the latency of a step. */
+const FEWEST_GROUPS = 2;
 /** Units to aim at, and how few make it worth while to cut the steps into segments. */
 const UNITS = 16, ENOUGH_UNITS = 8;
 /** Steps in a segment, and state updates below which nothing is cut. */
@@ -136,7 +138,7 @@ export function planScan(form: ScanForm): ScanPlan {
 
   const allGroups = Math.ceil(extent(vector) / 4);
   const most = points === 1 ? COLUMN_GROUPS : form.seed === undefined ? STAGED_GROUPS : ADJOINT_GROUPS;
-  const perOuter = Math.max(Math.ceil(allGroups / most), Math.min(Math.ceil(allGroups / (points === 1 ? STATES : 1)), Math.ceil(UNITS / outerPoints)));
+  const perOuter = Math.max(Math.ceil(allGroups / most), points === 1 ? Math.min(Math.ceil(allGroups / FEWEST_GROUPS), Math.ceil(ENOUGH_UNITS / outerPoints)) : Math.min(allGroups, Math.ceil(UNITS / outerPoints)));
   const groups = Math.ceil(allGroups / perOuter);
   const blocks = Math.ceil(allGroups / groups);
   const units = outerPoints * blocks;
