@@ -30,16 +30,29 @@ export function groupRows(drafts: readonly Draft[], roots: readonly Tensor[], co
   const isRoot = new Set(roots);
   /** The row kernel a draft became part of. */
   const groupOf = new Map<Draft, LoopDraft>();
+  const place = new Map(drafts.map((draft, k) => [draft, k]));
+  /** Places of the first and the last draft of each row kernel. */
+  const spans: { readonly first: number; readonly last: number }[] = [];
   /** What has to run before a draft, or the row kernel it is part of. */
   const before = (draft: Draft): Draft[] => readsOf(groupOf.get(draft) ?? draft).flatMap((x) => maker.get(x) ?? []);
 
+  const inOrder = (some: ReadonlySet<Draft>): Draft[] => [...some].sort((a, b) => place.get(a)! - place.get(b)!);
+
   /** Whether members together would have to wait for a draft that waits for one of them. */
   const closesCycle = (members: ReadonlySet<Draft>): boolean => {
+    // Drafts come after what they read: below the first member, and the row kernels that reach below it, is none again.
+    let lowest = Math.min(...[...members].map((draft) => place.get(draft)!));
+    for (let k = spans.length - 1; k >= 0; k--) {
+      const { first, last } = spans[k]!;
+      if (first >= lowest || last < lowest) continue;
+      lowest = first;
+      k = spans.length;
+    }
     const seen = new Set<Draft>();
     const stack = [...members].flatMap(before).filter((draft) => !members.has(draft));
     while (stack.length > 0) {
       const draft = stack.pop()!;
-      if (seen.has(draft)) continue;
+      if (seen.has(draft) || place.get(draft)! < lowest) continue;
       if (members.has(draft)) return true;
       seen.add(draft);
       stack.push(...before(draft));
@@ -48,7 +61,7 @@ export function groupRows(drafts: readonly Draft[], roots: readonly Tensor[], co
   };
 
   const join = (space: RowSpace, members: ReadonlySet<Draft>): LoopDraft | undefined => {
-    const loops = drafts.filter((draft): draft is LoopDraft => members.has(draft));
+    const loops = inOrder(members).filter((draft) => draft.kind === "loop");
     const reductions = [...new Set(loops.flatMap((draft) => draft.reductions))];
     if (reductions.length > MOST_REDUCTIONS || closesCycle(members)) return undefined;
     const computed = new Set(loops.flatMap((draft) => draft.outputs));
@@ -85,6 +98,8 @@ export function groupRows(drafts: readonly Draft[], roots: readonly Tensor[], co
     }
     if (!group || !hasStages(members)) return;
     for (const draft of members) groupOf.set(draft, group);
+    const places = [...members].map((draft) => place.get(draft)!);
+    spans.push({ first: Math.min(...places), last: Math.max(...places) });
   };
 
   /** Makers of what members read, and readers of what they make; reductions of what they read as well. In order. */
@@ -98,7 +113,7 @@ export function groupRows(drafts: readonly Draft[], roots: readonly Tensor[], co
       }
       for (const x of draft.outputs) for (const reader of readers.get(x) ?? []) near.add(reader);
     }
-    return drafts.filter((draft) => near.has(draft));
+    return inOrder(near);
   };
 
   /** Whether a member reads what another reduces. */
