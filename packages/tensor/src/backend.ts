@@ -9,6 +9,7 @@ export type * from "./scan-kernel.js";
 export type { Graph } from "./plan/signature.js";
 export { makePlan, type NativeCall, type NativeOperand, type Plan, type PlanOptions, type Slot, type Step } from "./plan/plan.js";
 export type { ScanSupport } from "./plan/scan-draft.js";
+export type { Epilogue } from "./plan/matmul-epilogue.js";
 export { matmulSpecOf, type MatmulSpec } from "./plan/matmul-spec.js";
 export { costOf } from "./plan/cost.js";
 export { takeovers } from "./plan/donation.js";

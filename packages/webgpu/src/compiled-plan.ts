@@ -18,9 +18,12 @@ export interface CompiledPlan {
   ready(over: ReadonlyMap<number, number>): Promise<readonly Encode[]>;
 }
 
+/** Native ops whose programs compute what comes behind them as they store. */
+const EPILOGUES: ReadonlySet<string> = new Set(["matmul"]);
+
 /** @param limits What a pass may bind. */
 export function compilePlan({ roots, leaves }: Graph, fuse: boolean, limits: BindingLimits, gpu: GPUDevice, pipelines: Pipelines): CompiledPlan {
-  const plan = makePlan(roots, leaves, { device: "webgpu", fuse, maxBuffers: limits.buffers, maxBindingBytes: limits.bytes });
+  const plan = makePlan(roots, leaves, { device: "webgpu", fuse, maxBuffers: limits.buffers, maxBindingBytes: limits.bytes, epilogues: EPILOGUES });
   const programs = plan.steps.map((step) => (step.kind === "loop" ? loopProgram(step.kernel, limits) : step.kind === "scan" ? fusedScanProgram(step.kernel, limits.buffers) : nativeProgram(step.call, limits)));
   const prepared = new Map<string, Promise<Encode>>();
 

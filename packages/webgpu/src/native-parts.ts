@@ -3,7 +3,7 @@
  * A product is cut along its batch, then along the rows of the result, or along k, whose partial products are summed.
  * A scan is cut between rows. What cannot be cut at aligned places is left whole, and refused when it is prepared.
  */
-import { product, type LoopKernel, type MatmulSpec, type Scalar } from "@seqmix/tensor/backend";
+import { product, type Epilogue, type LoopKernel, type MatmulSpec, type Scalar } from "@seqmix/tensor/backend";
 import { matmulProgram } from "./matmul-program.js";
 import { bytesOf, WINDOW_ALIGNMENT, type BindingLimits, type GpuProgram, type Window } from "./program.js";
 import { scanProgram, type ScanShape } from "./scan-program.js";
@@ -67,8 +67,9 @@ interface Product {
   readonly result: { readonly buffer: number; readonly from: number };
 }
 
-export function cutMatmul(spec: MatmulSpec, limits: BindingLimits): GpuProgram {
-  const whole = matmulProgram(spec);
+/** @param epilogue Only where everything can be bound whole. */
+export function cutMatmul(spec: MatmulSpec, limits: BindingLimits, epilogue?: Epilogue): GpuProgram {
+  const whole = matmulProgram(spec, limits.workgroupBytes, epilogue);
   const { m, n, k, batch } = spec;
   if (product(batch) * m * n * k === 0) return whole;
   const fits = (size: number): boolean => bytesOf(size) <= limits.bytes;
@@ -109,7 +110,7 @@ export function cutMatmul(spec: MatmulSpec, limits: BindingLimits): GpuProgram {
       }
     }
     parts.push({
-      program: matmulProgram({ ...s, a: moved(s.a, -a.from), b: moved(s.b, -b.from) }),
+      program: matmulProgram({ ...s, a: moved(s.a, -a.from), b: moved(s.b, -b.from) }, limits.workgroupBytes),
       buffers: [{ buffer: 0, window: windowOf(a.from, a.size) }, { buffer: 1, window: windowOf(b.from, b.size) }, { buffer: result.buffer, window: windowOf(result.from, c) }],
     });
   };

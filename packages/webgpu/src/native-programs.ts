@@ -6,7 +6,7 @@ import type { BindingLimits, GpuProgram } from "./program.js";
 import { scatterAddProgram } from "./scatter-program.js";
 
 const programs: Readonly<Record<string, (call: NativeCall, limits: BindingLimits) => GpuProgram>> = {
-  matmul: (call, limits) => cutMatmul(matmulSpecOf(call), limits),
+  matmul: (call, limits) => cutMatmul(matmulSpecOf(call), limits, call.epilogue),
   cumsum({ attributes, outputs: [y] }, limits) {
     const { axis, reverse } = attributes as CumsumAttributes;
     return cutScan({ ...aroundAxis(y!.shape, axis), reverse, decays: false, initial: false }, limits);

@@ -37,6 +37,8 @@ export interface BindingLimits {
   readonly bytes: number;
   /** maxComputeInvocationsPerWorkgroup. */
   readonly threads: number;
+  /** maxComputeWorkgroupStorageSize. */
+  readonly workgroupBytes: number;
 }
 
 /** Bytes that windows start at a multiple of, on every adapter (the highest minStorageBufferOffsetAlignment that WebGPU allows). */

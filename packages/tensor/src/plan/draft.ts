@@ -3,6 +3,7 @@ import type { DType } from "../dtype.js";
 import type { Shape } from "../shape.js";
 import type { Call, Tensor } from "../tensor.js";
 import type { LoweredLoop } from "./lower.js";
+import type { Epilogue } from "./matmul-epilogue.js";
 import type { ScanDraft, ScanSupport } from "./scan-draft.js";
 
 export interface PlanOptions {
@@ -12,6 +13,8 @@ export interface PlanOptions {
   readonly maxBuffers: number;
   /** Bytes of a buffer that a row kernel may bind; larger tensors keep kernels that run in parts. */
   readonly maxBindingBytes?: number;
+  /** Native ops whose programs take an {@link Epilogue}; none by default. */
+  readonly epilogues?: ReadonlySet<string>;
   /** Which fused recurrences the device runs; without it linear recurrences run by themselves. */
   readonly scans?: ScanSupport | undefined;
 }
@@ -36,7 +39,7 @@ export interface LoopDraft {
 export type Draft =
   | LoopDraft
   | ScanDraft
-  | { kind: "native"; call: Call; operands: NativeOperand[]; sources: Tensor[]; outputs: readonly Tensor[]; note?: string | undefined };
+  | { kind: "native"; call: Call; operands: NativeOperand[]; sources: Tensor[]; outputs: readonly Tensor[]; note?: string | undefined; epilogue?: Epilogue };
 
 /** Tensors with memory that a kernel reads. */
 export const readsOf = (draft: Draft): readonly Tensor[] => (draft.kind === "loop" ? draft.lowered.inputs : draft.kind === "scan" ? draft.inputs : draft.sources);

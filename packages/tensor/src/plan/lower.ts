@@ -16,6 +16,8 @@ export interface LoweringContext {
   isStored(x: Tensor): boolean;
   /** What stands for x at an index, where the kernel has it at hand; else undefined. */
   place?(x: Tensor, index: readonly Affine[], lower: Lower): Scalar | undefined;
+  /** A tensor whose element at the row-major position of the outputs' is at hand, as `reduced` 0; its other elements are not. */
+  readonly element?: Tensor;
 }
 
 /** The expression of a tensor's element. */
@@ -192,6 +194,7 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
         if (!calls.includes(call)) throw new NeedsMemory(tensor);
         return rows ? lowerRowReduce(call, tensor, index, rule.combine) : lowerReduce(call, index, rule.combine);
       default:
+        if (tensor === context.element && keyOf(combine(index, stridesOf(tensor.shape), axes)) === keyOf(combine(positions.slice(0, outer), stridesOf(outputs[0]!.shape), axes))) return { op: "reduced", dtype: tensor.dtype, reduction: 0 };
         throw new NeedsMemory(tensor);
     }
   };

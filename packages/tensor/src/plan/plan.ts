@@ -21,6 +21,7 @@ import type { Call, Tensor } from "../tensor.js";
 import { isRowMajor } from "./affine.js";
 import { breakCycles, draftScans } from "./scan-draft.js";
 import { findScans, isFusedScan, levelOf, NO_SCANS, Replan, type ScanDecisions, type Scans } from "./scan-fusion.js";
+import { findEpilogues, nameWithTail, type Epilogue } from "./matmul-epilogue.js";
 import { lowerLoop, NeedsMemory, reducedExtents, type LoweredLoop, type LoweringContext } from "./lower.js";
 import { readsOf, type Draft, type LoopDraft, type NativeOperand, type PlanOptions } from "./draft.js";
 import { groupRows } from "./row-groups.js";
@@ -44,6 +45,8 @@ export interface NativeCall {
   readonly attributes: unknown;
   readonly inputs: readonly NativeOperand[];
   readonly outputs: readonly { readonly shape: Shape; readonly dtype: DType }[];
+  /** Computed from each element before it is stored; its inputs come after the operands. */
+  readonly epilogue?: Epilogue;
 }
 
 export interface Plan {
@@ -154,7 +157,7 @@ function planWith({ roots, calls, resolve }: Graph, leaves: readonly Tensor[], f
     drafts.push({ kind: "loop", outputs: [x], reductions, lowered: lowerLoop([x], reductions, context) });
   }
   if (scans.units.length > 0) breakCycles(drafts, readsOf, decisions, options.fuse);
-  const merged = options.fuse ? mergeLoops(groupRows(sortDrafts(drafts), roots, context, options), roots, context, options.maxBuffers) : drafts;
+  const merged = options.fuse ? attachEpilogues(mergeLoops(groupRows(sortDrafts(drafts), roots, context, options), roots, context, options.maxBuffers), roots, context, options) : drafts;
   return emit(sortDrafts(merged), roots, leaves);
 }
 
@@ -323,6 +326,24 @@ function nativeDraft(call: Call, context: LoweringContext, note?: string): Draft
     operands.push({ shape: x.shape, dtype: x.dtype, offset, strides });
   }
   return { kind: "native", call, operands, sources, outputs: call.outputs, note };
+}
+
+/** Native kernels with the elementwise loops behind them, as far as their programs take those. */
+function attachEpilogues(drafts: readonly Draft[], roots: readonly Tensor[], context: LoweringContext, options: PlanOptions): readonly Draft[] {
+  if (!options.epilogues) return drafts;
+  const { finished, left } = findEpilogues(drafts, roots, context, options.epilogues, options);
+  return drafts.flatMap((draft): Draft[] => {
+    if (draft.kind === "loop") {
+      const rest = left.has(draft) ? left.get(draft) : draft;
+      return rest ? [{ ...draft, outputs: rest.outputs, lowered: rest.lowered }] : [];
+    }
+    const found = finished.get(draft);
+    if (draft.kind !== "native" || !found) return [draft];
+    const { extents, inputs, outputs } = found.lowered;
+    const operands = inputs.map((x): NativeOperand => ({ shape: x.shape, dtype: x.dtype, offset: 0, strides: stridesOf(x.shape) }));
+    const epilogue = { extents, inputs: inputs.map(({ dtype, size }) => ({ dtype, size })), value: outputs[0]!.value };
+    return [{ ...draft, operands: [...draft.operands, ...operands], sources: [...draft.sources, ...inputs], outputs: found.outputs, epilogue }];
+  });
 }
 
 /** x as a view of a tensor with memory: any strides, or row-major only. */
@@ -497,7 +518,8 @@ function emit(drafts: readonly Draft[], roots: readonly Tensor[], leaves: readon
     if (draft.kind === "native") {
       const { op, attributes } = draft.call;
       const name = op.rule.kind === "kernel" ? (attributes as KernelAttributes).record.name + (op.name === "kernelGradient" ? " backward" : "") : op.name;
-      return { kind: "native", name: draft.note ? `${name} (${draft.note})` : name, call: { op: op.name, attributes: withoutGraph(attributes), inputs: draft.operands, outputs: draft.outputs.map(({ shape, dtype }) => ({ shape, dtype })) }, inputs, outputs };
+      const call: NativeCall = { op: op.name, attributes: withoutGraph(attributes), inputs: draft.operands, outputs: draft.call.outputs.map(({ shape, dtype }) => ({ shape, dtype })), ...(draft.epilogue && { epilogue: draft.epilogue }) };
+      return { kind: "native", name: draft.note ? `${name} (${draft.note})` : draft.epilogue ? nameWithTail(name, draft.outputs[0]!) : name, call, inputs, outputs };
     }
     if (draft.kind === "scan") return { kind: "scan", name: draft.name, kernel: draft.kernel, inputs, outputs };
     const { extents, reduceExtents, reductions, outputs: results } = draft.lowered;

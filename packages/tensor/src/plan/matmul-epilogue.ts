@@ -1,0 +1,76 @@
+/** Elementwise work behind a native program, computed where the program stores its result. */
+import { BYTES_PER_ELEMENT, type DType } from "../dtype.js";
+import { callOf } from "../graph.js";
+import type { Scalar } from "../loop.js";
+import type { Tensor } from "../tensor.js";
+import { readsOf, type Draft, type PlanOptions } from "./draft.js";
+import { lowerLoop, NeedsMemory, type LoweredLoop, type LoweringContext } from "./lower.js";
+
+/**
+ * What is stored instead of an element of the program's own result: an expression over axes that divide the result row-major,
+ * in which `reduced` 0 stands for that element. Its loads number the call's inputs behind the operands, from 0, row-major.
+ */
+export interface Epilogue {
+  readonly extents: readonly number[];
+  readonly inputs: readonly { readonly dtype: DType; readonly size: number }[];
+  readonly value: Scalar;
+}
+
+/** What a kernel stores and how it is computed. */
+export interface Stored {
+  readonly outputs: readonly Tensor[];
+  readonly lowered: LoweredLoop;
+}
+
+/** Kernels by the draft whose place they take: a native one stores what comes of its result, a loop what is left for it, if anything. */
+export interface Epilogues {
+  readonly finished: ReadonlyMap<Draft, Stored>;
+  readonly left: ReadonlyMap<Draft, Stored | undefined>;
+}
+
+/**
+ * Finds loops that finish the result of a native kernel: of its size, in f32, without reductions, and the only reader of a
+ * result that is no root. Of a loop that stores several results, one goes over if it leads to the others.
+ * @param ops Native ops whose programs take epilogues.
+ * Where a tensor is too large to be bound whole, the program runs in parts and takes none.
+ */
+export function findEpilogues(drafts: readonly Draft[], roots: readonly Tensor[], context: LoweringContext, ops: ReadonlySet<string>, { maxBuffers, maxBindingBytes = Infinity }: Pick<PlanOptions, "maxBuffers" | "maxBindingBytes">): Epilogues {
+  const readers = new Map<Tensor, Draft[]>();
+  for (const draft of drafts)
+    for (const x of new Set(readsOf(draft))) readers.set(x, [...(readers.get(x) ?? []), draft]);
+  const made = new Set(drafts.flatMap(({ outputs }) => outputs));
+  const finished = new Map<Draft, Stored>();
+  const left = new Map<Draft, Stored | undefined>();
+  for (const draft of drafts) {
+    if (draft.kind !== "native" || !ops.has(draft.call.op.name)) continue;
+    const result = draft.outputs[0]!;
+    const [loop, ...others] = readers.get(result) ?? [];
+    if (others.length > 0 || roots.includes(result) || loop?.kind !== "loop" || left.has(loop) || loop.reductions.length > 0 || draft.call.inputs[0]!.size === 0) continue;
+    const lower = (outputs: readonly Tensor[], hidden: readonly Tensor[], element?: Tensor): LoweredLoop | undefined =>
+      tryLower(outputs, { resolve: (x) => context.resolve(x), isStored: (x) => !callOf(x) || (made.has(x) && !hidden.includes(x)), ...(element && { element }) });
+    for (const y of loop.outputs) {
+      if (y.size !== result.size || y.dtype !== "f32") continue;
+      const tail = lower([y], [result, ...loop.outputs], result);
+      if (!tail || new Set([...draft.sources, ...tail.inputs]).size + 2 > maxBuffers || [...draft.sources, ...tail.inputs, y].some(({ size }) => size * BYTES_PER_ELEMENT > maxBindingBytes)) continue;
+      const rest = loop.outputs.filter((x) => x !== y);
+      const lowered = rest.length > 0 ? lower(rest, [result]) : undefined;
+      if (rest.length > 0 && (!lowered || lowered.inputs.some((x) => rest.includes(x)))) continue;
+      finished.set(draft, { outputs: [y], lowered: tail });
+      left.set(loop, lowered && { outputs: rest, lowered });
+      break;
+    }
+  }
+  return { finished, left };
+}
+
+function tryLower(outputs: readonly Tensor[], context: LoweringContext): LoweredLoop | undefined {
+  try {
+    return lowerLoop(outputs, [], context);
+  } catch (request) {
+    if (request instanceof NeedsMemory) return undefined;
+    throw request;
+  }
+}
+
+/** The name of a call with the op whose result it stores, as `explain` prints it. */
+export const nameWithTail = (name: string, y: Tensor): string => `${name}>${callOf(y)!.op.name}`;
