@@ -3,6 +3,8 @@ const layers = {
   // L0
   tensor: [],
   webgpu: ["tensor"],
+  // An adapter and a Chromium for the tests and apps; never part of a product.
+  "software-gpu": [],
   // L1: kernels
   hippo: ["tensor"],
   discretize: ["tensor"],
@@ -26,7 +28,7 @@ const belowArchitectures = Object.keys(layers).filter((name) => name !== "webgpu
 for (const name of architectures) layers[name] = belowArchitectures;
 
 // Tests may use @seqmix/testing wherever that makes no cycle of packages: not in tensor, nn and mixer, which it stands on.
-const test = "\\.test\\.ts$";
+const test = "(\\.test\\.ts|/src/testing/.*\\.ts)$";
 const under = (names) => `^packages/(${names.join("|")})/`;
 
 const layerRules = Object.entries(layers).map(([name, allowed]) => ({
@@ -43,7 +45,7 @@ const testRules = Object.entries(layers).map(([name, allowed]) => ({
   from: { path: `${under([name])}.*${test}` },
   to: {
     path: "^(packages|apps)/",
-    pathNot: under([name, ...allowed, ...(["tensor", "nn", "mixer"].includes(name) ? [] : ["testing"])]),
+    pathNot: under([name, ...allowed, ...(["tensor", "nn", "mixer"].includes(name) ? [] : ["testing"]), ...(name === "webgpu" ? ["software-gpu"] : [])]),
   },
 }));
 

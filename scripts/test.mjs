@@ -12,7 +12,7 @@ const unitReport = join(scratch, "unit.json");
 const tool = (name, entry, ...args) => [join(root, "node_modules", name, entry), ...args];
 const golden = existsSync(join(root, "apps/golden/src/cli.ts"));
 
-// Each part is a script for this same Node, with its arguments; "show" prints as it goes.
+// Each part is a script for this same Node, with its arguments; "show" prints as it goes, "capture" at the end, so that it can be counted.
 const parts = [
   { name: "build", script: tool("typescript", "bin/tsc", "-b") },
   { name: "lint", script: tool("oxlint", "bin/oxlint") },
@@ -21,7 +21,8 @@ const parts = [
   { name: "manifests (sherif)", script: tool("sherif", "index.js") },
   { name: "types of the tests", script: tool("typescript", "bin/tsc", "-p", "tsconfig.tests.json") },
   { name: "unit tests", script: tool("vitest", "vitest.mjs", "run", "--reporter=default", "--reporter=json", `--outputFile.json=${unitReport}`), show: true, count: countUnitTests },
-  ...(golden ? ["reference", "cpu"] : []).map((device) => ({ name: `golden fixtures on ${device}`, script: ["apps/golden/dist/cli.js"], env: { SEQMIX_DEVICE: device }, show: true })),
+  ...(golden ? ["reference", "cpu", "webgpu"] : []).map((device) => ({ name: `golden fixtures on ${device}`, script: ["apps/golden/dist/cli.js"], env: { SEQMIX_DEVICE: device }, show: true })),
+  { name: "suites in a browser", script: ["apps/conformance/dist/browser.js"], capture: true, count: countBrowserChecks },
   { name: "documentation", script: tool("typedoc", "bin/typedoc") },
   { name: "publishable packages", script: ["scripts/publishable.mjs"] },
   { name: "consumer", script: ["scripts/consumer.mjs"] },
@@ -34,14 +35,14 @@ const total = { passed: 0, failed: 0, skipped: 0 };
 const failures = [];
 try {
   await install("everything");
-  for (const { name, script, env, show, count } of parts) {
+  for (const { name, script, env, show, capture, count } of parts) {
     const partStarted = performance.now();
     const { code, output } = await run(process.execPath, script, { cwd: root, show, env: { ...process.env, ...env } });
     const ok = code === 0;
     if (!ok) failures.push(name);
-    if (!ok && output) console.log(output.trimEnd());
+    if ((!ok || capture) && output) console.log(output.trimEnd());
     console.log(`${ok ? "ok  " : "FAIL"} ${name} (${seconds(partStarted)})`);
-    const counted = count?.(ok) ?? { passed: ok ? 1 : 0, failed: ok ? 0 : 1, skipped: 0 };
+    const counted = count?.(ok, output) ?? { passed: ok ? 1 : 0, failed: ok ? 0 : 1, skipped: 0 };
     for (const key of Object.keys(total)) total[key] += counted[key];
   }
   console.log(`\n${sizes()}\n`);
@@ -66,4 +67,10 @@ function countUnitTests(ok) {
   } catch {
     return undefined; // no report: count the part as one
   }
+}
+
+/** The page's verdict line has the counts. */
+function countBrowserChecks(ok, output) {
+  const found = /^browser: (\d+) checks passed, (\d+) failed$/m.exec(output);
+  return found ? { passed: Number(found[1]), failed: ok ? 0 : Math.max(1, Number(found[2])), skipped: 0 } : undefined;
 }

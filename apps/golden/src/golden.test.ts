@@ -14,7 +14,7 @@ describe("golden fixtures", () => {
   }, 120_000);
 
   test("a device that does not exist is named", async () => {
-    await expect(runFixtures(fixtures, "abacus")).rejects.toThrow('expected reference or cpu, got "abacus"');
+    await expect(runFixtures(fixtures, "abacus")).rejects.toThrow('expected reference, cpu, webgpu, got "abacus"');
   });
 
   test("the table lists what failed and what nothing can run", () => {

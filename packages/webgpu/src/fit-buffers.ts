@@ -38,6 +38,7 @@ export function fitBuffers(part: NumberedKernel, limit: number, scratch: number[
   }
 
   const node = largestPart((reducing ? kernel.reductions : kernel.outputs).map((r) => r.value), limit - 1);
+  if (!node) return inGroups(part, limit, scratch, firstScratch);
   const extents = reducing ? [...kernel.extents, ...kernel.reduceExtents] : kernel.extents;
   const size = product(extents);
   const buffer = store(size);
@@ -53,15 +54,39 @@ export function fitBuffers(part: NumberedKernel, limit: number, scratch: number[
   return [{ kernel: cut, inputs, outputs: [buffer] }, ...fitBuffers({ kernel: rest, inputs: [...inputs, buffer], outputs }, limit, scratch, firstScratch)];
 }
 
-/** The expression that reads most buffers, but no more than the limit. */
-function largestPart(values: readonly Scalar[], limit: number): Scalar {
+/**
+ * Computes the results of a kernel half by half. They are stored aside and copied when all are known: a result may lie in
+ * the memory of an input that the other half reads.
+ */
+function inGroups({ kernel, inputs, outputs }: NumberedKernel, limit: number, scratch: number[], firstScratch: number): NumberedKernel[] {
+  const count = outputs.length;
+  if (count < 2) throw new TypeError("webgpu: expected a kernel that can be cut to fit the adapter's buffers, got none; report this as a bug");
+  const size = product(kernel.extents);
+  const aside = outputs.map(() => firstScratch + scratch.push(size) - 1);
+  const computed: NumberedKernel[] = [];
+  const copied: NumberedKernel[] = [];
+  for (const [from, to] of [[0, count >> 1], [count >> 1, count]] as const) {
+    const values = kernel.outputs.slice(from, to);
+    // where there are reductions every output is one of them
+    const used = [...new Set(values.flatMap(({ value }) => (value.op === "reduced" ? [value.reduction] : [])))];
+    const own = values.map((output) => (output.value.op === "reduced" ? { ...output, value: { ...output.value, reduction: used.indexOf(output.value.reduction) } } : output));
+    computed.push(...fitBuffers({ kernel: { ...kernel, reductions: used.map((k) => kernel.reductions[k]!), outputs: own }, inputs, outputs: aside.slice(from, to) }, limit, scratch, firstScratch));
+    values.forEach((output, k) => {
+      const value: Scalar = { op: "load", dtype: output.value.dtype, input: 0, index: rowMajor(kernel.extents, kernel.extents.length) };
+      copied.push({ kernel: { extents: kernel.extents, reduceExtents: [], reductions: [], inputs: [{ dtype: value.dtype, size }], outputs: [{ ...output, value }] }, inputs: [aside[from + k]!], outputs: [outputs[from + k]!] });
+    });
+  }
+  return [...computed, ...copied];
+}
+
+/** The expression that reads several buffers, most of all, but no more than the limit. */
+function largestPart(values: readonly Scalar[], limit: number): Scalar | undefined {
   let best: Scalar | undefined;
   let most = 1;
   for (const node of nodesOf(values)) {
     const count = inputsOf([node]).size;
     if (count <= limit && count > most) [best, most] = [node, count];
   }
-  if (!best) throw new TypeError("webgpu: expected a kernel that can be cut to fit the adapter's buffers, got none; report this as a bug");
   return best;
 }
 
