@@ -6,7 +6,7 @@ const layers = {
   // An adapter and a Chromium for the tests and apps; never part of a product.
   "software-gpu": [],
   // L1: kernels
-  hippo: ["tensor"],
+  hippo: [],
   discretize: ["tensor"],
   fft: ["tensor"],
   lti: ["tensor", "fft", "hippo", "discretize"],

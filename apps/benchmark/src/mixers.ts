@@ -1,15 +1,19 @@
 import { attention } from "@seqmix/attention";
+import { gateLoop } from "@seqmix/gateloop";
 import { mamba, mambaParameterGroups } from "@seqmix/mamba";
 import type { AnyMixer } from "@seqmix/mixer";
 import type { ParameterGroup } from "@seqmix/optim";
+import { lru, lruParameterGroups, s5, s5ParameterGroups } from "@seqmix/s5";
 import { s4d, s4dParameterGroups } from "@seqmix/s4";
 
 /** Every architecture a trial can name, in the order of tables and lists. */
-export const mixers: readonly AnyMixer[] = [mamba, s4d, attention];
+export const mixers: readonly AnyMixer[] = [mamba, s4d, s5, lru, gateLoop, attention];
 
 /** How the published training code treats some parameters, at a peak learning rate. Mixers not named have no such parameters. */
 const published: Readonly<Record<string, (lr: number) => readonly ParameterGroup[]>> = {
   mamba: () => mambaParameterGroups,
+  s5: (lr) => s5ParameterGroups.map((group) => ({ ...group, learningRateScale: Math.min(1, 1e-3 / lr) })),
+  lru: () => lruParameterGroups,
   s4d: (lr) => s4dParameterGroups.map((group) => ({ ...group, learningRateScale: Math.min(1, 1e-3 / lr) })),
 };
 

@@ -1,6 +1,6 @@
 /** Golden fixtures: inputs, outputs and gradients computed by the published implementations, one folder an operator. */
 import { readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { tensor, type HostArray, type Tensor } from "@seqmix/tensor";
 import { readSafetensors } from "./golden-safetensors.js";
 
@@ -85,11 +85,12 @@ export async function readGoldenIndex(directory: string): Promise<readonly Golde
   return index.cases as readonly GoldenEntry[];
 }
 
-/** Reads one case. */
+/** Reads one case; the weights of a checkpoint beside it are parameters `param.<name>`. */
 export async function readGoldenCase(directory: string, entry: GoldenEntry): Promise<GoldenCase> {
   const meta = JSON.parse(await readFile(join(directory, entry.json), "utf8")) as {
     options?: Record<string, unknown>;
     tolerance?: GoldenCase["tolerance"];
+    files?: { weights?: string };
     tensors: Record<string, { role: string; complex?: boolean }>;
   };
   const stored = readSafetensors(await readFile(join(directory, entry.safetensors)));
@@ -97,7 +98,12 @@ export async function readGoldenCase(directory: string, entry: GoldenEntry): Pro
   for (const [name, { role, complex = false }] of Object.entries(meta.tensors)) {
     const values = stored[name];
     if (!values) throw new RangeError(`golden: expected tensor ${name} in ${entry.safetensors}, as ${entry.json} says, got none`);
-    tensors[name] = { role, complex, shape: complex ? values.shape.slice(0, -1) : values.shape, data: values.data };
+    // Gradients of a checkpoint's parameters are stored as grad.<name>.
+    tensors[name.replace(/^grad\./, "grad_param.")] = { role, complex, shape: complex ? values.shape.slice(0, -1) : values.shape, data: values.data };
+  }
+  if (meta.files?.weights) {
+    const checkpoint = readSafetensors(await readFile(join(directory, dirname(entry.json), meta.files.weights)));
+    for (const [name, { shape, data }] of Object.entries(checkpoint)) tensors[`param.${name}`] = { role: "param", complex: false, shape, data };
   }
   return { operator: entry.operator, name: entry.case, options: meta.options ?? {}, tensors, tolerance: meta.tolerance ?? {}, directory };
 }

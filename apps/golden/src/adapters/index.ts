@@ -5,10 +5,14 @@ import { discretizeDiagAdapter } from "./discretize-diag.js";
 import { elementwiseScanAdapter } from "./elementwise-scan.js";
 import { fftconvAdapter } from "./fftconv.js";
 import { fftconvH3Adapter } from "./fftconv-h3.js";
+import { gateLoopAttentionAdapter, gateLoopOperatorAdapter, gateLoopSimpleAdapter, gateLoopTransformerAdapter } from "./gateloop.js";
+import { lruAdapter, lruPytorchPortAdapter, lruSequenceLayerAdapter } from "./lru.js";
 import { mambaBlockAdapter } from "./mamba-block.js";
 import { mambaInnerAdapter } from "./mamba-inner.js";
+import { mambaLmAdapter } from "./mamba-lm.js";
 import { s4dKernelAdapter } from "./s4d-kernel.js";
 import { s4dLayerAdapter } from "./s4d-layer.js";
+import { s5SsmAdapter } from "./s5-ssm.js";
 import { selectiveScanAdapter } from "./selective-scan.js";
 import { selectiveStateUpdateAdapter } from "./selective-state-update.js";
 
@@ -19,10 +23,19 @@ export const adapters: readonly GoldenAdapter[] = [
   elementwiseScanAdapter,
   fftconvAdapter,
   fftconvH3Adapter,
+  gateLoopAttentionAdapter,
+  gateLoopOperatorAdapter,
+  gateLoopSimpleAdapter,
+  gateLoopTransformerAdapter,
+  lruAdapter,
+  lruPytorchPortAdapter,
+  lruSequenceLayerAdapter,
   mambaBlockAdapter,
   mambaInnerAdapter,
+  mambaLmAdapter,
   s4dKernelAdapter,
   s4dLayerAdapter,
+  s5SsmAdapter,
   selectiveScanAdapter,
   selectiveStateUpdateAdapter,
 ];

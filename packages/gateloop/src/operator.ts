@@ -1,0 +1,159 @@
+/** The GateLoop recurrence (Katsch, GateLoop: Fully Data-Controlled Linear Recurrence for Sequence Modeling, 2023): S_t = a_t S_(t-1) + k_t v_t^T, y_t = q_t Re(S_t), a_t complex. */
+import { associativeScan, complexMul, linearScan, type Complex } from "@seqmix/scan";
+import { add, cast, concat, cumsum, div, einsum, exp, expandDims, formatShape, full, iota, lessEqual, log, matmul, maximum, mul, reshape, ShapeError, sigmoid, sliceAxis, sqrt, sub, transpose, where, zeros, type Tensor } from "@seqmix/tensor";
+
+/** What {@link gateLoopScan}, {@link gateLoopAttention} and {@link gateLoopChunked} take; H heads with K entries of a key and V of a value. */
+export interface GateLoopArguments {
+  /** Queries [B L H K]. */
+  readonly q: Tensor;
+  /** Keys [B L H K]. */
+  readonly k: Tensor;
+  /** Values [B L H V]. */
+  readonly v: Tensor;
+  /** Transitions [B L H], |a| at most 1 for a state that does not grow. */
+  readonly a: Complex;
+  /** State before the first position [B H K V]; zeros by default. */
+  readonly h0?: Complex | undefined;
+}
+
+/** Outputs [B L H V] and the state after the last position [B H K V]. */
+export type GateLoopResult = readonly [Tensor, Complex];
+
+/** The recurrence by a scan over all states: memory B L H K V. */
+export function gateLoopScan({ q, k, v, a, h0 }: GateLoopArguments): GateLoopResult {
+  const { B, L, H, K, V } = extents(q, v, a);
+  if (L === 0) return nothing(B, H, K, V, h0);
+  const outer = mul(expandDims(k, 4), expandDims(v, 3));
+  const perHead = (part: Tensor): Tensor => reshape(part, [B, L, H, 1, 1]);
+  const h = linearScan({ a: { re: perHead(a.re), im: perHead(a.im) }, b: { re: outer, im: mul(outer, 0) }, h0, axis: 1 });
+  const y = reshape(matmul(expandDims(q, 3), h.re), [B, L, H, V]);
+  const last = (part: Tensor): Tensor => reshape(sliceAxis(part, 1, L - 1, L), [B, H, K, V]);
+  return [y, { re: last(h.re), im: last(h.im) }];
+}
+
+/**
+ * The recurrence as surrogate attention: y = (q k^T o Re M) v with M_ts = a_(s+1) .. a_t for s <= t. Memory B H L L.
+ * Products of transitions are differences of summed log-magnitudes and quotients of unit phases, so that they neither
+ * underflow nor divide where |a| is far from 1.
+ */
+export function gateLoopAttention({ q, k, v, a, h0 }: GateLoopArguments): GateLoopResult {
+  const { B, L, H, K, V } = extents(q, v, a);
+  if (L === 0) return nothing(B, H, K, V, h0);
+  const heads = (x: Tensor): Tensor => transpose(x, [0, 2, 1, 3]);
+  const [Q, Y, Z] = [heads(q), heads(k), heads(v)];
+  const path = products({ re: transpose(a.re), im: transpose(a.im) });
+  const within = matmul(mul(matmul(Q, transpose(Y)), pairwise(path).re), Z);
+  const carried = h0 && fromState(path, Q, h0);
+  const h = absorb(path, Y, Z);
+  const decay = at(total(path), 2);
+  return [transpose(carried ? add(within, carried) : within, [0, 2, 1, 3]), h0 ? plus(h, complexMul(decay, h0)) : h];
+}
+
+/** Pieces of `chunkSize` positions as surrogate attention, all at once, and a scan over the states between them: memory B H L chunkSize and B H (L / chunkSize) K V. */
+export function gateLoopChunked({ q, k, v, a, h0 }: GateLoopArguments, chunkSize: number): GateLoopResult {
+  if (!Number.isInteger(chunkSize) || chunkSize < 1) throw new RangeError(`gateLoopChunked: expected a chunkSize of at least 1, got ${chunkSize}`);
+  const { B, L, H, K, V } = extents(q, v, a);
+  if (L <= chunkSize) return gateLoopAttention({ q, k, v, a, h0 });
+  const pieces = Math.ceil(L / chunkSize);
+  const missing = pieces * chunkSize - L;
+  // Positions past the end pass the state on: a = 1, k = 0.
+  const padded = (x: Tensor, value: number): Tensor => (missing === 0 ? x : concat([x, full([B, missing, ...x.shape.slice(2)], value)], 1));
+  const rows = (x: Tensor): Tensor => transpose(reshape(padded(x, 0), [B, pieces, chunkSize, H, x.shape[3]!]), [0, 3, 1, 2, 4]);
+  const steps = (x: Tensor, value: number): Tensor => transpose(reshape(padded(x, value), [B, pieces, chunkSize, H]), [0, 3, 1, 2]);
+  const [Q, Y, Z] = [rows(q), rows(k), rows(v)];
+  const path = products({ re: steps(a.re, 1), im: steps(a.im, 0) });
+  const ends = linearScan({ a: at(total(path), 3), b: absorb(path, Y, Z), h0, axis: 2 });
+  const first = h0 ?? { re: zeros([B, H, K, V]), im: zeros([B, H, K, V]) };
+  const before = (end: Tensor, start: Tensor): Tensor => concat([expandDims(start, 2), sliceAxis(end, 2, 0, pieces - 1)], 2);
+  const carried = fromState(path, Q, { re: before(ends.re, first.re), im: before(ends.im, first.im) });
+  const y = add(matmul(mul(matmul(Q, transpose(Y)), pairwise(path).re), Z), carried);
+  const last = (part: Tensor): Tensor => reshape(sliceAxis(part, 2, pieces - 1, pieces), [B, H, K, V]);
+  return [sliceAxis(reshape(transpose(y, [0, 2, 3, 1, 4]), [B, pieces * chunkSize, H, V]), 1, 0, L), { re: last(ends.re), im: last(ends.im) }];
+}
+
+/**
+ * One position: q, k [B H K], v [B H V], a [B H], h [B H K V].
+ * @returns y [B H V] and the next state
+ */
+export function gateLoopStep({ q, k, v, a, h }: Omit<GateLoopArguments, "h0"> & {
+  /** State before the position [B H K V]. */
+  readonly h: Complex;
+}): GateLoopResult {
+  const kept = complexMul(at(a, 2), h);
+  const next = { re: add(kept.re, mul(expandDims(k, 3), expandDims(v, 2))), im: kept.im };
+  return [einsum("B H K, B H K V -> B H V", q, next.re), next];
+}
+
+/**
+ * Complex transitions in polar form from any complex numbers: magnitude sigmoid(|z|) (1/2 to 1), phase that of z.
+ * @param z [..]
+ */
+export function polarGate({ re, im }: Complex): Complex {
+  // The smallest addend that float32 keeps spares 0/0 at z = 0.
+  const modulus = sqrt(add(add(mul(re, re), mul(im, im)), 1e-30));
+  const factor = div(sigmoid(modulus), modulus);
+  return { re: mul(re, factor), im: mul(im, factor) };
+}
+
+/** a_0 .. a_t along the last axis: logarithm of the magnitude, and unit phase. */
+interface Path {
+  readonly logSize: Tensor;
+  readonly phase: Complex;
+}
+
+function products({ re, im }: Complex): Path {
+  const square = maximum(add(mul(re, re), mul(im, im)), 1e-37);
+  const inverse = exp(mul(-0.5, log(square)));
+  const axis = re.shape.length - 1;
+  return { logSize: cumsum(mul(0.5, log(square)), axis), phase: associativeScan(complexMul, { re: mul(re, inverse), im: mul(im, inverse) }, axis) };
+}
+
+/** M_ts [.. L L]: the product from s + 1 to t for s <= t, else 0. */
+function pairwise({ logSize, phase }: Path): Complex {
+  const L = logSize.shape.at(-1)!;
+  const [later, earlier] = [(x: Tensor): Tensor => expandDims(x, -1), (x: Tensor): Tensor => expandDims(x, -2)];
+  const causal = lessEqual(iota([L, L], 1), iota([L, L], 0));
+  // Above the diagonal the difference is positive and may overflow, so it is cut before exp.
+  const size = mul(exp(where(causal, sub(later(logSize), earlier(logSize)), 0)), cast(causal, "f32"));
+  return {
+    re: mul(size, add(mul(later(phase.re), earlier(phase.re)), mul(later(phase.im), earlier(phase.im)))),
+    im: mul(size, sub(mul(later(phase.im), earlier(phase.re)), mul(later(phase.re), earlier(phase.im)))),
+  };
+}
+
+/** a_0 .. a_t itself [.. L]. */
+const prefix = ({ logSize, phase }: Path): Complex => ({ re: mul(exp(logSize), phase.re), im: mul(exp(logSize), phase.im) });
+
+/** The product of all [..]. */
+function total(path: Path): Complex {
+  const L = path.logSize.shape.at(-1)!;
+  const last = (x: Tensor): Tensor => reshape(sliceAxis(x, -1, L - 1, L), x.shape.slice(0, -1));
+  const all = prefix(path);
+  return { re: last(all.re), im: last(all.im) };
+}
+
+/** What a state [.. K V] before the first position adds to the outputs: Q [.. L K] -> [.. L V]. */
+function fromState(path: Path, Q: Tensor, h: Complex): Tensor {
+  const reach = prefix(path);
+  return sub(mul(expandDims(reach.re, -1), matmul(Q, h.re)), mul(expandDims(reach.im, -1), matmul(Q, h.im)));
+}
+
+/** The state after the last position from nothing: sum_s M_(L-1)s k_s v_s^T [.. K V]. */
+function absorb(path: Path, keys: Tensor, v: Tensor): Complex {
+  const L = path.logSize.shape.at(-1)!;
+  const { re, im } = pairwise(path);
+  const weighted = (part: Tensor): Tensor => matmul(transpose(mul(keys, transpose(sliceAxis(part, -2, L - 1, L)))), v);
+  return { re: weighted(re), im: weighted(im) };
+}
+
+/** Two axes of extent 1 behind those of `x`. */
+const at = ({ re, im }: Complex, axis: number): Complex => ({ re: expandDims(expandDims(re, axis), axis), im: expandDims(expandDims(im, axis), axis) });
+const plus = (x: Complex, y: Complex): Complex => ({ re: add(x.re, y.re), im: add(x.im, y.im) });
+const nothing = (B: number, H: number, K: number, V: number, h0: Complex | undefined): GateLoopResult => [zeros([B, 0, H, V]), h0 ?? { re: zeros([B, H, K, V]), im: zeros([B, H, K, V]) }];
+
+function extents(q: Tensor, v: Tensor, a: Complex): Record<"B" | "L" | "H" | "K" | "V", number> {
+  if (q.shape.length !== 4 || v.shape.length !== 4) throw new ShapeError(`gateLoop: expected q [B L H K] and v [B L H V], got shapes ${formatShape(q.shape)} and ${formatShape(v.shape)}`);
+  const [B, L, H, K] = q.shape as [number, number, number, number];
+  if (a.re.shape.join() !== `${B},${L},${H}`) throw new ShapeError(`gateLoop: expected a [${B} ${L} ${H}], one for each position and head, got shape ${formatShape(a.re.shape)}`);
+  return { B, L, H, K, V: v.shape[3]! };
+}

@@ -1,0 +1,88 @@
+/** The simplified GateLoop layer, real and without outer products, as published in `simplified_gate_loop.py`. */
+import { defineMixer } from "@seqmix/mixer";
+import { initLayerNorm, initLinear, layerNorm, linear, rmsNorm, type LayerNormParameters, type LinearParameters } from "@seqmix/nn";
+import { linearScan } from "@seqmix/scan";
+import { add, concat, foldIn, mul, ones, reshape, sigmoid, sliceAxis, split, zeros, type Key, type Tensor } from "@seqmix/tensor";
+
+/** Settings of {@link simpleGateLoop}. */
+export type SimpleGateLoopConfig = {
+  /** Channels D. */
+  readonly dModel: number;
+  /** Whether outputs are normalized. */
+  readonly postLn: boolean;
+  /** Q, positions in a piece of the chunked mode. */
+  readonly chunkSize: number;
+};
+
+/** Parameters under the published keys. */
+export type SimpleGateLoopParameters = {
+  /** The norm before the layer: x / |x| sqrt(D) gamma. */
+  readonly norm: {
+    /** [D]. */
+    readonly gamma: Tensor;
+  };
+  /** Weight [3D D]: queries, inputs of the recurrence, gates. */
+  readonly to_qkva: readonly [LinearParameters];
+  /** Scale and shift [D]; none: no norm. */
+  readonly maybe_post_ln?: LayerNormParameters;
+};
+
+/** h_t = sigmoid(a_t) h_(t-1) + u_t, y = q_t h_t, channel by channel, with q, u, a linear maps of the normed input. The state is h [B D]. */
+export const simpleGateLoop = defineMixer({
+  id: "simple-gateloop",
+  config: { dModel: 64, postLn: false, chunkSize: 64 } as SimpleGateLoopConfig,
+  state: "constant",
+  init: ({ dModel, postLn }, key: Key): SimpleGateLoopParameters => ({
+    norm: { gamma: ones([dModel]) },
+    to_qkva: [initLinear(foldIn(key, "to_qkva"), dModel, 3 * dModel, { bias: false })],
+    ...(postLn && { maybe_post_ln: initLayerNorm(dModel) }),
+  }),
+  initState: ({ dModel }, batch): Tensor => zeros([batch, dModel]),
+  step(_, params, x, h) {
+    const [q, u, a] = project(params, x);
+    const next = add(mul(a, h), u);
+    return [finish(params, mul(q, next)), next];
+  },
+  modes: {
+    parallel: (_, params, x, h0) => simpleGateLoopSequence(params, x, { h0 }),
+    chunked({ chunkSize }, params, x, h0) {
+      if (!Number.isInteger(chunkSize) || chunkSize < 1) throw new RangeError(`simple-gateloop: expected a chunkSize of at least 1, got ${chunkSize}`);
+      const L = x.shape[1]!;
+      if (L <= chunkSize) return simpleGateLoopSequence(params, x, { h0 });
+      const outputs: Tensor[] = [];
+      let h = h0;
+      for (let start = 0; start < L; start += chunkSize) {
+        const [y, next] = simpleGateLoopSequence(params, sliceAxis(x, 1, start, Math.min(L, start + chunkSize)), { h0: h });
+        outputs.push(y);
+        h = next;
+      }
+      return [concat(outputs, 1), h!];
+    },
+  },
+});
+
+/**
+ * The layer over a whole sequence, forwards or from the last position to the first.
+ * @param x [B L D]
+ * @returns y [B L D] and the state after the last position of the run [B D]
+ */
+export function simpleGateLoopSequence(params: SimpleGateLoopParameters, x: Tensor, { h0, reverse = false }: { readonly h0?: Tensor | undefined; readonly reverse?: boolean } = {}): readonly [Tensor, Tensor] {
+  const [B, L, D] = x.shape as [number, number, number];
+  if (L === 0) return [x, h0 ?? zeros([B, D])];
+  const [q, u, a] = project(params, x);
+  const h = linearScan({ a, b: u, h0, axis: 1, reverse });
+  const end = reverse ? 0 : L - 1;
+  return [finish(params, mul(q, h)), reshape(sliceAxis(h, 1, end, end + 1), [B, D])];
+}
+
+/** Queries, drive and decay (0 to 1) of x [.. D]. */
+function project({ norm, to_qkva: [map] }: SimpleGateLoopParameters, x: Tensor): readonly [Tensor, Tensor, Tensor] {
+  const D = x.shape.at(-1)!;
+  const [q, u, a] = split(linear(map, unitNorm(norm, x)), [D, D, D]) as [Tensor, Tensor, Tensor];
+  return [q, u, sigmoid(a)];
+}
+
+const finish = ({ maybe_post_ln }: SimpleGateLoopParameters, y: Tensor): Tensor => (maybe_post_ln ? layerNorm(maybe_post_ln, y) : y);
+
+/** x / |x| sqrt(D) gamma: a norm by the root mean square whose eps only spares 0/0. */
+export const unitNorm = ({ gamma }: SimpleGateLoopParameters["norm"], x: Tensor): Tensor => rmsNorm({ weight: gamma }, x, { eps: 1e-24 });

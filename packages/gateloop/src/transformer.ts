@@ -1,0 +1,43 @@
+/** The GateLoop transformer, a language model as published in `gateloop_transformer.py`. */
+import { embedding, linear, type EmbeddingParameters, type LinearParameters } from "@seqmix/nn";
+import { add, gelu, type Tensor } from "@seqmix/tensor";
+import { gateLoop, type GateLoopConfig, type GateLoopParameters } from "./gateloop.js";
+import { unitNorm } from "./simple-gateloop.js";
+
+/** A part between a norm and a residual connection. */
+type Normed<T> = {
+  /** The part. */
+  readonly fn: T;
+  /** x / |x| sqrt(D) gamma. */
+  readonly norm: {
+    /** [D]. */
+    readonly gamma: Tensor;
+  };
+};
+
+/** Parameters under the published keys (of the feed-forward's list, 0 and 2 are the maps: here 0 and 1). */
+export type GateLoopTransformerParameters = {
+  /** [V D]. */
+  readonly token_emb: EmbeddingParameters;
+  /** In each layer GateLoop, then two linear maps with GELU between. */
+  readonly layers: readonly (readonly [Normed<GateLoopParameters>, Normed<readonly [LinearParameters, LinearParameters]>])[];
+  /** The last norm, and the head [V D]. */
+  readonly to_logits: readonly [Normed<never>["norm"], LinearParameters];
+};
+
+/**
+ * Logits of the next token at every position.
+ * @param tokens i32 [B L], 0..V-1
+ * @returns [B L V]
+ */
+export function gateLoopTransformer(params: GateLoopTransformerParameters, tokens: Tensor, settings: Partial<Pick<GateLoopConfig, "fracGradientStateTransition" | "parallel">> = {}): Tensor {
+  let x = embedding(params.token_emb, tokens);
+  const config = { ...gateLoop.config, dModel: x.shape.at(-1)!, ...settings };
+  for (const [mix, feed] of params.layers) {
+    x = add(x, gateLoop.modes.parallel(config, mix.fn, unitNorm(mix.norm, x))[0]);
+    const [up, down] = feed.fn;
+    x = add(x, linear(down, gelu(linear(up, unitNorm(feed.norm, x)))));
+  }
+  const [norm, head] = params.to_logits;
+  return linear(head, unitNorm(norm, x));
+}
