@@ -19,6 +19,14 @@ export interface Surroundings {
   /** Element `index` of an input, as its register type. */
   read(input: number, index: string): string;
   readonly reduced: readonly string[];
+  /** The state of a recurrence; only in scan kernels. */
+  state?(node: Scalar & { op: "state" }): string;
+  /** Nodes whose values are there already. */
+  readonly known?: ReadonlyMap<Scalar, string>;
+  /** Exponentials to the base two, by the device's own function. */
+  readonly base2?: ReadonlySet<Scalar>;
+  /** A name not used before, for a scope with several calls. */
+  fresh?(): string;
   /** Collects names of the functions called. */
   readonly functions: Set<string>;
 }
@@ -29,10 +37,10 @@ const LINE = 100;
 /** Writes statements for the roots and returns one expression each. */
 export function writeValues(values: readonly Scalar[], around: Surroundings, lines: string[]): string[] {
   const uses = countUses(values);
-  const done = new Map<Scalar, string>();
+  const done = new Map<Scalar, string>(around.known);
   let names = 0;
   const keep = (text: string): string => {
-    const name = `v${names++}`;
+    const name = around.fresh?.() ?? `v${names++}`;
     lines.push(`let ${name} = ${text};`);
     return name;
   };
@@ -54,6 +62,7 @@ export function writeValues(values: readonly Scalar[], around: Surroundings, lin
       case "reduced":
         return around.reduced[node.reduction]!;
       case "state":
+        if (around.state) return around.state(node);
         throw new TypeError("webgpu: expected state nodes in scan kernels only, got one in a loop; report this as a bug");
       case "load": {
         const loaded = around.loaded(node);
@@ -68,6 +77,7 @@ export function writeValues(values: readonly Scalar[], around: Surroundings, lin
       }
       default: {
         // What is made of literals alone would be computed by the compiler, which refuses overflow; a let is not.
+        if (around.base2?.has(node)) return `exp2(${write((node as Scalar & { args: readonly Scalar[] }).args[0]!)})`;
         const fixed = node.args.every((arg) => arg.op === "constant");
         return intrinsic(node, node.args.map((arg) => (fixed ? keep(write(arg)) : write(arg))), around.functions);
       }

@@ -1,0 +1,91 @@
+import { product, type Scalar, type ScanKernel, type ScanOutput, type ScanSum, type ScanValue } from "@seqmix/tensor/backend";
+import { afterAll, expect, test } from "vitest";
+import { fusedScanProgram, supportsScan } from "./fused-scan-program.js";
+import { TUNING, type Tuning } from "./fused-scan/layout.js";
+import { runProgram } from "./testing/run-program.js";
+import { interpretScan } from "@seqmix/tensor/backend";
+import { add, builder, constant, mambaBackward, mambaForward, mul, op, reduced, state } from "./testing/scan-kernels.js";
+import { testDevice } from "./testing/test-device.js";
+
+const device = await testDevice();
+afterAll(() => device.close());
+
+/** Small parts, so that short sequences have several segments and chunks. */
+const SMALL: Tuning = { ...TUNING, threads: 2 ** 20, chunk: 4, stage: 8, shortest: 5, ahead: 2, workgroup: 32, chunkWorkgroup: 32 };
+
+function random(seed: number): () => number {
+  let x = seed * 2654435761 + 1;
+  return () => ((x = (Math.imul(x ^ (x >>> 15), 0x2c1b3c6d) + 0x9e3779b9) | 0) >>> 0) / 2 ** 32;
+}
+
+/** Largest error relative to the largest value of each output. */
+async function error(kernel: ScanKernel, tuning = SMALL, buffers = 12, seed = 1): Promise<number> {
+  const next = random(seed);
+  const inputs = kernel.inputs.map(({ size }) => Float32Array.from({ length: size }, () => next() * 2 - 1));
+  const expected = interpretScan(kernel, inputs);
+  const program = fusedScanProgram(kernel, buffers, tuning);
+  const actual = await runProgram(device.gpu, program, inputs, kernel.outputs.map(({ keeps }) => product(keeps.map((axis) => kernel.extents[axis]!))));
+  let worst = 0;
+  expected.forEach((want, k) => {
+    const largest = want.reduce((m, x) => Math.max(m, Math.abs(x)), 1e-3);
+    want.forEach((x, i) => {
+      const e = Math.abs(actual[k]![i]! - x) / largest;
+      worst = Number.isNaN(e) ? Infinity : Math.max(worst, e);
+    });
+  });
+  return worst;
+}
+
+test.each([{ extents: [2, 21, 5, 4] }, { extents: [1, 1, 1, 1] }, { extents: [1, 16, 33, 3] }, { extents: [3, 9, 40, 16] }])("Mamba $extents", async ({ extents }) => {
+  expect(await error(mambaForward(extents as [number, number, number, number], { last: true, gate: true }))).toBeLessThan(1e-5);
+  expect(await error(mambaBackward(extents as [number, number, number, number]))).toBeLessThan(1e-5);
+});
+/** A kernel over random axes: each term of its expressions lacks some of them. */
+function randomKernel(seed: number, complex: boolean): ScanKernel {
+  const next = random(seed * 7919 + 13);
+  const whole = (n: number): number => Math.floor(next() * n);
+  const rank = 1 + whole(4);
+  const extents = Array.from({ length: rank }, () => [1, 2, 3, 5, 8, 17][whole(6)]!);
+  const along = whole(rank);
+  extents[along] = [1, 4, 13, 24][whole(4)]!;
+  const { input, inputs } = builder(extents);
+  const some = (): number[] => extents.map((_, axis) => axis).filter(() => next() < 0.6);
+  const others = extents.map((_, axis) => axis).filter((axis) => axis !== along);
+  // few inputs, so that the kernel fits the adapter's buffers
+  const pool = Array.from({ length: 4 }, () => input(some()));
+  const term = (): Scalar => pool[whole(4)]!;
+  const value = (make: () => Scalar): ScanValue => (complex ? [make(), make()] : [make()]);
+  const twice = whole(2) === 1;
+  const hasAdjoint = whole(2) === 1;
+  const states = (hasAdjoint ? ["adjoint", "previous", "current"] as const : ["previous", "current"] as const).flatMap((which) => (complex ? [state(which), state(which, "im")] : [state(which)]));
+  const stateOf = (): Scalar => states[whole(states.length)]!;
+  const sums: ScanSum[] = [];
+  const outputs: ScanOutput[] = [];
+  for (let k = 0; k <= whole(3); k++) {
+    const step = (["each", "each", "first", "last"] as const)[whole(4)]!;
+    const keeps = some().filter((axis) => step === "each" || axis !== along);
+    sums.push({ value: mul(stateOf(), term()), keeps, step });
+    const kept = keeps.filter(() => next() < 0.7);
+    outputs.push({ dtype: "f32", keeps, step, value: k === 0 ? add(mul(reduced(0), constant(0.5)), input(kept)) : reduced(k) });
+  }
+  if (whole(2) === 1) outputs.push({ dtype: "f32", keeps: extents.map((_, axis) => axis), step: "each", value: mul(stateOf(), term()) });
+  if (whole(2) === 1) outputs.push({ dtype: "f32", keeps: others, step: "last", value: stateOf() });
+  const a = value(() => (twice ? mul(term(), term()) : mul(term(), constant(0.6))));
+  return {
+    extents, along, reverse: whole(2) === 1, inputs,
+    decay: complex || whole(3) > 0 ? a : [op("exp", mul(op("neg", op("abs", term())), op("abs", term())))],
+    drive: value(() => add(term(), mul(term(), term()))),
+    ...(whole(2) === 1 && { initial: value(() => input(others.filter(() => next() < 0.7))) }),
+    ...(hasAdjoint && { adjoint: { seed: value(term) } }),
+    sums, outputs,
+  };
+}
+
+test.each([0, 1, 2, 3])("random kernels over subsets of the axes, part %i", async (part) => {
+  for (let k = 0; k < 10; k++) {
+    const seed = part * 10 + k;
+    const kernel = randomKernel(seed, seed % 3 === 2);
+    expect(supportsScan(kernel, { buffers: 12, bytes: Infinity })).toBe(true);
+    expect(await error(kernel, SMALL, 12, seed), `kernel ${seed}: ${JSON.stringify(kernel.extents)} along ${kernel.along}`).toBeLessThan(2e-5);
+  }
+});

@@ -1,0 +1,178 @@
+/**
+ * How the points of a scan are spread over threads. Of the axes beside the recurrence's own, one (or several neighbours) is
+ * the channel axis, a thread a channel; at most one lies in a thread's registers, its sums are sums of registers; the others
+ * count workgroups, as do segments of the recurrence's axis.
+ */
+import { nodesOf, product, type Scalar, type ScanKernel, type ScanStep } from "@seqmix/tensor/backend";
+import { dependence, prepare, scanRoots, type LinearDecay } from "./expressions.js";
+
+/** Sums and outputs of the same kept axes and step. */
+export interface Group {
+  readonly keeps: readonly number[];
+  readonly step: ScanStep;
+  /** Numbers in the kernel. */
+  readonly sums: readonly number[];
+  readonly outputs: readonly number[];
+  readonly keepsRegister: boolean;
+  readonly keepsChannel: boolean;
+  /** A value is complete in one thread: outputs are computed where the sums are. Else partial sums go to memory. */
+  readonly direct: boolean;
+  /** Partial sums a kept point has. */
+  readonly partials: number;
+  readonly keptSize: number;
+}
+
+export interface Layout {
+  readonly kernel: ScanKernel;
+  readonly linear?: LinearDecay;
+  readonly base2: ReadonlySet<Scalar>;
+  readonly axesOf: (node: Scalar) => number;
+  readonly complex: boolean;
+  /** Steps. */
+  readonly L: number;
+  readonly register: number | undefined;
+  /** Extent of the register axis, and how much of it a thread has. */
+  readonly N: number;
+  readonly R: number;
+  /** Channel axes, outermost first. */
+  readonly channel: readonly number[];
+  readonly C: number;
+  /** Axes that count workgroups, and the product of their extents. */
+  readonly grid: readonly number[];
+  readonly gridSize: number;
+  /** Threads a workgroup. */
+  readonly W: number;
+  readonly channelBlocks: number;
+  /** Steps of a chunk, of a segment, and segments. */
+  readonly T: number;
+  readonly segment: number;
+  readonly segments: number;
+  /** States in all: [grid, N, C]. */
+  readonly rows: number;
+  readonly groups: readonly Group[];
+  /** Whether the pass of the results runs in chunks, n outermost: with an adjoint, or sums over channels. */
+  readonly chunked: boolean;
+}
+
+/** Sizes that suit a large GPU; tests and measurements pass others. */
+export interface Tuning {
+  /** Threads that keep the device busy. */
+  readonly threads: number;
+  readonly workgroup: number;
+  /** Threads of a workgroup, and steps of a chunk, in the chunked form. */
+  readonly chunkWorkgroup: number;
+  readonly chunk: number;
+  /** Steps whose inputs are staged together, and the shortest segment. */
+  readonly stage: number;
+  readonly shortest: number;
+  /** Steps loaded ahead. */
+  readonly ahead: number;
+}
+
+export const TUNING: Tuning = { threads: 262144, workgroup: 128, chunkWorkgroup: 64, chunk: 16, stage: 64, shortest: 64, ahead: 4 };
+
+/** Values of the register axis that a thread holds at most. */
+const MOST_REGISTERS = 16;
+/** Bytes of workgroup memory every adapter has. */
+const WORKGROUP_BYTES = 16384;
+/** Of them, for the inputs of a chunk in the chunked form. */
+export const STAGED_BYTES = 2048;
+
+export function layoutOf(given: ScanKernel, tuning: Tuning): Layout {
+  const { extents, along } = given;
+  const L = extents[along]!;
+  const others = extents.map((_, axis) => axis).filter((axis) => axis !== along && extents[axis]! > 1);
+  const first = channelAxis(given, others);
+  const register = registerAxis(given, others.filter((axis) => axis !== first));
+  const channel = channelAxes(given, others, first, register);
+  const grid = others.filter((axis) => !channel.includes(axis) && axis !== register);
+  const prepared = prepare(given, register);
+  const extent = (axes: readonly number[]): number => product(axes.map((axis) => extents[axis]!));
+  const C = extent(channel);
+  const N = register === undefined ? 1 : extents[register]!;
+  let R = Math.min(N, MOST_REGISTERS);
+  while (N % R !== 0) R--;
+  const chunked = given.adjoint !== undefined || [...given.sums, ...given.outputs].some(({ keeps }) => channel.some((axis) => !keeps.includes(axis)));
+  const complex = given.decay.length === 2;
+
+  let W = Math.min(chunked ? tuning.chunkWorkgroup : tuning.workgroup, 2 ** Math.ceil(Math.log2(Math.max(C, 1))));
+  let T = Math.min(chunked ? tuning.chunk : tuning.stage, 2 ** Math.ceil(Math.log2(L)));
+  if (chunked) {
+    const across = given.sums.filter(({ keeps, step }) => step === "each" && keeps.includes(along) && channel.some((axis) => !keeps.includes(axis))).length;
+    if (complex) T = Math.max(1, T / 2);
+    // a row a sum and step; what `split` threads find for each state's; staged inputs
+    const bytes = (): number => 4 * (Math.max(1, across * T) * (W + 1) + R * Math.max(W, across * T)) + STAGED_BYTES;
+    while (bytes() > WORKGROUP_BYTES && W > 32) W /= 2;
+    while (bytes() > WORKGROUP_BYTES && T > 1) T /= 2;
+    while (bytes() > WORKGROUP_BYTES && R > 1) R = R % 2 === 0 ? R / 2 : 1;
+    while (bytes() > WORKGROUP_BYTES && W > 1) W /= 2;
+  }
+  const channelBlocks = Math.ceil(C / W);
+  const gridSize = extent(grid);
+  const points = gridSize * (N / R) * channelBlocks * W;
+  const wanted = Math.max(1, Math.min(Math.ceil(tuning.threads / points), Math.floor(L / tuning.shortest)));
+  const segment = Math.ceil(Math.ceil(L / wanted) / T) * T;
+  const base = { ...prepared, axesOf: dependence(extents), complex, L, register, N, R, channel, C, grid, gridSize, W, channelBlocks, T, segment, segments: Math.ceil(L / segment), rows: gridSize * N * C, chunked };
+  return { ...base, groups: groupsOf(base) };
+}
+
+/** The axis along which most is read and written next to each other. */
+function channelAxis(kernel: ScanKernel, others: readonly number[]): number | undefined {
+  const { extents } = kernel;
+  const score = extents.map(() => 0);
+  const count = (coefficients: readonly number[]): void => {
+    const size = product(extents.filter((_, k) => coefficients[k] !== 0));
+    coefficients.forEach((c, k) => (score[k]! += Math.abs(c) === 1 && extents[k]! > 1 ? size : 0));
+  };
+  for (const node of nodesOf(scanRoots(kernel))) if (node.op === "load") count(node.index.coefficients);
+  for (const { keeps } of kernel.outputs) {
+    const innermost = keeps.filter((axis) => extents[axis]! > 1).at(-1);
+    count(extents.map((_, axis) => (axis === innermost ? 1 : keeps.includes(axis) ? 2 : 0)));
+  }
+  let best: number | undefined;
+  for (const axis of others) if (best === undefined || score[axis]! > score[best]! || (score[axis] === score[best] && extents[axis]! > extents[best]!)) best = axis;
+  return best;
+}
+
+/** The axis that sums at every step leave out most often; the shorter of two. */
+function registerAxis({ extents, sums }: ScanKernel, candidates: readonly number[]): number | undefined {
+  let best: number | undefined, most = 0;
+  for (const axis of candidates) {
+    const count = sums.filter(({ keeps, step }) => step === "each" && !keeps.includes(axis)).length;
+    if (count > most || (count === most && count > 0 && extents[axis]! < extents[best!]!)) [best, most] = [axis, count];
+  }
+  return best;
+}
+
+/** Channel axes: more of them where one is short, as long as all sums keep or leave them together. */
+function channelAxes({ extents, sums, outputs }: ScanKernel, others: readonly number[], first: number | undefined, register: number | undefined): number[] {
+  if (first === undefined) return [];
+  const channel = [first];
+  for (const axis of others.toReversed()) {
+    if (axis === register || channel.includes(axis)) continue;
+    if (product(channel.map((k) => extents[k]!)) >= 64) break;
+    if ([...sums, ...outputs].every(({ keeps }) => keeps.includes(axis) === keeps.includes(first))) channel.unshift(axis);
+  }
+  return channel;
+}
+
+function groupsOf(layout: Omit<Layout, "groups">): Group[] {
+  const { kernel, register, channel, grid, N, R, channelBlocks, segments } = layout;
+  const { extents, along } = kernel;
+  const byKey = new Map<string, { keeps: readonly number[]; step: ScanStep; sums: number[]; outputs: number[] }>();
+  const add = (kind: "sums" | "outputs", { keeps, step }: { readonly keeps: readonly number[]; readonly step: ScanStep }, k: number): void => {
+    const key = `${step} ${keeps.join()}`;
+    let group = byKey.get(key);
+    if (!group) byKey.set(key, (group = { keeps, step, sums: [], outputs: [] }));
+    group[kind].push(k);
+  };
+  kernel.sums.forEach((sum, k) => add("sums", sum, k));
+  kernel.outputs.forEach((output, k) => add("outputs", output, k));
+  return [...byKey.values()].filter(({ outputs }) => outputs.length > 0).map((group) => {
+    const { keeps, step } = group;
+    const keepsRegister = register === undefined || keeps.includes(register);
+    const keepsChannel = channel.every((axis) => keeps.includes(axis));
+    const partials = (keepsRegister ? 1 : N / R) * (keepsChannel ? 1 : channelBlocks) * product(grid.filter((axis) => !keeps.includes(axis)).map((axis) => extents[axis]!)) * (step !== "each" || keeps.includes(along) ? 1 : segments);
+    return { ...group, keepsRegister, keepsChannel, partials, direct: partials === 1 && keepsChannel && (step !== "each" || keeps.includes(along)), keptSize: product(keeps.map((axis) => extents[axis]!)) };
+  });
+}

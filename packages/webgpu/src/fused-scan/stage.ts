@@ -1,0 +1,48 @@
+/** Inputs without a channel axis, kept in workgroup memory for a chunk: every thread of the workgroup reads the same ones. */
+import { nodesOf, type Scalar } from "@seqmix/tensor/backend";
+import { affineText } from "../wgsl/values.js";
+import { timeText, write, type Scope } from "./scope.js";
+
+type Load = Scalar & { readonly op: "load" };
+
+export interface Staging {
+  /** Statements that fill the memory for the chunk of `steps` steps from `tile`, with barriers around. */
+  readonly fill: readonly string[];
+  /** The array and the number of a load's, or undefined if it is not staged. */
+  arrayOf(load: Load): string | undefined;
+}
+
+/**
+ * Loads that depend on the register and the recurrence's axis, but on no channel. Arrays are [steps, R], or [R, steps] with `transposed`.
+ * @param bytes Workgroup memory they may take.
+ */
+export function stage(scope: Scope, roots: readonly Scalar[], steps: number, transposed: boolean, bytes: number): Staging {
+  const { writer } = scope;
+  const { layout } = writer;
+  const { kernel, R, W, channel, register, axesOf, L } = layout;
+  const names = new Map<string, string>();
+  const fill: string[] = [];
+  const along = 1 << kernel.along;
+  const channels = channel.reduce((bits, axis) => bits | (1 << axis), 0);
+  const fits = (load: Load): boolean => register !== undefined && R > 1 && W >= 16 && !load.gather && load.dtype === "f32" && (axesOf(load) & channels) === 0 && (axesOf(load) & along) !== 0 && (axesOf(load) & (1 << register)) !== 0;
+  const keyOf = (load: Load): string => `${load.input} ${affineText(load.index, scope.axes.map((_, k) => `i${k}`))}`;
+  let left = bytes;
+  for (const node of nodesOf(roots)) {
+    if (node.op !== "load" || !fits(node) || names.has(keyOf(node)) || left < 4 * steps * R) continue;
+    left -= 4 * steps * R;
+    const name = `staged${names.size}`;
+    names.set(keyOf(node), name);
+    writer.module.push(`var<workgroup> ${name}: array<f32, ${steps * R}>;`);
+    const axes = [...scope.axes];
+    axes[kernel.along] = "t";
+    axes[register!] = "n";
+    const inner: string[] = [];
+    const [text] = write({ ...scope, axes, known: new Map(), loaded: () => undefined }, [node], inner);
+    fill.push(...inner, `${name}[x] = ${text};`);
+  }
+  const split = transposed ? [`let n = n0 + x / ${steps};`, `let t = ${timeText(layout, `min(tile + x % ${steps}, ${L - 1})`)};`] : [`let n = n0 + x % ${R};`, `let t = ${timeText(layout, `min(tile + x / ${R}, ${L - 1})`)};`];
+  return {
+    fill: fill.length === 0 ? [] : ["workgroupBarrier();", `for (var x = lane; x < ${steps * R}; x += ${W}) {`, ...[...split, ...fill].map((line) => `  ${line}`), "}", "workgroupBarrier();"],
+    arrayOf: (load) => (fits(load) ? names.get(keyOf(load)) : undefined),
+  };
+}
