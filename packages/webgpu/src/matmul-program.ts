@@ -6,24 +6,27 @@ import { nodesOf, product, type Epilogue, type MatmulSpec, type Scalar } from "@
 import { stridesOf } from "@seqmix/tensor";
 import { loopPass } from "./wgsl/loop.js";
 import { bytesOf, declare, type GpuPass, type GpuProgram, type Parameters } from "./program.js";
-import { DEPTH, tileBytes, tileCode, type EpilogueCode, type Reading, type Tile } from "./wgsl/matmul.js";
+import { tileBytes, tileCode, type EpilogueCode, type Reading, type Tile } from "./wgsl/matmul.js";
 import { functionTexts } from "./wgsl/functions.js";
 import { fromMemory, memoryType, writeValues } from "./wgsl/values.js";
 
 /**
- * What a large GPU (132 processors) does with each tile, measured on an H200: how many workgroups a processor holds at a time, and the
- * multiply-adds a nanosecond of all processors when they are full.
+ * What a large GPU (132 processors) does with each tile: how many workgroups a processor holds at a time, and the multiply-adds a
+ * nanosecond of all processors when they are full, after products of 4096 x 4096 x 4096 on an H200.
  */
 const TILES: readonly { readonly tile: Tile; readonly resident: number; readonly speed: number }[] = [
-  { tile: { rows: 128, columns: 256 }, resident: 1, speed: 21000 },
-  { tile: { rows: 128, columns: 128 }, resident: 2, speed: 19000 },
-  { tile: { rows: 64, columns: 64 }, resident: 4, speed: 12000 },
+  { tile: { rows: 128, columns: 256, depth: 32 }, resident: 1, speed: 21700 },
+  { tile: { rows: 128, columns: 256, depth: 16 }, resident: 1, speed: 21000 },
+  { tile: { rows: 128, columns: 128, depth: 16 }, resident: 2, speed: 19000 },
+  { tile: { rows: 64, columns: 64, depth: 16 }, resident: 4, speed: 12000 },
 ];
 const PROCESSORS = 132;
 /** Bytes a nanosecond that the sum of partial products moves, and what its dispatch takes in nanoseconds. */
 const BANDWIDTH = 3000, DISPATCH = 3000;
 /** Steps along k below which dividing it is not worth while, and elements of all partial products. */
 const SHORTEST_PART = 128, MOST_PARTIAL = 1 << 24;
+/** Multiply-adds from which a product is worth a kernel compiled for its shape alone: with constant strides addresses cost nothing. */
+const OWN_KERNEL = 2 ** 33;
 
 /**
  * Its buffers: both operands, the epilogue's inputs, the result.
@@ -48,13 +51,15 @@ export function matmulProgram(shape: MatmulSpec, workgroupBytes: number, epilogu
   const [rows, columns] = [Math.ceil(m / tile.rows), Math.ceil(n / tile.columns)];
   const parameters: Parameters = { m, n, k, slice, parts, batches, rows, columns, ...a.parameters, ...b.parameters, ...Object.fromEntries(batch.map((extent, axis) => [`batch${axis}`, extent])) };
   const own = epilogue && parts === 1 ? epilogueCode(epilogue) : undefined;
+  const fixed = size * k >= OWN_KERNEL;
+  const code = tileCode({ tile, a: a.reading, b: b.reading, batchAxes: batch.length, ragged: k % tile.depth !== 0, storesVectors: n % 4 === 0, ...(own && { epilogue: own }) }, fixed ? {} : parameters);
   const tilePass: GpuPass = {
-    code: tileCode({ tile, a: a.reading, b: b.reading, batchAxes: batch.length, ragged: k % DEPTH !== 0, storesVectors: n % 4 === 0, ...(own && { epilogue: own }) }, parameters),
+    code: !fixed ? code : code.replace(/\bp\.(\w+)/g, (_, parameter: string) => String(parameters[parameter])),
     buffers: [{ buffer: 0, access: "read" }, { buffer: 1, access: "read" }, { buffer: parts > 1 ? result + 1 : result, access: "read_write" }, ...(own ? extra.map((buffer) => ({ buffer, access: "read" }) as const) : [])],
-    parameters,
+    ...(!fixed && { parameters }),
     groups: batches * rows * columns * parts,
   };
-  const variant = `${name}, ${tile.rows}x${tile.columns} tiles${epilogue ? `, then ${epilogueLength(epilogue)}` : ""}`;
+  const variant = `${name}, ${tile.rows}x${tile.columns}x${tile.depth} tiles${epilogue ? `, then ${epilogueLength(epilogue)}` : ""}`;
   if (parts === 1) return { name: variant, passes: [tilePass], scratch: [] };
   // The epilogue's indices leave out the last axis, the parts: they do not depend on it.
   const extents = epilogue?.extents ?? [size];
@@ -85,13 +90,15 @@ function epilogueLength({ value }: Epilogue): string {
 }
 
 /** The tile and the part of k for which the tiles are done first, by the figures above. */
-function chooseDivision({ batch, m, n, k }: MatmulSpec, workgroupBytes: number): { readonly tile: Tile; readonly slice: number; readonly parts: number } {
+function chooseDivision({ batch, m, n, k, a }: MatmulSpec, workgroupBytes: number): { readonly tile: Tile; readonly slice: number; readonly parts: number } {
   const size = product(batch) * m * n;
-  const choices = TILES.filter(({ tile }) => tileBytes(tile) <= workgroupBytes).flatMap(({ tile, resident, speed }) => {
+  // Deep slices are for rows of A that lie along k: then neighbouring threads read whole lines of the cache.
+  const deep = Math.abs(a.column) === 1;
+  const choices = TILES.filter(({ tile }) => tileBytes(tile) <= workgroupBytes && (deep || tile.depth === 16)).flatMap(({ tile, resident, speed }) => {
     const tiles = product(batch) * Math.ceil(m / tile.rows) * Math.ceil(n / tile.columns);
     const most = Math.min(Math.floor(k / SHORTEST_PART), Math.floor(MOST_PARTIAL / size), Math.ceil((PROCESSORS * resident) / tiles));
     return Array.from({ length: Math.max(1, most) }, (_, k) => k + 1).map((wanted) => {
-      const slice = wanted === 1 ? k : Math.ceil(Math.ceil(k / wanted) / DEPTH) * DEPTH;
+      const slice = wanted === 1 ? k : Math.ceil(Math.ceil(k / wanted) / tile.depth) * tile.depth;
       const parts = Math.ceil(k / slice);
       const rounds = Math.ceil((tiles * parts) / (PROCESSORS * resident));
       const time = (rounds * PROCESSORS * resident * tile.rows * tile.columns * slice) / speed;

@@ -157,7 +157,7 @@ function planWith({ roots, calls, resolve }: Graph, leaves: readonly Tensor[], f
     drafts.push({ kind: "loop", outputs: [x], reductions, lowered: lowerLoop([x], reductions, context) });
   }
   if (scans.units.length > 0) breakCycles(drafts, readsOf, decisions, options.fuse);
-  const merged = options.fuse ? attachEpilogues(mergeLoops(groupRows(sortDrafts(drafts), roots, context, options), roots, context, options.maxBuffers), roots, context, options) : drafts;
+  const merged = options.fuse ? attachEpilogues(mergeLoops(sortDrafts(groupRows(sortDrafts(drafts), roots, context, options)), roots, context, options.maxBuffers), roots, context, options) : drafts;
   return emit(sortDrafts(merged), roots, leaves);
 }
 
@@ -475,6 +475,7 @@ function sortDrafts(drafts: readonly Draft[]): Draft[] {
   for (const draft of drafts) for (const x of draft.outputs) maker.set(x, draft);
   const order: Draft[] = [];
   const entered = new Set<Draft>();
+  const done = new Set<Draft>();
   const stack: { draft: Draft; next: number }[] = [];
   for (const first of drafts) {
     if (entered.has(first)) continue;
@@ -485,13 +486,14 @@ function sortDrafts(drafts: readonly Draft[]): Draft[] {
       const reads = readsOf(top.draft);
       if (top.next === reads.length) {
         order.push(stack.pop()!.draft);
+        done.add(top.draft);
         continue;
       }
       const before = maker.get(reads[top.next++]!);
       if (before && !entered.has(before)) {
         entered.add(before);
         stack.push({ draft: before, next: 0 });
-      }
+      } else if (before && before !== top.draft && !done.has(before)) throw new Error(`planner: expected kernels in an order, and ${callOf(before.outputs[0]!)?.op.name} and ${callOf(top.draft.outputs[0]!)?.op.name} wait for each other; realize their inputs first and report this as a bug`);
     }
   }
   return order;

@@ -1,6 +1,6 @@
 /**
  * WGSL of a matrix product's tiles. A workgroup of 16 x 16 threads computes a tile of the result from slices of both operands,
- * {@link DEPTH} deep, in workgroup memory; a thread computes (rows / 16) x (columns / 16) elements. While a slice is worked
+ * `depth` deep, in workgroup memory; a thread computes (rows / 16) x (columns / 16) elements. While a slice is worked
  * on, the next one is on its way into registers. Both slices lie [depth, line] with four lines to a vector, where a line is
  * a row of A or a column of B: then a thread's operands are whole vectors.
  *
@@ -13,6 +13,8 @@ import { split } from "./loop.js";
 export interface Tile {
   readonly rows: 64 | 128;
   readonly columns: 64 | 128 | 256;
+  /** Steps along k that are in workgroup memory at a time. */
+  readonly depth: 16 | 32;
 }
 
 /** How an operand is read: four neighbours in memory at once or each by itself, and whether neighbours follow the depth (else the lines). */
@@ -26,7 +28,7 @@ export interface TileCode {
   readonly a: Reading;
   readonly b: Reading;
   readonly batchAxes: number;
-  /** Whether a slice of k may end within {@link DEPTH}. */
+  /** Whether a slice of k may end within the tile's depth. */
   readonly ragged: boolean;
   /** Whether four neighbours of the result are stored at once. */
   readonly storesVectors: boolean;
@@ -47,31 +49,29 @@ export interface EpilogueCode {
   readonly buffers: number;
 }
 
-/** Steps along k that are in workgroup memory at a time. */
-export const DEPTH = 16;
 const THREADS = 256;
 
 /** Bytes of workgroup memory. */
-export const tileBytes = ({ rows, columns }: Tile): number => DEPTH * (rows + columns) * 4;
+export const tileBytes = ({ rows, columns, depth }: Tile): number => depth * (rows + columns) * 4;
 
 /**
- * Bindings: a, b, the result, the epilogue's buffers. Parameters: m, n, k, slice (of k a part), parts, batches, rows and columns (tiles), and for
+ * Bindings: a, b, the result, the epilogue's buffers. Parameters (none: the caller puts numbers in the place of `p.name`): m, n, k, slice (of k a part), parts, batches, rows and columns (tiles), and for
  * each operand X its XOffset, XLine, XInner and XBatchI, counted in vectors where it is read in vectors, with batchI the extents.
  */
 export function tileCode(code: TileCode, parameters: Parameters): string {
   const { tile, batchAxes, storesVectors, epilogue } = code;
-  const fills = [fill("a", tile.rows, code.a), fill("b", tile.columns, code.b)];
+  const fills = [fill("a", tile.rows, tile.depth, code.a), fill("b", tile.columns, tile.depth, code.b)];
   const rows = Array.from({ length: tile.rows / 16 }, (_, i) => i);
   const vectors = Array.from({ length: tile.columns / 64 }, (_, j) => j);
   const sums = rows.flatMap((i) => vectors.map((j) => ({ name: `s${i}_${j}`, row: 64 * (i >> 2) + (i & 3), column: 64 * j })));
-  const load = (depth: number): string => indent(loadSlice(fills, code.ragged), depth);
+  const load = (depth: number): string => indent(loadSlice(fills, tile.depth, code.ragged), depth);
   const step = (depth: number | string): string => [
     ...Array.from({ length: tile.rows / 64 }, (_, i) => `let a${i} = aTile[${depth} * ${tile.rows / 4} + ${16 * i} + y];`),
     ...vectors.map((j) => `let b${j} = bTile[${depth} * ${tile.columns / 4} + ${16 * j} + x];`),
     ...rows.flatMap((i) => vectors.map((j) => `s${i}_${j} = fma(vec4<f32>(a${i >> 2}[${i & 3}]), b${j}, s${i}_${j});`)),
   ].join(" ");
   // Small tiles are for small products, whose time is the compiler's.
-  const steps = sums.length > 4 ? Array.from({ length: DEPTH }, (_, depth) => `  { ${step(depth)} }`).join("\n") : `  for (var depth = 0; depth < ${DEPTH}; depth++) { ${step("depth")} }`;
+  const steps = sums.length > 4 ? Array.from({ length: tile.depth }, (_, depth) => `  { ${step(depth)} }`).join("\n") : `  for (var depth = 0; depth < ${tile.depth}; depth++) { ${step("depth")} }`;
   const body = `let at = i32(group);
 let lane = i32(thread);
 let part = at / (p.rows * p.columns * p.batches);
@@ -92,7 +92,7 @@ var next = part * p.slice;
 ${fills.map((f) => f.head("first" + (f.operand === "a" ? "Row" : "Column"), batchStart(f.operand, batchAxes))).join("\n")}
 ${sums.map(({ name }) => `var ${name} = vec4<f32>();`).join("\n")}
 ${load(0)}
-for (var begin = part * p.slice; begin < end; begin += ${DEPTH}) {
+for (var begin = part * p.slice; begin < end; begin += ${tile.depth}) {
 ${indent(fills.map((f) => f.store).join("\n"))}
   workgroupBarrier();
   if (next < end) {
@@ -117,9 +117,9 @@ ${sums.map(({ name }, e) => `    case ${e} { value = ${name}; }`).join("\n")}
 }`
     : sums.map(({ name, row, column }) => store(String(row), String(column), name)).join("\n");
   const type = ({ vectors }: Reading): string => (vectors ? "vec4<f32>" : "f32");
-  const declarations = [declare(0, "a", "read", type(code.a)), declare(1, "b", "read", type(code.b)), declare(2, "c", "read_write", storesVectors ? "vec4<f32>" : "f32"), epilogue?.declarations ?? "", declareParameters(3 + (epilogue?.buffers ?? 0), parameters)];
-  return `${declarations.join("")}var<workgroup> aTile: array<vec4<f32>, ${DEPTH * tile.rows / 4}>;
-var<workgroup> bTile: array<vec4<f32>, ${DEPTH * tile.columns / 4}>;
+  const declarations = [declare(0, "a", "read", type(code.a)), declare(1, "b", "read", type(code.b)), declare(2, "c", "read_write", storesVectors ? "vec4<f32>" : "f32"), epilogue?.declarations ?? "", Object.keys(parameters).length > 0 ? declareParameters(3 + (epilogue?.buffers ?? 0), parameters) : ""];
+  return `${declarations.join("")}var<workgroup> aTile: array<vec4<f32>, ${tile.depth * tile.rows / 4}>;
+var<workgroup> bTile: array<vec4<f32>, ${tile.depth * tile.columns / 4}>;
 ${epilogue ? finishFunction(epilogue) : ""}${storeFunction(storesVectors, epilogue !== undefined)}${entryPoint(THREADS, body + stores)}`;
 }
 
@@ -154,15 +154,15 @@ interface Fill {
   readonly store: string;
 }
 
-function fill(operand: "a" | "b", lines: number, { vectors, alongDepth }: Reading): Fill {
+function fill(operand: "a" | "b", lines: number, sliceDepth: number, { vectors, alongDepth }: Reading): Fill {
   const name = (part: string, q: number): string => `${operand}${part}${q}`;
   const blocks = vectors && alongDepth;
   // Units: blocks of 4 depths x 4 lines that are transposed on their way, else vectors of 4 lines at one depth.
-  const units = (lines / 4) * (blocks ? DEPTH / 4 : DEPTH);
+  const units = (lines / 4) * (blocks ? sliceDepth / 4 : sliceDepth);
   const count = Math.ceil(units / THREADS);
   const some = Array.from({ length: count }, (_, q) => q);
   const four = [0, 1, 2, 3];
-  const across = alongDepth ? (blocks ? DEPTH / 4 : DEPTH) : lines / 4;
+  const across = alongDepth ? (blocks ? sliceDepth / 4 : sliceDepth) : lines / 4;
   const onlySome = (text: string): string => (units < THREADS ? `if (lane < ${units}) {\n${indent(text)}\n}` : text);
   const line = (r: number): string => (r === 0 ? "" : ` + ${r === 1 ? "" : `${r} * `}p.${operand}Line`);
 
@@ -196,16 +196,16 @@ function fill(operand: "a" | "b", lines: number, { vectors, alongDepth }: Readin
     operand, head,
     load: onlySome(some.flatMap(read).join("\n")),
     loadRagged: onlySome(some.flatMap(readRagged).join("\n")),
-    advance: some.map((q) => `${name("At", q)} += ${blocks ? DEPTH / 4 : `${DEPTH} * p.${operand}Inner`};`).join("\n"),
+    advance: some.map((q) => `${name("At", q)} += ${blocks ? sliceDepth / 4 : `${sliceDepth} * p.${operand}Inner`};`).join("\n"),
     store: onlySome(some.flatMap(write).join("\n")),
   };
 }
 
 /** Reads a slice of both operands and goes on to the next. */
-function loadSlice(fills: readonly Fill[], ragged: boolean): string {
+function loadSlice(fills: readonly Fill[], sliceDepth: number, ragged: boolean): string {
   const whole = fills.map((f) => f.load).join("\n");
-  const text = ragged ? `if (next + ${DEPTH} <= end) {\n${indent(whole)}\n} else {\n${indent(fills.map((f) => f.loadRagged).join("\n"))}\n}` : whole;
-  return `${text}\n${fills.map((f) => f.advance).join("\n")}\nnext += ${DEPTH};`;
+  const text = ragged ? `if (next + ${sliceDepth} <= end) {\n${indent(whole)}\n} else {\n${indent(fills.map((f) => f.loadRagged).join("\n"))}\n}` : whole;
+  return `${text}\n${fills.map((f) => f.advance).join("\n")}\nnext += ${sliceDepth};`;
 }
 
 /** Where the batch element of an operand starts. */
