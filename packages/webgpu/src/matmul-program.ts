@@ -32,8 +32,9 @@ const OWN_KERNEL = 2 ** 33;
  * Its buffers: both operands, the epilogue's inputs, the result.
  * @param workgroupBytes Workgroup memory a kernel may take.
  * @param epilogue What is stored instead of the product.
+ * @param ownKernel Multiply-adds from which the kernel is compiled for the shape alone.
  */
-export function matmulProgram(shape: MatmulSpec, workgroupBytes: number, epilogue?: Epilogue): GpuProgram {
+export function matmulProgram(shape: MatmulSpec, workgroupBytes: number, epilogue?: Epilogue, ownKernel = OWN_KERNEL): GpuProgram {
   const { batch, m, n, k } = shape;
   const batches = product(batch);
   const name = `matmul ${batches > 1 ? `${batches} x ` : ""}${m}x${n}x${k}`;
@@ -51,7 +52,7 @@ export function matmulProgram(shape: MatmulSpec, workgroupBytes: number, epilogu
   const [rows, columns] = [Math.ceil(m / tile.rows), Math.ceil(n / tile.columns)];
   const parameters: Parameters = { m, n, k, slice, parts, batches, rows, columns, ...a.parameters, ...b.parameters, ...Object.fromEntries(batch.map((extent, axis) => [`batch${axis}`, extent])) };
   const own = epilogue && parts === 1 ? epilogueCode(epilogue) : undefined;
-  const fixed = size * k >= OWN_KERNEL;
+  const fixed = size * k >= ownKernel;
   const code = tileCode({ tile, a: a.reading, b: b.reading, batchAxes: batch.length, ragged: k % tile.depth !== 0, storesVectors: n % 4 === 0, ...(own && { epilogue: own }) }, fixed ? {} : parameters);
   const tilePass: GpuPass = {
     code: !fixed ? code : code.replace(/\bp\.(\w+)/g, (_, parameter: string) => String(parameters[parameter])),

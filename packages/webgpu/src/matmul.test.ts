@@ -1,5 +1,7 @@
 import { add, explain, gather, gelu, key, leavesOf, less, matmul, mul, normal, realize, reshape, sliceAxis, sum, tensor, transpose, where, type Tensor, type Tree } from "@seqmix/tensor";
 import { afterAll, describe, expect, test } from "vitest";
+import { matmulProgram } from "./matmul-program.js";
+import { runProgram } from "./testing/run-program.js";
 import { testDevice } from "./testing/test-device.js";
 
 const device = await testDevice({ poison: true });
@@ -61,6 +63,18 @@ describe("products of views are those of float64 loops", () => {
         }
     expect(worst).toBeLessThanOrEqual(k * 2 ** -23);
   });
+});
+
+test("a kernel compiled for its shape computes what the general one does", async () => {
+  const [m, n, k] = [70, 66, 40];
+  const inputs = [values(m * k, 1), values(k * n, 2)];
+  for (const [a, b] of [[{ row: k, column: 1 }, { row: n, column: 1 }], [{ row: 1, column: m }, { row: 1, column: k }]] as const) {
+    const spec = { batch: [], m, n, k, a: { batch: [], ...a }, b: { batch: [], ...b } };
+    const [general, own] = [matmulProgram(spec, 32768), matmulProgram(spec, 32768, undefined, 1)];
+    expect(own.passes[0]!.parameters).toBeUndefined();
+    const [expected, found] = await Promise.all([general, own].map(async (program) => (await runProgram(device.gpu, program, inputs, [m * n]))[0]!));
+    expect(found).toEqual(expected);
+  }
 });
 
 describe("work behind a product is done as it is stored", () => {
