@@ -61,7 +61,7 @@ export interface BenchmarkCase {
 export interface PreparedCase {
   open(device: Device): Promise<OwnContestant>;
   /** What takes turns with the case on the same device; its results are not compared. */
-  readonly beside?: (device: Device) => Readonly<Record<string, Contestant>>;
+  readonly beside?: (device: Device) => Promise<Readonly<Record<string, Contestant>>>;
   /** Peers that need no package. */
   readonly loops: Readonly<Record<string, () => Contestant>>;
   /** Peers that need one. */

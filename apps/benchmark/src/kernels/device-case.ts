@@ -1,9 +1,8 @@
 /** Cases too large for host data: inputs are made on the device, and parts of the result are compared with the reference. */
-import { dispose, mul, realize, reference, sliceAxis, tensor, type Device, type Tensor } from "@seqmix/tensor";
+import { dispose, key, mul, neg, realize, reference, sliceAxis, tensor, uniform, type Device, type Tensor } from "@seqmix/tensor";
 import type { Bar } from "./bars.js";
 import { relativeError } from "./compare.js";
-import type { BenchmarkCase, OwnContestant } from "./contestant.js";
-import { openCopy } from "./gpu.js";
+import type { BenchmarkCase, Contestant, OwnContestant } from "./contestant.js";
 import { spread } from "./forward-case.js";
 import type { Check } from "./row.js";
 import { variantOf } from "./variant.js";
@@ -22,12 +21,12 @@ export interface DeviceCase<N extends string> extends Pick<BenchmarkCase, "kerne
   /** The same inputs at a size the reference computes whole, for outputs that sum over the units. */
   readonly smaller?: { readonly size: string; inputs(): Readonly<Record<N, Tensor>> };
   readonly tolerance: number;
-  /** Elements of a tensor whose copy takes turns with the case: what the memory does in the same rounds. */
+  /** Elements of a tensor whose negation takes turns with the case: what the memory does in the same rounds. */
   readonly copyOf?: number;
 }
 
-/** Name of the peer that copies. */
-export const copyPeer = "copy of the same size";
+/** Name of the peer that reads and writes as much: a kernel that negates. */
+export const copyPeer = "negation of the same size";
 
 /** The case that a description stands for. */
 export function deviceCase<const N extends string>(description: DeviceCase<N>): BenchmarkCase {
@@ -36,7 +35,7 @@ export function deviceCase<const N extends string>(description: DeviceCase<N>): 
     kernel, shape, mode, flops, bytes, rate, bars,
     ...(dtype && { dtype }),
     ...(elsewhere !== undefined && { reference: elsewhere }),
-    prepare: () => ({ open: (device) => openOwn(description, device), beside: (device) => (copyOf === undefined ? {} : { [copyPeer]: openCopy(device, 4 * copyOf) }), loops: {}, peers: {} }),
+    prepare: () => ({ open: (device) => openOwn(description, device), beside: async (device) => (copyOf === undefined ? {} : { [copyPeer]: await openNegation(device, copyOf) }), loops: {}, peers: {} }),
   };
 }
 
@@ -51,6 +50,11 @@ async function openOwn<N extends string>(description: DeviceCase<N>, device: Dev
     check: () => check(description, inputs, device),
     close: () => dispose(inputs),
   };
+}
+
+async function openNegation(device: Device, size: number): Promise<Contestant> {
+  const x = await realize(uniform(key(0), [size], -1, 1), { device });
+  return { run: async () => dispose(await realize(neg(x), { device })), read: () => [], close: () => dispose(x) };
 }
 
 async function check<N extends string>({ compute, units: { count, checked, name, inputAxis, outputAxis }, smaller, tolerance }: DeviceCase<N>, inputs: Readonly<Record<N, Tensor>>, device: Device): Promise<Check> {

@@ -1,13 +1,11 @@
-/** What measuring on a GPU needs beyond running: waiting for it, and its memory's own speed. */
+/** What measuring on a GPU needs beyond running: waiting for it. */
 import { performance } from "node:perf_hooks";
 import type { Device } from "@seqmix/tensor";
 import type { Contestant } from "./contestant.js";
 
 /** The part of a GPUDevice that is used here; this app builds without the GPU's types. */
 interface Gpu {
-  readonly queue: { onSubmittedWorkDone(): Promise<undefined>; submit(commands: readonly unknown[]): void };
-  createBuffer(descriptor: { readonly size: number; readonly usage: number }): { destroy(): void };
-  createCommandEncoder(): { copyBufferToBuffer(from: unknown, fromOffset: number, to: unknown, toOffset: number, size: number): void; finish(): unknown };
+  readonly queue: { onSubmittedWorkDone(): Promise<undefined> };
 }
 
 const gpuOf = (device: Device): Gpu | undefined => (device as Device & { readonly gpu?: Gpu }).gpu;
@@ -44,26 +42,4 @@ export async function inBursts<K>(device: Device, contestants: ReadonlyMap<K, Co
     bursts.set(name, runs(Math.min(LONGEST, Math.max(2, Math.ceil(BURST_MS / each)))));
   }
   return bursts;
-}
-
-/** GPUBufferUsage.COPY_SRC and COPY_DST. */
-const COPY = { from: 4, to: 8 } as const;
-
-/** Copies so many bytes from one buffer to another by the GPU's own command. @throws TypeError on another device. */
-export function openCopy(device: Device, bytes: number): Contestant {
-  const gpu = gpuOf(device);
-  if (!gpu) throw new TypeError(`A copy can be timed on a GPU only, and this is the ${device.name} device`);
-  const [from, to] = [gpu.createBuffer({ size: bytes, usage: COPY.from }), gpu.createBuffer({ size: bytes, usage: COPY.to })];
-  return {
-    run() {
-      const encoder = gpu.createCommandEncoder();
-      encoder.copyBufferToBuffer(from, 0, to, 0, bytes);
-      gpu.queue.submit([encoder.finish()]);
-    },
-    read: () => [],
-    close() {
-      from.destroy();
-      to.destroy();
-    },
-  };
 }

@@ -42,7 +42,7 @@ export async function runCase(case_: BenchmarkCase, run: KernelRun): Promise<rea
       own.push({ threads, device, contestant: await prepared.open(device) });
     }
     peers = await openPeers(case_, prepared, await own[0]!.contestant.read(), run);
-    beside = prepared.beside?.(own[0]!.device) ?? {};
+    beside = (await prepared.beside?.(own[0]!.device)) ?? {};
     const contestants = new Map<number | string, Contestant>([...own.map(({ threads, contestant }) => [threads, contestant] as const), ...peers, ...Object.entries(beside)]);
     const timings = await measureOn(own[0]!.device, contestants, run.measure);
     const peerTimes = Object.fromEntries([...peers.keys(), ...Object.keys(beside)].map((name) => [name, timings.get(name)!.ms]));
