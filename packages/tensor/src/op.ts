@@ -86,6 +86,8 @@ export interface Sample {
   apply(...inputs: Tensor[]): Tensor;
   /** false where the result has no derivative with respect to its f32 inputs. */
   readonly differentiable?: boolean;
+  /** false where the inputs are tried as they are only, not as views into other memory. */
+  readonly views?: boolean;
 }
 
 /** The inputs whose values a call reads: a movement reads its first (a checkpoint's arguments are for its gradient). */

@@ -176,7 +176,9 @@ function samplesOf(parts: 1 | 2, lists: 2 | 3, run: (inputs: readonly Tensor[], 
   const sample = (name: string, shape: Shape, axis: number, { reverse = false, initial = true, range = { low: -1, high: 1 } } = {}): Sample => {
     const each = (input: SampleInput): SampleInput[] => Array.from({ length: parts }, () => input);
     const inputs = [each({ shape, ...range }), ...Array.from({ length: lists - 1 }, () => each({ shape })), ...(initial ? [each({ shape: shape.filter((_, k) => k !== axis) })] : [])].flat();
-    return { name, inputs, apply: (...given) => run(given, { axis, reverse }) };
+    // Scan steps read operands as loops do: some samples try every view.
+    const views = name === "from zero" || (parts === 1 && lists === 2 && shape.length === 3 && axis === 1);
+    return { name, inputs, ...(!views && { views }), apply: (...given) => run(given, { axis, reverse }) };
   };
   const decays = parts === 1 ? { low: 0.5, high: 1 } : { low: -0.7, high: 0.7 };
   // The complex row and the gradients are loops over the same lines: every axis is tried on the real one.
