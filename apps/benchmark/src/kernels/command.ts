@@ -66,7 +66,7 @@ async function measureKernels({ device, json, peers = false, only, threads: aske
       rates.set(row, each.rate);
     }
   }
-  if (json !== undefined) writeReport(json, { machine, adapter, versions, rows });
+  if (json !== undefined) writeReport(json, { measured: new Date().toISOString().slice(0, 10), machine, adapter, versions, rows });
   console.log(`\n${formatRows(rows, (row) => rates.get(row)!)}\n`);
   const red = rows.filter(({ check }) => check === "red");
   const bars = rows.flatMap(({ bar }) => bar ?? []);

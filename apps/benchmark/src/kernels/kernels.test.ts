@@ -270,7 +270,7 @@ describe("command", () => {
     const path = join(folder, "made", "kernels.json");
     assertWritable(path);
     expect(readdirSync(join(folder, "made"))).toEqual([]);
-    writeReport(path, { machine: "m", adapter: "a", versions: {}, rows: [] });
+    writeReport(path, { measured: "2026-01-01", machine: "m", adapter: "a", versions: {}, rows: [] });
     expect(readdirSync(join(folder, "made"))).toEqual(["kernels.json"]);
     expect(() => assertWritable(join(folder, "no", "such", "folder.json"))).toThrow(UsageError);
   });

@@ -47,6 +47,8 @@ export interface KernelRow extends Timing {
 
 /** The whole file. */
 export interface KernelReport {
+  /** The day, YYYY-MM-DD. */
+  readonly measured: string;
   /** Processor, cores, Node, and how busy it was. */
   readonly machine: string;
   /** What the device says of itself. */
