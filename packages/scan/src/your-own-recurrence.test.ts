@@ -37,7 +37,7 @@ test("it is one kernel, and two or three with all gradients; none stores [B L D 
   expect(forward.split("\n")).toHaveLength(1);
   expect(forward).toMatch(/^scan \[2,64,8,4\] along 1: recurrence, 6 inputs, sums over axes \[3\]: fused scan/);
   const backward = explain(gradients(given)).split("\n");
-  expect(backward.some((line) => /^scan \[2,64,8,4\] along 1: gradient, states computed again/.test(line))).toBe(true);
+  expect(backward.some((line) => line.startsWith("scan [2,64,8,4] along 1: gradient, states computed again"))).toBe(true);
   // A stored array of that size would be the output of a loop over all four axes.
   expect(backward.filter((line) => /loop \[2,64,8,4\]/.test(line))).toEqual([]);
 });
