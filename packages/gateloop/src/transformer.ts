@@ -5,7 +5,7 @@ import { gateLoop, type GateLoopConfig, type GateLoopParameters } from "./gatelo
 import { unitNorm } from "./simple-gateloop.js";
 
 /** A part between a norm and a residual connection. */
-type Normed<T> = {
+export type Normed<T> = {
   /** The part. */
   readonly fn: T;
   /** x / |x| sqrt(D) gamma. */

@@ -97,12 +97,12 @@ export function s5System({ conjSym, discretization, clipEigs, stepRescale }: S5S
  * The state-space model alone: y = Re(C h) + D u; with an output map of the backward direction, a second run from the end is
  * added, in which each position sees itself and what follows.
  * @param u [B L D]
- * @param h0 State before the first position [B N].
- * @param resets 1 where a new episode begins: the state before that position is forgotten; else 0 [B L], f32.
+ * @param past h0: state before the first position [B N]; resets: 1 where a new episode begins, the state before that position is forgotten, else 0 [B L], f32.
  * @returns y [B L D] and the state after the last position [B N].
  * @throws RangeError for resets or a state with both directions.
  */
-export function s5Ssm(config: S5SystemConfig, params: S5SsmParameters, u: Tensor, { h0, resets }: { readonly h0?: Complex | undefined; readonly resets?: Tensor | undefined } = {}): readonly [Tensor, Complex] {
+export function s5Ssm(config: S5SystemConfig, params: S5SsmParameters, u: Tensor, past: { readonly h0?: Complex | undefined; readonly resets?: Tensor | undefined } = {}): readonly [Tensor, Complex] {
+  const { h0, resets } = past;
   const { CBackward, ...system } = s5System(config, params);
   if (CBackward && (h0 || resets)) throw new RangeError("s5Ssm: expected neither state nor resets with both directions, got one; leave it out, or use parameters of one direction");
   const [forward, hT] = runMimo(system, u, { h0, resets });

@@ -11,7 +11,9 @@ export interface ProfileRow {
   readonly kernel: string;
   /** The program that ran, as `explain` names it. */
   readonly variant: string;
+  /** How often it ran. */
   readonly calls: number;
+  /** Time of all its runs, ms. */
   readonly milliseconds: number;
   /** Compulsory traffic by time, 1e9 bytes a second. */
   readonly gigabytesPerSecond: number;
@@ -33,6 +35,7 @@ export interface Profile<T> {
   readonly spanMilliseconds: number;
   /** Share of the span in which no kernel ran, 0 to 1. */
   readonly idle: number;
+  /** What the adapter can do, measured once. */
   readonly roofline: Roofline;
   /** The rows as text. */
   readonly table: string;
