@@ -68,4 +68,3 @@ function countUnitTests(ok) {
   }
 }
 
-/** The page's verdict line has the counts. */
