@@ -1,6 +1,6 @@
 /** Everyday functions composed from the op table. They fuse like anything written by hand. */
 import { ShapeError } from "./errors.js";
-import { abs, add, cast, div, equal, erf, exp, expm1, less, log, log1p, maximum, minimum, mul, neg, sigmoid, sqrt, sub, where } from "./ops/elementwise.js";
+import { add, cast, div, equal, erf, exp, expm1, less, log, maximum, minimum, mul, sigmoid, sqrt, sub, where } from "./ops/elementwise.js";
 import { iota } from "./ops/generators.js";
 import { matmul } from "./ops/matmul.js";
 import { broadcastTo, reshape, stopGradient, transpose } from "./ops/movement.js";
@@ -27,8 +27,6 @@ export const relu = (x: Tensor): Tensor => maximum(x, 0);
 export const silu = (x: Tensor): Tensor => mul(x, sigmoid(x));
 /** x Phi(x) with the exact normal distribution function (erf). */
 export const gelu = (x: Tensor): Tensor => mul(mul(x, 0.5), add(erf(mul(x, Math.SQRT1_2)), 1));
-/** log(1 + e^x), without overflow or cancellation. */
-export const softplus = (x: Tensor): Tensor => add(maximum(x, 0), log1p(exp(neg(abs(x)))));
 /** x limited to low..high. */
 export const clip = (x: Tensor, low: number, high: number): Tensor => minimum(maximum(x, low), high);
 /** -1, 0 or 1. */

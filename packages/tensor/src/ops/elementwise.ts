@@ -4,7 +4,7 @@
  */
 import type { DType } from "../dtype.js";
 import { DTypeError } from "../errors.js";
-import type { Intrinsic } from "../loop.js";
+import type { Intrinsic, Scalar } from "../loop.js";
 import type { Op, Sample } from "../op.js";
 import { broadcastShapes, formatShape, sameShape } from "../shape.js";
 import { callOp, Tensor } from "../tensor.js";
@@ -23,6 +23,8 @@ interface Row {
   readonly number: (...args: number[]) => number;
   readonly derivative?: Derivative;
   readonly arity: 1 | 2;
+  /** What the kernel IR computes, if it is not one intrinsic. */
+  readonly scalar?: (args: readonly Scalar[]) => Scalar;
   /** The op's name where it is not the intrinsic's. */
   readonly name?: string;
   /** Range of the sample values. */
@@ -42,7 +44,7 @@ function row(intrinsic: Intrinsic, spec: Row): Op {
   const { name = intrinsic } = spec;
   const op: Op = {
     name,
-    rule: { kind: "elementwise", scalar: (args, dtype) => ({ op: intrinsic, dtype, args }), number: spec.number },
+    rule: { kind: "elementwise", scalar: spec.scalar ?? ((args, dtype) => ({ op: intrinsic, dtype, args })), number: spec.number },
     infer(inputs) {
       const first = inputs[0]!;
       for (const input of inputs) {
@@ -112,6 +114,8 @@ export const elementwiseRows = {
   tanh: unary("tanh", { accepts: REAL, number: Math.tanh, derivative: (g, _, y) => [mul(g, sub(1, mul(y, y)))] }),
   sigmoid: unary("sigmoid", { accepts: REAL, low: -8, high: 8, number: (x) => (x >= 0 ? 1 / (1 + Math.exp(-x)) : Math.exp(x) / (1 + Math.exp(x))), derivative: (g, _, y) => [mul(g, mul(y, sub(1, y)))] }),
   erf: unary("erf", { accepts: REAL, number: erfNumber, derivative: (g, [x]) => [mul(g, mul(2 / Math.sqrt(Math.PI), exp(neg(mul(x!, x!)))))] }),
+  // A row of its own for its gradient: that of its parts would divide, and treat 0 by itself.
+  softplus: unary("log1p", { name: "softplus", accepts: REAL, low: -8, high: 8, scalar: softplusScalar, number: (x) => (x !== x ? x : Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)))), derivative: (g, [x]) => [mul(g, sigmoid(x!))] }),
   floor: unary("floor", { accepts: REAL, number: Math.floor, differentiable: false }),
   bitAnd: binary("bitAnd", { accepts: INTEGER, number: (x, y) => x & y }),
   bitOr: binary("bitOr", { accepts: INTEGER, number: (x, y) => x | y }),
@@ -127,6 +131,12 @@ export const elementwiseRows = {
   where: whereRow(),
   cast: castRow(),
 };
+
+/** max(x, 0) + log(1 + e^-|x|). */
+function softplusScalar([x]: readonly Scalar[]): Scalar {
+  const f = (op: Intrinsic, ...args: Scalar[]): Scalar => ({ op, dtype: "f32", args });
+  return f("add", f("max", x!, { op: "constant", dtype: "f32", value: 0 }), f("log1p", f("exp", f("neg", f("abs", x!)))));
+}
 
 /** Cotangents of min or max: to the operand chosen, half each at a tie. */
 function chosen(g: Tensor, x: Tensor, y: Tensor, out: Tensor): readonly Tensor[] {
@@ -230,6 +240,8 @@ export const cos = (x: Tensor): Tensor => elementwise(r.cos, [x]);
 export const tanh = (x: Tensor): Tensor => elementwise(r.tanh, [x]);
 /** 1 / (1 + e^-x), without overflow. */
 export const sigmoid = (x: Tensor): Tensor => elementwise(r.sigmoid, [x]);
+/** log(1 + e^x), without overflow or cancellation. */
+export const softplus = (x: Tensor): Tensor => elementwise(r.softplus, [x]);
 /** Error function. */
 export const erf = (x: Tensor): Tensor => elementwise(r.erf, [x]);
 /** Largest integer at most x, as f32. */

@@ -73,14 +73,12 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
   const starts = writer.bind(buffers.starts, "starts", "read", "f32");
   let h = parts.map((part) => bound(`${starts}${element(layout, `(tile / ${T}) * ${rows} + ${rowText(layout, "n")}`, part)}`, inner));
   const decays: string[][] = [], states: string[][] = [h];
+  const vectors = new Map<string, string>();
   const scopeAt = steps.map((u): Scope => ({
     ...fixed,
     axes: axesAt(`t${u}`),
     known: new Map([...stateScope.known, ...timeScopes[u]!.known]),
-    loaded: (node) => {
-      const array = staging.arrayOf(node);
-      return array && `${array}[k * ${T} + ${u}]`;
-    },
+    loaded: (node) => (staging.has(node) ? staging.read(node, "k", u, inner, vectors) : undefined),
   }));
   for (const u of steps) {
     const scope = scopeAt[u]!;

@@ -8,12 +8,18 @@ type Load = Scalar & { readonly op: "load" };
 export interface Staging {
   /** Statements that fill the memory for the chunk of `steps` steps from `tile`, with barriers around. */
   readonly fill: readonly string[];
-  /** The array and the number of a load's, or undefined if it is not staged. */
-  arrayOf(load: Load): string | undefined;
+  /** Whether a load is staged. */
+  has(load: Load): boolean;
+  /**
+   * What a staged load reads in line `line` of its array at the constant place `at`.
+   * @param lines Receives the statements that read four neighbours at once. @param vectors Those already read there.
+   */
+  read(load: Load, line: string, at: number, lines: string[], vectors: Map<string, string>): string;
 }
 
 /**
- * Loads that depend on the register and the recurrence's axis, but on no channel. Arrays are [steps, R], or [R, steps] with `transposed`.
+ * Loads that depend on the register and the recurrence's axis, but on no channel. Arrays are [steps, R], or [R, steps] with
+ * `transposed`, four neighbours in a vector where a line is made of fours.
  * @param bytes Workgroup memory they may take.
  */
 export function stage(scope: Scope, roots: readonly Scalar[], steps: number, transposed: boolean, bytes: number): Staging {
@@ -23,6 +29,8 @@ export function stage(scope: Scope, roots: readonly Scalar[], steps: number, tra
   const names = new Map<string, string>();
   const fill: string[] = [];
   const along = 1 << kernel.along;
+  const width = transposed ? steps : R;
+  const inVectors = width % 4 === 0;
   const channels = channel.reduce((bits, axis) => bits | (1 << axis), 0);
   const fits = (load: Load): boolean => register !== undefined && R > 1 && W >= 16 && !load.gather && load.dtype === "f32" && (axesOf(load) & channels) === 0 && (axesOf(load) & along) !== 0 && (axesOf(load) & (1 << register)) !== 0;
   const keyOf = (load: Load): string => `${load.input} ${affineText(load.index, scope.axes.map((_, k) => `i${k}`))}`;
@@ -30,19 +38,32 @@ export function stage(scope: Scope, roots: readonly Scalar[], steps: number, tra
   for (const node of nodesOf(roots)) {
     if (node.op !== "load" || !fits(node) || names.has(keyOf(node)) || left < 4 * steps * R) continue;
     left -= 4 * steps * R;
-    const name = `staged${names.size}`;
+    const name = writer.fresh().replace("v", "staged");
     names.set(keyOf(node), name);
-    writer.module.push(`var<workgroup> ${name}: array<f32, ${steps * R}>;`);
+    writer.module.push(`var<workgroup> ${name}: array<${inVectors ? `vec4<f32>, ${(steps * R) / 4}` : `f32, ${steps * R}`}>;`);
     const axes = [...scope.axes];
     axes[kernel.along] = "t";
     axes[register!] = "n";
     const inner: string[] = [];
     const [text] = write({ ...scope, axes, known: new Map(), loaded: () => undefined }, [node], inner);
-    fill.push(...inner, `${name}[x] = ${text};`);
+    fill.push(...inner, `${name}${inVectors ? "[at / 4][at % 4]" : "[at]"} = ${text};`);
   }
-  const split = transposed ? [`let n = n0 + x / ${steps};`, `let t = ${timeText(layout, `min(tile + x % ${steps}, ${L - 1})`)};`] : [`let n = n0 + x % ${R};`, `let t = ${timeText(layout, `min(tile + x / ${R}, ${L - 1})`)};`];
+  const nameOf = (load: Load): string | undefined => (fits(load) ? names.get(keyOf(load)) : undefined);
+  // Neighbouring threads read neighbours on the register axis, which mostly lie next to each other in memory.
+  const split = [`let n = n0 + x % ${R};`, `let t = ${timeText(layout, `min(tile + x / ${R}, ${L - 1})`)};`, `let at = ${transposed ? `x % ${R} * ${steps} + x / ${R}` : "x"};`];
   return {
     fill: fill.length === 0 ? [] : ["workgroupBarrier();", `for (var x = lane; x < ${steps * R}; x += ${W}) {`, ...[...split, ...fill].map((line) => `  ${line}`), "}", "workgroupBarrier();"],
-    arrayOf: (load) => (fits(load) ? names.get(keyOf(load)) : undefined),
+    has: (load) => nameOf(load) !== undefined,
+    read(load, line, at, lines, vectors) {
+      const name = nameOf(load)!;
+      if (!inVectors) return `${name}[${line} * ${width} + ${at}]`;
+      const key = `${name} ${line} ${at >> 2}`;
+      let vector = vectors.get(key);
+      if (!vector) {
+        vectors.set(key, (vector = writer.fresh()));
+        lines.push(`let ${vector} = ${name}[${line} * ${width / 4} + ${at >> 2}];`);
+      }
+      return `${vector}.${"xyzw"[at & 3]}`;
+    },
   };
 }

@@ -54,19 +54,13 @@ export function streamPass(layout: Layout, task: Task, groups: readonly Group[],
     const text: string[] = [];
     const scopes = Array.from({ length: count }, (_, u) => {
       text.push(`let t${u} = ${timeText(layout, u === 0 ? "step" : `step + ${u}`)};`);
+      const staged: string[] = [];
       const vectors = new Map<string, string>();
-      const loadedFor = (k: number) => (node: Scalar & { op: "load" }): string | undefined => {
-        const array = staging.arrayOf(node);
-        if (!array) return undefined;
-        const key = `${array} ${k}`;
-        let name = vectors.get(key);
-        if (!name) vectors.set(key, (name = `${array}[base${u} + ${k}]`));
-        return name;
-      };
-      if (staging.fill.length > 0) text.push(`let base${u} = (step - tile + ${u}) * ${R};`);
-      return { loadedFor, time: `t${u}`, known: hoist({ ...fixed, axes: axesAt(`t${u}`, 0), loaded: loadedFor(0) }, roots, (node) => (axesOf(node) & registerBit) === 0, text).known };
+      const loadedFor = (k: number) => (node: Scalar & { op: "load" }): string | undefined => (staging.has(node) ? staging.read(node, u === 0 ? "(step - tile)" : `(step - tile + ${u})`, k, staged, vectors) : undefined);
+      const { known } = hoist({ ...fixed, axes: axesAt(`t${u}`, 0), loaded: (node) => (staging.has(node) ? "" : undefined) }, roots, (node) => (axesOf(node) & registerBit) === 0, text);
+      return { loadedFor, staged, time: `t${u}`, known };
     });
-    scopes.forEach(({ loadedFor, time, known }, u) => {
+    scopes.forEach(({ loadedFor, staged, time, known }, u) => {
       const here: string[] = [];
       const stepName = u === 0 ? "step" : `step + ${u}`;
       for (const { sums, keepsRegister } of results) if (!keepsRegister) for (const j of sums) here.push(`var now${j} = 0.0;`);
@@ -99,7 +93,7 @@ export function streamPass(layout: Layout, task: Task, groups: readonly Group[],
         const [exponent] = write({ ...fixed, axes: axesAt(time, 0), known }, [linear.step], here);
         here.push(`exponent += ${exponent};`);
       }
-      text.push("{", ...here.map((line) => `  ${line}`), "}");
+      text.push("{", ...[...staged, ...here].map((line) => `  ${line}`), "}");
     });
     return text;
   };

@@ -99,6 +99,12 @@ const sources: Readonly<Record<string, { readonly uses?: readonly string[]; read
   return 2.0 * (s * p + s);
 }`,
   },
+  // for 0 <= x <= 1: x times a polynomial in x, fitted by Chebyshev interpolation; no branch, no division
+  log1pOfUnit: {
+    text: `fn log1pOfUnit(x: f32) -> f32 {
+  return x * (((((((((-0.00325637846 * x + 0.0199071616) * x - 0.0570642017) * x + 0.106142648) * x - 0.153118625) * x + 0.196781173) * x - 0.249545589) * x + 0.333300054) * x - 0.499999046) * x + 1.0);
+}`,
+  },
   // the remainder of x by pi / 2 and the quadrant. Small angles: pi / 2 in three parts. Large ones: the product with the
   // bits of 2 / pi that matter, in integers (Payne and Hanek 1983)
   quarterTurns: {

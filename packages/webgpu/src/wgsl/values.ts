@@ -129,6 +129,10 @@ function intrinsic(node: Scalar & { args: readonly Scalar[] }, args: readonly st
   const { op, dtype } = node;
   const operator = operators[op];
   if (operator) return `(${x} ${operator} ${y})`;
+  if (op === "log1p" && isDecay(node.args[0]!)) {
+    functions.add("log1pOfUnit");
+    return `log1pOfUnit(${x})`;
+  }
   if (own[op]) {
     functions.add(own[op]);
     return `${own[op]}(${x})`;
@@ -153,6 +157,13 @@ function intrinsic(node: Scalar & { args: readonly Scalar[] }, args: readonly st
     default:
       throw new TypeError(`webgpu: expected an operation that WGSL is written for, got ${op}; add it to values.ts`);
   }
+}
+
+/** e^-|x|, which is from 0 to 1. */
+function isDecay(node: Scalar): boolean {
+  if (node.op !== "exp") return false;
+  const [exponent] = node.args;
+  return exponent!.op === "neg" && exponent!.args[0]!.op === "abs";
 }
 
 /** The smaller or larger of two; NaN if either is. */
