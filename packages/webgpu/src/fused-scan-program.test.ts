@@ -81,6 +81,14 @@ function randomKernel(seed: number, complex: boolean): ScanKernel {
   };
 }
 
+test("sums in subgroups, of segments of one, two and more chunks", async () => {
+  expect(device.gpu.features.has("subgroups")).toBe(true);
+  const subgroup = device.gpu.adapterInfo.subgroupMinSize;
+  expect(device.gpu.adapterInfo.subgroupMaxSize).toBe(subgroup);
+  for (const chunks of [1, 2, 5]) expect(await error(mambaBackward([2, 33, 40, 16]), { ...SMALL, subgroup, chunks }), `${chunks} chunks`).toBeLessThan(1e-5);
+  for (let seed = 100; seed < 112; seed++) expect(await error(randomKernel(seed, seed % 3 === 2), { ...SMALL, subgroup, chunks: 2 }, 12, seed), `kernel ${seed}`).toBeLessThan(2e-5);
+});
+
 test.each([0, 1, 2, 3])("random kernels over subsets of the axes, part %i", async (part) => {
   for (let k = 0; k < 10; k++) {
     const seed = part * 10 + k;

@@ -1,8 +1,7 @@
 /**
  * Fused recurrences as WGSL passes. The recurrence's axis is cut into segments that run side by side:
  * ends (what a segment does to a state, and to an adjoint), carry (the state before each segment), results; with an adjoint
- * (or sums over channels) a pass between stores the states before each chunk, from which the results pass
- * computes the others again. Sums over axes that no thread has for itself go through partial sums to a loop of their own.
+ * (or sums over channels) the results pass goes through chunks backwards and computes the states in them again. Sums over axes that no thread has for itself go through partial sums to a loop of their own.
  */
 import { nodesOf, product, type LoopKernel, type Scalar, type ScanKernel } from "@seqmix/tensor/backend";
 import { carryPass } from "./fused-scan/carry.js";
@@ -33,7 +32,7 @@ export function supportsScan(kernel: ScanKernel, limits: Pick<BindingLimits, "bu
  */
 export function fusedScanProgram(kernel: ScanKernel, maxBuffers: number, tuning: Tuning = TUNING, wanted = maxBuffers): GpuProgram {
   const layout = layoutOf(kernel, tuning);
-  const { complex, linear, rows, segments, gridSize, C, L, T, chunked, groups, W, segment } = layout;
+  const { complex, linear, rows, segments, gridSize, C, T, chunked, groups, W, segment } = layout;
   const words = complex ? 2 : 1;
   const scratch: number[] = [];
   const first = kernel.inputs.length + kernel.outputs.length;
@@ -43,7 +42,7 @@ export function fusedScanProgram(kernel: ScanKernel, maxBuffers: number, tuning:
   let partialCount = 0;
   const offsets = new Map<Group, number>();
   for (const group of groups) {
-    if (group.direct) continue;
+    if (group.direct || group.finished) continue;
     offsets.set(group, partialCount);
     partialCount += group.sums.length * group.partials * group.keptSize;
   }
@@ -52,14 +51,12 @@ export function fusedScanProgram(kernel: ScanKernel, maxBuffers: number, tuning:
     ends: many ? block(segments * rows * words) : -1,
     decays: many ? block(linear ? segments * gridSize * C : segments * rows * words) : -1,
     adjoints: many && kernel.adjoint ? block(segments * rows * words) : -1,
-    starts: chunked ? block(Math.ceil(L / T) * rows * words) : -1,
     partials: partialCount > 0 ? block(partialCount) : -1,
   };
   const passes: GpuPass[] = [];
-  if (many) passes.push(streamPass(layout, "ends", [], offsets, buffers, tuning.ahead), carryPass(layout, buffers));
-  if (chunked) passes.push(streamPass(layout, "starts", [], offsets, buffers, tuning.ahead));
-  for (const batch of batches(layout, wanted, offsets)) passes.push(chunked ? chunkPass(layout, batch, offsets, buffers) : streamPass(layout, "results", batch, offsets, buffers, tuning.ahead));
-  for (const group of groups) if (!group.direct) passes.push(...tailPasses({ ...layout, kernel }, group, offsets.get(group)!, partialCount, buffers, wanted, scratch));
+  if (many) passes.push(streamPass(layout, "ends", [], offsets, buffers), carryPass(layout, buffers));
+  for (const batch of batches(layout, wanted, offsets)) passes.push(chunked ? chunkPass(layout, batch, offsets, buffers) : streamPass(layout, "results", batch, offsets, buffers));
+  for (const group of groups) if (!group.direct && !group.finished) passes.push(...tailPasses({ ...layout, kernel }, group, offsets.get(group)!, partialCount, buffers, wanted, scratch));
   const most = Math.max(...passes.map((pass) => pass.buffers.length));
   if (most > maxBuffers) throw new TypeError(`webgpu: expected a recurrence whose passes bind at most ${maxBuffers} buffers, got one that binds ${most}; compute parts of it before`);
   return { name: `fused scan [${kernel.extents.join()}] along ${kernel.along}, ${segments} segment${many ? "s" : ""} of ${segment}, chunks of ${T}, ${W} threads`, passes, scratch };
@@ -68,11 +65,12 @@ export function fusedScanProgram(kernel: ScanKernel, maxBuffers: number, tuning:
 /** Groups in as few passes as bind no more than `limit` buffers; outputs of a group may come apart. */
 function batches(layout: Layout, limit: number, offsets: Map<Group, number>): Group[][] {
   const { kernel, groups, segments, chunked } = layout;
-  const base = [...kernel.decay, ...kernel.drive, ...(kernel.adjoint?.seed ?? []), ...(segments > 1 || chunked ? [] : (kernel.initial ?? []))];
-  const carried = (chunked ? 1 : 0) + (segments > 1 ? (chunked ? (kernel.adjoint ? 1 : 0) : 1) : 0);
+  const base = [...kernel.decay, ...kernel.drive, ...(kernel.adjoint?.seed ?? []), ...(segments > 1 ? [] : (kernel.initial ?? []))];
+  const carried = segments > 1 ? (chunked && kernel.adjoint ? 2 : 1) : 0;
+  const stored = ({ direct, finished }: Group): boolean => direct || finished;
   const count = (batch: readonly Group[]): number => {
-    const values = batch.flatMap(({ sums, outputs, direct }) => [...sums.map((j) => kernel.sums[j]!.value), ...(direct ? outputs.map((k) => kernel.outputs[k]!.value) : [])]);
-    return inputsOf([...base, ...values]).length + carried + batch.reduce((sum, { direct, outputs }) => sum + (direct ? outputs.length : 0), 0) + (batch.some(({ direct }) => !direct) ? 1 : 0);
+    const values = batch.flatMap((group) => [...group.sums.map((j) => kernel.sums[j]!.value), ...(stored(group) ? group.outputs.map((k) => kernel.outputs[k]!.value) : [])]);
+    return inputsOf([...base, ...values]).length + carried + batch.reduce((sum, group) => sum + (stored(group) ? group.outputs.length : 0), 0) + (batch.every(stored) ? 0 : 1);
   };
   const all: Group[][] = [];
   let batch: Group[] = [];
@@ -84,8 +82,8 @@ function batches(layout: Layout, limit: number, offsets: Map<Group, number>): Gr
     batch.push(group);
   };
   for (const group of groups) {
-    if (count([...batch, group]) <= limit || (!group.direct && group.sums.length <= 1) || (group.direct && group.outputs.length === 1)) add(group);
-    else if (group.direct) for (const k of group.outputs) add({ ...group, outputs: [k], sums: group.sums.filter((j) => uses(kernel.outputs[k]!.value, j)) });
+    if (count([...batch, group]) <= limit || (!stored(group) && group.sums.length <= 1) || (stored(group) && group.outputs.length === 1)) add(group);
+    else if (stored(group)) for (const k of group.outputs) add({ ...group, outputs: [k], sums: group.sums.filter((j) => uses(kernel.outputs[k]!.value, j)) });
     else group.sums.forEach((j, at) => {
       const part: Group = { ...group, sums: [j], outputs: [] };
       offsets.set(part, offsets.get(group)! + at * group.partials * group.keptSize);

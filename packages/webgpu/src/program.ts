@@ -54,9 +54,9 @@ export interface GpuProgram {
   readonly scratch: readonly number[];
 }
 
-/** The head of every entry point: `group` counts workgroups in one dimension, `thread` the invocations of one. */
-export const entryPoint = (threads: number, body: string): string => `@compute @workgroup_size(${threads})
-fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+/** The head of every entry point: `group` counts workgroups in one dimension, `thread` the invocations of one, `subgroupMember` those of a subgroup. */
+export const entryPoint = (threads: number, body: string, usesSubgroups = false): string => `@compute @workgroup_size(${threads})
+fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) thread: u32${usesSubgroups ? ", @builtin(subgroup_invocation_id) subgroupMember: u32" : ""}) {
   let group = id.y * count.x + id.x;
 ${indent(body)}
 }

@@ -180,11 +180,11 @@ function recomputing(recurrence: Recurrence, gradients: readonly Call[], graph: 
   if (gradients.length > 1) return "the states have several gradients";
   const [gradient] = gradients;
   const after = downstream(call.outputs, graph);
-  const early = growRegion(seeds, loop, graph, after);
+  const early = growRegion(seeds, loop, graph, after, gradient && postponed(growRegion(seeds, loop, graph, after), gradient, loop, graph));
   const { axis } = call.attributes as LinearScanAttributes;
   const positions = positionsOf(parts);
   const lateSeeds = new Map([...seeds, ...(gradient?.outputs ?? []).map((x) => [x, seedPlace(x, positions, axis, "first")] as const)]);
-  const late = growRegion(lateSeeds, loop, graph, gradient ? downstream(gradient.outputs, graph) : new Set(), early);
+  const late = growRegion(lateSeeds, loop, graph, gradient ? downstream(gradient.outputs, graph) : new Set(), early.tails);
   const elsewhere = new Set([...early.calls, ...late.calls, call, ...(gradient ? [gradient] : [])]);
   const first = resultsOf(early, loop, graph, elsewhere);
   const second = resultsOf(late, loop, graph, NONE, early);
@@ -201,6 +201,22 @@ function recomputing(recurrence: Recurrence, gradients: readonly Call[], graph: 
 }
 
 const NONE: ReadonlySet<Call> = new Set();
+
+/**
+ * Sums that are left to the gradient's step, which computes the states anyway: those over an axis that the largest result
+ * keeps need another way through the loop than that result. What the gradient reads is not among them.
+ */
+function postponed(region: Region, gradient: Call, loop: Loop, graph: ScanGraph): ReadonlySet<Tensor> {
+  const kept = (x: Tensor): readonly number[] => region.tails.get(x)!.keeps;
+  const sizeOf = (x: Tensor): number => kept(x).reduce((size, axis) => size * loop.extents[axis]!, 1);
+  const largest = [...region.sums.keys()].sort((a, b) => sizeOf(b) - sizeOf(a))[0];
+  const cotangents = valuesOf(gradient)[2]!.map(graph.resolve);
+  const isRead = (x: Tensor): boolean => {
+    const behind = downstream([x], graph);
+    return cotangents.some((cotangent) => behind.has(cotangent));
+  };
+  return new Set([...region.sums.keys()].filter((x) => kept(largest!).some((axis) => !kept(x).includes(axis)) && !isRead(x)));
+}
 
 function membersOf(units: readonly ScanUnit[]): Pick<Scans, "calls" | "results"> {
   const calls = new Set<Call>();

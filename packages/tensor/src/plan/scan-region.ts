@@ -82,7 +82,7 @@ export const axesAt = ({ extents, along }: Loop, step: ScanStep): readonly numbe
  * @param excluded Tensors that may not be read inside: they follow from results of this loop.
  * @param taken Sums, and tensors behind sums, that another loop computes.
  */
-export function growRegion(seeds: ReadonlyMap<Tensor, Place>, loop: Loop, graph: ScanGraph, excluded: ReadonlySet<Tensor>, taken?: Region): Region {
+export function growRegion(seeds: ReadonlyMap<Tensor, Place>, loop: Loop, graph: ScanGraph, excluded: ReadonlySet<Tensor>, taken: { has(x: Tensor): boolean } = new Set()): Region {
   const { calls, resolve, isKept } = graph;
   const values = new Map(seeds);
   const sums = new Map<Tensor, Call>();
@@ -91,7 +91,7 @@ export function growRegion(seeds: ReadonlyMap<Tensor, Place>, loop: Loop, graph:
   for (const call of calls) {
     if (call.outputs.length !== 1 || seeds.has(call.outputs[0]!)) continue;
     const x = call.outputs[0]!;
-    if (taken?.tails.has(x)) continue;
+    if (taken.has(x)) continue;
     const inputs = inputsRead(call).map(resolve);
     const within = inputs.filter((input) => values.has(input) && !isKept(input));
     if (within.length > 0) {

@@ -1,4 +1,4 @@
-/** From what each segment does to a state to the state before each segment, and the same backwards for the adjoint. A thread a state. */
+/** From what each segment does to a state to the state before each segment, and the same backwards for the adjoint. A thread a state or adjoint. */
 import { indent, type GpuPass } from "../program.js";
 import type { Layout } from "./layout.js";
 import { advance, element, initialState, makeWriter, partsOf, write, type Buffers, type Scope } from "./scope.js";
@@ -12,7 +12,8 @@ export function carryPass(layout: Layout, buffers: Buffers): GpuPass {
   const { extents } = kernel;
   const writer = makeWriter(layout);
   const parts = partsOf(layout);
-  const lines = [`let row = i32(group * ${THREADS}u + thread);`, `if (row >= ${rows}) { return; }`, `let c = row % ${C};`, `let n = row / ${C} % ${N};`, `let place = row / ${C * N};`];
+  const groups = Math.ceil(rows / THREADS);
+  const lines = [`let row = i32(${kernel.adjoint ? `group % ${groups}u` : "group"} * ${THREADS}u + thread);`, `if (row >= ${rows}) { return; }`, `let c = row % ${C};`, `let n = row / ${C} % ${N};`, `let place = row / ${C * N};`];
   const axes = extents.map(() => "0");
   if (register !== undefined) axes[register] = "n";
   for (const [all, position] of [[channel, "c"], [grid, "place"]] as const) {
@@ -51,12 +52,14 @@ export function carryPass(layout: Layout, buffers: Buffers): GpuPass {
     const ahead = (count: number): string => (sign === 1 ? `segment + ${count} <= ${segments}` : `segment >= ${count - 1}`);
     lines.push(`for (; ${ahead(AHEAD)}; segment += ${sign * AHEAD}) {`, step(AHEAD), "}", `for (; ${ahead(1)}; segment += ${sign}) {`, step(1), "}", "}");
   };
+  if (kernel.adjoint) lines.push(`if (group < ${groups}u) {`);
   const start = initialState(scope, kernel.initial, lines);
   parts.forEach((part, at) => lines.push(`var h${part} = ${start[at]};`));
   run("h", ends, 1);
   if (kernel.adjoint) {
-    parts.forEach((part) => lines.push(`var g${part} = 0.0;`));
+    lines.push("} else {", ...parts.map((part) => `var g${part} = 0.0;`));
     run("g", writer.bind(buffers.adjoints, "adjoints", "read_write", "f32"), -1);
+    lines.push("}");
   }
-  return writer.pass(THREADS, Math.ceil(rows / THREADS), lines);
+  return writer.pass(THREADS, groups * (kernel.adjoint ? 2 : 1), lines);
 }

@@ -1,16 +1,19 @@
 /**
  * The results pass in chunks, last chunk first: for each value on the register axis, the states of the chunk are computed
- * again from the one before it, then the adjoint runs back over them. Sums over channels at every step go through workgroup
- * memory, a row a sum and step.
+ * again from the one before it, then the adjoint runs back over them. The states before the chunks of a segment come from
+ * a run through it at the start; they stay with the thread. Sums over channels at every step are taken in the subgroup,
+ * where its size is known, else in rows of workgroup memory, a row a sum and step.
  */
 import type { Scalar } from "@seqmix/tensor/backend";
 import { indent, type GpuPass } from "../program.js";
+import { frontier } from "./expressions.js";
 import { STAGED_BYTES, type Group, type Layout } from "./layout.js";
-import { advance, element, groupsOf, hoist, makeWriter, partialText, partsOf, place, rowText, stepOf, storeOutputs, timeText, write, type Buffers, type Scope } from "./scope.js";
+import { advance, element, groupsOf, hoist, initialState, makeWriter, partialText, partsOf, place, rowText, stepOf, storeOutputs, timeText, write, type Buffers, type Scope } from "./scope.js";
 import { stage } from "./stage.js";
+import { subgroupSums } from "./subgroup-sums.js";
 
 export function chunkPass(layout: Layout, groups: readonly Group[], offsets: ReadonlyMap<Group, number>, buffers: Buffers): GpuPass {
-  const { kernel, R, L, T, W, segment, segments, axesOf, register, rows } = layout;
+  const { kernel, C, N, R, L, T, W, segment, segments, axesOf, register, rows, subgroup } = layout;
   const { along, adjoint } = kernel;
   const writer = makeWriter(layout);
   const parts = partsOf(layout);
@@ -33,12 +36,29 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
     return name;
   };
 
-  if (adjoint) {
-    for (const part of parts) {
+  // What differs between states but not between steps, the states before the chunks, and the adjoint after the chunk.
+  const chunks = segment / T;
+  const atState: Scope = { ...fixed, axes: axesAt("0") };
+  const perThread = frontier(perState, (node) => !fixed.known.has(node) && (axesOf(node) & alongBit) === 0).filter((node) => !fixed.known.has(node) && node.dtype === "f32");
+  const own = new Map(fixed.known);
+  {
+    const text: string[] = ["let n = n0 + k;"];
+    write(atState, perThread, text).forEach((value, j) => {
+      const name = writer.fresh().replace("v", "own");
+      lines.push(`var ${name}: array<f32, ${R}>;`);
+      text.push(`${name}[k] = ${value};`);
+      own.set(perThread[j]!, `${name}[k]`);
+    });
+    const edge = (buffer: number, name: string, part: "re" | "im"): string => `${writer.bind(buffer, name, "read", "f32")}${element(layout, `segment * ${rows} + ${rowText(layout, "n")}`, part)}`;
+    const before = segments > 1 ? parts.map((part) => edge(buffers.ends, "ends", part)) : initialState(atState, kernel.initial, text);
+    parts.forEach((part, at) => {
+      lines.push(`var starts${part}: array<f32, ${chunks * R}>;`);
+      text.push(`starts${part}[k] = ${before[at]};`);
+      if (!adjoint) return;
       lines.push(`var carry${part}: array<f32, ${R}>;`);
-      const start = segments > 1 ? `${writer.bind(buffers.adjoints, "adjoints", "read", "f32")}${element(layout, `segment * ${rows} + ${rowText(layout, "(n0 + k)")}`, part)}` : "0.0";
-      lines.push(`for (var k = 0; k < ${R}; k++) { carry${part}[k] = ${start}; }`);
-    }
+      text.push(`carry${part}[k] = ${segments > 1 ? edge(buffers.adjoints, "adjoints", part) : "0.0"};`);
+    });
+    lines.push(`for (var k = 0; k < ${R}; k++) {`, ...text.map((line) => `  ${line}`), "}");
   }
   for (const group of groups) if (isRunning(group)) for (const j of group.sums) lines.push(group.keepsRegister ? `var sum${j}: array<f32, ${R}>;` : `var sum${j} = 0.0;`);
 
@@ -49,10 +69,14 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
   const anyAcross = groups.some((group) => !group.keepsChannel);
   const rowCount = Math.max(1, perStateRows.length * T, perStepRows.length * T);
   const pitch = W + 1;
+  const inSubgroup = subgroup > 1 && perStateRows.length > 0 && W % subgroup === 0;
+  const summing = inSubgroup ? subgroupSums(perStateRows.length * T, subgroup) : undefined;
   const splitOf = (count: number): number => Math.max(1, Math.min(2 ** Math.floor(Math.log2(W / Math.max(1, count * T))), W));
   const split = splitOf(perStateRows.length);
-  if (anyAcross) writer.module.push(`var<workgroup> rowSums: array<f32, ${rowCount * pitch}>;`);
-  if (perStateRows.length > 0) writer.module.push(`var<workgroup> totals: array<f32, ${perStateRows.length * T * R * split}>;`);
+  if (anyAcross && (!summing || perStepRows.length > 0 || groups.some((group) => !group.keepsChannel && !across.includes(group)))) writer.module.push(`var<workgroup> rowSums: array<f32, ${(summing ? Math.max(1, perStepRows.length * T) : rowCount) * pitch}>;`);
+  const totalsPerState = summing ? summing.size : perStateRows.length * T * split;
+  if (perStateRows.length > 0) writer.module.push(`var<workgroup> totals: array<f32, ${totalsPerState * R * (summing ? W / subgroup : 1)}>;`);
+  if (summing) lines.push(...summing.head);
 
   const staging = stage(fixed, perState, T, true, STAGED_BYTES);
   const offsetOf = (group: Group, j: number): number => offsets.get(group)! + group.sums.indexOf(j) * group.partials * group.keptSize;
@@ -69,9 +93,8 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
   for (const group of groups) if (!group.keepsRegister && !isRunning(group)) for (const j of group.sums) for (const u of steps) tile.push(`var now${j}_${u} = 0.0;`);
 
   const inner: string[] = ["let n = n0 + k;"];
-  const stateScope = hoist({ ...fixed, axes: axesAt("0") }, perState, (node) => (axesOf(node) & alongBit) === 0, inner);
-  const starts = writer.bind(buffers.starts, "starts", "read", "f32");
-  let h = parts.map((part) => bound(`${starts}${element(layout, `(tile / ${T}) * ${rows} + ${rowText(layout, "n")}`, part)}`, inner));
+  const stateScope = hoist({ ...atState, known: new Map([...own].map(([node, text]) => [node, text.startsWith("own") ? bound(text, inner) : text])) }, perState, (node) => (axesOf(node) & alongBit) === 0, inner);
+  let h = parts.map((part) => bound(`starts${part}[${chunks > 1 ? `(tile - first) / ${T} * ${R} + ` : ""}k]`, inner));
   const decays: string[][] = [], states: string[][] = [h];
   const vectors = new Map<string, string>();
   const scopeAt = steps.map((u): Scope => ({
@@ -123,13 +146,17 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
       const guarded = sums.map((value) => onlyLive(u, "0.0", value));
       if (isRunning(group)) group.sums.forEach((j, k) => values.push(`sum${j}${group.keepsRegister ? "[k]" : ""} += ${guarded[k]};`));
       else if (!group.keepsRegister) group.sums.forEach((j, k) => values.push(`now${j}_${u} += ${guarded[k]};`));
-      else if (!group.keepsChannel) group.sums.forEach((j, k) => values.push(`rowSums[${(perStateRows.findIndex((r) => r.j === j) * T + u) * pitch} + lane] = select(0.0, ${guarded[k]}, inside);`));
+      else if (!group.keepsChannel) group.sums.forEach((j, k) => {
+        const row = perStateRows.findIndex((r) => r.j === j) * T + u;
+        if (summing) text.push(...values.splice(0), `let summed${row} = ${C % W === 0 ? guarded[k] : `select(0.0, ${guarded[k]}, inside)`};`);
+        else values.push(`rowSums[${row * pitch} + lane] = select(0.0, ${guarded[k]}, inside);`);
+      });
       else {
         values.push(`if (inside && ${live(u)}) {`);
         store(values);
         values.push("}");
       }
-      text.push("{", ...values.map((line) => `  ${line}`), "}");
+      if (values.length > 0) text.push("{", ...values.map((line) => `  ${line}`), "}");
     }
     if (adjoint) {
       const next = advance(decays[u]!, parts.map((part) => `g${part}`), parts.map(() => "0.0"), -1).map((value) => bound(value, text));
@@ -150,7 +177,8 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
     "}",
     "workgroupBarrier();",
   ];
-  if (perStateRows.length > 0) inner.push(...addRows(perStateRows.length, split, `totals[k * ${perStateRows.length * T * split} + x] = total;`));
+  if (summing) inner.push(...summing.add((row) => (row < perStateRows.length * T ? `summed${row}` : "0.0"), (at, value) => `totals[(lane / ${subgroup} * ${R} + k) * ${totalsPerState} + ${at}] = ${value};`));
+  else if (perStateRows.length > 0) inner.push(...addRows(perStateRows.length, split, `totals[k * ${totalsPerState} + x] = total;`));
   const singles = groups.filter((group) => group.step !== "each" && group.keepsRegister && !group.keepsChannel);
   for (const group of singles) for (const j of group.sums) lines.push(`var single${j}: array<f32, ${R}>;`);
   tile.push(`for (var k = 0; k < ${R}; k++) {`, indent(inner.join("\n")), "}");
@@ -172,22 +200,28 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
       tile.push(`if (inside && ${when}) {`, ...text.map((line) => `  ${line}`), "}");
     }
   }
-  /** Stores one sum for every step (and state) of the chunk. */
-  const storeRows = (group: Group, j: number, count: number, value: (x: string) => string): string[] => {
-    const time = timeText(layout, "tile + x % " + T);
+  /** Stores a group's sums over channels for every step (and state) of the chunk. */
+  const storeRows = (group: Group, count: number, value: (row: number, n: string, t: string) => string): string[] => {
+    const time = timeText(layout, `tile + x / ${count}`);
     const at = axes.map((text, axis) => (axis === along ? "time" : axis === register ? "n" : text));
-    return [`for (var x = lane; x < ${count * T}; x += ${W}) {`, `  let n = n0 + x / ${T};`, `  let time = ${time};`, `  if (place < ${layout.gridSize} && tile + x % ${T} < ${L}) { ${storePartial(group, j, at, value("x"))} }`, "}"];
+    const text: string[] = [];
+    const reduced: string[] = [];
+    group.sums.forEach((j) => (reduced[j] = bound(value([...perStateRows, ...perStepRows].findIndex((r) => r.j === j), `x % ${count}`, `x / ${count}`), text)));
+    if (group.finished) storeOutputs({ ...fixed, axes: at, known: new Map(), reduced }, group, buffers, text);
+    else for (const j of group.sums) text.push(storePartial(group, j, at, reduced[j]!));
+    return [`for (var x = lane; x < ${count * T}; x += ${W}) {`, `  let n = n0 + x % ${count};`, `  let time = ${time};`, `  if (place < ${layout.gridSize} && tile + x / ${count} < ${L}) {`, ...text.map((line) => `    ${line}`), "  }", "}"];
   };
-  perStateRows.forEach(({ group, j }, r) => {
-    const count = perStateRows.length * T;
-    const value = (x: string): string => Array.from({ length: split }, (_, piece) => `totals[${x} / ${T} * ${count * split} + ${piece * count + r * T} + ${x} % ${T}]`).join(" + ");
-    tile.push(...storeRows(group, j, R, value));
-  });
+  if (summing) tile.push("workgroupBarrier();");
+  for (const group of across) {
+    if (!group.keepsRegister) continue;
+    const pieces = summing ? W / subgroup : split;
+    const value = (r: number, n: string, t: string): string => Array.from({ length: pieces }, (_, piece) => (summing ? `totals[(${piece * R} + ${n}) * ${totalsPerState} + ${r * T} + ${t}]` : `totals[(${n}) * ${totalsPerState} + ${(piece * perStateRows.length + r) * T} + ${t}]`)).join(" + ");
+    tile.push(...storeRows(group, R, value));
+  }
   if (perStepRows.length > 0) {
     perStepRows.forEach(({ j }, r) => steps.forEach((u) => tile.push(`rowSums[${(r * T + u) * pitch} + lane] = select(0.0, now${j}_${u}, inside);`)));
-    const single = perStepRows.length;
-    tile.push(...addRows(single, 1, `rowSums[row * ${pitch} + ${W}] = total;`));
-    perStepRows.forEach(({ group, j }, r) => tile.push(...storeRows(group, j, 1, (x) => `rowSums[(${r * T} + ${x}) * ${pitch} + ${W}]`)));
+    tile.push(...addRows(perStepRows.length, 1, `rowSums[row * ${pitch} + ${W}] = total;`));
+    for (const group of across) if (!group.keepsRegister) tile.push(...storeRows(group, 1, (r, _, t) => `rowSums[(${(r - perStateRows.length) * T} + ${t}) * ${pitch} + ${W}]`));
   }
   if (perStateRows.length + perStepRows.length > 0 || staging.fill.length > 0) tile.push("workgroupBarrier();");
   for (const group of groups) if (group.step !== "each" && !group.keepsRegister && !group.keepsChannel) for (const j of group.sums) {
@@ -195,7 +229,43 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
     for (const u of steps) if (couldBe(u, group.step, layout)) tile.push(`if (tile + ${u} == ${stepOf(group.step, layout)}) { single${j} = now${j}_${u}; }`);
   }
 
-  lines.push(`let first = ${segments === 1 ? "0" : `segment * ${segment}`};`, `let last = min(first + ${segment}, ${L});`, `for (var tile = first + (last - first - 1) / ${T} * ${T}; tile >= first; tile -= ${T}) {`, indent(tile.join("\n")), "}");
+  /** Runs through the segment up to its last chunk with all states in registers. */
+  function sweep(): string[] {
+    const swept = [...kernel.decay, ...kernel.drive];
+    const each = Array.from({ length: R }, (_, k) => k);
+    const axesOfState = (time: string, k: number): string[] => axesAt(time).map((text, axis) => (axis === register ? (N === R ? String(k) : `(n0 + ${k})`) : text));
+    const staged = stage(fixed, swept, segment, false, layout.sweptBytes);
+    const text: string[] = [];
+    const own = each.map((k) => hoist({ ...fixed, axes: axesOfState("0", k) }, swept, (node) => (axesOf(node) & alongBit) === 0, text));
+    const states = each.map((k) => parts.map((part) => `h${k}${part}`));
+    each.forEach((k) => parts.forEach((part, at) => text.push(`var ${states[k]![at]} = starts${part}[${k}];`)));
+    const count = Math.min(layout.ahead, T);
+    const body: string[] = [];
+    const scopes = Array.from({ length: count }, (_, u) => {
+      body.push(`let t${u} = ${timeText(layout, u === 0 ? "step" : `step + ${u}`)};`);
+      return hoist({ ...fixed, axes: axesOfState(`t${u}`, 0), loaded: (node) => (staged.has(node) ? "" : undefined) }, swept, (node) => (axesOf(node) & registerBit) === 0, body).known;
+    });
+    scopes.forEach((known, u) => {
+      const here: string[] = [];
+      const read: string[] = [];
+      const vectors = new Map<string, string>();
+      for (const k of each) {
+        const scope: Scope = { ...fixed, axes: axesOfState(`t${u}`, k), known: new Map([...own[k]!.known, ...known]), loaded: (node) => (staged.has(node) ? staged.read(node, u === 0 ? "(step - tile)" : `(step - tile + ${u})`, k, read, vectors) : undefined) };
+        const a = write(scope, kernel.decay, here).map((value) => bound(value, here));
+        const b = write({ ...scope, known: new Map([...scope.known, ...kernel.decay.map((node, at) => [node, a[at]!] as const)]) }, kernel.drive, here).map((value) => bound(value, here));
+        const next = advance(a, states[k]!, b).map((value) => (parts.length > 1 ? bound(value, here) : value));
+        states[k]!.forEach((name, at) => here.push(`${name} = ${next[at]};`));
+      }
+      body.push("{", ...[...read, ...here].map((line) => `  ${line}`), "}");
+    });
+    const stored = each.flatMap((k) => parts.map((part, at) => `starts${part}[(chunk - first) / ${T} * ${R} + ${R + k}] = ${states[k]![at]};`));
+    return [
+      ...text, "if (first < lastChunk) {", "  let tile = first;", ...staged.fill.map((line) => `  ${line}`),
+      `  for (var chunk = first; chunk < lastChunk; chunk += ${T}) {`, `    for (var step = chunk; step < chunk + ${T}; step += ${count}) {`, indent(body.join("\n"), 3), "    }", ...stored.map((line) => `    ${line}`), "  }", "}",
+    ];
+  }
+
+  lines.push(`let first = ${segments === 1 ? "0" : `segment * ${segment}`};`, `let last = min(first + ${segment}, ${L});`, `let lastChunk = first + (last - first - 1) / ${T} * ${T};`, ...(chunks > 1 ? sweep() : []), `for (var tile = lastChunk; tile >= first; tile -= ${T}) {`, indent(tile.join("\n")), "}");
 
   // sums over the segment, and single steps' over channels
   for (const group of groups) {

@@ -19,6 +19,8 @@ export interface Group {
   readonly direct: boolean;
   /** Partial sums a kept point has. */
   readonly partials: number;
+  /** Sums over channels that are complete in one workgroup: outputs are computed there. */
+  readonly finished: boolean;
   readonly keptSize: number;
 }
 
@@ -52,6 +54,12 @@ export interface Layout {
   readonly groups: readonly Group[];
   /** Whether the pass of the results runs in chunks, n outermost: with an adjoint, or sums over channels. */
   readonly chunked: boolean;
+  /** Steps loaded ahead. */
+  readonly ahead: number;
+  /** Threads of a subgroup, if all have the same; else 0. */
+  readonly subgroup: number;
+  /** Workgroup memory for the inputs of a segment that is run through before its chunks. */
+  readonly sweptBytes: number;
 }
 
 /** Sizes that suit a large GPU; tests and measurements pass others. */
@@ -67,14 +75,19 @@ export interface Tuning {
   readonly shortest: number;
   /** Steps loaded ahead. */
   readonly ahead: number;
+  /** Chunks of a segment at most. */
+  readonly chunks: number;
+  /** Threads of a subgroup, if the adapter has subgroups of one size; else 0. */
+  readonly subgroup: number;
+  /** Bytes of workgroup memory that a pass may take, and of them for the inputs of a segment that is run through before its chunks. */
+  readonly workgroupBytes: number;
+  readonly sweptBytes: number;
 }
 
-export const TUNING: Tuning = { threads: 262144, workgroup: 128, chunkWorkgroup: 64, chunk: 16, stage: 64, shortest: 64, ahead: 4 };
+export const TUNING: Tuning = { threads: 262144, workgroup: 128, chunkWorkgroup: 64, chunk: 8, stage: 64, shortest: 64, ahead: 4, chunks: 8, subgroup: 0, workgroupBytes: 16384, sweptBytes: 4096 };
 
 /** Values of the register axis that a thread holds at most. */
 const MOST_REGISTERS = 16;
-/** Bytes of workgroup memory every adapter has. */
-const WORKGROUP_BYTES = 16384;
 /** Of them, for the inputs of a chunk in the chunked form. */
 export const STAGED_BYTES = 2048;
 
@@ -100,19 +113,24 @@ export function layoutOf(given: ScanKernel, tuning: Tuning): Layout {
   if (chunked) {
     const across = given.sums.filter(({ keeps, step }) => step === "each" && keeps.includes(along) && channel.some((axis) => !keeps.includes(axis))).length;
     if (complex) T = Math.max(1, T / 2);
-    // a row a sum and step; what `split` threads find for each state's; staged inputs
-    const bytes = (): number => 4 * (Math.max(1, across * T) * (W + 1) + R * Math.max(W, across * T)) + STAGED_BYTES;
-    while (bytes() > WORKGROUP_BYTES && W > 32) W /= 2;
-    while (bytes() > WORKGROUP_BYTES && T > 1) T /= 2;
-    while (bytes() > WORKGROUP_BYTES && R > 1) R = R % 2 === 0 ? R / 2 : 1;
-    while (bytes() > WORKGROUP_BYTES && W > 1) W /= 2;
+    // in subgroups, what each found for each state; else a row a sum and step, and what `split` threads find for each state's
+    const leavesChannel = (step: ScanStep, keeps: readonly number[]): boolean => channel.some((axis) => !keeps.includes(axis)) && !(step === "each" && keeps.includes(along) && (register === undefined || keeps.includes(register)));
+    const inRows = tuning.subgroup < 2 || [...given.sums, ...given.outputs].some(({ step, keeps }) => leavesChannel(step, keeps));
+    const rows = (): number => (!inRows ? 0 : Math.max(1, across * T) * (W + 1) + R * Math.max(W, across * T));
+    const totals = (): number => (tuning.subgroup > 1 ? Math.ceil(W / tuning.subgroup) * R * 2 ** Math.ceil(Math.log2(Math.max(1, across * T))) : 0);
+    const bytes = (): number => 4 * (rows() + totals()) + STAGED_BYTES + tuning.sweptBytes;
+    while (bytes() > tuning.workgroupBytes && W > 32) W /= 2;
+    while (bytes() > tuning.workgroupBytes && T > 1) T /= 2;
+    while (bytes() > tuning.workgroupBytes && R > 1) R = R % 2 === 0 ? R / 2 : 1;
+    while (bytes() > tuning.workgroupBytes && W > 1) W /= 2;
   }
   const channelBlocks = Math.ceil(C / W);
   const gridSize = extent(grid);
   const points = gridSize * (N / R) * channelBlocks * W;
   const wanted = Math.max(1, Math.min(Math.ceil(tuning.threads / points), Math.floor(L / tuning.shortest)));
-  const segment = Math.ceil(Math.ceil(L / wanted) / T) * T;
-  const base = { ...prepared, axesOf: dependence(extents), complex, L, register, N, R, channel, C, grid, gridSize, W, channelBlocks, T, segment, segments: Math.ceil(L / segment), rows: gridSize * N * C, chunked };
+  const longest = chunked ? tuning.chunks * T : Infinity;
+  const segment = Math.min(longest, Math.ceil(Math.ceil(L / wanted) / T) * T);
+  const base = { ahead: tuning.ahead, subgroup: tuning.subgroup, sweptBytes: tuning.sweptBytes, ...prepared, axesOf: dependence(extents), complex, L, register, N, R, channel, C, grid, gridSize, W, channelBlocks, T, segment, segments: Math.ceil(L / segment), rows: gridSize * N * C, chunked };
   return { ...base, groups: groupsOf(base) };
 }
 
@@ -173,6 +191,7 @@ function groupsOf(layout: Omit<Layout, "groups">): Group[] {
     const keepsRegister = register === undefined || keeps.includes(register);
     const keepsChannel = channel.every((axis) => keeps.includes(axis));
     const partials = (keepsRegister ? 1 : N / R) * (keepsChannel ? 1 : channelBlocks) * product(grid.filter((axis) => !keeps.includes(axis)).map((axis) => extents[axis]!)) * (step !== "each" || keeps.includes(along) ? 1 : segments);
-    return { ...group, keepsRegister, keepsChannel, partials, direct: partials === 1 && keepsChannel && (step !== "each" || keeps.includes(along)), keptSize: product(keeps.map((axis) => extents[axis]!)) };
+    const alone = partials === 1 && (step !== "each" || keeps.includes(along));
+    return { ...group, keepsRegister, keepsChannel, partials, direct: alone && keepsChannel, finished: alone && !keepsChannel && step === "each", keptSize: product(keeps.map((axis) => extents[axis]!)) };
   });
 }

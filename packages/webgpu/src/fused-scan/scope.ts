@@ -13,8 +13,6 @@ export interface Buffers {
   readonly ends: number;
   readonly decays: number;
   readonly adjoints: number;
-  /** States before each chunk. */
-  readonly starts: number;
   readonly partials: number;
 }
 
@@ -49,9 +47,10 @@ export function makeWriter(layout: Layout): Writer {
     },
     fresh: () => `v${names++}`,
     pass(threads, groups, body) {
+      const usesSubgroups = body.some((line) => line.includes("subgroupMember"));
       const declarations = [...bound.values()].map(({ name, access, type }, k) => declare(k, name, access, type)).join("");
       return {
-        code: declarations + module.map((line) => `${line}\n`).join("") + functionTexts(functions) + entryPoint(threads, body.join("\n")),
+        code: (usesSubgroups ? "enable subgroups;\n" : "") + declarations + module.map((line) => `${line}\n`).join("") + functionTexts(functions) + entryPoint(threads, body.join("\n"), usesSubgroups),
         buffers: [...bound].map(([buffer, { access }]): Binding => ({ buffer, access })),
         groups,
       };

@@ -1,7 +1,6 @@
 /**
  * Passes that run through a segment with the states in registers, a step after the other:
  * - ends: the state each segment ends in from zero, the product of its decays and, with an adjoint, what its seeds send back;
- * - starts: the states before each chunk, from those before each segment;
  * - results: the outputs.
  */
 import type { Scalar } from "@seqmix/tensor/backend";
@@ -10,10 +9,10 @@ import type { Group, Layout } from "./layout.js";
 import { advance, element, groupsOf, hoist, initialState, makeWriter, partialText, partsOf, place, rowText, stepOf, storeOutputs, timeText, write, type Buffers, type Scope } from "./scope.js";
 import { stage } from "./stage.js";
 
-export type Task = "ends" | "starts" | "results";
+export type Task = "ends" | "results";
 
-/** @param offsets By group, where its partial sums start, and the distance between those of two sums. @param ahead Steps loaded ahead. */
-export function streamPass(layout: Layout, task: Task, groups: readonly Group[], offsets: ReadonlyMap<Group, number>, buffers: Buffers, ahead: number): GpuPass {
+/** @param offsets By group, where its partial sums start, and the distance between those of two sums. */
+export function streamPass(layout: Layout, task: Task, groups: readonly Group[], offsets: ReadonlyMap<Group, number>, buffers: Buffers): GpuPass {
   const { kernel, linear, R, L, N, C, T, W, segment, segments, axesOf, register, rows } = layout;
   const { along } = kernel;
   const writer = makeWriter(layout);
@@ -48,7 +47,7 @@ export function streamPass(layout: Layout, task: Task, groups: readonly Group[],
   for (const group of running) for (const j of group.sums) for (const k of group.keepsRegister ? each : [0]) lines.push(`var sum${j}_${k} = 0.0;`);
 
   const staging = stage(fixed, roots, T, false, 8192);
-  const unroll = Math.min(ahead, T);
+  const unroll = Math.min(layout.ahead, T);
 
   const body = (count: number): string[] => {
     const text: string[] = [];
@@ -130,10 +129,6 @@ export function streamPass(layout: Layout, task: Task, groups: readonly Group[],
 
   lines.push(`let first = ${segments === 1 ? "0" : `segment * ${segment}`};`, `let last = min(first + ${segment}, ${L});`);
   const tile: string[] = [...staging.fill];
-  if (task === "starts") {
-    const starts = writer.bind(buffers.starts, "starts", "read_write", "f32");
-    tile.push("if (inside) {", ...each.flatMap((k) => parts.map((part, at) => `  ${starts}${element(layout, `(tile / ${T}) * ${rows} + ${row(k)}`, part)} = ${states[k]![at]};`)), "}");
-  }
   tile.push(`let stop = min(tile + ${T}, last);`, "var step = tile;", `for (; step + ${unroll} <= stop; step += ${unroll}) {`, indent(body(unroll).join("\n")), "}");
   if (L % unroll !== 0 && unroll > 1) tile.push("for (; step < stop; step++) {", indent(body(1).join("\n")), "}");
   lines.push(`for (var tile = first; tile < last; tile += ${T}) {`, indent(tile.join("\n")), "}");

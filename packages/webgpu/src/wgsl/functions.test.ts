@@ -1,4 +1,4 @@
-import { cos, erf, exp, expm1, log, log1p, maximum, minimum, realize, sigmoid, sin, tanh, tensor, type Tensor } from "@seqmix/tensor";
+import { cos, erf, exp, expm1, log, log1p, maximum, minimum, realize, sigmoid, sin, softplus, tanh, tensor, type Tensor } from "@seqmix/tensor";
 import { afterAll, expect, test } from "vitest";
 import { testDevice } from "../testing/test-device.js";
 
@@ -36,6 +36,7 @@ test.each<[string, (x: Tensor) => Tensor, (x: number) => number, Float32Array, n
   ["log1p of large numbers", log1p, Math.log1p, spread(0, 127).map(Math.abs), 1e-9],
   ["tanh", tanh, Math.tanh, spread(-30, 10)],
   ["sigmoid", sigmoid, sigmoidOf, spread(-30, 6.3)],
+  ["softplus", softplus, (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))), spread(-30, 6.3)],
   ["sin", sin, Math.sin, spread(-30, 12.9), 1e-8],
   ["cos", cos, Math.cos, spread(-30, 12.9), 1e-8],
   ["sin of large angles", sin, Math.sin, spread(13, 127), 1e-8],
@@ -52,7 +53,7 @@ test("erf is odd, and between its bounds", async () => {
   expect(actual[inputs.length - 2]).toBe(1);
 });
 
-test.each([exp, expm1, log, log1p, tanh, sigmoid, sin, cos, erf])("NaN stays NaN: %o", async (f) => {
+test.each([exp, expm1, log, log1p, tanh, sigmoid, softplus, sin, cos, erf])("NaN stays NaN: %o", async (f) => {
   expect(Array.from(await values(f(tensor([NaN, NaN]))))).toEqual([NaN, NaN]);
 });
 

@@ -99,10 +99,16 @@ const sources: Readonly<Record<string, { readonly uses?: readonly string[]; read
   return 2.0 * (s * p + s);
 }`,
   },
-  // for 0 <= x <= 1: x times a polynomial in x, fitted by Chebyshev interpolation; no branch, no division
-  log1pOfUnit: {
-    text: `fn log1pOfUnit(x: f32) -> f32 {
-  return x * (((((((((-0.00325637846 * x + 0.0199071616) * x - 0.0570642017) * x + 0.106142648) * x - 0.153118625) * x + 0.196781173) * x - 0.249545589) * x + 0.333300054) * x - 0.499999046) * x + 1.0);
+  // max(x, 0) + log(1 + e), e = e^-|x|. Whole powers of two are split off so that the exponent's rounding does not matter;
+  // log(1 + e) is e times a polynomial in e, fitted by Chebyshev interpolation. NaN would be lost in the minimum
+  softplus_: {
+    uses: ["isNan", "powerOfTwo", "withoutLn2"],
+    text: `fn softplus_(x: f32) -> f32 {
+  let t = -min(abs(x), 87.0);
+  let n = floor(t * 1.44269504);
+  let e = exp2(withoutLn2(t, n) * 1.44269504) * powerOfTwo(n);
+  let y = max(x, 0.0) + e * (((((((((-0.00325637846 * e + 0.0199071616) * e - 0.0570642017) * e + 0.106142648) * e - 0.153118625) * e + 0.196781173) * e - 0.249545589) * e + 0.333300054) * e - 0.499999046) * e + 1.0);
+  return select(y, x, isNan(x));
 }`,
   },
   // the remainder of x by pi / 2 and the quadrant. Small angles: pi / 2 in three parts. Large ones: the product with the

@@ -77,6 +77,11 @@ export function writeValues(values: readonly Scalar[], around: Surroundings, lin
       }
       default: {
         // What is made of literals alone would be computed by the compiler, which refuses overflow; a let is not.
+        const x = softplusArgument(node);
+        if (x) {
+          around.functions.add("softplus_");
+          return `softplus_(${write(x)})`;
+        }
         if (around.base2?.has(node)) return `exp2(${write((node as Scalar & { args: readonly Scalar[] }).args[0]!)})`;
         const fixed = node.args.every((arg) => arg.op === "constant");
         return intrinsic(node, node.args.map((arg) => (fixed ? keep(write(arg)) : write(arg))), around.functions);
@@ -91,7 +96,8 @@ function countUses(values: readonly Scalar[]): Map<Scalar, number> {
   const visit = (node: Scalar): void => {
     const before = uses.get(node) ?? 0;
     uses.set(node, before + 1);
-    if (before === 0) parts(node).forEach(visit);
+    const x = softplusArgument(node);
+    if (before === 0) (x ? [x] : parts(node)).forEach(visit);
   };
   values.forEach(visit);
   return uses;
@@ -129,10 +135,6 @@ function intrinsic(node: Scalar & { args: readonly Scalar[] }, args: readonly st
   const { op, dtype } = node;
   const operator = operators[op];
   if (operator) return `(${x} ${operator} ${y})`;
-  if (op === "log1p" && isDecay(node.args[0]!)) {
-    functions.add("log1pOfUnit");
-    return `log1pOfUnit(${x})`;
-  }
   if (own[op]) {
     functions.add(own[op]);
     return `${own[op]}(${x})`;
@@ -159,11 +161,16 @@ function intrinsic(node: Scalar & { args: readonly Scalar[] }, args: readonly st
   }
 }
 
-/** e^-|x|, which is from 0 to 1. */
-function isDecay(node: Scalar): boolean {
-  if (node.op !== "exp") return false;
-  const [exponent] = node.args;
-  return exponent!.op === "neg" && exponent!.args[0]!.op === "abs";
+/** x, where the node is max(x, 0) + log1p(e^-|x|), which has a function of its own. */
+function softplusArgument(node: Scalar): Scalar | undefined {
+  if (node.op !== "add") return undefined;
+  const [positive, log] = node.args as [Scalar, Scalar];
+  if (positive.op !== "max" || log.op !== "log1p") return undefined;
+  const [x, zero] = positive.args as [Scalar, Scalar];
+  const [exp] = log.args as [Scalar];
+  if (zero.op !== "constant" || zero.value !== 0 || exp.op !== "exp") return undefined;
+  const [neg] = exp.args as [Scalar];
+  return neg.op === "neg" && neg.args[0]!.op === "abs" && neg.args[0]!.args[0] === x ? x : undefined;
 }
 
 /** The smaller or larger of two; NaN if either is. */
