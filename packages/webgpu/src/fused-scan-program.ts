@@ -3,7 +3,8 @@
  * ends (what a segment does to a state, and to an adjoint), carry (the state before each segment), results; with an adjoint
  * (or sums over channels) the results pass goes through chunks backwards and computes the states in them again. Sums over axes that no thread has for itself go through partial sums to a loop of their own.
  */
-import { nodesOf, product, type LoopKernel, type Scalar, type ScanKernel } from "@seqmix/tensor/backend";
+import { stridesOf } from "@seqmix/tensor";
+import { nodesOf, product, type Affine, type LoopKernel, type Scalar, type ScanKernel } from "@seqmix/tensor/backend";
 import { carryPass } from "./fused-scan/carry.js";
 import { chunkPass } from "./fused-scan/chunk.js";
 import { inputsOf, rewriter } from "./fused-scan/expressions.js";
@@ -31,7 +32,9 @@ export function supportsScan(kernel: ScanKernel, limits: Pick<BindingLimits, "bu
  * @throws TypeError where {@link supportsScan} says no.
  */
 export function fusedScanProgram(kernel: ScanKernel, maxBuffers: number, tuning: Tuning = TUNING, wanted = maxBuffers): GpuProgram {
-  const layout = layoutOf(kernel, tuning);
+  const whole = layoutOf(kernel, tuning);
+  // Of several results passes, a later one reads what a segment begins with again.
+  const layout: Layout = batches(whole, wanted, new Map()).length > 1 ? { ...whole, groups: whole.groups.map(({ inStates: _, ...group }) => group) } : whole;
   const { complex, linear, rows, segments, gridSize, C, T, chunked, groups, W, segment } = layout;
   const words = complex ? 2 : 1;
   const scratch: number[] = [];
@@ -42,7 +45,7 @@ export function fusedScanProgram(kernel: ScanKernel, maxBuffers: number, tuning:
   let partialCount = 0;
   const offsets = new Map<Group, number>();
   for (const group of groups) {
-    if (group.direct || group.finished) continue;
+    if (group.direct || group.finished || group.inStates) continue;
     offsets.set(group, partialCount);
     partialCount += group.sums.length * group.partials * group.keptSize;
   }
@@ -56,7 +59,7 @@ export function fusedScanProgram(kernel: ScanKernel, maxBuffers: number, tuning:
   const passes: GpuPass[] = [];
   if (many) passes.push(streamPass(layout, "ends", [], offsets, buffers), carryPass(layout, buffers));
   for (const batch of batches(layout, wanted, offsets)) passes.push(chunked ? chunkPass(layout, batch, offsets, buffers) : streamPass(layout, "results", batch, offsets, buffers));
-  for (const group of groups) if (!group.direct && !group.finished) passes.push(...tailPasses({ ...layout, kernel }, group, offsets.get(group)!, partialCount, buffers, wanted, scratch));
+  for (const group of groups) if (!group.direct && !group.finished) passes.push(...tailPasses({ ...layout, kernel }, group, group.inStates ? inStates(layout, group, buffers) : inRows(layout, group, offsets.get(group)!, partialCount, buffers), buffers, wanted, scratch));
   const most = Math.max(...passes.map((pass) => pass.buffers.length));
   if (most > maxBuffers) throw new TypeError(`webgpu: expected a recurrence whose passes bind at most ${maxBuffers} buffers, got one that binds ${most}; compute parts of it before`);
   return { name: `fused scan [${kernel.extents.join()}] along ${kernel.along}, ${segments} segment${many ? "s" : ""} of ${segment}, chunks of ${T}, ${W} threads`, passes, scratch };
@@ -68,9 +71,10 @@ function batches(layout: Layout, limit: number, offsets: Map<Group, number>): Gr
   const base = [...kernel.decay, ...kernel.drive, ...(kernel.adjoint?.seed ?? []), ...(segments > 1 ? [] : (kernel.initial ?? []))];
   const carried = segments > 1 ? (chunked && kernel.adjoint ? 2 : 1) : 0;
   const stored = ({ direct, finished }: Group): boolean => direct || finished;
+  const isPartial = (group: Group): boolean => !stored(group) && !group.inStates;
   const count = (batch: readonly Group[]): number => {
     const values = batch.flatMap((group) => [...group.sums.map((j) => kernel.sums[j]!.value), ...(stored(group) ? group.outputs.map((k) => kernel.outputs[k]!.value) : [])]);
-    return inputsOf([...base, ...values]).length + carried + batch.reduce((sum, group) => sum + (stored(group) ? group.outputs.length : 0), 0) + (batch.every(stored) ? 0 : 1);
+    return inputsOf([...base, ...values]).length + carried + batch.reduce((sum, group) => sum + (stored(group) ? group.outputs.length : 0), 0) + (batch.some(isPartial) ? 1 : 0);
   };
   const all: Group[][] = [];
   let batch: Group[] = [];
@@ -86,7 +90,7 @@ function batches(layout: Layout, limit: number, offsets: Map<Group, number>): Gr
     else if (stored(group)) for (const k of group.outputs) add({ ...group, outputs: [k], sums: group.sums.filter((j) => uses(kernel.outputs[k]!.value, j)) });
     else group.sums.forEach((j, at) => {
       const part: Group = { ...group, sums: [j], outputs: [] };
-      offsets.set(part, offsets.get(group)! + at * group.partials * group.keptSize);
+      offsets.set(part, (offsets.get(group) ?? 0) + at * group.partials * group.keptSize);
       add(part);
     });
   }
@@ -96,30 +100,84 @@ function batches(layout: Layout, limit: number, offsets: Map<Group, number>): Gr
 
 const uses = (value: Scalar, sum: number): boolean => [...nodesOf([value])].some((node) => node.op === "reduced" && node.reduction === sum);
 
-/** Outputs from partial sums [sums, partials, kept], as a loop. */
-function tailPasses({ kernel, L }: Layout, group: Group, offset: number, size: number, buffers: Buffers, limit: number, scratch: number[]): readonly GpuPass[] {
-  const { keeps, partials, keptSize } = group;
+/** Where a group's partial sums lie: by sum, at which index over the kept axes and the axes that are summed. */
+interface Partials {
+  readonly reduce: readonly number[];
+  readonly buffers: readonly { readonly buffer: number; readonly size: number }[];
+  readonly sums: readonly { readonly input: number; readonly index: Affine }[];
+}
+
+/** Partial sums [sums, partials, kept] from an offset. */
+function inRows({ kernel: { extents } }: Layout, { sums, partials, keptSize, keeps }: Group, offset: number, size: number, { partials: buffer }: Buffers): Partials {
+  const strides = stridesOf(keeps.map((axis) => extents[axis]!));
+  return { reduce: [partials], buffers: [{ buffer, size }], sums: sums.map((_, at) => ({ input: 0, index: { offset: offset + at * partials * keptSize, coefficients: [...strides, keptSize] } })) };
+}
+
+/** Partial sums in the place of states [segments, grid, N, C]. */
+function inStates({ kernel: { extents }, complex, segments, rows, grid, channel, register, N, C }: Layout, { inStates: places, keeps }: Group, buffers: Buffers): Partials {
+  const words = complex ? 2 : 1;
+  const strideOf = new Map<number, number>();
+  const strides = (axes: readonly number[], unit: number): void => stridesOf(axes.map((axis) => extents[axis]!)).forEach((stride, k) => strideOf.set(axes[k]!, stride * unit));
+  strides(grid, N * C * words);
+  strides(channel, words);
+  if (register !== undefined) strideOf.set(register, C * words);
+  const gone = grid.filter((axis) => !keeps.includes(axis));
+  const coefficients = [...keeps.map((axis) => strideOf.get(axis) ?? 0), rows * words, ...gone.map((axis) => strideOf.get(axis)!)];
+  const names = [...new Set(places!.map(({ buffer }) => buffer))];
+  return {
+    reduce: [segments, ...gone.map((axis) => extents[axis]!)],
+    buffers: names.map((name) => ({ buffer: buffers[name], size: segments * rows * words })),
+    sums: places!.map(({ buffer, part }) => ({ input: names.indexOf(buffer), index: { offset: part === "im" ? 1 : 0, coefficients } })),
+  };
+}
+
+/**
+ * Outputs from partial sums, as a loop; where neighbours in memory are no neighbours in the outputs, the sums are taken in
+ * the order of memory first.
+ */
+function tailPasses(layout: Layout, group: Group, partials: Partials, buffers: Buffers, limit: number, scratch: number[]): readonly GpuPass[] {
+  const { kernel, L } = layout;
+  const { keeps } = group;
   const { extents, along, inputs, reverse } = kernel;
-  const kept = keeps.map((axis) => extents[axis]!);
+  const [{ index: first }] = partials.sums as [Partials["sums"][number]];
+  const order = keeps.map((_, k) => k).sort((i, j) => first.coefficients[j]! - first.coefficients[i]!);
+  if (order.some((k, at) => k !== at)) {
+    const ordered = order.map((k) => extents[keeps[k]!]!);
+    const size = product(ordered);
+    const loop: LoopKernel = {
+      extents: ordered,
+      reduceExtents: partials.reduce,
+      inputs: partials.buffers.map((buffer) => ({ dtype: "f32", size: buffer.size })),
+      reductions: partials.sums.map(({ input, index: { offset, coefficients } }) => ({ combine: "sum", value: { op: "load", dtype: "f32", input, index: { offset, coefficients: [...order.map((k) => coefficients[k]!), ...coefficients.slice(keeps.length)] } } })),
+      outputs: partials.sums.map((_, k) => ({ dtype: "f32", value: { op: "reduced", dtype: "f32", reduction: k } })),
+    };
+    const base = kernel.inputs.length + kernel.outputs.length;
+    const own = partials.sums.map(() => base + scratch.push(bytesOf(size)) - 1);
+    const strides = stridesOf(ordered);
+    const turned: Partials = { reduce: [1], buffers: own.map((buffer) => ({ buffer, size })), sums: own.map((_, input) => ({ input, index: { offset: 0, coefficients: [...keeps.map((_, k) => strides[order.indexOf(k)]!), 0] } })) };
+    return [...numbered(loop, [...partials.buffers.map(({ buffer }) => buffer), ...own], base, limit, scratch), ...tailPasses(layout, group, turned, buffers, limit, scratch)];
+  }
   const step = group.step === "each" ? 0 : stepOf(group.step, { L } as Layout);
   const time = reverse ? L - 1 - step : step;
-  const strides = kept.map((_, k) => product(kept.slice(k + 1)));
-  const order = new Map(group.sums.map((j, at) => [j, at]));
+  const reductionOf = new Map(group.sums.map((j, at) => [j, at]));
   const rewrite = rewriter(
-    ({ offset, coefficients }) => ({ offset: offset + (group.step === "each" ? 0 : coefficients[along]! * time), coefficients: [...keeps.map((axis) => coefficients[axis]!), 0] }),
-    (node) => (node.op === "reduced" ? { ...node, reduction: order.get(node.reduction)! } : undefined),
+    ({ offset, coefficients }) => ({ offset: offset + (group.step === "each" ? 0 : coefficients[along]! * time), coefficients: [...keeps.map((axis) => coefficients[axis]!), ...partials.reduce.map(() => 0)] }),
+    (node) => (node.op === "reduced" ? { ...node, reduction: reductionOf.get(node.reduction)! } : undefined),
   );
   const loop: LoopKernel = {
-    extents: kept,
-    reduceExtents: [partials],
-    inputs: [...inputs, { dtype: "f32", size }],
-    reductions: group.sums.map((_, at) => ({ combine: "sum", value: { op: "load", dtype: "f32", input: inputs.length, index: { offset: offset + at * partials * keptSize, coefficients: [...strides, keptSize] } } })),
+    extents: keeps.map((axis) => extents[axis]!),
+    reduceExtents: partials.reduce,
+    inputs: [...inputs, ...partials.buffers.map(({ size }) => ({ dtype: "f32" as const, size }))],
+    reductions: partials.sums.map(({ input, index }) => ({ combine: "sum", value: { op: "load", dtype: "f32", input: inputs.length + input, index } })),
     outputs: group.outputs.map((k) => ({ dtype: kernel.outputs[k]!.dtype, value: rewrite(kernel.outputs[k]!.value) })),
   };
+  return numbered(loop, [...inputs.map((_, k) => k), ...partials.buffers.map(({ buffer }) => buffer), ...group.outputs.map((k) => buffers.outputs + k)], kernel.inputs.length + kernel.outputs.length, limit, scratch);
+}
+
+/** The passes of a loop whose buffers have the given numbers in the whole program. */
+function numbered(loop: LoopKernel, numbers: readonly number[], firstScratch: number, limit: number, scratch: number[]): readonly GpuPass[] {
   const program = loopProgram(loop, { buffers: limit, bytes: Infinity, threads: 256, workgroupBytes: 16384 });
-  const firstScratch = kernel.inputs.length + kernel.outputs.length + scratch.length;
+  const first = firstScratch + scratch.length;
   scratch.push(...program.scratch);
-  const outside = inputs.length + 1;
-  const numberOf = (buffer: number): number => (buffer < inputs.length ? buffer : buffer === inputs.length ? buffers.partials : buffer < outside + group.outputs.length ? buffers.outputs + group.outputs[buffer - outside]! : firstScratch + buffer - outside - group.outputs.length);
-  return program.passes.map((pass) => ({ ...pass, buffers: pass.buffers.map(({ buffer, access }) => ({ buffer: numberOf(buffer), access })) }));
+  return program.passes.map((pass) => ({ ...pass, buffers: pass.buffers.map(({ buffer, access }) => ({ buffer: numbers[buffer] ?? first + buffer - numbers.length, access })) }));
 }

@@ -92,9 +92,18 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
   });
   for (const group of groups) if (!group.keepsRegister && !isRunning(group)) for (const j of group.sums) for (const u of steps) tile.push(`var now${j}_${u} = 0.0;`);
 
-  const inner: string[] = ["let n = n0 + k;"];
-  const stateScope = hoist({ ...atState, known: new Map([...own].map(([node, text]) => [node, text.startsWith("own") ? bound(text, inner) : text])) }, perState, (node) => (axesOf(node) & alongBit) === 0, inner);
-  let h = parts.map((part) => bound(`starts${part}[${chunks > 1 ? `(tile - first) / ${T} * ${R} + ` : ""}k]`, inner));
+  const inner: string[] = ["let n = n0 + k;", `let next = min(k + 1, ${R - 1});`];
+  const prefetch: string[] = [];
+  /** Reads memory indexed by k one k ahead. */
+  const ahead = (text: string): string => {
+    const name = writer.fresh();
+    prefetch.push(`var ${name} = ${text.replaceAll(/\bk\b/g, "0")};`);
+    const now = bound(name, inner);
+    inner.push(`${name} = ${text.replaceAll(/\bk\b/g, "next")};`);
+    return now;
+  };
+  const stateScope = hoist({ ...atState, known: new Map([...own].map(([node, text]) => [node, text.startsWith("own") ? ahead(text) : text])) }, perState, (node) => (axesOf(node) & alongBit) === 0, inner);
+  let h = parts.map((part) => ahead(`starts${part}[${chunks > 1 ? `(tile - first) / ${T} * ${R} + ` : ""}k]`));
   const decays: string[][] = [], states: string[][] = [h];
   const vectors = new Map<string, string>();
   const scopeAt = steps.map((u): Scope => ({
@@ -113,7 +122,10 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
     h = advance(a, h, b).map((value) => bound(value, inner));
     states.push(h);
   }
-  if (adjoint) for (const part of parts) inner.push(`var g${part} = carry${part}[k];`);
+  // Memory that is indexed by k is read and written once, and what the next k needs is asked for now.
+  const runs = groups.filter((group) => isRunning(group) && group.keepsRegister).flatMap((group) => group.sums);
+  for (const j of runs) inner.push(`var run${j} = sum${j}[k];`);
+  if (adjoint) for (const part of parts) inner.push(`var g${part} = ${ahead(`carry${part}[k]`)};`);
   for (const u of steps.toReversed()) {
     const scope: Scope = { ...scopeAt[u]!, state: (which, part) => (part === "im" && !layout.complex ? "0.0" : which === "adjoint" ? `g${part}` : states[which === "current" ? u + 1 : u]![part === "re" ? 0 : 1]!) };
     const text: string[] = [];
@@ -144,7 +156,7 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
         continue;
       }
       const guarded = sums.map((value) => onlyLive(u, "0.0", value));
-      if (isRunning(group)) group.sums.forEach((j, k) => values.push(`sum${j}${group.keepsRegister ? "[k]" : ""} += ${guarded[k]};`));
+      if (isRunning(group)) group.sums.forEach((j, k) => values.push(`${group.keepsRegister ? "run" : "sum"}${j} += ${guarded[k]};`));
       else if (!group.keepsRegister) group.sums.forEach((j, k) => values.push(`now${j}_${u} += ${guarded[k]};`));
       else if (!group.keepsChannel) group.sums.forEach((j, k) => {
         const row = perStateRows.findIndex((r) => r.j === j) * T + u;
@@ -165,6 +177,7 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
     inner.push(...text);
   }
   if (adjoint) for (const part of parts) inner.push(`carry${part}[k] = g${part};`);
+  for (const j of runs) inner.push(`sum${j}[k] = run${j};`);
   /** Adds up rows of shared memory, `split` threads a row; the sums go to `into`. */
   const addRows = (count: number, split: number, into: string): string[] => [
     "workgroupBarrier();",
@@ -181,7 +194,7 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
   else if (perStateRows.length > 0) inner.push(...addRows(perStateRows.length, split, `totals[k * ${totalsPerState} + x] = total;`));
   const singles = groups.filter((group) => group.step !== "each" && group.keepsRegister && !group.keepsChannel);
   for (const group of singles) for (const j of group.sums) lines.push(`var single${j}: array<f32, ${R}>;`);
-  tile.push(`for (var k = 0; k < ${R}; k++) {`, indent(inner.join("\n")), "}");
+  tile.push(...prefetch, `for (var k = 0; k < ${R}; k++) {`, indent(inner.join("\n")), "}");
 
   // sums over the register axis are complete
   for (const group of groups) {
@@ -276,7 +289,8 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
       const at = axesAt("0").map((text, axis) => (axis === register ? "(n0 + k)" : text));
       const owns = single ? ` && ${stepOf(group.step as "first" | "last", layout)} >= first && ${stepOf(group.step as "first" | "last", layout)} < last` : "";
       const value = group.keepsRegister ? `${name}[k]` : name;
-      const store = storePartial(group, j, at, group.keepsChannel ? value : "total");
+      const place = group.inStates?.[group.sums.indexOf(j)];
+      const store = place ? `${writer.bind(buffers[place.buffer], place.buffer, "read_write", "f32")}${element(layout, `segment * ${rows} + ${rowText(layout, "(n0 + k)")}`, place.part)} = ${value};` : storePartial(group, j, at, group.keepsChannel ? value : "total");
       const text = group.keepsChannel ? [`if (inside${owns}) { ${store} }`] : [`rowSums[lane] = select(0.0, ${value}, inside);`, "workgroupBarrier();", `if (lane == 0 && place < ${layout.gridSize}${owns}) {`, "  var total = 0.0;", `  for (var column = 0; column < ${W}; column++) { total += rowSums[column]; }`, `  ${store}`, "}", "workgroupBarrier();"];
       if (group.keepsRegister) lines.push(`for (var k = 0; k < ${R}; k++) {`, ...text.map((line) => `  ${line}`), "}");
       else lines.push(...text);

@@ -6,6 +6,12 @@
 import { nodesOf, product, type Scalar, type ScanKernel, type ScanStep } from "@seqmix/tensor/backend";
 import { dependence, prepare, scanRoots, type LinearDecay } from "./expressions.js";
 
+/** A value kept for each state and segment. */
+export interface StatePlace {
+  readonly buffer: "ends" | "adjoints";
+  readonly part: "re" | "im";
+}
+
 /** Sums and outputs of the same kept axes and step. */
 export interface Group {
   readonly keeps: readonly number[];
@@ -21,6 +27,8 @@ export interface Group {
   readonly partials: number;
   /** Sums over channels that are complete in one workgroup: outputs are computed there. */
   readonly finished: boolean;
+  /** By sum, where its partial sums lie if that is in the place of what a segment begins with: one for each state and segment. */
+  readonly inStates?: readonly StatePlace[];
   readonly keptSize: number;
 }
 
@@ -175,7 +183,7 @@ function channelAxes({ extents, sums, outputs }: ScanKernel, others: readonly nu
 }
 
 function groupsOf(layout: Omit<Layout, "groups">): Group[] {
-  const { kernel, register, channel, grid, N, R, channelBlocks, segments } = layout;
+  const { kernel, register, channel, grid, N, R, channelBlocks, segments, chunked, complex } = layout;
   const { extents, along } = kernel;
   const byKey = new Map<string, { keeps: readonly number[]; step: ScanStep; sums: number[]; outputs: number[] }>();
   const add = (kind: "sums" | "outputs", { keeps, step }: { readonly keeps: readonly number[]; readonly step: ScanStep }, k: number): void => {
@@ -186,12 +194,16 @@ function groupsOf(layout: Omit<Layout, "groups">): Group[] {
   };
   kernel.sums.forEach((sum, k) => add("sums", sum, k));
   kernel.outputs.forEach((output, k) => add("outputs", output, k));
+  // A chunked segment's thread reads what it begins with once: then that memory is free.
+  const parts = complex ? (["re", "im"] as const) : (["re"] as const);
+  const free: StatePlace[] = chunked && segments > 1 ? (kernel.adjoint ? (["ends", "adjoints"] as const) : (["ends"] as const)).flatMap((buffer) => parts.map((part) => ({ buffer, part }))) : [];
   return [...byKey.values()].filter(({ outputs }) => outputs.length > 0).map((group) => {
     const { keeps, step } = group;
     const keepsRegister = register === undefined || keeps.includes(register);
     const keepsChannel = channel.every((axis) => keeps.includes(axis));
     const partials = (keepsRegister ? 1 : N / R) * (keepsChannel ? 1 : channelBlocks) * product(grid.filter((axis) => !keeps.includes(axis)).map((axis) => extents[axis]!)) * (step !== "each" || keeps.includes(along) ? 1 : segments);
     const alone = partials === 1 && (step !== "each" || keeps.includes(along));
-    return { ...group, keepsRegister, keepsChannel, partials, direct: alone && keepsChannel, finished: alone && !keepsChannel && step === "each", keptSize: product(keeps.map((axis) => extents[axis]!)) };
+    const fits = step === "each" && !keeps.includes(along) && keepsRegister && keepsChannel && group.sums.length > 0 && group.sums.length <= free.length;
+    return { ...group, ...(fits && { inStates: free.splice(0, group.sums.length) }), keepsRegister, keepsChannel, partials, direct: alone && keepsChannel, finished: alone && !keepsChannel && step === "each", keptSize: product(keeps.map((axis) => extents[axis]!)) };
   });
 }
