@@ -141,7 +141,7 @@ function tailPasses(layout: Layout, group: Group, partials: Partials, buffers: B
   const { extents, along, inputs, reverse } = kernel;
   const [{ index: first }] = partials.sums as [Partials["sums"][number]];
   const order = keeps.map((_, k) => k).sort((i, j) => first.coefficients[j]! - first.coefficients[i]!);
-  if (order.some((k, at) => k !== at)) {
+  if (product(partials.reduce) > 1 && order.some((k, at) => k !== at)) {
     const ordered = order.map((k) => extents[keeps[k]!]!);
     const size = product(ordered);
     const loop: LoopKernel = {
