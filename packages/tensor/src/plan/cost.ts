@@ -10,7 +10,7 @@ import type { NativeCall, Slot, Step } from "./plan.js";
 /** Bytes of an element on a device that keeps four for each type. */
 const WIDTH = 4;
 /** No arithmetic: choices, comparisons and changes of type. */
-const FREE = new Set(["constant", "load", "position", "guard", "reduced", "state", "where", "cast", "less", "lessEqual", "equal", "and", "or", "not"]);
+const FREE = new Set(["constant", "load", "position", "guard", "reduced", "state", "where", "cast", "roundToHalf", "less", "lessEqual", "equal", "and", "or", "not"]);
 
 /**
  * What a step computes (floating-point operations; a transcendental function counts as one) and must read and write

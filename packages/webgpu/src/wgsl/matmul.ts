@@ -123,7 +123,8 @@ var<workgroup> bTile: array<vec4<f32>, ${tile.depth * tile.columns / 4}>;
 ${epilogue ? finishFunction(epilogue) : ""}${storeFunction(storesVectors, epilogue !== undefined)}${entryPoint(THREADS, body + stores)}`;
 }
 
-function finishFunction({ extents, functions, lines, value }: EpilogueCode): string {
+/** The function of the epilogue: what is stored at a place, from the product's element. */
+export function finishFunction({ extents, functions, lines, value }: EpilogueCode): string {
   const statements = [...split("u32(at)", extents, extents.map((_, k) => `i${k}`)), ...lines, `return ${value};`];
   return `${functions}fn finish(at: i32, product: f32) -> f32 {\n${indent(statements.join("\n"))}\n}\n`;
 }
@@ -209,7 +210,7 @@ function loadSlice(fills: readonly Fill[], sliceDepth: number, ragged: boolean):
 }
 
 /** Where the batch element of an operand starts. */
-function batchStart(operand: "a" | "b", axes: number): string {
+export function batchStart(operand: "a" | "b", axes: number): string {
   const terms = [`p.${operand}Offset`];
   let index = "batch";
   for (let axis = axes - 1; axis >= 0; axis--) {
