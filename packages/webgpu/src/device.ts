@@ -226,7 +226,11 @@ function describe({ info, limits }: GPUAdapter, { features }: GPUDevice, { matri
 
 /** Host data in the form the GPU keeps it: four bytes an element, of f16 two, and whole words. */
 function toDevice(data: HostArray, dtype: DType): Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Uint16Array<ArrayBuffer> {
-  if (dtype === "f16") return Uint16Array.from({ length: 2 * Math.ceil(data.length / 2) }, (_, k) => (k < data.length ? halfBits(data[k]!) : 0));
+  if (dtype === "f16") {
+    const bits = new Uint16Array(2 * Math.ceil(data.length / 2));
+    for (let k = 0; k < data.length; k++) bits[k] = halfBits(data[k]!);
+    return bits;
+  }
   if (dtype === "f32") return Float32Array.from(data);
   return dtype === "i32" ? Int32Array.from(data) : Int32Array.from(data, (x) => (x === 0 ? 0 : 1));
 }

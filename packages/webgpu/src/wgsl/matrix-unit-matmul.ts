@@ -33,8 +33,11 @@ export interface MatrixUnitCode {
   readonly batchAxes: number;
   /** Whether a slice may end within the tile's depth. */
   readonly ragged: boolean;
-  /** Whether a tile may reach beyond the result. */
-  readonly edges: boolean;
+  /**
+   * Whether fragments are stored at once: never with an epilogue, and only where n is a multiple of four; "inside": of tiles
+   * that do not reach beyond the result. The others go through workgroup memory, element by element.
+   */
+  readonly direct: "never" | "inside" | "always";
   readonly epilogue?: EpilogueCode;
   /** How the result is kept. */
   readonly result: "f32" | "f16";
@@ -59,14 +62,14 @@ export const matrixUnitThreads = threadsOf;
  * and XBatchI, counted in vectors, with batchI the extents.
  */
 export function matrixUnitCode(code: MatrixUnitCode, parameters: Parameters): string {
-  const { tile, alongDepth, batchAxes, ragged, edges, epilogue, result } = code;
+  const { tile, alongDepth, batchAxes, ragged, direct, epilogue, result } = code;
   const threads = threadsOf(tile);
   const fills = [fill("a", tile.rows, tile, alongDepth.a), fill("b", tile.columns, tile, alongDepth.b)];
   const down = Array.from({ length: tile.block.rows / FRAGMENT }, (_, i) => i);
   const along = Array.from({ length: tile.block.columns / FRAGMENT }, (_, j) => j);
   const across = tile.columns / tile.block.columns;
-  const whole = fills.map((f) => f.load).join("\n");
-  const load = `${ragged ? `if (next + ${tile.depth} <= p.k) {\n${indent(whole)}\n} else {\n${indent(fills.map((f) => f.loadRagged).join("\n"))}\n}` : whole}
+  const read = fills.map((f) => f.load).join("\n");
+  const load = `${ragged ? `if (next + ${tile.depth} <= p.k) {\n${indent(read)}\n} else {\n${indent(fills.map((f) => f.loadRagged).join("\n"))}\n}` : read}
 ${fills.map((f) => f.advance).join("\n")}
 next += ${tile.depth};`;
   const stepsAt = (blockRow: number, blockColumn: number): string => Array.from({ length: tile.depth / FRAGMENT }, (_, step) => `{
@@ -90,15 +93,14 @@ ${indent(steps)}
   workgroupBarrier();
 }`;
   const each = down.flatMap((i) => along.map((j) => ({ name: `s${i}_${j}`, row: FRAGMENT * i, column: FRAGMENT * j })));
-  const direct = each.map(({ name, row, column }) => `subgroupMatrixStore<row_major>(&c, u32(start + (firstRow + blockRow + ${row}) * p.n + firstColumn + blockColumn + ${column}), ${name}, u32(p.n));`).join("\n");
+  const whole = each.map(({ name, row, column }) => `subgroupMatrixStore<row_major>(&c, u32(start + (firstRow + blockRow + ${row}) * p.n + firstColumn + blockColumn + ${column}), ${name}, u32(p.n));`).join("\n");
   // Through workgroup memory, where each element can be looked at.
   const singly = each.map(({ name, row, column }) => `subgroupMatrixStore<row_major>(&results, subgroup * ${FRAGMENT * FRAGMENT}u, ${name}, ${FRAGMENT}u);
 workgroupBarrier();
 store(start, firstRow + blockRow + ${row}, firstColumn + blockColumn + ${column}, lane);
 workgroupBarrier();`).join("\n");
-  const plain = !epilogue && result === "f32";
-  const stores = !plain ? singly : !edges ? direct : `if (firstRow + ${tile.rows} <= p.m && firstColumn + ${tile.columns} <= p.n) {
-${indent(direct)}
+  const stores = direct === "never" ? singly : direct === "always" ? whole : `if (firstRow + ${tile.rows} <= p.m && firstColumn + ${tile.columns} <= p.n) {
+${indent(whole)}
 } else {
 ${indent(singly)}
 }`;
@@ -123,8 +125,7 @@ ${loop}
 let start = batch * p.m * p.n;
 ${stores}`;
   const declarations = [declare(0, "a", "read", "vec4<u32>"), declare(1, "b", "read", "vec4<u32>"), declare(2, "c", "read_write", result), epilogue?.declarations ?? "", Object.keys(parameters).length > 0 ? declareParameters(3 + (epilogue?.buffers ?? 0), parameters) : ""];
-  const needsResults = !plain || edges;
-  return `${declarations.join("")}${fills.map((f) => f.declaration).join("")}${needsResults ? `var<workgroup> results: array<f32, ${FRAGMENT * FRAGMENT * threads / SUBGROUP}>;\n${epilogue ? finishFunction(epilogue) : ""}${storeFunction(result, epilogue !== undefined)}` : ""}${entryPoint(threads, body, false, ["@builtin(subgroup_id) subgroup: u32"])}`;
+  return `${declarations.join("")}${fills.map((f) => f.declaration).join("")}${direct !== "always" ? `var<workgroup> results: array<f32, ${FRAGMENT * FRAGMENT * threads / SUBGROUP}>;\n${epilogue ? finishFunction(epilogue) : ""}${storeFunction(result, epilogue !== undefined)}` : ""}${entryPoint(threads, body, false, ["@builtin(subgroup_id) subgroup: u32"])}`;
 }
 
 /** Stores a fragment's elements that are in the result: eight a thread, neighbouring threads neighbouring elements. */
