@@ -1,6 +1,9 @@
 /** Numbers of 16 bits (IEEE 754 binary16) on the host: 5 bits of exponent, 10 of mantissa, the largest 65504. */
 
-const double = new DataView(new ArrayBuffer(8));
+const words = new Float64Array(1);
+const highAndLow = new Uint32Array(words.buffer);
+/** Where the word with the exponent lies. */
+const HIGH = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1 ? 1 : 0;
 const single = new DataView(new ArrayBuffer(4));
 
 /** The least normal number; below it, numbers are multiples of 2^-24. */
@@ -13,10 +16,14 @@ export function roundToHalf(x: number): number {
   const size = Math.abs(x);
   if (size >= OVERFLOW) return x < 0 ? -Infinity : Infinity;
   if (x !== x || x === 0) return x;
-  double.setFloat64(0, size);
-  const exponent = size < LEAST_NORMAL ? -14 : ((double.getUint16(0) >>> 4) & 0x7ff) - 1023;
-  // Neighbours of this number are 2^(exponent - 10) apart: adding it rounds to a multiple of that.
-  const far = 1.5 * 2 ** (exponent - 10 + 52);
+  // f16 numbers of this size are as far apart as float64 numbers of the size of 2^42 times the power of two below them: adding that rounds.
+  let far = LEAST_NORMAL * 2 ** 42;
+  if (size >= LEAST_NORMAL) {
+    words[0] = size;
+    highAndLow[HIGH] = (highAndLow[HIGH]! & 0x7ff00000) + (42 << 20);
+    highAndLow[1 - HIGH] = 0;
+    far = words[0]!;
+  }
   const rounded = size + far - far;
   return x < 0 ? -rounded : rounded;
 }
@@ -38,4 +45,28 @@ export function halfFromBits(bits: number): number {
   const mantissa = bits & 0x3ff;
   const size = exponent === 0x1f ? (mantissa === 0 ? Infinity : NaN) : exponent === 0 ? mantissa * 2 ** -24 : (1024 + mantissa) * 2 ** (exponent - 25);
   return bits & 0x8000 ? -size : size;
+}
+
+/** The nearest f16 numbers. */
+export function roundedToHalf(values: ArrayLike<number>): Float32Array<ArrayBuffer> {
+  const rounded = new Float32Array(values.length);
+  for (let k = 0; k < values.length; k++) rounded[k] = roundToHalf(values[k]!);
+  return rounded;
+}
+
+/** The bits of the nearest f16 numbers, in whole words: a zero follows an odd number of them. */
+export function toHalfBits(values: ArrayLike<number>): Uint16Array<ArrayBuffer> {
+  const bits = new Uint16Array(2 * Math.ceil(values.length / 2));
+  for (let k = 0; k < values.length; k++) bits[k] = halfBits(values[k]!);
+  return bits;
+}
+
+let numbers: Float32Array | undefined;
+
+/** The numbers of the bits. */
+export function fromHalfBits(bits: Uint16Array): Float32Array<ArrayBuffer> {
+  numbers ??= Float32Array.from({ length: 2 ** 16 }, (_, k) => halfFromBits(k));
+  const values = new Float32Array(bits.length);
+  for (let k = 0; k < bits.length; k++) values[k] = numbers[bits[k]!]!;
+  return values;
 }

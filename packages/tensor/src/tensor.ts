@@ -6,7 +6,7 @@
 import type { Device, DeviceBuffer } from "./device.js";
 import { dtypeOf, type DType, type HostArray } from "./dtype.js";
 import { DisposedError, DTypeError, ShapeError } from "./errors.js";
-import { roundToHalf } from "./half.js";
+import { roundedToHalf } from "./half.js";
 import type { Op } from "./op.js";
 import { formatShape, sizeOf, type Shape } from "./shape.js";
 import { userLine } from "./debug.js";
@@ -104,7 +104,7 @@ export function tensor(data: HostArray | Nested, shape?: Shape, dtype?: DType): 
   if (ArrayBuffer.isView(data)) {
     const host = data as HostArray;
     const found = dtypeOf(host);
-    if (dtype === "f16" && found === "f32") return fromHost(Float32Array.from(host, roundToHalf), shape ?? [host.length], "f16");
+    if (dtype === "f16" && found === "f32") return fromHost(roundedToHalf(host), shape ?? [host.length], "f16");
     if (dtype !== undefined && dtype !== found) throw new DTypeError(`tensor: expected ${found} (or f16 of real numbers) for a ${host.constructor.name}, got ${dtype}; leave the type out and use cast`);
     return fromHost(host, shape ?? [host.length]);
   }
@@ -113,7 +113,7 @@ export function tensor(data: HostArray | Nested, shape?: Shape, dtype?: DType): 
   const flat: number[] = [];
   flatten(data as Nested, nesting, 0, flat);
   const type = dtype ?? "f32";
-  const host = type === "f32" ? Float64Array.from(flat) : type === "f16" ? Float32Array.from(flat, roundToHalf) : type === "i32" ? Int32Array.from(flat) : Uint8Array.from(flat, (x) => (x === 0 ? 0 : 1));
+  const host = type === "f32" ? Float64Array.from(flat) : type === "f16" ? roundedToHalf(flat) : type === "i32" ? Int32Array.from(flat) : Uint8Array.from(flat, (x) => (x === 0 ? 0 : 1));
   return fromHost(host, shape ?? nesting, type);
 }
 

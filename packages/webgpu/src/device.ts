@@ -1,6 +1,6 @@
 /** The WebGPU device: plans as WGSL passes, one encoder and one submit a run. */
 import { DisposedError, type Device, type DeviceBuffer, type DType, type HostArray, type Tensor } from "@seqmix/tensor";
-import { bufferOn, halfBits, halfFromBits, type Graph, type RunOptions } from "@seqmix/tensor/backend";
+import { bufferOn, fromHalfBits, toHalfBits, type Graph, type RunOptions } from "@seqmix/tensor/backend";
 import { hasMatrixUnits, requestDevice, type AdapterOptions } from "./adapter.js";
 import { compilePlan, type CompiledPlan } from "./compiled-plan.js";
 import { watchLoss } from "./loss.js";
@@ -116,7 +116,7 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
       await loss.wait(pool.granted([block]));
       const bytes = size === 0 ? new ArrayBuffer(0) : await staging.read(block.buffer, Math.ceil((size * widthOf(dtype)) / 4) * 4);
       loss.check();
-      if (dtype === "f16") return Float32Array.from(new Uint16Array(bytes, 0, size), halfFromBits);
+      if (dtype === "f16") return fromHalfBits(new Uint16Array(bytes, 0, size));
       return dtype === "f32" ? new Float32Array(bytes) : dtype === "i32" ? new Int32Array(bytes) : Uint8Array.from(new Uint32Array(bytes));
     },
     release(buffer, how) {
@@ -226,11 +226,7 @@ function describe({ info, limits }: GPUAdapter, { features }: GPUDevice, { matri
 
 /** Host data in the form the GPU keeps it: four bytes an element, of f16 two, and whole words. */
 function toDevice(data: HostArray, dtype: DType): Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Uint16Array<ArrayBuffer> {
-  if (dtype === "f16") {
-    const bits = new Uint16Array(2 * Math.ceil(data.length / 2));
-    for (let k = 0; k < data.length; k++) bits[k] = halfBits(data[k]!);
-    return bits;
-  }
+  if (dtype === "f16") return toHalfBits(data);
   if (dtype === "f32") return Float32Array.from(data);
   return dtype === "i32" ? Int32Array.from(data) : Int32Array.from(data, (x) => (x === 0 ? 0 : 1));
 }

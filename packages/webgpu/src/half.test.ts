@@ -76,6 +76,13 @@ describe("stored in two bytes, the kernels are valid", () => {
     for (const fuse of [true, false]) await realize(build(), { device: unreal, fuse });
   });
 
+  test("results take over donated memory of as many bytes", async () => {
+    for (const build of [(x: Tensor) => mul(x, 2), (x: Tensor) => cast(x, "f32"), (x: Tensor) => [exp(x), cast(exp(x), "f32")]] as ((x: Tensor) => Tree)[]) {
+      const x = await realize(half(7, [1000]), { device: unreal });
+      await realize(build(x), { device: unreal, donate: [x] });
+    }
+  });
+
   test("tensors beyond a binding", async () => {
     const small = await webgpu({ halfPrecision: true, dawn: ["backend=null"], limits: { maxStorageBufferBindingSize: 32768 } });
     const y = half(1, [64, 320]);

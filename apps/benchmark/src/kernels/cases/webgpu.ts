@@ -69,7 +69,7 @@ const halfMatmulCase = (n: number, layout: Layout): BenchmarkCase => {
     bars: [teraFlops(200)], reference: "H100: cuBLAS f16 748 TFLOP/s",
     inputs: () => ({ a: drawHalf("a"), b: drawHalf("b") }),
     compute: ({ a, b }) => [matmul(layout === "TN" ? transpose(a) : a, layout === "NT" ? transpose(b) : b)],
-    units: { count: n, checked: 8, name: "rows", inputAxis: { a: layout === "TN" ? 1 : 0 }, outputAxis: [0] },
+    units: { count: n, checked: 4, name: "rows", inputAxis: { a: layout === "TN" ? 1 : 0 }, outputAxis: [0] },
     // the operands are what they are after rounding: what remains is the sums
     tolerance: 2e-5,
   });
