@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { halfBits, halfFromBits, roundToHalf } from "./half.js";
 import {
-  add, cast, cpu, cumsum, DTypeError, exp, grad, full, linearScan, matmul, mean, mul, normal, key, realize, reference, softplus, sqrt, sub, sum, tensor, transpose, type Device, type Tensor,
+  add, broadcastTo, cast, cpu, cumsum, DTypeError, exp, grad, full, linearScan, matmul, mean, mul, normal, key, realize, reference, reshape, softplus, sqrt, sub, sum, tensor, transpose, type Device, type Tensor,
 } from "./index.js";
 
 const devices: readonly (readonly [string, Device])[] = [["reference", reference()], ["cpu", cpu()]];
@@ -108,6 +108,23 @@ describe.each(devices)("on %s", (_, device) => {
       for (const [k, value] of (await read(gradient[name])).entries()) expect(Math.abs(value - expected[k]!)).toBeLessThanOrEqual(2 ** -10 * Math.max(1, Math.abs(expected[k]!)));
     }
   });
+});
+
+test("a fused recurrence reads and writes f16 as the reference does", async () => {
+  const build = (): readonly [Tensor, Tensor] => {
+    const u = cast(normal(key(7), [2, 30, 6]), "f16");
+    const f = (x: Tensor): Tensor => {
+      const a = exp(mul(normal(key(8), [6, 4]), 0.1));
+      const drive = mul(reshape(cast(x, "f32"), [2, 30, 6, 1]), normal(key(9), [2, 30, 1, 4]));
+      return cast(sum(linearScan({ a: broadcastTo(mul(a, 0.5), [2, 30, 6, 4]), b: drive, axis: 1 }), 3), "f16");
+    };
+    return [f(u), grad((x: Tensor) => sum(cast(f(x), "f32")))(u)];
+  };
+  const [found, exact] = [await realize(build(), { device: cpu() }), await realize(build(), { device: reference() })];
+  for (const k of [0, 1] as const) {
+    const expected = await exact[k].data();
+    for (const [i, value] of (await found[k].data()).entries()) expect(Math.abs(value - expected[i]!)).toBeLessThanOrEqual(2 ** -10 * Math.max(1, Math.abs(expected[i]!)));
+  }
 });
 
 describe("types are not mixed silently", () => {

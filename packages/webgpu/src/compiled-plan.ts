@@ -23,7 +23,7 @@ const EPILOGUES: ReadonlySet<string> = new Set(["matmul"]);
 
 /** @param limits What a pass may bind. */
 export function compilePlan({ roots, leaves }: Graph, fuse: boolean, limits: BindingLimits, gpu: GPUDevice, pipelines: Pipelines): CompiledPlan {
-  const made = makePlan(roots, leaves, { device: "webgpu", fuse, maxBuffers: limits.buffers, maxBindingBytes: limits.bytes, epilogues: EPILOGUES, ...(limits.fusesScans && { scans: { maxBuffers: limits.buffers, accepts: (kernel: ScanKernel) => acceptsScan(kernel, limits) } }) });
+  const made = makePlan(roots, leaves, { device: "webgpu", fuse, maxBuffers: limits.buffers, maxBindingBytes: limits.bytes, epilogues: EPILOGUES, ...(limits.fusesScans && { scans: { maxBuffers: limits.buffers, accepts: (kernel: ScanKernel) => supportsScan(kernel, limits) } }) });
   const plan = limits.storesHalf ? made : storedInF32(made);
   const programs = plan.steps.map((step) => (step.kind === "loop" ? loopProgram(step.kernel, limits) : step.kind === "scan" ? fusedScanProgram(step.kernel, limits.buffers) : nativeProgram(step.call, limits)));
   const prepared = new Map<string, Promise<Encode>>();
@@ -49,9 +49,6 @@ export function compilePlan({ roots, leaves }: Graph, fuse: boolean, limits: Bin
     ready: (over) => Promise.all(plan.steps.map((step, k) => stepOver(step, k, over))),
   };
 }
-
-const acceptsScan = (kernel: ScanKernel, limits: BindingLimits): true | string =>
-  limits.storesHalf && [...kernel.inputs, ...kernel.outputs].some(({ dtype }) => dtype === "f16") ? "reads or writes f16" : supportsScan(kernel, limits);
 
 /** By input of a step, the output written over it in the same dispatch. */
 function aliasesOf({ inputs, outputs }: Step, over: ReadonlyMap<number, number>): ReadonlyMap<number, number> {

@@ -1,6 +1,6 @@
 // f16 where it is kept as f32 (the software adapter has none), and the kernels that store it in two bytes, as far as they can be
 // tested without an adapter that does: Dawn's null backend checks their WGSL and computes nothing.
-import { add, cast, concat, cumsum, exp, gather, gelu, grad, identity, key, leavesOf, matmul, max, mul, normal, realize, reference, reshape, roundToHalf, sliceAxis, softmax, sum, tensor, transpose, type Tensor, type Tree } from "@seqmix/tensor";
+import { add, broadcastTo, cast, concat, cumsum, exp, explain, gather, gelu, grad, identity, key, leavesOf, linearScan, matmul, max, mul, neg, normal, realize, reference, reshape, roundToHalf, sliceAxis, softmax, sum, tensor, transpose, type Tensor, type Tree } from "@seqmix/tensor";
 import { afterAll, describe, expect, test } from "vitest";
 import { webgpu } from "./device.js";
 import { withExtensions } from "./program.js";
@@ -74,6 +74,24 @@ describe("stored in two bytes, the kernels are valid", () => {
   };
   test.each(Object.entries(graphs))("%s", async (_, build) => {
     for (const fuse of [true, false]) await realize(build(), { device: unreal, fuse });
+  });
+
+  test("a recurrence computed from f16, into f16, and its gradient", async () => {
+    const scans = await webgpu({ halfPrecision: true, fuseScans: true, dawn: ["backend=null"] });
+    const build = (): readonly [Tensor, Tensor] => {
+      const [u, b] = [half(1, [2, 40, 24]), half(2, [2, 40, 4])];
+      const f = (x: Tensor): Tensor => {
+        const drive = mul(reshape(cast(x, "f32"), [2, 40, 24, 1]), reshape(cast(b, "f32"), [2, 40, 1, 4]));
+        return cast(sum(linearScan({ a: broadcastTo(reshape(exp(neg(normal(key(3), [24, 4]))), [1, 1, 24, 4]), [2, 40, 24, 4]), b: drive, axis: 1 }), 3), "f16");
+      };
+      return [f(u), grad((x: Tensor) => sum(cast(f(x), "f32")))(u)];
+    };
+    const [u, gradient] = build();
+    expect([u.dtype, gradient.dtype]).toEqual(["f16", "f16"]);
+    // one step takes the recurrence from the product in front of it to the sum behind it
+    expect(explain(u, { device: scans })).toMatch(/^scan \[2,40,24,4\] along 1: recurrence/m);
+    await realize(build(), { device: scans });
+    await scans.close();
   });
 
   test("results take over donated memory of as many bytes", async () => {
