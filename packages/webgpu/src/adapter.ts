@@ -65,16 +65,24 @@ function joined(switches: readonly string[]): string[] {
   return [...lists].map(([name, values]) => (values.length > 0 ? `${name}=${[...new Set(values)].join(",")}` : name));
 }
 
+/** A device, and what else is to be known of where it comes from. */
+export interface Found {
+  readonly gpu: GPUDevice;
+  readonly adapter: GPUAdapter;
+  readonly language: WGSLLanguageFeatures;
+}
+
 /** A new device with the highest limits its adapter has. @throws DeviceError if there is no adapter. */
-export async function requestDevice({ powerPreference = "high-performance", dawn = DAWN_SWITCHES, exactTimestamps = false, halfPrecision = false }: AdapterOptions): Promise<{ readonly gpu: GPUDevice; readonly adapter: GPUAdapter }> {
+export async function requestDevice({ powerPreference = "high-performance", dawn = DAWN_SWITCHES, exactTimestamps = false, halfPrecision = false }: AdapterOptions): Promise<Found> {
   const switches = joined([...dawn, ...(halfPrecision ? [HALF_PRECISION] : []), ...(exactTimestamps ? [EXACT_TIMESTAMPS] : [])]);
-  const adapter = await (await entry(switches)).requestAdapter({ powerPreference });
+  const api = await entry(switches);
+  const adapter = await api.requestAdapter({ powerPreference });
   if (!adapter) throw new DeviceError("webgpu: expected a GPU adapter, got none; install a Vulkan, Metal or Direct3D 12 driver, or use the cpu() device");
   const requiredLimits: Record<string, number> = {};
   for (const name of WANTED_LIMITS) requiredLimits[name] = adapter.limits[name];
   const requiredFeatures = [...WANTED_FEATURES, ...(halfPrecision ? [MATRIX_FEATURE] : [])].filter((name) => adapter.features.has(name));
   try {
-    return { gpu: await adapter.requestDevice({ label: "seqmix", requiredFeatures, requiredLimits }), adapter };
+    return { gpu: await adapter.requestDevice({ label: "seqmix", requiredFeatures, requiredLimits }), adapter, language: api.wgslLanguageFeatures };
   } catch (cause) {
     throw new DeviceError(`webgpu: expected the adapter ${adapter.info.description} to give a device, but it did not (${String(cause)}); close other users of the GPU or use the cpu() device`, { cause });
   }
@@ -90,8 +98,8 @@ interface MatrixConfiguration {
 }
 
 /** Whether the device multiplies f16 matrices of 16 x 16 with sums in f32, by subgroups of 32 threads. */
-export function hasMatrixUnits({ features }: GPUDevice, { info }: GPUAdapter): boolean {
+export function hasMatrixUnits({ gpu: { features }, adapter: { info }, language }: Found): boolean {
   const { subgroupMatrixConfigs: configurations = [], subgroupMinSize, subgroupMaxSize } = info as GPUAdapterInfo & { readonly subgroupMatrixConfigs?: readonly MatrixConfiguration[] };
   const fits = ({ componentType, resultComponentType, M, N, K }: MatrixConfiguration): boolean => componentType === "f16" && resultComponentType === "f32" && M === 16 && N === 16 && K === 16;
-  return features.has(MATRIX_FEATURE) && features.has("shader-f16") && features.has("subgroups") && subgroupMinSize === 32 && subgroupMaxSize === 32 && configurations.some(fits);
+  return language.has("subgroup_id") && features.has(MATRIX_FEATURE) && features.has("shader-f16") && features.has("subgroups") && subgroupMinSize === 32 && subgroupMaxSize === 32 && configurations.some(fits);
 }

@@ -59,10 +59,11 @@ const AHEAD = 3;
  * @throws DeviceError if there is no adapter.
  */
 export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice> {
-  const { gpu, adapter } = await requestDevice(options);
+  const found = await requestDevice(options);
+  const { gpu, adapter } = found;
   const loss = watchLoss(gpu);
   const { maxStorageBufferBindingSize = Infinity, maxBufferSize = Infinity, memory = Infinity } = options.limits ?? {};
-  const bindingLimits: BindingLimits = { buffers: gpu.limits.maxStorageBuffersPerShaderStage, bytes: Math.min(gpu.limits.maxStorageBufferBindingSize, maxStorageBufferBindingSize), threads: gpu.limits.maxComputeInvocationsPerWorkgroup, workgroupBytes: gpu.limits.maxComputeWorkgroupStorageSize, fusesScans: options.fuseScans ?? false, storesHalf: gpu.features.has("shader-f16"), matrixUnits: hasMatrixUnits(gpu, adapter) };
+  const bindingLimits: BindingLimits = { buffers: gpu.limits.maxStorageBuffersPerShaderStage, bytes: Math.min(gpu.limits.maxStorageBufferBindingSize, maxStorageBufferBindingSize), threads: gpu.limits.maxComputeInvocationsPerWorkgroup, workgroupBytes: gpu.limits.maxComputeWorkgroupStorageSize, fusesScans: options.fuseScans ?? false, storesHalf: gpu.features.has("shader-f16"), matrixUnits: hasMatrixUnits(found) };
   const pool = makeMemory(gpu, { buffer: Math.min(gpu.limits.maxBufferSize, maxBufferSize), memory }, loss, { poison: options.poison ?? false });
   const staging = makeStaging(gpu, loss);
   const pipelines = makePipelines(gpu, loss);
