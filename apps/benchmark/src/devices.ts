@@ -6,6 +6,8 @@ import { messageOf, UsageError } from "./usage-error.js";
 export interface DeviceOptions {
   /** Threads that work; the device's own default if left out. */
   readonly threads?: number;
+  /** Ask a GPU for f16 and matrix units, also where they are experimental. */
+  readonly halfPrecision?: boolean;
 }
 
 /** Its own name in a variable: the app builds and runs where the GPU package is not installed. */
@@ -15,15 +17,15 @@ const WEBGPU = "@seqmix/webgpu";
 export const devices: Readonly<Record<string, (options: DeviceOptions) => Device | Promise<Device>>> = {
   cpu: ({ threads }) => cpu(threads === undefined ? {} : { threads }),
   reference: () => reference(),
-  async webgpu() {
-    let found: { webgpu(options: { readonly fuseScans: boolean }): Promise<Device> };
+  async webgpu({ halfPrecision = false }) {
+    let found: { webgpu(options: { readonly fuseScans: boolean; readonly halfPrecision: boolean }): Promise<Device> };
     try {
       found = (await import(WEBGPU)) as typeof found;
     } catch (cause) {
       throw new UsageError(`The webgpu device needs the package ${WEBGPU}, which did not load (${messageOf(cause)}); install all development tools with "npx pnpm install"`);
     }
     try {
-      return await found.webgpu({ fuseScans: true });
+      return await found.webgpu({ fuseScans: true, halfPrecision });
     } catch (error) {
       throw error instanceof DeviceError ? new UsageError(error.message) : error;
     }

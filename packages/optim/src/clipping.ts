@@ -1,9 +1,9 @@
 /** Gradient clipping. */
-import { add, div, leavesOf, mapTree, minimum, mul, sqrt, square, sum, zeros, type Tensor, type Tree } from "@seqmix/tensor";
+import { add, cast, div, isReal, leavesOf, mapTree, minimum, mul, sqrt, square, sum, zeros, type Tensor, type Tree } from "@seqmix/tensor";
 
-/** Root of the sum of squares of all f32 elements of a tree, f32 []. */
+/** Root of the sum of squares of all f32 and f16 elements of a tree, f32 []. */
 export function globalNorm(tree: Tree): Tensor {
-  const squares = leavesOf(tree).flatMap((x) => (x.dtype === "f32" ? [sum(square(x))] : []));
+  const squares = leavesOf(tree).flatMap((x) => (isReal(x.dtype) ? [sum(square(cast(x, "f32")))] : []));
   return sqrt(squares.length === 0 ? zeros([]) : squares.reduce((total, x) => add(total, x)));
 }
 
@@ -15,5 +15,5 @@ export function clipByGlobalNorm<T extends Tree>(tree: T, maxNorm: number): read
   if (!(maxNorm > 0)) throw new RangeError(`clipByGlobalNorm: expected a positive maxNorm, got ${maxNorm}`);
   const norm = globalNorm(tree);
   const scale = minimum(div(maxNorm, add(norm, 1e-6)), 1);
-  return [mapTree((x) => (x.dtype === "f32" ? mul(x, scale) : x), tree), norm];
+  return [mapTree((x) => (isReal(x.dtype) ? cast(mul(cast(x, "f32"), scale), x.dtype) : x), tree), norm];
 }

@@ -105,6 +105,16 @@ test("sgd without momentum keeps no moments and finds the minimum of a bowl", as
   expectClose(await values(params.x), [1, -2], 6);
 });
 
+test("f16 gradients are clipped, and f16 parameters refused", async () => {
+  const tree = { a: tensor([3, 0], [2], "f16"), b: tensor([4]) };
+  const [clipped, norm] = clipByGlobalNorm(tree, 1);
+  expect([clipped.a.dtype, clipped.b.dtype]).toEqual(["f16", "f32"]);
+  expect(await values(norm)).toEqual([5]);
+  expectClose(await values(clipped.a), [0.6, 0], 3);
+  const optimizer = sgd({ learningRate: 1 });
+  expect(() => optimizer.update(tree, optimizer.init(tree), tree)).toThrow(/^update: expected f32 for "a", got f16/);
+});
+
 test("schedules at their corners", async () => {
   const at = async (schedule: Schedule, step: number): Promise<number> => (await values(schedule(tensor(step))))[0]!;
   expect(await at(constantSchedule(0.3), 17)).toBe(0.3);

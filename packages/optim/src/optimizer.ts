@@ -1,5 +1,5 @@
 /** What all optimizers share: the form of their state, and groups of parameters with settings of their own. */
-import { leavesOf, namedLeaves, replaceLeaves, zeros, type Tensor, type Tree } from "@seqmix/tensor";
+import { DTypeError, leavesOf, namedLeaves, replaceLeaves, zeros, type Tensor, type Tree } from "@seqmix/tensor";
 
 /** A step counter and moments; each moment has the form of the parameters. */
 export type OptimizerState = {
@@ -47,9 +47,10 @@ export function settingsOf(path: string, groups: readonly ParameterGroup[], weig
 export const zerosLike = (params: Tree): Tree => replaceLeaves(params, leavesOf(params).map((x) => zeros(x.shape, x.dtype)));
 
 /**
- * Applies a rule to every f32 parameter.
+ * Applies a rule to every f32 parameter; those of integers and truth values stay.
  * @param rule Takes the path, then parameter, gradient and moments; returns the new parameter and moments.
  * @returns The new trees in the same order: parameters, then moments.
+ * @throws DTypeError for f16 parameters.
  */
 export function updateLeaves<P extends Tree>(params: P, gradients: P, moments: readonly (Tree | undefined)[], rule: (path: string, ...leaves: Tensor[]) => readonly Tensor[]): readonly [P, ...Tree[]] {
   const trees = [params, gradients, ...moments].map((tree) => namedLeaves(tree ?? {}));
@@ -61,6 +62,7 @@ export function updateLeaves<P extends Tree>(params: P, gradients: P, moments: r
       if (!leaf) throw new TypeError(`update: expected "${path}" in the gradients and in the state, got none; pass gradients of these parameters and the state that init made for them`);
       return leaf;
     });
+    if (leaves[0]!.dtype === "f16") throw new DTypeError(`update: expected f32 for "${path}", got f16, in which small steps are lost; keep parameters in f32 and cast them where they are used`);
     const updated = leaves[0]!.dtype === "f32" ? rule(path, ...leaves) : [leaves[0]!, ...leaves.slice(2)];
     updated.forEach((leaf, k) => results[k]!.push(leaf));
   }

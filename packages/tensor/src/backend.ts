@@ -12,6 +12,8 @@ export type { ScanSupport } from "./plan/scan-draft.js";
 export type { Epilogue } from "./plan/matmul-epilogue.js";
 export { matmulSpecOf, type MatmulSpec } from "./plan/matmul-spec.js";
 export { costOf } from "./plan/cost.js";
+export { storedInF32 } from "./plan/half-storage.js";
+export { fromHalfBits, toHalfBits } from "./half.js";
 export { takeovers } from "./plan/donation.js";
 export { isRowMajor } from "./plan/affine.js";
 export { bufferOn } from "./placement.js";

@@ -2,13 +2,20 @@
  * Element types. `f32` is the working precision of every product device; the
  * reference device keeps `f32` tensors in float64. `bool` and `i32` take four
  * bytes an element on every device, so that one kernel addresses all of them alike.
+ *
+ * `f16` is for storage: an op computes in f32 (float64 on the reference device) and rounds each of its results once, to the
+ * nearest f16 number, whether it is stored or used by the next op in one kernel; so all devices, fused or not, give the
+ * same numbers. It takes two bytes an element where a device can store it, else four. `cast` is the way in and out.
  */
-export type DType = "f32" | "i32" | "bool";
+export type DType = "f32" | "f16" | "i32" | "bool";
+
+/** Whether elements are real numbers, which have gradients. */
+export const isReal = (dtype: DType): dtype is "f32" | "f16" => dtype === "f32" || dtype === "f16";
 
 /** Host arrays a tensor can be made from or read into. */
 export type HostArray = Float32Array | Float64Array | Int32Array | Uint8Array;
 
-/** Bytes of one element on a device. */
+/** Bytes of one element on a device, at most. */
 export const BYTES_PER_ELEMENT = 4;
 
 /** The element type that host data of this array class stands for. */

@@ -30,10 +30,15 @@ export const gelu = (x: Tensor): Tensor => mul(mul(x, 0.5), add(erf(mul(x, Math.
 /** x limited to low..high. */
 export const clip = (x: Tensor, low: number, high: number): Tensor => minimum(maximum(x, low), high);
 /** -1, 0 or 1. */
-export const sign = (x: Tensor): Tensor => sub(cast(less(0, x), "f32"), cast(less(x, 0), "f32"));
+export const sign = (x: Tensor): Tensor => {
+  const dtype = x.dtype === "f16" ? "f16" : "f32";
+  return sub(cast(less(0, x), dtype), cast(less(x, 0), dtype));
+};
 
 /** Mean over the axes (all by default). */
 export function mean(x: Tensor, axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
+  // the sum may be beyond the largest f16 number where the mean is not
+  if (x.dtype === "f16") return cast(mean(cast(x, "f32"), axes, options), "f16");
   const along = normalizeAxes(axes, x.shape.length, "mean");
   return div(sum(x, along, options), sizeOf(along.map((axis) => x.shape[axis]!)));
 }

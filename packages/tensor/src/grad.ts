@@ -1,4 +1,5 @@
 /** Gradients as functions: trees of tensors in, trees of lazy tensors out. */
+import { isReal } from "./dtype.js";
 import { DTypeError, ShapeError } from "./errors.js";
 import { callOf, sortCalls } from "./graph.js";
 import type { Op } from "./op.js";
@@ -38,7 +39,7 @@ function pullbackOf(outputs: readonly Tensor[], sources: readonly Tensor[]): Pul
       if (given.every((g) => g === undefined)) continue;
       call.op.gradient!(call, given).forEach((g, k) => {
         const x = call.inputs[k]!;
-        if (g && active.has(x) && x.dtype === "f32") accumulate(x, g);
+        if (g && active.has(x) && isReal(x.dtype)) accumulate(x, g);
       });
       for (const x of call.outputs) sums.delete(x);
     }
@@ -49,8 +50,11 @@ function pullbackOf(outputs: readonly Tensor[], sources: readonly Tensor[]): Pul
 /** Cotangents of `sources` given those of `outputs`; undefined where an output does not depend on a source. */
 export const backpropagate = (outputs: readonly Tensor[], cotangents: readonly (Tensor | undefined)[], sources: readonly Tensor[]): (Tensor | undefined)[] => pullbackOf(outputs, sources)(cotangents);
 
+/** The type of a leaf's gradient: its own, or f32 zeros where it has none. */
+const gradientType = (x: Tensor): "f32" | "f16" => (x.dtype === "f16" ? "f16" : "f32");
+
 /** The tensors of a tree, each behind a mark of its own, so that uses elsewhere do not count. */
-const marked = <T extends Tree>(tree: T): T => mapTree((x) => (x.dtype === "f32" ? identity(x) : x), tree);
+const marked = <T extends Tree>(tree: T): T => mapTree((x) => (isReal(x.dtype) ? identity(x) : x), tree);
 
 /**
  * Value and gradient of a scalar function with respect to its first argument.
@@ -76,7 +80,7 @@ export function valueAndGradAux<T extends Tree, R extends readonly unknown[], A>
     if (value.dtype !== "f32") throw new DTypeError(`grad: expected an f32 value, got ${value.dtype}; convert it with cast`);
     const leaves = leavesOf(inputs);
     const gradients = backpropagate([value], [ones(value.shape)], leaves);
-    return [value, replaceLeaves(tree, leaves.map((x, k) => gradients[k] ?? zeros(x.shape))), aux];
+    return [value, replaceLeaves(tree, leaves.map((x, k) => gradients[k] ?? zeros(x.shape, gradientType(x)))), aux];
   };
 }
 
@@ -104,7 +108,7 @@ export function vjp<T extends Tree, U extends Tree>(f: (tree: T) => U, tree: T):
         if (!given[k] || !sameShape(given[k].shape, x.shape)) throw new ShapeError(`vjp: expected a cotangent ${formatShape(x.shape)} for output ${k}, got ${given[k] ? formatShape(given[k].shape) : "none"}`);
       });
       const gradients = pull(given);
-      return replaceLeaves(tree, leaves.map((x, k) => gradients[k] ?? zeros(x.shape)));
+      return replaceLeaves(tree, leaves.map((x, k) => gradients[k] ?? zeros(x.shape, gradientType(x))));
     },
   ];
 }

@@ -4,7 +4,8 @@
  * @packageDocumentation
  */
 export { tensor, Tensor, type Nested } from "./tensor.js";
-export { BYTES_PER_ELEMENT, type DType, type HostArray } from "./dtype.js";
+export { BYTES_PER_ELEMENT, isReal, type DType, type HostArray } from "./dtype.js";
+export { roundToHalf } from "./half.js";
 export { formatShape, sizeOf, stridesOf, broadcastShapes, normalizeAxis, type Shape } from "./shape.js";
 export * from "./errors.js";
 export * from "./ops/elementwise.js";

@@ -11,6 +11,12 @@
  */
 import type { DType } from "./dtype.js";
 
+/** What a scalar can be: f16 is a form of storage, and f32 once it is loaded. */
+export type ScalarType = Exclude<DType, "f16">;
+
+/** The type of a tensor's elements in expressions. */
+export const scalarType = (dtype: DType): ScalarType => (dtype === "f16" ? "f32" : dtype);
+
 /**
  * offset + sum_k coefficients[k] * i_k, in elements, where i runs over the `extents` axes
  * followed by the `reduceExtents` axes. `coefficients.length` is the number of all these axes.
@@ -33,6 +39,8 @@ export type Intrinsic =
   | "add" | "sub" | "mul" | "neg" | "abs" | "min" | "max"
   // f32 -> f32
   | "div" | "sqrt" | "exp" | "log" | "expm1" | "log1p" | "sin" | "cos" | "tanh" | "sigmoid" | "erf" | "floor"
+  // f32 -> f32: the nearest f16 number
+  | "roundToHalf"
   // i32 -> i32: two's complement; shifts take 0..31, shiftRight fills with zeros
   | "bitAnd" | "bitOr" | "bitXor" | "shiftLeft" | "shiftRight"
   // f32 or i32, or bool for equal -> bool
@@ -45,21 +53,21 @@ export type Intrinsic =
   | "cast";
 
 export type Scalar =
-  | { readonly op: "constant"; readonly dtype: DType; readonly value: number }
+  | { readonly op: "constant"; readonly dtype: ScalarType; readonly value: number }
   /**
    * inputs[input][index + sum_g clamp(value_g, 0, size_g - 1) * stride_g]. Outside a guard that excludes
    * the point, the affine part is always in bounds.
    */
-  | { readonly op: "load"; readonly dtype: DType; readonly input: number; readonly index: Affine; readonly gather?: readonly Gather[] }
+  | { readonly op: "load"; readonly dtype: ScalarType; readonly input: number; readonly index: Affine; readonly gather?: readonly Gather[] }
   /** The affine index itself, as an i32. */
   | { readonly op: "position"; readonly dtype: "i32"; readonly index: Affine }
   /** `value` where all conditions hold, else `fill`; loads inside `value` may be out of bounds elsewhere and must not fault. */
-  | { readonly op: "guard"; readonly dtype: DType; readonly conditions: readonly Range[]; readonly value: Scalar; readonly fill: number }
+  | { readonly op: "guard"; readonly dtype: ScalarType; readonly conditions: readonly Range[]; readonly value: Scalar; readonly fill: number }
   /** Result of reductions[reduction]; in outputs, and in the values of later reductions. */
-  | { readonly op: "reduced"; readonly dtype: DType; readonly reduction: number }
+  | { readonly op: "reduced"; readonly dtype: ScalarType; readonly reduction: number }
   /** In a scan kernel only: the state h_t, the one before it h_(t-1) (`initial` at the first step), or the adjoint g_t. */
   | { readonly op: "state"; readonly dtype: "f32"; readonly which: "current" | "previous" | "adjoint"; readonly part: "re" | "im" }
-  | { readonly op: Intrinsic; readonly dtype: DType; readonly args: readonly Scalar[] };
+  | { readonly op: Intrinsic; readonly dtype: ScalarType; readonly args: readonly Scalar[] };
 
 /** A data-dependent part of a load's address. */
 export interface Gather {
@@ -85,6 +93,7 @@ export interface LoopKernel {
 }
 
 export interface Output {
+  /** How it is stored; f16: the value is an f32 that f16 represents exactly. */
   readonly dtype: DType;
   readonly value: Scalar;
   /** A row output, of a kernel with reductions: the value may vary along the row, and each point of it is stored here. */

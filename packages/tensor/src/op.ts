@@ -4,7 +4,7 @@
  * planner and tests all read the row; adding an op adds a row and nothing else.
  */
 import type { DType } from "./dtype.js";
-import type { Affine, Range, Scalar } from "./loop.js";
+import type { Affine, Range, Scalar, ScalarType } from "./loop.js";
 import type { Shape } from "./shape.js";
 import type { Call, Tensor } from "./tensor.js";
 
@@ -13,15 +13,15 @@ export interface Result {
   readonly dtype: DType;
 }
 
-/** Values of a tensor on the reference device: float64 for f32, else as stored. */
+/** Values of a tensor on the reference device: float64 for f32 and f16, else as stored. */
 export type ReferenceArray = Float64Array | Int32Array | Uint8Array;
 
 /** What an op computes, in the form the planner works with. */
 export type Rule =
   /** One scalar expression per element of same-shaped inputs. `number` is its float64 meaning. */
-  | { readonly kind: "elementwise"; scalar(args: readonly Scalar[], dtype: DType): Scalar; number(...args: number[]): number }
+  | { readonly kind: "elementwise"; scalar(args: readonly Scalar[], dtype: ScalarType): Scalar; number(...args: number[]): number }
   /** A value that depends on the position alone. `position` gives the index of each axis. */
-  | { readonly kind: "generator"; scalar(position: readonly Affine[], attributes: never, dtype: DType): Scalar }
+  | { readonly kind: "generator"; scalar(position: readonly Affine[], attributes: never, dtype: ScalarType): Scalar }
   /** Each result element is an element of one input, or a constant. `map` turns result indices into input indices. */
   | { readonly kind: "movement"; map(index: readonly Affine[], attributes: never, input: Shape): Movement }
   /** Elements chosen among several inputs by the position along one axis. */

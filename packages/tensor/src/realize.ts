@@ -2,7 +2,7 @@
 import { cpu } from "./cpu/device.js";
 import { isDebug } from "./debug.js";
 import type { Device } from "./device.js";
-import type { HostArray } from "./dtype.js";
+import { isReal, type HostArray } from "./dtype.js";
 import { DeviceError, NumericError } from "./errors.js";
 import { sortCalls } from "./graph.js";
 import { inputsRead } from "./op.js";
@@ -88,7 +88,7 @@ async function realizeStepwise(device: Device, roots: readonly Tensor[]): Promis
     const buffers = await device.run(placedGraph(device, open), { donated: [], fuse: false });
     for (const [k, x] of open.entries()) {
       own(x, device, buffers[k]!);
-      if (x.dtype !== "f32") continue;
+      if (!isReal(x.dtype)) continue;
       const values = await device.download(buffers[k]!);
       const at = values.findIndex((value) => !Number.isFinite(value));
       if (at >= 0) throw new NumericError(`${call.op.name}: expected finite values, got ${values[at]} at element ${at} of ${formatShape(x.shape)}${call.line ? `, made at ${call.line}` : "; switch debug mode on before building the graph to see the line"}`);

@@ -5,7 +5,8 @@
  */
 import type { Device, DeviceBuffer } from "./device.js";
 import { dtypeOf, type DType, type HostArray } from "./dtype.js";
-import { DisposedError, ShapeError } from "./errors.js";
+import { DisposedError, DTypeError, ShapeError } from "./errors.js";
+import { roundedToHalf } from "./half.js";
 import type { Op } from "./op.js";
 import { formatShape, sizeOf, type Shape } from "./shape.js";
 import { userLine } from "./debug.js";
@@ -55,7 +56,7 @@ export class Tensor {
 
   /**
    * Realizes the tensor if need be and copies its values to the host, row-major.
-   * @returns Float32Array (f32; Float64Array on the reference device), Int32Array (i32) or Uint8Array (bool).
+   * @returns Float32Array (f32 and f16; Float64Array on the reference device), Int32Array (i32) or Uint8Array (bool).
    */
   async data(): Promise<HostArray> {
     return readTensor(this);
@@ -95,12 +96,16 @@ export type Nested = number | readonly Nested[];
  * A tensor of given values.
  * @param data A typed array (row-major; kept, not copied: do not change it afterwards) or nested numbers.
  * @param shape Extents; by default the nesting's, or one axis for a typed array.
- * @param dtype For nested numbers; by default "f32". Typed arrays: Float32Array and Float64Array are f32, Int32Array i32, Uint8Array bool.
- * @throws ShapeError if the number of values is not that of the shape, or the nesting is ragged.
+ * @param dtype For nested numbers; by default "f32". Typed arrays: Float32Array and Float64Array are f32, Int32Array i32,
+ *   Uint8Array bool; "f16" makes the f16 numbers nearest to those of a Float32Array or Float64Array.
+ * @throws DTypeError if another type is asked for than that of the typed array; ShapeError if the number of values is not that of the shape, or the nesting is ragged.
  */
 export function tensor(data: HostArray | Nested, shape?: Shape, dtype?: DType): Tensor {
   if (ArrayBuffer.isView(data)) {
     const host = data as HostArray;
+    const found = dtypeOf(host);
+    if (dtype === "f16" && found === "f32") return fromHost(roundedToHalf(host), shape ?? [host.length], "f16");
+    if (dtype !== undefined && dtype !== found) throw new DTypeError(`tensor: expected ${found} (or f16 of real numbers) for a ${host.constructor.name}, got ${dtype}; leave the type out and use cast`);
     return fromHost(host, shape ?? [host.length]);
   }
   const nesting: number[] = [];
@@ -108,16 +113,16 @@ export function tensor(data: HostArray | Nested, shape?: Shape, dtype?: DType): 
   const flat: number[] = [];
   flatten(data as Nested, nesting, 0, flat);
   const type = dtype ?? "f32";
-  const host = type === "f32" ? Float64Array.from(flat) : type === "i32" ? Int32Array.from(flat) : Uint8Array.from(flat, (x) => (x === 0 ? 0 : 1));
-  return fromHost(host, shape ?? nesting);
+  const host = type === "f32" ? Float64Array.from(flat) : type === "f16" ? roundedToHalf(flat) : type === "i32" ? Int32Array.from(flat) : Uint8Array.from(flat, (x) => (x === 0 ? 0 : 1));
+  return fromHost(host, shape ?? nesting, type);
 }
 
-function fromHost(data: HostArray, shape: Shape): Tensor {
+function fromHost(data: HostArray, shape: Shape, dtype = dtypeOf(data)): Tensor {
   for (const extent of shape)
     if (!Number.isInteger(extent) || extent < 0) throw new ShapeError(`tensor: expected extents that are integers of at least 0, got shape ${formatShape(shape)}`);
   if (data.length !== sizeOf(shape))
     throw new ShapeError(`tensor: shape ${formatShape(shape)} needs ${sizeOf(shape)} values but ${data.length} came; change the shape or the data`);
-  return new Tensor([...shape], dtypeOf(data), { kind: "host", data, uploads: new Map() });
+  return new Tensor([...shape], dtype, { kind: "host", data, uploads: new Map() });
 }
 
 function flatten(value: Nested, nesting: readonly number[], depth: number, out: number[]): void {

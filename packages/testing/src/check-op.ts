@@ -1,5 +1,5 @@
 /** Checks of one row of the op table. */
-import { broadcastTo, flip, grad, key, leavesOf, mul, reference, slice, sum, transpose, type Device, type HostArray, type Op, type Sample, type Shape, type Tensor } from "@seqmix/tensor";
+import { broadcastTo, flip, grad, isReal, key, leavesOf, mul, reference, slice, sum, transpose, type Device, type HostArray, type Op, type Sample, type Shape, type Tensor } from "@seqmix/tensor";
 import { assertClose, attempt, toleranceOfScale, type Tolerance } from "./compare.js";
 import { checkDerivatives } from "./finite-differences.js";
 import { evaluate, keyAt, poison, randomValues, toTensor, type HostValues } from "./host-values.js";
@@ -23,6 +23,9 @@ const TOLERANCES: Readonly<Record<string, Tolerance>> = {
   sin: { ...THREE_ULP, absolute: 2e-7 }, cos: { ...THREE_ULP, absolute: 2e-7 }, erf: { ...THREE_ULP, absolute: 2e-7 },
   sum: ACCUMULATED, matmul: ACCUMULATED, scatterAdd: ACCUMULATED, cumsum: ACCUMULATED, linearScan: ACCUMULATED, linearScanGradient: ACCUMULATED, complexLinearScan: ACCUMULATED, complexLinearScanGradient: ACCUMULATED,
 };
+
+/** f16 results are rounded from numbers that differ by a rounding of f32, and then at most to neighbours: one unit in the last place. */
+const HALF: Tolerance = { relative: 2 ** -10, absolute: 2 ** -24 };
 
 /** Gradients are made of a dozen operations, so up to a dozen roundings and those of sums. */
 const GRADIENT = 1e-5;
@@ -60,7 +63,7 @@ export async function checkOp(op: Op, device: Device): Promise<OpReport> {
     const compare = (law: string, actual: readonly HostValues[], expected: readonly HostValues[], toleranceOf: (data: HostArray) => Tolerance): void => {
       expected.forEach(({ data, shape, dtype }, k) => {
         comparisons++;
-        const { ratio } = assertClose(`${name}: ${law}`, actual[k]!.data, data, dtype === "f32" ? toleranceOf(data) : {}, shape);
+        const { ratio } = assertClose(`${name}: ${law}`, actual[k]!.data, data, dtype === "f16" ? halfTolerance(toleranceOf(data)) : dtype === "f32" ? toleranceOf(data) : {}, shape);
         worst = Math.max(worst, ratio);
       });
     };
@@ -88,6 +91,9 @@ export async function checkOp(op: Op, device: Device): Promise<OpReport> {
 }
 
 const hasGradient = (op: Op, sample: Sample): boolean => op.gradient !== undefined && sample.differentiable !== false && sample.inputs.some(({ dtype = "f32" }) => dtype === "f32");
+
+/** Exact is exact in f16 too. */
+const halfTolerance = (tolerance: Tolerance): Tolerance => (Object.keys(tolerance).length === 0 ? tolerance : HALF);
 
 /** sum of y times fixed random weights: its gradient tells all elements of y apart. */
 const weighted = (y: Tensor): Tensor => sum(mul(y, toTensor(randomValues(key(9), y.shape))));
@@ -133,11 +139,11 @@ function rearranged({ shape, dtype, data }: HostValues, into: Shape, to: (index:
   return { shape: into, dtype, data: out };
 }
 
-/** One element more on every side, NaN in f32, so that reading beside the cut is found out. */
+/** One element more on every side, NaN in f32 and f16, so that reading beside the cut is found out. */
 function surrounded({ shape, dtype, data }: HostValues): HostValues {
   const larger = shape.map((extent) => extent + 2);
   const size = larger.reduce((a, b) => a * b, 1);
-  const out: HostArray = dtype === "f32" ? new Float64Array(size).fill(NaN) : dtype === "i32" ? new Int32Array(size).fill(1) : new Uint8Array(size).fill(1);
+  const out: HostArray = isReal(dtype) ? new Float64Array(size).fill(NaN) : dtype === "i32" ? new Int32Array(size).fill(1) : new Uint8Array(size).fill(1);
   forEachIndex(shape, (index, at) => (out[flat(index.map((i) => i + 1), larger)] = data[at]!));
   return { shape: larger, dtype, data: out };
 }

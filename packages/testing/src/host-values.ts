@@ -1,5 +1,5 @@
 /** Test inputs on the host, and running graphs on a device. */
-import { dispose, foldIn, mul, realize, sizeOf, tensor, threefry, type Device, type DType, type HostArray, type Key, type Shape, type Tensor } from "@seqmix/tensor";
+import { dispose, foldIn, mul, realize, roundToHalf, sizeOf, tensor, threefry, type Device, type DType, type HostArray, type Key, type Shape, type Tensor } from "@seqmix/tensor";
 
 /** Values of a tensor on the host, row-major. */
 export interface HostValues {
@@ -7,23 +7,23 @@ export interface HostValues {
   readonly shape: Shape;
   /** Element type. */
   readonly dtype: DType;
-  /** The numbers; f32 values may be float64. */
+  /** The numbers; f32 and f16 values may be float64. */
   readonly data: HostArray;
 }
 
 /**
- * Numbers in low..high that f32 represents exactly, so that every device starts from the same ones.
+ * Numbers in low..high that f32 (or f16) represents exactly, so that every device starts from the same ones.
  * i32: whole numbers from low to high - 1; bool: 0 or 1.
  */
 export function randomValues(key: Key, shape: Shape, dtype: DType = "f32", low = -2, high = 2): HostValues {
   const draw = (k: number): number => low + (threefry(key.words, [k, 77])[0] >>> 8) * 2 ** -24 * (high - low);
   const numbers = Array.from({ length: sizeOf(shape) }, (_, k) => draw(k));
-  const data = dtype === "f32" ? Float64Array.from(numbers, Math.fround) : dtype === "i32" ? Int32Array.from(numbers, Math.floor) : Uint8Array.from(numbers, (x) => (x < (low + high) / 2 ? 0 : 1));
+  const data = dtype === "f16" ? Float64Array.from(numbers, roundToHalf) : dtype === "f32" ? Float64Array.from(numbers, Math.fround) : dtype === "i32" ? Int32Array.from(numbers, Math.floor) : Uint8Array.from(numbers, (x) => (x < (low + high) / 2 ? 0 : 1));
   return { shape, dtype, data };
 }
 
 /** A new tensor of the values. */
-export const toTensor = ({ data, shape }: HostValues): Tensor => tensor(data.slice(), shape);
+export const toTensor = ({ data, shape, dtype }: HostValues): Tensor => tensor(data.slice(), shape, dtype);
 
 /** Realizes what `build` makes, reads it and frees it. `build` must make its tensors anew: they are gone afterwards. */
 export async function evaluate(device: Device, build: () => readonly Tensor[], options: { readonly fuse?: boolean } = {}): Promise<HostValues[]> {

@@ -14,6 +14,12 @@ export interface AdapterOptions {
    * not cleared, as no kernel reads what it has not written.
    */
   readonly dawn?: readonly string[];
+  /**
+   * Ask for f16 and for matrix units also where they are experimental: in Node by switches of Dawn that allow unsafe APIs (on
+   * NVIDIA there is no f16 without them). Off by default: f16 tensors are then stored in two bytes where the adapter has
+   * `shader-f16` anyway, else in four. The device's `description` says what was found.
+   */
+  readonly halfPrecision?: boolean;
   /** Timestamps to the nanosecond rather than to 0.1 ms, in Node; pages keep the browser's precision. */
   readonly exactTimestamps?: boolean;
 }
@@ -22,7 +28,11 @@ export interface AdapterOptions {
 const WANTED_LIMITS = ["maxBufferSize", "maxStorageBufferBindingSize", "maxStorageBuffersPerShaderStage", "maxComputeWorkgroupStorageSize", "maxComputeInvocationsPerWorkgroup", "maxComputeWorkgroupSizeX"] as const;
 const WANTED_FEATURES = ["timestamp-query", "subgroups", "shader-f16"] as const;
 
+/** Subgroup matrices; asked for only with {@link AdapterOptions.halfPrecision}. */
+export const MATRIX_FEATURE = "chromium-experimental-subgroup-matrix" as GPUFeatureName;
+
 const DAWN_SWITCHES = ["enable-dawn-features=disable_workgroup_init"];
+const HALF_PRECISION = "enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia";
 const EXACT_TIMESTAMPS = "disable-dawn-features=timestamp_quantization";
 
 /** Dawn's entry objects by their switches. Once one is garbage collected the process crashes: they are kept to its end. */
@@ -45,16 +55,51 @@ async function entry(flags: readonly string[]): Promise<GPU> {
   return gpu;
 }
 
+/** Switches with one list for each name: of several, Dawn follows the last alone. */
+function joined(switches: readonly string[]): string[] {
+  const lists = new Map<string, string[]>();
+  for (const each of switches) {
+    const [name, value] = each.split("=", 2) as [string, string?];
+    lists.set(name, [...(lists.get(name) ?? []), ...(value?.split(",") ?? [])]);
+  }
+  return [...lists].map(([name, values]) => (values.length > 0 ? `${name}=${[...new Set(values)].join(",")}` : name));
+}
+
+/** A device, and what else is to be known of where it comes from. */
+export interface Found {
+  readonly gpu: GPUDevice;
+  readonly adapter: GPUAdapter;
+  readonly language: WGSLLanguageFeatures;
+}
+
 /** A new device with the highest limits its adapter has. @throws DeviceError if there is no adapter. */
-export async function requestDevice({ powerPreference = "high-performance", dawn = DAWN_SWITCHES, exactTimestamps = false }: AdapterOptions): Promise<{ readonly gpu: GPUDevice; readonly adapter: GPUAdapter }> {
-  const adapter = await (await entry(exactTimestamps ? [...dawn, EXACT_TIMESTAMPS] : dawn)).requestAdapter({ powerPreference });
+export async function requestDevice({ powerPreference = "high-performance", dawn = DAWN_SWITCHES, exactTimestamps = false, halfPrecision = false }: AdapterOptions): Promise<Found> {
+  const switches = joined([...dawn, ...(halfPrecision ? [HALF_PRECISION] : []), ...(exactTimestamps ? [EXACT_TIMESTAMPS] : [])]);
+  const api = await entry(switches);
+  const adapter = await api.requestAdapter({ powerPreference });
   if (!adapter) throw new DeviceError("webgpu: expected a GPU adapter, got none; install a Vulkan, Metal or Direct3D 12 driver, or use the cpu() device");
   const requiredLimits: Record<string, number> = {};
   for (const name of WANTED_LIMITS) requiredLimits[name] = adapter.limits[name];
-  const requiredFeatures = WANTED_FEATURES.filter((name) => adapter.features.has(name));
+  const requiredFeatures = [...WANTED_FEATURES, ...(halfPrecision ? [MATRIX_FEATURE] : [])].filter((name) => adapter.features.has(name));
   try {
-    return { gpu: await adapter.requestDevice({ label: "seqmix", requiredFeatures, requiredLimits }), adapter };
+    return { gpu: await adapter.requestDevice({ label: "seqmix", requiredFeatures, requiredLimits }), adapter, language: api.wgslLanguageFeatures };
   } catch (cause) {
     throw new DeviceError(`webgpu: expected the adapter ${adapter.info.description} to give a device, but it did not (${String(cause)}); close other users of the GPU or use the cpu() device`, { cause });
   }
+}
+
+/** What Dawn says of matrices that a subgroup multiplies. */
+interface MatrixConfiguration {
+  readonly componentType: string;
+  readonly resultComponentType: string;
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+}
+
+/** Whether the device multiplies f16 matrices of 16 x 16 with sums in f32, by subgroups of 32 threads. */
+export function hasMatrixUnits({ gpu: { features }, adapter: { info }, language }: Found): boolean {
+  const { subgroupMatrixConfigs: configurations = [], subgroupMinSize, subgroupMaxSize } = info as GPUAdapterInfo & { readonly subgroupMatrixConfigs?: readonly MatrixConfiguration[] };
+  const fits = ({ componentType, resultComponentType, M, N, K }: MatrixConfiguration): boolean => componentType === "f16" && resultComponentType === "f32" && M === 16 && N === 16 && K === 16;
+  return language.has("subgroup_id") && features.has(MATRIX_FEATURE) && features.has("shader-f16") && features.has("subgroups") && subgroupMinSize === 32 && subgroupMaxSize === 32 && configurations.some(fits);
 }

@@ -1,5 +1,5 @@
 /** A graph's plan with its programs, and the memory results may take over. */
-import { makePlan, takeovers, type Graph, type Plan, type ScanKernel, type Step } from "@seqmix/tensor/backend";
+import { makePlan, storedInF32, takeovers, type Graph, type Plan, type ScanKernel, type Step } from "@seqmix/tensor/backend";
 import { prepare, type Encode } from "./commands.js";
 import { supportsScan, fusedScanProgram } from "./fused-scan-program.js";
 import { loopProgram } from "./loop-program.js";
@@ -23,7 +23,8 @@ const EPILOGUES: ReadonlySet<string> = new Set(["matmul"]);
 
 /** @param limits What a pass may bind. */
 export function compilePlan({ roots, leaves }: Graph, fuse: boolean, limits: BindingLimits, gpu: GPUDevice, pipelines: Pipelines): CompiledPlan {
-  const plan = makePlan(roots, leaves, { device: "webgpu", fuse, maxBuffers: limits.buffers, maxBindingBytes: limits.bytes, epilogues: EPILOGUES, ...(limits.fusesScans && { scans: { maxBuffers: limits.buffers, accepts: (kernel: ScanKernel) => supportsScan(kernel, limits) } }) });
+  const made = makePlan(roots, leaves, { device: "webgpu", fuse, maxBuffers: limits.buffers, maxBindingBytes: limits.bytes, epilogues: EPILOGUES, ...(limits.fusesScans && { scans: { maxBuffers: limits.buffers, accepts: (kernel: ScanKernel) => supportsScan(kernel, limits) } }) });
+  const plan = limits.storesHalf ? made : storedInF32(made);
   const programs = plan.steps.map((step) => (step.kind === "loop" ? loopProgram(step.kernel, limits) : step.kind === "scan" ? fusedScanProgram(step.kernel, limits.buffers) : nativeProgram(step.call, limits)));
   const prepared = new Map<string, Promise<Encode>>();
 
@@ -33,7 +34,7 @@ export function compilePlan({ roots, leaves }: Graph, fuse: boolean, limits: Bin
     let encode = prepared.get(key);
     if (!encode) {
       const program = aliases.size > 0 && step.kind === "loop" ? loopProgram(step.kernel, limits, aliases) : programs[k]!;
-      const bytes = [...[...step.inputs, ...step.outputs].map((slot) => bytesOf(plan.slots[slot]!.size)), ...program.scratch];
+      const bytes = [...[...step.inputs, ...step.outputs].map((slot) => bytesOf(plan.slots[slot]!.size, plan.slots[slot]!.dtype)), ...program.scratch];
       prepared.set(key, (encode = prepare(step.name, program, bytes, limits.bytes, gpu, pipelines)));
       encode.catch(() => prepared.delete(key));
     }

@@ -1,13 +1,13 @@
 /** The WebGPU device: plans as WGSL passes, one encoder and one submit a run. */
-import { BYTES_PER_ELEMENT, DisposedError, type Device, type DeviceBuffer, type DType, type HostArray, type Tensor } from "@seqmix/tensor";
-import { bufferOn, type Graph, type RunOptions } from "@seqmix/tensor/backend";
-import { requestDevice, type AdapterOptions } from "./adapter.js";
+import { DisposedError, type Device, type DeviceBuffer, type DType, type HostArray, type Tensor } from "@seqmix/tensor";
+import { bufferOn, fromHalfBits, toHalfBits, type Graph, type RunOptions } from "@seqmix/tensor/backend";
+import { hasMatrixUnits, requestDevice, type AdapterOptions } from "./adapter.js";
 import { compilePlan, type CompiledPlan } from "./compiled-plan.js";
 import { watchLoss } from "./loss.js";
 import { makeMemory, type Block, type GpuMemoryCount } from "./memory.js";
 import { makePipelines } from "./pipelines.js";
 import type { Recorder } from "./profile.js";
-import { bytesOf, type BindingLimits } from "./program.js";
+import { bytesOf, widthOf, type BindingLimits } from "./program.js";
 import { makeStaging } from "./staging.js";
 
 /** Settings of the WebGPU device. */
@@ -59,10 +59,11 @@ const AHEAD = 3;
  * @throws DeviceError if there is no adapter.
  */
 export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice> {
-  const { gpu, adapter } = await requestDevice(options);
+  const found = await requestDevice(options);
+  const { gpu, adapter } = found;
   const loss = watchLoss(gpu);
   const { maxStorageBufferBindingSize = Infinity, maxBufferSize = Infinity, memory = Infinity } = options.limits ?? {};
-  const bindingLimits: BindingLimits = { buffers: gpu.limits.maxStorageBuffersPerShaderStage, bytes: Math.min(gpu.limits.maxStorageBufferBindingSize, maxStorageBufferBindingSize), threads: gpu.limits.maxComputeInvocationsPerWorkgroup, workgroupBytes: gpu.limits.maxComputeWorkgroupStorageSize, fusesScans: options.fuseScans ?? false };
+  const bindingLimits: BindingLimits = { buffers: gpu.limits.maxStorageBuffersPerShaderStage, bytes: Math.min(gpu.limits.maxStorageBufferBindingSize, maxStorageBufferBindingSize), threads: gpu.limits.maxComputeInvocationsPerWorkgroup, workgroupBytes: gpu.limits.maxComputeWorkgroupStorageSize, fusesScans: options.fuseScans ?? false, storesHalf: gpu.features.has("shader-f16"), matrixUnits: hasMatrixUnits(found) };
   const pool = makeMemory(gpu, { buffer: Math.min(gpu.limits.maxBufferSize, maxBufferSize), memory }, loss, { poison: options.poison ?? false });
   const staging = makeStaging(gpu, loss);
   const pipelines = makePipelines(gpu, loss);
@@ -72,16 +73,19 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
   const nothing = pool.take(bytesOf(0));
   const live = { buffers: 0, bytes: 0, collected: 0 };
 
+  /** How the elements of a tensor lie in memory. */
+  const storedAs = (dtype: DType): DType => (dtype === "f16" && !bindingLimits.storesHalf ? "f32" : dtype);
+  /** @param dtype As stored. */
   const register = (dtype: DType, size: number, block: Block): GpuBuffer => {
     live.buffers++;
-    live.bytes += size * BYTES_PER_ELEMENT;
+    live.bytes += size * widthOf(dtype);
     return { dtype, size, released: false, block };
   };
-  const allocate = (dtype: DType, size: number, contents?: GPUAllowSharedBufferSource): GpuBuffer => register(dtype, size, pool.take(bytesOf(size), contents));
+  const allocate = (dtype: DType, size: number, contents?: GPUAllowSharedBufferSource): GpuBuffer => register(dtype, size, pool.take(bytesOf(size, dtype), contents));
   const forget = (buffer: DeviceBuffer): void => {
     buffer.released = true;
     live.buffers--;
-    live.bytes -= buffer.size * BYTES_PER_ELEMENT;
+    live.bytes -= buffer.size * widthOf(buffer.dtype);
   };
   const usable = (buffer: DeviceBuffer): GpuBuffer => {
     if (buffer.released) throw new DisposedError("webgpu: expected live memory, got a buffer that was released; keep its tensor until it is no longer used");
@@ -99,19 +103,21 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
 
   const device: WebGpuDevice = {
     name: "webgpu",
-    description: describe(adapter),
+    description: describe(adapter, gpu, bindingLimits),
     gpu,
     recorder: undefined,
     upload(data, dtype) {
       loss.check();
-      return allocate(dtype, data.length, data.length > 0 ? toDevice(data, dtype) : undefined);
+      const stored = storedAs(dtype);
+      return allocate(stored, data.length, data.length > 0 ? toDevice(data, stored) : undefined);
     },
     async download(buffer) {
       const { block, dtype, size } = usable(buffer);
       loss.check();
       await loss.wait(pool.granted([block]));
-      const bytes = size === 0 ? new ArrayBuffer(0) : await staging.read(block.buffer, size * BYTES_PER_ELEMENT);
+      const bytes = size === 0 ? new ArrayBuffer(0) : await staging.read(block.buffer, Math.ceil((size * widthOf(dtype)) / 4) * 4);
       loss.check();
+      if (dtype === "f16") return fromHalfBits(new Uint16Array(bytes, 0, size));
       return dtype === "f32" ? new Float32Array(bytes) : dtype === "i32" ? new Int32Array(bytes) : Uint8Array.from(new Uint32Array(bytes));
     },
     release(buffer, how) {
@@ -195,7 +201,7 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
         if (!onePass) pass.end();
       });
       onePass?.end();
-      for (const { from, to } of copies) encoder.copyBufferToBuffer(blocks[from]!.buffer, 0, to.block.buffer, 0, bytesOf(to.size));
+      for (const { from, to } of copies) encoder.copyBufferToBuffer(blocks[from]!.buffer, 0, to.block.buffer, 0, bytesOf(to.size, to.dtype));
       gpu.queue.submit([encoder.finish()]);
     } catch (error) {
       for (const buffer of results) if (takenOver.every((old) => (old as GpuBuffer).block !== buffer.block)) device.release(buffer);
@@ -213,14 +219,15 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
   return device;
 }
 
-function describe({ info, features, limits }: GPUAdapter): string {
+function describe({ info, limits }: GPUAdapter, { features }: GPUDevice, { matrixUnits }: BindingLimits): string {
   const name = info.description || [info.vendor, info.architecture, info.device].filter(Boolean).join(" ") || "unnamed adapter";
-  const found = ["shader-f16", "subgroups", "timestamp-query"].filter((feature) => features.has(feature));
+  const found = [...["shader-f16", "subgroups", "timestamp-query"].filter((feature) => features.has(feature)), ...(matrixUnits ? ["matrix units for f16"] : [])];
   return `${name}, ${limits.maxStorageBuffersPerShaderStage} buffers a kernel, ${Math.floor(limits.maxStorageBufferBindingSize / 2 ** 20)} MiB a tensor${found.length > 0 ? `, ${found.join(", ")}` : ""}`;
 }
 
-/** Host data in the form the GPU keeps it: four bytes an element. */
-function toDevice(data: HostArray, dtype: DType): Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer> {
+/** Host data in the form the GPU keeps it: four bytes an element, of f16 two, and whole words. */
+function toDevice(data: HostArray, dtype: DType): Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Uint16Array<ArrayBuffer> {
+  if (dtype === "f16") return toHalfBits(data);
   if (dtype === "f32") return Float32Array.from(data);
   return dtype === "i32" ? Int32Array.from(data) : Int32Array.from(data, (x) => (x === 0 ? 0 : 1));
 }

@@ -25,7 +25,7 @@ export function loopProgram(kernel: LoopKernel, limits: BindingLimits, aliases?:
   const firstScratch = kernel.inputs.length + kernel.outputs.length;
   // The planner makes no row kernel of more buffers than a pass may bind, or of larger ones.
   const passes = isRowKernel(first.kernel) ? [rowPass(first.kernel, first, limits.threads)] : fitBuffers(first, limits.buffers, sizes, firstScratch).flatMap((part) => passesOf(part, sizes, firstScratch, limits, aliases));
-  return { name: `${name}${passes.length > 1 ? `, ${passes.length} passes` : ""}`, passes, scratch: sizes.map(bytesOf) };
+  return { name: `${name}${passes.length > 1 ? `, ${passes.length} passes` : ""}`, passes, scratch: sizes.map((size) => bytesOf(size)) };
 }
 
 function passesOf(part: NumberedKernel, sizes: number[], firstScratch: number, limits: BindingLimits, aliases?: ReadonlyMap<number, number>): GpuPass[] {

@@ -20,13 +20,13 @@ const TILES: readonly { readonly tile: Tile; readonly resident: number; readonly
   { tile: { rows: 128, columns: 128, depth: 16 }, resident: 2, speed: 19000 },
   { tile: { rows: 64, columns: 64, depth: 16 }, resident: 4, speed: 12000 },
 ];
-const PROCESSORS = 132;
+export const PROCESSORS = 132;
 /** Bytes a nanosecond that the sum of partial products moves, and what its dispatch takes in nanoseconds. */
 const BANDWIDTH = 3000, DISPATCH = 3000;
 /** Steps along k below which dividing it is not worth while, and elements of all partial products. */
 const SHORTEST_PART = 128, MOST_PARTIAL = 1 << 24;
 /** Multiply-adds from which a product is worth a kernel compiled for its shape alone: with constant strides addresses cost nothing. */
-const OWN_KERNEL = 2 ** 33;
+export const OWN_KERNEL = 2 ** 33;
 
 /**
  * Its buffers: both operands, the epilogue's inputs, the result.
@@ -53,7 +53,7 @@ export function matmulProgram(shape: MatmulSpec, workgroupBytes: number, epilogu
   const parameters: Parameters = { m, n, k, slice, parts, batches, rows, columns, ...a.parameters, ...b.parameters, ...Object.fromEntries(batch.map((extent, axis) => [`batch${axis}`, extent])) };
   const own = epilogue && parts === 1 ? epilogueCode(epilogue) : undefined;
   const fixed = size * k >= ownKernel;
-  const code = tileCode({ tile, a: a.reading, b: b.reading, batchAxes: batch.length, ragged: k % tile.depth !== 0, storesVectors: n % 4 === 0, ...(own && { epilogue: own }) }, fixed ? {} : parameters);
+  const code = tileCode({ tile, a: a.reading, b: b.reading, batchAxes: batch.length, ragged: k % tile.depth !== 0, storesVectors: n % 4 === 0, ...(own && { epilogue: own, result: storedAs(epilogue) }) }, fixed ? {} : parameters);
   const tilePass: GpuPass = {
     code: !fixed ? code : code.replace(/\bp\.(\w+)/g, (_, parameter: string) => String(parameters[parameter])),
     buffers: [{ buffer: 0, access: "read" }, { buffer: 1, access: "read" }, { buffer: parts > 1 ? result + 1 : result, access: "read_write" }, ...(own ? extra.map((buffer) => ({ buffer, access: "read" }) as const) : [])],
@@ -67,12 +67,16 @@ export function matmulProgram(shape: MatmulSpec, workgroupBytes: number, epilogu
   const sum = loopPass({
     extents, reduceExtents: [parts], inputs: [...(epilogue?.inputs ?? []), { dtype: "f32", size: size * parts }],
     reductions: [{ combine: "sum", value: { op: "load", dtype: "f32", input: extra.length, index: { offset: 0, coefficients: [...stridesOf(extents), size] } } }],
-    outputs: [{ dtype: "f32", value: epilogue?.value ?? { op: "reduced", dtype: "f32", reduction: 0 } }],
+    outputs: [{ dtype: storedAs(epilogue), value: epilogue?.value ?? { op: "reduced", dtype: "f32", reduction: 0 } }],
   }, "serial", { inputs: [...extra, result + 1], outputs: [result] }, 64);
   return { name: `${variant}, k in ${parts} parts`, passes: [tilePass, sum], scratch: [bytesOf(size * parts)] };
 }
 
-function epilogueCode({ extents, inputs, value }: Epilogue): EpilogueCode {
+/** How the result is stored. */
+export const storedAs = (epilogue: Epilogue | undefined): "f32" | "f16" => (epilogue?.dtype === "f16" ? "f16" : "f32");
+
+/** What is computed from the elements of a product before they are stored, in WGSL. */
+export function epilogueCode({ extents, inputs, value }: Epilogue): EpilogueCode {
   const functions = new Set<string>();
   const lines: string[] = [];
   const [text] = writeValues([value], {
@@ -85,13 +89,13 @@ function epilogueCode({ extents, inputs, value }: Epilogue): EpilogueCode {
 }
 
 /** "3 operations" and so on. */
-function epilogueLength({ value }: Epilogue): string {
+export function epilogueLength({ value }: Epilogue): string {
   const count = [...nodesOf([value])].filter((node: Scalar) => "args" in node).length;
   return `${count} operation${count === 1 ? "" : "s"}`;
 }
 
 /** The tile and the part of k for which the tiles are done first, by the figures above. */
-function chooseDivision({ batch, m, n, k, a }: MatmulSpec, workgroupBytes: number): { readonly tile: Tile; readonly slice: number; readonly parts: number } {
+export function chooseDivision({ batch, m, n, k, a }: MatmulSpec, workgroupBytes: number): { readonly tile: Tile; readonly slice: number; readonly parts: number; /** Nanoseconds. */ readonly time: number } {
   const size = product(batch) * m * n;
   // Deep slices are for rows of A that lie along k: then neighbouring threads read whole lines of the cache.
   const deep = Math.abs(a.column) === 1;
@@ -120,7 +124,7 @@ function operandOf(name: "a" | "b", line: number, inner: number, shape: MatmulSp
   const vectors = whole && ((innerStride === 1 && lineStride % 4 === 0) || (lineStride === 1 && innerStride % 4 === 0));
   const unit = vectors ? 4 : 1;
   return {
-    reading: { vectors, alongDepth },
+    reading: { vectors, alongDepth, ...(shape.operands === "f16" && { half: true }) },
     parameters: {
       [`${name}Offset`]: offset / unit,
       // the unit stride itself is not used where vectors follow it

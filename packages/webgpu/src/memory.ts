@@ -62,7 +62,7 @@ interface Request {
   readonly refused: Promise<boolean>;
 }
 
-/** @param poison Fill whatever is handed out with NaN, to find programs that read what they never wrote. */
+/** @param poison Fill whatever is handed out with NaN, of f32 and of f16, to find programs that read what they never wrote. */
 export function makeMemory(gpu: GPUDevice, limits: MemoryLimits, loss: Loss, { poison }: { readonly poison: boolean }): GpuMemory {
   const free = new Map<number, OwnBlock[]>();
   /** Free blocks in the order they were given back. */
@@ -95,7 +95,7 @@ export function makeMemory(gpu: GPUDevice, limits: MemoryLimits, loss: Loss, { p
     discard(block);
   };
   const fill = ({ buffer, bytes }: Block, contents: GPUAllowSharedBufferSource | undefined): void => {
-    if (poison) gpu.queue.writeBuffer(buffer, 0, new Uint32Array(bytes / 4).fill(0x7fc00000));
+    if (poison) gpu.queue.writeBuffer(buffer, 0, new Uint32Array(bytes / 4).fill(0x7fc07fc0));
     if (contents) gpu.queue.writeBuffer(buffer, 0, contents);
   };
 

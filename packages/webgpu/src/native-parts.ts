@@ -5,11 +5,14 @@
  */
 import { product, type Epilogue, type LoopKernel, type MatmulSpec, type Scalar } from "@seqmix/tensor/backend";
 import { matmulProgram } from "./matmul-program.js";
-import { bytesOf, WINDOW_ALIGNMENT, type BindingLimits, type GpuProgram, type Window } from "./program.js";
+import { matrixUnitProgram } from "./matrix-unit-program.js";
+import { bytesOf, widthOf, WINDOW_ALIGNMENT, type BindingLimits, type GpuProgram, type Window } from "./program.js";
 import { scanProgram, type ScanShape } from "./scan-program.js";
 import { loopPasses } from "./wgsl/parts.js";
 
 const STEP = WINDOW_ALIGNMENT / 4;
+
+type Stored = "f32" | "f16";
 
 type MatmulOperand = MatmulSpec["a"];
 
@@ -47,19 +50,23 @@ function half(extent: number, line: number): number | undefined {
   return lines < extent ? lines : undefined;
 }
 
-const windowOf = (from: number, size: number): Window => ({ from: from * 4, bytes: bytesOf(size) });
+const windowOf = (from: number, size: number, dtype: Stored = "f32"): Window => ({ from: from * widthOf(dtype), bytes: bytesOf(size, dtype) });
 
 /** Elements a strided operand of `rows` x `columns` spans: from the first aligned place before it. */
-function spanOf({ offset = 0, batch, row, column }: MatmulOperand, extents: readonly number[], rows: number, columns: number): { readonly from: number; readonly size: number } {
+function spanOf({ offset = 0, batch, row, column }: MatmulOperand, extents: readonly number[], rows: number, columns: number, dtype: Stored): { readonly from: number; readonly size: number } {
   let [low, high] = [offset, offset];
   [...batch, row, column].forEach((stride, k) => {
     const reach = stride * ([...extents, rows, columns][k]! - 1);
     if (reach < 0) low += reach;
     else high += reach;
   });
-  const from = Math.floor(low / STEP) * STEP;
+  const step = WINDOW_ALIGNMENT / widthOf(dtype);
+  const from = Math.floor(low / step) * step;
   return { from, size: high + 1 - from };
 }
+
+/** On matrix units where that is possible and faster. */
+const productProgram = (spec: MatmulSpec, limits: BindingLimits, epilogue?: Epilogue): GpuProgram => matrixUnitProgram(spec, limits, epilogue) ?? matmulProgram(spec, limits.workgroupBytes, epilogue);
 
 /** A product whose result starts at an element of a buffer. */
 interface Product {
@@ -69,20 +76,21 @@ interface Product {
 
 /** @param epilogue Only where everything can be bound whole. */
 export function cutMatmul(spec: MatmulSpec, limits: BindingLimits, epilogue?: Epilogue): GpuProgram {
-  const whole = matmulProgram(spec, limits.workgroupBytes, epilogue);
+  const operands = spec.operands ?? "f32";
+  const whole = productProgram(spec, limits, epilogue);
   const { m, n, k, batch } = spec;
   if (product(batch) * m * n * k === 0) return whole;
-  const fits = (size: number): boolean => bytesOf(size) <= limits.bytes;
-  const sizeOf = (s: MatmulSpec): { a: ReturnType<typeof spanOf>; b: ReturnType<typeof spanOf>; c: number } => ({ a: spanOf(s.a, s.batch, s.m, s.k), b: spanOf(s.b, s.batch, s.k, s.n), c: product(s.batch) * s.m * s.n });
+  const fits = (size: number, dtype: Stored = "f32"): boolean => bytesOf(size, dtype) <= limits.bytes;
+  const sizeOf = (s: MatmulSpec): { a: ReturnType<typeof spanOf>; b: ReturnType<typeof spanOf>; c: number } => ({ a: spanOf(s.a, s.batch, s.m, s.k, operands), b: spanOf(s.b, s.batch, s.k, s.n, operands), c: product(s.batch) * s.m * s.n });
   const { a, b, c } = sizeOf(spec);
-  if (fits(a.size) && fits(b.size) && fits(c)) return whole;
+  if (fits(a.size, operands) && fits(b.size, operands) && fits(c)) return whole;
 
   const scratch: number[] = [];
   const parts: Part[] = [];
   const moved = (operand: MatmulOperand, by: number): MatmulOperand => ({ ...operand, offset: (operand.offset ?? 0) + by });
   const run = ({ spec: s, result }: Product): void => {
     const { a, b, c } = sizeOf(s);
-    const bigA = !fits(a.size), bigB = !fits(b.size), bigC = !fits(c);
+    const bigA = !fits(a.size, operands), bigB = !fits(b.size, operands), bigC = !fits(c);
     if (bigA || bigB || bigC) {
       const axis = s.batch.findIndex((extent) => extent > 1);
       if (axis >= 0) {
@@ -110,8 +118,8 @@ export function cutMatmul(spec: MatmulSpec, limits: BindingLimits, epilogue?: Ep
       }
     }
     parts.push({
-      program: matmulProgram({ ...s, a: moved(s.a, -a.from), b: moved(s.b, -b.from) }, limits.workgroupBytes),
-      buffers: [{ buffer: 0, window: windowOf(a.from, a.size) }, { buffer: 1, window: windowOf(b.from, b.size) }, { buffer: result.buffer, window: windowOf(result.from, c) }],
+      program: productProgram({ ...s, a: moved(s.a, -a.from), b: moved(s.b, -b.from) }, limits),
+      buffers: [{ buffer: 0, window: windowOf(a.from, a.size, operands) }, { buffer: 1, window: windowOf(b.from, b.size, operands) }, { buffer: result.buffer, window: windowOf(result.from, c) }],
     });
   };
   /** c = a[:, :first] b[:first] + a[:, first:] b[first:], both terms in scratch. */

@@ -1,7 +1,7 @@
 /** Compiled WGSL, once per text. */
 import { KernelCompileError } from "@seqmix/tensor";
 import type { Loss } from "./loss.js";
-import type { Binding } from "./program.js";
+import { withExtensions, type Binding } from "./program.js";
 
 export interface Pipeline {
   readonly pipeline: GPUComputePipeline;
@@ -34,8 +34,9 @@ export function makePipelines(gpu: GPUDevice, loss: Loss): Pipelines {
     return layout;
   };
 
-  const make = async (name: string, code: string, bindings: readonly Binding[], hasParameters: boolean): Promise<Pipeline> => {
+  const make = async (name: string, text: string, bindings: readonly Binding[], hasParameters: boolean): Promise<Pipeline> => {
     const layout = layoutFor(bindings, hasParameters);
+    const code = withExtensions(text);
     gpu.pushErrorScope("validation");
     const module = gpu.createShaderModule({ label: name, code });
     const refused = gpu.popErrorScope();

@@ -1,4 +1,5 @@
 /** What a kernel looks like to the device: WGSL passes over numbered buffers. */
+import type { DType } from "@seqmix/tensor";
 
 /** One dispatch. */
 export interface GpuPass {
@@ -39,6 +40,10 @@ export interface BindingLimits {
   readonly threads: number;
   /** maxComputeWorkgroupStorageSize. */
   readonly workgroupBytes: number;
+  /** Whether f16 is stored in two bytes; else it is kept as f32 numbers. */
+  readonly storesHalf?: boolean;
+  /** Whether matrix products of f16 run on subgroup matrices of 16 x 16 x 16 with sums in f32. */
+  readonly matrixUnits?: boolean;
   /** Whether recurrences are fused with what is around them. */
   readonly fusesScans?: boolean;
 }
@@ -54,9 +59,12 @@ export interface GpuProgram {
   readonly scratch: readonly number[];
 }
 
-/** The head of every entry point: `group` counts workgroups in one dimension, `thread` the invocations of one, `subgroupMember` those of a subgroup. */
-export const entryPoint = (threads: number, body: string, usesSubgroups = false): string => `@compute @workgroup_size(${threads})
-fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) thread: u32${usesSubgroups ? ", @builtin(subgroup_invocation_id) subgroupMember: u32" : ""}) {
+/**
+ * The head of every entry point: `group` counts workgroups in one dimension, `thread` the invocations of one, `subgroupMember` those of a subgroup.
+ * @param more Further parameters, with their attributes.
+ */
+export const entryPoint = (threads: number, body: string, usesSubgroups = false, more: readonly string[] = []): string => `@compute @workgroup_size(${threads})
+fn main(${["@builtin(workgroup_id) id: vec3<u32>", "@builtin(num_workgroups) count: vec3<u32>", "@builtin(local_invocation_index) thread: u32", ...(usesSubgroups ? ["@builtin(subgroup_invocation_id) subgroupMember: u32"] : []), ...more].join(", ")}) {
   let group = id.y * count.x + id.x;
 ${indent(body)}
 }
@@ -72,5 +80,14 @@ export const declareParameters = (binding: number, parameters: Parameters): stri
 
 export const indent = (text: string, depth = 1): string => text.split("\n").map((line) => (line === "" ? "" : "  ".repeat(depth) + line)).join("\n");
 
+/** Bytes of an element. */
+export const widthOf = (dtype: DType): 2 | 4 => (dtype === "f16" ? 2 : 4);
+
 /** Bytes that memory for this many elements takes: whole vectors of four, and never nothing. */
-export const bytesOf = (elements: number): number => Math.max(16, Math.ceil(elements / 4) * 16);
+export const bytesOf = (elements: number, dtype: DType = "f32"): number => Math.max(4, Math.ceil(elements / 4) * 4) * widthOf(dtype);
+
+/** The code with the extensions of WGSL that it uses. */
+export function withExtensions(code: string): string {
+  const enabled = [["f16", /\bf16\b/], ["subgroups", /\bsubgroup_id\b/], ["chromium_experimental_subgroup_matrix", /\bsubgroup_matrix_/]] as const;
+  return enabled.filter(([, used]) => used.test(code)).map(([name]) => `enable ${name};\n`).join("") + code;
+}

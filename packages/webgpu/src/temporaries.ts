@@ -31,7 +31,7 @@ export function placeTemporaries({ slots, leafCount, constants, steps, roots }: 
   };
   const bySlot = new Array<number | undefined>(slots.length).fill(undefined);
   const scratch = steps.map(({ inputs, outputs }, k) => {
-    for (const slot of outputs) if (slot >= leafCount && !fixed.has(slot)) bySlot[slot] = take(bytesOf(slots[slot]!.size));
+    for (const slot of outputs) if (slot >= leafCount && !fixed.has(slot)) bySlot[slot] = take(bytesOf(slots[slot]!.size, slots[slot]!.dtype));
     const own = programs[k]!.scratch.map(take);
     free.push(...own);
     for (const slot of new Set([...inputs, ...outputs])) if (bySlot[slot] !== undefined && lastUse.get(slot) === k) free.push(bySlot[slot]);

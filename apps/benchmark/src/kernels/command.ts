@@ -8,7 +8,7 @@ import type { BenchmarkCase } from "./contestant.js";
 import { standardMeasure } from "./measure.js";
 import { installPeers, loadPeers, peerVersions } from "./peers/peer-packages.js";
 import { allGreen, assertWritable, machineNow, versionsOf, writeReport } from "./report.js";
-import type { KernelRow } from "./row.js";
+import type { KernelRow, NotRun } from "./row.js";
 import { runCase } from "./run-kernels.js";
 import { formatRows, summaryOf } from "./show.js";
 
@@ -41,8 +41,9 @@ async function measureKernels({ device, json, peers = false, only, threads: aske
   const chosen = chooseCases(device, only);
   if (json !== undefined) assertWritable(json);
   const threads = device === "cpu" ? asked : [1];
-  const opened = await openDevice(device, { threads: Math.max(...threads) });
+  const opened = await openDevice(device, { threads: Math.max(...threads), halfPrecision: true });
   const adapter = opened.description;
+  const missing = new Map(chosen.map((each) => [each, each.missing?.(opened)]));
   await opened.close();
   if (peers) installPeers(console.log);
   const packages = peers ? await loadPeers() : undefined;
@@ -52,9 +53,16 @@ async function measureKernels({ device, json, peers = false, only, threads: aske
 
   const started = performance.now();
   const rows: KernelRow[] = [];
+  const notRun: NotRun[] = [];
   const rates = new Map<KernelRow, BenchmarkCase["rate"]>();
   for (const [k, each] of chosen.entries()) {
     const title = `[${k + 1}/${chosen.length}] ${each.kernel} ${each.shape} ${each.mode}`;
+    const reason = missing.get(each);
+    if (reason !== undefined) {
+      console.log(`${title}: not run: ${reason}`);
+      notRun.push({ kernel: each.kernel, shape: each.shape, mode: each.mode, reason });
+      continue;
+    }
     const terminal = process.stdout.isTTY;
     if (terminal) process.stdout.write(`${title} ...`);
     const warnings: string[] = [];
@@ -66,12 +74,12 @@ async function measureKernels({ device, json, peers = false, only, threads: aske
       rates.set(row, each.rate);
     }
   }
-  if (json !== undefined) writeReport(json, { measured: new Date().toISOString().slice(0, 10), machine, adapter, versions, rows });
+  if (json !== undefined) writeReport(json, { measured: new Date().toISOString().slice(0, 10), machine, adapter, versions, rows, ...(notRun.length > 0 && { notRun }) });
   console.log(`\n${formatRows(rows, (row) => rates.get(row)!)}\n`);
   const red = rows.filter(({ check }) => check === "red");
   const bars = rows.flatMap(({ bar }) => bar ?? []);
   const judged = bars.filter(({ met }) => met !== null);
-  console.log(`${rows.length} rows in ${formatDuration((performance.now() - started) / 1000)}, ${red.length} red; of ${bars.length} figures asked for, ${judged.filter(({ met }) => met).length} are met, ${judged.filter(({ met }) => !met).length} are not, and ${bars.length - judged.length} could not be judged.${json === undefined ? "" : ` Written to ${json}.`}`);
+  console.log(`${rows.length} rows in ${formatDuration((performance.now() - started) / 1000)}, ${red.length} red; of ${bars.length} figures asked for, ${judged.filter(({ met }) => met).length} are met, ${judged.filter(({ met }) => !met).length} are not, and ${bars.length - judged.length} could not be judged.${notRun.length === 0 ? "" : ` ${notRun.length} case${notRun.length === 1 ? " was" : "s were"} not run.`}${json === undefined ? "" : ` Written to ${json}.`}`);
   return allGreen(rows) ? 0 : 1;
 }
 

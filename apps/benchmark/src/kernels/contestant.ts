@@ -53,6 +53,8 @@ export interface BenchmarkCase {
   readonly dtype?: KernelRow["dtype"];
   /** A figure measured elsewhere. */
   readonly reference?: string;
+  /** Why the case cannot run on a device; undefined or without this: it can. */
+  readonly missing?: (device: Device) => string | undefined;
   /** Makes the inputs. */
   prepare(): PreparedCase;
 }

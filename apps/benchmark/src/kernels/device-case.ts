@@ -8,7 +8,7 @@ import type { Check } from "./row.js";
 import { variantOf } from "./variant.js";
 
 /** `N` are the names of the inputs. */
-export interface DeviceCase<N extends string> extends Pick<BenchmarkCase, "kernel" | "shape" | "mode" | "flops" | "bytes" | "rate" | "dtype" | "reference"> {
+export interface DeviceCase<N extends string> extends Pick<BenchmarkCase, "kernel" | "shape" | "mode" | "flops" | "bytes" | "rate" | "dtype" | "reference" | "missing"> {
   readonly bars: readonly Bar[];
   /** Random values as tensor code; shapes for a given number of units. */
   inputs(): Readonly<Record<N, Tensor>>;
@@ -30,10 +30,11 @@ export const copyPeer = "negation of the same size";
 
 /** The case that a description stands for. */
 export function deviceCase<const N extends string>(description: DeviceCase<N>): BenchmarkCase {
-  const { kernel, shape, mode, flops, bytes, rate, bars, dtype, reference: elsewhere, copyOf } = description;
+  const { kernel, shape, mode, flops, bytes, rate, bars, dtype, missing, reference: elsewhere, copyOf } = description;
   return {
     kernel, shape, mode, flops, bytes, rate, bars,
     ...(dtype && { dtype }),
+    ...(missing && { missing }),
     ...(elsewhere !== undefined && { reference: elsewhere }),
     prepare: () => ({ open: (device) => openOwn(description, device), beside: async (device) => (copyOf === undefined ? {} : { [copyPeer]: await openNegation(device, copyOf) }), loops: {}, peers: {} }),
   };
@@ -67,7 +68,7 @@ async function check<N extends string>({ compute, units: { count, checked, name,
   /** Computes on the reference from what the device holds. */
   const expectedOf = async (given: Readonly<Record<N, Tensor>>, wanted: (outputs: readonly Tensor[]) => readonly Tensor[]): Promise<readonly Tensor[]> => {
     const onHost: [string, Tensor][] = [];
-    for (const [key, x] of Object.entries<Tensor>(given)) onHost.push([key, tensor(await x.data(), x.shape)]);
+    for (const [key, x] of Object.entries<Tensor>(given)) onHost.push([key, tensor(await x.data(), x.shape, x.dtype)]);
     return realize(wanted(compute(Object.fromEntries(onHost) as Record<N, Tensor>)), { device: oracle });
   };
   const checkedOutputs = outputAxis.flatMap((axis, k) => (axis === undefined ? [] : [{ axis, k }]));

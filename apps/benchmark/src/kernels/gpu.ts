@@ -6,9 +6,13 @@ import type { Contestant } from "./contestant.js";
 /** The part of a GPUDevice that is used here; this app builds without the GPU's types. */
 interface Gpu {
   readonly queue: { onSubmittedWorkDone(): Promise<undefined> };
+  readonly features: ReadonlySet<string>;
 }
 
 const gpuOf = (device: Device): Gpu | undefined => (device as Device & { readonly gpu?: Gpu }).gpu;
+
+/** Why a device cannot be measured in f16; undefined: it can. */
+export const withoutHalf = (device: Device): string | undefined => (gpuOf(device)?.features.has("shader-f16") ? undefined : "the device has no shader-f16: it would keep f16 as f32");
 
 /** A burst takes about so long: far above the round trip of waiting for it, ms. */
 const BURST_MS = 30;

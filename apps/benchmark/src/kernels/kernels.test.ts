@@ -41,6 +41,12 @@ const silu = (options: { readonly compute?: (x: Tensor) => Tensor; readonly loop
 
 const run = (case_: BenchmarkCase, warnings: string[] = []): ReturnType<typeof runCase> => runCase(case_, { device: "cpu", threads: [1], packages: undefined, measure: brief, warn: (sentence) => void warnings.push(sentence) });
 
+test("cases in f16 say why a device without it does not run them", () => {
+  const half = casesOf["webgpu"]!.filter(({ dtype }) => dtype === "f16");
+  expect(half.map(({ kernel }) => kernel)).toContain("matmul f16");
+  for (const each of half) expect(each.missing?.(cpu())).toMatch(/no shader-f16/);
+});
+
 describe("statistics", () => {
   test("the median is the middle value, or the mean of the two", () => {
     expect(median([3, 1, 10])).toBe(3);

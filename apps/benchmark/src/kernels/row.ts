@@ -45,6 +45,11 @@ export interface KernelRow extends Timing {
   readonly reference?: string;
 }
 
+/** A case that the device cannot run. */
+export interface NotRun extends Pick<KernelRow, "kernel" | "shape" | "mode"> {
+  readonly reason: string;
+}
+
 /** The whole file. */
 export interface KernelReport {
   /** The day, YYYY-MM-DD. */
@@ -56,4 +61,5 @@ export interface KernelReport {
   /** Of this repository (with its commit), its packages, Node, and the peers measured. */
   readonly versions: Readonly<Record<string, string>>;
   readonly rows: readonly KernelRow[];
+  readonly notRun?: readonly NotRun[];
 }

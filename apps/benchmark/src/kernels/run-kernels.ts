@@ -38,7 +38,7 @@ export async function runCase(case_: BenchmarkCase, run: KernelRun): Promise<rea
   let beside: Readonly<Record<string, Contestant>> = {};
   try {
     for (const threads of run.threads) {
-      const device = await openDevice(run.device, { threads });
+      const device = await openDevice(run.device, { threads, halfPrecision: true });
       own.push({ threads, device, contestant: await prepared.open(device) });
     }
     peers = await openPeers(case_, prepared, await own[0]!.contestant.read(), run);

@@ -1,9 +1,10 @@
 /** The CPU device: WebAssembly SIMD programs over one memory, on worker threads where there are any. */
 import type { Device, DeviceBuffer, RunOptions } from "../device.js";
-import { BYTES_PER_ELEMENT, type DType, type HostArray } from "../dtype.js";
+import { BYTES_PER_ELEMENT, isReal, type DType, type HostArray } from "../dtype.js";
 import { DisposedError } from "../errors.js";
 import { bufferOn } from "../placement.js";
 import { layOut, type Arena } from "../plan/arena.js";
+import { storedInF32 } from "../plan/half-storage.js";
 import { takeovers } from "../plan/donation.js";
 import { makePlan, type Plan, type Step } from "../plan/plan.js";
 import type { Graph } from "../plan/signature.js";
@@ -64,7 +65,7 @@ function makeDevice(options: CpuOptions): Device {
     let compiled = plans.get(name);
     plans.delete(name);
     if (!compiled) {
-      const plan = makePlan(roots, leaves, { device: "cpu", fuse, maxBuffers: MAX_BUFFERS, scans: { maxBuffers: MAX_BUFFERS, accepts: supportsScan } });
+      const plan = storedInF32(makePlan(roots, leaves, { device: "cpu", fuse, maxBuffers: MAX_BUFFERS, scans: { maxBuffers: MAX_BUFFERS, accepts: supportsScan } }));
       compiled = { plan, arena: layOut(plan), takeovers: takeovers(plan), programs: plan.steps.map((step) => pool.prepare(programOf(step, memory))) };
     }
     plans.set(name, compiled);
@@ -153,14 +154,14 @@ function describe(step: Step, { program }: Prepared): string {
 }
 
 function write(memory: DeviceMemory, { dtype, address, size }: CpuBuffer, data: HostArray): void {
-  const view = (dtype === "f32" ? memory.f32 : memory.i32).subarray(address / 4, address / 4 + size);
+  const view = (isReal(dtype) ? memory.f32 : memory.i32).subarray(address / 4, address / 4 + size);
   if (dtype === "bool") for (let i = 0; i < size; i++) view[i] = data[i] === 0 ? 0 : 1;
   else view.set(data);
 }
 
 function read(memory: DeviceMemory, { dtype, address, size }: CpuBuffer): HostArray {
-  const view = (dtype === "f32" ? memory.f32 : memory.i32).subarray(address / 4, address / 4 + size);
+  const view = (isReal(dtype) ? memory.f32 : memory.i32).subarray(address / 4, address / 4 + size);
   // slice() of a view of shared memory would share it: copy into arrays of our own.
-  if (dtype === "f32") return Float32Array.from(view);
+  if (isReal(dtype)) return Float32Array.from(view);
   return dtype === "i32" ? Int32Array.from(view) : Uint8Array.from(view);
 }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { DType } from "../dtype.js";
-import type { Affine, Gather, LoopKernel, Range, Reduction, Scalar } from "../loop.js";
+import type { Affine, Gather, LoopKernel, Range, Reduction, Scalar, ScalarType } from "../loop.js";
 import { interpretLoop, type Numbers } from "../plan/scan-interpreter.js";
 import { loopProgram } from "./loop-program.js";
 import type { CpuProgram } from "./program.js";
@@ -98,7 +98,7 @@ function randomCase(seed: number, reducing: boolean): Case {
   };
   const extents = shape(below(5));
   const reduceExtents = reducing ? shape(1 + below(3)).map((e) => (extents.length > 2 ? Math.min(e, 9) : e)) : [];
-  const inputs: { dtype: DType; size: number }[] = [];
+  const inputs: { dtype: ScalarType; size: number }[] = [];
   const data: (Float32Array | Int32Array)[] = [];
 
   const affine = (axes: readonly number[]): { offset: number; coefficients: number[]; lo: number; hi: number } => {
@@ -118,9 +118,9 @@ function randomCase(seed: number, reducing: boolean): Case {
     const ends = coefficients.map((c, k) => c * Math.max(0, (axes[k] as number) - 1));
     return { offset: 0, coefficients, lo: ends.reduce((a, b) => a + Math.min(0, b), 0), hi: ends.reduce((a, b) => a + Math.max(0, b), 0) };
   };
-  const constant = (dtype: DType): Scalar =>
+  const constant = (dtype: ScalarType): Scalar =>
     ({ op: "constant", dtype, value: dtype === "f32" ? Math.fround(random() * 4 - 2) : dtype === "i32" ? below(9) - 4 : below(2) });
-  const buffer = (dtype: DType, size: number): number => {
+  const buffer = (dtype: ScalarType, size: number): number => {
     const values = dtype === "f32" ? new Float32Array(size) : new Int32Array(size);
     for (let i = 0; i < size; i++) values[i] = dtype === "f32" ? random() * 6 - 3 : dtype === "bool" ? below(2) : below(40) - 10;
     if (dtype === "f32" && random() < 0.1 && size > 0) values[below(size)] = pick(NaN, Infinity, -Infinity, 0);
@@ -134,7 +134,7 @@ function randomCase(seed: number, reducing: boolean): Case {
     const pool: Scalar[] = [];
     const widen = (a: { offset: number; coefficients: number[] }, offset: number): Affine =>
       ({ offset, coefficients: Array.from({ length: all }, (_, k) => a.coefficients[k] ?? 0) });
-    const load = (dtype: DType, depth: number): Scalar => {
+    const load = (dtype: ScalarType, depth: number): Scalar => {
       const a = affine(axes);
       if (random() < 0.2 && depth > 0) {
         const gather: Gather[] = Array.from({ length: 1 + below(2) }, () => ({ value: build("i32", depth - 1), size: 1 + below(6), stride: pick(0, 1, 4, 7) }));
@@ -144,7 +144,7 @@ function randomCase(seed: number, reducing: boolean): Case {
       return { op: "load", dtype, input: buffer(dtype, a.hi - a.lo + 1 + below(3)), index: widen(a, -a.lo) };
     };
     /** A load of a smaller buffer than the loop reaches, under a guard that says so. */
-    const guard = (dtype: DType, depth: number): Scalar => {
+    const guard = (dtype: ScalarType, depth: number): Scalar => {
       const fill = dtype === "bool" ? below(2) : below(5) - 2;
       const a = affine(axes);
       if (random() < 0.5) {
@@ -163,10 +163,10 @@ function randomCase(seed: number, reducing: boolean): Case {
       });
       return { op: "guard", dtype, conditions, value: build(dtype, depth - 1), fill };
     };
-    const combine = (dtype: DType, a: Scalar, b: Scalar): Scalar =>
+    const combine = (dtype: ScalarType, a: Scalar, b: Scalar): Scalar =>
       dtype === "bool" ? { op: pick("and", "or"), dtype, args: [a, b] } : { op: pick("add", "sub", "min", "max", "mul"), dtype, args: [a, b] };
-    const op = (dtype: DType, depth: number): Scalar => {
-      const arg = (d: DType): Scalar => build(d, depth - 1);
+    const op = (dtype: ScalarType, depth: number): Scalar => {
+      const arg = (d: ScalarType): Scalar => build(d, depth - 1);
       if (dtype === "f32") {
         const kind = below(8);
         if (kind === 0) return { op: "where", dtype, args: [arg("bool"), arg("f32"), arg("f32")] };
@@ -201,7 +201,7 @@ function randomCase(seed: number, reducing: boolean): Case {
       if (kind === 3) return { op: pick("less", "lessEqual", "equal"), dtype, args: [arg("i32"), arg("i32")] };
       return { op: pick("less", "lessEqual", "equal"), dtype, args: [load("f32", 0), constant("f32")] };
     };
-    const build = (dtype: DType, depth: number): Scalar => {
+    const build = (dtype: ScalarType, depth: number): Scalar => {
       const known = pool.filter((node) => node.dtype === dtype);
       if (known.length > 0 && random() < 0.25) return known[below(known.length)] as Scalar;
       const node = ((): Scalar => {

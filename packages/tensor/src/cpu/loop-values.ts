@@ -73,6 +73,23 @@ const laneStep = (c: number): Code => i32x4.const(0, c, 2 * c, 3 * c);
 const at = (values: Vectors, k: number): Code => (values.length === 1 ? values[0] : values[k]) as Code;
 const range = (n: number): number[] => Array.from({ length: n }, (_, k) => k);
 
+/**
+ * The f16 numbers nearest to those of a vector that is at hand. Neighbours of 2^e are 2^(e-10) apart, as f32 numbers near 2^(e+13)
+ * are: adding that and taking it away again rounds.
+ */
+function roundedToHalf(s: Scratch, x: Code): Code {
+  const [size, far] = [s.local("v128"), s.local("v128")];
+  s.body.push(
+    size.set(f32x4.abs(x)),
+    far.set(i32x4.add(i32x4.maxS(v128.and(x, i32x4.const(0x7f800000)), i32x4.const(0x38800000)), i32x4.const(13 << 23))),
+    far.set(f32x4.sub(f32x4.add(size.get, far.get), far.get)),
+    // half way from the largest number to 2^16, and NaN
+    far.set(v128.bitselect(f32x4.const(Infinity), far.get, f32x4.ge(size.get, f32x4.const(65520)))),
+    far.set(v128.bitselect(x, v128.or(far.get, v128.and(x, i32x4.const(-0x80000000))), f32x4.ne(x, x))),
+  );
+  return far.get;
+}
+
 export function constantVector(node: { dtype: string; value: number }): Code {
   if (node.dtype === "f32") return f32x4.const(node.value);
   return i32x4.const(node.dtype === "bool" ? (node.value !== 0 ? -1 : 0) : node.value);
@@ -328,6 +345,7 @@ export function valueEmitter(around: Surroundings): ValueEmitter {
       case "div": return binary(f32x4.div);
       case "sqrt": return unary(f32x4.sqrt);
       case "floor": return unary(f32x4.floor);
+      case "roundToHalf": return unary((x) => roundedToHalf(s, x));
       case "exp": case "log": case "expm1": case "log1p": case "sin": case "cos": case "tanh": case "sigmoid": case "erf": {
         const results = range(count).map(() => s.local("v128"));
         emitVectorFunction(s, node.op, range(count).map((k) => at(a, k)), results);

@@ -2,7 +2,7 @@
  * Elementwise rows. A row is its scalar function: the intrinsic of the kernel IR, its
  * float64 meaning, and its derivative in terms of other ops. Operands broadcast; numbers are constants.
  */
-import type { DType } from "../dtype.js";
+import { isReal, type DType } from "../dtype.js";
 import { DTypeError } from "../errors.js";
 import type { Intrinsic, Scalar } from "../loop.js";
 import type { Op, Sample } from "../op.js";
@@ -34,11 +34,13 @@ interface Row {
   readonly differentiable?: boolean;
 }
 
-const REAL: readonly DType[] = ["f32"];
-const NUMBER: readonly DType[] = ["f32", "i32"];
+/** Step sizes and decays are made of it, which need the range and the precision of f32. */
+const SINGLE: readonly DType[] = ["f32"];
+const REAL: readonly DType[] = ["f32", "f16"];
+const NUMBER: readonly DType[] = ["f32", "i32", "f16"];
 const INTEGER: readonly DType[] = ["i32"];
 const BOOL: readonly DType[] = ["bool"];
-const ANY: readonly DType[] = ["f32", "i32", "bool"];
+const ANY: readonly DType[] = ["f32", "i32", "bool", "f16"];
 
 function row(intrinsic: Intrinsic, spec: Row): Op {
   const { name = intrinsic } = spec;
@@ -62,11 +64,13 @@ function row(intrinsic: Intrinsic, spec: Row): Op {
 
 function samplesOf(spec: Row, apply: (...inputs: Tensor[]) => Tensor): Sample[] {
   const shapes = spec.arity === 1 ? [[[5]], [[2, 3, 4]], [[]], [[0, 3]]] : [[[5], [5]], [[2, 3], [3]], [[4, 1, 3], [2, 1]], [[], [2, 2]], [[0, 3], [1, 3]]];
+  // what differs in f16 is how elements are stored, in vectors or singly
+  const halfShapes = spec.arity === 1 ? [[[5]], [[2, 3, 4]]] : [[[5], [5]], [[4, 1, 3], [2, 1]]];
   const { low = -2, high = 2, differentiable = spec.derivative !== undefined } = spec;
   return spec.accepts.flatMap((dtype) =>
-    shapes.map((list) => ({
+    (dtype === "f16" ? halfShapes : shapes).map((list) => ({
       name: `${dtype} ${list.map(formatShape).join(" ")}`,
-      inputs: list.map((shape) => (dtype === "f32" ? { shape, dtype, low, high } : dtype === "i32" ? { shape, dtype, low: Math.max(low, -9), high: Math.max(high, 9) } : { shape, dtype, low: 0, high: 2 })),
+      inputs: list.map((shape) => (isReal(dtype) ? { shape, dtype, low, high } : dtype === "i32" ? { shape, dtype, low: Math.max(low, -9), high: Math.max(high, 9) } : { shape, dtype, low: 0, high: 2 })),
       apply,
       differentiable: differentiable && dtype === "f32",
     })),
@@ -83,7 +87,7 @@ function elementwise(op: Op, operands: readonly Operand[]): Tensor {
   const shape = tensors.map((x) => x.shape).reduce((a, b) => broadcastShapes(a, b, op.name), []);
   const inputs = operands.map((x) => {
     if (typeof x === "number") {
-      if (dtype !== "f32" && !Number.isInteger(x)) throw new DTypeError(`${op.name}: expected an integer beside an ${dtype} tensor, got ${x}; cast the tensor to f32 first`);
+      if (!isReal(dtype) && !Number.isInteger(x)) throw new DTypeError(`${op.name}: expected an integer beside an ${dtype} tensor, got ${x}; cast the tensor to f32 first`);
       return full(shape, x, dtype);
     }
     return sameShape(x.shape, shape) ? x : broadcastTo(x, shape);
@@ -115,7 +119,7 @@ export const elementwiseRows = {
   sigmoid: unary("sigmoid", { accepts: REAL, low: -8, high: 8, number: (x) => (x >= 0 ? 1 / (1 + Math.exp(-x)) : Math.exp(x) / (1 + Math.exp(x))), derivative: (g, _, y) => [mul(g, mul(y, sub(1, y)))] }),
   erf: unary("erf", { accepts: REAL, number: erfNumber, derivative: (g, [x]) => [mul(g, mul(2 / Math.sqrt(Math.PI), exp(neg(mul(x!, x!)))))] }),
   // A row of its own for its gradient: that of its parts would divide, and treat 0 by itself.
-  softplus: unary("log1p", { name: "softplus", accepts: REAL, low: -8, high: 8, scalar: softplusScalar, number: (x) => (x !== x ? x : Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)))), derivative: (g, [x]) => [mul(g, sigmoid(x!))] }),
+  softplus: unary("log1p", { name: "softplus", accepts: SINGLE, low: -8, high: 8, scalar: softplusScalar, number: (x) => (x !== x ? x : Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)))), derivative: (g, [x]) => [mul(g, sigmoid(x!))] }),
   floor: unary("floor", { accepts: REAL, number: Math.floor, differentiable: false }),
   bitAnd: binary("bitAnd", { accepts: INTEGER, number: (x, y) => x & y }),
   bitOr: binary("bitOr", { accepts: INTEGER, number: (x, y) => x | y }),
@@ -140,7 +144,7 @@ function softplusScalar([x]: readonly Scalar[]): Scalar {
 
 /** Cotangents of min or max: to the operand chosen, half each at a tie. */
 function chosen(g: Tensor, x: Tensor, y: Tensor, out: Tensor): readonly Tensor[] {
-  const share = where(equal(x, y), 0.5, 1);
+  const share = where(equal(x, y), full(x.shape, 0.5, g.dtype), 1);
   const part = mul(g, share);
   return [where(equal(x, out), part, 0), where(equal(y, out), part, 0)];
 }
@@ -170,9 +174,10 @@ function whereRow(): Op {
 function castRow(): Op {
   const op: Op = {
     name: "cast",
-    rule: { kind: "elementwise", scalar: (args, dtype) => ({ op: "cast", dtype, args }), number: (x) => x },
+    // f16 is f32 once it is loaded, and rounded as every f16 result
+    rule: { kind: "elementwise", scalar: (args, dtype) => (args[0]!.dtype === dtype ? args[0]! : { op: "cast", dtype, args }), number: (x) => x },
     infer: ([x], attributes) => [{ shape: x!.shape, dtype: (attributes as { dtype: DType }).dtype }],
-    gradient: ({ inputs: [x] }, [g]) => [x!.dtype === "f32" && g!.dtype === "f32" ? g : undefined],
+    gradient: ({ inputs: [x] }, [g]) => [isReal(x!.dtype) && isReal(g!.dtype) ? cast(g!, x!.dtype) : undefined],
     samples: [],
   };
   return {
@@ -182,6 +187,10 @@ function castRow(): Op {
       { name: "i32 to f32", inputs: [{ shape: [9], dtype: "i32", low: -9, high: 9 }], apply: (x) => cast(x!, "f32") },
       { name: "bool to f32", inputs: [{ shape: [9], dtype: "bool", low: 0, high: 2 }], apply: (x) => cast(x!, "f32") },
       { name: "f32 to bool", inputs: [{ shape: [9] }], apply: (x) => cast(x!, "bool"), differentiable: false },
+      { name: "f32 to f16 rounds to nearest", inputs: [{ shape: [9] }], apply: (x) => cast(x!, "f16"), differentiable: false },
+      { name: "f16 to f32", inputs: [{ shape: [9], dtype: "f16" }], apply: (x) => cast(x!, "f32") },
+      { name: "f16 to i32 truncates", inputs: [{ shape: [9], dtype: "f16", low: -4, high: 4 }], apply: (x) => cast(x!, "i32"), differentiable: false },
+      { name: "i32 to f16", inputs: [{ shape: [9], dtype: "i32", low: -5000, high: 5000 }], apply: (x) => cast(x!, "f16") },
     ],
   };
 }
@@ -240,7 +249,7 @@ export const cos = (x: Tensor): Tensor => elementwise(r.cos, [x]);
 export const tanh = (x: Tensor): Tensor => elementwise(r.tanh, [x]);
 /** 1 / (1 + e^-x), without overflow. */
 export const sigmoid = (x: Tensor): Tensor => elementwise(r.sigmoid, [x]);
-/** log(1 + e^x), without overflow or cancellation. */
+/** log(1 + e^x), without overflow or cancellation; f32 only. */
 export const softplus = (x: Tensor): Tensor => elementwise(r.softplus, [x]);
 /** Error function. */
 export const erf = (x: Tensor): Tensor => elementwise(r.erf, [x]);
@@ -282,7 +291,10 @@ export function where(condition: Tensor, x: Operand, y: Operand): Tensor {
   return callOp(r.where, [broadcastTo(condition, shape), fit(x), fit(y)])[0]!;
 }
 
-/** Converts the element type: f32 to i32 truncates toward zero, anything to bool compares with zero, bool gives 0 and 1. */
+/**
+ * Converts the element type: f32 and f16 to i32 truncates toward zero, anything to bool compares with zero, bool gives 0 and 1,
+ * f16 takes the nearest number, the even one of two equally near. The cotangent of a cast between f32 and f16 is cast back.
+ */
 export function cast(x: Tensor, dtype: DType): Tensor {
   if (x.dtype === dtype) return x;
   return callOp(r.cast, [x], { dtype })[0]!;

@@ -3,7 +3,7 @@ import { DTypeError, ShapeError } from "../errors.js";
 import type { Op, ReferenceValue } from "../op.js";
 import { formatShape, normalizeAxis, sizeOf, type Shape } from "../shape.js";
 import { callOp, type Tensor } from "../tensor.js";
-import { equal, where } from "./elementwise.js";
+import { cast, equal, where } from "./elementwise.js";
 import { iota } from "./generators.js";
 import { broadcastTo, reshape, transpose } from "./movement.js";
 import { sum } from "./reduce.js";
@@ -50,13 +50,15 @@ export const gatherRows = {
       // [outer..., indices..., inner...] -> [indices..., outer..., inner...]
       const front = Array.from({ length: rank }, (_, k) => axis + k);
       const others = g!.shape.map((_, k) => k).filter((k) => k < axis || k >= axis + rank);
-      const rows = scatterAdd(transpose(g!, [...front, ...others]), indices!, x!.shape[axis]!);
+      // sums are f32; without f16 the casts are none
+      const rows = cast(scatterAdd(cast(transpose(g!, [...front, ...others]), "f32"), indices!, x!.shape[axis]!), g!.dtype);
       const back = x!.shape.map((_, k) => (k < axis ? k + 1 : k === axis ? 0 : k));
       return [transpose(rows, back), undefined];
     },
     samples: [
       { name: "rows", inputs: [{ shape: [7, 3] }, { shape: [4], dtype: "i32", low: 0, high: 7 }], apply: (x, i) => gather(x!, i!, 0) },
       { name: "rows by a matrix", inputs: [{ shape: [7, 3] }, { shape: [4, 2], dtype: "i32", low: 0, high: 7 }], apply: (x, i) => gather(x!, i!, 0) },
+      { name: "f16 rows", inputs: [{ shape: [7, 3], dtype: "f16" }, { shape: [4], dtype: "i32", low: 0, high: 7 }], apply: (x, i) => gather(x!, i!, 0) },
       { name: "last axis", inputs: [{ shape: [2, 3, 5] }, { shape: [6], dtype: "i32", low: 0, high: 5 }], apply: (x, i) => gather(x!, i!, -1) },
       { name: "middle axis, one index", inputs: [{ shape: [2, 3, 5] }, { shape: [], dtype: "i32", low: 0, high: 3 }], apply: (x, i) => gather(x!, i!, 1) },
       { name: "clamped", inputs: [{ shape: [3, 2] }, { shape: [6], dtype: "i32", low: -5, high: 9 }], apply: (x, i) => gather(x!, i!, 0) },
@@ -115,7 +117,7 @@ export function scatterAdd(updates: Tensor, indices: Tensor, size: number): Tens
 
 /**
  * The element of each row that its index names.
- * @param x f32 [..., V]
+ * @param x f32 or f16 [..., V]
  * @param indices i32 [...]
  * @returns [...]
  */

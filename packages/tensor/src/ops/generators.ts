@@ -1,6 +1,7 @@
 /** Rows whose values depend on the position alone: they take no memory until something stores them. */
-import type { DType } from "../dtype.js";
+import { isReal, type DType } from "../dtype.js";
 import { DTypeError, ShapeError } from "../errors.js";
+import { roundToHalf } from "../half.js";
 import type { Op } from "../op.js";
 import { formatShape, normalizeAxis, type Shape } from "../shape.js";
 import { callOp, type Tensor } from "../tensor.js";
@@ -24,6 +25,7 @@ export const generatorRows = {
     infer: (_, attributes) => [attributes as FullAttributes],
     samples: [
       { name: "f32", inputs: [], apply: () => full([2, 3], 1.5) },
+      { name: "f16", inputs: [], apply: () => full([2, 3], 0.1, "f16") },
       { name: "empty", inputs: [], apply: () => full([2, 0], 1) },
     ],
   },
@@ -41,8 +43,8 @@ export const generatorRows = {
 /** A tensor with every element `value`. */
 export function full(shape: Shape, value: number, dtype: DType = "f32"): Tensor {
   for (const extent of shape) if (!Number.isInteger(extent) || extent < 0) throw new ShapeError(`full: expected extents that are integers of at least 0, got shape ${formatShape(shape)}`);
-  if (dtype !== "f32" && !Number.isInteger(value)) throw new DTypeError(`full: expected an integer for ${dtype}, got ${value}; use f32 or round it`);
-  return callOp(generatorRows.full, [], { shape: [...shape], value, dtype } satisfies FullAttributes)[0]!;
+  if (!isReal(dtype) && !Number.isInteger(value)) throw new DTypeError(`full: expected an integer for ${dtype}, got ${value}; use f32 or round it`);
+  return callOp(generatorRows.full, [], { shape: [...shape], value: dtype === "f16" ? roundToHalf(value) : value, dtype } satisfies FullAttributes)[0]!;
 }
 
 /** All zeros. */

@@ -1,8 +1,10 @@
 /** Matrix products. Batch axes broadcast. */
+import { isReal } from "../dtype.js";
 import { DTypeError, ShapeError } from "../errors.js";
 import type { Op } from "../op.js";
 import { broadcastShapes, formatShape, sameShape, sizeOf } from "../shape.js";
 import { callOp, type Tensor } from "../tensor.js";
+import { cast } from "./elementwise.js";
 import { broadcastTo, reshape, transpose } from "./movement.js";
 
 /** The rows of this file. @internal */
@@ -24,7 +26,8 @@ export const matmulRows = {
           }
       return [out];
     },
-    gradient: ({ inputs: [a, b] }, [g]) => [matmul(g!, transpose(b!)), matmul(transpose(a!), g!)],
+    // Cotangents are f32, and so are their products; those of f16 operands are rounded at the end.
+    gradient: ({ inputs: [a, b] }, [g]) => [cast(matmul(g!, transpose(cast(b!, "f32"))), a!.dtype), cast(matmul(transpose(cast(a!, "f32")), g!), b!.dtype)],
     samples: [
       { name: "plain", inputs: [{ shape: [5, 7] }, { shape: [7, 3] }], apply: (a, b) => matmul(a!, b!) },
       { name: "both transposed", inputs: [{ shape: [7, 5] }, { shape: [3, 7] }], apply: (a, b) => matmul(transpose(a!), transpose(b!)) },
@@ -33,6 +36,8 @@ export const matmulRows = {
       { name: "broadcast batch of both", inputs: [{ shape: [2, 1, 4, 5] }, { shape: [3, 5, 2] }], apply: (a, b) => matmul(a!, b!) },
       { name: "vectors", inputs: [{ shape: [1, 9] }, { shape: [9, 1] }], apply: (a, b) => matmul(a!, b!) },
       { name: "tall", inputs: [{ shape: [70, 17] }, { shape: [17, 33] }], apply: (a, b) => matmul(a!, b!) },
+      { name: "f16", inputs: [{ shape: [5, 17], dtype: "f16" }, { shape: [17, 6], dtype: "f16" }], apply: (a, b) => matmul(a!, b!) },
+      { name: "f16, both transposed", inputs: [{ shape: [2, 16, 8], dtype: "f16" }, { shape: [2, 12, 16], dtype: "f16" }], apply: (a, b) => matmul(transpose(a!), transpose(b!)) },
       { name: "nothing to sum", inputs: [{ shape: [3, 0] }, { shape: [0, 2] }], apply: (a, b) => matmul(a!, b!), differentiable: false },
     ],
   },
@@ -40,12 +45,12 @@ export const matmulRows = {
 
 /**
  * Matrix product over the last two axes; leading axes are a batch and broadcast.
- * @param a f32 [..., M, K]
- * @param b f32 [..., K, N]
- * @returns f32 [..., M, N]
+ * @param a f32 or f16 [..., M, K]
+ * @param b the same type [..., K, N]
+ * @returns f32 [..., M, N], also of f16 matrices, whose products are added up in f32; cast it where f16 is wanted
  */
 export function matmul(a: Tensor, b: Tensor): Tensor {
-  if (a.dtype !== "f32" || b.dtype !== "f32") throw new DTypeError(`matmul: expected f32 matrices, got ${a.dtype} and ${b.dtype}; convert them with cast`);
+  if (!isReal(a.dtype) || a.dtype !== b.dtype) throw new DTypeError(`matmul: expected f32 matrices or f16 matrices, got ${a.dtype} and ${b.dtype}; convert one or both with cast`);
   if (a.shape.length < 2 || b.shape.length < 2) throw new ShapeError(`matmul: expected at least rank 2, got ${formatShape(a.shape)} and ${formatShape(b.shape)}; add an axis with expandDims`);
   const K = a.shape.at(-1)!;
   if (b.shape.at(-2) !== K) throw new ShapeError(`matmul: axis ${a.shape.length - 1} is ${K} in a ${formatShape(a.shape)} but axis ${b.shape.length - 2} is ${b.shape.at(-2)} in b ${formatShape(b.shape)}; transpose one or fix its extent`);

@@ -1,5 +1,6 @@
 /** Rows that move elements: each result element is an element of the input, or a constant. */
 import { DTypeError, ShapeError } from "../errors.js";
+import { roundToHalf } from "../half.js";
 import type { Affine } from "../loop.js";
 import type { Op } from "../op.js";
 import { formatShape, normalizeAxis, sameShape, sizeOf, type Shape } from "../shape.js";
@@ -80,6 +81,7 @@ export const movementRows = {
     },
     samples: [
       { name: "rank 2", inputs: [{ shape: [3, 5] }], apply: (x) => transpose(x!) },
+      { name: "f16", inputs: [{ shape: [3, 5], dtype: "f16" }], apply: (x) => transpose(x!) },
       { name: "rank 4", inputs: [{ shape: [2, 3, 4, 5] }], apply: (x) => transpose(x!, [2, 0, 3, 1]) },
     ],
   },
@@ -140,6 +142,7 @@ export const movementRows = {
     },
     samples: [
       { name: "both sides", inputs: [{ shape: [3, 5] }], apply: (x) => pad(x!, [1, 0], [0, 2]) },
+      { name: "f16 with a value", inputs: [{ shape: [5], dtype: "f16" }], apply: (x) => pad(x!, [1], [3], 0.1) },
       { name: "with a value, twice", inputs: [{ shape: [5] }], apply: (x) => pad(pad(x!, [1], [1], 7), [2], [0], -1) },
       { name: "sliced again", inputs: [{ shape: [4, 9] }], apply: (x) => slice(pad(x!, [0, 3], [0, 0]), [1, 1], [3, 10]) },
     ],
@@ -178,6 +181,7 @@ export const movementRows = {
     },
     samples: [
       { name: "last axis", inputs: [{ shape: [2, 3] }, { shape: [2, 1] }, { shape: [2, 4] }], apply: (...x) => concat(x, -1) },
+      { name: "f16", inputs: [{ shape: [2, 3], dtype: "f16" }, { shape: [2, 2], dtype: "f16" }], apply: (...x) => concat(x, -1) },
       { name: "first axis, one empty", inputs: [{ shape: [2, 3] }, { shape: [0, 3] }, { shape: [5, 3] }], apply: (...x) => concat(x, 0) },
     ],
   },
@@ -284,7 +288,7 @@ export function flip(x: Tensor, axes: number | readonly number[]): Tensor {
 export function pad(x: Tensor, before: readonly number[], after: readonly number[], value = 0): Tensor {
   if (before.length !== x.shape.length || after.length !== x.shape.length || [...before, ...after].some((n) => !Number.isInteger(n) || n < 0))
     throw new ShapeError(`pad: expected ${x.shape.length} counts of at least 0 before and after the axes of ${formatShape(x.shape)}, got [${before.join(",")}] and [${after.join(",")}]`);
-  return [...before, ...after].every((n) => n === 0) ? x : callOp(movementRows.pad, [x], { before: [...before], after: [...after], value } satisfies PadAttributes)[0]!;
+  return [...before, ...after].every((n) => n === 0) ? x : callOp(movementRows.pad, [x], { before: [...before], after: [...after], value: x.dtype === "f16" ? roundToHalf(value) : value } satisfies PadAttributes)[0]!;
 }
 
 /** Joins tensors along an existing axis; the other extents agree. */

@@ -21,7 +21,7 @@ function row(combine: "sum" | "max", gradient: Op["gradient"]): Op {
     name: combine,
     rule: { kind: "reduce", combine },
     infer([x], attributes) {
-      if (x!.dtype === "bool") throw new DTypeError(`${combine}: expected f32 or i32, got bool ${formatShape(x!.shape)}; convert it with cast`);
+      if (x!.dtype === "bool") throw new DTypeError(`${combine}: expected f32, f16 or i32, got bool ${formatShape(x!.shape)}; convert it with cast`);
       return [{ shape: kept(x!.shape, (attributes as ReduceAttributes).axes), dtype: x!.dtype }];
     },
     reference: ([x], { axes }: ReduceAttributes, [result]) => [reduceReference(x!, axes, sizeOf(result!.shape), combine)],
@@ -34,6 +34,8 @@ function row(combine: "sum" | "max", gradient: Op["gradient"]): Op {
         { name: `${formatShape(shape)} transposed`, inputs: [{ shape }], apply: (x) => apply(transpose(x!, shape.map((_, k) => shape.length - 1 - k)), 0) },
       ]),
       { name: "long", inputs: [{ shape: [3, 1037] }], apply: (x) => apply(x!, 1) },
+      { name: "f16", inputs: [{ shape: [3, 41], dtype: "f16" }], apply: (x) => apply(x!, 1), differentiable: false },
+      { name: "f16 down columns", inputs: [{ shape: [6, 5], dtype: "f16" }], apply: (x) => apply(x!, 0), differentiable: false },
       { name: "i32", inputs: [{ shape: [3, 4], dtype: "i32", low: -9, high: 9 }], apply: (x) => apply(x!, 1) },
       { name: "extent 1", inputs: [{ shape: [3, 1] }], apply: (x) => apply(x!, 1) },
       { name: "empty axis", inputs: [{ shape: [3, 0] }], apply: (x) => apply(x!, 1), differentiable: false },
@@ -64,7 +66,7 @@ export const reduceRows = {
   max: row("max", ({ inputs: [x], outputs: [y], attributes }, [g]) => {
     const { axes } = attributes as ReduceAttributes;
     const ones = withOnes(x!.shape, axes);
-    const attained = cast(equal(x!, broadcastTo(reshape(y!, ones), x!.shape)), "f32");
+    const attained = cast(equal(x!, broadcastTo(reshape(y!, ones), x!.shape)), x!.dtype);
     const share = div(g!, sum(attained, axes));
     return [mul(attained, reshape(share, ones))];
   }),
@@ -82,7 +84,7 @@ function reduce(op: Op, x: Tensor, axes: number | readonly number[] | undefined,
   return keepDims ? reshape(out, withOnes(x.shape, along)) : out;
 }
 
-/** Sum over the axes (all by default). The sum of nothing is 0. */
+/** Sum over the axes (all by default). The sum of nothing is 0. In f16 it is rounded once, when all is added up in f32. */
 export function sum(x: Tensor, axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
   return reduce(reduceRows.sum, x, axes, options);
 }

@@ -1,5 +1,6 @@
 /** Work and compulsory memory traffic of a plan's steps: what the time of a kernel is measured against. */
 import { nodesOf, product, roots } from "../cpu/loop-simplify.js";
+import type { DType } from "../dtype.js";
 import type { KernelAttributes, KernelCost } from "../kernel.js";
 import type { LoopKernel, Scalar } from "../loop.js";
 import type { ScanKernel } from "../scan-kernel.js";
@@ -7,10 +8,10 @@ import { sizeOf } from "../shape.js";
 import { matmulSpecOf } from "./matmul-spec.js";
 import type { NativeCall, Slot, Step } from "./plan.js";
 
-/** Bytes of an element on a device that keeps four for each type. */
-const WIDTH = 4;
+/** Bytes of an element, as the plan stores it. */
+const widthOf = ({ dtype }: { readonly dtype: DType }): number => (dtype === "f16" ? 2 : 4);
 /** No arithmetic: choices, comparisons and changes of type. */
-const FREE = new Set(["constant", "load", "position", "guard", "reduced", "state", "where", "cast", "less", "lessEqual", "equal", "and", "or", "not"]);
+const FREE = new Set(["constant", "load", "position", "guard", "reduced", "state", "where", "cast", "roundToHalf", "less", "lessEqual", "equal", "and", "or", "not"]);
 
 /**
  * What a step computes (floating-point operations; a transcendental function counts as one) and must read and write
@@ -18,7 +19,7 @@ const FREE = new Set(["constant", "load", "position", "guard", "reduced", "state
  */
 export function costOf(step: Step, slots: readonly Slot[]): KernelCost {
   if (step.kind === "loop") return loopCost(step.kernel);
-  const bytes = WIDTH * [...new Set([...step.inputs, ...step.outputs])].reduce((sum, slot) => sum + slots[slot]!.size, 0);
+  const bytes = [...new Set([...step.inputs, ...step.outputs])].reduce((sum, slot) => sum + widthOf(slots[slot]!) * slots[slot]!.size, 0);
   if (step.kind === "scan") return { flops: scanFlops(step.kernel), bytes };
   return nativeCost(step.call, bytes);
 }
@@ -40,7 +41,7 @@ function loopCost(kernel: LoopKernel): KernelCost {
   }
   return {
     flops: points * operations(outputs.map((o) => o.value)) + reduced * (operations(reductions.map((r) => r.value)) + reductions.length),
-    bytes: WIDTH * ([...read.values()].reduce((a, b) => a + b, 0) + points * outputs.length),
+    bytes: [...read].reduce((sum, [input, count]) => sum + widthOf(inputs[input]!) * count, 0) + points * outputs.reduce((sum, output) => sum + widthOf(output), 0),
   };
 }
 

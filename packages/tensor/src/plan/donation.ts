@@ -4,7 +4,7 @@ import { isRowMajor } from "./affine.js";
 import type { Plan, Step } from "./plan.js";
 
 /**
- * For each root, the leaf slots whose memory it may take over: of the same size, and read for the last time
+ * For each root, the leaf slots whose memory it may take over: of as many elements and bytes, and read for the last time
  * before the root is written, or by the kernel that writes it and only at the element it writes.
  */
 export function takeovers({ slots, leafCount, steps, roots }: Plan): readonly (readonly number[])[] {
@@ -18,7 +18,7 @@ export function takeovers({ slots, leafCount, steps, roots }: Plan): readonly (r
     const made = maker.get(root);
     if (made === undefined) return [];
     return lastRead.flatMap((read, leaf) => {
-      const fits = slots[leaf]!.size === slots[root]!.size && !roots.includes(leaf);
+      const fits = slots[leaf]!.size === slots[root]!.size && (slots[leaf]!.dtype === "f16") === (slots[root]!.dtype === "f16") && !roots.includes(leaf);
       return fits && (read < made || (read === made && readsInPlace(steps[made]!, leaf))) ? [leaf] : [];
     });
   });

@@ -3,7 +3,7 @@
  * used: movement ops become changes of the index, elementwise ops become expressions.
  */
 import { callOf } from "../graph.js";
-import type { Affine, Output, Range, Reduction, Scalar } from "../loop.js";
+import { scalarType, type Affine, type Output, type Range, type Reduction, type Scalar } from "../loop.js";
 import { sameShape, sizeOf, stridesOf, type Shape } from "../shape.js";
 import type { Call, Tensor } from "../tensor.js";
 import { combine, constant, keyOf, reshapedIndex } from "./affine.js";
@@ -162,7 +162,7 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
     if (input < 0) input = inputs.push(tensor) - 1;
     const key = `${input} ${keyOf(index)}`;
     let value = loads.get(key);
-    if (!value) loads.set(key, (value = { op: "load", dtype: tensor.dtype, input, index }));
+    if (!value) loads.set(key, (value = { op: "load", dtype: scalarType(tensor.dtype), input, index }));
     return value;
   };
   const load = (tensor: Tensor, index: readonly Affine[]): Scalar => loadAt(tensor, combine(index, stridesOf(tensor.shape), axes));
@@ -172,9 +172,9 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
     const { rule } = call.op;
     switch (rule.kind) {
       case "elementwise":
-        return rule.scalar(call.inputs.map((x) => lower(x, index)), tensor.dtype);
+        return inType(tensor, call.op.name, rule.scalar(call.inputs.map((x) => lower(x, index)), scalarType(tensor.dtype)));
       case "generator":
-        return rule.scalar(index, call.attributes as never, tensor.dtype);
+        return rule.scalar(index, call.attributes as never, scalarType(tensor.dtype));
       case "movement": {
         const source = context.resolve(call.inputs[0]!);
         const movement = rule.map(index, call.attributes as never, source.shape);
@@ -194,7 +194,7 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
         if (!calls.includes(call)) throw new NeedsMemory(tensor);
         return rows ? lowerRowReduce(call, tensor, index, rule.combine) : lowerReduce(call, index, rule.combine);
       default:
-        if (tensor === context.element && keyOf(combine(index, stridesOf(tensor.shape), axes)) === keyOf(combine(positions.slice(0, outer), stridesOf(outputs[0]!.shape), axes))) return { op: "reduced", dtype: tensor.dtype, reduction: 0 };
+        if (tensor === context.element && keyOf(combine(index, stridesOf(tensor.shape), axes)) === keyOf(combine(positions.slice(0, outer), stridesOf(outputs[0]!.shape), axes))) return { op: "reduced", dtype: scalarType(tensor.dtype), reduction: 0 };
         throw new NeedsMemory(tensor);
     }
   };
@@ -217,7 +217,7 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
       } else result = value;
       start += extent;
     }
-    return result ?? { op: "constant", dtype: call.outputs[0]!.dtype, value: 0 };
+    return result ?? { op: "constant", dtype: scalarType(call.outputs[0]!.dtype), value: 0 };
   };
 
   const lowerGather = (call: Call, tensor: Tensor, index: readonly Affine[]): Scalar => {
@@ -228,7 +228,7 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
     const rank = indices.shape.length;
     const value = lower(indices, index.slice(axis, axis + rank));
     const fixed = [...index.slice(0, axis), constant(0, axes), ...index.slice(axis + rank)];
-    if (tensor.size === 0) return { op: "constant", dtype: tensor.dtype, value: 0 };
+    if (tensor.size === 0) return { op: "constant", dtype: scalarType(tensor.dtype), value: 0 };
     return { ...load(table, fixed), gather: [{ value, size: table.shape[axis]!, stride: stridesOf(table.shape)[axis]! }] } as Scalar;
   };
 
@@ -242,7 +242,8 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
     memo = within;
     const value = lower(input, inner);
     memo = around;
-    return { op: "reduced", dtype: call.outputs[0]!.dtype, reduction: reductions.push({ combine: combination, value }) - 1 };
+    const result = call.outputs[0]!;
+    return inType(result, combination, { op: "reduced", dtype: scalarType(result.dtype), reduction: reductions.push({ combine: combination, value }) - 1 });
   };
 
   const rowReductions = new Map<Call, Scalar>();
@@ -251,7 +252,7 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
     let result = rowReductions.get(call);
     if (!result) {
       const value = lower(call.inputs[0]!, whole!);
-      rowReductions.set(call, (result = { op: "reduced", dtype: tensor.dtype, reduction: reductions.push({ combine: combination, value }) - 1 }));
+      rowReductions.set(call, (result = inType(tensor, combination, { op: "reduced", dtype: scalarType(tensor.dtype), reduction: reductions.push({ combine: combination, value }) - 1 })));
     }
     return result;
   };
@@ -275,6 +276,12 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
   const split = parts.slice(0, outer).flat().length;
   return { extents: all.slice(0, split), parts: parts.slice(0, outer).map((list) => list.length), reduceExtents: all.slice(split), inputs, reductions, outputs: lowered };
 }
+
+/** Ops whose f16 result is one of their operands, or is exact: it needs no rounding. */
+const EXACT: ReadonlySet<string> = new Set(["neg", "abs", "minimum", "maximum", "floor", "where", "max"]);
+
+/** The result of an op as an element of its tensor. */
+const inType = ({ dtype }: Tensor, op: string, value: Scalar): Scalar => (dtype === "f16" && !EXACT.has(op) ? { op: "roundToHalf", dtype: "f32", args: [value] } : value);
 
 /** An index for each axis: those in `gone` from `reduced`, the others from `kept`, in order. */
 function indicesOf(rank: number, gone: readonly number[], kept: readonly Affine[], reduced: readonly Affine[]): Affine[] {

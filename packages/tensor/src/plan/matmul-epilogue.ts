@@ -1,5 +1,5 @@
 /** Elementwise work behind a native program, computed where the program stores its result. */
-import { BYTES_PER_ELEMENT, type DType } from "../dtype.js";
+import { BYTES_PER_ELEMENT, isReal, type DType } from "../dtype.js";
 import { callOf } from "../graph.js";
 import type { Scalar } from "../loop.js";
 import type { Tensor } from "../tensor.js";
@@ -14,6 +14,8 @@ export interface Epilogue {
   readonly extents: readonly number[];
   readonly inputs: readonly { readonly dtype: DType; readonly size: number }[];
   readonly value: Scalar;
+  /** How it is stored. */
+  readonly dtype: DType;
 }
 
 /** What a kernel stores and how it is computed. */
@@ -29,7 +31,7 @@ export interface Epilogues {
 }
 
 /**
- * Finds loops that finish the result of a native kernel: of its size, in f32, without reductions, and the only reader of a
+ * Finds loops that finish the result of a native kernel: of its size, of real numbers, without reductions, and the only reader of a
  * result that is no root. Of a loop that stores several results, one goes over if it leads to the others.
  * @param ops Native ops whose programs take epilogues.
  * Where a tensor is too large to be bound whole, the program runs in parts and takes none.
@@ -49,7 +51,7 @@ export function findEpilogues(drafts: readonly Draft[], roots: readonly Tensor[]
     const lower = (outputs: readonly Tensor[], hidden: readonly Tensor[], element?: Tensor): LoweredLoop | undefined =>
       tryLower(outputs, { resolve: (x) => context.resolve(x), isStored: (x) => !callOf(x) || (made.has(x) && !hidden.includes(x)), ...(element && { element }) });
     for (const y of loop.outputs) {
-      if (y.size !== result.size || y.dtype !== "f32") continue;
+      if (y.size !== result.size || !isReal(y.dtype)) continue;
       const tail = lower([y], [result, ...loop.outputs], result);
       if (!tail || new Set([...draft.sources, ...tail.inputs]).size + 2 > maxBuffers || [...draft.sources, ...tail.inputs, y].some(({ size }) => size * BYTES_PER_ELEMENT > maxBindingBytes)) continue;
       const rest = loop.outputs.filter((x) => x !== y);

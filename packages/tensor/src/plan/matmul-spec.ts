@@ -15,6 +15,8 @@ export interface MatmulOperand {
 
 /** C[batch.., m, n] = A[batch.., m, k] B[batch.., k, n] in f32; C is contiguous. */
 export interface MatmulSpec {
+  /** How the operands are stored; f32 by default. */
+  readonly operands?: "f32" | "f16";
   readonly batch: readonly number[];
   readonly m: number;
   readonly n: number;
@@ -28,5 +30,5 @@ export function matmulSpecOf({ inputs: [a, b], outputs: [c] }: NativeCall): Matm
   const { shape } = c!;
   const rank = shape.length;
   const operand = ({ offset, strides }: NativeOperand): MatmulOperand => ({ offset, batch: strides.slice(0, -2), row: strides[rank - 2]!, column: strides[rank - 1]! });
-  return { batch: shape.slice(0, -2), m: shape[rank - 2]!, n: shape[rank - 1]!, k: a!.shape[rank - 1]!, a: operand(a!), b: operand(b!) };
+  return { ...(a!.dtype === "f16" && { operands: "f16" }), batch: shape.slice(0, -2), m: shape[rank - 2]!, n: shape[rank - 1]!, k: a!.shape[rank - 1]!, a: operand(a!), b: operand(b!) };
 }

@@ -341,7 +341,7 @@ function attachEpilogues(drafts: readonly Draft[], roots: readonly Tensor[], con
     if (draft.kind !== "native" || !found) return [draft];
     const { extents, inputs, outputs } = found.lowered;
     const operands = inputs.map((x): NativeOperand => ({ shape: x.shape, dtype: x.dtype, offset: 0, strides: stridesOf(x.shape) }));
-    const epilogue = { extents, inputs: inputs.map(({ dtype, size }) => ({ dtype, size })), value: outputs[0]!.value };
+    const epilogue = { extents, inputs: inputs.map(({ dtype, size }) => ({ dtype, size })), dtype: outputs[0]!.dtype, value: outputs[0]!.value };
     return [{ ...draft, operands: [...draft.operands, ...operands], sources: [...draft.sources, ...inputs], outputs: found.outputs, epilogue }];
   });
 }
@@ -354,6 +354,8 @@ function viewOf(x: Tensor, context: LoweringContext, anyStrides: boolean): { sou
   const value = outputs[0]!.value;
   if (value.op !== "load" || value.gather) throw new NeedsMemory(x);
   const source = inputs[value.input]!;
+  // a cast from f16 is no more than a load
+  if (source.dtype !== x.dtype) throw new NeedsMemory(x);
   const strides = joinParts(value.index, extents, parts);
   if (!strides || (!anyStrides && !(isRowMajor(value.index, extents) && source.size === x.size))) throw new NeedsMemory(x);
   return { source, offset: value.index.offset, strides };

@@ -2,6 +2,7 @@
  * The kernel IR as it is defined, in float64, point by point: what the tests of planner and renderers compare with.
  * No device runs it.
  */
+import { roundToHalf } from "../half.js";
 import type { Affine, LoopKernel, Scalar } from "../loop.js";
 import { elementwiseRows } from "../ops/elementwise.js";
 import type { ScanKernel, ScanStep, ScanValue } from "../scan-kernel.js";
@@ -66,6 +67,7 @@ function evaluatorOf(inputs: readonly Numbers[], given: (node: Given) => number)
       case "sigmoid": return 1 / (1 + Math.exp(-a));
       case "erf": return numberOf("erf", a);
       case "floor": return Math.floor(a);
+      case "roundToHalf": return roundToHalf(a);
       case "bitAnd": return a & b;
       case "bitOr": return a | b;
       case "bitXor": return a ^ b;

@@ -1,5 +1,5 @@
 /** From a recurrence and the region around it to a scan kernel. */
-import type { Affine, Scalar } from "../loop.js";
+import { scalarType, type Affine, type Scalar } from "../loop.js";
 import type { LinearScanAttributes } from "../ops/linear-scan.js";
 import type { ScanKernel, ScanOutput, ScanSum, ScanValue } from "../scan-kernel.js";
 import { stridesOf } from "../shape.js";
@@ -128,7 +128,7 @@ export function lowerUnit({ scan, gradient, parts, loop, region, results }: Scan
       const value = lower(input, region.values.get(input)!.index);
       // A sum over axes of extent 1.
       if (tail.keeps.length === axesAt(loop, tail.step).length) return value;
-      node = { op: "reduced", dtype: x.dtype, reduction: sums.push({ value, keeps: tail.keeps, step: tail.step }) - 1 };
+      node = { op: "reduced", dtype: scalarType(x.dtype), reduction: sums.push({ value, keeps: tail.keeps, step: tail.step }) - 1 };
       reducedNodes.set(x, node);
     }
     return node;

@@ -3,11 +3,12 @@
  * Slow on purpose and never the product.
  */
 import type { Device, DeviceBuffer, MemoryCount } from "../device.js";
-import type { DType, HostArray } from "../dtype.js";
+import { isReal, type DType, type HostArray } from "../dtype.js";
 import { DisposedError } from "../errors.js";
 import { sortCalls } from "../graph.js";
 import { expandKernel, type Expansions } from "../kernel.js";
-import type { Affine, Scalar } from "../loop.js";
+import { roundToHalf } from "../half.js";
+import { scalarType, type Affine, type Scalar } from "../loop.js";
 import { inputsRead, type Op, type ReferenceArray, type ReferenceValue, type Result } from "../op.js";
 import { sizeOf, stridesOf, type Shape } from "../shape.js";
 import type { Call, Tensor } from "../tensor.js";
@@ -58,9 +59,9 @@ export function reference(): Device {
   };
 }
 
-const toReference = (data: HostArray, dtype: DType): ReferenceArray => (dtype === "f32" ? Float64Array.from(data) : dtype === "i32" ? Int32Array.from(data) : Uint8Array.from(data, (x) => (x === 0 ? 0 : 1)));
+const toReference = (data: HostArray, dtype: DType): ReferenceArray => (isReal(dtype) ? Float64Array.from(data) : dtype === "i32" ? Int32Array.from(data) : Uint8Array.from(data, (x) => (x === 0 ? 0 : 1)));
 
-const referenceArray = (size: number, dtype: DType): ReferenceArray => (dtype === "f32" ? new Float64Array(size) : dtype === "i32" ? new Int32Array(size) : new Uint8Array(size));
+const referenceArray = (size: number, dtype: DType): ReferenceArray => (isReal(dtype) ? new Float64Array(size) : dtype === "i32" ? new Int32Array(size) : new Uint8Array(size));
 
 /** Values of all calls behind the roots. */
 function evaluate(roots: readonly Tensor[], valuesOf: (buffer: DeviceBuffer) => ReferenceArray): Map<Tensor, ReferenceArray> {
@@ -76,7 +77,7 @@ function evaluate(roots: readonly Tensor[], valuesOf: (buffer: DeviceBuffer) => 
         continue;
       }
       const inputs = call.inputs.map((x): ReferenceValue => ({ shape: x.shape, dtype: x.dtype, data: read(x) }));
-      evaluateCall(call, inputs).forEach((data, k) => values.set(call.outputs[k]!, data));
+      evaluateCall(call, inputs).forEach((data, k) => values.set(call.outputs[k]!, call.outputs[k]!.dtype === "f16" ? data.map(roundToHalf) as ReferenceArray : data));
     }
   };
   const read = (x: Tensor): ReferenceArray => {
@@ -100,7 +101,7 @@ function evaluateCall(call: Call, inputs: readonly ReferenceValue[]): readonly R
       return [elementwise(op.rule.number, inputs, sizeOf(shape), dtype)];
     case "generator": {
       const rule = op.rule;
-      return [pointwise(shape, dtype, (position) => constantOf(rule.scalar(position.map(constantAffine), attributes as never, dtype)))];
+      return [pointwise(shape, dtype, (position) => constantOf(rule.scalar(position.map(constantAffine), attributes as never, scalarType(dtype))))];
     }
     case "movement":
       return [move(op, attributes, inputs[0]!, shape, dtype)];

@@ -14,7 +14,7 @@ export async function runProgram(gpu: GPUDevice, program: GpuProgram, inputs: re
   let compiler = pipelines.get(gpu);
   if (!compiler) pipelines.set(gpu, (compiler = makePipelines(gpu, watchLoss(gpu))));
   const memory = makeMemory(gpu, { buffer: gpu.limits.maxBufferSize, memory: Infinity }, watchLoss(gpu), { poison: true });
-  const bytes = [...inputs.map(({ length }) => bytesOf(length)), ...outputs.map(bytesOf), ...program.scratch];
+  const bytes = [...inputs.map(({ length }) => bytesOf(length)), ...outputs.map((size) => bytesOf(size)), ...program.scratch];
   const blocks = bytes.map((size) => memory.take(size));
   inputs.forEach((data, k) => gpu.queue.writeBuffer(blocks[k]!.buffer, 0, data instanceof Int32Array ? Int32Array.from(data) : Float32Array.from(data)));
   const encode = await prepare("test", program, bytes, gpu.limits.maxStorageBufferBindingSize, gpu, compiler);
@@ -22,7 +22,7 @@ export async function runProgram(gpu: GPUDevice, program: GpuProgram, inputs: re
   const pass = encoder.beginComputePass();
   encode(pass, blocks);
   pass.end();
-  const total = outputs.map(bytesOf).reduce((a, b) => a + b, 0);
+  const total = outputs.map((size) => bytesOf(size)).reduce((a, b) => a + b, 0);
   const staging = gpu.createBuffer({ size: total, usage: USAGE.mapRead | USAGE.copyDestination });
   let at = 0;
   outputs.forEach((size, k) => {

@@ -12,6 +12,17 @@ const sources: Readonly<Record<string, { readonly uses?: readonly string[]; read
   bounded: { text: `fn bounded(x: f32, lo: f32, hi: f32) -> f32 { return select(select(x, lo, x < lo), hi, x > hi); }` },
   minimum: { uses: ["isNan"], text: `fn minimum(x: f32, y: f32) -> f32 { return select(select(y, x, x < y), x + y, isNan(x) || isNan(y)); }` },
   maximum: { uses: ["isNan"], text: `fn maximum(x: f32, y: f32) -> f32 { return select(select(y, x, x > y), x + y, isNan(x) || isNan(y)); }` },
+  // WGSL leaves it to devices how they convert to f16, in packing too; this is to the nearest, of two the even one
+  roundToHalf: {
+    text: `fn roundToHalf(x: f32) -> f32 {
+  let bits = bitcast<u32>(x);
+  let size = bits & 0x7fffffffu;
+  let small = bitcast<u32>(round(bitcast<f32>(size) * 16777216.0) * 5.9604644775390625e-8);
+  let normal = (size + 0xfffu + ((size >> 13u) & 1u)) & 0xffffe000u;
+  let nearest = select(select(normal, 0x7f800000u, normal >= 0x47800000u), small, size < 0x38800000u);
+  return bitcast<f32>((bits & 0x80000000u) | select(nearest, size, size > 0x7f800000u));
+}`,
+  },
   powerOfTwo: { text: `fn powerOfTwo(n: f32) -> f32 { return bitcast<f32>((i32(n) + 127) << 23u); }` },
   // x - n ln 2 in two parts, the first exact
   withoutLn2: { text: `fn withoutLn2(x: f32, n: f32) -> f32 { return (x - n * 0.693359375) - n * -2.12194440e-4; }` },

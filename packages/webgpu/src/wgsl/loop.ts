@@ -4,8 +4,8 @@
  * - serial: a thread computes one output and runs through its reduction. Neighbouring threads read neighbouring elements.
  * - rows: a workgroup computes one output; its threads share the reduction and combine in a tree, always in the same order.
  */
-import { identity, nodesOf, product, roots, type Affine, type LoopKernel, type Scalar } from "@seqmix/tensor/backend";
-import { bytesOf, declare, entryPoint, indent, type Binding, type GpuPass, type Window } from "../program.js";
+import { identity, nodesOf, product, roots, type Affine, type LoopKernel, type Output, type Scalar } from "@seqmix/tensor/backend";
+import { bytesOf, declare, entryPoint, indent, widthOf, type Binding, type GpuPass, type Window } from "../program.js";
 import { functionTexts } from "./functions.js";
 import { affineText, combineText, fromMemory, literal, memoryType, registerType, toMemory, writeValues, type Surroundings } from "./values.js";
 
@@ -122,19 +122,19 @@ function nameBuffers(kernel: LoopKernel, { inputs, outputs, aliases, part }: Loo
     if (windows.length === 1) bind(inputs[input]!, `x${input}`, "read", isVector.has(input) ? `vec4<${type}>` : type, windows[0]);
     else {
       windows.forEach((window, k) => bind(inputs[input]!, `x${input}_${k}`, "read", type, window));
-      functions += readFunction(input, type, windows as readonly Window[]);
+      functions += readFunction(input, type, windows as readonly Window[], widthOf(kernel.inputs[input]!.dtype));
       divided.add(input);
     }
   }
   const outputWidth = kernel.reductions.length === 0 ? width : 1;
-  kernel.outputs.forEach(({ dtype }, k) => bind(outputs[k]!, outputNames[k]!, "read_write", outputWidth === 4 ? `vec4<${memoryType(dtype)}>` : memoryType(dtype), part && { from: part.first * 4, bytes: bytesOf(part.count) }));
+  kernel.outputs.forEach(({ dtype }, k) => bind(outputs[k]!, outputNames[k]!, "read_write", outputWidth === 4 ? `vec4<${memoryType(dtype)}>` : memoryType(dtype), part && { from: part.first * widthOf(dtype), bytes: bytesOf(part.count, dtype) }));
   const read = (input: number, index: string): string => fromMemory(kernel.inputs[input]!.dtype, divided.has(input) ? `read${input}(bitcast<u32>(${index}))` : `${inputNames.get(input)}[${index}]`);
   return { declarations: declarations + functions, bindings, read, inputs: inputNames, outputs: outputNames };
 }
 
 /** A function that reads an element of an input through its windows. */
-function readFunction(input: number, type: string, windows: readonly Window[]): string {
-  const step = windows[0]!.bytes / 4;
+function readFunction(input: number, type: string, windows: readonly Window[], width: number): string {
+  const step = windows[0]!.bytes / width;
   const reads = windows.map((_, k) => {
     const read = `return x${input}_${k}[at${k === 0 ? "" : ` - ${k * step}u`}];`;
     return k === windows.length - 1 ? read : `if (at < ${(k + 1) * step}u) { ${read} }`;
@@ -164,7 +164,7 @@ export function split(position: string, extents: readonly number[], names: reado
 }
 
 /** A function of a point's axes and vector loads that computes the values of some roots, and how to call it. */
-function pointFunction(values: readonly { readonly dtype: "f32" | "i32" | "bool"; readonly value: Scalar }[], { kernel, layout, names, functions }: Context): { text: string; call: (at: number) => string; result: (call: string, k: number) => string; head: string[] } {
+function pointFunction(values: readonly Pick<Output, "dtype" | "value">[], { kernel, layout, names, functions }: Context): { text: string; call: (at: number) => string; result: (call: string, k: number) => string; head: string[] } {
   const axes = axisNames(kernel);
   const distinct = new Map<string, { load: Load; name: string }>();
   const parameterOf = new Map<Load, string>();
@@ -192,7 +192,7 @@ function pointFunction(values: readonly { readonly dtype: "f32" | "i32" | "bool"
   const head = [...distinct.values()].map(({ load, name }) => `let ${name} = ${names.inputs.get(load.input)}[${affineText(load.index, axes)}${load.index.coefficients.some((c) => c !== 0) ? " / 4" : ""}];`);
   const call = (at: number): string => {
     const place = axes.map((name, k) => (k === layout.axis && at > 0 ? `${name} + ${at}` : name));
-    const loaded = [...distinct.values()].map(({ load, name }) => fromMemory(load.dtype, `${name}[${at}]`));
+    const loaded = [...distinct.values()].map(({ load, name }) => fromMemory(kernel.inputs[load.input]!.dtype, `${name}[${at}]`));
     return `point(${[...place, ...loaded].join(", ")})`;
   };
   return { text, call, head, result: (value, k) => (one ? value : `${value}.r${k}`) };

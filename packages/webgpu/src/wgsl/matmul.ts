@@ -19,6 +19,8 @@ export interface Tile {
 
 /** How an operand is read: four neighbours in memory at once or each by itself, and whether neighbours follow the depth (else the lines). */
 export interface Reading {
+  /** Elements are f16. */
+  readonly half?: boolean;
   readonly vectors: boolean;
   readonly alongDepth: boolean;
 }
@@ -32,6 +34,8 @@ export interface TileCode {
   readonly ragged: boolean;
   /** Whether four neighbours of the result are stored at once. */
   readonly storesVectors: boolean;
+  /** How the result is stored; f32 by default. */
+  readonly result?: "f32" | "f16";
   readonly epilogue?: EpilogueCode;
 }
 
@@ -59,7 +63,7 @@ export const tileBytes = ({ rows, columns, depth }: Tile): number => depth * (ro
  * each operand X its XOffset, XLine, XInner and XBatchI, counted in vectors where it is read in vectors, with batchI the extents.
  */
 export function tileCode(code: TileCode, parameters: Parameters): string {
-  const { tile, batchAxes, storesVectors, epilogue } = code;
+  const { tile, batchAxes, storesVectors, epilogue, result = "f32" } = code;
   const fills = [fill("a", tile.rows, tile.depth, code.a), fill("b", tile.columns, tile.depth, code.b)];
   const rows = Array.from({ length: tile.rows / 16 }, (_, i) => i);
   const vectors = Array.from({ length: tile.columns / 64 }, (_, j) => j);
@@ -116,22 +120,24 @@ ${sums.map(({ name }, e) => `    case ${e} { value = ${name}; }`).join("\n")}
   ${store("i / 4 * 64 + i % 4", `e % ${vectors.length} * 64`, "value")}
 }`
     : sums.map(({ name, row, column }) => store(String(row), String(column), name)).join("\n");
-  const type = ({ vectors }: Reading): string => (vectors ? "vec4<f32>" : "f32");
-  const declarations = [declare(0, "a", "read", type(code.a)), declare(1, "b", "read", type(code.b)), declare(2, "c", "read_write", storesVectors ? "vec4<f32>" : "f32"), epilogue?.declarations ?? "", Object.keys(parameters).length > 0 ? declareParameters(3 + (epilogue?.buffers ?? 0), parameters) : ""];
+  const type = (vectors: boolean, element: "f32" | "f16"): string => (vectors ? `vec4<${element}>` : element);
+  const declarations = [...(["a", "b"] as const).map((operand, k) => declare(k, operand, "read", type(code[operand].vectors, code[operand].half ? "f16" : "f32"))), declare(2, "c", "read_write", type(storesVectors, result)), epilogue?.declarations ?? "", Object.keys(parameters).length > 0 ? declareParameters(3 + (epilogue?.buffers ?? 0), parameters) : ""];
   return `${declarations.join("")}var<workgroup> aTile: array<vec4<f32>, ${tile.depth * tile.rows / 4}>;
 var<workgroup> bTile: array<vec4<f32>, ${tile.depth * tile.columns / 4}>;
-${epilogue ? finishFunction(epilogue) : ""}${storeFunction(storesVectors, epilogue !== undefined)}${entryPoint(THREADS, body + stores)}`;
+${epilogue ? finishFunction(epilogue) : ""}${storeFunction(storesVectors, epilogue !== undefined, result)}${entryPoint(THREADS, body + stores)}`;
 }
 
-function finishFunction({ extents, functions, lines, value }: EpilogueCode): string {
+/** The function of the epilogue: what is stored at a place, from the product's element. */
+export function finishFunction({ extents, functions, lines, value }: EpilogueCode): string {
   const statements = [...split("u32(at)", extents, extents.map((_, k) => `i${k}`)), ...lines, `return ${value};`];
   return `${functions}fn finish(at: i32, product: f32) -> f32 {\n${indent(statements.join("\n"))}\n}\n`;
 }
 
-function storeFunction(storesVectors: boolean, finished: boolean): string {
+function storeFunction(storesVectors: boolean, finished: boolean, result: "f32" | "f16"): string {
   const of = (k: number): string => (finished ? `finish(at + ${k}, values[${k}])` : `values[${k}]`);
-  const vector = `c[at / 4] = ${finished ? `vec4<f32>(${[0, 1, 2, 3].map(of).join(", ")})` : "values"};`;
-  const scalars = [0, 1, 2, 3].map((k) => `if (column + ${k} < p.n) { c[at + ${k}] = ${of(k)}; }`).join("\n");
+  const stored = (value: string, type: string): string => (result === "f32" ? value : `${type}(${value})`);
+  const vector = `c[at / 4] = ${stored(finished ? `vec4<f32>(${[0, 1, 2, 3].map(of).join(", ")})` : "values", "vec4<f16>")};`;
+  const scalars = [0, 1, 2, 3].map((k) => `if (column + ${k} < p.n) { c[at + ${k}] = ${stored(of(k), "f16")}; }`).join("\n");
   return `fn store(start: i32, row: i32, column: i32, values: vec4<f32>) {
   if (row >= p.m || column >= p.n) { return; }
   let at = start + row * p.n + column;
@@ -154,7 +160,7 @@ interface Fill {
   readonly store: string;
 }
 
-function fill(operand: "a" | "b", lines: number, sliceDepth: number, { vectors, alongDepth }: Reading): Fill {
+function fill(operand: "a" | "b", lines: number, sliceDepth: number, { vectors, alongDepth, half = false }: Reading): Fill {
   const name = (part: string, q: number): string => `${operand}${part}${q}`;
   const blocks = vectors && alongDepth;
   // Units: blocks of 4 depths x 4 lines that are transposed on their way, else vectors of 4 lines at one depth.
@@ -178,9 +184,10 @@ function fill(operand: "a" | "b", lines: number, sliceDepth: number, { vectors, 
 
   const read = (q: number): string[] => {
     const at = name("At", q);
-    if (blocks) return four.map((r) => `${name("Read", q)}_${r} = ${operand}[${at}${line(r)}];`);
-    if (vectors) return [`${name("Read", q)} = ${operand}[${at}];`];
-    return [`${name("Read", q)} = vec4<f32>(${four.map((r) => `${operand}[${at}${line(r)}]`).join(", ")});`];
+    const element = (index: string): string => (half ? `${vectors ? "vec4<f32>" : "f32"}(${operand}[${index}])` : `${operand}[${index}]`);
+    if (blocks) return four.map((r) => `${name("Read", q)}_${r} = ${element(`${at}${line(r)}`)};`);
+    if (vectors) return [`${name("Read", q)} = ${element(at)};`];
+    return [`${name("Read", q)} = vec4<f32>(${four.map((r) => element(`${at}${line(r)}`)).join(", ")});`];
   };
   const readRagged = (q: number): string[] => {
     const inside = blocks ? `vec4<i32>(next + ${name("Depth", q)} * 4) + vec4<i32>(0, 1, 2, 3) < vec4<i32>(end)` : `next + ${name("Depth", q)} < end`;
@@ -209,7 +216,7 @@ function loadSlice(fills: readonly Fill[], sliceDepth: number, ragged: boolean):
 }
 
 /** Where the batch element of an operand starts. */
-function batchStart(operand: "a" | "b", axes: number): string {
+export function batchStart(operand: "a" | "b", axes: number): string {
   const terms = [`p.${operand}Offset`];
   let index = "batch";
   for (let axis = axes - 1; axis >= 0; axis--) {

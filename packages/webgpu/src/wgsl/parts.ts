@@ -3,13 +3,13 @@
  * results and of every operand. An operand that a part needs more of than one binding holds (a table, a transposed
  * view, a long row) is bound as several windows that follow each other.
  */
-import { LimitError } from "@seqmix/tensor";
+import { LimitError, type DType } from "@seqmix/tensor";
 import { nodesOf, product, roots, type Affine, type LoopKernel, type Range, type Scalar } from "@seqmix/tensor/backend";
-import { bytesOf, WINDOW_ALIGNMENT, type BindingLimits, type GpuPass, type Window } from "../program.js";
+import { bytesOf, widthOf, WINDOW_ALIGNMENT, type BindingLimits, type GpuPass, type Window } from "../program.js";
 import { loopPass, type LoopBuffers, type LoopForm } from "./loop.js";
 
-/** Elements that parts and windows start at a multiple of. */
-const STEP = WINDOW_ALIGNMENT / 4;
+/** Elements that parts and windows of a kernel start at a multiple of. */
+const stepOf = (kernel: LoopKernel): number => WINDOW_ALIGNMENT / Math.min(...[...kernel.inputs, ...kernel.outputs].map(({ dtype }) => widthOf(dtype)));
 /** Parts at most; beyond, operands are bound as several windows instead. */
 const MOST_PARTS = 64;
 /** Elements that indices of 32 bits tell apart. */
@@ -31,7 +31,9 @@ export function loopPasses(kernel: LoopKernel, form: LoopForm, buffers: LoopBuff
   const largest = Math.max(total, ...[...usedInputs(kernel)].map((input) => kernel.inputs[input]!.size));
   if (bytesOf(largest) <= limits.bytes) return [loopPass(kernel, form, buffers, threads)];
   if (largest > ADDRESSABLE) throw new LimitError(`webgpu: expected at most ${ADDRESSABLE * 4} bytes in an operand of a kernel (indices have 32 bits), got ${largest * 4}; use smaller batches`);
-  const binding = Math.floor(limits.bytes / WINDOW_ALIGNMENT) * STEP;
+  // as many elements of each operand as f32 would have
+  const step = stepOf(kernel);
+  const binding = Math.floor(limits.bytes / (4 * step)) * step;
   return partsOf(kernel, total, binding).map(({ from, to }) => partPass(kernel, form, buffers, threads, limits, from, to - from, binding));
 }
 
@@ -40,7 +42,7 @@ function partPass(original: LoopKernel, form: LoopForm, buffers: LoopBuffers, th
   const spans = spansOf(kernel, first, count);
   // what is written over is seen through the window of the result, at the same points
   for (const input of buffers.aliases?.keys() ?? []) spans.set(input, { from: first, to: first + count });
-  const inputs = new Map([...spans].map(([input, span]) => [input, windowsOf(span, binding)] as const));
+  const inputs = new Map([...spans].map(([input, span]) => [input, windowsOf(span, binding, kernel.inputs[input]!.dtype)] as const));
   const bound = kernel.outputs.length + [...inputs].reduce((sum, [input, windows]) => sum + (buffers.aliases?.has(input) ? 0 : windows.length), 0);
   if (bound > limits.buffers) {
     const bytes = [...inputs.values()].flat().reduce((sum, window) => sum + window.bytes, 0);
@@ -53,10 +55,11 @@ function partPass(original: LoopKernel, form: LoopForm, buffers: LoopBuffers, th
 function partsOf(kernel: LoopKernel, total: number, binding: number): readonly Span[] {
   const cut = (length: number): readonly Span[] => Array.from({ length: Math.ceil(total / length) }, (_, k) => ({ from: k * length, to: Math.min(total, (k + 1) * length) }));
   const worst = (parts: readonly Span[]): number => Math.max(...parts.flatMap(({ from, to }) => [...spansOf(decided(kernel, boxOf(kernel, from, to - from)), from, to - from).values()].map((span) => span.to - span.from)));
-  let length = Math.min(binding, Math.ceil(total / STEP) * STEP);
+  const step = stepOf(kernel);
+  let length = Math.min(binding, Math.ceil(total / step) * step);
   let parts = cut(length);
-  while (length > STEP && worst(parts) > binding) {
-    length = Math.ceil(length / 2 / STEP) * STEP;
+  while (length > step && worst(parts) > binding) {
+    length = Math.ceil(length / 2 / step) * step;
     const smaller = cut(length);
     if (smaller.length > MOST_PARTS || worst(smaller) > 0.75 * worst(parts)) break;
     parts = smaller;
@@ -66,9 +69,10 @@ function partsOf(kernel: LoopKernel, total: number, binding: number): readonly S
 
 const usedInputs = (kernel: LoopKernel): Set<number> => new Set([...nodesOf(roots(kernel))].flatMap((node) => (node.op === "load" ? [node.input] : [])));
 
-/** By input, the elements that points [first, first + count) read; the start is a multiple of STEP. */
+/** By input, the elements that points [first, first + count) read; the start is one where windows may start. */
 function spansOf(kernel: LoopKernel, first: number, count: number): Map<number, Span> {
   const box = boxOf(kernel, first, count);
+  const step = stepOf(kernel);
   const spans = new Map<number, Span>();
   for (const node of nodesOf(roots(kernel))) {
     if (node.op !== "load") continue;
@@ -79,16 +83,17 @@ function spansOf(kernel: LoopKernel, first: number, count: number): Map<number, 
     const from = Math.min(size - 1, Math.max(0, lo + reach.reduce((sum, by) => sum + Math.min(0, by), 0)));
     const to = Math.min(size, Math.max(from, hi + reach.reduce((sum, by) => sum + Math.max(0, by), 0)) + 1);
     const known = spans.get(node.input);
-    const aligned = Math.floor(from / STEP) * STEP;
+    const aligned = Math.floor(from / step) * step;
     spans.set(node.input, known ? { from: Math.min(known.from, aligned), to: Math.max(known.to, to) } : { from: aligned, to });
   }
   return spans;
 }
 
-function windowsOf({ from, to }: Span, binding: number): Window[] {
+function windowsOf({ from, to }: Span, binding: number, dtype: DType): Window[] {
+  const width = widthOf(dtype);
   return Array.from({ length: Math.ceil((to - from) / binding) }, (_, k) => {
     const start = from + k * binding;
-    return { from: start * 4, bytes: k * binding + binding < to - from ? binding * 4 : bytesOf(to - start) };
+    return { from: start * width, bytes: k * binding + binding < to - from ? binding * width : bytesOf(to - start, dtype) };
   });
 }
 

@@ -234,7 +234,7 @@ ${indent([...lines, `return Point${s}(${results.join(", ")});`].join("\n"))}
     loads.forEach((load, k) => list.push(`let a${k} = x${load.input}[${affineText(load.index, axes)} / 4];`));
     for (let w = 0; w < width; w++) {
       const place = axes.map((name, k) => (k === axes.length - 1 && w > 0 ? `${name} + ${w}` : name));
-      const known = [...keptHere.map((n) => element(`k${n}_${c}`, w)), ...uniformNames, ...loads.map((load, k) => fromMemory(load.dtype, `a${k}[${w}]`))];
+      const known = [...keptHere.map((n) => element(`k${n}_${c}`, w)), ...uniformNames, ...loads.map((load, k) => fromMemory(kernel.inputs[load.input]!.dtype, `a${k}[${w}]`))];
       list.push(`let p${w} = point${s}(${[...place, ...known].join(", ")});`);
       stage.reductions.forEach((k, n) => {
         const { combine, value } = kernel.reductions[k] as Reduction;

@@ -3,10 +3,10 @@ import type { DType } from "@seqmix/tensor";
 import { parts, type Affine, type Scalar } from "@seqmix/tensor/backend";
 
 /** How a type is kept in a register and in memory. */
-export const registerType = (dtype: DType): string => dtype;
+export const registerType = (dtype: DType): string => (dtype === "f16" ? "f32" : dtype);
 export const memoryType = (dtype: DType): string => (dtype === "bool" ? "u32" : dtype);
-export const fromMemory = (dtype: DType, text: string): string => (dtype === "bool" ? `(${text} != 0u)` : text);
-export const toMemory = (dtype: DType, text: string): string => (dtype === "bool" ? `u32(${text})` : text);
+export const fromMemory = (dtype: DType, text: string): string => (dtype === "bool" ? `(${text} != 0u)` : dtype === "f16" ? `f32(${text})` : text);
+export const toMemory = (dtype: DType, text: string): string => (dtype === "bool" ? `u32(${text})` : dtype === "f16" ? `f16(${text})` : text);
 
 /** What surrounds the expressions. */
 export interface Surroundings {
@@ -128,7 +128,7 @@ export function literal(value: number, dtype: DType, functions: Set<string>): st
 
 const operators: Readonly<Record<string, string>> = { add: "+", sub: "-", mul: "*", div: "/", less: "<", lessEqual: "<=", equal: "==", bitAnd: "&", bitOr: "|", bitXor: "^", and: "&", or: "|" };
 /** Ours, for their accuracy or their NaN. */
-const own: Readonly<Record<string, string>> = { exp: "exp_", log: "log_", expm1: "expm1_", log1p: "log1p_", sin: "sin_", cos: "cos_", tanh: "tanh_", sigmoid: "sigmoid_", erf: "erf_" };
+const own: Readonly<Record<string, string>> = { exp: "exp_", log: "log_", expm1: "expm1_", log1p: "log1p_", sin: "sin_", cos: "cos_", tanh: "tanh_", sigmoid: "sigmoid_", erf: "erf_", roundToHalf: "roundToHalf" };
 
 function intrinsic(node: Scalar & { args: readonly Scalar[] }, args: readonly string[], functions: Set<string>): string {
   const [x, y, z] = args as [string, string, string];

@@ -10,6 +10,7 @@ import { parameterGroupsOf } from "../../mixers.js";
 import { atMost, shareOfTraffic, teraBytes, teraFlops } from "../bars.js";
 import type { BenchmarkCase } from "../contestant.js";
 import { copyPeer, deviceCase } from "../device-case.js";
+import { withoutHalf } from "../gpu.js";
 import { trainingCase, type Training } from "../training-case.js";
 
 const k = key(2026);
@@ -58,6 +59,29 @@ const matmulCase = (batch: readonly number[], m: number, n: number, depth: numbe
     tolerance: 1e-5,
   });
 };
+
+/** f16 operands, sums and results in f32. */
+const halfMatmulCase = (n: number, layout: Layout): BenchmarkCase => {
+  const drawHalf = (name: string): Tensor => cast(draw(name, [n, n]), "f16");
+  return deviceCase({
+    kernel: "matmul f16", shape: `${n}x${n}x${n} ${layout}`, mode: "fwd", dtype: "f16", missing: withoutHalf,
+    flops: 2 * n ** 3, bytes: (2 + 2 + 4) * n * n, rate: "GFLOP/s",
+    bars: [teraFlops(200)], reference: "H100: cuBLAS f16 748 TFLOP/s",
+    inputs: () => ({ a: drawHalf("a"), b: drawHalf("b") }),
+    compute: ({ a, b }) => [matmul(layout === "TN" ? transpose(a) : a, layout === "NT" ? transpose(b) : b)],
+    units: { count: n, checked: 4, name: "rows", inputAxis: { a: layout === "TN" ? 1 : 0 }, outputAxis: [0] },
+    // the operands are what they are after rounding: what remains is the sums
+    tolerance: 2e-5,
+  });
+};
+
+const halfNegation: BenchmarkCase = deviceCase({
+  kernel: "negate f16", shape: `N${elements}`, mode: "fwd", dtype: "f16", missing: withoutHalf,
+  flops: elements, bytes: 4 * elements, rate: "GB/s", bars: [],
+  inputs: () => ({ x: cast(draw("x", [elements]), "f16") }),
+  compute: ({ x }) => [neg(x)],
+  units: blocks, tolerance: 0, copyOf: elements,
+});
 
 const scanAlong = { B: 8, L: 2048, D: 2048 };
 const scanSize = scanAlong.B * scanAlong.L * scanAlong.D;
@@ -176,6 +200,8 @@ export const webgpuCases: readonly BenchmarkCase[] = [
   matmulCase([64], 1024, 1024, 64, "NT"),
   matmulCase([64], 1024, 64, 1024, "NN"),
   matmulCase([], 8192, 2048, 512, "NT"),
+  ...(["NN", "NT", "TN"] as const).map((layout) => halfMatmulCase(4096, layout)),
+  halfNegation,
   ...scans,
   ...selectiveScanCases({ B: 8, D: 2048, L: 2048, N: 16 }, 0.45, 2, "H100: the official CUDA kernel 1.107 ms forward, 3.92 ms with backward"),
   ...selectiveScanCases({ B: 1, D: 2048, L: 65536, N: 16 }, 1.9, 8.7, "H100: the official CUDA kernel 5.38 ms forward, 17.5 ms with backward"),
