@@ -127,7 +127,7 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
       else if (!group.keepsRegister) group.sums.forEach((j, k) => values.push(`now${j}_${u} += ${guarded[k]};`));
       else if (!group.keepsChannel) group.sums.forEach((j, k) => values.push(`rowSums[${(perStateRows.findIndex((r) => r.j === j) * T + u) * pitch} + lane] = select(0.0, ${guarded[k]}, inside);`));
       else {
-        values.push(`if (inside && ${live(u)}) {`);
+        values.push(`if (inside & ${live(u)}) {`);
         store(values);
         values.push("}");
       }
@@ -170,15 +170,15 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
       group.sums.forEach((j, at) => (reduced[j] = sums[at]!));
       if (group.direct) storeOutputs({ ...scope, reduced }, group, buffers, text);
       else group.sums.forEach((j, at) => text.push(storePartial(group, j, scope.axes, sums[at]!)));
-      const when = group.step === "each" ? live(u) : `tile + ${u} == ${stepOf(group.step, layout)}`;
-      tile.push(`if (inside && ${when}) {`, ...text.map((line) => `  ${line}`), "}");
+      const when = group.step === "each" ? live(u) : `(tile + ${u} == ${stepOf(group.step, layout)})`;
+      tile.push(`if (inside & ${when}) {`, ...text.map((line) => `  ${line}`), "}");
     }
   }
   /** Stores one sum for every step (and state) of the chunk. */
   const storeRows = (group: Group, j: number, count: number, value: (x: string) => string): string[] => {
     const time = timeText(layout, "tile + x % " + T);
     const at = axes.map((text, axis) => (axis === along ? "time" : axis === register ? "n" : text));
-    return [`for (var x = lane; x < ${count * T}; x += ${W}) {`, `  let n = n0 + x / ${T};`, `  let time = ${time};`, `  if (place < ${layout.gridSize} && tile + x % ${T} < ${L}) { ${storePartial(group, j, at, value("x"))} }`, "}"];
+    return [`for (var x = lane; x < ${count * T}; x += ${W}) {`, `  let n = n0 + x / ${T};`, `  let time = ${time};`, `  if ((place < ${layout.gridSize}) & (tile + x % ${T} < ${L})) { ${storePartial(group, j, at, value("x"))} }`, "}"];
   };
   perStateRows.forEach(({ group, j }, r) => {
     const count = perStateRows.length * T;
@@ -206,10 +206,10 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
     for (const j of group.sums) {
       const name = `${single ? "single" : "sum"}${j}`;
       const at = axesAt("0").map((text, axis) => (axis === register ? "(n0 + k)" : text));
-      const owns = single ? ` && ${stepOf(group.step as "first" | "last", layout)} >= first && ${stepOf(group.step as "first" | "last", layout)} < last` : "";
+      const owns = single ? ` & (${stepOf(group.step as "first" | "last", layout)} >= first) & (${stepOf(group.step as "first" | "last", layout)} < last)` : "";
       const value = group.keepsRegister ? `${name}[k]` : name;
       const store = storePartial(group, j, at, group.keepsChannel ? value : "total");
-      const text = group.keepsChannel ? [`if (inside${owns}) { ${store} }`] : [`rowSums[lane] = select(0.0, ${value}, inside);`, "workgroupBarrier();", `if (lane == 0 && place < ${layout.gridSize}${owns}) {`, "  var total = 0.0;", `  for (var column = 0; column < ${W}; column++) { total += rowSums[column]; }`, `  ${store}`, "}", "workgroupBarrier();"];
+      const text = group.keepsChannel ? [`if (inside${owns}) { ${store} }`] : [`rowSums[lane] = select(0.0, ${value}, inside);`, "workgroupBarrier();", `if ((lane == 0) & (place < ${layout.gridSize})${owns}) {`, "  var total = 0.0;", `  for (var column = 0; column < ${W}; column++) { total += rowSums[column]; }`, `  ${store}`, "}", "workgroupBarrier();"];
       if (group.keepsRegister) lines.push(`for (var k = 0; k < ${R}; k++) {`, ...text.map((line) => `  ${line}`), "}");
       else lines.push(...text);
     }

@@ -10,8 +10,8 @@ const sources: Readonly<Record<string, { readonly uses?: readonly string[]; read
   // const expressions may be neither infinite nor NaN; a let is no const expression
   fromBits: { text: `fn fromBits(bits: u32) -> f32 { let b = bits; return bitcast<f32>(b); }` },
   bounded: { text: `fn bounded(x: f32, lo: f32, hi: f32) -> f32 { return select(select(x, lo, x < lo), hi, x > hi); }` },
-  minimum: { uses: ["isNan"], text: `fn minimum(x: f32, y: f32) -> f32 { return select(select(y, x, x < y), x + y, isNan(x) || isNan(y)); }` },
-  maximum: { uses: ["isNan"], text: `fn maximum(x: f32, y: f32) -> f32 { return select(select(y, x, x > y), x + y, isNan(x) || isNan(y)); }` },
+  minimum: { uses: ["isNan"], text: `fn minimum(x: f32, y: f32) -> f32 { return select(select(y, x, x < y), x + y, isNan(x) | isNan(y)); }` },
+  maximum: { uses: ["isNan"], text: `fn maximum(x: f32, y: f32) -> f32 { return select(select(y, x, x > y), x + y, isNan(x) | isNan(y)); }` },
   powerOfTwo: { text: `fn powerOfTwo(n: f32) -> f32 { return bitcast<f32>((i32(n) + 127) << 23u); }` },
   // x - n ln 2 in two parts, the first exact
   withoutLn2: { text: `fn withoutLn2(x: f32, n: f32) -> f32 { return (x - n * 0.693359375) - n * -2.12194440e-4; }` },
