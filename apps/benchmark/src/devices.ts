@@ -16,14 +16,14 @@ export const devices: Readonly<Record<string, (options: DeviceOptions) => Device
   cpu: ({ threads }) => cpu(threads === undefined ? {} : { threads }),
   reference: () => reference(),
   async webgpu() {
-    let found: { webgpu(options: { readonly fuseScans: boolean }): Promise<Device> };
+    let found: { webgpu(): Promise<Device> };
     try {
       found = (await import(WEBGPU)) as typeof found;
     } catch (cause) {
       throw new UsageError(`The webgpu device needs the package ${WEBGPU}, which did not load (${messageOf(cause)}); install all development tools with "npx pnpm install"`);
     }
     try {
-      return await found.webgpu({ fuseScans: true });
+      return await found.webgpu();
     } catch (error) {
       throw error instanceof DeviceError ? new UsageError(error.message) : error;
     }

@@ -1,5 +1,5 @@
 /** A graph's plan with its programs, and the memory results may take over. */
-import { makePlan, takeovers, type Graph, type Plan, type ScanKernel, type Step } from "@seqmix/tensor/backend";
+import { makePlan, takeovers, type Graph, type Plan, type Step } from "@seqmix/tensor/backend";
 import { prepare, type Encode } from "./commands.js";
 import { supportsScan, fusedScanProgram } from "./fused-scan-program.js";
 import { loopProgram } from "./loop-program.js";
@@ -23,7 +23,7 @@ const EPILOGUES: ReadonlySet<string> = new Set(["matmul"]);
 
 /** @param limits What a pass may bind. */
 export function compilePlan({ roots, leaves }: Graph, fuse: boolean, limits: BindingLimits, gpu: GPUDevice, pipelines: Pipelines): CompiledPlan {
-  const plan = makePlan(roots, leaves, { device: "webgpu", fuse, maxBuffers: limits.buffers, maxBindingBytes: limits.bytes, epilogues: EPILOGUES, ...(limits.fusesScans && { scans: { maxBuffers: limits.buffers, accepts: (kernel: ScanKernel) => supportsScan(kernel, limits) } }) });
+  const plan = makePlan(roots, leaves, { device: "webgpu", fuse, maxBuffers: limits.buffers, maxBindingBytes: limits.bytes, epilogues: EPILOGUES, scans: { maxBuffers: limits.buffers, accepts: (kernel) => supportsScan(kernel, limits) } });
   const programs = plan.steps.map((step) => (step.kind === "loop" ? loopProgram(step.kernel, limits) : step.kind === "scan" ? fusedScanProgram(step.kernel, limits.buffers) : nativeProgram(step.call, limits)));
   const prepared = new Map<string, Promise<Encode>>();
 

@@ -12,11 +12,6 @@ import { makeStaging } from "./staging.js";
 
 /** Settings of the WebGPU device. */
 export interface WebGpuOptions extends AdapterOptions {
-  /**
-   * Run recurrences as one kernel with what is computed into and out of them. Off by default: right and fast on an NVIDIA
-   * H200, but the software adapter does not get through compiling some of these kernels.
-   */
-  readonly fuseScans?: boolean;
   /** `explain` prints the WGSL of every kernel too. */
   readonly explainCode?: boolean;
   /** Fill all memory with NaN before it is used, so that a kernel that reads what it never wrote is found out. Slow: for tests. */
@@ -62,7 +57,7 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
   const { gpu, adapter } = await requestDevice(options);
   const loss = watchLoss(gpu);
   const { maxStorageBufferBindingSize = Infinity, maxBufferSize = Infinity, memory = Infinity } = options.limits ?? {};
-  const bindingLimits: BindingLimits = { buffers: gpu.limits.maxStorageBuffersPerShaderStage, bytes: Math.min(gpu.limits.maxStorageBufferBindingSize, maxStorageBufferBindingSize), threads: gpu.limits.maxComputeInvocationsPerWorkgroup, workgroupBytes: gpu.limits.maxComputeWorkgroupStorageSize, fusesScans: options.fuseScans ?? false };
+  const bindingLimits: BindingLimits = { buffers: gpu.limits.maxStorageBuffersPerShaderStage, bytes: Math.min(gpu.limits.maxStorageBufferBindingSize, maxStorageBufferBindingSize), threads: gpu.limits.maxComputeInvocationsPerWorkgroup, workgroupBytes: gpu.limits.maxComputeWorkgroupStorageSize };
   const pool = makeMemory(gpu, { buffer: Math.min(gpu.limits.maxBufferSize, maxBufferSize), memory }, loss, { poison: options.poison ?? false });
   const staging = makeStaging(gpu, loss);
   const pipelines = makePipelines(gpu, loss);

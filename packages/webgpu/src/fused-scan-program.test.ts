@@ -40,6 +40,17 @@ test.each([{ extents: [2, 21, 5, 4] }, { extents: [1, 1, 1, 1] }, { extents: [1,
   expect(await error(mambaForward(extents as [number, number, number, number], { last: true, gate: true }))).toBeLessThan(1e-5);
   expect(await error(mambaBackward(extents as [number, number, number, number]))).toBeLessThan(1e-5);
 });
+
+test("outputs of one sum in as few passes as the buffers allow", async () => {
+  const extents = [9, 3, 4];
+  const { input, inputs } = builder(extents);
+  const decay = input([0, 1]), drive = input([0, 1, 2]);
+  const outputs = [1, 2, 3].map((): ScanOutput => ({ dtype: "f32", keeps: [0, 1], step: "each", value: mul(reduced(0), input([0, 1])) }));
+  const kernel: ScanKernel = { extents, along: 0, reverse: false, inputs, decay: [mul(decay, constant(0.5))], drive: [drive], sums: [{ value: state("current"), keeps: [0, 1], step: "each" }], outputs };
+  expect(fusedScanProgram(kernel, 7, { ...SMALL, shortest: 9 }).passes.map(({ buffers }) => buffers.length)).toEqual([6, 4]);
+  expect(await error(kernel, { ...SMALL, shortest: 9 }, 7)).toBeLessThan(1e-6);
+});
+
 /** A kernel over random axes: each term of its expressions lacks some of them. */
 function randomKernel(seed: number, complex: boolean): ScanKernel {
   const next = random(seed * 7919 + 13);

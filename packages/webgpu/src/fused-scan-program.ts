@@ -85,8 +85,17 @@ function batches(layout: Layout, limit: number, offsets: Map<Group, number>): Gr
   };
   for (const group of groups) {
     if (count([...batch, group]) <= limit || (!group.direct && group.sums.length <= 1) || (group.direct && group.outputs.length === 1)) add(group);
-    else if (group.direct) for (const k of group.outputs) add({ ...group, outputs: [k], sums: group.sums.filter((j) => uses(kernel.outputs[k]!.value, j)) });
-    else group.sums.forEach((j, at) => {
+    else if (group.direct) {
+      // outputs in one pass stay one group: sums that they share are computed once
+      const some = (outputs: readonly number[]): Group => ({ ...group, outputs, sums: group.sums.filter((j) => outputs.some((k) => uses(kernel.outputs[k]!.value, j))) });
+      let taken: readonly number[] = [];
+      for (const k of group.outputs) {
+        const more = some([...taken, k]);
+        if (taken.length > 0 && count([...batch.slice(0, -1), more]) <= limit) batch[batch.length - 1] = more;
+        else add(some([k]));
+        taken = batch.at(-1)!.outputs;
+      }
+    } else group.sums.forEach((j, at) => {
       const part: Group = { ...group, sums: [j], outputs: [] };
       offsets.set(part, offsets.get(group)! + at * group.partials * group.keptSize);
       add(part);

@@ -39,8 +39,6 @@ export interface BindingLimits {
   readonly threads: number;
   /** maxComputeWorkgroupStorageSize. */
   readonly workgroupBytes: number;
-  /** Whether recurrences are fused with what is around them. */
-  readonly fusesScans?: boolean;
 }
 
 /** Bytes that windows start at a multiple of, on every adapter (the highest minStorageBufferOffsetAlignment that WebGPU allows). */
