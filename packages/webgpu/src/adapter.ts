@@ -27,6 +27,8 @@ const EXACT_TIMESTAMPS = "disable-dawn-features=timestamp_quantization";
 
 /** Dawn's entry objects by their switches. Once one is garbage collected the process crashes: they are kept to its end. */
 const instances = new Map<string, GPU>();
+/** Entries that found no adapter, and would not look again. */
+const fruitless: GPU[] = [];
 
 async function entry(flags: readonly string[]): Promise<GPU> {
   if (typeof navigator === "object" && "gpu" in navigator && navigator.gpu) return navigator.gpu;
@@ -47,7 +49,10 @@ async function entry(flags: readonly string[]): Promise<GPU> {
 
 /** A new device with the highest limits its adapter has. @throws DeviceError if there is no adapter. */
 export async function requestDevice({ powerPreference = "high-performance", dawn = DAWN_SWITCHES, exactTimestamps = false }: AdapterOptions): Promise<{ readonly gpu: GPUDevice; readonly adapter: GPUAdapter }> {
-  const adapter = await (await entry(exactTimestamps ? [...dawn, EXACT_TIMESTAMPS] : dawn)).requestAdapter({ powerPreference });
+  const flags = exactTimestamps ? [...dawn, EXACT_TIMESTAMPS] : dawn;
+  const gpu = await entry(flags);
+  const adapter = await gpu.requestAdapter({ powerPreference });
+  if (!adapter && instances.delete(flags.join(" "))) fruitless.push(gpu);
   if (!adapter) throw new DeviceError("webgpu: expected a GPU adapter, got none; install a Vulkan, Metal or Direct3D 12 driver, or use the cpu() device");
   const requiredLimits: Record<string, number> = {};
   for (const name of WANTED_LIMITS) requiredLimits[name] = adapter.limits[name];
