@@ -47,6 +47,9 @@ async function entry(flags: readonly string[]): Promise<GPU> {
   return gpu;
 }
 
+/** Whether the adapter is a program on the processor. */
+export const isSoftware = ({ isFallbackAdapter, description, device, architecture }: GPUAdapterInfo): boolean => isFallbackAdapter || /swiftshader|llvmpipe/i.test(`${description} ${device} ${architecture}`);
+
 /** A new device with the highest limits its adapter has. @throws DeviceError if there is no adapter. */
 export async function requestDevice({ powerPreference = "high-performance", dawn = DAWN_SWITCHES, exactTimestamps = false }: AdapterOptions): Promise<{ readonly gpu: GPUDevice; readonly adapter: GPUAdapter }> {
   const flags = exactTimestamps ? [...dawn, EXACT_TIMESTAMPS] : dawn;

@@ -1,8 +1,9 @@
 /** The WebGPU device: plans as WGSL passes, one encoder and one submit a run. */
 import { BYTES_PER_ELEMENT, DisposedError, type Device, type DeviceBuffer, type DType, type HostArray, type Tensor } from "@seqmix/tensor";
 import { bufferOn, type Graph, type RunOptions } from "@seqmix/tensor/backend";
-import { requestDevice, type AdapterOptions } from "./adapter.js";
+import { isSoftware, requestDevice, type AdapterOptions } from "./adapter.js";
 import { compilePlan, type CompiledPlan } from "./compiled-plan.js";
+import { SOFTWARE_TUNING, TUNING } from "./fused-scan/layout.js";
 import { watchLoss } from "./loss.js";
 import { makeMemory, type Block, type GpuMemoryCount } from "./memory.js";
 import { makePipelines } from "./pipelines.js";
@@ -58,6 +59,7 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
   const loss = watchLoss(gpu);
   const { maxStorageBufferBindingSize = Infinity, maxBufferSize = Infinity, memory = Infinity } = options.limits ?? {};
   const bindingLimits: BindingLimits = { buffers: gpu.limits.maxStorageBuffersPerShaderStage, bytes: Math.min(gpu.limits.maxStorageBufferBindingSize, maxStorageBufferBindingSize), threads: gpu.limits.maxComputeInvocationsPerWorkgroup, workgroupBytes: gpu.limits.maxComputeWorkgroupStorageSize };
+  const tuning = isSoftware(adapter.info) ? SOFTWARE_TUNING : TUNING;
   const pool = makeMemory(gpu, { buffer: Math.min(gpu.limits.maxBufferSize, maxBufferSize), memory }, loss, { poison: options.poison ?? false });
   const staging = makeStaging(gpu, loss);
   const pipelines = makePipelines(gpu, loss);
@@ -85,7 +87,7 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
 
   const planFor = (graph: Graph, fuse: boolean): CompiledPlan => {
     const name = `${fuse}\n${graph.key}`;
-    const compiled = plans.get(name) ?? compilePlan(graph, fuse, bindingLimits, gpu, pipelines);
+    const compiled = plans.get(name) ?? compilePlan(graph, fuse, bindingLimits, tuning, gpu, pipelines);
     plans.delete(name);
     plans.set(name, compiled);
     if (plans.size > CACHED_PLANS) plans.delete(plans.keys().next().value!);

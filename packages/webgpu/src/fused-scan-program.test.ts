@@ -1,7 +1,7 @@
 import { product, type Scalar, type ScanKernel, type ScanOutput, type ScanSum, type ScanValue } from "@seqmix/tensor/backend";
 import { afterAll, expect, test } from "vitest";
 import { fusedScanProgram, supportsScan } from "./fused-scan-program.js";
-import { TUNING, type Tuning } from "./fused-scan/layout.js";
+import { SOFTWARE_TUNING, TUNING, type Tuning } from "./fused-scan/layout.js";
 import { runProgram } from "./testing/run-program.js";
 import { interpretScan } from "@seqmix/tensor/backend";
 import { add, builder, constant, mambaBackward, mambaForward, mul, op, reduced, state } from "./testing/scan-kernels.js";
@@ -49,6 +49,15 @@ test("outputs of one sum in as few passes as the buffers allow", async () => {
   const kernel: ScanKernel = { extents, along: 0, reverse: false, inputs, decay: [mul(decay, constant(0.5))], drive: [drive], sums: [{ value: state("current"), keeps: [0, 1], step: "each" }], outputs };
   expect(fusedScanProgram(kernel, 7, { ...SMALL, shortest: 9 }).passes.map(({ buffers }) => buffers.length)).toEqual([6, 4]);
   expect(await error(kernel, { ...SMALL, shortest: 9 }, 7)).toBeLessThan(1e-6);
+});
+
+test("in the sizes for a large GPU, and in those for the software adapter", async () => {
+  for (const sizes of [TUNING, SOFTWARE_TUNING]) {
+    const tuning = { ...sizes, stage: 16, shortest: 16 };
+    expect(fusedScanProgram(mambaForward([2, 37, 3, 4]), 12, tuning).name).toContain("2 segments");
+    expect(await error(mambaForward([2, 37, 3, 4], { last: true }), tuning)).toBeLessThan(1e-5);
+    expect(await error(mambaBackward([2, 37, 3, 4]), tuning)).toBeLessThan(1e-5);
+  }
 });
 
 /** A kernel over random axes: each term of its expressions lacks some of them. */

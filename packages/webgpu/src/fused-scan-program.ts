@@ -15,9 +15,9 @@ import { loopProgram } from "./loop-program.js";
 import { bytesOf, type BindingLimits, type GpuPass, type GpuProgram } from "./program.js";
 
 /** true if the passes of a fused recurrence fit what a pass may bind, else why not. */
-export function supportsScan(kernel: ScanKernel, limits: Pick<BindingLimits, "buffers" | "bytes">): true | string {
+export function supportsScan(kernel: ScanKernel, limits: Pick<BindingLimits, "buffers" | "bytes">, tuning: Tuning = TUNING): true | string {
   if (product(kernel.extents) === 0) return "an axis has no points";
-  const { passes, scratch } = fusedScanProgram(kernel, Infinity, TUNING, limits.buffers);
+  const { passes, scratch } = fusedScanProgram(kernel, Infinity, tuning, limits.buffers);
   const most = Math.max(...passes.map(({ buffers }) => buffers.length));
   if (most > limits.buffers) return `needs ${most} buffers in a pass, the adapter has ${limits.buffers}`;
   const sizes = [...kernel.inputs.map(({ size }) => bytesOf(size)), ...kernel.outputs.map(({ keeps }) => bytesOf(product(keeps.map((axis) => kernel.extents[axis]!)))), ...scratch];

@@ -71,6 +71,9 @@ export interface Tuning {
 
 export const TUNING: Tuning = { threads: 262144, workgroup: 128, chunkWorkgroup: 64, chunk: 16, stage: 64, shortest: 64, ahead: 4 };
 
+/** Shorter texts: a processor gains nothing from steps written out, and compiling them takes most of the time. */
+export const SOFTWARE_TUNING: Tuning = { ...TUNING, chunk: 4, ahead: 1 };
+
 /** Values of the register axis that a thread holds at most. */
 const MOST_REGISTERS = 16;
 /** Bytes of workgroup memory every adapter has. */
