@@ -21,7 +21,8 @@ const parts = [
   { name: "manifests (sherif)", script: tool("sherif", "index.js") },
   { name: "types of the tests", script: tool("typescript", "bin/tsc", "-p", "tsconfig.tests.json") },
   { name: "unit tests", script: tool("vitest", "vitest.mjs", "run", "--reporter=default", "--reporter=json", `--outputFile.json=${unitReport}`), show: true, count: countUnitTests },
-  ...(golden ? ["reference", "cpu"] : []).map((device) => ({ name: `golden fixtures on ${device}`, script: ["apps/golden/dist/cli.js"], env: { SEQMIX_DEVICE: device }, show: true })),
+  ...(golden ? ["reference", "cpu", "webgpu"] : []).map((device) => ({ name: `golden fixtures on ${device}`, script: ["apps/golden/dist/cli.js"], env: { SEQMIX_DEVICE: device }, show: true })),
+  { name: "suites in a browser", script: ["apps/conformance/dist/browser.js"], capture: true, count: countBrowserChecks },
   { name: "documentation", script: tool("typedoc", "bin/typedoc") },
   { name: "publishable packages", script: ["scripts/publishable.mjs"] },
   { name: "consumer", script: ["scripts/consumer.mjs"] },
@@ -68,3 +69,8 @@ function countUnitTests(ok) {
   }
 }
 
+// The page's verdict line has the counts.
+function countBrowserChecks(ok, output) {
+  const found = /^browser: (\d+) checks passed, (\d+) failed$/m.exec(output);
+  return found ? { passed: Number(found[1]), failed: ok ? 0 : Math.max(1, Number(found[2])), skipped: 0 } : undefined;
+}

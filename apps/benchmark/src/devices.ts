@@ -18,14 +18,14 @@ export const devices: Readonly<Record<string, (options: DeviceOptions) => Device
   cpu: ({ threads }) => cpu(threads === undefined ? {} : { threads }),
   reference: () => reference(),
   async webgpu({ halfPrecision = false }) {
-    let found: { webgpu(options: { readonly fuseScans: boolean; readonly halfPrecision: boolean }): Promise<Device> };
+    let found: { webgpu(options: { readonly halfPrecision: boolean }): Promise<Device> };
     try {
       found = (await import(WEBGPU)) as typeof found;
     } catch (cause) {
       throw new UsageError(`The webgpu device needs the package ${WEBGPU}, which did not load (${messageOf(cause)}); install all development tools with "npx pnpm install"`);
     }
     try {
-      return await found.webgpu({ fuseScans: true, halfPrecision });
+      return await found.webgpu({ halfPrecision });
     } catch (error) {
       throw error instanceof DeviceError ? new UsageError(error.message) : error;
     }

@@ -30,7 +30,6 @@ async function openWebGpu(): Promise<Device> {
     return await webgpu();
   } catch (error) {
     if (!(error instanceof DeviceError) || !useSoftwareAdapter()) throw error;
-    // Switches of its own: the entry that found nothing would not look again.
-    return webgpu({ dawn: ["enable-dawn-features=disable_workgroup_init", "enable-dawn-features="] });
+    return webgpu();
   }
 }

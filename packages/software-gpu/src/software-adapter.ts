@@ -4,11 +4,12 @@
  */
 import { constants } from "node:os";
 import { join } from "node:path";
+import { pollPatiently } from "./patient-polling.js";
 import { unpacked } from "./unpack.js";
 
 /**
  * Makes SwiftShader the Vulkan driver of this process, unless the environment names one already. Call it before the first
- * adapter is asked for. SEQMIX_GPU=system leaves the machine's own driver in place.
+ * adapter is asked for; Dawn then waits without taking a core. SEQMIX_GPU=system leaves the machine's own driver in place.
  * @returns false where the system's adapter is to be used.
  * @throws Error saying what is missing.
  */
@@ -23,5 +24,6 @@ export function useSoftwareAdapter(): boolean {
   } catch (error) {
     if (!String(error).includes("did not self-register")) throw new Error(`software adapter: the Vulkan loader in ${folder} did not load; delete the folder and install again`, { cause: error });
   }
+  pollPatiently();
   return true;
 }

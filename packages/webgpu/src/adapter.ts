@@ -37,6 +37,8 @@ const EXACT_TIMESTAMPS = "disable-dawn-features=timestamp_quantization";
 
 /** Dawn's entry objects by their switches. Once one is garbage collected the process crashes: they are kept to its end. */
 const instances = new Map<string, GPU>();
+/** Entries that found no adapter, and would not look again. */
+const fruitless: GPU[] = [];
 
 async function entry(flags: readonly string[]): Promise<GPU> {
   if (typeof navigator === "object" && "gpu" in navigator && navigator.gpu) return navigator.gpu;
@@ -54,6 +56,9 @@ async function entry(flags: readonly string[]): Promise<GPU> {
   instances.set(key, gpu);
   return gpu;
 }
+
+/** Whether the adapter is a program on the processor. */
+export const isSoftware = ({ isFallbackAdapter, description, device, architecture }: GPUAdapterInfo): boolean => isFallbackAdapter || /swiftshader|llvmpipe/i.test(`${description} ${device} ${architecture}`);
 
 /** Switches with one list for each name: of several, Dawn follows the last alone. */
 function joined(switches: readonly string[]): string[] {
@@ -77,6 +82,7 @@ export async function requestDevice({ powerPreference = "high-performance", dawn
   const switches = joined([...dawn, ...(halfPrecision ? [HALF_PRECISION] : []), ...(exactTimestamps ? [EXACT_TIMESTAMPS] : [])]);
   const api = await entry(switches);
   const adapter = await api.requestAdapter({ powerPreference });
+  if (!adapter && instances.delete(switches.join(" "))) fruitless.push(api);
   if (!adapter) throw new DeviceError("webgpu: expected a GPU adapter, got none; install a Vulkan, Metal or Direct3D 12 driver, or use the cpu() device");
   const requiredLimits: Record<string, number> = {};
   for (const name of WANTED_LIMITS) requiredLimits[name] = adapter.limits[name];

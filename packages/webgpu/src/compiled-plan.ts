@@ -1,7 +1,8 @@
 /** A graph's plan with its programs, and the memory results may take over. */
-import { makePlan, storedInF32, takeovers, type Graph, type Plan, type ScanKernel, type Step } from "@seqmix/tensor/backend";
+import { makePlan, storedInF32, takeovers, type Graph, type Plan, type Step } from "@seqmix/tensor/backend";
 import { prepare, type Encode } from "./commands.js";
 import { supportsScan, fusedScanProgram } from "./fused-scan-program.js";
+import type { Tuning } from "./fused-scan/tuning.js";
 import { loopProgram } from "./loop-program.js";
 import { nativeProgram } from "./native-programs.js";
 import type { Pipelines } from "./pipelines.js";
@@ -21,11 +22,11 @@ export interface CompiledPlan {
 /** Native ops whose programs compute what comes behind them as they store. */
 const EPILOGUES: ReadonlySet<string> = new Set(["matmul"]);
 
-/** @param limits What a pass may bind. */
-export function compilePlan({ roots, leaves }: Graph, fuse: boolean, limits: BindingLimits, gpu: GPUDevice, pipelines: Pipelines): CompiledPlan {
-  const made = makePlan(roots, leaves, { device: "webgpu", fuse, maxBuffers: limits.buffers, maxBindingBytes: limits.bytes, epilogues: EPILOGUES, ...(limits.fusesScans && { scans: { maxBuffers: limits.buffers, accepts: (kernel: ScanKernel) => supportsScan(kernel, limits) } }) });
+/** @param limits What a pass may bind. @param tuning Sizes of fused recurrences. */
+export function compilePlan({ roots, leaves }: Graph, fuse: boolean, limits: BindingLimits, tuning: Tuning, gpu: GPUDevice, pipelines: Pipelines): CompiledPlan {
+  const made = makePlan(roots, leaves, { device: "webgpu", fuse, maxBuffers: limits.buffers, maxBindingBytes: limits.bytes, epilogues: EPILOGUES, scans: { maxBuffers: limits.buffers, accepts: (kernel) => supportsScan(kernel, limits, tuning) } });
   const plan = limits.storesHalf ? made : storedInF32(made);
-  const programs = plan.steps.map((step) => (step.kind === "loop" ? loopProgram(step.kernel, limits) : step.kind === "scan" ? fusedScanProgram(step.kernel, limits.buffers) : nativeProgram(step.call, limits)));
+  const programs = plan.steps.map((step) => (step.kind === "loop" ? loopProgram(step.kernel, limits) : step.kind === "scan" ? fusedScanProgram(step.kernel, limits.buffers, tuning) : nativeProgram(step.call, limits)));
   const prepared = new Map<string, Promise<Encode>>();
 
   const stepOver = (step: Step, k: number, over: ReadonlyMap<number, number>): Promise<Encode> => {

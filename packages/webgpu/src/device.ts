@@ -1,8 +1,9 @@
 /** The WebGPU device: plans as WGSL passes, one encoder and one submit a run. */
 import { DisposedError, type Device, type DeviceBuffer, type DType, type HostArray, type Tensor } from "@seqmix/tensor";
 import { bufferOn, fromHalfBits, toHalfBits, type Graph, type RunOptions } from "@seqmix/tensor/backend";
-import { hasMatrixUnits, requestDevice, type AdapterOptions } from "./adapter.js";
+import { hasMatrixUnits, isSoftware, requestDevice, type AdapterOptions } from "./adapter.js";
 import { compilePlan, type CompiledPlan } from "./compiled-plan.js";
+import { tuningOf } from "./fused-scan/tuning.js";
 import { watchLoss } from "./loss.js";
 import { makeMemory, type Block, type GpuMemoryCount } from "./memory.js";
 import { makePipelines } from "./pipelines.js";
@@ -12,11 +13,6 @@ import { makeStaging } from "./staging.js";
 
 /** Settings of the WebGPU device. */
 export interface WebGpuOptions extends AdapterOptions {
-  /**
-   * Run recurrences as one kernel with what is computed into and out of them. Off by default: right and fast on an NVIDIA
-   * H200, but the software adapter does not get through compiling some of these kernels.
-   */
-  readonly fuseScans?: boolean;
   /** `explain` prints the WGSL of every kernel too. */
   readonly explainCode?: boolean;
   /** Fill all memory with NaN before it is used, so that a kernel that reads what it never wrote is found out. Slow: for tests. */
@@ -63,7 +59,9 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
   const { gpu, adapter } = found;
   const loss = watchLoss(gpu);
   const { maxStorageBufferBindingSize = Infinity, maxBufferSize = Infinity, memory = Infinity } = options.limits ?? {};
-  const bindingLimits: BindingLimits = { buffers: gpu.limits.maxStorageBuffersPerShaderStage, bytes: Math.min(gpu.limits.maxStorageBufferBindingSize, maxStorageBufferBindingSize), threads: gpu.limits.maxComputeInvocationsPerWorkgroup, workgroupBytes: gpu.limits.maxComputeWorkgroupStorageSize, fusesScans: options.fuseScans ?? false, storesHalf: gpu.features.has("shader-f16"), matrixUnits: hasMatrixUnits(found) };
+  const bindingLimits: BindingLimits = { buffers: gpu.limits.maxStorageBuffersPerShaderStage, bytes: Math.min(gpu.limits.maxStorageBufferBindingSize, maxStorageBufferBindingSize), threads: gpu.limits.maxComputeInvocationsPerWorkgroup, workgroupBytes: gpu.limits.maxComputeWorkgroupStorageSize, storesHalf: gpu.features.has("shader-f16"), matrixUnits: hasMatrixUnits(found) };
+  const { subgroupMinSize, subgroupMaxSize } = adapter.info;
+  const tuning = tuningOf({ software: isSoftware(adapter.info), subgroup: gpu.features.has("subgroups") && subgroupMinSize === subgroupMaxSize ? subgroupMinSize : 0, workgroupBytes: bindingLimits.workgroupBytes });
   const pool = makeMemory(gpu, { buffer: Math.min(gpu.limits.maxBufferSize, maxBufferSize), memory }, loss, { poison: options.poison ?? false });
   const staging = makeStaging(gpu, loss);
   const pipelines = makePipelines(gpu, loss);
@@ -94,7 +92,7 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
 
   const planFor = (graph: Graph, fuse: boolean): CompiledPlan => {
     const name = `${fuse}\n${graph.key}`;
-    const compiled = plans.get(name) ?? compilePlan(graph, fuse, bindingLimits, gpu, pipelines);
+    const compiled = plans.get(name) ?? compilePlan(graph, fuse, bindingLimits, tuning, gpu, pipelines);
     plans.delete(name);
     plans.set(name, compiled);
     if (plans.size > CACHED_PLANS) plans.delete(plans.keys().next().value!);

@@ -1,7 +1,7 @@
 import { product, type Scalar, type ScanKernel, type ScanOutput, type ScanSum, type ScanValue } from "@seqmix/tensor/backend";
 import { afterAll, expect, test } from "vitest";
 import { fusedScanProgram, supportsScan } from "./fused-scan-program.js";
-import { TUNING, type Tuning } from "./fused-scan/layout.js";
+import { TUNING, tuningOf, type Tuning } from "./fused-scan/tuning.js";
 import { runProgram } from "./testing/run-program.js";
 import { interpretScan } from "@seqmix/tensor/backend";
 import { add, builder, constant, mambaBackward, mambaForward, mul, op, reduced, state } from "./testing/scan-kernels.js";
@@ -40,6 +40,26 @@ test.each([{ extents: [2, 21, 5, 4] }, { extents: [1, 1, 1, 1] }, { extents: [1,
   expect(await error(mambaForward(extents as [number, number, number, number], { last: true, gate: true }))).toBeLessThan(1e-5);
   expect(await error(mambaBackward(extents as [number, number, number, number]))).toBeLessThan(1e-5);
 });
+
+test("outputs of one sum in as few passes as the buffers allow", async () => {
+  const extents = [9, 3, 4];
+  const { input, inputs } = builder(extents);
+  const decay = input([0, 1]), drive = input([0, 1, 2]);
+  const outputs = [1, 2, 3].map((): ScanOutput => ({ dtype: "f32", keeps: [0, 1], step: "each", value: mul(reduced(0), input([0, 1])) }));
+  const kernel: ScanKernel = { extents, along: 0, reverse: false, inputs, decay: [mul(decay, constant(0.5))], drive: [drive], sums: [{ value: state("current"), keeps: [0, 1], step: "each" }], outputs };
+  expect(fusedScanProgram(kernel, 7, { ...SMALL, shortest: 9 }).passes.map(({ buffers }) => buffers.length)).toEqual([6, 4]);
+  expect(await error(kernel, { ...SMALL, shortest: 9 }, 7)).toBeLessThan(1e-6);
+});
+
+test("in the sizes for a large GPU, and in those for the software adapter", async () => {
+  for (const sizes of [TUNING, tuningOf({ software: true, subgroup: 4, workgroupBytes: 16384 })]) {
+    const tuning = { ...sizes, stage: 16, shortest: 16 };
+    expect(fusedScanProgram(mambaForward([2, 37, 3, 4]), 12, tuning).name).toContain("2 segments");
+    expect(await error(mambaForward([2, 37, 3, 4], { last: true }), tuning)).toBeLessThan(1e-5);
+    expect(await error(mambaBackward([2, 37, 3, 4]), tuning)).toBeLessThan(1e-5);
+  }
+});
+
 /** A kernel over random axes: each term of its expressions lacks some of them. */
 function randomKernel(seed: number, complex: boolean): ScanKernel {
   const next = random(seed * 7919 + 13);
@@ -90,6 +110,15 @@ test("partial sums in the place of the states that segments begin with", async (
   expect(passes[2]!.code).toContain("read_write> ends");
   expect(passes.some(({ code }) => code.includes("partials"))).toBe(false);
   expect(await error(kernel, SMALL, 10)).toBeLessThan(1e-5);
+});
+
+test("a large recurrence takes segments and workgroups that need less scratch", () => {
+  const tuning = tuningOf({ software: false, subgroup: 32, workgroupBytes: 49152 });
+  const mebibytes = (extents: readonly [number, number, number, number]): number => fusedScanProgram(mambaBackward(extents), 16, tuning).scratch.reduce((total, bytes) => total + bytes, 0) / 2 ** 20;
+  expect(mebibytes([8, 2048, 2048, 16])).toBeLessThan(128);
+  // 2.5 and 5 GiB are read and written
+  expect(mebibytes([1, 65536, 2048, 16])).toBeLessThan(220);
+  expect(mebibytes([1, 1048576, 256, 16])).toBeLessThan(290);
 });
 
 test("sums in subgroups, of segments of one, two and more chunks", async () => {

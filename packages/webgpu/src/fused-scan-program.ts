@@ -8,16 +8,17 @@ import { nodesOf, product, type Affine, type LoopKernel, type Scalar, type ScanK
 import { carryPass } from "./fused-scan/carry.js";
 import { chunkPass } from "./fused-scan/chunk.js";
 import { inputsOf, rewriter } from "./fused-scan/expressions.js";
-import { layoutOf, TUNING, type Group, type Layout, type Tuning } from "./fused-scan/layout.js";
+import { layoutOf, type Group, type Layout } from "./fused-scan/layout.js";
 import { stepOf, type Buffers } from "./fused-scan/scope.js";
 import { streamPass } from "./fused-scan/stream.js";
+import { TUNING, type Tuning } from "./fused-scan/tuning.js";
 import { loopProgram } from "./loop-program.js";
 import { bytesOf, type BindingLimits, type GpuPass, type GpuProgram } from "./program.js";
 
 /** true if the passes of a fused recurrence fit what a pass may bind, else why not. */
-export function supportsScan(kernel: ScanKernel, limits: Pick<BindingLimits, "buffers" | "bytes">): true | string {
+export function supportsScan(kernel: ScanKernel, limits: Pick<BindingLimits, "buffers" | "bytes">, tuning: Tuning = TUNING): true | string {
   if (product(kernel.extents) === 0) return "an axis has no points";
-  const { passes, scratch } = fusedScanProgram(kernel, Infinity, TUNING, limits.buffers);
+  const { passes, scratch } = fusedScanProgram(kernel, Infinity, tuning, limits.buffers);
   const most = Math.max(...passes.map(({ buffers }) => buffers.length));
   if (most > limits.buffers) return `needs ${most} buffers in a pass, the adapter has ${limits.buffers}`;
   const sizes = [...kernel.inputs.map(({ size }) => bytesOf(size)), ...kernel.outputs.map(({ keeps }) => bytesOf(product(keeps.map((axis) => kernel.extents[axis]!)))), ...scratch];
@@ -32,6 +33,24 @@ export function supportsScan(kernel: ScanKernel, limits: Pick<BindingLimits, "bu
  * @throws TypeError where {@link supportsScan} says no.
  */
 export function fusedScanProgram(kernel: ScanKernel, maxBuffers: number, tuning: Tuning = TUNING, wanted = maxBuffers): GpuProgram {
+  const bound = [...kernel.inputs.map(({ size }) => size), ...kernel.outputs.map(({ keeps }) => product(keeps.map((axis) => kernel.extents[axis]!)))].reduce((total, size) => total + bytesOf(size), 0);
+  const allowed = Math.max(LEAST_SCRATCH, SCRATCH_SHARE * bound);
+  let best: GpuProgram | undefined;
+  for (const sizes of [{}, ...tuning.frugal]) {
+    const program = programOf(kernel, maxBuffers, { ...tuning, ...sizes }, wanted);
+    const scratch = scratchOf(program);
+    if (!best || scratch < scratchOf(best)) best = program;
+    if (scratch <= allowed) break;
+  }
+  return best!;
+}
+
+/** Bytes of scratch memory that are no matter, and the share of what a kernel reads and writes that it may take beyond. */
+const LEAST_SCRATCH = 128 * 2 ** 20, SCRATCH_SHARE = 0.08;
+
+const scratchOf = ({ scratch }: GpuProgram): number => scratch.reduce((total, bytes) => total + bytes, 0);
+
+function programOf(kernel: ScanKernel, maxBuffers: number, tuning: Tuning, wanted: number): GpuProgram {
   const whole = layoutOf(kernel, tuning);
   // Of several results passes, a later one reads what a segment begins with again.
   const layout: Layout = batches(whole, wanted, new Map()).length > 1 ? { ...whole, groups: whole.groups.map(({ inStates: _, ...group }) => group) } : whole;
@@ -87,8 +106,17 @@ function batches(layout: Layout, limit: number, offsets: Map<Group, number>): Gr
   };
   for (const group of groups) {
     if (count([...batch, group]) <= limit || (!stored(group) && group.sums.length <= 1) || (stored(group) && group.outputs.length === 1)) add(group);
-    else if (stored(group)) for (const k of group.outputs) add({ ...group, outputs: [k], sums: group.sums.filter((j) => uses(kernel.outputs[k]!.value, j)) });
-    else group.sums.forEach((j, at) => {
+    else if (stored(group)) {
+      // outputs in one pass stay one group: sums that they share are computed once
+      const some = (outputs: readonly number[]): Group => ({ ...group, outputs, sums: group.sums.filter((j) => outputs.some((k) => uses(kernel.outputs[k]!.value, j))) });
+      let taken: readonly number[] = [];
+      for (const k of group.outputs) {
+        const more = some([...taken, k]);
+        if (taken.length > 0 && count([...batch.slice(0, -1), more]) <= limit) batch[batch.length - 1] = more;
+        else add(some([k]));
+        taken = batch.at(-1)!.outputs;
+      }
+    } else group.sums.forEach((j, at) => {
       const part: Group = { ...group, sums: [j], outputs: [] };
       offsets.set(part, (offsets.get(group) ?? 0) + at * group.partials * group.keptSize);
       add(part);

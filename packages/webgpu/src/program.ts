@@ -44,8 +44,6 @@ export interface BindingLimits {
   readonly storesHalf?: boolean;
   /** Whether matrix products of f16 run on subgroup matrices of 16 x 16 x 16 with sums in f32. */
   readonly matrixUnits?: boolean;
-  /** Whether recurrences are fused with what is around them. */
-  readonly fusesScans?: boolean;
 }
 
 /** Bytes that windows start at a multiple of, on every adapter (the highest minStorageBufferOffsetAlignment that WebGPU allows). */

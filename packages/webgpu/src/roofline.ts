@@ -1,5 +1,5 @@
 /** What an adapter can do at most, measured: copying memory, and multiplying and adding in registers. */
-import { USAGE } from "./adapter.js";
+import { isSoftware, USAGE } from "./adapter.js";
 import { makeTimestamps } from "./timestamps.js";
 
 /** The two bounds of a kernel's speed. */
@@ -50,9 +50,9 @@ ${chains.map((k) => `    s${k} = fma(s${k}, factor, vec4<f32>(${k + 1}.0));`).jo
 }`;
 
 async function measure(gpu: GPUDevice): Promise<Roofline> {
-  const isSoftware = gpu.adapterInfo.isFallbackAdapter || /swiftshader|llvmpipe/i.test(`${gpu.adapterInfo.description} ${gpu.adapterInfo.device}`);
-  const bytes = isSoftware ? 1 << 22 : Math.min(1 << 28, gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize);
-  const workgroups = isSoftware ? 4 : 16384;
+  const small = isSoftware(gpu.adapterInfo);
+  const bytes = small ? 1 << 22 : Math.min(1 << 28, gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize);
+  const workgroups = small ? 4 : 16384;
   const buffers = [0, 1].map(() => gpu.createBuffer({ size: bytes, usage: USAGE.storage }));
   try {
     const compiled = (code: string): Promise<GPUComputePipeline> => gpu.createComputePipelineAsync({ layout: "auto", compute: { module: gpu.createShaderModule({ code }), entryPoint: "main" } });
@@ -73,7 +73,7 @@ async function measure(gpu: GPUDevice): Promise<Roofline> {
       gpu.queue.submit([encoder.finish()]);
       return Math.min(...(await timestamps.read()).map(([start, end]) => end - start).filter((time) => time > 0)) / REPEATS;
     };
-    const until = performance.now() + (isSoftware ? 0 : WARM_UP_MILLISECONDS);
+    const until = performance.now() + (small ? 0 : WARM_UP_MILLISECONDS);
     do await run(multiplyAdd, workgroups);
     while (performance.now() < until);
     const arithmetic = await run(multiplyAdd, workgroups);

@@ -38,7 +38,7 @@ for (var first = part * p.length; first < last; first += ${threads}) {
   if (thread < ${words}u) { atomicStore(&matches[thread], 0u); }
   workgroupBarrier();
   let row = first + i32(thread);
-  if (row < last && clamp(indices[row], 0, p.size - 1) == target_) { atomicOr(&matches[thread / 32u], 1u << (thread % 32u)); }
+  if ((row < last) & (clamp(indices[row], 0, p.size - 1) == target_)) { atomicOr(&matches[thread / 32u], 1u << (thread % 32u)); }
   workgroupBarrier();
   for (var word = 0; word < ${words}; word++) {
     var bits = atomicLoad(&matches[word]);

@@ -25,6 +25,7 @@ import { findEpilogues, nameWithTail, type Epilogue } from "./matmul-epilogue.js
 import { lowerLoop, NeedsMemory, reducedExtents, type LoweredLoop, type LoweringContext } from "./lower.js";
 import { readsOf, type Draft, type LoopDraft, type NativeOperand, type PlanOptions } from "./draft.js";
 import { groupRows } from "./row-groups.js";
+import { ownWork } from "./work.js";
 
 export type { NativeOperand, PlanOptions } from "./draft.js";
 
@@ -64,8 +65,6 @@ export interface Plan {
 const READS_VIEWS = new Set(["matmul"]);
 /** A value made of constants and positions by at most this much work is computed again at each use. */
 const CHEAP = 8;
-/** Operations that cost as much as some ten others. */
-const COSTLY = new Set(["exp", "log", "expm1", "log1p", "sin", "cos", "tanh", "sigmoid", "erf"]);
 
 /** Makes the plan of a graph whose leaves are the given tensors. */
 export function makePlan(roots: readonly Tensor[], leaves: readonly Tensor[], options: PlanOptions): Plan {
@@ -196,7 +195,7 @@ function keptAnyway(roots: readonly Tensor[], calls: readonly Call[], resolve: (
 
 /** Tensors with memory; the value is the reduction their kernel computes, if any. */
 function chooseStored(roots: readonly Tensor[], calls: readonly Call[], resolve: (x: Tensor) => Tensor, users: ReadonlyMap<Tensor, readonly Call[]>, kept: ReadonlySet<Tensor>, scans: Scans, { fuse }: PlanOptions): Map<Tensor, Call | undefined> {
-  const stored = new Map<Tensor, Call | undefined>([...kept, ...scans.results].map((x) => [x, undefined]));
+  const stored = new Map<Tensor, Call | undefined>([...kept, ...scans.results, ...scans.stored].map((x) => [x, undefined]));
   if (!fuse) for (const call of calls) for (const x of call.outputs) stored.set(x, undefined);
   if (!fuse) {
     for (const call of calls) if (call.op.rule.kind === "reduce") stored.set(call.outputs[0]!, call);
@@ -244,10 +243,9 @@ function storeBehindViews(x: Tensor, resolve: (x: Tensor) => Tensor, store: (x: 
 function weigh(calls: readonly Call[], resolve: (x: Tensor) => Tensor): Map<Tensor, number> {
   const weights = new Map<Tensor, number>();
   for (const call of calls) {
-    const { kind } = call.op.rule;
     const inputs = inputsRead(call).map((x) => weights.get(resolve(x)) ?? Infinity);
-    const own = kind === "generator" || kind === "movement" ? 0 : kind === "elementwise" ? (COSTLY.has(call.op.name) ? 10 : 1) : Infinity;
-    for (const x of call.outputs) weights.set(x, inputs.reduce((a, b) => a + b, own));
+    const weight = inputs.reduce((a, b) => a + b, ownWork(call));
+    for (const x of call.outputs) weights.set(x, weight);
   }
   return weights;
 }

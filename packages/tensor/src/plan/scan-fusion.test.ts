@@ -356,3 +356,19 @@ test("what a device refuses runs as before, and says why", async () => {
   expect(scansOf(partly).map(({ reverse }) => reverse)).toEqual([false, true]);
   expect(partly.steps.map(({ name }) => name).join("\n")).toContain("states stored, since no gradients");
 });
+
+test("a prologue that is much work has memory before it is broadcast over the states; what is less is computed inside", async () => {
+  const { x, rate, weight } = await drawAll({ x: [B, L, D], rate: [D, N], weight: [B, L, D] });
+  const plans = [(): Tensor => uniform(key(5), [B, L, D]), (): Tensor => sigmoid(x)].map((factor) => check(() => {
+    const loss = (given: readonly Tensor[]): Tensor => {
+      const step = column(mul(softplus(given[0]!), factor()));
+      return sum(mul(sum(linearScan({ a: exp(mul(step, mul(exp(given[1]!), -1))), b: broadcastTo(mul(step, column(given[0]!)), [B, L, D, N]), axis: 1 }), -1), weight));
+    };
+    return leavesOf(grad(loss)([x, rate]));
+  }));
+  const [random, cheap] = await Promise.all(plans);
+  const ops = (plan: Plan): Set<Scalar["op"]> => new Set(scansOf(plan).flatMap(({ decay, drive }) => [...nodesOf([...decay, ...drive])].map(({ op }) => op)));
+  expect(ops(random!)).not.toContain("bitXor");
+  expect(ops(cheap!)).toContain("sigmoid");
+  for (const plan of [random!, cheap!]) expect(largest(plan)).toBeLessThan(B * L * D * N);
+});

@@ -14,6 +14,7 @@ import type { Call, Tensor } from "../tensor.js";
 import { NeedsMemory, NeedsSplit, splitParts, type LoweringContext } from "./lower.js";
 import { lowerUnit, positionsOf, valuesOf, type LoweredScan, type ScanUnit } from "./scan-lowering.js";
 import { downstream, growRegion, resultsOf, SplitLoop, type Loop, type Place, type Region, type ScanGraph } from "./scan-region.js";
+import { ownWork } from "./work.js";
 
 /** How much of a recurrence's surroundings its step takes in, most first. */
 export type ScanLevel =
@@ -50,11 +51,13 @@ export interface Scans {
   readonly results: ReadonlySet<Tensor>;
   /** Tensors computed where they are used: everything inside a region, and what only units read. */
   readonly inside: ReadonlySet<Tensor>;
+  /** Tensors that are too much work for the units to compute, which do so in several passes. */
+  readonly stored: ReadonlySet<Tensor>;
   /** Why a recurrence is not wholly fused. */
   reasonOf(call: Call): string | undefined;
 }
 
-export const NO_SCANS: Scans = { units: [], calls: new Set(), results: new Set(), inside: new Set(), reasonOf: () => undefined };
+export const NO_SCANS: Scans = { units: [], calls: new Set(), results: new Set(), inside: new Set(), stored: new Set(), reasonOf: () => undefined };
 
 const isScan = (call: Call): boolean => call.op.name === "linearScan" || call.op.name === "complexLinearScan";
 const isScanGradient = (call: Call): boolean => call.op.name === "linearScanGradient" || call.op.name === "complexLinearScanGradient";
@@ -132,8 +135,10 @@ export function findScans(graph: ScanGraph, decisions: ScanDecisions, fuse: bool
     else changed = true;
   }
   if (changed) throw new Replan();
-  const scans: Scans = { units, ...membersOf(units), inside: new Set(), reasonOf: (call) => decisions.levels.get(call)?.reason };
-  return fuse ? withPrologues(scans, graph, decisions) : scans;
+  const scans: Scans = { units, ...membersOf(units), inside: new Set(), stored: new Set(), reasonOf: (call) => decisions.levels.get(call)?.reason };
+  if (!fuse) return scans;
+  const stored = laborious(scans, graph, decisions);
+  return { ...scans, stored, inside: prologues(scans, stored.size > 0 ? { ...graph, isKept: (x) => graph.isKept(x) || stored.has(x) } : graph, decisions) };
 }
 
 /** Runs f; a split it asks for is noted, and the result is undefined. */
@@ -228,8 +233,8 @@ function membersOf(units: readonly ScanUnit[]): Pick<Scans, "calls" | "results">
   return { calls, results };
 }
 
-/** Adds what only the units read and is best computed there: what has the recurrence's axis and another one. */
-function withPrologues(scans: Scans, graph: ScanGraph, decisions: ScanDecisions): Scans {
+/** What is inside the regions, and what only the units read and is best computed there: what has the recurrence's axis and another one. */
+function prologues(scans: Scans, graph: ScanGraph, decisions: ScanDecisions): Set<Tensor> {
   const { calls, users, isKept } = graph;
   const members = new Set(scans.calls);
   const inside = new Set<Tensor>();
@@ -247,16 +252,48 @@ function withPrologues(scans: Scans, graph: ScanGraph, decisions: ScanDecisions)
     members.add(call);
     if (kind !== "movement") inside.add(x);
   }
-  return { ...scans, inside };
+  return inside;
+}
+
+/** The most work an element may be that a unit computes for itself, at every step in each of its passes: two softplus are less, random bits more. */
+const MOST_WORK = 96;
+
+/** Values that are more work than that, where the units read them or a broadcast repeats them. */
+function laborious(scans: Scans, graph: ScanGraph, decisions: ScanDecisions): Set<Tensor> {
+  const { calls, users, resolve } = graph;
+  const isStored = storedAround(scans.results, graph);
+  const own = new Set([...scans.calls, ...scans.units.flatMap(({ region }) => [...region.calls])]);
+  const seen = axesSeen(scans.units, scans.results, graph, decisions);
+  const stored = new Set<Tensor>();
+  /** Work behind x down to what has memory, no more than is too much. */
+  const workBehind = (x: Tensor): number => {
+    let work = 0;
+    const stack = [x], visited = new Set(stack);
+    while (stack.length > 0 && work <= MOST_WORK) {
+      const call = callOf(stack.pop()!)!;
+      work += call.op.rule.kind === "concat" ? call.inputs.length : ownWork(call);
+      for (const input of inputsRead(call).map(resolve)) {
+        if (isStored(input) || stored.has(input) || visited.has(input)) continue;
+        visited.add(input);
+        stack.push(input);
+      }
+    }
+    return work;
+  };
+  const isBoundary = (x: Tensor): boolean => (users.get(x) ?? []).some((user) => own.has(user) || (user.op.rule.kind === "movement" && (user.outputs[0]!.size > x.size || isBoundary(user.outputs[0]!))));
+  for (const call of calls) {
+    const { kind } = call.op.rule;
+    const x = call.outputs[0]!;
+    if (seen.has(x) && !isStored(x) && !own.has(call) && (kind === "elementwise" || kind === "concat") && isBoundary(x) && workBehind(x) > MOST_WORK) stored.add(x);
+  }
+  return stored;
 }
 
 /** Whether each tensor computed in the units' loops has the recurrence's axis and another one wherever it is used. */
-function axesSeen(units: readonly ScanUnit[], results: ReadonlySet<Tensor>, { resolve, isKept }: ScanGraph, decisions: ScanDecisions): Map<Tensor, boolean> {
+function axesSeen(units: readonly ScanUnit[], results: ReadonlySet<Tensor>, graph: ScanGraph, decisions: ScanDecisions): Map<Tensor, boolean> {
+  const { resolve } = graph;
   const seen = new Map<Tensor, boolean>();
-  const isStored = (x: Tensor): boolean => {
-    const call = callOf(x);
-    return !call || isKept(x) || results.has(x) || !IN_PLACE.has(call.op.rule.kind);
-  };
+  const isStored = storedAround(results, graph);
   for (const unit of units) {
     const { extents, along } = unit.loop;
     const place = (x: Tensor, index: readonly Affine[]): undefined => {
@@ -269,6 +306,12 @@ function axesSeen(units: readonly ScanUnit[], results: ReadonlySet<Tensor>, { re
 }
 
 const IN_PLACE = new Set(["elementwise", "generator", "movement", "concat"]);
+
+/** Whether a tensor has memory if all that can be is computed in the units. */
+const storedAround = (results: ReadonlySet<Tensor>, { isKept }: ScanGraph) => (x: Tensor): boolean => {
+  const call = callOf(x);
+  return !call || isKept(x) || results.has(x) || !IN_PLACE.has(call.op.rule.kind);
+};
 
 /** The unit's kernel. @throws Replan after noting a split; NeedsMemory */
 export function lowerNoting(unit: ScanUnit, context: LoweringContext, decisions: ScanDecisions, unstored: ReadonlyMap<Tensor, unknown> = unit.results): LoweredScan {

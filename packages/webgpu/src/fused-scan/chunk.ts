@@ -159,7 +159,7 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
     } else {
       const stores: string[] = [];
       store(group, scope, sums, stores);
-      values.push(`if (inside && ${group.step === "each" ? live(u) : "true"}) {`, ...stores.map((line) => `  ${line}`), "}");
+      values.push(`if (inside & ${group.step === "each" ? live(u) : "true"}) {`, ...stores.map((line) => `  ${line}`), "}");
     }
     if (values.length === 0) return [];
     return [group.step === "each" ? "{" : `if (tile + ${u} == ${stepOf(group.step, layout)}) {`, ...values.map((line) => `  ${line}`), "}"];
@@ -191,7 +191,7 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
       if (group.step !== "each" && !couldBe(u, group.step, layout)) continue;
       const text: string[] = [];
       store(group, { ...fixed, axes: at(axes, `t${u}`, "0"), known: timeScopes[u]!.known }, group.sums.map((j) => `now${j}_${u}`), text);
-      tile.push(`if (inside && ${group.step === "each" ? live(u) : `tile + ${u} == ${stepOf(group.step, layout)}`}) {`, ...text.map((line) => `  ${line}`), "}");
+      tile.push(`if (inside & ${group.step === "each" ? live(u) : `(tile + ${u} == ${stepOf(group.step, layout)})`}) {`, ...text.map((line) => `  ${line}`), "}");
     }
   }
   /** Stores a group's sums over channels for every step (and state) of the chunk. */
@@ -199,7 +199,7 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
     const text: string[] = [];
     const sums = group.sums.map((j) => bound(value(Math.max(perStateRows.indexOf(j), perStepRows.indexOf(j)), `x % ${count}`, `x / ${count}`), text));
     store(group, { writer, axes: at(axes, "time"), known: new Map() }, sums, text);
-    return [`for (var x = lane; x < ${count * T}; x += ${W}) {`, `  let n = n0 + x % ${count};`, `  let time = ${timeText(layout, `tile + x / ${count}`)};`, `  if (place < ${layout.gridSize} && tile + x / ${count} < ${L}) {`, ...text.map((line) => `    ${line}`), "  }", "}"];
+    return [`for (var x = lane; x < ${count * T}; x += ${W}) {`, `  let n = n0 + x % ${count};`, `  let time = ${timeText(layout, `tile + x / ${count}`)};`, `  if ((place < ${layout.gridSize}) & (tile + x / ${count} < ${L})) {`, ...text.map((line) => `    ${line}`), "  }", "}"];
   };
   if (summing) tile.push("workgroupBarrier();");
   const pieces = Array.from({ length: summing ? W / subgroup : split }, (_, piece) => piece);
@@ -219,14 +219,14 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
   // sums over the segment, and single steps' over channels
   for (const group of groups) {
     if (!isRunning(group) && !isSingle(group)) continue;
-    const owns = isSingle(group) ? ` && ${stepOf(group.step as "first" | "last", layout)} >= first && ${stepOf(group.step as "first" | "last", layout)} < last` : "";
+    const owns = isSingle(group) ? ` & (${stepOf(group.step as "first" | "last", layout)} >= first) & (${stepOf(group.step as "first" | "last", layout)} < last)` : "";
     for (const j of group.sums) {
       const value = `${isSingle(group) ? "single" : "sum"}${j}${group.keepsRegister ? "[k]" : ""}`;
       const place = group.inStates?.[group.sums.indexOf(j)];
       const stored = (total: string): string => (place ? `${writer.bind(buffers[place.buffer], place.buffer, "read_write", "f32")}${element(layout, `segment * ${rows} + ${rowText(layout, "(n0 + k)")}`, place.part)} = ${total};` : storePartial(group, j, at(axes, "0", "(n0 + k)"), total));
       const text = group.keepsChannel
         ? [`if (inside${owns}) { ${stored(value)} }`]
-        : [`rowSums[lane] = ${share(value)};`, "workgroupBarrier();", `if (lane == 0 && place < ${layout.gridSize}${owns}) {`, "  var total = 0.0;", `  for (var column = 0; column < ${W}; column++) { total += rowSums[column]; }`, `  ${stored("total")}`, "}", "workgroupBarrier();"];
+        : [`rowSums[lane] = ${share(value)};`, "workgroupBarrier();", `if ((lane == 0) & (place < ${layout.gridSize})${owns}) {`, "  var total = 0.0;", `  for (var column = 0; column < ${W}; column++) { total += rowSums[column]; }`, `  ${stored("total")}`, "}", "workgroupBarrier();"];
       if (group.keepsRegister) lines.push(`for (var k = 0; k < ${R}; k++) {`, ...text.map((line) => `  ${line}`), "}");
       else lines.push(...text);
     }

@@ -5,6 +5,7 @@
  */
 import { nodesOf, product, type Scalar, type ScanKernel, type ScanStep } from "@seqmix/tensor/backend";
 import { dependence, prepare, scanRoots, type LinearDecay } from "./expressions.js";
+import type { Tuning } from "./tuning.js";
 
 /** A value kept for each state and segment. */
 export interface StatePlace {
@@ -70,33 +71,9 @@ export interface Layout {
   readonly sweptBytes: number;
 }
 
-/** Sizes that suit a large GPU; tests and measurements pass others. */
-export interface Tuning {
-  /** Threads that keep the device busy. */
-  readonly threads: number;
-  readonly workgroup: number;
-  /** Threads of a workgroup, and steps of a chunk, in the chunked form. */
-  readonly chunkWorkgroup: number;
-  readonly chunk: number;
-  /** Steps whose inputs are staged together, and the shortest segment. */
-  readonly stage: number;
-  readonly shortest: number;
-  /** Steps loaded ahead. */
-  readonly ahead: number;
-  /** Chunks of a segment at most. */
-  readonly chunks: number;
-  /** Threads of a subgroup, if the adapter has subgroups of one size; else 0. */
-  readonly subgroup: number;
-  /** Bytes of workgroup memory that a pass may take, and of them for the inputs of a segment that is run through before its chunks. */
-  readonly workgroupBytes: number;
-  readonly sweptBytes: number;
-}
-
-export const TUNING: Tuning = { threads: 262144, workgroup: 128, chunkWorkgroup: 64, chunk: 8, stage: 64, shortest: 64, ahead: 4, chunks: 8, subgroup: 0, workgroupBytes: 16384, sweptBytes: 4096 };
-
 /** Values of the register axis that a thread holds at most. */
 const MOST_REGISTERS = 16;
-/** Of them, for the inputs of a chunk in the chunked form. */
+/** Bytes of workgroup memory for the inputs of a chunk in the chunked form. */
 export const STAGED_BYTES = 2048;
 
 export function layoutOf(given: ScanKernel, tuning: Tuning): Layout {

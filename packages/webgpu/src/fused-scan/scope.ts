@@ -114,7 +114,7 @@ export function place(layout: Layout, withSegments: boolean): { readonly lines: 
   take("part", N / R);
   lines.push("let place = rest;");
   for (const axis of grid.toReversed()) take((axes[axis] = `i${axis}`), extents[axis]!);
-  lines.push(`let lane = i32(thread);`, `let own = block * ${W} + lane;`, `let inside = own < ${C} && place < ${layout.gridSize};`, `let c = min(own, ${C - 1});`, `let n0 = part * ${R};`);
+  lines.push(`let lane = i32(thread);`, `let own = block * ${W} + lane;`, `let inside = (own < ${C}) & (place < ${layout.gridSize});`, `let c = min(own, ${C - 1});`, `let n0 = part * ${R};`);
   let rest = "c";
   channel.toReversed().forEach((axis, k) => {
     axes[axis] = `i${axis}`;

@@ -139,7 +139,7 @@ function storeFunction(storesVectors: boolean, finished: boolean, result: "f32" 
   const vector = `c[at / 4] = ${stored(finished ? `vec4<f32>(${[0, 1, 2, 3].map(of).join(", ")})` : "values", "vec4<f16>")};`;
   const scalars = [0, 1, 2, 3].map((k) => `if (column + ${k} < p.n) { c[at + ${k}] = ${stored(of(k), "f16")}; }`).join("\n");
   return `fn store(start: i32, row: i32, column: i32, values: vec4<f32>) {
-  if (row >= p.m || column >= p.n) { return; }
+  if ((row >= p.m) | (column >= p.n)) { return; }
   let at = start + row * p.n + column;
 ${indent(storesVectors ? vector : scalars)}
 }

@@ -160,13 +160,13 @@ function write(context: Context): string {
     const inner: string[] = [];
     const values = writeValues(single.map(([o]) => o.value), rowSurroundings(context), inner);
     single.forEach(([{ dtype }, k], n) => inner.push(`y${k}[at] = ${toMemory(dtype, values[n]!)};`));
-    lines.push(`if (${["lane == 0u", ...(whole ? [] : [inside(context)])].join(" && ")}) {`, ...inner.map((line) => `  ${line}`), "}");
+    lines.push(`if (${["(lane == 0u)", ...(whole ? [] : [inside(context)])].join(" & ")}) {`, ...inner.map((line) => `  ${line}`), "}");
   }
   return shared + points + entryPoint(threads, lines.join("\n"));
 }
 
 /** Whether the thread's row exists. */
-const inside = ({ kernel, arrangement: { lanes, rows, across } }: Context): string => `group * ${rows}u + ${across ? `thread % ${rows}u` : `thread / ${lanes}u`} < ${product(kernel.extents)}u`;
+const inside = ({ kernel, arrangement: { lanes, rows, across } }: Context): string => `(group * ${rows}u + ${across ? `thread % ${rows}u` : `thread / ${lanes}u`} < ${product(kernel.extents)}u)`;
 
 const readFrom = ({ kernel }: Context) => (input: number, index: string): string => fromMemory(kernel.inputs[input]!.dtype, `x${input}[${index}]`);
 
@@ -257,11 +257,11 @@ ${indent([...lines, `return Point${s}(${results.join(", ")});`].join("\n"))}
   };
   const length = product(kernel.reduceExtents);
   // Rows beyond the last are computed twice over and stored once: by the thread whose row it is.
-  const stores = stage.outputs.length > 0 && product(kernel.extents) % rows !== 0 ? ` && ${inside(context)}` : "";
-  if (chunks === undefined) body.push(`for (var j = lane * ${width}u; j < ${length}u${stores}; j += ${lanes * width}u) {`, ...chunk(0), "}");
+  const stores = stage.outputs.length > 0 && product(kernel.extents) % rows !== 0 ? ` & ${inside(context)}` : "";
+  if (chunks === undefined) body.push(`for (var j = lane * ${width}u; (j < ${length}u)${stores}; j += ${lanes * width}u) {`, ...chunk(0), "}");
   else for (let c = 0; c < chunks; c++) {
     const start = c * lanes * width;
-    const open = start + lanes * width <= length && stores === "" ? "{" : `if (lane * ${width}u + ${start}u < ${length}u${stores}) {`;
+    const open = start + lanes * width <= length && stores === "" ? "{" : `if ((lane * ${width}u + ${start}u < ${length}u)${stores}) {`;
     body.push(open, `  let j = lane * ${width}u + ${start}u;`, ...chunk(c), "}");
   }
   return { functionText, body };

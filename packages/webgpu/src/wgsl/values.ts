@@ -72,7 +72,7 @@ export function writeValues(values: readonly Scalar[], around: Surroundings, lin
       }
       case "guard": {
         // Reading outside a buffer is harmless in WGSL: the guarded value is computed everywhere and chosen afterwards.
-        const inside = node.conditions.map(({ index, lo, hi }) => rangeText(affineText(index, around.axes), lo, hi)).join(" && ");
+        const inside = node.conditions.map(({ index, lo, hi }) => rangeText(affineText(index, around.axes), lo, hi)).join(" & ");
         return `select(${literal(node.fill, node.dtype, around.functions)}, ${write(node.value)}, ${inside})`;
       }
       default: {
@@ -111,7 +111,7 @@ export function affineText({ offset, coefficients }: Affine, axes: readonly stri
 }
 
 function rangeText(index: string, lo: number, hi: number): string {
-  return `${index} >= ${lo} && ${index} < ${hi}`;
+  return `(${index} >= ${lo}) & (${index} < ${hi})`;
 }
 
 /** A constant that WGSL accepts: infinities and NaN are made of their bits. */
