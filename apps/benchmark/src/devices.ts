@@ -8,24 +8,38 @@ export interface DeviceOptions {
   readonly threads?: number;
   /** Ask a GPU for f16 and matrix units, also where they are experimental. */
   readonly halfPrecision?: boolean;
+  /** Ask a GPU for exact timestamps. */
+  readonly exactTimestamps?: boolean;
 }
 
 /** Its own name in a variable: the app builds and runs where the GPU package is not installed. */
 const WEBGPU = "@seqmix/webgpu";
 
+/** What is used of it. */
+interface WebGpuPackage {
+  webgpu(options: Required<Pick<DeviceOptions, "halfPrecision" | "exactTimestamps">>): Promise<Device>;
+  profile(device: Device, work: () => Promise<void>): Promise<{ readonly idle: number }>;
+}
+
+async function webgpuPackage(): Promise<WebGpuPackage> {
+  try {
+    return (await import(WEBGPU)) as WebGpuPackage;
+  } catch (cause) {
+    throw new UsageError(`The webgpu device needs the package ${WEBGPU}, which did not load (${messageOf(cause)}); install all development tools with "npx pnpm install"`);
+  }
+}
+
+/** Where the time of some work on a webgpu device goes. */
+export const profileOn: WebGpuPackage["profile"] = async (device, work) => (await webgpuPackage()).profile(device, work);
+
 /** Every device a trial can run on, by the name used on the command line and in results. A new one is one line here. */
 export const devices: Readonly<Record<string, (options: DeviceOptions) => Device | Promise<Device>>> = {
   cpu: ({ threads }) => cpu(threads === undefined ? {} : { threads }),
   reference: () => reference(),
-  async webgpu({ halfPrecision = false }) {
-    let found: { webgpu(options: { readonly halfPrecision: boolean }): Promise<Device> };
+  async webgpu({ halfPrecision = false, exactTimestamps = false }) {
+    const { webgpu } = await webgpuPackage();
     try {
-      found = (await import(WEBGPU)) as typeof found;
-    } catch (cause) {
-      throw new UsageError(`The webgpu device needs the package ${WEBGPU}, which did not load (${messageOf(cause)}); install all development tools with "npx pnpm install"`);
-    }
-    try {
-      return await found.webgpu({ halfPrecision });
+      return await webgpu({ halfPrecision, exactTimestamps });
     } catch (error) {
       throw error instanceof DeviceError ? new UsageError(error.message) : error;
     }

@@ -53,7 +53,7 @@ const scratchOf = ({ scratch }: GpuProgram): number => scratch.reduce((total, by
 function programOf(kernel: ScanKernel, maxBuffers: number, tuning: Tuning, wanted: number): GpuProgram {
   const whole = layoutOf(kernel, tuning);
   // Of several results passes, a later one reads what a segment begins with again.
-  const layout: Layout = batches(whole, wanted, new Map()).length > 1 ? { ...whole, groups: whole.groups.map(({ inStates: _, ...group }) => group) } : whole;
+  const layout: Layout = batches(whole, wanted, new Map()).length > 1 ? { ...whole, groups: whole.groups.map((group) => ({ ...group, inStates: undefined })) } : whole;
   const { complex, linear, rows, segments, gridSize, C, T, chunked, groups, W, segment } = layout;
   const words = complex ? 2 : 1;
   const scratch: number[] = [];

@@ -13,7 +13,7 @@ export interface Bar {
 }
 
 /** What a bar looks at. */
-export type Measured = Pick<KernelRow, "ms" | "peers" | "tokensPerSecond" | "flops" | "bytes">;
+export type Measured = Pick<KernelRow, "ms" | "peers" | "tokensPerSecond" | "flops" | "bytes" | "extraBytes" | "idle">;
 
 /** Names of peers as they stand in rows. */
 export const peerNames = { onnx1: "onnxruntime-node 1 thread", onnx2: "onnxruntime-node 2 threads", tensorflow: "tfjs-wasm 1 thread", jax: "jax-js 1 thread", fft: "fft.js", loop: "typed-array loop" } as const;
@@ -55,6 +55,24 @@ export function tokenRate(least: number, threads: number): Bar {
 
 /** At most so many ms. */
 export const atMost = (limit: number): Bar => ({ threads: 1, asked: `≤ ${limit} ms`, judge: ({ ms }) => ({ reached: `${ms.toFixed(3)} ms`, met: ms <= limit }) });
+
+/** At most so many ms, and so many MiB beside the inputs. */
+export const atMostWithin = (limit: number, mebibytes: number): Bar => ({
+  threads: 1,
+  asked: `≤ ${limit} ms and ${mebibytes} MiB`,
+  judge({ ms, extraBytes }) {
+    if (extraBytes === undefined) return undefined;
+    const extra = extraBytes / 2 ** 20;
+    return { reached: `${ms.toFixed(3)} ms, ${Math.ceil(extra)} MiB`, met: ms <= limit && extra <= mebibytes };
+  },
+});
+
+/** At most this share of a step without a kernel on the GPU. */
+export const idleAtMost = (share: number): Bar => ({
+  threads: 1,
+  asked: `GPU idle ≤ ${100 * share}% of the step`,
+  judge: ({ idle }) => (idle === undefined ? undefined : { reached: `${(100 * idle).toFixed(1)}%`, met: idle <= share }),
+});
 
 /** At least so many TFLOP/s. */
 export const teraFlops = (least: number): Bar => ({

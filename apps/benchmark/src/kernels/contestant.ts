@@ -23,6 +23,10 @@ export interface OwnContestant extends Contestant {
   readonly variant: string;
   /** Compares a result with the float64 reference. */
   check(): Promise<Check>;
+  /** The most memory a run takes beside the inputs, bytes; where the device counts it. */
+  readonly extraBytes?: number;
+  /** Share of a run in which a GPU runs no kernel, 0 to 1; undefined where that cannot be told. */
+  idle?(): Promise<number | undefined>;
 }
 
 /** The peers that are installed. */

@@ -43,9 +43,14 @@ export function deviceCase<const N extends string>(description: DeviceCase<N>): 
 async function openOwn<N extends string>(description: DeviceCase<N>, device: Device): Promise<OwnContestant> {
   const inputs = description.inputs();
   await realize(inputs, { device });
+  const variant = variantOf(description.compute(inputs), device);
+  const run = async (): Promise<void> => dispose(await realize(description.compute(inputs), { device }));
+  const held = device.memory().bytes;
+  await run();
   return {
-    variant: variantOf(description.compute(inputs), device),
-    run: async () => dispose(await realize(description.compute(inputs), { device })),
+    variant,
+    run,
+    extraBytes: Math.max(0, device.memory().peakBytes - held),
     // Peers are copies, not other ways to compute the same.
     read: () => [],
     check: () => check(description, inputs, device),

@@ -1,6 +1,7 @@
 /** What measuring on a GPU needs beyond running: waiting for it. */
 import { performance } from "node:perf_hooks";
 import type { Device } from "@seqmix/tensor";
+import { profileOn } from "../devices.js";
 import type { Contestant } from "./contestant.js";
 
 /** The part of a GPUDevice that is used here; this app builds without the GPU's types. */
@@ -13,6 +14,17 @@ const gpuOf = (device: Device): Gpu | undefined => (device as Device & { readonl
 
 /** Why a device cannot be measured in f16; undefined: it can. */
 export const withoutHalf = (device: Device): string | undefined => (gpuOf(device)?.features.has("shader-f16") ? undefined : "the device has no shader-f16: it would keep f16 as f32");
+
+/** Share of a run in which the GPU runs no kernel, after others like it; undefined without a GPU or its timestamps. */
+export async function idleOf(device: Device, run: () => Promise<void>): Promise<number | undefined> {
+  if (!gpuOf(device)?.features.has("timestamp-query")) return undefined;
+  const shares: number[] = [];
+  for (let k = 0; k < 5; k++) {
+    for (let j = 0; j < 8; j++) await run();
+    shares.push((await profileOn(device, run)).idle);
+  }
+  return shares.sort((a, b) => a - b)[2];
+}
 
 /** A burst takes about so long: far above the round trip of waiting for it, ms. */
 const BURST_MS = 30;

@@ -32,6 +32,10 @@ export interface KernelRow extends Timing {
   readonly flops: number;
   /** Of training steps of a language model. */
   readonly tokensPerSecond?: number;
+  /** The most memory that the first run took beside the inputs: results and temporaries, bytes. */
+  readonly extraBytes?: number;
+  /** Share of a step in which the GPU ran no kernel, 0 to 1. */
+  readonly idle?: number;
   readonly check: Check["check"];
   /** What `check` stands on. */
   readonly checkDetail: Omit<Check, "check">;

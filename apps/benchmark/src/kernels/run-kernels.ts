@@ -38,7 +38,7 @@ export async function runCase(case_: BenchmarkCase, run: KernelRun): Promise<rea
   let beside: Readonly<Record<string, Contestant>> = {};
   try {
     for (const threads of run.threads) {
-      const device = await openDevice(run.device, { threads, halfPrecision: true });
+      const device = await openDevice(run.device, { threads, halfPrecision: true, exactTimestamps: true });
       own.push({ threads, device, contestant: await prepared.open(device) });
     }
     peers = await openPeers(case_, prepared, await own[0]!.contestant.read(), run);
@@ -47,7 +47,7 @@ export async function runCase(case_: BenchmarkCase, run: KernelRun): Promise<rea
     const timings = await measureOn(own[0]!.device, contestants, run.measure);
     const peerTimes = Object.fromEntries([...peers.keys(), ...Object.keys(beside)].map((name) => [name, timings.get(name)!.ms]));
     const rows: KernelRow[] = [];
-    for (const { threads, device, contestant } of own) rows.push(rowOf(case_, { device: device.name, threads, variant: contestant.variant, timing: timings.get(threads)!, check: await contestant.check(), peers: peerTimes }));
+    for (const { threads, device, contestant } of own) rows.push(rowOf(case_, { device: device.name, threads, variant: contestant.variant, timing: timings.get(threads)!, extraBytes: contestant.extraBytes, idle: await contestant.idle?.(), check: await contestant.check(), peers: peerTimes }));
     return rows;
   } finally {
     for (const each of [...peers.values(), ...Object.values(beside), ...own.map(({ contestant }) => contestant)]) await each.close();
@@ -92,17 +92,20 @@ export interface Findings {
   readonly threads: number;
   readonly variant: string;
   readonly timing: Timing;
+  readonly extraBytes?: number | undefined;
+  readonly idle?: number | undefined;
   readonly check: Check;
   readonly peers: Readonly<Record<string, number>>;
 }
 
 /** The row of a case. A bar is judged only if the check is green. */
-export function rowOf({ kernel, shape, mode, bytes, flops, tokens, bars, reference, dtype = "f32" }: BenchmarkCase, { device, threads, variant, timing, check: { check, ...checkDetail }, peers }: Findings): KernelRow {
+export function rowOf({ kernel, shape, mode, bytes, flops, tokens, bars, reference, dtype = "f32" }: BenchmarkCase, { device, threads, variant, timing, extraBytes, idle, check: { check, ...checkDetail }, peers }: Findings): KernelRow {
   const tokensPerSecond = tokens === undefined ? {} : { tokensPerSecond: (1000 * tokens) / timing.ms };
+  const more = { ...tokensPerSecond, ...(extraBytes !== undefined && { extraBytes }), ...(idle !== undefined && { idle }) };
   const bar = bars.find((each) => each.threads === threads);
-  const judged = check === "green" ? bar?.judge({ ms: timing.ms, peers, flops, bytes, ...tokensPerSecond }) : undefined;
+  const judged = check === "green" ? bar?.judge({ ms: timing.ms, peers, flops, bytes, ...more }) : undefined;
   return {
-    kernel, variant, device, threads, shape, dtype, mode, ...timing, bytes, flops, ...tokensPerSecond,
+    kernel, variant, device, threads, shape, dtype, mode, ...timing, bytes, flops, ...more,
     check, checkDetail,
     ...(checkDetail.unit === "ulp" && { maxUlp: checkDetail.error }),
     peers,

@@ -35,12 +35,12 @@ export const summaryOf = (rows: readonly KernelRow[]): string => rows.map((row) 
 export function formatRows(rows: readonly KernelRow[], rateOf: (row: KernelRow) => BenchmarkCase["rate"]): string {
   const peers = [...new Set(rows.flatMap((row) => Object.keys(row.peers)))];
   const columns = [
-    { title: "kernel" }, { title: "shape" }, { title: "mode" }, { title: "threads", number: true }, { title: "ms", number: true }, { title: "rate", number: true }, { title: "check" },
+    { title: "kernel" }, { title: "shape" }, { title: "mode" }, { title: "threads", number: true }, { title: "ms", number: true }, { title: "rate", number: true }, { title: "extra MiB", number: true }, { title: "check" },
     ...peers.map((name) => ({ title: name, number: true })),
     { title: "asked" },
   ];
   const cells = rows.map((row) => [
-    row.kernel, row.shape, row.mode, String(row.threads), formatMs(row.ms), formatRate(row, rateOf(row)), formatCheck(row),
+    row.kernel, row.shape, row.mode, String(row.threads), formatMs(row.ms), formatRate(row, rateOf(row)), row.extraBytes === undefined ? "" : formatCount(Math.ceil(row.extraBytes / 2 ** 20)), formatCheck(row),
     ...peers.map((name) => formatPeer(row, name)),
     row.bar ? formatBar(row.bar) : "",
   ]);
@@ -49,5 +49,5 @@ export function formatRows(rows: readonly KernelRow[], rateOf: (row: KernelRow) 
     if (before?.kernel === kernel && before.mode === mode && before.shape === shape) return [];
     return [`  ${kernel} ${shape} ${mode}: checked ${checkDetail.coverage}${reference === undefined ? "" : `; ${reference}`}`];
   });
-  return [formatTable(columns, cells), "", "ms: median. A peer's figure is its ms and, in brackets, how many times ours it is.", "Checked against float64 on the reference device:", ...notes].join("\n");
+  return [formatTable(columns, cells), "", "ms: median. Extra MiB: the most memory a run takes beside its inputs. A peer's figure is its ms and, in brackets, how many times ours it is.", "Checked against float64 on the reference device:", ...notes].join("\n");
 }

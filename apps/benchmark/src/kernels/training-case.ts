@@ -4,6 +4,7 @@ import type { OptimizerState } from "@seqmix/optim";
 import { relativeError } from "./compare.js";
 import type { BenchmarkCase, OwnContestant, PreparedCase } from "./contestant.js";
 import type { Check } from "./row.js";
+import { idleOf } from "./gpu.js";
 import { variantOf } from "./variant.js";
 
 /** What a step carries on. */
@@ -71,6 +72,7 @@ async function open(training: Training, device: Device, check: () => Promise<Che
     run,
     read: () => first,
     check,
+    idle: () => idleOf(device, run),
     close() {
       dispose(unread);
       dispose([learner.params, learner.optimizer, ...(fixed ? [fixed] : [])]);

@@ -29,7 +29,7 @@ export interface Group {
   /** Sums over channels that are complete in one workgroup: outputs are computed there. */
   readonly finished: boolean;
   /** By sum, where its partial sums lie if that is in the place of what a segment begins with: one for each state and segment. */
-  readonly inStates?: readonly StatePlace[];
+  readonly inStates?: readonly StatePlace[] | undefined;
   readonly keptSize: number;
 }
 
