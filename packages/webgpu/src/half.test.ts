@@ -77,7 +77,7 @@ describe("stored in two bytes, the kernels are valid", () => {
   });
 
   test("a recurrence computed from f16, into f16, and its gradient", async () => {
-    const scans = await webgpu({ halfPrecision: true, fuseScans: true, dawn: ["backend=null"] });
+    const scans = await webgpu({ halfPrecision: true, dawn: ["backend=null"] });
     const build = (): readonly [Tensor, Tensor] => {
       const [u, b] = [half(1, [2, 40, 24]), half(2, [2, 40, 4])];
       const f = (x: Tensor): Tensor => {

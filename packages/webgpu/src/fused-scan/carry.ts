@@ -5,7 +5,7 @@ import { advance, element, initialState, makeWriter, partsOf, write, type Buffer
 
 const THREADS = 64;
 /** Segments loaded ahead of their use. */
-const AHEAD = 8;
+const AHEAD = 16;
 
 export function carryPass(layout: Layout, buffers: Buffers): GpuPass {
   const { kernel, linear, N, C, channel, grid, gridSize, register, rows, segments } = layout;

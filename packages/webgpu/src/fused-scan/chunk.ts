@@ -69,10 +69,11 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
 
   // sums over channels
   const across = groups.filter((group) => group.step === "each" && !group.keepsChannel && !isRunning(group));
+  // Steps come last first, with the sums of a step in this order.
   const perStateRows = across.filter((group) => group.keepsRegister).flatMap((group) => group.sums);
   const perStepRows = across.filter((group) => !group.keepsRegister).flatMap((group) => group.sums);
   const pitch = W + 1;
-  const summing = subgroup > 1 && perStateRows.length > 0 && W % subgroup === 0 ? subgroupSums(perStateRows.length * T, subgroup) : undefined;
+  const summing = subgroup > 1 && perStateRows.length > 0 && W % subgroup === 0 ? subgroupSums(perStateRows.length * T, subgroup, writer.fresh) : undefined;
   const split = Math.max(1, Math.min(2 ** Math.floor(Math.log2(W / Math.max(1, perStateRows.length * T))), W));
   const inRows = Math.max(summing ? 0 : perStateRows.length * T, perStepRows.length * T, groups.some((group) => !group.keepsChannel && !across.includes(group)) ? 1 : 0);
   if (inRows > 0) writer.module.push(`var<workgroup> rowSums: array<f32, ${inRows * pitch}>;`);
@@ -154,7 +155,8 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
     else if (!group.keepsRegister) into((j) => `now${j}_${u}`, "+=");
     else if (isSingle(group)) into((j) => `single${j}[k]`, "=");
     else if (!group.keepsChannel) {
-      into((j) => `let summed${perStateRows.indexOf(j) * T + u}`, "=");
+      if (!summing) into((j) => `let summed${perStateRows.indexOf(j) * T + u}`, "=");
+      else for (const sum of sums) values.push(...summing.take(bound(share(onlyLive(u, "0.0", sum)), values)));
       return values;
     } else {
       const stores: string[] = [];
@@ -177,7 +179,7 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
     "}",
     "workgroupBarrier();",
   ];
-  if (summing) inner.push(...summing.add((row) => (row < perStateRows.length * T ? bound(share(`summed${row}`), inner) : "0.0"), (slot, value) => `totals[(lane / ${subgroup} * ${R} + k) * ${totalsPerState} + ${slot}] = ${value};`));
+  if (summing) inner.push(...summing.finish((slot, sum) => `totals[(lane / ${subgroup} * ${R} + k) * ${totalsPerState} + ${slot}] = ${sum};`));
   else if (perStateRows.length > 0) {
     for (let row = 0; row < perStateRows.length * T; row++) inner.push(`rowSums[${row * pitch} + lane] = ${share(`summed${row}`)};`);
     inner.push(...addRows(perStateRows.length, split, `totals[k * ${totalsPerState} + x] = total;`));
@@ -203,7 +205,7 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
   };
   if (summing) tile.push("workgroupBarrier();");
   const pieces = Array.from({ length: summing ? W / subgroup : split }, (_, piece) => piece);
-  for (const group of across) if (group.keepsRegister) tile.push(...storeRows(group, R, (row, n, t) => pieces.map((piece) => (summing ? `totals[(${piece * R} + ${n}) * ${totalsPerState} + ${row * T} + ${t}]` : `totals[(${n}) * ${totalsPerState} + ${(piece * perStateRows.length + row) * T} + ${t}]`)).join(" + ")));
+  for (const group of across) if (group.keepsRegister) tile.push(...storeRows(group, R, (row, n, t) => pieces.map((piece) => (summing ? `totals[(${piece * R} + ${n}) * ${totalsPerState} + (${T - 1} - ${t}) * ${perStateRows.length} + ${row}]` : `totals[(${n}) * ${totalsPerState} + ${(piece * perStateRows.length + row) * T} + ${t}]`)).join(" + ")));
   if (perStepRows.length > 0) {
     perStepRows.forEach((j, row) => steps.forEach((u) => tile.push(`rowSums[${(row * T + u) * pitch} + lane] = ${share(`now${j}_${u}`)};`)));
     tile.push(...addRows(perStepRows.length, 1, `rowSums[row * ${pitch} + ${W}] = total;`));

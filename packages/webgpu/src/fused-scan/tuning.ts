@@ -39,8 +39,9 @@ export function tuningOf({ software, subgroup, workgroupBytes }: { readonly soft
   if (subgroup < 16) return TUNING;
   const most = Math.min(workgroupBytes, MOST_WORKGROUP_BYTES);
   // After selective scans of 33 to 268 million steps and channels on an H100.
+  const small = { chunk: 8, chunks: 16, chunkWorkgroup: 256, sweptBytes: 8192 };
   return {
-    ...TUNING, workgroup: 256, ahead: 8, subgroup, workgroupBytes: most, chunkWorkgroup: 128, chunk: 8, chunks: 8,
-    frugal: most < MOST_WORKGROUP_BYTES ? [{ chunks: 16 }] : [{ chunks: 16, sweptBytes: 8192 }, { chunks: 16, sweptBytes: 8192, chunkWorkgroup: 256 }, { chunks: 32, sweptBytes: 16384, chunkWorkgroup: 256 }],
+    ...TUNING, workgroup: 256, ahead: 8, subgroup, workgroupBytes: most, chunkWorkgroup: 128,
+    frugal: most < MOST_WORKGROUP_BYTES ? [{ chunks: 8 }] : [small, { ...small, chunks: 32, sweptBytes: 16384 }],
   };
 }
