@@ -218,7 +218,8 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
 }
 
 function describe({ info, limits }: GPUAdapter, { features }: GPUDevice, { matrixUnits }: BindingLimits): string {
-  const name = info.description || [info.vendor, info.architecture, info.device].filter(Boolean).join(" ") || "unnamed adapter";
+  // On some adapters the description is that of the driver alone.
+  const name = [...new Set([info.vendor, info.architecture, info.device, info.description])].filter(Boolean).join(" ") || "unnamed adapter";
   const found = [...["shader-f16", "subgroups", "timestamp-query"].filter((feature) => features.has(feature)), ...(matrixUnits ? ["matrix units for f16"] : [])];
   return `${name}, ${limits.maxStorageBuffersPerShaderStage} buffers a kernel, ${Math.floor(limits.maxStorageBufferBindingSize / 2 ** 20)} MiB a tensor${found.length > 0 ? `, ${found.join(", ")}` : ""}`;
 }

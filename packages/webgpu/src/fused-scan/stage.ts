@@ -17,6 +17,9 @@ export interface Staging {
   read(load: Load, line: string, at: number, lines: string[], vectors: Map<string, string>): string;
 }
 
+/** Elements a thread reads before it stores the first. */
+const MOST_TOGETHER = 16;
+
 /**
  * Loads that depend on the register and the recurrence's axis, but on no channel. Arrays are [steps, R], or [R, steps] with
  * `transposed`, four neighbours in a vector where a line is made of fours.
@@ -27,7 +30,7 @@ export function stage(scope: Scope, roots: readonly Scalar[], steps: number, tra
   const { layout } = writer;
   const { kernel, R, W, channel, register, axesOf, L } = layout;
   const names = new Map<string, string>();
-  const fill: string[] = [];
+  const fill: { readonly lines: readonly string[]; readonly value: string; readonly target: string }[] = [];
   const along = 1 << kernel.along;
   const width = transposed ? steps : R;
   const inVectors = width % 4 === 0;
@@ -46,13 +49,31 @@ export function stage(scope: Scope, roots: readonly Scalar[], steps: number, tra
     axes[register!] = "n";
     const inner: string[] = [];
     const [text] = write({ ...scope, axes, known: new Map(), loaded: () => undefined }, [node], inner);
-    fill.push(...inner, `${name}${inVectors ? "[at / 4][at % 4]" : "[at]"} = ${text};`);
+    fill.push({ lines: inner, value: text!, target: `${name}${inVectors ? "[at / 4][at % 4]" : "[at]"}` });
   }
   const nameOf = (load: Load): string | undefined => (fits(load) ? names.get(keyOf(load)) : undefined);
   // Neighbouring threads read neighbours on the register axis, which mostly lie next to each other in memory.
   const split = [`let n = n0 + x % ${R};`, `let t = ${timeText(layout, `min(tile + x / ${R}, ${L - 1})`)};`, `let at = ${transposed ? `x % ${R} * ${steps} + x / ${R}` : "x"};`];
+  const size = steps * R;
+  const rounds = Math.ceil(size / W);
+  /** Elements of one place x. */
+  const element = (x: string, store: (target: string, value: string) => string): string[] => [...split.map((line) => line.replaceAll(/\bx\b/g, x)), ...fill.flatMap(({ lines, value, target }) => [...lines, store(target, value)])];
+  // Some elements each are asked for together: the first are not waited for before the next are.
+  const together = (): string[] => {
+    const rest: string[] = [];
+    const reads = Array.from({ length: rounds }, (_, round) => {
+      const at = writer.fresh();
+      const held = fill.map(() => writer.fresh());
+      const targets: string[] = [];
+      const lines = element(`(lane + ${round * W})`, (target, value) => `${held[targets.push(target) - 1]} = ${value};`);
+      targets.forEach((target, k) => rest.push(`${target.replaceAll(/\bat\b/g, at)} = ${held[k]};`));
+      return [`var ${at}: i32;`, ...held.map((name) => `var ${name}: f32;`), "{", ...lines.map((line) => `  ${line}`), `  ${at} = at;`, "}"];
+    });
+    return [...reads.flat(), ...rest];
+  };
+  const body = size % W === 0 && rounds * fill.length <= MOST_TOGETHER ? together() : [`for (var x = lane; x < ${size}; x += ${W}) {`, ...element("x", (target, value) => `${target} = ${value};`).map((line) => `  ${line}`), "}"];
   return {
-    fill: fill.length === 0 ? [] : ["workgroupBarrier();", `for (var x = lane; x < ${steps * R}; x += ${W}) {`, ...[...split, ...fill].map((line) => `  ${line}`), "}", "workgroupBarrier();"],
+    fill: fill.length === 0 ? [] : ["workgroupBarrier();", ...body, "workgroupBarrier();"],
     has: (load) => nameOf(load) !== undefined,
     read(load, line, at, lines, vectors) {
       const name = nameOf(load)!;
