@@ -76,12 +76,20 @@ function programOf(kernel: ScanKernel, maxBuffers: number, tuning: Tuning, wante
     partials: partialCount > 0 ? block(partialCount) : -1,
   };
   const passes: GpuPass[] = [];
-  if (many) passes.push(streamPass(layout, "ends", [], offsets, buffers), carryPass(layout, buffers));
+  if (many) passes.push(streamPass(forEnds(layout, tuning), "ends", [], offsets, buffers), carryPass(layout, buffers));
   for (const batch of batches(layout, wanted, offsets)) passes.push(chunked ? chunkPass(layout, batch, offsets, buffers) : streamPass(layout, "results", batch, offsets, buffers));
   for (const group of groups) if (!group.direct && !group.finished) passes.push(...tailPasses({ ...layout, kernel }, group, group.inStates ? inStates(layout, group, buffers) : inRows(layout, group, offsets.get(group)!, partialCount, buffers), buffers, wanted, scratch));
   const most = Math.max(...passes.map((pass) => pass.buffers.length));
   if (most > maxBuffers) throw new TypeError(`webgpu: expected a recurrence whose passes bind at most ${maxBuffers} buffers, got one that binds ${most}; compute parts of it before`);
   return { name: `fused scan [${kernel.extents.join()}] along ${kernel.along}, ${segments} segment${many ? "s" : ""} of ${segment}, chunks of ${T}, ${W} threads`, passes, scratch };
+}
+
+/** The layout with the sizes of a pass that runs through segments, which has no sums over channels to take. */
+function forEnds(layout: Layout, { workgroup, stage }: Tuning): Layout {
+  const { chunked, C, segment } = layout;
+  if (!chunked) return layout;
+  const W = Math.min(workgroup, 2 ** Math.ceil(Math.log2(C)));
+  return { ...layout, W, channelBlocks: Math.ceil(C / W), T: segment % stage === 0 ? stage : layout.T };
 }
 
 /** Groups in as few passes as bind no more than `limit` buffers; outputs of a group may come apart. */
