@@ -47,7 +47,7 @@ export function subgroupSums(count: number, threads: number, fresh: () => string
     take,
     finish(store) {
       const lines: string[] = [];
-      while (taken < size) lines.push(...take("0.0"));
+      for (let k = taken; k < size; k++) lines.push(...take("0.0"));
       const sums = ends.map((end) => {
         let sum = end;
         for (let level = halvings; 2 ** level < threads; level++) {
