@@ -61,7 +61,7 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
   const { maxStorageBufferBindingSize = Infinity, maxBufferSize = Infinity, memory = Infinity } = options.limits ?? {};
   const bindingLimits: BindingLimits = { buffers: gpu.limits.maxStorageBuffersPerShaderStage, bytes: Math.min(gpu.limits.maxStorageBufferBindingSize, maxStorageBufferBindingSize), threads: gpu.limits.maxComputeInvocationsPerWorkgroup, workgroupBytes: gpu.limits.maxComputeWorkgroupStorageSize, storesHalf: gpu.features.has("shader-f16"), matrixUnits: hasMatrixUnits(found) };
   const { subgroupMinSize, subgroupMaxSize } = adapter.info;
-  const tuning = tuningOf({ software: isSoftware(adapter.info), subgroup: gpu.features.has("subgroups") && subgroupMinSize === subgroupMaxSize ? subgroupMinSize : 0, workgroupBytes: bindingLimits.workgroupBytes });
+  const tuning = tuningOf({ software: isSoftware(adapter.info), subgroup: gpu.features.has("subgroups") && found.language.has("subgroup_id") && subgroupMinSize === subgroupMaxSize ? subgroupMinSize : 0, workgroupBytes: bindingLimits.workgroupBytes });
   const pool = makeMemory(gpu, { buffer: Math.min(gpu.limits.maxBufferSize, maxBufferSize), memory }, loss, { poison: options.poison ?? false });
   const staging = makeStaging(gpu, loss);
   const pipelines = makePipelines(gpu, loss);

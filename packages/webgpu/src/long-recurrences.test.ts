@@ -53,7 +53,7 @@ describe("2^20 steps are within 1e-4 of float64", () => {
     const [aRe, aIm] = [(await polar.re.data())[0]!, (await polar.im.data())[0]!];
     expect(Math.hypot(aRe, aIm)).toBeCloseTo(0.9999, 6);
     const h = complexLinearScan({ a: { re: broadcastTo(polar.re, [L]), im: broadcastTo(polar.im, [L]) }, b: { re: tensor(re), im: tensor(im) }, axis: 0 });
-    await realize(h, { device });
+    await realize([h.re, h.im], { device });
     const expected = [new Float64Array(L), new Float64Array(L)] as const;
     let [x, y] = [0, 0];
     for (let t = 0; t < L; t++) {

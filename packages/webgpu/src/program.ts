@@ -58,11 +58,11 @@ export interface GpuProgram {
 }
 
 /**
- * The head of every entry point: `group` counts workgroups in one dimension, `thread` the invocations of one, `subgroupMember` those of a subgroup.
+ * The head of every entry point: `group` counts workgroups in one dimension, `thread` the invocations of one.
  * @param more Further parameters, with their attributes.
  */
-export const entryPoint = (threads: number, body: string, usesSubgroups = false, more: readonly string[] = []): string => `@compute @workgroup_size(${threads})
-fn main(${["@builtin(workgroup_id) id: vec3<u32>", "@builtin(num_workgroups) count: vec3<u32>", "@builtin(local_invocation_index) thread: u32", ...(usesSubgroups ? ["@builtin(subgroup_invocation_id) subgroupMember: u32"] : []), ...more].join(", ")}) {
+export const entryPoint = (threads: number, body: string, more: readonly string[] = []): string => `@compute @workgroup_size(${threads})
+fn main(${["@builtin(workgroup_id) id: vec3<u32>", "@builtin(num_workgroups) count: vec3<u32>", "@builtin(local_invocation_index) thread: u32", ...more].join(", ")}) {
   let group = id.y * count.x + id.x;
 ${indent(body)}
 }

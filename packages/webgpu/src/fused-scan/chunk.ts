@@ -179,7 +179,7 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
     "}",
     "workgroupBarrier();",
   ];
-  if (summing) inner.push(...summing.finish((slot, sum) => `totals[(lane / ${subgroup} * ${R} + k) * ${totalsPerState} + ${slot}] = ${sum};`));
+  if (summing) inner.push(...summing.finish((slot, sum) => `totals[(i32(subgroup) * ${R} + k) * ${totalsPerState} + ${slot}] = ${sum};`));
   else if (perStateRows.length > 0) {
     for (let row = 0; row < perStateRows.length * T; row++) inner.push(`rowSums[${row * pitch} + lane] = ${share(`summed${row}`)};`);
     inner.push(...addRows(perStateRows.length, split, `totals[k * ${totalsPerState} + x] = total;`));

@@ -19,6 +19,9 @@ export interface Buffers {
 export const PARTS = ["re", "im"] as const;
 export const partsOf = ({ complex }: Layout): readonly ("re" | "im")[] => (complex ? PARTS : ["re"]);
 
+/** A thread's place in its subgroup, and the subgroup's in the workgroup. */
+const SUBGROUP = ["@builtin(subgroup_invocation_id) subgroupMember: u32", "@builtin(subgroup_id) subgroup: u32"];
+
 /** Collects a pass: buffers bound in the order of first use. */
 export interface Writer {
   readonly layout: Layout;
@@ -47,10 +50,9 @@ export function makeWriter(layout: Layout): Writer {
     },
     fresh: () => `v${names++}`,
     pass(threads, groups, body) {
-      const usesSubgroups = body.some((line) => line.includes("subgroupMember"));
       const declarations = [...bound.values()].map(({ name, access, type }, k) => declare(k, name, access, type)).join("");
       return {
-        code: (usesSubgroups ? "enable subgroups;\n" : "") + declarations + module.map((line) => `${line}\n`).join("") + functionTexts(functions) + entryPoint(threads, body.join("\n"), usesSubgroups),
+        code: declarations + module.map((line) => `${line}\n`).join("") + functionTexts(functions) + entryPoint(threads, body.join("\n"), body.some((line) => line.includes("subgroupMember")) ? SUBGROUP : []),
         buffers: [...bound].map(([buffer, { access }]): Binding => ({ buffer, access })),
         groups,
       };

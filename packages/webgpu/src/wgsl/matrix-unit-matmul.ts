@@ -125,7 +125,7 @@ ${loop}
 let start = batch * p.m * p.n;
 ${stores}`;
   const declarations = [declare(0, "a", "read", "vec4<u32>"), declare(1, "b", "read", "vec4<u32>"), declare(2, "c", "read_write", result), epilogue?.declarations ?? "", Object.keys(parameters).length > 0 ? declareParameters(3 + (epilogue?.buffers ?? 0), parameters) : ""];
-  return `${declarations.join("")}${fills.map((f) => f.declaration).join("")}${direct !== "always" ? `var<workgroup> results: array<f32, ${FRAGMENT * FRAGMENT * threads / SUBGROUP}>;\n${epilogue ? finishFunction(epilogue) : ""}${storeFunction(result, epilogue !== undefined)}` : ""}${entryPoint(threads, body, false, ["@builtin(subgroup_id) subgroup: u32"])}`;
+  return `${declarations.join("")}${fills.map((f) => f.declaration).join("")}${direct !== "always" ? `var<workgroup> results: array<f32, ${FRAGMENT * FRAGMENT * threads / SUBGROUP}>;\n${epilogue ? finishFunction(epilogue) : ""}${storeFunction(result, epilogue !== undefined)}` : ""}${entryPoint(threads, body, ["@builtin(subgroup_id) subgroup: u32"])}`;
 }
 
 /** Stores a fragment's elements that are in the result: eight a thread, neighbouring threads neighbouring elements. */
