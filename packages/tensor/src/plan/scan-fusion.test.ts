@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { opTable } from "../index.js";
 import {
-  add, broadcastTo, checkpoint, complexLinearScan, concat, cos, exp, expandDims, flip, grad, key, leavesOf, linearScan, matmul, mul, normal, realize, reference, reshape, sigmoid, silu, sin, sliceAxis, softplus, sub, sum, transpose, uniform, valueAndGradAux,
+  add, broadcastTo, checkpoint, complexLinearScan, concat, cos, exp, expandDims, flip, grad, key, leavesOf, linearScan, matmul, mul, normal, realize, reference, reshape, sigmoid, silu, sin, sliceAxis, softplus, sub, sum, transpose, uniform, valueAndGradAux, vjp,
   type ComplexParts, type Shape, type Tensor,
 } from "../index.js";
 import { nodesOf } from "../cpu/loop-simplify.js";
@@ -371,4 +371,29 @@ test("a prologue that is much work has memory before it is broadcast over the st
   expect(ops(random!)).not.toContain("bitXor");
   expect(ops(cheap!)).toContain("sigmoid");
   for (const plan of [random!, cheap!]) expect(largest(plan)).toBeLessThan(B * L * D * N);
+});
+
+test("a sum over an axis that the forward result keeps is left to the gradient's step, unless the gradient reads it", async () => {
+  const few = 2;
+  const { x, rate, C, cotangent } = await drawAll({ x: [B, L, D], rate: [D, few], C: [B, L, few], cotangent: [B, L, D] });
+  const forward = ([u, r, c]: readonly Tensor[]): Tensor => {
+    const step = column(softplus(u!));
+    return sum(mul(linearScan({ a: exp(mul(step, mul(exp(r!), -1))), b: broadcastTo(step, [B, L, D, few]), axis: 1 }), expandDims(c!, 2)), -1);
+  };
+  const keeps = (plan: Plan): string[][] => scansOf(plan).map(({ sums }) => sums.map((each) => each.keeps.join("")).sort());
+  // y [B L D], then the gradients of x, rate and C [B L N]
+  const both = await check(() => {
+    const [y, pullBack] = vjp(forward, [x, rate, C]);
+    return [y, ...leavesOf(pullBack(cotangent))];
+  });
+  expect(keeps(both)[0]).toEqual(["012"]);
+  expect(keeps(both)[1]).toContain("013");
+  // The sum over the channels goes into the loss and so into the cotangent of the states.
+  const read = await check(() => leavesOf(grad(([u]: readonly Tensor[]): Tensor => {
+    const step = column(softplus(u!));
+    const h = linearScan({ a: exp(mul(step, mul(exp(rate), -1))), b: broadcastTo(step, [B, L, D, few]), axis: 1 });
+    const [perChannel, perState] = [sum(mul(h, expandDims(C, 2)), -1), sum(h, 2)];
+    return add(sum(mul(perChannel, perChannel)), sum(mul(perState, mul(perState, perState))));
+  })([x])));
+  expect(keeps(read)[0]).toContain("013");
 });
