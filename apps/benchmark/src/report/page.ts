@@ -132,9 +132,9 @@ function environment(rows: readonly Row[]): string {
 
 const STYLE = `
 :root { color-scheme: light dark; --ground: #ffffff; --panel: #f6f7f9; --text: #1b1f24; --muted: #5a6370; --line: #d5dae1; --accent: #0b5cad;
-  --series-0: #0b6cc4; --series-1: #c2410c; --series-2: #15803d; --series-3: #9333ea; --series-4: #b45309; --series-5: #0e7490; --series-6: #be185d; --series-7: #4d5562; }
+  --series-0: #0b6cc4; --series-1: #c2410c; --series-2: #15803d; --series-3: #9333ea; --series-4: #be185d; --series-5: #0e7490; --series-6: #a16207; --series-7: #4d5562; }
 @media (prefers-color-scheme: dark) { :root { --ground: #14171b; --panel: #1c2026; --text: #e6e9ee; --muted: #a2abb8; --line: #363c46; --accent: #79b8ff;
-  --series-0: #5fb0ff; --series-1: #ff9a62; --series-2: #5fd08a; --series-3: #c79bff; --series-4: #f2bd55; --series-5: #4fd0e0; --series-6: #ff8fc0; --series-7: #b3bcc9; } }
+  --series-0: #5fb0ff; --series-1: #ff9a62; --series-2: #5fd08a; --series-3: #c79bff; --series-4: #ff8fc0; --series-5: #4fd0e0; --series-6: #f2bd55; --series-7: #b3bcc9; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 76rem; padding: 1.5rem 1.25rem 3rem; background: var(--ground); color: var(--text); font: 16px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .5rem; } h2 { font-size: 1.25rem; margin: 2.5rem 0 .5rem; } h3 { font-size: 1rem; margin: 1.5rem 0 .5rem; }
