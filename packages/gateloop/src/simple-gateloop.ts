@@ -1,8 +1,8 @@
 /** The simplified GateLoop layer, real and without outer products, as published in `simplified_gate_loop.py`. */
-import { defineMixer } from "@seqmix/mixer";
+import { defineMixer, inChunks } from "@seqmix/mixer";
 import { initLayerNorm, initLinear, layerNorm, linear, rmsNorm, type LayerNormParameters, type LinearParameters } from "@seqmix/nn";
 import { linearScan } from "@seqmix/scan";
-import { add, concat, foldIn, mul, ones, reshape, sigmoid, sliceAxis, split, zeros, type Key, type Tensor } from "@seqmix/tensor";
+import { add, foldIn, mul, ones, reshape, sigmoid, sliceAxis, split, zeros, type Key, type Tensor } from "@seqmix/tensor";
 
 /** Settings of {@link simpleGateLoop}. */
 export type SimpleGateLoopConfig = {
@@ -45,19 +45,7 @@ export const simpleGateLoop = defineMixer({
   },
   modes: {
     parallel: (_, params, x, h0) => simpleGateLoopSequence(params, x, { h0 }),
-    chunked({ chunkSize }, params, x, h0) {
-      if (!Number.isInteger(chunkSize) || chunkSize < 1) throw new RangeError(`simple-gateloop: expected a chunkSize of at least 1, got ${chunkSize}`);
-      const L = x.shape[1]!;
-      if (L <= chunkSize) return simpleGateLoopSequence(params, x, { h0 });
-      const outputs: Tensor[] = [];
-      let h = h0;
-      for (let start = 0; start < L; start += chunkSize) {
-        const [y, next] = simpleGateLoopSequence(params, sliceAxis(x, 1, start, Math.min(L, start + chunkSize)), { h0: h });
-        outputs.push(y);
-        h = next;
-      }
-      return [concat(outputs, 1), h!];
-    },
+    chunked: ({ chunkSize }, params, x, h0) => inChunks((piece, state: Tensor | undefined) => simpleGateLoopSequence(params, piece, { h0: state }), chunkSize, x, h0),
   },
 });
 

@@ -9,12 +9,12 @@ const values = async (x: Tensor): Promise<number[]> => {
   await realize(x, { device: oracle });
   return [...(await x.data())];
 };
-const tiny: MambaConfig = { ...mamba.config, dModel: 4, dState: 3, dtRank: 2, dtMin: 0.05, dtMax: 0.5 };
+const tiny: MambaConfig = { ...mamba.config, dModel: 4, dState: 3, dtRank: 2, dtMin: 0.05, dtMax: 0.5, chunkSize: 2 };
 
 describe("mamba", () => {
   test("keeps the laws of a mixer", async () => {
     const report = await checkMixer(mamba, tiny, cpu());
-    expect(report.modes).toEqual(["parallel", "recurrent"]);
+    expect(report.modes).toEqual(["parallel", "chunked", "recurrent"]);
   });
 
   test("keeps them with biases, without a convolution bias, and with a width of one", async () => {

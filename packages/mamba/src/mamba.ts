@@ -1,5 +1,5 @@
 /** The Mamba block (Gu and Dao, Mamba: Linear-Time Sequence Modeling with Selective State Spaces, 2023). */
-import { defineMixer } from "@seqmix/mixer";
+import { defineMixer, inChunks } from "@seqmix/mixer";
 import { causalConv1d, causalConv1dStep, initLinear, linear, uniformInit, type CausalConv1dParameters, type LinearParameters } from "@seqmix/nn";
 import { selectiveScan, selectiveScanStep } from "@seqmix/selective-scan";
 import { add, arange, broadcastTo, cast, exp, expm1, foldIn, full, log, matmul, maximum, mul, neg, normal, ones, reshape, ShapeError, split, transpose, uniform, zeros, type Key, type Tensor } from "@seqmix/tensor";
@@ -36,6 +36,8 @@ export type MambaConfig = {
   readonly selectiveB: boolean;
   /** Whether C depends on the input; else it is learned for each channel. */
   readonly selectiveC: boolean;
+  /** Q, positions in a piece of the chunked mode. */
+  readonly chunkSize: number;
 };
 
 /** Parameters under the published keys; E is dInner. */
@@ -88,7 +90,7 @@ export const mambaParameterGroups: readonly {
  */
 export const mamba = defineMixer({
   id: "mamba",
-  config: { dModel: 64, dState: 16, dConv: 4, expand: 2, dtRank: "auto", dtMin: 0.001, dtMax: 0.1, dtInitFloor: 1e-4, dtInit: "random", dtScale: 1, convBias: true, bias: false, selectiveDelta: true, selectiveB: true, selectiveC: true } as MambaConfig,
+  config: { dModel: 64, dState: 16, dConv: 4, expand: 2, dtRank: "auto", dtMin: 0.001, dtMax: 0.1, dtInitFloor: 1e-4, dtInit: "random", dtScale: 1, convBias: true, bias: false, selectiveDelta: true, selectiveB: true, selectiveC: true, chunkSize: 256 } as MambaConfig,
   state: "constant",
 
   init(config, key: Key): MambaParameters {
@@ -125,15 +127,18 @@ export const mamba = defineMixer({
   },
 
   modes: {
-    parallel(config, params, x, state): readonly [Tensor, MambaState] {
-      const { E } = extents(config);
-      const [input, z] = split(linear(params.in_proj, x), [E, E], -1) as [Tensor, Tensor];
-      const [u, conv] = causalConv1d(depthwise(params), input, state?.conv, { activation: "silu" });
-      const { y, hT } = selectiveScan({ ...select(config, params, u), u, z, h0: state?.ssm }, { deltaSoftplus: true });
-      return [linear(params.out_proj, y), { conv, ssm: hT }];
-    },
+    parallel,
+    chunked: (config, params, x, state) => inChunks((piece, carried: MambaState | undefined) => parallel(config, params, piece, carried), config.chunkSize, x, state),
   },
 });
+
+function parallel(config: MambaConfig, params: MambaParameters, x: Tensor, state?: MambaState): readonly [Tensor, MambaState] {
+  const { E } = extents(config);
+  const [input, z] = split(linear(params.in_proj, x), [E, E], -1) as [Tensor, Tensor];
+  const [u, conv] = causalConv1d(depthwise(params), input, state?.conv, { activation: "silu" });
+  const { y, hT } = selectiveScan({ ...select(config, params, u), u, z, h0: state?.ssm }, { deltaSoftplus: true });
+  return [linear(params.out_proj, y), { conv, ssm: hT }];
+}
 
 /** Rows of x_proj for step sizes, B and C: none for what does not depend on the input. */
 function sizes(config: MambaConfig): readonly [number, number, number] {

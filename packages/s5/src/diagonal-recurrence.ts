@@ -1,6 +1,6 @@
 /** One diagonal complex state for all channels: h_t = a h_(t-1) + B u_t, read out by Re(C h_t). S5 and LRU are this with different a, B and C. */
 import { linearScan, type Complex } from "@seqmix/scan";
-import { add, concat, expandDims, formatShape, matmul, mul, reshape, ShapeError, sliceAxis, sub, transpose, zeros, type Tensor } from "@seqmix/tensor";
+import { add, expandDims, formatShape, matmul, mul, reshape, ShapeError, sliceAxis, sub, transpose, zeros, type Tensor } from "@seqmix/tensor";
 
 /** A discrete system with N states, H inputs and M outputs. */
 export interface MimoSystem {
@@ -67,18 +67,3 @@ export function stepMimo({ a, B, C }: MimoSystem, u: Tensor, h: Complex, reset?:
 
 /** The state before anything was seen [B N]. */
 export const restState = (batch: number, N: number): Complex => ({ re: zeros([batch, N]), im: zeros([batch, N]) });
-
-/** Runs pieces of `chunkSize` positions of x [B L D] one after another, the state carried between them: the memory of one piece's states at a time. */
-export function inChunks<S>(run: (x: Tensor, state: S | undefined) => readonly [Tensor, S], chunkSize: number, x: Tensor, state: S | undefined): readonly [Tensor, S] {
-  const L = x.shape[1]!;
-  if (!Number.isInteger(chunkSize) || chunkSize < 1) throw new RangeError(`inChunks: expected a chunkSize of at least 1, got ${chunkSize}`);
-  if (L <= chunkSize) return run(x, state);
-  const outputs: Tensor[] = [];
-  let carried = state;
-  for (let start = 0; start < L; start += chunkSize) {
-    const [y, next] = run(sliceAxis(x, 1, start, Math.min(L, start + chunkSize)), carried);
-    outputs.push(y);
-    carried = next;
-  }
-  return [concat(outputs, 1), carried!];
-}

@@ -1,10 +1,10 @@
 /** The linear recurrent unit (Orvieto et al., Resurrecting Recurrent Neural Networks for Long Sequences, 2023). */
-import { defineMixer } from "@seqmix/mixer";
+import { defineMixer, inChunks } from "@seqmix/mixer";
 import { normalInit } from "@seqmix/nn";
 import type { Complex } from "@seqmix/scan";
 import { add, cos, exp, expandDims, expm1, foldIn, log, maximum, mul, neg, normal, sin, uniform, type Key, type Tensor } from "@seqmix/tensor";
 import { activate, initActivation, type ActivationParameters, type LayerActivation } from "./activation.js";
-import { inChunks, restState, runMimo, stepMimo, type MimoSystem } from "./diagonal-recurrence.js";
+import { restState, runMimo, stepMimo, type MimoSystem } from "./diagonal-recurrence.js";
 
 /** Settings of {@link lru}. */
 export type LruConfig = {

@@ -1,11 +1,11 @@
 /** S5 (Smith, Warrington, Linderman, Simplified State Space Layers for Sequence Modeling, 2023), also with resets (Lu et al., Structured State Space Models for In-Context Reinforcement Learning, 2023). */
 import { diagonalizeLegs } from "@seqmix/hippo";
-import { defineMixer } from "@seqmix/mixer";
+import { defineMixer, inChunks } from "@seqmix/mixer";
 import { normalInit } from "@seqmix/nn";
 import { complexMul, type Complex } from "@seqmix/scan";
 import { add, concat, cos, div, exp, expandDims, expm1, foldIn, matmul, minimum, mul, neg, normal, reshape, sin, sliceAxis, stack, sub, tensor, transpose, uniform, type Key, type Tensor } from "@seqmix/tensor";
 import { activate, initActivation, type ActivationParameters, type LayerActivation } from "./activation.js";
-import { inChunks, restState, runMimo, stepMimo, type MimoSystem } from "./diagonal-recurrence.js";
+import { restState, runMimo, stepMimo, type MimoSystem } from "./diagonal-recurrence.js";
 
 /** What {@link s5System} needs to know of a config. */
 export type S5SystemConfig = {
