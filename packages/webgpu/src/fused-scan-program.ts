@@ -1,7 +1,8 @@
 /**
  * Fused recurrences as WGSL passes. The recurrence's axis is cut into segments that run side by side:
  * ends (what a segment does to a state, and to an adjoint), carry (the state before each segment), results; with an adjoint
- * (or sums over channels) the results pass goes through chunks backwards and computes the states in them again. Sums over axes that no thread has for itself go through partial sums to a loop of their own.
+ * (or sums over channels) the results pass goes through chunks backwards and computes the states in them again. Sums over
+ * axes that no thread has for itself go through partial sums to a loop of their own.
  */
 import { stridesOf } from "@seqmix/tensor";
 import { nodesOf, product, type Affine, type LoopKernel, type Scalar, type ScanKernel } from "@seqmix/tensor/backend";
