@@ -27,11 +27,6 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
   const roots = [...stateRoots, ...groups.flatMap(({ sums, outputs }) => [...sums.map((j) => kernel.sums[j]!.value), ...outputs.map((k) => kernel.outputs[k]!.value)])];
   /** What is read for every state: values free of it are computed once a step. */
   const perState = [...stateRoots, ...groups.flatMap((group) => [...group.sums.map((j) => kernel.sums[j]!.value), ...(group.keepsRegister && group.direct ? group.outputs.map((k) => kernel.outputs[k]!.value) : [])])];
-  const bound = (text: string, into: string[]): string => {
-    const name = writer.fresh();
-    into.push(`let ${name} = ${text};`);
-    return name;
-  };
   const isRunning = ({ step, keeps }: Group): boolean => step === "each" && !keeps.includes(along);
   const isSingle = ({ step, keepsChannel }: Group): boolean => step !== "each" && !keepsChannel;
 
@@ -105,7 +100,7 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
   const ahead = (array: string, start = ""): string => {
     const name = writer.fresh();
     tile.push(`var ${name} = ${array}[${start}0];`);
-    const now = bound(name, inner);
+    const now = writer.named(name, inner);
     inner.push(`${name} = ${array}[${start}next];`);
     return now;
   };
@@ -120,11 +115,11 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
   }));
   for (const u of steps) {
     const scope = scopeAt[u]!;
-    const a = write(scope, kernel.decay, inner).map((value, part) => bound(onlyLive(u, part === 0 ? "1.0" : "0.0", value), inner));
+    const a = write(scope, kernel.decay, inner).map((value, part) => writer.named(onlyLive(u, part === 0 ? "1.0" : "0.0", value), inner));
     decays.push(a);
     scopeAt[u] = { ...scope, known: new Map([...scope.known, ...kernel.decay.map((node, part) => [node, a[part]!] as const)]) };
     const b = write(scopeAt[u]!, kernel.drive, inner).map((value) => onlyLive(u, "0.0", value));
-    h = advance(a, h, b).map((value) => bound(value, inner));
+    h = advance(a, h, b).map((value) => writer.named(value, inner));
     states.push(h);
   }
   const runs = groups.filter((group) => isRunning(group) && group.keepsRegister).flatMap((group) => group.sums);
@@ -138,7 +133,7 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
     }
     for (const group of groups) inner.push(...atState(group, scope, u));
     if (adjoint) {
-      const next = advance(decays[u]!, parts.map((part) => `g${part}`), parts.map(() => "0.0"), -1).map((value) => bound(value, inner));
+      const next = advance(decays[u]!, parts.map((part) => `g${part}`), parts.map(() => "0.0"), -1).map((value) => writer.named(value, inner));
       parts.forEach((part, k) => inner.push(`g${part} = ${next[k]};`));
     }
   }
@@ -156,7 +151,7 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
     else if (isSingle(group)) into((j) => `single${j}[k]`, "=");
     else if (!group.keepsChannel) {
       if (!summing) into((j) => `let summed${perStateRows.indexOf(j) * T + u}`, "=");
-      else for (const sum of sums) values.push(...summing.take(bound(share(onlyLive(u, "0.0", sum)), values)));
+      else for (const sum of sums) values.push(...summing.take(writer.named(share(onlyLive(u, "0.0", sum)), values)));
       return values;
     } else {
       const stores: string[] = [];
@@ -199,7 +194,7 @@ export function chunkPass(layout: Layout, groups: readonly Group[], offsets: Rea
   /** Stores a group's sums over channels for every step (and state) of the chunk. */
   const storeRows = (group: Group, count: number, value: (row: number, n: string, t: string) => string): string[] => {
     const text: string[] = [];
-    const sums = group.sums.map((j) => bound(value(Math.max(perStateRows.indexOf(j), perStepRows.indexOf(j)), `x % ${count}`, `x / ${count}`), text));
+    const sums = group.sums.map((j) => writer.named(value(Math.max(perStateRows.indexOf(j), perStepRows.indexOf(j)), `x % ${count}`, `x / ${count}`), text));
     store(group, { writer, axes: at(axes, "time"), known: new Map() }, sums, text);
     return [`for (var x = lane; x < ${count * T}; x += ${W}) {`, `  let n = n0 + x % ${count};`, `  let time = ${timeText(layout, `tile + x / ${count}`)};`, `  if ((place < ${layout.gridSize}) & (tile + x / ${count} < ${L})) {`, ...text.map((line) => `    ${line}`), "  }", "}"];
   };

@@ -29,6 +29,8 @@ export interface Writer {
   /** Binds a buffer and returns its name. */
   bind(buffer: number, name: string, access: Binding["access"], type: string): string;
   fresh(): string;
+  /** Names the value of a text by a statement in `lines`. */
+  named(text: string, lines: string[]): string;
   /** Declarations at module scope. */
   readonly module: string[];
   pass(threads: number, groups: number, body: readonly string[]): GpuPass;
@@ -39,6 +41,7 @@ export function makeWriter(layout: Layout): Writer {
   const bound = new Map<number, { name: string; access: Binding["access"]; type: string }>();
   const module: string[] = [];
   let names = 0;
+  const fresh = (): string => `v${names++}`;
   return {
     layout,
     functions,
@@ -48,7 +51,12 @@ export function makeWriter(layout: Layout): Writer {
       bound.set(buffer, { name, type, access: known?.access === "read_write" ? "read_write" : access });
       return name;
     },
-    fresh: () => `v${names++}`,
+    fresh,
+    named(text, lines) {
+      const name = fresh();
+      lines.push(`let ${name} = ${text};`);
+      return name;
+    },
     pass(threads, groups, body) {
       const declarations = [...bound.values()].map(({ name, access, type }, k) => declare(k, name, access, type)).join("");
       return {
@@ -90,15 +98,20 @@ export function write({ writer, axes, known, state, reduced, loaded }: Scope, ro
   }, lines);
 }
 
+/** Statements for decay and drive of a state at a step, and the scope in which the decay is known. */
+export function writeStep(scope: Scope, lines: string[]): { readonly a: readonly string[]; readonly b: readonly string[]; readonly scope: Scope } {
+  const { writer } = scope;
+  const { decay, drive } = writer.layout.kernel;
+  const a = write(scope, decay, lines).map((value) => writer.named(value, lines));
+  const withDecay: Scope = { ...scope, known: new Map([...scope.known, ...decay.map((node, part) => [node, a[part]!] as const)]) };
+  return { a, b: write(withDecay, drive, lines).map((value) => writer.named(value, lines)), scope: withDecay };
+}
+
 /** The scope with the largest `early` parts of the roots computed here. */
 export function hoist(scope: Scope, roots: readonly Scalar[], early: (node: Scalar) => boolean, lines: string[]): Scope {
   const nodes = frontier(roots, (node) => scope.known.has(node) || (early(node) && scope.writer.layout.axesOf(node) >= 0 && !(node.op === "load" && scope.loaded?.(node) !== undefined))).filter((node) => !scope.known.has(node));
   const known = new Map(scope.known);
-  write(scope, nodes, lines).forEach((text, k) => {
-    const name = scope.writer.fresh();
-    lines.push(`let ${name} = ${text};`);
-    known.set(nodes[k]!, name);
-  });
+  write(scope, nodes, lines).forEach((text, k) => known.set(nodes[k]!, scope.writer.named(text, lines)));
   return { ...scope, known };
 }
 

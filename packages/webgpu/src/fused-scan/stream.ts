@@ -6,7 +6,7 @@
 import type { Scalar } from "@seqmix/tensor/backend";
 import { indent, type GpuPass } from "../program.js";
 import type { Group, Layout } from "./layout.js";
-import { advance, element, groupsOf, hoist, initialState, makeWriter, partialText, partsOf, place, rowText, stepOf, storeOutputs, timeText, write, type Buffers, type Scope } from "./scope.js";
+import { advance, element, groupsOf, hoist, initialState, makeWriter, partialText, partsOf, place, rowText, stepOf, storeOutputs, timeText, write, writeStep, type Buffers, type Scope } from "./scope.js";
 import { stage } from "./stage.js";
 
 export type Task = "ends" | "results";
@@ -67,19 +67,17 @@ export function streamPass(layout: Layout, task: Task, groups: readonly Group[],
         const scope: Scope = { ...fixed, axes: axesAt(time, k), known: new Map([...perState[k]!.known, ...known]), loaded: loadedFor(k) };
         const names = states[k]!;
         const values: string[] = [];
-        const a = write(scope, kernel.decay, values).map((value) => bound(value, values));
-        const withDecay: Scope = { ...scope, known: new Map([...scope.known, ...kernel.decay.map((node, at) => [node, a[at]!] as const)]) };
-        const b = write(withDecay, kernel.drive, values).map((value) => bound(value, values));
-        const previous = names.map((name) => bound(name, values));
+        const { a, b, scope: withDecay } = writeStep(scope, values);
+        const previous = names.map((name) => writer.named(name, values));
         const next = advance(a, previous, b);
         names.forEach((name, at) => values.push(`${name} = ${next[at]};`));
         if (task === "ends" && (!linear || adjoint)) {
-          const p = parts.map((part) => bound(`p${k}${part}`, values));
+          const p = parts.map((part) => writer.named(`p${k}${part}`, values));
           const product = advance(a, p, parts.map(() => "0.0"));
           parts.forEach((part, at) => values.push(`p${k}${part} = ${product[at]};`));
         }
         if (adjoint) {
-          const seed = write(withDecay, adjoint.seed, values).map((value) => bound(value, values));
+          const seed = write(withDecay, adjoint.seed, values).map((value) => writer.named(value, values));
           const sent = advance(parts.map((part) => `p${k}${part}`), seed, parts.map((part) => `s${k}${part}`), -1);
           parts.forEach((part, at) => values.push(`s${k}${part} = ${sent[at]};`));
         }
@@ -95,11 +93,6 @@ export function streamPass(layout: Layout, task: Task, groups: readonly Group[],
       text.push("{", ...[...staged, ...here].map((line) => `  ${line}`), "}");
     });
     return text;
-  };
-  const bound = (text: string, into: string[]): string => {
-    const name = writer.fresh();
-    into.push(`let ${name} = ${text};`);
-    return name;
   };
 
   /** What a group does with one state at one step. */

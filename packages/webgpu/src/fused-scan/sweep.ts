@@ -1,7 +1,7 @@
 /** The run through a segment that finds the states before its chunks. */
 import { indent } from "../program.js";
 import type { Scalar } from "@seqmix/tensor/backend";
-import { advance, hoist, partsOf, timeText, write, type Scope } from "./scope.js";
+import { advance, hoist, partsOf, timeText, writeStep, type Scope } from "./scope.js";
 import { stage } from "./stage.js";
 
 /**
@@ -25,11 +25,6 @@ export function sweep(scope: Scope): string[] {
   const own = each.map((k) => hoist({ ...scope, axes: axesAt("0", k) }, roots, (node) => (axesOf(node) & alongBit) === 0, lines));
   const states = each.map((k) => parts.map((part) => `h${k}${part}`));
   each.forEach((k) => parts.forEach((part, at) => lines.push(`var ${states[k]![at]} = starts${part}[${k}];`)));
-  const bound = (text: string, into: string[]): string => {
-    const name = writer.fresh();
-    into.push(`let ${name} = ${text};`);
-    return name;
-  };
   const body: string[] = [];
   const known = Array.from({ length: count }, (_, u) => {
     body.push(`let t${u} = ${timeText(layout, u === 0 ? "step" : `step + ${u}`)};`);
@@ -41,9 +36,8 @@ export function sweep(scope: Scope): string[] {
     const vectors = new Map<string, string>();
     for (const k of each) {
       const at: Scope = { ...scope, axes: axesAt(`t${u}`, k), known: new Map([...own[k]!.known, ...atStep]), loaded: (node) => (staging.has(node) ? staging.read(node, u === 0 ? "(step - tile)" : `(step - tile + ${u})`, k, read, vectors) : undefined) };
-      const a = write(at, kernel.decay, here).map((value) => bound(value, here));
-      const b = write({ ...at, known: new Map([...at.known, ...kernel.decay.map((node, part) => [node, a[part]!] as const)]) }, kernel.drive, here).map((value) => bound(value, here));
-      const next = advance(a, states[k]!, b).map((value) => (parts.length > 1 ? bound(value, here) : value));
+      const { a, b } = writeStep(at, here);
+      const next = advance(a, states[k]!, b).map((value) => (parts.length > 1 ? writer.named(value, here) : value));
       states[k]!.forEach((name, part) => here.push(`${name} = ${next[part]};`));
     }
     body.push("{", ...[...read, ...here].map((line) => `  ${line}`), "}");

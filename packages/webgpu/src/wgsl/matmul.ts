@@ -55,6 +55,15 @@ export interface EpilogueCode {
 
 const THREADS = 256;
 
+/** Statements that find the workgroup's tile, number `at`, in the result. */
+export const placeTile = ({ rows, columns }: { readonly rows: number; readonly columns: number }): string => `// Neighbouring workgroups take tiles of eight rows, column by column: what they read stays in the cache.
+let tile = at % (p.rows * p.columns);
+let band = tile / (8 * p.columns) * 8;
+let height = min(8, p.rows - band);
+let inBand = tile % (8 * p.columns);
+let firstRow = (band + inBand % height) * ${rows};
+let firstColumn = inBand / height * ${columns};`;
+
 /** Bytes of workgroup memory. */
 export const tileBytes = ({ rows, columns, depth }: Tile): number => depth * (rows + columns) * 4;
 
@@ -81,13 +90,7 @@ let lane = i32(thread);
 let part = at / (p.rows * p.columns * p.batches);
 if (part >= p.parts) { return; }
 let batch = at / (p.rows * p.columns) % p.batches;
-// Neighbouring workgroups take tiles of eight rows, column by column: what they read stays in the cache.
-let tile = at % (p.rows * p.columns);
-let band = tile / (8 * p.columns) * 8;
-let height = min(8, p.rows - band);
-let inBand = tile % (8 * p.columns);
-let firstRow = (band + inBand % height) * ${tile.rows};
-let firstColumn = inBand / height * ${tile.columns};
+${placeTile(tile)}
 // 32 neighbouring threads take 8 x 4 vectors.
 let x = lane / 32 % 2 * 8 + lane % 8;
 let y = lane / 64 * 4 + lane % 32 / 8;

@@ -9,7 +9,7 @@
  * Lines (rows of A, columns of B) beyond the result are read as whatever is there and never stored; depths beyond k are made zero.
  */
 import { declare, declareParameters, entryPoint, indent, type Parameters } from "../program.js";
-import { batchStart, finishFunction, type EpilogueCode } from "./matmul.js";
+import { batchStart, finishFunction, placeTile, type EpilogueCode } from "./matmul.js";
 
 /** A fragment's extents. */
 const FRAGMENT = 16;
@@ -108,13 +108,7 @@ ${indent(singly)}
 let lane = i32(thread);
 if (at >= p.rows * p.columns * p.batches) { return; }
 let batch = at / (p.rows * p.columns);
-// Neighbouring workgroups take tiles of eight rows, column by column: what they read stays in the cache.
-let tile = at % (p.rows * p.columns);
-let band = tile / (8 * p.columns) * 8;
-let height = min(8, p.rows - band);
-let inBand = tile % (8 * p.columns);
-let firstRow = (band + inBand % height) * ${tile.rows};
-let firstColumn = inBand / height * ${tile.columns};
+${placeTile(tile)}
 let blockRow = i32(subgroup) / ${across} * ${tile.block.rows};
 let blockColumn = i32(subgroup) % ${across} * ${tile.block.columns};
 var next = 0;
