@@ -23,7 +23,21 @@ const layers = {
 };
 
 // L3: an architecture imports L0 to L2, never another architecture, never webgpu.
-const architectures = ["attention", "rnn", "s4", "s5", "gateloop", "spacetime", "mamba", "mamba2", "linear-attention", "retnet", "h3", "hyena", "rwkv"];
+const architectures = [
+  "attention",
+  "rnn",
+  "s4",
+  "s5",
+  "gateloop",
+  "spacetime",
+  "mamba",
+  "mamba2",
+  "linear-attention",
+  "retnet",
+  "h3",
+  "hyena",
+  "rwkv",
+];
 const belowArchitectures = Object.keys(layers).filter((name) => name !== "webgpu" && name !== "testing");
 for (const name of architectures) layers[name] = belowArchitectures;
 
@@ -45,7 +59,12 @@ const testRules = Object.entries(layers).map(([name, allowed]) => ({
   from: { path: `${under([name])}.*${test}` },
   to: {
     path: "^(packages|apps)/",
-    pathNot: under([name, ...allowed, ...(["tensor", "nn", "mixer"].includes(name) ? [] : ["testing"]), ...(name === "webgpu" ? ["software-gpu"] : [])]),
+    pathNot: under([
+      name,
+      ...allowed,
+      ...(["tensor", "nn", "mixer"].includes(name) ? [] : ["testing"]),
+      ...(name === "webgpu" ? ["software-gpu"] : []),
+    ]),
   },
 }));
 
@@ -62,7 +81,8 @@ export default {
     },
     {
       name: "no-cycle",
-      comment: "Two places may: rows of the op table name each other in their gradients, and a tensor's data() realizes it.",
+      comment:
+        "Two places may: rows of the op table name each other in their gradients, and a tensor's data() realizes it.",
       severity: "error",
       from: { pathNot: "^packages/tensor/src/(ops/|tensor\\.ts|tree\\.ts|realize\\.ts|placement\\.ts)" },
       to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } },
@@ -72,7 +92,10 @@ export default {
       comment: "A package is used through its src/index.ts (and tensor/wasm by packages with CPU programs).",
       severity: "error",
       from: { path: "^(packages|apps)/([^/]+)/" },
-      to: { path: "^packages/[^/]+/src/", pathNot: ["^packages/$2/", "^packages/[^/]+/src/index\\.ts$", "^packages/tensor/src/(wasm|backend)\\.ts$"] },
+      to: {
+        path: "^packages/[^/]+/src/",
+        pathNot: ["^packages/$2/", "^packages/[^/]+/src/index\\.ts$", "^packages/tensor/src/(wasm|backend)\\.ts$"],
+      },
     },
     {
       name: "no-webgpu-in-kernels-and-models",

@@ -26,14 +26,33 @@ try {
   const tarballs = await pack(names, folder);
   write("package.json", JSON.stringify({ name: "consumer", private: true, type: "module" }));
   write("program.ts", program);
-  write("tsconfig.json", JSON.stringify({
-    // No skipLibCheck: the published types must stand on their own.
-    compilerOptions: { target: "ES2023", lib: ["ES2023", "ESNext.Disposable", "DOM"], module: "nodenext", strict: true, types: ["node"], typeRoots: [join(root, "node_modules/@types")], outDir: "out", rootDir: "." },
-    files: ["program.ts"],
-  }));
+  write(
+    "tsconfig.json",
+    JSON.stringify({
+      // No skipLibCheck: the published types must stand on their own.
+      compilerOptions: {
+        target: "ES2023",
+        lib: ["ES2023", "ESNext.Disposable", "DOM"],
+        module: "nodenext",
+        strict: true,
+        types: ["node"],
+        typeRoots: [join(root, "node_modules/@types")],
+        outDir: "out",
+        rootDir: ".",
+      },
+      files: ["program.ts"],
+    }),
+  );
   // "npm" as npm itself names it, so that the test needs no shell.
   const npm = process.env.npm_execpath?.endsWith("npm-cli.js") ? [process.execPath, process.env.npm_execpath] : ["npm"];
-  await step("npm install", [...npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", ...names.map((name) => tarballs.get(name))]);
+  await step("npm install", [
+    ...npm,
+    "install",
+    "--ignore-scripts",
+    "--no-audit",
+    "--no-fund",
+    ...names.map((name) => tarballs.get(name)),
+  ]);
   await step("tsc", [process.execPath, join(root, "node_modules/typescript/bin/tsc"), "-p", "."]);
   await step("node", [process.execPath, "out/program.js"]);
 } catch (error) {

@@ -20,7 +20,8 @@ export async function install(what) {
   if (stamp?.hash === hash && (stamp.what === what || stamp.what === "everything")) return;
 
   // A folder that once held everything keeps its tools: a smaller install would remove them.
-  const full = what === "everything" || stamp?.what === "everything" || (!stamp && existsSync(join(root, "node_modules")));
+  const full =
+    what === "everything" || stamp?.what === "everything" || (!stamp && existsSync(join(root, "node_modules")));
   const kind = full ? "everything" : "main job";
   console.log(`Installing ${full ? "all development tools" : "what the main job needs"} with pnpm ...`);
   const started = performance.now();
@@ -41,7 +42,9 @@ function readStamp() {
 
 function manifestHash() {
   const manifests = ["packages", "apps"].flatMap((folder) =>
-    readdirSync(join(root, folder)).sort().map((name) => join(folder, name, "package.json")),
+    readdirSync(join(root, folder))
+      .sort()
+      .map((name) => join(folder, name, "package.json")),
   );
   const hash = createHash("sha256").update(`${process.platform} ${process.arch}`);
   for (const file of ["pnpm-lock.yaml", "pnpm-workspace.yaml", "package.json", ...manifests]) {

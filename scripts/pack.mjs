@@ -6,7 +6,10 @@ import { pnpm, root } from "./pnpm.mjs";
 export function publicPackages() {
   return readdirSync(join(root, "packages"))
     .sort()
-    .map((folder) => ({ folder: join("packages", folder), manifest: JSON.parse(readFileSync(join(root, "packages", folder, "package.json"), "utf8")) }))
+    .map((folder) => ({
+      folder: join("packages", folder),
+      manifest: JSON.parse(readFileSync(join(root, "packages", folder, "package.json"), "utf8")),
+    }))
     .filter(({ manifest }) => !manifest.private)
     .map((entry) => ({ ...entry, name: entry.manifest.name }));
 }
@@ -18,7 +21,8 @@ export async function pack(names, destination) {
   if (code !== 0) throw new Error(`pnpm pack failed (exit code ${code}):\n${output}`);
   const tarballs = new Map();
   for (const { name, manifest } of publicPackages()) {
-    if (names.includes(name)) tarballs.set(name, join(destination, `${name.replace("@", "").replace("/", "-")}-${manifest.version}.tgz`));
+    if (names.includes(name))
+      tarballs.set(name, join(destination, `${name.replace("@", "").replace("/", "-")}-${manifest.version}.tgz`));
   }
   return tarballs;
 }

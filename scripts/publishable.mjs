@@ -15,7 +15,10 @@ const folder = mkdtempSync(join(tmpdir(), "seqmix-pack-"));
 let problems = 0;
 try {
   const packages = publicPackages();
-  const tarballs = await pack(packages.map(({ name }) => name), folder);
+  const tarballs = await pack(
+    packages.map(({ name }) => name),
+    folder,
+  );
   for (const { name, manifest } of packages) {
     const data = readFileSync(tarballs.get(name));
     const tarball = data.buffer.slice(data.byteOffset, data.byteOffset + data.byteLength);
@@ -23,9 +26,14 @@ try {
     const types = await checkPackage(createPackageFromTarballData(new Uint8Array(tarball)));
     const found = [
       ...messages.map((message) => `publint: ${formatMessage(message, manifest, { color: false })}`),
-      ...(types.types === false ? ["types: the tarball holds no types."] : types.problems
-        .filter((problem) => !ignored.has(problem.kind) && (!("resolutionKind" in problem) || supported.has(problem.resolutionKind)))
-        .map((problem) => `types: ${problem.kind} ${JSON.stringify(problem)}`)),
+      ...(types.types === false
+        ? ["types: the tarball holds no types."]
+        : types.problems
+            .filter(
+              (problem) =>
+                !ignored.has(problem.kind) && (!("resolutionKind" in problem) || supported.has(problem.resolutionKind)),
+            )
+            .map((problem) => `types: ${problem.kind} ${JSON.stringify(problem)}`)),
     ];
     problems += found.length;
     console.log(`${found.length === 0 ? "ok  " : "FAIL"} ${name} (${(data.byteLength / 1024).toFixed(1)} KB)`);

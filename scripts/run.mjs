@@ -6,7 +6,10 @@ import { spawn } from "node:child_process";
  */
 export function run(command, args, { show = false, ...options } = {}) {
   return new Promise((done) => {
-    const child = spawn(command, args, { ...options, stdio: ["ignore", show ? "inherit" : "pipe", show ? "inherit" : "pipe"] });
+    const child = spawn(command, args, {
+      ...options,
+      stdio: ["ignore", show ? "inherit" : "pipe", show ? "inherit" : "pipe"],
+    });
     let output = "";
     for (const stream of [child.stdout, child.stderr]) {
       stream?.setEncoding("utf8").on("data", (text) => (output += text));

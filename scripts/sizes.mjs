@@ -22,12 +22,15 @@ export function sizes() {
       const src = join(root, folder, name, "src");
       if (!existsSync(src)) continue;
       const files = readdirSync(src, { recursive: true }).filter((file) => file.endsWith(".ts"));
-      const count = (list) => list.reduce((sum, file) => sum + readFileSync(join(src, file), "utf8").split("\n").length - 1, 0);
+      const count = (list) =>
+        list.reduce((sum, file) => sum + readFileSync(join(src, file), "utf8").split("\n").length - 1, 0);
       const lines = count(files.filter((file) => !file.endsWith(".test.ts")));
       const tests = count(files.filter((file) => file.endsWith(".test.ts")));
       const limit = folder === "packages" ? guide(name) : undefined;
       const note = limit === undefined ? "" : `guide ${limit}${lines > limit ? "  OVER" : ""}`;
-      rows.push(`${`${folder}/${name}`.padEnd(28)}${String(lines).padStart(6)} lines${String(tests).padStart(7)} in tests   ${note}`.trimEnd());
+      rows.push(
+        `${`${folder}/${name}`.padEnd(28)}${String(lines).padStart(6)} lines${String(tests).padStart(7)} in tests   ${note}`.trimEnd(),
+      );
     }
   }
   return rows.join("\n");

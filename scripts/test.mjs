@@ -15,14 +15,47 @@ const golden = existsSync(join(root, "apps/golden/src/cli.ts"));
 // Each part is a script for this same Node, with its arguments; "show" prints as it goes, "capture" at the end, so that it can be counted.
 const parts = [
   { name: "build", script: tool("typescript", "bin/tsc", "-b") },
+  { name: "format", script: tool("prettier", "bin/prettier.cjs", "--check", "."), capture: true },
   { name: "lint", script: tool("oxlint", "bin/oxlint") },
-  { name: "layers", script: tool("dependency-cruiser", "bin/dependency-cruise.mjs", "packages", "apps", "--config", ".dependency-cruiser.mjs") },
+  {
+    name: "layers",
+    script: tool(
+      "dependency-cruiser",
+      "bin/dependency-cruise.mjs",
+      "packages",
+      "apps",
+      "--config",
+      ".dependency-cruiser.mjs",
+    ),
+  },
   { name: "unused code (knip)", script: tool("knip", "bin/knip.js") },
   { name: "manifests (sherif)", script: tool("sherif", "index.js") },
   { name: "types of the tests", script: tool("typescript", "bin/tsc", "-p", "tsconfig.tests.json") },
-  { name: "unit tests", script: tool("vitest", "vitest.mjs", "run", "--reporter=default", "--reporter=json", `--outputFile.json=${unitReport}`), show: true, count: countUnitTests },
-  ...(golden ? ["reference", "cpu", "webgpu"] : []).map((device) => ({ name: `golden fixtures on ${device}`, script: ["apps/golden/dist/cli.js"], env: { SEQMIX_DEVICE: device }, show: true })),
-  { name: "suites in a browser", script: ["apps/conformance/dist/browser.js"], capture: true, count: countBrowserChecks },
+  {
+    name: "unit tests",
+    script: tool(
+      "vitest",
+      "vitest.mjs",
+      "run",
+      "--reporter=default",
+      "--reporter=json",
+      `--outputFile.json=${unitReport}`,
+    ),
+    show: true,
+    count: countUnitTests,
+  },
+  ...(golden ? ["reference", "cpu", "webgpu"] : []).map((device) => ({
+    name: `golden fixtures on ${device}`,
+    script: ["apps/golden/dist/cli.js"],
+    env: { SEQMIX_DEVICE: device },
+    show: true,
+  })),
+  {
+    name: "suites in a browser",
+    script: ["apps/conformance/dist/browser.js"],
+    capture: true,
+    count: countBrowserChecks,
+  },
   { name: "documentation", script: tool("typedoc", "bin/typedoc") },
   { name: "publishable packages", script: ["scripts/publishable.mjs"] },
   { name: "consumer", script: ["scripts/consumer.mjs"] },
@@ -55,7 +88,11 @@ try {
 }
 
 console.log(`${total.passed} passed, ${total.failed} failed${total.skipped ? `, ${total.skipped} skipped` : ""}`);
-console.log(failures.length === 0 ? `seqmix: all ${parts.length} parts passed in ${seconds(started)}` : `seqmix: FAILED in ${seconds(started)}: ${failures.join(", ")}`);
+console.log(
+  failures.length === 0
+    ? `seqmix: all ${parts.length} parts passed in ${seconds(started)}`
+    : `seqmix: FAILED in ${seconds(started)}: ${failures.join(", ")}`,
+);
 process.exitCode = failures.length === 0 ? 0 : 1;
 
 function countUnitTests(ok) {
@@ -63,7 +100,11 @@ function countUnitTests(ok) {
     const report = JSON.parse(readFileSync(unitReport, "utf8"));
     const failed = report.numFailedTests;
     // A file that fails to load has no failed test of its own: the run still failed once.
-    return { passed: report.numPassedTests, failed: ok ? failed : Math.max(failed, 1), skipped: report.numPendingTests + report.numTodoTests };
+    return {
+      passed: report.numPassedTests,
+      failed: ok ? failed : Math.max(failed, 1),
+      skipped: report.numPendingTests + report.numTodoTests,
+    };
   } catch {
     return undefined; // no report: count the part as one
   }

@@ -14,7 +14,11 @@ const here = import.meta.dirname;
 const sources = join(here, "src/");
 const out = resolve(target);
 const conditions = ["source", "module", "node", "production"];
-const commit = execFileSync("git", ["rev-parse", "HEAD"], { cwd: here, encoding: "utf8" }).trim() + (execFileSync("git", ["status", "--porcelain", "--untracked-files=no"], { cwd: here, encoding: "utf8" }) === "" ? "" : "+changes");
+const commit =
+  execFileSync("git", ["rev-parse", "HEAD"], { cwd: here, encoding: "utf8" }).trim() +
+  (execFileSync("git", ["status", "--porcelain", "--untracked-files=no"], { cwd: here, encoding: "utf8" }) === ""
+    ? ""
+    : "+changes");
 
 await build({
   configFile: false,
@@ -25,11 +29,28 @@ await build({
   ssr: { resolve: { conditions }, noExternal: true, external: ["webgpu", "typescript"] },
   plugins: [
     // The app names the GPU package in a variable so that it builds without it; here it is bundled.
-    { name: "with-webgpu", transform: (code) => (code.includes("import(WEBGPU)") ? code.replace("import(WEBGPU)", 'import("@seqmix/webgpu")') : undefined) },
+    {
+      name: "with-webgpu",
+      transform: (code) =>
+        code.includes("import(WEBGPU)") ? code.replace("import(WEBGPU)", 'import("@seqmix/webgpu")') : undefined,
+    },
     // Files are found from where a module stood.
-    { name: "places", transform: (code, id) => (id.startsWith(sources) && code.includes("import.meta.url") ? code.replaceAll("import.meta.url", `new URL(${JSON.stringify(relative(sources, id))}, import.meta.url)`) : undefined) },
+    {
+      name: "places",
+      transform: (code, id) =>
+        id.startsWith(sources) && code.includes("import.meta.url")
+          ? code.replaceAll("import.meta.url", `new URL(${JSON.stringify(relative(sources, id))}, import.meta.url)`)
+          : undefined,
+    },
   ],
-  build: { ssr: "src/cli.ts", outDir: join(out, "dist"), emptyOutDir: true, minify: false, target: "node20", rollupOptions: { output: { entryFileNames: "cli.mjs", codeSplitting: false } } },
+  build: {
+    ssr: "src/cli.ts",
+    outDir: join(out, "dist"),
+    emptyOutDir: true,
+    minify: false,
+    target: "node20",
+    rollupOptions: { output: { entryFileNames: "cli.mjs", codeSplitting: false } },
+  },
 });
 
 // The versions that the report names.

@@ -17,7 +17,7 @@ function writeAll(path: string, flags: "w" | "a", data: string | Uint8Array): vo
   const bytes = typeof data === "string" ? Buffer.from(data) : data;
   const file = openSync(path, flags);
   try {
-    for (let written = 0; written < bytes.length; ) written += writeSync(file, bytes, written);
+    for (let written = 0; written < bytes.length;) written += writeSync(file, bytes, written);
     fsyncSync(file);
   } finally {
     closeSync(file);

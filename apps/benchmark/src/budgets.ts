@@ -21,7 +21,11 @@ export const budgets = {
  * short convolution, a gate and twice the channels. The choice of eigenvalues matters: with complex ones (init=lin, N = 16)
  * S4D reaches 74.0 % on selective copying instead of 57.0 % after this budget (seed 0).
  */
-export const quickstartMixers = { mamba: {}, s4d: { dState: 16, init: "real" }, attention: {} } as const satisfies Readonly<Record<string, Settings>>;
+export const quickstartMixers = {
+  mamba: {},
+  s4d: { dState: 16, init: "real" },
+  attention: {},
+} as const satisfies Readonly<Record<string, Settings>>;
 
 /** The network around the mixer. A mixer's own defaults are in its package. */
 export const networkDefaults = { dModel: 64, nLayers: 2 } as const satisfies Settings;

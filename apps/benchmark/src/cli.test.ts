@@ -45,13 +45,20 @@ const rowsOf = (out: string): Row[] =>
     .split("\n")
     .map((line) => JSON.parse(line) as Row);
 
-const small = "selective-copying:attention:dataTokens=2;positions=6;dModel=8;nLayers=1;nHeads=2;batch=4;warmup=2;steps=";
+const small =
+  "selective-copying:attention:dataTokens=2;positions=6;dModel=8;nLayers=1;nHeads=2;batch=4;warmup=2;steps=";
 
 test.each([
   [["run", "selective-copying:mambo"], 'error: Unknown mixer "mambo"; did you mean mamba?'],
   [["run", "selectiv-copying:mamba"], 'error: Unknown task "selectiv-copying"; did you mean selective-copying?'],
-  [["run", "selective-copying:mamba:dstate=8"], 'error: Unknown setting "dstate" of selective-copying:mamba; did you mean dState?'],
-  [["run", "selective-copying:mamba:dataTokens=40;positions=32"], "expected at most 32 data tokens for 32 positions, got 40"],
+  [
+    ["run", "selective-copying:mamba:dstate=8"],
+    'error: Unknown setting "dstate" of selective-copying:mamba; did you mean dState?',
+  ],
+  [
+    ["run", "selective-copying:mamba:dataTokens=40;positions=32"],
+    "expected at most 32 data tokens for 32 positions, got 40",
+  ],
   [["run", "selective-copying:mamba", "--device", "cpo"], 'error: Unknown device "cpo"; did you mean cpu?'],
   [["run", "selective-copying:mamba", "--threads", "zero"], "Expected a whole number from 1 to 256"],
   [["run"], "missing required argument 'trial'"],
@@ -77,16 +84,30 @@ test("a results folder that cannot be written is a mistake", async () => {
 test("list names tasks, mixers, devices and defaults", async () => {
   const { code, output } = await bench(["list"]);
   expect(code).toBe(0);
-  for (const name of ["selective-copying", "moby-dick", "mamba", "s4d", "attention", "reference", "dModel=64", "dState=16"]) expect(output).toContain(name);
+  for (const name of [
+    "selective-copying",
+    "moby-dick",
+    "mamba",
+    "s4d",
+    "attention",
+    "reference",
+    "dModel=64",
+    "dState=16",
+  ])
+    expect(output).toContain(name);
 });
 
 test("run trains, writes rows and a report, and a second run finds them finished", async () => {
   const first = await bench(["run", `${small}6;seed=0`, `${small}6;seed=1`, "--out", "twice"]);
   expect(first.code).toBe(0);
   const rows = rowsOf("twice");
-  expect(rows.map(({ status, seed, device }) => ({ status, seed, device }))).toEqual([0, 1].map((seed) => ({ status: "done", seed, device: "cpu" })));
+  expect(rows.map(({ status, seed, device }) => ({ status, seed, device }))).toEqual(
+    [0, 1].map((seed) => ({ status: "done", seed, device: "cpu" })),
+  );
   for (const row of rows) {
-    expect(row.trial).toMatch(/^selective-copying:attention:batch=4;dataTokens=2;dModel=8;L=8;nHeads=2;nLayers=1;seed=[01];steps=6;warmup=2$/);
+    expect(row.trial).toMatch(
+      /^selective-copying:attention:batch=4;dataTokens=2;dModel=8;L=8;nHeads=2;nLayers=1;seed=[01];steps=6;warmup=2$/,
+    );
     expect(row.metrics["chance"]).toBeCloseTo(1 / 14, 12);
     expect(row.metrics["accuracy"]).toBeGreaterThanOrEqual(0);
     expect(row.curve.at(-1)).toMatchObject({ step: 6, tokens: 6 * 4 * 8 });
@@ -124,12 +145,17 @@ test("a damaged results line is reported and kept aside", async () => {
   expect(output).toContain("1 line was no result and moved to results.corrupt.jsonl");
   expect(code).toBe(0);
   expect(rowsOf("damaged")).toHaveLength(1);
-  expect(readFileSync(join(folder, "damaged", "results.corrupt.jsonl"), "utf8")).toBe('{"trial":"selective-copying:mam\n');
+  expect(readFileSync(join(folder, "damaged", "results.corrupt.jsonl"), "utf8")).toBe(
+    '{"trial":"selective-copying:mam\n',
+  );
 });
 
 test("a sweep file in TypeScript runs, and its report sums up", async () => {
   const settings = "dataTokens: 2, L: 8, dModel: 8, nLayers: 1, nHeads: 2, batch: 4, warmup: 1";
-  writeFileSync(join(folder, "rates.ts"), `import { defineSweep, type Sweep } from "@seqmix/benchmark";\nexport const sweep: Sweep = defineSweep({ task: "selective-copying", mixers: ["attention"], baseline: { ${settings}, steps: 3, lr: 0.01 }, changes: { lr: [0.01, 0.02] } });\n`);
+  writeFileSync(
+    join(folder, "rates.ts"),
+    `import { defineSweep, type Sweep } from "@seqmix/benchmark";\nexport const sweep: Sweep = defineSweep({ task: "selective-copying", mixers: ["attention"], baseline: { ${settings}, steps: 3, lr: 0.01 }, changes: { lr: [0.01, 0.02] } });\n`,
+  );
   const { code, output } = await bench(["sweep", "rates.ts"]);
   expect(output).toContain("lr=0.02");
   expect(code).toBe(0);

@@ -21,7 +21,10 @@ const USAGE = 2;
 export async function runCommandLine(args: readonly string[]): Promise<number> {
   let code = 0;
   const exit = (value: number): void => void (code = value);
-  const program = new Command("seqmix-bench").description("Trains and measures sequence architectures side by side.").showHelpAfterError("(--help lists commands and options)").exitOverride();
+  const program = new Command("seqmix-bench")
+    .description("Trains and measures sequence architectures side by side.")
+    .showHelpAfterError("(--help lists commands and options)")
+    .exitOverride();
   registerQuickstart(program, exit);
   registerRun(program, exit);
   registerSweep(program, exit);

@@ -25,12 +25,15 @@ async function webgpuPackage(): Promise<WebGpuPackage> {
   try {
     return (await import(WEBGPU)) as WebGpuPackage;
   } catch (cause) {
-    throw new UsageError(`The webgpu device needs the package ${WEBGPU}, which did not load (${messageOf(cause)}); install all development tools with "npx pnpm install"`);
+    throw new UsageError(
+      `The webgpu device needs the package ${WEBGPU}, which did not load (${messageOf(cause)}); install all development tools with "npx pnpm install"`,
+    );
   }
 }
 
 /** Where the time of some work on a webgpu device goes. */
-export const profileOn: WebGpuPackage["profile"] = async (device, work) => (await webgpuPackage()).profile(device, work);
+export const profileOn: WebGpuPackage["profile"] = async (device, work) =>
+  (await webgpuPackage()).profile(device, work);
 
 /** Every device a trial can run on, by the name used on the command line and in results. A new one is one line here. */
 export const devices: Readonly<Record<string, (options: DeviceOptions) => Device | Promise<Device>>> = {

@@ -5,7 +5,14 @@ import { dispose, mul, realize, sum, type Device } from "@seqmix/tensor";
 import type { Split, Task } from "@seqmix/tasks";
 
 /** The task's metric over all sequences of a split, each position that counts weighing the same. */
-export async function evaluate(task: Task, split: Split, model: LanguageModelConfig, params: LanguageModelParameters, batchSize: number, device: Device): Promise<number> {
+export async function evaluate(
+  task: Task,
+  split: Split,
+  model: LanguageModelConfig,
+  params: LanguageModelParameters,
+  batchSize: number,
+  device: Device,
+): Promise<number> {
   let total = 0;
   let count = 0;
   for (const batch of task.evaluation(split, batchSize)) {

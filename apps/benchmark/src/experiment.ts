@@ -1,4 +1,11 @@
-import { mixerConfigOf, initLanguageModel, forwardLanguageModel, parameterCount, stateBytes, type LanguageModelConfig } from "@seqmix/mixer";
+import {
+  mixerConfigOf,
+  initLanguageModel,
+  forwardLanguageModel,
+  parameterCount,
+  stateBytes,
+  type LanguageModelConfig,
+} from "@seqmix/mixer";
 import { key, zeros } from "@seqmix/tensor";
 import type { Task } from "@seqmix/tasks";
 import type { Settings } from "./settings.js";
@@ -52,7 +59,14 @@ export function prepare(trial: Trial): Experiment {
     const params = initLanguageModel(model, key(0));
     forwardLanguageModel(model, params, zeros([1, task.length], "i32"));
     const bytes = stateBytes(trial.mixer, mixerConfigOf(model), task.length);
-    return { trial, task, model, training, parameters: parameterCount(params), stateBytes: bytes === null ? null : bytes * model.nLayers };
+    return {
+      trial,
+      task,
+      model,
+      training,
+      parameters: parameterCount(params),
+      stateBytes: bytes === null ? null : bytes * model.nLayers,
+    };
   } catch (error) {
     if (error instanceof UsageError) throw error;
     throw new UsageError(`Trial ${trial.identity} is impossible: ${messageOf(error)}`, { cause: error });
@@ -70,13 +84,17 @@ function trainingOf(settings: Settings): TrainingSettings {
     seed: whole(settings, "seed", 0),
   };
   if (training.weightDecay < 0) throw new RangeError(`expected weightDecay of at least 0, got ${training.weightDecay}`);
-  if (training.warmup >= training.steps) throw new RangeError(`expected fewer warm-up steps than steps, got warmup=${training.warmup} and steps=${training.steps}; lower warmup`);
+  if (training.warmup >= training.steps)
+    throw new RangeError(
+      `expected fewer warm-up steps than steps, got warmup=${training.warmup} and steps=${training.steps}; lower warmup`,
+    );
   return training;
 }
 
 function whole(settings: Settings, name: string, least: number): number {
   const value = settings[name];
-  if (!Number.isSafeInteger(value) || Number(value) < least) throw new RangeError(`expected a whole number of at least ${least} for ${name}, got ${value}`);
+  if (!Number.isSafeInteger(value) || Number(value) < least)
+    throw new RangeError(`expected a whole number of at least ${least} for ${name}, got ${value}`);
   return Number(value);
 }
 

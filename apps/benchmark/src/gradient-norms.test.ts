@@ -3,11 +3,15 @@ import { describe, expect, test } from "vitest";
 import { gradientNorms, vanillaRnn, type GradientSubject } from "./gradient-norms.js";
 import { gradientNormsPage } from "./report/gradient-norms-page.js";
 
-const measured = (subject: GradientSubject, length: number) => gradientNorms(subject, { batch: 2, length, channels: 64, seed: 1, device: reference() });
+const measured = (subject: GradientSubject, length: number) =>
+  gradientNorms(subject, { batch: 2, length, channels: 64, seed: 1, device: reference() });
 
 describe("gradient norms by distance", () => {
   test("of a linear recurrence are powers of its decay", async () => {
-    const decay: GradientSubject = { name: "decay", map: (x: Tensor) => linearScan({ a: full(x.shape, 0.75), b: x, axis: 1 }) };
+    const decay: GradientSubject = {
+      name: "decay",
+      map: (x: Tensor) => linearScan({ a: full(x.shape, 0.75), b: x, axis: 1 }),
+    };
     const norms = await measured(decay, 20);
     norms.forEach((norm, k) => expect(norm).toBeCloseTo(0.75 ** k, 12));
   });
@@ -19,10 +23,15 @@ describe("gradient norms by distance", () => {
   });
 
   test("the page draws every curve, also one that reaches zero or infinity", () => {
-    const page = gradientNormsPage([{ name: "a<b", norms: [1, 0, 0] }, { name: "c", norms: [1, 1e30, Infinity] }], { batch: 1, length: 3, channels: 1, seed: 0 });
+    const page = gradientNormsPage(
+      [
+        { name: "a<b", norms: [1, 0, 0] },
+        { name: "c", norms: [1, 1e30, Infinity] },
+      ],
+      { batch: 1, length: 3, channels: 1, seed: 0 },
+    );
     expect(page).toContain("a&lt;b");
     expect(page.match(/<path d="M[^"]+"/g)?.length).toBeGreaterThanOrEqual(2);
     expect(page).not.toContain("NaN");
   });
 });
-

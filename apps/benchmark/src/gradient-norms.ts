@@ -4,7 +4,27 @@
  * with gradient descent is difficult, 1994); a diagonal linear recurrence sets each decay by itself.
  */
 import { runMixer, type AnyMixer, type MixerSettings } from "@seqmix/mixer";
-import { add, dispose, expandDims, foldIn, grad, key, matmul, mul, normal, realize, reshape, sliceAxis, sqrt, sum, tanh, zeros, type Device, type Key, type Tensor } from "@seqmix/tensor";
+import {
+  add,
+  dispose,
+  expandDims,
+  foldIn,
+  grad,
+  key,
+  matmul,
+  mul,
+  normal,
+  realize,
+  reshape,
+  sliceAxis,
+  sqrt,
+  sum,
+  tanh,
+  zeros,
+  type Device,
+  type Key,
+  type Tensor,
+} from "@seqmix/tensor";
 
 /** What is compared: a map of sequences x [B L D] -> y [B L D] with fresh random parameters. */
 export interface GradientSubject {
@@ -49,7 +69,10 @@ export const mixerSubject = (mixer: AnyMixer, channels: number, settings: MixerS
  * Norms [L] of the gradient of r . y_(L-1) by x_(L-1-k), k = 0 .. L-1, for inputs and directions r of independent normal
  * numbers; root mean square over the batch, divided by that of k = 0.
  */
-export async function gradientNorms(subject: GradientSubject, { batch, length, channels, seed, device }: GradientNormOptions): Promise<readonly number[]> {
+export async function gradientNorms(
+  subject: GradientSubject,
+  { batch, length, channels, seed, device }: GradientNormOptions,
+): Promise<readonly number[]> {
   const source = key(seed);
   const draw = (name: string, shape: readonly number[]): Tensor => normal(foldIn(source, name), shape);
   const x = draw("x", [batch, length, channels]);

@@ -74,7 +74,11 @@ function bar({ step, steps, loss, tokensPerSecond, phase }: TrainingReport, seco
     `step ${formatCount(step)}/${formatCount(steps)}`,
     ...(loss === undefined ? [] : [`loss ${loss.toFixed(3)}`]),
     ...(tokensPerSecond > 0 ? [`${formatCount(tokensPerSecond)} tokens/s`] : []),
-    ...(phase === "measuring" ? ["measuring"] : secondsLeft === undefined ? [] : [`${formatDuration(secondsLeft)} left`]),
+    ...(phase === "measuring"
+      ? ["measuring"]
+      : secondsLeft === undefined
+        ? []
+        : [`${formatDuration(secondsLeft)} left`]),
   ];
   return parts.join("  ");
 }

@@ -39,7 +39,10 @@ test("rows read back as they were added", () => {
   const results = openResults(join(folder, "a", "b"));
   results.append(row("one"));
   results.append(row("two", { status: "diverged", metrics: { chance: 0.07 } }));
-  expect(openResults(join(folder, "a", "b")).rows()).toEqual([row("one"), row("two", { status: "diverged", metrics: { chance: 0.07 } })]);
+  expect(openResults(join(folder, "a", "b")).rows()).toEqual([
+    row("one"),
+    row("two", { status: "diverged", metrics: { chance: 0.07 } }),
+  ]);
   expect(readResults(join(folder, "a", "b"))).toEqual({ rows: results.rows(), corrupt: 0 });
 });
 
@@ -85,7 +88,9 @@ test("lines that are JSON but no results are kept aside, wherever they stand", (
 
 test("a folder that cannot be written is refused with the way out", () => {
   writeFileSync(join(folder, "file"), "");
-  expect(() => openResults(join(folder, "file", "results"))).toThrow(/Cannot write results into .*choose another folder with --out/);
+  expect(() => openResults(join(folder, "file", "results"))).toThrow(
+    /Cannot write results into .*choose another folder with --out/,
+  );
 });
 
 test("reading a folder without results says so", () => {

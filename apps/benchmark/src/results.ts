@@ -83,7 +83,8 @@ export function openResults(folder: string): Results {
   const file = join(folder, FILE);
   const { rows, corrupt, complete } = readLines(file);
   if (corrupt.length > 0) for (const line of corrupt) appendLine(join(folder, CORRUPT), line);
-  if (corrupt.length > 0 || !complete) writeFileAtomically(file, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+  if (corrupt.length > 0 || !complete)
+    writeFileAtomically(file, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
   return {
     folder,
     rows: () => latest(rows),
@@ -92,7 +93,10 @@ export function openResults(folder: string): Results {
       rows.push(row);
     },
     path: (name) => join(folder, name),
-    damage: corrupt.length === 0 ? undefined : `${file}: ${corrupt.length === 1 ? "1 line was" : `${corrupt.length} lines were`} no result and moved to ${CORRUPT}; the other ${rows.length} are used`,
+    damage:
+      corrupt.length === 0
+        ? undefined
+        : `${file}: ${corrupt.length === 1 ? "1 line was" : `${corrupt.length} lines were`} no result and moved to ${CORRUPT}; the other ${rows.length} are used`,
   };
 }
 
@@ -102,7 +106,10 @@ export function openResults(folder: string): Results {
  */
 export function readResults(folder: string): { readonly rows: readonly Row[]; readonly corrupt: number } {
   const file = join(folder, FILE);
-  if (!existsSync(file)) throw new UsageError(`Expected results in ${file}, but there is no such file; run trials with --out ${folder} first`);
+  if (!existsSync(file))
+    throw new UsageError(
+      `Expected results in ${file}, but there is no such file; run trials with --out ${folder} first`,
+    );
   const { rows, corrupt } = readLines(file);
   return { rows: latest(rows), corrupt: corrupt.length };
 }
@@ -153,6 +160,9 @@ function assertWritable(folder: string): void {
     writeFileAtomically(probe, "");
     rmSync(probe);
   } catch (error) {
-    throw new UsageError(`Cannot write results into ${folder} (${messageOf(error)}); choose another folder with --out`, { cause: error });
+    throw new UsageError(
+      `Cannot write results into ${folder} (${messageOf(error)}); choose another folder with --out`,
+      { cause: error },
+    );
   }
 }

@@ -42,10 +42,21 @@ export async function runTrials(experiments: readonly Experiment[], options: Run
   if (results.damage) console.warn(results.damage);
   const environment = readEnvironment();
   const finished = ({ trial }: Experiment): Row | undefined =>
-    results.rows().find((row) => row.trial === trial.identity && row.status !== "failed" && row.device === options.device && sameSettings(row.config, trial.settings));
+    results
+      .rows()
+      .find(
+        (row) =>
+          row.trial === trial.identity &&
+          row.status !== "failed" &&
+          row.device === options.device &&
+          sameSettings(row.config, trial.settings),
+      );
 
   const open = experiments.filter((experiment) => !finished(experiment));
-  if (open.length < experiments.length) console.log(`${experiments.length - open.length} of ${experiments.length} trials are finished in ${options.out} already.`);
+  if (open.length < experiments.length)
+    console.log(
+      `${experiments.length - open.length} of ${experiments.length} trials are finished in ${options.out} already.`,
+    );
 
   let signal: NodeJS.Signals | undefined;
   const stop = (received: NodeJS.Signals): void => {
@@ -66,11 +77,19 @@ export async function runTrials(experiments: readonly Experiment[], options: Run
           const run = { device, deviceName: options.device, snapshot, stopAsked: () => signal !== undefined, report };
           const outcome = await attempt(experiment, run);
           if (outcome.status === "stopped") throw stoppedBy(signal!, results, outcome.step);
-          const row = rowOf(experiment, outcome, { device: options.device, deviceDescription: device.description, ...environment });
+          const row = rowOf(experiment, outcome, {
+            device: options.device,
+            deviceDescription: device.description,
+            ...environment,
+          });
           results.append(row);
           if (outcome.status !== "failed") removeSnapshot(snapshot);
           const metric = experiment.task.metric;
-          return row.status === "done" ? formatMetric(metric, row.metrics[metric]) : row.status === "failed" ? `failed: ${row.error}` : "diverged";
+          return row.status === "done"
+            ? formatMetric(metric, row.metrics[metric])
+            : row.status === "failed"
+              ? `failed: ${row.error}`
+              : "diverged";
         },
       };
     });
@@ -82,7 +101,15 @@ export async function runTrials(experiments: readonly Experiment[], options: Run
   return experiments.map(({ trial }) => results.rows().find((row) => row.trial === trial.identity)!);
 }
 
-type Outcome = Awaited<ReturnType<typeof train>> | { readonly status: "failed"; readonly error: string; readonly curve: []; readonly tokensPerSecond: 0; readonly wallSeconds: number };
+type Outcome =
+  | Awaited<ReturnType<typeof train>>
+  | {
+      readonly status: "failed";
+      readonly error: string;
+      readonly curve: [];
+      readonly tokensPerSecond: 0;
+      readonly wallSeconds: number;
+    };
 
 /** {@link train}, with an error turned into an outcome: a failed trial is a row. */
 async function attempt(experiment: Experiment, options: Parameters<typeof train>[1]): Promise<Outcome> {
@@ -90,11 +117,21 @@ async function attempt(experiment: Experiment, options: Parameters<typeof train>
   try {
     return await train(experiment, options);
   } catch (error) {
-    return { status: "failed", error: messageOf(error), curve: [], tokensPerSecond: 0, wallSeconds: (performance.now() - started) / 1000 };
+    return {
+      status: "failed",
+      error: messageOf(error),
+      curve: [],
+      tokensPerSecond: 0,
+      wallSeconds: (performance.now() - started) / 1000,
+    };
   }
 }
 
-function rowOf({ trial, task, parameters, stateBytes, training }: Experiment, outcome: Exclude<Outcome, { status: "stopped" }>, where: Pick<Row, "device" | "deviceDescription" | "commit" | "versions" | "machine">): Row {
+function rowOf(
+  { trial, task, parameters, stateBytes, training }: Experiment,
+  outcome: Exclude<Outcome, { status: "stopped" }>,
+  where: Pick<Row, "device" | "deviceDescription" | "commit" | "versions" | "machine">,
+): Row {
   const measured = outcome.status === "done";
   return {
     trial: trial.identity,
@@ -106,7 +143,11 @@ function rowOf({ trial, task, parameters, stateBytes, training }: Experiment, ou
     status: outcome.status,
     ...(outcome.status === "failed" ? { error: outcome.error } : {}),
     metric: task.metric,
-    metrics: { ...(measured ? { [task.metric]: outcome.test! } : {}), chance: task.chance, ...trial.task.baselines?.(task) },
+    metrics: {
+      ...(measured ? { [task.metric]: outcome.test! } : {}),
+      chance: task.chance,
+      ...trial.task.baselines?.(task),
+    },
     validation: measured ? { [task.metric]: outcome.validation! } : {},
     parameters,
     stateBytes,
@@ -122,6 +163,8 @@ function rowOf({ trial, task, parameters, stateBytes, training }: Experiment, ou
 }
 
 function stoppedBy(signal: NodeJS.Signals, { folder }: Results, step: number | undefined): Stopped {
-  return new Stopped(signal, `Stopped${step === undefined ? "" : ` after step ${step}`} and saved in ${folder}; the same command goes on from there.`);
+  return new Stopped(
+    signal,
+    `Stopped${step === undefined ? "" : ` after step ${step}`} and saved in ${folder}; the same command goes on from there.`,
+  );
 }
-

@@ -23,7 +23,9 @@ export function parseSetting(text: string, like: Setting): Setting | undefined {
 /** The settings with names in alphabetical order, upper and lower case alike. */
 export function sortSettings(settings: Settings): Settings {
   const key = (name: string): string => name.toLowerCase();
-  return Object.fromEntries(Object.entries(settings).sort(([a], [b]) => (key(a) < key(b) ? -1 : key(a) > key(b) ? 1 : a < b ? -1 : 1)));
+  return Object.fromEntries(
+    Object.entries(settings).sort(([a], [b]) => (key(a) < key(b) ? -1 : key(a) > key(b) ? 1 : a < b ? -1 : 1)),
+  );
 }
 
 /** Whether two sets of settings have the same names and values. */

@@ -32,24 +32,40 @@ export interface SnapshotOwner {
 
 interface Header extends SnapshotOwner {
   readonly progress: TrialProgress;
-  readonly tensors: readonly { readonly path: string; readonly type: keyof typeof arrays; readonly shape: readonly number[] }[];
+  readonly tensors: readonly {
+    readonly path: string;
+    readonly type: keyof typeof arrays;
+    readonly shape: readonly number[];
+  }[];
 }
 
 const arrays = { Float32Array, Float64Array, Int32Array, Uint8Array };
 
 /** Writes a snapshot; a kill at any moment leaves the one before or this one. */
-export async function writeSnapshot(path: string, owner: SnapshotOwner, progress: TrialProgress, tree: Tree): Promise<void> {
+export async function writeSnapshot(
+  path: string,
+  owner: SnapshotOwner,
+  progress: TrialProgress,
+  tree: Tree,
+): Promise<void> {
   const leaves = Object.entries(namedLeaves(tree));
   const values = await Promise.all(leaves.map(([, leaf]) => leaf.data()));
   const header: Header = {
     ...owner,
     progress,
-    tensors: leaves.map(([name, leaf], k) => ({ path: name, type: values[k]!.constructor.name as keyof typeof arrays, shape: leaf.shape })),
+    tensors: leaves.map(([name, leaf], k) => ({
+      path: name,
+      type: values[k]!.constructor.name as keyof typeof arrays,
+      shape: leaf.shape,
+    })),
   };
   const json = Buffer.from(JSON.stringify(header));
   const length = Buffer.alloc(4);
   length.writeUInt32LE(json.length);
-  writeFileAtomically(path, Buffer.concat([length, json, ...values.map((data) => Buffer.from(data.buffer, data.byteOffset, data.byteLength))]));
+  writeFileAtomically(
+    path,
+    Buffer.concat([length, json, ...values.map((data) => Buffer.from(data.buffer, data.byteOffset, data.byteLength))]),
+  );
 }
 
 /**
@@ -57,13 +73,18 @@ export async function writeSnapshot(path: string, owner: SnapshotOwner, progress
  * @param like A tree of the form that was written; its values are not used.
  * @returns undefined if there is no snapshot, or it is another trial's, or of other settings or another device, or damaged.
  */
-export function readSnapshot<T extends Tree>(path: string, owner: SnapshotOwner, like: T): { readonly progress: TrialProgress; readonly tree: T } | undefined {
+export function readSnapshot<T extends Tree>(
+  path: string,
+  owner: SnapshotOwner,
+  like: T,
+): { readonly progress: TrialProgress; readonly tree: T } | undefined {
   if (!existsSync(path)) return undefined;
   try {
     const bytes = readFileSync(path);
     const start = 4 + bytes.readUInt32LE(0);
     const header = JSON.parse(bytes.toString("utf8", 4, start)) as Header;
-    if (header.trial !== owner.trial || header.device !== owner.device || !sameSettings(header.config, owner.config)) return undefined;
+    if (header.trial !== owner.trial || header.device !== owner.device || !sameSettings(header.config, owner.config))
+      return undefined;
     const values = new Map<string, HostArray>();
     let offset = start;
     for (const { path: name, type, shape } of header.tensors) {
@@ -71,7 +92,10 @@ export function readSnapshot<T extends Tree>(path: string, owner: SnapshotOwner,
       const end = offset + size * arrays[type].BYTES_PER_ELEMENT;
       if (end > bytes.length) return undefined;
       // A copy, since the values need not be aligned in the file.
-      values.set(name, new arrays[type](bytes.buffer.slice(bytes.byteOffset + offset, bytes.byteOffset + end) as ArrayBuffer));
+      values.set(
+        name,
+        new arrays[type](bytes.buffer.slice(bytes.byteOffset + offset, bytes.byteOffset + end) as ArrayBuffer),
+      );
       offset = end;
     }
     const tree = mapTree((leaf, name) => tensor(values.get(name)!, leaf.shape), like);

@@ -16,13 +16,25 @@ export function summaryTable(rows: readonly Row[]): SummaryTable {
     { title: "task", cell: ({ task }) => task },
     { title: "mixer", cell: ({ mixer }) => mixer },
     ...(several ? [{ title: "settings", cell: ({ trial }: Row) => trial.split(":")[2] ?? "" }] : []),
-    { title: "test", number: true, cell: ({ status, metric, metrics }) => (status === "done" ? formatMetric(metric, metrics[metric]) : status) },
+    {
+      title: "test",
+      number: true,
+      cell: ({ status, metric, metrics }) => (status === "done" ? formatMetric(metric, metrics[metric]) : status),
+    },
     { title: "validation", number: true, cell: ({ metric, validation }) => formatMetric(metric, validation[metric]) },
     { title: "chance", number: true, cell: ({ metric, metrics }) => formatMetric(metric, metrics["chance"]) },
     { title: "trigram", number: true, cell: ({ metric, metrics }) => formatMetric(metric, metrics["trigram"]) },
     { title: "parameters", number: true, cell: ({ parameters }) => formatCount(parameters) },
-    { title: "state", number: true, cell: ({ stateBytes }) => (stateBytes === null ? "none" : formatBytes(stateBytes)) },
-    { title: "tokens/s", number: true, cell: ({ tokensPerSecond }) => (tokensPerSecond > 0 ? formatCount(tokensPerSecond) : "-") },
+    {
+      title: "state",
+      number: true,
+      cell: ({ stateBytes }) => (stateBytes === null ? "none" : formatBytes(stateBytes)),
+    },
+    {
+      title: "tokens/s",
+      number: true,
+      cell: ({ tokensPerSecond }) => (tokensPerSecond > 0 ? formatCount(tokensPerSecond) : "-"),
+    },
     { title: "time", number: true, cell: ({ wallSeconds }) => formatDuration(wallSeconds) },
   ];
   return { columns, cells: rows.map((row) => columns.map(({ cell }) => cell(row))) };
@@ -30,26 +42,38 @@ export function summaryTable(rows: readonly Row[]): SummaryTable {
 
 /** What the quickstart found, in one line that hides nothing. */
 export function verdictOf(rows: readonly Row[]): string {
-  const of = (task: string, mixer: string): Row | undefined => rows.find((row) => row.task === task && row.mixer === mixer);
-  return [copyingVerdict(of("selective-copying", "mamba"), of("selective-copying", "s4d")), textVerdict(rows.filter(({ task }) => task === "moby-dick"))].join(" ");
+  const of = (task: string, mixer: string): Row | undefined =>
+    rows.find((row) => row.task === task && row.mixer === mixer);
+  return [
+    copyingVerdict(of("selective-copying", "mamba"), of("selective-copying", "s4d")),
+    textVerdict(rows.filter(({ task }) => task === "moby-dick")),
+  ].join(" ");
 }
 
 function copyingVerdict(selective: Row | undefined, lti: Row | undefined): string {
   const [reached, left] = [selective?.metrics["accuracy"], lti?.metrics["accuracy"]];
-  if (!lti || reached === undefined || left === undefined) return "Selective copying: no comparison, since not both models finished.";
+  if (!lti || reached === undefined || left === undefined)
+    return "Selective copying: no comparison, since not both models finished.";
   const gap = (reached - left) * 100;
   const found = `Selective copying: the selective SSM (mamba) reaches ${(reached * 100).toFixed(1)} %, the LTI SSM (${withDynamics(lti)}) ${(left * 100).toFixed(1)} % from the same budget`;
-  const missing = [...(reached < 0.95 ? ["95 % was expected of mamba"] : []), ...(gap < 25 ? [`s4d was expected at least 25 points lower and is ${gap.toFixed(1)}`] : [])];
-  return missing.length === 0 ? `${found}: selection makes the difference.` : `${found}: NOT as expected, ${missing.join(", and ")}.`;
+  const missing = [
+    ...(reached < 0.95 ? ["95 % was expected of mamba"] : []),
+    ...(gap < 25 ? [`s4d was expected at least 25 points lower and is ${gap.toFixed(1)}`] : []),
+  ];
+  return missing.length === 0
+    ? `${found}: selection makes the difference.`
+    : `${found}: NOT as expected, ${missing.join(", and ")}.`;
 }
 
 /** Which S4D it was: real and complex eigenvalues differ by many points, so the verdict names them. */
-const withDynamics = ({ mixer, config }: Row): string => [mixer, ...["dState", "init"].flatMap((name) => (name in config ? [`${name}=${config[name]}`] : []))].join(" ");
+const withDynamics = ({ mixer, config }: Row): string =>
+  [mixer, ...["dState", "init"].flatMap((name) => (name in config ? [`${name}=${config[name]}`] : []))].join(" ");
 
 function textVerdict(rows: readonly Row[]): string {
   const trigram = rows[0]?.metrics["trigram"];
   if (rows.length === 0 || trigram === undefined) return "Moby Dick: no result.";
-  const name = ({ mixer, metrics, status }: Row): string => `${mixer} ${status === "done" ? metrics["bitsPerChar"]!.toFixed(3) : status}`;
+  const name = ({ mixer, metrics, status }: Row): string =>
+    `${mixer} ${status === "done" ? metrics["bitsPerChar"]!.toFixed(3) : status}`;
   const beaten = rows.filter(({ status, metrics }) => status === "done" && metrics["bitsPerChar"]! < trigram);
   const others = rows.filter((row) => !beaten.includes(row));
   const bar = `the interpolated trigram (${trigram.toFixed(3)} bits per character)`;

@@ -21,12 +21,26 @@ export interface Sweep {
 export const defineSweep = (sweep: Sweep): Sweep => sweep;
 
 /** Mixer and settings of each trial of a sweep, without duplicates. */
-export function expandSweep({ mixers, baseline = {}, changes = {}, combine = "one-at-a-time", seeds = [0] }: Sweep): readonly { readonly mixer: string; readonly settings: Settings }[] {
+export function expandSweep({
+  mixers,
+  baseline = {},
+  changes = {},
+  combine = "one-at-a-time",
+  seeds = [0],
+}: Sweep): readonly { readonly mixer: string; readonly settings: Settings }[] {
   const entries = Object.entries(changes);
   const variants: Settings[] =
     combine === "grid"
-      ? entries.reduce<Settings[]>((before, [name, values]) => before.flatMap((settings) => values.map((value) => ({ ...settings, [name]: value }))), [baseline])
+      ? entries.reduce<Settings[]>(
+          (before, [name, values]) =>
+            before.flatMap((settings) => values.map((value) => ({ ...settings, [name]: value }))),
+          [baseline],
+        )
       : [baseline, ...entries.flatMap(([name, values]) => values.map((value) => ({ ...baseline, [name]: value })))];
-  const unique = [...new Map(variants.map((settings) => [JSON.stringify(Object.entries(settings).sort()), settings])).values()];
-  return mixers.flatMap((mixer) => unique.flatMap((settings) => seeds.map((seed) => ({ mixer, settings: { ...settings, seed } }))));
+  const unique = [
+    ...new Map(variants.map((settings) => [JSON.stringify(Object.entries(settings).sort()), settings])).values(),
+  ];
+  return mixers.flatMap((mixer) =>
+    unique.flatMap((settings) => seeds.map((seed) => ({ mixer, settings: { ...settings, seed } }))),
+  );
 }

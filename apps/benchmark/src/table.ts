@@ -7,6 +7,14 @@ export interface Column {
 /** A table as text, columns two spaces apart, a line under the titles. */
 export function formatTable(columns: readonly Column[], rows: readonly (readonly string[])[]): string {
   const widths = columns.map(({ title }, k) => Math.max(title.length, ...rows.map((row) => row[k]!.length)));
-  const line = (cells: readonly string[]): string => cells.map((cell, k) => (columns[k]!.number ? cell.padStart(widths[k]!) : cell.padEnd(widths[k]!))).join("  ").trimEnd();
-  return [line(columns.map(({ title }) => title)), widths.map((width) => "─".repeat(width)).join("  "), ...rows.map(line)].join("\n");
+  const line = (cells: readonly string[]): string =>
+    cells
+      .map((cell, k) => (columns[k]!.number ? cell.padStart(widths[k]!) : cell.padEnd(widths[k]!)))
+      .join("  ")
+      .trimEnd();
+  return [
+    line(columns.map(({ title }) => title)),
+    widths.map((width) => "─".repeat(width)).join("  "),
+    ...rows.map(line),
+  ].join("\n");
 }

@@ -1,6 +1,12 @@
 import { createRequire } from "node:module";
 import { readFileSync } from "node:fs";
-import { characterLanguageModel, interpolatedTrigram, selectiveCopying, type CharacterLanguageModelTask, type Task } from "@seqmix/tasks";
+import {
+  characterLanguageModel,
+  interpolatedTrigram,
+  selectiveCopying,
+  type CharacterLanguageModelTask,
+  type Task,
+} from "@seqmix/tasks";
 import { budgets } from "./budgets.js";
 import type { Settings } from "./settings.js";
 import { UsageError } from "./usage-error.js";
@@ -36,13 +42,23 @@ const copying: TaskEntry = {
       if (positions === undefined) return given;
       const dataTokens = Number(given["dataTokens"] ?? copying.defaults["dataTokens"]);
       const L = Number(positions) + dataTokens;
-      if (rest["L"] !== undefined && rest["L"] !== L) throw new UsageError(`positions=${positions} with ${dataTokens} data tokens makes L=${L}, but L=${rest["L"]} was given; leave one out`);
+      if (rest["L"] !== undefined && rest["L"] !== L)
+        throw new UsageError(
+          `positions=${positions} with ${dataTokens} data tokens makes L=${L}, but L=${rest["L"]} was given; leave one out`,
+        );
       return { ...rest, L };
     },
   },
   make(settings) {
-    const [vocabSize, dataTokens, L] = [number(settings, "vocabSize"), number(settings, "dataTokens"), number(settings, "L")];
-    if (dataTokens >= L) throw new RangeError(`expected at most ${Math.floor(L / 2)} data tokens for L=${L}, which holds their positions and as many answers, got ${dataTokens}; raise L or positions, or lower dataTokens`);
+    const [vocabSize, dataTokens, L] = [
+      number(settings, "vocabSize"),
+      number(settings, "dataTokens"),
+      number(settings, "L"),
+    ];
+    if (dataTokens >= L)
+      throw new RangeError(
+        `expected at most ${Math.floor(L / 2)} data tokens for L=${L}, which holds their positions and as many answers, got ${dataTokens}; raise L or positions, or lower dataTokens`,
+      );
     return selectiveCopying({ vocabSize, dataTokens, positions: L - dataTokens });
   },
 };
@@ -72,4 +88,5 @@ function mobyDickOfLength(length: number): CharacterLanguageModelTask {
   return task;
 }
 
-const trigramOf = ({ parts, vocabSize }: CharacterLanguageModelTask): number => interpolatedTrigram({ ...parts, vocabSize }).bitsPerChar;
+const trigramOf = ({ parts, vocabSize }: CharacterLanguageModelTask): number =>
+  interpolatedTrigram({ ...parts, vocabSize }).bitsPerChar;

@@ -23,7 +23,13 @@ const tiny: TaskEntry = {
   summary: "",
   defaults: { vocabSize: 5, dataTokens: 2, L: 6 },
   training: { steps: 20, batch: 4, lr: 1e-2, warmup: 2, clip: 1, weightDecay: 0.01 },
-  make: ({ vocabSize, dataTokens, L }) => selectiveCopying({ vocabSize: Number(vocabSize), dataTokens: Number(dataTokens), positions: Number(L) - Number(dataTokens), evaluationSequences: 10 }),
+  make: ({ vocabSize, dataTokens, L }) =>
+    selectiveCopying({
+      vocabSize: Number(vocabSize),
+      dataTokens: Number(dataTokens),
+      positions: Number(L) - Number(dataTokens),
+      evaluationSequences: 10,
+    }),
 };
 
 /** Its output leaves the range of numbers at once. */
@@ -37,10 +43,25 @@ const exploding = defineMixer({
   modes: { parallel: (_, { weight }, x, state) => [mul(mul(mul(x, weight), 1e30), 1e300), state ?? { none: [] }] },
 });
 
-const experiment = (mixer: string, settings: Settings = {}): Experiment => prepare(trialOf("tiny-copying", mixer, { dModel: 8, nLayers: 1, ...settings }, { tasks: [tiny], mixers: [attention, exploding] }));
+const experiment = (mixer: string, settings: Settings = {}): Experiment =>
+  prepare(
+    trialOf(
+      "tiny-copying",
+      mixer,
+      { dModel: 8, nLayers: 1, ...settings },
+      { tasks: [tiny], mixers: [attention, exploding] },
+    ),
+  );
 
 const run = (what: Experiment, device: Device, options: Partial<TrainingOptions> = {}): Promise<TrainingOutcome> =>
-  train(what, { device, deviceName: device.name, snapshot: join(folder, "snapshot"), stopAsked: () => false, report: () => {}, ...options });
+  train(what, {
+    device,
+    deviceName: device.name,
+    snapshot: join(folder, "snapshot"),
+    stopAsked: () => false,
+    report: () => {},
+    ...options,
+  });
 
 /** Stops after so many steps, as Ctrl-C does. */
 function stopAfter(steps: number): Pick<TrainingOptions, "stopAsked"> {
@@ -49,7 +70,8 @@ function stopAfter(steps: number): Pick<TrainingOptions, "stopAsked"> {
 }
 
 /** What must not depend on interruptions: everything but times. */
-const numbers = (outcome: TrainingOutcome) => (outcome.status === "stopped" ? outcome : { ...outcome, tokensPerSecond: 0, wallSeconds: 0 });
+const numbers = (outcome: TrainingOutcome) =>
+  outcome.status === "stopped" ? outcome : { ...outcome, tokensPerSecond: 0, wallSeconds: 0 };
 
 test.each([
   ["reference", reference],
@@ -61,7 +83,12 @@ test.each([
   expect(existsSync(join(folder, "snapshot"))).toBe(false);
 
   // Three times: between two reads of the loss, on a point of the curve, and one step before the end.
-  for (const [steps, at] of [[5, 5], [7, 12], [7, 19]] as const) expect(await run(experiment("attention"), device, stopAfter(steps))).toEqual({ status: "stopped", step: at });
+  for (const [steps, at] of [
+    [5, 5],
+    [7, 12],
+    [7, 19],
+  ] as const)
+    expect(await run(experiment("attention"), device, stopAfter(steps))).toEqual({ status: "stopped", step: at });
   expect(numbers(await run(experiment("attention"), device))).toEqual(numbers(whole));
 });
 
@@ -97,7 +124,11 @@ test("a snapshot that is damaged or of other settings is not used", async () => 
 
 test("the seed decides: same seed, same numbers; other seed, others", async () => {
   const device = reference();
-  const [first, again, other] = [await run(experiment("attention"), device), await run(experiment("attention"), device), await run(experiment("attention", { seed: 1 }), device)];
+  const [first, again, other] = [
+    await run(experiment("attention"), device),
+    await run(experiment("attention"), device),
+    await run(experiment("attention", { seed: 1 }), device),
+  ];
   expect(numbers(again)).toEqual(numbers(first));
   expect(numbers(other)).not.toEqual(numbers(first));
 });
@@ -131,7 +162,10 @@ test("sizes are known before anything runs: attention keeps keys and values of e
 });
 
 test.each([
-  [{ dataTokens: 9 }, "Trial tiny-copying:attention:dataTokens=9;dModel=8;L=6;nLayers=1;seed=0 is impossible: selectiveCopying: expected a whole number of at least 1 for positions, got -3"],
+  [
+    { dataTokens: 9 },
+    "Trial tiny-copying:attention:dataTokens=9;dModel=8;L=6;nLayers=1;seed=0 is impossible: selectiveCopying: expected a whole number of at least 1 for positions, got -3",
+  ],
   [{ dataTokens: 4 }, "expected at most 2 data tokens for 2 positions, got 4"],
   [{ steps: 2.5 }, "expected a whole number of at least 1 for steps, got 2.5"],
   [{ warmup: 20 }, "expected fewer warm-up steps than steps"],

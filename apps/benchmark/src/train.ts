@@ -62,25 +62,42 @@ interface Learner {
  * Trains and measures one trial, from its snapshot if it has one. Batches and initial parameters are functions of the
  * seed and the step, so that a trial stopped and continued ends with the numbers of one that was not.
  */
-export async function train({ trial, task, model, training }: Experiment, options: TrainingOptions): Promise<TrainingOutcome> {
+export async function train(
+  { trial, task, model, training }: Experiment,
+  options: TrainingOptions,
+): Promise<TrainingOutcome> {
   const { device, snapshot, stopAsked, report, snapshotEvery = snapshotSeconds } = options;
   const { steps, batch: batchSize } = training;
   const source = key(training.seed);
   const owner: SnapshotOwner = { trial: trial.identity, config: trial.settings, device: options.deviceName };
-  const optimizer = adamw({ learningRate: cosineSchedule({ peak: training.lr, warmupSteps: training.warmup, totalSteps: steps }), weightDecay: training.weightDecay, groups: parameterGroupsOf(trial.mixer, training.lr) });
-  const lossAndGradient = valueAndGrad((params: LanguageModelParameters, batch: Batch): Tensor => crossEntropy(forwardLanguageModel(model, params, batch.tokens)[0], batch.labels, batch.mask));
+  const optimizer = adamw({
+    learningRate: cosineSchedule({ peak: training.lr, warmupSteps: training.warmup, totalSteps: steps }),
+    weightDecay: training.weightDecay,
+    groups: parameterGroupsOf(trial.mixer, training.lr),
+  });
+  const lossAndGradient = valueAndGrad((params: LanguageModelParameters, batch: Batch): Tensor =>
+    crossEntropy(forwardLanguageModel(model, params, batch.tokens)[0], batch.labels, batch.mask),
+  );
 
   const fresh = initLanguageModel(model, foldIn(source, "parameters"));
   const start: Learner = { params: fresh, optimizer: optimizer.init(fresh) };
   const saved = readSnapshot(snapshot, owner, { ...start });
   let learner: Learner = await realize({ ...(saved?.tree ?? start) }, { device });
-  const progress: TrialProgress = saved?.progress ?? { step: 0, curve: [], window: [], wallSeconds: 0, timedSteps: 0, timedSeconds: 0 };
+  const progress: TrialProgress = saved?.progress ?? {
+    step: 0,
+    curve: [],
+    window: [],
+    wallSeconds: 0,
+    timedSteps: 0,
+    timedSeconds: 0,
+  };
 
   const earlierSeconds = progress.wallSeconds;
   const started = performance.now();
   const curveEvery = Math.ceil(steps / curvePoints);
   const validateEvery = curveEvery * Math.ceil(curvePoints / validationPoints);
-  const tokensPerSecond = (): number => (progress.timedSeconds === 0 ? 0 : (progress.timedSteps * batchSize * task.length) / progress.timedSeconds);
+  const tokensPerSecond = (): number =>
+    progress.timedSeconds === 0 ? 0 : (progress.timedSteps * batchSize * task.length) / progress.timedSeconds;
   const wallSeconds = (): number => earlierSeconds + (performance.now() - started) / 1000;
 
   let unread: Tensor[] = [];
@@ -94,7 +111,12 @@ export async function train({ trial, task, model, training }: Experiment, option
     lastLoss = losses.at(-1) ?? lastLoss;
     return losses.every(Number.isFinite);
   };
-  const diverged = (): TrainingOutcome => ({ status: "diverged", curve: progress.curve, tokensPerSecond: tokensPerSecond(), wallSeconds: wallSeconds() });
+  const diverged = (): TrainingOutcome => ({
+    status: "diverged",
+    curve: progress.curve,
+    tokensPerSecond: tokensPerSecond(),
+    wallSeconds: wallSeconds(),
+  });
   const save = async (): Promise<void> => {
     progress.wallSeconds = wallSeconds();
     await writeSnapshot(snapshot, owner, progress, { ...learner });
@@ -106,7 +128,11 @@ export async function train({ trial, task, model, training }: Experiment, option
       const began = performance.now();
       const batch = task.batch(foldIn(source, progress.step), "train", batchSize);
       const [loss, gradient] = lossAndGradient(learner.params, batch);
-      const [params, state] = optimizer.update(clipByGlobalNorm(gradient, training.clip)[0], learner.optimizer, learner.params);
+      const [params, state] = optimizer.update(
+        clipByGlobalNorm(gradient, training.clip)[0],
+        learner.optimizer,
+        learner.params,
+      );
       await realize([params, state, loss], { device, donate: [learner.params, learner.optimizer] });
       learner = { params, optimizer: state };
       dispose({ ...batch });
@@ -128,7 +154,10 @@ export async function train({ trial, task, model, training }: Experiment, option
 
       if (curveDue) {
         const loss = progress.window.reduce((total, each) => total + each, 0) / progress.window.length;
-        const measured = step % validateEvery === 0 && step < steps ? { validation: await evaluate(task, "validation", model, learner.params, batchSize, device) } : {};
+        const measured =
+          step % validateEvery === 0 && step < steps
+            ? { validation: await evaluate(task, "validation", model, learner.params, batchSize, device) }
+            : {};
         progress.curve.push({ step, tokens: step * batchSize * task.length, loss, ...measured });
         progress.window = [];
       }
@@ -144,10 +173,16 @@ export async function train({ trial, task, model, training }: Experiment, option
     const test = await evaluate(task, "test", model, learner.params, batchSize, device);
     if (!Number.isFinite(validation) || !Number.isFinite(test)) return diverged();
     const last = progress.curve.at(-1)!;
-    return { status: "done", curve: [...progress.curve.slice(0, -1), { ...last, validation }], validation, test, tokensPerSecond: tokensPerSecond(), wallSeconds: wallSeconds() };
+    return {
+      status: "done",
+      curve: [...progress.curve.slice(0, -1), { ...last, validation }],
+      validation,
+      test,
+      tokensPerSecond: tokensPerSecond(),
+      wallSeconds: wallSeconds(),
+    };
   } finally {
     dispose(unread);
     dispose({ ...learner });
   }
 }
-

@@ -7,20 +7,31 @@ import { tasks } from "./tasks.js";
 import { defaultsOf, parseTrial, trialOf, type Registry } from "./trial.js";
 
 /** Settings of every type. */
-const wordy: AnyMixer = { ...attention, id: "wordy", config: { dModel: 64, dtRank: "auto", gated: true, dState: 16 } as AnyMixer["config"] };
+const wordy: AnyMixer = {
+  ...attention,
+  id: "wordy",
+  config: { dModel: 64, dtRank: "auto", gated: true, dState: 16 } as AnyMixer["config"],
+};
 const registry: Registry = { tasks, mixers: [attention, wordy] };
 
 const value = (like: Setting): fc.Arbitrary<Setting> =>
   typeof like === "boolean"
     ? fc.boolean()
     : typeof like === "number"
-      ? fc.oneof(fc.integer(), fc.double({ noNaN: true, noDefaultInfinity: true }).map((x) => (Object.is(x, -0) ? 0 : x)))
+      ? fc.oneof(
+          fc.integer(),
+          fc.double({ noNaN: true, noDefaultInfinity: true }).map((x) => (Object.is(x, -0) ? 0 : x)),
+        )
       : fc.oneof(fc.constantFrom("auto", "exact", "S4D-Lin"), fc.integer({ min: 1, max: 64 }));
 
 const anyTrial = fc.constantFrom(...tasks).chain((task) =>
   fc.constantFrom(...registry.mixers).chain((mixer) => {
     const names = Object.entries(defaultsOf(task, mixer));
-    return fc.record({ task: fc.constant(task), mixer: fc.constant(mixer), given: fc.record(Object.fromEntries(names.map(([name, like]) => [name, value(like)])), { requiredKeys: [] }) });
+    return fc.record({
+      task: fc.constant(task),
+      mixer: fc.constant(mixer),
+      given: fc.record(Object.fromEntries(names.map(([name, like]) => [name, value(like)])), { requiredKeys: [] }),
+    });
   }),
 );
 
@@ -42,27 +53,43 @@ test("the order of settings, and saying a default, make no difference", () => {
       const trial = trialOf(task.id, mixer.id, given as Settings, registry);
       const all = Object.entries(trial.settings).map(([name, setting]) => `${name}=${setting}`);
       const k = Math.abs(turn) % all.length;
-      expect(parseTrial(`${task.id}:${mixer.id}:${[...all.slice(k), ...all.slice(0, k)].join(";")}`, registry).identity).toBe(trial.identity);
+      expect(
+        parseTrial(`${task.id}:${mixer.id}:${[...all.slice(k), ...all.slice(0, k)].join(";")}`, registry).identity,
+      ).toBe(trial.identity);
     }),
   );
 });
 
 test("the canonical form has dModel, L, seed and what differs, sorted", () => {
-  expect(parseTrial("selective-copying:attention", registry).identity).toBe("selective-copying:attention:dModel=64;L=40;seed=0");
+  expect(parseTrial("selective-copying:attention", registry).identity).toBe(
+    "selective-copying:attention:dModel=64;L=40;seed=0",
+  );
   expect(parseTrial("moby-dick:attention:", registry).identity).toBe("moby-dick:attention:dModel=64;L=128;seed=0");
   const hard = "selective-copying:wordy:dataTokens=16;positions=64;dModel=64;lr=7e-3;steps=3000;seed=0";
-  expect(parseTrial(hard, registry).identity).toBe("selective-copying:wordy:dataTokens=16;dModel=64;L=80;lr=0.007;seed=0;steps=3000");
-  expect(parseTrial("selective-copying:wordy:dtRank=4;gated=false", registry).settings).toMatchObject({ dtRank: 4, gated: false, dState: 16 });
+  expect(parseTrial(hard, registry).identity).toBe(
+    "selective-copying:wordy:dataTokens=16;dModel=64;L=80;lr=0.007;seed=0;steps=3000",
+  );
+  expect(parseTrial("selective-copying:wordy:dtRank=4;gated=false", registry).settings).toMatchObject({
+    dtRank: 4,
+    gated: false,
+    dState: 16,
+  });
 });
 
 test.each([
   ["selective-copyin:attention", 'Unknown task "selective-copyin"; did you mean selective-copying?'],
   ["selective-copying:atention", 'Unknown mixer "atention"; did you mean attention?'],
   ["selective-copying:zzzzzzzzzzzz", "known are attention, wordy"],
-  ["selective-copying:attention:dModle=32", 'Unknown setting "dModle" of selective-copying:attention; did you mean dModel?'],
+  [
+    "selective-copying:attention:dModle=32",
+    'Unknown setting "dModle" of selective-copying:attention; did you mean dModel?',
+  ],
   ["moby-dick:attention:positions=32", 'Unknown setting "positions"'],
   ["moby-dick:attention:toString=1", 'Unknown setting "toString"'],
-  ["selective-copying:attention:steps=many", 'Expected a number for steps in "selective-copying:attention:steps=many", got "many"'],
+  [
+    "selective-copying:attention:steps=many",
+    'Expected a number for steps in "selective-copying:attention:steps=many", got "many"',
+  ],
   ["selective-copying:attention:lr=", 'got ""'],
   ["selective-copying:wordy:gated=1", "Expected a boolean for gated"],
   ["selective-copying:attention:steps", 'Expected setting=value in "selective-copying:attention:steps", got "steps"'],

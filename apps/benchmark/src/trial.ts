@@ -39,20 +39,23 @@ const always = ["dModel", "L", "seed"];
  */
 export function parseTrial(text: string, registry: Registry): Trial {
   const [taskId = "", mixerId, settingsText, ...surplus] = text.split(":");
-  if (mixerId === undefined || surplus.length > 0) throw new UsageError(`Expected a trial as task:mixer:setting=value;..., got "${text}"`);
+  if (mixerId === undefined || surplus.length > 0)
+    throw new UsageError(`Expected a trial as task:mixer:setting=value;..., got "${text}"`);
   const { task, mixer } = find(taskId, mixerId, registry);
   const defaults = defaultsOf(task, mixer);
   const given: Record<string, number | string | boolean> = {};
   for (const part of (settingsText ?? "").split(";")) {
     if (part.trim() === "") continue;
     const [name = "", value, ...more] = part.split("=").map((each) => each.trim());
-    if (value === undefined || more.length > 0) throw new UsageError(`Expected setting=value in "${text}", got "${part.trim()}"`);
+    if (value === undefined || more.length > 0)
+      throw new UsageError(`Expected setting=value in "${text}", got "${part.trim()}"`);
     if (Object.hasOwn(given, name)) throw new UsageError(`Setting ${name} is given twice in "${text}"; leave one out`);
     // An alias stands for a number; other names must be known.
     const like = Object.hasOwn(defaults, name) ? defaults[name]! : 0;
     if (!Object.hasOwn(defaults, name) && !isAlias(task, name)) throw unknownSetting(name, task, mixer, defaults);
     const parsed = parseSetting(value, like);
-    if (parsed === undefined) throw new UsageError(`Expected a ${typeof like} for ${name} in "${text}", got "${value}"`);
+    if (parsed === undefined)
+      throw new UsageError(`Expected a ${typeof like} for ${name} in "${text}", got "${value}"`);
     given[name] = parsed;
   }
   return makeTrial(task, mixer, given);
@@ -65,7 +68,8 @@ export function parseTrial(text: string, registry: Registry): Trial {
 export function trialOf(taskId: string, mixerId: string, given: Settings, registry: Registry): Trial {
   const { task, mixer } = find(taskId, mixerId, registry);
   const defaults = defaultsOf(task, mixer);
-  for (const name of Object.keys(given)) if (!Object.hasOwn(defaults, name) && !isAlias(task, name)) throw unknownSetting(name, task, mixer, defaults);
+  for (const name of Object.keys(given))
+    if (!Object.hasOwn(defaults, name) && !isAlias(task, name)) throw unknownSetting(name, task, mixer, defaults);
   return makeTrial(task, mixer, given);
 }
 
@@ -84,14 +88,31 @@ function makeTrial(task: TaskEntry, mixer: AnyMixer, given: Settings): Trial {
   const defaults = defaultsOf(task, mixer);
   const settings = sortSettings({ ...defaults, ...(task.aliases?.resolve(given) ?? given) });
   const named = Object.entries(settings).filter(([name, value]) => always.includes(name) || value !== defaults[name]);
-  return { identity: `${task.id}:${mixer.id}:${named.map(([name, value]) => `${name}=${value}`).join(";")}`, task, mixer, settings };
+  return {
+    identity: `${task.id}:${mixer.id}:${named.map(([name, value]) => `${name}=${value}`).join(";")}`,
+    task,
+    mixer,
+    settings,
+  };
 }
 
 function find(taskId: string, mixerId: string, { tasks, mixers }: Registry): { task: TaskEntry; mixer: AnyMixer } {
   const task = tasks.find(({ id }) => id === taskId);
-  if (!task) throw new UsageError(`Unknown task "${taskId}"${didYouMean(taskId, tasks.map(({ id }) => id))}`);
+  if (!task)
+    throw new UsageError(
+      `Unknown task "${taskId}"${didYouMean(
+        taskId,
+        tasks.map(({ id }) => id),
+      )}`,
+    );
   const mixer = mixers.find(({ id }) => id === mixerId);
-  if (!mixer) throw new UsageError(`Unknown mixer "${mixerId}"${didYouMean(mixerId, mixers.map(({ id }) => id))}`);
+  if (!mixer)
+    throw new UsageError(
+      `Unknown mixer "${mixerId}"${didYouMean(
+        mixerId,
+        mixers.map(({ id }) => id),
+      )}`,
+    );
   return { task, mixer };
 }
 

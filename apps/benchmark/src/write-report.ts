@@ -8,7 +8,11 @@ export async function writeReport(folder: string, rows: readonly Row[], verdict?
   // Drawing is loaded when it is needed: training starts sooner without it.
   const { reportPage } = await import("./report/page.js");
   const path = join(folder, "report.html");
-  const text = { title: `seqmix: ${basename(resolve(folder))}`, tasks: Object.fromEntries(tasks.map(({ id, summary }) => [id, summary])), ...(verdict === undefined ? {} : { verdict }) };
+  const text = {
+    title: `seqmix: ${basename(resolve(folder))}`,
+    tasks: Object.fromEntries(tasks.map(({ id, summary }) => [id, summary])),
+    ...(verdict === undefined ? {} : { verdict }),
+  };
   writeFileAtomically(path, reportPage(rows, text));
   return path;
 }

@@ -11,8 +11,17 @@ const CHECK_TIMEOUT = 90_000;
 
 // Workgroup memory that is not cleared takes a third of the time to compile, and shows what reads it before writing, as in Node.
 const FLAGS = [
-  "--no-sandbox", "--enable-unsafe-webgpu", "--enable-features=Vulkan", "--use-webgpu-adapter=swiftshader", "--use-vulkan=swiftshader", "--use-angle=swiftshader",
-  "--enable-unsafe-swiftshader", "--enable-dawn-features=disable_workgroup_init", "--disable-background-networking", "--disable-component-update", "--no-first-run",
+  "--no-sandbox",
+  "--enable-unsafe-webgpu",
+  "--enable-features=Vulkan",
+  "--use-webgpu-adapter=swiftshader",
+  "--use-vulkan=swiftshader",
+  "--use-angle=swiftshader",
+  "--enable-unsafe-swiftshader",
+  "--enable-dawn-features=disable_workgroup_init",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--no-first-run",
 ];
 
 const tally = { passed: 0, failed: 0 };
@@ -51,11 +60,18 @@ async function runPage(browser: Browser, url: string, device: string): Promise<v
   const limit = AbortSignal.timeout(PAGE_TIMEOUT);
   await new Promise<void>((resolve, reject) => {
     const where = (): string => `the page on ${device}, after ${done} of ${checks.length} checks`;
-    const next = (): string => checks.slice(done, done + 1).map(({ kind, name }) => ` in ${kind} ${name}`).join("");
+    const next = (): string =>
+      checks
+        .slice(done, done + 1)
+        .map(({ kind, name }) => ` in ${kind} ${name}`)
+        .join("");
     const fail = (what: string): void => reject(new Error(`${where()}: ${what}`));
     const rewind = (): void => {
       clearTimeout(watch);
-      watch = setTimeout(() => fail(`no word for ${CHECK_TIMEOUT / 1000} s${next()}; run it alone with pnpm browser`), CHECK_TIMEOUT);
+      watch = setTimeout(
+        () => fail(`no word for ${CHECK_TIMEOUT / 1000} s${next()}; run it alone with pnpm browser`),
+        CHECK_TIMEOUT,
+      );
     };
     const take = (report: Report): void => {
       rewind();
@@ -77,9 +93,14 @@ async function runPage(browser: Browser, url: string, device: string): Promise<v
     page.on("close", () => fail(`the page was closed${next()}`));
     page.on("pageerror", (error) => fail(`an error that nothing caught: ${error.message}`));
     browser.on("disconnected", () => fail(`Chromium ended${next()}`));
-    page.exposeFunction("seqmixReport", take).then(() => page.goto(url)).catch((error: unknown) => fail(String(error)));
+    page
+      .exposeFunction("seqmixReport", take)
+      .then(() => page.goto(url))
+      .catch((error: unknown) => fail(String(error)));
   }).finally(() => clearTimeout(watch));
-  console.log(`${device}: ${done} of ${checks.length} checks in ${((performance.now() - started) / 1000).toFixed(1)} s, the slowest ${slowest.name} (${(slowest.milliseconds / 1000).toFixed(1)} s)`);
+  console.log(
+    `${device}: ${done} of ${checks.length} checks in ${((performance.now() - started) / 1000).toFixed(1)} s, the slowest ${slowest.name} (${(slowest.milliseconds / 1000).toFixed(1)} s)`,
+  );
   page.removeAllListeners();
   await page.close();
   if (done !== checks.length) throw new Error(`the page on ${device}: expected ${checks.length} checks, got ${done}`);

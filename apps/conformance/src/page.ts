@@ -9,7 +9,10 @@ declare global {
   var seqmixReport: (report: Report) => Promise<void>;
 }
 
-const devices: Readonly<Record<string, () => Device | Promise<Device>>> = { cpu: () => cpu({ threads: 2 }), webgpu: () => webgpu() };
+const devices: Readonly<Record<string, () => Device | Promise<Device>>> = {
+  cpu: () => cpu({ threads: 2 }),
+  webgpu: () => webgpu(),
+};
 
 try {
   await runAll();
@@ -18,7 +21,10 @@ try {
 }
 
 async function runAll(): Promise<void> {
-  if (!crossOriginIsolated) throw new Error("expected a cross-origin isolated page, so that the cpu device has threads; serve it with COOP and COEP headers");
+  if (!crossOriginIsolated)
+    throw new Error(
+      "expected a cross-origin isolated page, so that the cpu device has threads; serve it with COOP and COEP headers",
+    );
   const name = new URLSearchParams(location.search).get("device") ?? "";
   const open = devices[name];
   if (!open) throw new RangeError(`expected ?device=${Object.keys(devices).join(" or ")}, got "${name}"`);
@@ -32,7 +38,12 @@ async function runAll(): Promise<void> {
     } catch (error) {
       failure = String(error);
     }
-    await seqmixReport({ kind: "check", name: `${check.kind} ${check.name}`, milliseconds: performance.now() - started, ...(failure !== undefined && { failure }) });
+    await seqmixReport({
+      kind: "check",
+      name: `${check.kind} ${check.name}`,
+      milliseconds: performance.now() - started,
+      ...(failure !== undefined && { failure }),
+    });
   }
   await device.close();
   await seqmixReport({ kind: "end" });

@@ -18,7 +18,11 @@ export async function servePage(): Promise<Served> {
   const root = fileURLToPath(new URL("..", import.meta.url));
   const outDir = await mkdtemp(join(tmpdir(), "seqmix-page-"));
   const common = { root, configFile: false, logLevel: "error" } as const;
-  await build({ ...common, resolve: { conditions: ["source", ...defaultClientConditions] }, build: { outDir, emptyOutDir: true, target: "esnext" } });
+  await build({
+    ...common,
+    resolve: { conditions: ["source", ...defaultClientConditions] },
+    build: { outDir, emptyOutDir: true, target: "esnext" },
+  });
   const headers = { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp" };
   const server = await preview({ ...common, build: { outDir }, preview: { host: "127.0.0.1", port: 0, headers } });
   return {

@@ -41,13 +41,27 @@ const kernels: readonly Check[] = [
 
 const range = { dtMin: 0.05, dtMax: 0.5 };
 const mixers: readonly Check[] = [
-  mixerCheck("attention", (device) => checkMixer(attention, { ...attention.config, dModel: 4, nHeads: 2, bias: true, rotaryBase: 100 }, device, { length: 7 })),
-  mixerCheck("s4d zoh", (device) => checkMixer(s4d, { ...s4d.config, ...range, dModel: 2, dState: 4, disc: "zoh" }, device, { length: 7 })),
-  mixerCheck("s4d bilinear", (device) => checkMixer(s4d, { ...s4d.config, ...range, dModel: 2, dState: 4, disc: "bilinear" }, device, { length: 7 })),
-  mixerCheck("mamba", (device) => checkMixer(mamba, { ...mamba.config, ...range, dModel: 4, dState: 3, dtRank: 2 }, device, { length: 7 })),
+  mixerCheck("attention", (device) =>
+    checkMixer(attention, { ...attention.config, dModel: 4, nHeads: 2, bias: true, rotaryBase: 100 }, device, {
+      length: 7,
+    }),
+  ),
+  mixerCheck("s4d zoh", (device) =>
+    checkMixer(s4d, { ...s4d.config, ...range, dModel: 2, dState: 4, disc: "zoh" }, device, { length: 7 }),
+  ),
+  mixerCheck("s4d bilinear", (device) =>
+    checkMixer(s4d, { ...s4d.config, ...range, dModel: 2, dState: 4, disc: "bilinear" }, device, { length: 7 }),
+  ),
+  mixerCheck("mamba", (device) =>
+    checkMixer(mamba, { ...mamba.config, ...range, dModel: 4, dState: 3, dtRank: 2 }, device, { length: 7 }),
+  ),
 ];
 
-const ops: readonly Check[] = opTable.map((op) => ({ kind: "op", name: op.name, run: async (device) => `${(await checkOp(op, device)).comparisons} comparisons` }));
+const ops: readonly Check[] = opTable.map((op) => ({
+  kind: "op",
+  name: op.name,
+  run: async (device) => `${(await checkOp(op, device)).comparisons} comparisons`,
+}));
 
 /** All checks, the quick ones first. */
 export const checks: readonly Check[] = [...ops, ...kernels, ...mixers];

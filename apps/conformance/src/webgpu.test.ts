@@ -8,6 +8,10 @@ useSoftwareAdapter();
 const device = await webgpu();
 afterAll(() => device.close());
 
-test.each(checks.filter(({ kind }) => kind !== "op").map((check) => [check.kind, check.name, check] as const))("%s %s", async (_kind, _name, check) => {
-  expect(await check.run(device)).toMatch(/^[1-9]\d* (cases|laws)$/);
-}, 180_000);
+test.each(checks.filter(({ kind }) => kind !== "op").map((check) => [check.kind, check.name, check] as const))(
+  "%s %s",
+  async (_kind, _name, check) => {
+    expect(await check.run(device)).toMatch(/^[1-9]\d* (cases|laws)$/);
+  },
+  180_000,
+);

@@ -9,7 +9,9 @@ import { formatReport } from "./table.js";
 const OWN_FIXTURES = fileURLToPath(new URL("../fixtures", import.meta.url));
 
 const program = new Command("golden")
-  .description("Runs every golden fixture and compares outputs, final states and gradients.\nSEQMIX_DEVICE: reference, cpu (default) or webgpu. SEQMIX_FIXTURES: fixture directory, by default the repository's own.")
+  .description(
+    "Runs every golden fixture and compares outputs, final states and gradients.\nSEQMIX_DEVICE: reference, cpu (default) or webgpu. SEQMIX_FIXTURES: fixture directory, by default the repository's own.",
+  )
   .option("--json <file>", "also write the report as JSON")
   .action(async ({ json }: { json?: string }) => {
     const directory = resolve(process.env["SEQMIX_FIXTURES"] || OWN_FIXTURES);

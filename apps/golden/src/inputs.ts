@@ -6,17 +6,20 @@ import type { GoldenValues } from "@seqmix/testing";
 /** A real value that has to be there. */
 export function real(values: GoldenValues, name: string): Tensor {
   const value = values[name];
-  if (!(value instanceof Tensor)) throw new TypeError(`golden: expected a real tensor "${name}", got ${value ? "a complex one" : "none"}`);
+  if (!(value instanceof Tensor))
+    throw new TypeError(`golden: expected a real tensor "${name}", got ${value ? "a complex one" : "none"}`);
   return value;
 }
 
 /** A real value, or undefined if the case has none. */
-export const maybe = (values: GoldenValues, name: string): Tensor | undefined => (values[name] ? real(values, name) : undefined);
+export const maybe = (values: GoldenValues, name: string): Tensor | undefined =>
+  values[name] ? real(values, name) : undefined;
 
 /** A complex value that has to be there. */
 export function complex(values: GoldenValues, name: string): Complex {
   const value = values[name];
-  if (!value || value instanceof Tensor) throw new TypeError(`golden: expected a complex tensor "${name}", got ${value ? "a real one" : "none"}`);
+  if (!value || value instanceof Tensor)
+    throw new TypeError(`golden: expected a complex tensor "${name}", got ${value ? "a real one" : "none"}`);
   return value;
 }
 
@@ -49,7 +52,9 @@ export function parameterTree(values: GoldenValues, prefix = "param."): unknown 
   const settle = (branch: Branch | Tensor): unknown => {
     if (branch instanceof Tensor) return branch;
     const entries = Object.entries(branch).map(([key, value]) => [key, settle(value)] as const);
-    return entries.every(([key]) => /^\d+$/.test(key)) ? entries.map(([, value]) => value) : Object.fromEntries(entries);
+    return entries.every(([key]) => /^\d+$/.test(key))
+      ? entries.map(([, value]) => value)
+      : Object.fromEntries(entries);
   };
   return settle(root);
 }
@@ -57,6 +62,7 @@ export function parameterTree(values: GoldenValues, prefix = "param."): unknown 
 /** A whole number among a case's options. */
 export function count(options: Readonly<Record<string, unknown>>, name: string): number {
   const value = options[name];
-  if (typeof value !== "number") throw new TypeError(`golden: expected a number for option ${name}, got ${JSON.stringify(value)}`);
+  if (typeof value !== "number")
+    throw new TypeError(`golden: expected a number for option ${name}, got ${JSON.stringify(value)}`);
   return value;
 }

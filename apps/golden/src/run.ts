@@ -6,19 +6,28 @@ import { webgpu } from "@seqmix/webgpu";
 import { adapters } from "./adapters/index.js";
 
 /** Devices by name, with the precision whose tolerance holds. */
-const DEVICES: Readonly<Record<string, { readonly open: () => Device | Promise<Device>; readonly precision: "float64" | "float32" }>> = {
+const DEVICES: Readonly<
+  Record<string, { readonly open: () => Device | Promise<Device>; readonly precision: "float64" | "float32" }>
+> = {
   reference: { open: reference, precision: "float64" },
   cpu: { open: cpu, precision: "float32" },
   webgpu: { open: openWebGpu, precision: "float32" },
 };
 
 /** Runs all fixtures of a directory on the device of that name. @throws RangeError for a name that is no device's. */
-export async function runFixtures(directory: string, deviceName: string, onResult?: (result: GoldenResult, done: number, total: number) => void): Promise<GoldenReport> {
+export async function runFixtures(
+  directory: string,
+  deviceName: string,
+  onResult?: (result: GoldenResult, done: number, total: number) => void,
+): Promise<GoldenReport> {
   const choice = DEVICES[deviceName];
   if (!choice) throw new RangeError(`SEQMIX_DEVICE: expected ${Object.keys(DEVICES).join(", ")}, got "${deviceName}"`);
   const device = await choice.open();
   try {
-    return { ...(await runGolden({ directory, device, precision: choice.precision, adapters, ...(onResult && { onResult }) })), device: deviceName };
+    return {
+      ...(await runGolden({ directory, device, precision: choice.precision, adapters, ...(onResult && { onResult }) })),
+      device: deviceName,
+    };
   } finally {
     await device.close();
   }

@@ -1,6 +1,20 @@
 import { runMixer, stateBytes } from "@seqmix/mixer";
 import { checkMixer } from "@seqmix/testing";
-import { concat, cpu, key, normal, realize, reference, reshape, sliceAxis, sum, tensor, valueAndGrad, type Device, type Tensor } from "@seqmix/tensor";
+import {
+  concat,
+  cpu,
+  key,
+  normal,
+  realize,
+  reference,
+  reshape,
+  sliceAxis,
+  sum,
+  tensor,
+  valueAndGrad,
+  type Device,
+  type Tensor,
+} from "@seqmix/tensor";
 import { describe, expect, test } from "vitest";
 import { attention, type AttentionConfig, type AttentionParameters, type AttentionState } from "./index.js";
 
@@ -18,16 +32,32 @@ async function expectEqual(actual: Tensor, expected: readonly number[]): Promise
 }
 
 /** The definition as loops over float64 numbers. */
-function loops(x: readonly number[], w: Readonly<Record<string, readonly number[]>>, { B, L, D, H, base }: { B: number; L: number; D: number; H: number; base: number }): number[] {
+function loops(
+  x: readonly number[],
+  w: Readonly<Record<string, readonly number[]>>,
+  { B, L, D, H, base }: { B: number; L: number; D: number; H: number; base: number },
+): number[] {
   const P = D / H;
   const project = (name: string, row: number, rows: readonly number[]): number[] =>
-    Array.from({ length: D }, (_, o) => (w[`${name}.bias`]?.[o] ?? 0) + Array.from({ length: D }, (__, i) => w[`${name}.weight`]![o * D + i]! * rows[row * D + i]!).reduce((a, b) => a + b, 0));
+    Array.from(
+      { length: D },
+      (_, o) =>
+        (w[`${name}.bias`]?.[o] ?? 0) +
+        Array.from({ length: D }, (__, i) => w[`${name}.weight`]![o * D + i]! * rows[row * D + i]!).reduce(
+          (a, b) => a + b,
+          0,
+        ),
+    );
   const turn = (head: readonly number[], t: number): number[] =>
-    base === 0 ? [...head] : head.map((v, i) => {
-      const half = P / 2;
-      const angle = t * base ** ((-2 * (i % half)) / P);
-      return i < half ? v * Math.cos(angle) - head[i + half]! * Math.sin(angle) : v * Math.cos(angle) + head[i - half]! * Math.sin(angle);
-    });
+    base === 0
+      ? [...head]
+      : head.map((v, i) => {
+          const half = P / 2;
+          const angle = t * base ** ((-2 * (i % half)) / P);
+          return i < half
+            ? v * Math.cos(angle) - head[i + half]! * Math.sin(angle)
+            : v * Math.cos(angle) + head[i - half]! * Math.sin(angle);
+        });
   const out: number[] = [];
   for (let b = 0; b < B; b++)
     for (let t = 0; t < L; t++) {
@@ -35,9 +65,13 @@ function loops(x: readonly number[], w: Readonly<Record<string, readonly number[
       for (let h = 0; h < H; h++) {
         const head = (name: string, s: number): number[] => project(name, b * L + s, x).slice(h * P, h * P + P);
         const q = turn(head("q_proj", t), t);
-        const scores = Array.from({ length: t + 1 }, (_, s) => turn(head("k_proj", s), s).reduce((sum_, v, i) => sum_ + v * q[i]!, 0) / Math.sqrt(P));
+        const scores = Array.from(
+          { length: t + 1 },
+          (_, s) => turn(head("k_proj", s), s).reduce((sum_, v, i) => sum_ + v * q[i]!, 0) / Math.sqrt(P),
+        );
         const total = scores.reduce((sum_, s) => sum_ + Math.exp(s), 0);
-        for (let i = 0; i < P; i++) mixed.push(scores.reduce((sum_, s, k) => sum_ + (Math.exp(s) / total) * head("v_proj", k)[i]!, 0));
+        for (let i = 0; i < P; i++)
+          mixed.push(scores.reduce((sum_, s, k) => sum_ + (Math.exp(s) / total) * head("v_proj", k)[i]!, 0));
       }
       out.push(...project("out_proj", 0, mixed));
     }
@@ -73,21 +107,40 @@ describe.each([
       await expectEqual((last as AttentionState).k, await values(end.k));
       await expectEqual((last as AttentionState).v, await values(end.v));
     }
-    await expectEqual(runMixer(attention, config, params, x, attention.initState(config, B), "recurrent")[0], await values(whole));
+    await expectEqual(
+      runMixer(attention, config, params, x, attention.initState(config, B), "recurrent")[0],
+      await values(whole),
+    );
   });
 
   test("gradients on the default device are those of the oracle", async () => {
     const run = async (device: Device): Promise<number[]> => {
-      const [, gradients] = valueAndGrad((p: AttentionParameters, input: Tensor) => sum(attention.modes.parallel(config, p, input)[0]))(attention.init(config, key(1)), normal(key(2), [B, L, D]));
-      return values(concat([gradients.q_proj, gradients.k_proj, gradients.v_proj, gradients.out_proj].map((g) => reshape(g.weight, [D * D])), 0), device);
+      const [, gradients] = valueAndGrad((p: AttentionParameters, input: Tensor) =>
+        sum(attention.modes.parallel(config, p, input)[0]),
+      )(attention.init(config, key(1)), normal(key(2), [B, L, D]));
+      return values(
+        concat(
+          [gradients.q_proj, gradients.k_proj, gradients.v_proj, gradients.out_proj].map((g) =>
+            reshape(g.weight, [D * D]),
+          ),
+          0,
+        ),
+        device,
+      );
     };
     const [fast, exact] = [await run(cpu()), await run(oracle)];
     exact.forEach((value, k) => expect(fast[k], `element ${k}`).toBeCloseTo(value, 4));
   });
 });
 
-describe.each([["reference", reference()], ["cpu", cpu()]] as const)("on %s", (_, device) => {
-  test.each([{ nHeads: 2, bias: true, rotaryBase: 100 }, { nHeads: 1, bias: false, rotaryBase: 0 }])("the laws of a mixer hold with %o", async (settings) => {
+describe.each([
+  ["reference", reference()],
+  ["cpu", cpu()],
+] as const)("on %s", (_, device) => {
+  test.each([
+    { nHeads: 2, bias: true, rotaryBase: 100 },
+    { nHeads: 1, bias: false, rotaryBase: 0 },
+  ])("the laws of a mixer hold with %o", async (settings) => {
     const report = await checkMixer(attention, { ...attention.config, dModel: 4, ...settings }, device, { length: 7 });
     expect(report.modes).toEqual(["parallel", "recurrent"]);
   });
@@ -100,6 +153,14 @@ test("the cache grows by 2 D numbers an element", () => {
 
 test("heads that do not fit are named", () => {
   expect(() => attention.init({ ...attention.config, dModel: 10 }, key(0))).toThrow(/nHeads=4 and dModel=10/);
-  expect(() => attention.initState({ ...attention.config, dModel: 12 }, 1)).toThrow(/even dModel \/ nHeads for rotary positions, got 3/);
-  expect(attention.modes.parallel(attention.config, attention.init(attention.config, key(0)), tensor([[[...Array(64).keys()]]]))[0].shape).toEqual([1, 1, 64]);
+  expect(() => attention.initState({ ...attention.config, dModel: 12 }, 1)).toThrow(
+    /even dModel \/ nHeads for rotary positions, got 3/,
+  );
+  expect(
+    attention.modes.parallel(
+      attention.config,
+      attention.init(attention.config, key(0)),
+      tensor([[[...Array(64).keys()]]]),
+    )[0].shape,
+  ).toEqual([1, 1, 64]);
 });

@@ -1,7 +1,24 @@
 /** Causal multi-head softmax attention (Vaswani et al., Attention Is All You Need, 2017) with rotary positions. */
 import { defineMixer } from "@seqmix/mixer";
 import { initLinear, linear, rotaryEmbedding, type LinearParameters } from "@seqmix/nn";
-import { add, concat, expandDims, foldIn, iota, lessEqual, matmul, mul, reshape, ShapeError, softmax, transpose, where, zeros, type Key, type Tensor } from "@seqmix/tensor";
+import {
+  add,
+  concat,
+  expandDims,
+  foldIn,
+  iota,
+  lessEqual,
+  matmul,
+  mul,
+  reshape,
+  ShapeError,
+  softmax,
+  transpose,
+  where,
+  zeros,
+  type Key,
+  type Tensor,
+} from "@seqmix/tensor";
 
 /** Settings of {@link attention}. */
 export type AttentionConfig = {
@@ -47,7 +64,12 @@ export const attention = defineMixer({
   init({ dModel, bias, ...config }, key: Key): AttentionParameters {
     headDim({ dModel, bias, ...config });
     const project = (name: string): LinearParameters => initLinear(foldIn(key, name), dModel, dModel, { bias });
-    return { q_proj: project("q_proj"), k_proj: project("k_proj"), v_proj: project("v_proj"), out_proj: project("out_proj") };
+    return {
+      q_proj: project("q_proj"),
+      k_proj: project("k_proj"),
+      v_proj: project("v_proj"),
+      out_proj: project("out_proj"),
+    };
   },
 
   initState(config, batch): AttentionState {
@@ -66,12 +88,19 @@ export const attention = defineMixer({
 });
 
 /** x [B L D] attends to the cache and to itself. */
-function attend(config: AttentionConfig, params: AttentionParameters, x: Tensor, state?: AttentionState): readonly [Tensor, AttentionState] {
+function attend(
+  config: AttentionConfig,
+  params: AttentionParameters,
+  x: Tensor,
+  state?: AttentionState,
+): readonly [Tensor, AttentionState] {
   const [B, L, D] = x.shape as [number, number, number];
   const [H, P] = [config.nHeads, headDim(config)];
   const T = state?.k.shape[2] ?? 0;
-  const heads = (projection: LinearParameters): Tensor => transpose(reshape(linear(projection, x), [B, L, H, P]), [0, 2, 1, 3]);
-  const turn = (each: Tensor): Tensor => (config.rotaryBase === 0 ? each : rotaryEmbedding(each, { offset: T, base: config.rotaryBase }));
+  const heads = (projection: LinearParameters): Tensor =>
+    transpose(reshape(linear(projection, x), [B, L, H, P]), [0, 2, 1, 3]);
+  const turn = (each: Tensor): Tensor =>
+    config.rotaryBase === 0 ? each : rotaryEmbedding(each, { offset: T, base: config.rotaryBase });
   const grow = (cache: Tensor | undefined, each: Tensor): Tensor => (cache && T > 0 ? concat([cache, each], 2) : each);
 
   const q = turn(heads(params.q_proj));
@@ -87,7 +116,13 @@ function attend(config: AttentionConfig, params: AttentionParameters, x: Tensor,
 /** P. @throws ShapeError if the heads do not divide the channels, or cannot be turned in pairs. */
 function headDim({ dModel, nHeads, rotaryBase }: AttentionConfig): number {
   const P = dModel / nHeads;
-  if (!Number.isInteger(P) || P < 1) throw new ShapeError(`attention: expected nHeads that divides dModel, got nHeads=${nHeads} and dModel=${dModel}; change one of them`);
-  if (rotaryBase !== 0 && P % 2 !== 0) throw new ShapeError(`attention: expected an even dModel / nHeads for rotary positions, got ${P}; change nHeads, or set rotaryBase=0`);
+  if (!Number.isInteger(P) || P < 1)
+    throw new ShapeError(
+      `attention: expected nHeads that divides dModel, got nHeads=${nHeads} and dModel=${dModel}; change one of them`,
+    );
+  if (rotaryBase !== 0 && P % 2 !== 0)
+    throw new ShapeError(
+      `attention: expected an even dModel / nHeads for rotary positions, got ${P}; change nHeads, or set rotaryBase=0`,
+    );
   return P;
 }

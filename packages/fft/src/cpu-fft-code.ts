@@ -5,7 +5,24 @@
  * x^(n/4) - i^m v with v^4 = w: each value is a0 + (i^m v) a1 + (i^m v)^2 a2 + (i^m v)^3 a3, with the same v in
  * all of the block. At n = 1 the values are those at the N roots of x^N = i; nothing was reordered or padded.
  */
-import { brIf, f32, f32x4, forLoop, functionBuilder, i32, loop, memory, shuffle32, transposed, v128, when, whileLoop, type Code, type Local, type WasmFunction } from "@seqmix/tensor/wasm";
+import {
+  brIf,
+  f32,
+  f32x4,
+  forLoop,
+  functionBuilder,
+  i32,
+  loop,
+  memory,
+  shuffle32,
+  transposed,
+  v128,
+  when,
+  whileLoop,
+  type Code,
+  type Local,
+  type WasmFunction,
+} from "@seqmix/tensor/wasm";
 
 /** Bytes of an element: four channels' real and imaginary parts. */
 export const ELEMENT = 32;
@@ -28,7 +45,11 @@ const multiply = (to: Complex, x: Complex, w: Complex, conjugate: boolean): Code
 ];
 
 /** The sums that turn a0, v a1, v^2 a2, v^3 a3 into the four residues, handed to `write` one by one. */
-function butterfly(a: readonly Complex[], temporary: readonly Complex[], write: (m: number, re: Code, im: Code) => Code): Code {
+function butterfly(
+  a: readonly Complex[],
+  temporary: readonly Complex[],
+  write: (m: number, re: Code, im: Code) => Code,
+): Code {
   const [a0, b1, b2, b3] = a as readonly [Complex, Complex, Complex, Complex];
   const [s0, d0, s1, d1] = temporary as readonly [Complex, Complex, Complex, Complex];
   return [
@@ -57,10 +78,14 @@ function inverseButterfly(r: readonly Complex[], temporary: readonly Complex[], 
       (d0[p] as Local).set(add(r1[p] as Local, r3[p] as Local)),
       (d1[p] as Local).set(sub(r1[p] as Local, r3[p] as Local)),
     ]),
-    b0[0].set(add(s0[0], d0[0])), b0[1].set(add(s0[1], d0[1])),
-    b2[0].set(sub(s0[0], d0[0])), b2[1].set(sub(s0[1], d0[1])),
-    b1[0].set(add(s1[0], d1[1])), b1[1].set(sub(s1[1], d1[0])),
-    b3[0].set(sub(s1[0], d1[1])), b3[1].set(add(s1[1], d1[0])),
+    b0[0].set(add(s0[0], d0[0])),
+    b0[1].set(add(s0[1], d0[1])),
+    b2[0].set(sub(s0[0], d0[0])),
+    b2[1].set(sub(s0[1], d0[1])),
+    b1[0].set(add(s1[0], d1[1])),
+    b1[1].set(sub(s1[1], d1[0])),
+    b3[0].set(sub(s1[0], d1[1])),
+    b3[1].set(add(s1[1], d1[0])),
   ];
 }
 
@@ -74,24 +99,50 @@ export function passFunction(name: string, size: number, inverse: boolean): Wasm
   const [a, t, w] = [complexes(make, 4), complexes(make, 4), complexes(make, 3)];
   const left = f.local("i32");
   const offset = (q: number): number => (q * size * ELEMENT) / 4;
-  const read = a.map(([re, im], q) => [re.set(v128.load(at.get, offset(q))), im.set(v128.load(at.get, offset(q) + 16))]);
-  const write = (q: number, re: Code, im: Code): Code => [v128.store(at.get, re, offset(q)), v128.store(at.get, im, offset(q) + 16)];
+  const read = a.map(([re, im], q) => [
+    re.set(v128.load(at.get, offset(q))),
+    im.set(v128.load(at.get, offset(q) + 16)),
+  ]);
+  const write = (q: number, re: Code, im: Code): Code => [
+    v128.store(at.get, re, offset(q)),
+    v128.store(at.get, im, offset(q) + 16),
+  ];
   const one: Code = inverse
-    ? [read, inverseButterfly(a, t, a), w.map((v, q) => multiply(t[q] as Complex, a[q + 1] as Complex, v, true)),
-        write(0, (a[0] as Complex)[0].get, (a[0] as Complex)[1].get), range(3).map((q) => write(q + 1, (t[q] as Complex)[0].get, (t[q] as Complex)[1].get))]
-    : [read, w.map((v, q) => multiply(t[q] as Complex, a[q + 1] as Complex, v, false)),
-        butterfly([a[0] as Complex, t[0] as Complex, t[1] as Complex, t[2] as Complex], [a[1] as Complex, a[2] as Complex, a[3] as Complex, t[3] as Complex], write)];
+    ? [
+        read,
+        inverseButterfly(a, t, a),
+        w.map((v, q) => multiply(t[q] as Complex, a[q + 1] as Complex, v, true)),
+        write(0, (a[0] as Complex)[0].get, (a[0] as Complex)[1].get),
+        range(3).map((q) => write(q + 1, (t[q] as Complex)[0].get, (t[q] as Complex)[1].get)),
+      ]
+    : [
+        read,
+        w.map((v, q) => multiply(t[q] as Complex, a[q + 1] as Complex, v, false)),
+        butterfly(
+          [a[0] as Complex, t[0] as Complex, t[1] as Complex, t[2] as Complex],
+          [a[1] as Complex, a[2] as Complex, a[3] as Complex, t[3] as Complex],
+          write,
+        ),
+      ];
   const steps = size / 4;
-  return f.finish(name, loop([
-    w.map(([re, im], q) => [re.set(v128.load32Splat(twiddles.get, 8 * q)), im.set(v128.load32Splat(twiddles.get, 8 * q + 4))]),
-    steps === 1 ? one : [
-      left.set(i32.const(steps)),
-      loop([one, advance(at, ELEMENT), brIf(0, left.tee(i32.sub(left.get, i32.const(1))))]),
-    ],
-    advance(at, steps === 1 ? size * ELEMENT : (size - steps) * ELEMENT),
-    advance(twiddles, TWIDDLES),
-    brIf(0, blocks.tee(i32.sub(blocks.get, i32.const(1)))),
-  ]));
+  return f.finish(
+    name,
+    loop([
+      w.map(([re, im], q) => [
+        re.set(v128.load32Splat(twiddles.get, 8 * q)),
+        im.set(v128.load32Splat(twiddles.get, 8 * q + 4)),
+      ]),
+      steps === 1
+        ? one
+        : [
+            left.set(i32.const(steps)),
+            loop([one, advance(at, ELEMENT), brIf(0, left.tee(i32.sub(left.get, i32.const(1))))]),
+          ],
+      advance(at, steps === 1 ? size * ELEMENT : (size - steps) * ELEMENT),
+      advance(twiddles, TWIDDLES),
+      brIf(0, blocks.tee(i32.sub(blocks.get, i32.const(1)))),
+    ]),
+  );
 }
 
 /** w = e^(2 pi i / 16) for radix 4, e^(2 pi i / 8) for radix 2: the root of the first block's modulus i. */
@@ -128,13 +179,18 @@ export function firstPassFunction(name: string, size: number, radix: 2 | 4, scal
       transposed(loaded, pairs).map((column, s) => v128.store(at.get, column, 16 * (steps * q + s))),
     ]),
   ]);
-  const write = (m: number, re: Code, im: Code): Code => [v128.store(to.get, re, m * part * ELEMENT), v128.store(to.get, im, m * part * ELEMENT + 16)];
-  const root = (value: Local, into: Complex, power: number): Code => range(2).map((p) => (into[p] as Local).set(times(value, firstRoot(radix, power)[p] as number)));
+  const write = (m: number, re: Code, im: Code): Code => [
+    v128.store(to.get, re, m * part * ELEMENT),
+    v128.store(to.get, im, m * part * ELEMENT + 16),
+  ];
+  const root = (value: Local, into: Complex, power: number): Code =>
+    range(2).map((p) => (into[p] as Local).set(times(value, firstRoot(radix, power)[p] as number)));
   const [x0, x1] = x as [Local, Local];
   const [re, im] = b[0] as Complex;
-  const split: Code = radix === 4
-    ? [[1, 2, 3].map((q) => root(x[q] as Local, b[q - 1] as Complex, q)), butterfly([[x0, zero], ...b], t, write)]
-    : [root(x1, [re, im], 1), write(0, add(x0, re), im.get), write(1, sub(x0, re), f32x4.neg(im.get))];
+  const split: Code =
+    radix === 4
+      ? [[1, 2, 3].map((q) => root(x[q] as Local, b[q - 1] as Complex, q)), butterfly([[x0, zero], ...b], t, write)]
+      : [root(x1, [re, im], 1), write(0, add(x0, re), im.get), write(1, sub(x0, re), f32x4.neg(im.get))];
   return f.finish(name, [
     left.set(i32.const(part / steps)),
     loop([
@@ -166,22 +222,37 @@ export function lastPassFunction(name: string, size: number, radix: 2 | 4): Wasm
   const [r, t] = [complexes(make, 4), complexes(make, 4)];
   const [r0, r1] = r as [Complex, Complex];
   const difference = t[0] as Complex;
-  const read = range(radix).map((m) => range(2).map((p) => ((r[m] as Complex)[p] as Local).set(v128.load(from.get, m * part * ELEMENT + 16 * p))));
+  const read = range(radix).map((m) =>
+    range(2).map((p) => ((r[m] as Complex)[p] as Local).set(v128.load(from.get, m * part * ELEMENT + 16 * p))),
+  );
   const write = (q: number, value: Code): Code => v128.store(at.get, value, 16 * steps * q);
   /** The real part of b * conj(root^power). */
   const unrooted = (b: Complex, power: number): Code => {
     const [re, im] = firstRoot(radix, power);
     return f32x4.add(times(b[0], re), times(b[1], im));
   };
-  const join: Code = radix === 4
-    ? [read, inverseButterfly(r, t, r), write(0, r0[0].get), [1, 2, 3].map((q) => write(q, unrooted(r[q] as Complex, q)))]
-    : [read, write(0, add(r0[0], r1[0])), range(2).map((p) => (difference[p] as Local).set(sub(r0[p] as Local, r1[p] as Local))), write(1, unrooted(difference, 1))];
+  const join: Code =
+    radix === 4
+      ? [
+          read,
+          inverseButterfly(r, t, r),
+          write(0, r0[0].get),
+          [1, 2, 3].map((q) => write(q, unrooted(r[q] as Complex, q))),
+        ]
+      : [
+          read,
+          write(0, add(r0[0], r1[0])),
+          range(2).map((p) => (difference[p] as Local).set(sub(r0[p] as Local, r1[p] as Local))),
+          write(1, unrooted(difference, 1)),
+        ];
   const scatter = range(radix).map((q) => [
     i.set(i32.const(0)),
     forLoop(i, 4 * steps, 16, [
       at.set(i32.add(temporary.get, i32.shl(i.get, i32.const(2)))),
       values.map((value, s) => value.set(v128.load(at.get, 16 * (steps * q + s)))),
-      transposed(values, pairs).map((column, c) => v128.store(i32.add((rows[c] as Local).get, i.get), column, 4 * q * part)),
+      transposed(values, pairs).map((column, c) =>
+        v128.store(i32.add((rows[c] as Local).get, i.get), column, 4 * q * part),
+      ),
     ]),
   ]);
   return f.finish(name, [
@@ -201,14 +272,21 @@ export function productFunction(name: string): WasmFunction {
   const f = functionBuilder(["i32", "i32", "i32", "i32", "i32"]);
   const [to, x, y, count, accumulate] = f.params;
   const make: Make = () => f.local("v128");
-  const [a, b, c] = [complexes(make, 1)[0] as Complex, complexes(make, 1)[0] as Complex, complexes(make, 1)[0] as Complex];
+  const [a, b, c] = [
+    complexes(make, 1)[0] as Complex,
+    complexes(make, 1)[0] as Complex,
+    complexes(make, 1)[0] as Complex,
+  ];
   const read = (into: Complex, from: Local): Code => into.map((part, p) => part.set(v128.load(from.get, 16 * p)));
-  const run = (more: boolean): Code => loop([
-    read(a, x), read(b, y), multiply(c, a, b, false),
-    c.map((part, p) => v128.store(to.get, more ? f32x4.add(part.get, v128.load(to.get, 16 * p)) : part.get, 16 * p)),
-    [to, x, y].map((p) => advance(p, ELEMENT)),
-    brIf(0, count.tee(i32.sub(count.get, i32.const(1)))),
-  ]);
+  const run = (more: boolean): Code =>
+    loop([
+      read(a, x),
+      read(b, y),
+      multiply(c, a, b, false),
+      c.map((part, p) => v128.store(to.get, more ? f32x4.add(part.get, v128.load(to.get, 16 * p)) : part.get, 16 * p)),
+      [to, x, y].map((p) => advance(p, ELEMENT)),
+      brIf(0, count.tee(i32.sub(count.get, i32.const(1)))),
+    ]);
   return f.finish(name, when(accumulate.get, run(true), run(false)));
 }
 
@@ -216,7 +294,10 @@ export function productFunction(name: string): WasmFunction {
 export function stageInFunction(name: string, length: number, padded: number, reverse: boolean): WasmFunction {
   const f = functionBuilder(["i32", "i32"]);
   const [from, to] = f.params;
-  const zeros = padded === length ? [] : memory.fill(i32.add(to.get, i32.const(4 * length)), i32.const(0), i32.const(4 * (padded - length)));
+  const zeros =
+    padded === length
+      ? []
+      : memory.fill(i32.add(to.get, i32.const(4 * length)), i32.const(0), i32.const(4 * (padded - length)));
   if (!reverse) return f.finish(name, [memory.copy(to.get, from.get, i32.const(4 * length)), zeros]);
   const [x, at] = [f.local("v128"), f.local("i32")];
   // The last vector may begin up to three elements before the row.
@@ -246,6 +327,8 @@ export function stageOutFunction(name: string, length: number, count: number, re
       v128.store(i32.add(to.get, at.get), shuffle32(x.get, x.get, 3, 2, 1, 0)),
       advance(at, 16),
     ]),
-    range(count - whole).map((i) => f32.store(to.get, f32.load(from.get, 4 * (length - 1 - whole - i)), 4 * (whole + i))),
+    range(count - whole).map((i) =>
+      f32.store(to.get, f32.load(from.get, 4 * (length - 1 - whole - i)), 4 * (whole + i)),
+    ),
   ]);
 }

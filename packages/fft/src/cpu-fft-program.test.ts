@@ -48,19 +48,43 @@ function expectClose(label: string, result: Float32Array, expected: Float64Array
 }
 
 describe("fftConvProgram", () => {
-  const shapes: [number, number, number, number][] = [[2, 3, 1, 1], [1, 4, 2, 1], [2, 5, 7, 7], [1, 1, 16, 16], [2, 4, 17, 9], [3, 6, 32, 32], [1, 8, 64, 64], [2, 4, 100, 33], [1, 4, 128, 128], [1, 3, 255, 255], [2, 4, 512, 512], [1, 5, 1000, 300], [1, 4, 1024, 1024], [1, 2, 2048, 2048], [1, 2, 3000, 3000], [1, 4, 4096, 100]];
+  const shapes: [number, number, number, number][] = [
+    [2, 3, 1, 1],
+    [1, 4, 2, 1],
+    [2, 5, 7, 7],
+    [1, 1, 16, 16],
+    [2, 4, 17, 9],
+    [3, 6, 32, 32],
+    [1, 8, 64, 64],
+    [2, 4, 100, 33],
+    [1, 4, 128, 128],
+    [1, 3, 255, 255],
+    [2, 4, 512, 512],
+    [1, 5, 1000, 300],
+    [1, 4, 1024, 1024],
+    [1, 2, 2048, 2048],
+    [1, 2, 3000, 3000],
+    [1, 4, 4096, 100],
+  ];
 
   it("convolves causally", () => {
     for (const [batch, channels, length, kernelLength] of shapes) {
       const input = numbers(batch * channels * length);
       const kernel = numbers(channels * kernelLength);
       const expected = new Float64Array(input.length);
-      for (let r = 0; r < batch * channels; r++) for (let t = 0; t < length; t++) {
-        for (let j = 0; j <= Math.min(t, kernelLength - 1); j++) {
-          expected[r * length + t] = (expected[r * length + t] ?? 0) + (kernel[(r % channels) * kernelLength + j] ?? NaN) * (input[r * length + t - j] ?? NaN);
+      for (let r = 0; r < batch * channels; r++)
+        for (let t = 0; t < length; t++) {
+          for (let j = 0; j <= Math.min(t, kernelLength - 1); j++) {
+            expected[r * length + t] =
+              (expected[r * length + t] ?? 0) +
+              (kernel[(r % channels) * kernelLength + j] ?? NaN) * (input[r * length + t - j] ?? NaN);
+          }
         }
-      }
-      expectClose(`${batch} ${channels} ${length} ${kernelLength}`, convolve({ batch, channels, length, kernelLength }, input, kernel), expected);
+      expectClose(
+        `${batch} ${channels} ${length} ${kernelLength}`,
+        convolve({ batch, channels, length, kernelLength }, input, kernel),
+        expected,
+      );
     }
   });
 
@@ -71,19 +95,33 @@ describe("fftConvProgram", () => {
       const kernel = numbers(channels * kernelLength);
       const ofInput = new Float64Array(input.length);
       const ofKernel = new Float64Array(kernel.length);
-      for (let r = 0; r < batch * channels; r++) for (let t = 0; t < length; t++) for (let j = 0; j <= Math.min(t, kernelLength - 1); j++) {
-        const [at, from, of] = [r * length + t, r * length + t - j, (r % channels) * kernelLength + j];
-        ofInput[from] = (ofInput[from] ?? 0) + (kernel[of] ?? NaN) * (gradient[at] ?? NaN);
-        ofKernel[of] = (ofKernel[of] ?? 0) + (input[from] ?? NaN) * (gradient[at] ?? NaN);
-      }
+      for (let r = 0; r < batch * channels; r++)
+        for (let t = 0; t < length; t++)
+          for (let j = 0; j <= Math.min(t, kernelLength - 1); j++) {
+            const [at, from, of] = [r * length + t, r * length + t - j, (r % channels) * kernelLength + j];
+            ofInput[from] = (ofInput[from] ?? 0) + (kernel[of] ?? NaN) * (gradient[at] ?? NaN);
+            ofKernel[of] = (ofKernel[of] ?? 0) + (input[from] ?? NaN) * (gradient[at] ?? NaN);
+          }
       const label = `${batch} ${channels} ${length} ${kernelLength}`;
       const reversed = { batch, channels, length, reverseInput: true, reverseOutput: true };
       expectClose(`input ${label}`, convolve({ ...reversed, kernelLength }, gradient, kernel), ofInput);
-      expectClose(`kernel ${label}`, convolve({ ...reversed, kernelLength: length, batchedKernel: true, sumBatch: true, outputLength: kernelLength }, gradient, input), ofKernel);
+      expectClose(
+        `kernel ${label}`,
+        convolve(
+          { ...reversed, kernelLength: length, batchedKernel: true, sumBatch: true, outputLength: kernelLength },
+          gradient,
+          input,
+        ),
+        ofKernel,
+      );
     }
   });
 
   it("gives zeros for an empty kernel", () => {
-    expect(convolve({ batch: 1, channels: 2, length: 5, kernelLength: 0 }, numbers(10), new Float32Array()).every((x) => x === 0)).toBe(true);
+    expect(
+      convolve({ batch: 1, channels: 2, length: 5, kernelLength: 0 }, numbers(10), new Float32Array()).every(
+        (x) => x === 0,
+      ),
+    ).toBe(true);
   });
 });

@@ -5,8 +5,31 @@
  * Four channels run at once. A pass over all elements per radix-4 step until blocks fit the first-level cache; then
  * per block the rest of the transform, the product and the inverse. Lengths are padded to the next power of 2.
  */
-import { buildModule, call, forLoop, functionBuilder, i32, select, when, zeroProgram, type Code, type CpuProgram, type Local, type WasmFunction } from "@seqmix/tensor/wasm";
-import { ELEMENT, TEMPORARY, TWIDDLES, firstPassFunction, lastPassFunction, passFunction, productFunction, stageInFunction, stageOutFunction } from "./cpu-fft-code.js";
+import {
+  buildModule,
+  call,
+  forLoop,
+  functionBuilder,
+  i32,
+  select,
+  when,
+  zeroProgram,
+  type Code,
+  type CpuProgram,
+  type Local,
+  type WasmFunction,
+} from "@seqmix/tensor/wasm";
+import {
+  ELEMENT,
+  TEMPORARY,
+  TWIDDLES,
+  firstPassFunction,
+  lastPassFunction,
+  passFunction,
+  productFunction,
+  stageInFunction,
+  stageOutFunction,
+} from "./cpu-fft-code.js";
 
 /**
  * out[b, d, t] = sum over j <= t of kernel[d, j] input[b, d, t - j], all contiguous. With kernel, input and output
@@ -38,7 +61,8 @@ export interface FftConvSpec {
 const CACHED = 1024;
 const SMALLEST = 16;
 
-const transformLength = (length: number): number => 2 ** Math.max(Math.log2(SMALLEST), Math.ceil(Math.log2(Math.max(1, length))));
+const transformLength = (length: number): number =>
+  2 ** Math.max(Math.log2(SMALLEST), Math.ceil(Math.log2(Math.max(1, length))));
 const firstRadix = (size: number): 2 | 4 => (Math.log2(size) % 2 === 0 ? 4 : 2);
 
 /** Depths after the first pass: the size of their blocks, and where their twiddles begin in the table, in bytes. */
@@ -60,7 +84,9 @@ export function fftConvTable(length: number): Float32Array<ArrayBuffer> {
   let angles: number[] = Array.from({ length: radix }, (_, m) => 1 / (4 * radix) + m / radix);
   const numbers: number[] = [];
   for (const _ of depthsOf(size)) {
-    for (const angle of angles) for (let power = 1; power <= 3; power++) numbers.push(Math.cos((Math.PI / 2) * angle * power), Math.sin((Math.PI / 2) * angle * power));
+    for (const angle of angles)
+      for (let power = 1; power <= 3; power++)
+        numbers.push(Math.cos((Math.PI / 2) * angle * power), Math.sin((Math.PI / 2) * angle * power));
     angles = angles.flatMap((angle) => [0, 1, 2, 3].map((m) => angle / 4 + m / 4));
   }
   return Float32Array.from(numbers);
@@ -68,11 +94,22 @@ export function fftConvTable(length: number): Float32Array<ArrayBuffer> {
 
 /** Addresses: input, kernel, the table of {@link fftConvTable}(length), result. */
 export function fftConvProgram(spec: FftConvSpec, memory: { readonly shared: boolean }): CpuProgram {
-  const { batch, channels, length, kernelLength, batchedKernel = false, sumBatch = false, reverseInput = false, reverseKernel = false, reverseOutput = false } = spec;
+  const {
+    batch,
+    channels,
+    length,
+    kernelLength,
+    batchedKernel = false,
+    sumBatch = false,
+    reverseInput = false,
+    reverseKernel = false,
+    reverseOutput = false,
+  } = spec;
   const outputLength = spec.outputLength ?? length;
   const name = `fftconv [${batch},${channels},${length}] kernel ${kernelLength}${sumBatch ? " summed" : ""}`;
   const outputSize = (sumBatch ? 1 : batch) * channels * outputLength;
-  if (outputSize === 0 || batch === 0 || length === 0 || kernelLength === 0) return zeroProgram(name, outputSize, 3, memory);
+  if (outputSize === 0 || batch === 0 || length === 0 || kernelLength === 0)
+    return zeroProgram(name, outputSize, 3, memory);
 
   const size = transformLength(length);
   const radix = firstRadix(size);
@@ -88,9 +125,16 @@ export function fftConvProgram(spec: FftConvSpec, memory: { readonly shared: boo
   const firstScaled = add(firstPassFunction("firstScaled", size, radix, 1 / size));
   const last = add(lastPassFunction("last", size, radix));
   const product = add(productFunction("product"));
-  const stageIn = length === size && !reverseInput ? undefined : add(stageInFunction("stageIn", length, size, reverseInput));
-  const stageKernel = kernelLength === size && !reverseKernel ? undefined : add(stageInFunction("stageKernel", kernelLength, size, reverseKernel));
-  const stageOut = outputLength === size && !reverseOutput ? undefined : add(stageOutFunction("stageOut", length, outputLength, reverseOutput));
+  const stageIn =
+    length === size && !reverseInput ? undefined : add(stageInFunction("stageIn", length, size, reverseInput));
+  const stageKernel =
+    kernelLength === size && !reverseKernel
+      ? undefined
+      : add(stageInFunction("stageKernel", kernelLength, size, reverseKernel));
+  const stageOut =
+    outputLength === size && !reverseOutput
+      ? undefined
+      : add(stageOutFunction("stageOut", length, outputLength, reverseOutput));
 
   const groups = Math.ceil(channels / 4);
   // Batches share a kernel's transform, unless groups of channels are too few for the threads.
@@ -102,28 +146,61 @@ export function fftConvProgram(spec: FftConvSpec, memory: { readonly shared: boo
   const f = functionBuilder(["i32", "i32", "i32", "i32"]);
   const [args, begin, end, scratch] = f.params;
   const local = (): Local => f.local("i32");
-  const [channel, b, b0, b1, sub, table, x, k, sum, stage, temporary] = [local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local()] as const;
+  const [channel, b, b0, b1, sub, table, x, k, sum, stage, temporary] = [
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+  ] as const;
   const rows = [local(), local(), local(), local()] as const;
   /** The four channels' rows; the last one repeats where there are fewer, and is then written with the same values. */
-  const setRows = (entry: number, rowLength: number, batched: boolean): Code => rows.map((target, c) => {
-    const least = i32.const(channels - 1);
-    const index = i32.add(channel.get, i32.const(c));
-    const clamped = channels % 4 === 0 ? index : select(index, least, i32.ltS(index, least));
-    return target.set(i32.add(i32.load(args.get, entry), i32.mul(batched ? i32.add(i32.mul(b.get, i32.const(channels)), clamped) : clamped, i32.const(4 * rowLength))));
-  });
+  const setRows = (entry: number, rowLength: number, batched: boolean): Code =>
+    rows.map((target, c) => {
+      const least = i32.const(channels - 1);
+      const index = i32.add(channel.get, i32.const(c));
+      const clamped = channels % 4 === 0 ? index : select(index, least, i32.ltS(index, least));
+      return target.set(
+        i32.add(
+          i32.load(args.get, entry),
+          i32.mul(batched ? i32.add(i32.mul(b.get, i32.const(channels)), clamped) : clamped, i32.const(4 * rowLength)),
+        ),
+      );
+    });
   const staged = (c: number): Code => i32.add(stage.get, i32.const((4 * size + 64) * c));
-  const load = (entry: number, rowLength: number, batched: boolean, staging: number | undefined, pass: number, to: Local): Code => [
+  const load = (
+    entry: number,
+    rowLength: number,
+    batched: boolean,
+    staging: number | undefined,
+    pass: number,
+    to: Local,
+  ): Code => [
     setRows(entry, rowLength, batched),
     staging === undefined ? [] : rows.map((source, c) => [call(staging, source.get, staged(c)), source.set(staged(c))]),
     call(pass, ...rows.map((source) => source.get), to.get, temporary.get),
   ];
   const fullPasses = (at: Local, passes: ReadonlyMap<object, number>, order: typeof full): Code =>
-    order.map((depth) => call(passes.get(depth) ?? 0, at.get, i32.add(table.get, i32.const(depth.table)), i32.const(depth.blocks)));
+    order.map((depth) =>
+      call(passes.get(depth) ?? 0, at.get, i32.add(table.get, i32.const(depth.table)), i32.const(depth.blocks)),
+    );
   const subAt = (base: Local): Code => i32.add(base.get, i32.mul(sub.get, i32.const(cachedSize * ELEMENT)));
-  const cachedPasses = (base: Local, passes: ReadonlyMap<object, number>, order: typeof cached): Code => order.map((depth) => {
-    const blocks = cachedSize / depth.size;
-    return call(passes.get(depth) ?? 0, subAt(base), i32.add(i32.add(table.get, i32.const(depth.table)), i32.mul(sub.get, i32.const(blocks * TWIDDLES))), i32.const(blocks));
-  });
+  const cachedPasses = (base: Local, passes: ReadonlyMap<object, number>, order: typeof cached): Code =>
+    order.map((depth) => {
+      const blocks = cachedSize / depth.size;
+      return call(
+        passes.get(depth) ?? 0,
+        subAt(base),
+        i32.add(i32.add(table.get, i32.const(depth.table)), i32.mul(sub.get, i32.const(blocks * TWIDDLES))),
+        i32.const(blocks),
+      );
+    });
   const overSubs = (body: Code): Code => [sub.set(i32.const(0)), forLoop(sub, size / cachedSize, 1, body)];
   const newKernel = (then: Code): Code => (batchedKernel ? then : when(i32.eq(b.get, b0.get), then));
   const backward = (base: Local): Code => cachedPasses(base, inverse, [...cached].reverse());
@@ -132,7 +209,10 @@ export function fftConvProgram(spec: FftConvSpec, memory: { readonly shared: boo
     setRows(12, outputLength, !sumBatch),
     stageOut === undefined
       ? call(last, base.get, ...rows.map((target) => target.get), temporary.get)
-      : [call(last, base.get, ...rows.map((_, c) => staged(c)), temporary.get), rows.map((target, c) => call(stageOut, staged(c), target.get))],
+      : [
+          call(last, base.get, ...rows.map((_, c) => staged(c)), temporary.get),
+          rows.map((target, c) => call(stageOut, staged(c), target.get)),
+        ],
   ];
   const target = sumBatch ? sum : x;
   const body = forLoop(begin, end, 1, [

@@ -19,7 +19,10 @@ function dft(re: readonly number[], im: readonly number[]): [number[], number[]]
     re.reduce(
       ([x, y], _value, j) => {
         const angle = (-2 * Math.PI * ((j * k) % n)) / n;
-        return [x + re[j]! * Math.cos(angle) - im[j]! * Math.sin(angle), y + re[j]! * Math.sin(angle) + im[j]! * Math.cos(angle)] as const;
+        return [
+          x + re[j]! * Math.cos(angle) - im[j]! * Math.sin(angle),
+          y + re[j]! * Math.sin(angle) + im[j]! * Math.cos(angle),
+        ] as const;
       },
       [0, 0] as readonly [number, number],
     ),
@@ -29,13 +32,16 @@ function dft(re: readonly number[], im: readonly number[]): [number[], number[]]
 
 describe("fft", () => {
   // Small, powers of 2, composite, prime, and composite with a large prime factor.
-  test.each([1, 2, 3, 5, 16, 32, 33, 37, 64, 74, 100, 128, 210, 211, 512, 1000, 1024, 2048])("length %i is the sum it stands for", async (n) => {
-    const [re, im] = [await values(normal(key(n), [n])), await values(normal(key(n + 1), [n]))];
-    const got = fft({ re: tensor(Float64Array.from(re)), im: tensor(Float64Array.from(im)) });
-    const [expectedRe, expectedIm] = dft(re, im);
-    close(await values(got.re), expectedRe, 9);
-    close(await values(got.im), expectedIm, 9);
-  });
+  test.each([1, 2, 3, 5, 16, 32, 33, 37, 64, 74, 100, 128, 210, 211, 512, 1000, 1024, 2048])(
+    "length %i is the sum it stands for",
+    async (n) => {
+      const [re, im] = [await values(normal(key(n), [n])), await values(normal(key(n + 1), [n]))];
+      const got = fft({ re: tensor(Float64Array.from(re)), im: tensor(Float64Array.from(im)) });
+      const [expectedRe, expectedIm] = dft(re, im);
+      close(await values(got.re), expectedRe, 9);
+      close(await values(got.im), expectedIm, 9);
+    },
+  );
 
   test.each([7, 48, 97, 256])("ifft inverts it, every row by itself, length %i", async (n) => {
     const x = { re: normal(key(1), [2, 3, n]), im: normal(key(2), [2, 3, n]) };
@@ -78,7 +84,12 @@ describe("fft", () => {
 });
 
 /** The definition of fftConv. */
-function convolve(u: readonly number[], k: readonly number[], kReverse: readonly number[], [B, D, L]: readonly [number, number, number]): number[] {
+function convolve(
+  u: readonly number[],
+  k: readonly number[],
+  kReverse: readonly number[],
+  [B, D, L]: readonly [number, number, number],
+): number[] {
   const [K, R] = [k.length / D, kReverse.length / D];
   const y = new Array<number>(B * D * L).fill(0);
   for (let row = 0; row < B * D; row++)
@@ -90,31 +101,59 @@ function convolve(u: readonly number[], k: readonly number[], kReverse: readonly
 }
 
 describe("fftConv", () => {
-  test.each([[1, 1, 0], [2, 2, 0], [9, 9, 0], [65, 4, 0], [5, 40, 0], [13, 13, 13], [12, 3, 20], [100, 100, 7]])("length %i, kernel %i, reverse kernel %i", async (L, K, R) => {
-    const [u, k, kReverse] = [normal(key(1), [2, 3, L]), normal(key(2), [3, K]), R > 0 ? normal(key(3), [3, R]) : undefined];
+  test.each([
+    [1, 1, 0],
+    [2, 2, 0],
+    [9, 9, 0],
+    [65, 4, 0],
+    [5, 40, 0],
+    [13, 13, 13],
+    [12, 3, 20],
+    [100, 100, 7],
+  ])("length %i, kernel %i, reverse kernel %i", async (L, K, R) => {
+    const [u, k, kReverse] = [
+      normal(key(1), [2, 3, L]),
+      normal(key(2), [3, K]),
+      R > 0 ? normal(key(3), [3, R]) : undefined,
+    ];
     const y = fftConv({ u, k, kReverse });
-    close(await values(y), convolve(await values(u), await values(k), kReverse ? await values(kReverse) : [], [2, 3, L]));
+    close(
+      await values(y),
+      convolve(await values(u), await values(k), kReverse ? await values(kReverse) : [], [2, 3, L]),
+    );
   });
 
   test("gradients are correlations", async () => {
-    const [u, k, w] = [normal(key(1), [2, 2, 6]), normal(key(2), [2, 4]), normal(key(3), [2, 2, 6])] as [Tensor, Tensor, Tensor];
+    const [u, k, w] = [normal(key(1), [2, 2, 6]), normal(key(2), [2, 4]), normal(key(3), [2, 2, 6])] as [
+      Tensor,
+      Tensor,
+      Tensor,
+    ];
     const d = grad((x: { u: Tensor; k: Tensor }) => sum(mul(w, fftConv(x))))({ u, k });
     // du: the cotangent convolved the other way.
     const [uv, kv, wv] = [await values(u), await values(k), await values(w)];
     close(await values(d.u), convolve(wv, [0, 0], kv, [2, 2, 6]));
-    const dk = [0, 1].flatMap((channel) => [0, 1, 2, 3].map((s) => [0, 1].reduce((total, b) => {
-      for (let t = s; t < 6; t++) total += wv[(b * 2 + channel) * 6 + t]! * uv[(b * 2 + channel) * 6 + t - s]!;
-      return total;
-    }, 0)));
+    const dk = [0, 1].flatMap((channel) =>
+      [0, 1, 2, 3].map((s) =>
+        [0, 1].reduce((total, b) => {
+          for (let t = s; t < 6; t++) total += wv[(b * 2 + channel) * 6 + t]! * uv[(b * 2 + channel) * 6 + t - s]!;
+          return total;
+        }, 0),
+      ),
+    );
     close(await values(d.k), dk);
   });
 
   test("nothing in gives nothing out", async () => {
-    expect(fftConv({ u: tensor(new Float64Array(0), [2, 3, 0]), k: tensor(new Float64Array(0), [3, 0]) }).shape).toEqual([2, 3, 0]);
+    expect(
+      fftConv({ u: tensor(new Float64Array(0), [2, 3, 0]), k: tensor(new Float64Array(0), [3, 0]) }).shape,
+    ).toEqual([2, 3, 0]);
     expect(await values(fftConv({ u: tensor([[[1, 2]]]), k: tensor(new Float64Array(0), [1, 0]) }))).toEqual([0, 0]);
   });
 
   test("channels that differ are named", () => {
-    expect(() => fftConv({ u: tensor([[[1, 2]]]), k: tensor([[1], [2]]) })).toThrow("axis D is 1 in u [B D L] but 2 in k [D K]");
+    expect(() => fftConv({ u: tensor([[[1, 2]]]), k: tensor([[1], [2]]) })).toThrow(
+      "axis D is 1 in u [B D L] but 2 in k [D K]",
+    );
   });
 });

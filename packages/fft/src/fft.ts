@@ -1,5 +1,22 @@
 /** Discrete Fourier transforms along the last axis, of any length. */
-import { add, concat, flip, formatShape, matmul, mul, neg, pad, reshape, ShapeError, sizeOf, sliceAxis, sub, transpose, zeros, type Tensor } from "@seqmix/tensor";
+import {
+  add,
+  concat,
+  flip,
+  formatShape,
+  matmul,
+  mul,
+  neg,
+  pad,
+  reshape,
+  ShapeError,
+  sizeOf,
+  sliceAxis,
+  sub,
+  transpose,
+  zeros,
+  type Tensor,
+} from "@seqmix/tensor";
 import { chirp, dftMatrix, twiddles } from "./tables.js";
 
 /** A complex tensor: real and imaginary parts of one shape. */
@@ -74,7 +91,10 @@ export function rfft(x: Tensor): Complex {
  */
 export function irfft(x: Complex, n = 2 * (x.re.shape.at(-1)! - 1)): Tensor {
   const half = lengthOf(x, "irfft");
-  if (n < 1 || Math.floor(n / 2) + 1 !== half) throw new ShapeError(`irfft: expected a last axis of floor(n/2)+1 = ${Math.floor(n / 2) + 1} for n = ${n}, got shape ${formatShape(x.re.shape)}; pass the length of the real values`);
+  if (n < 1 || Math.floor(n / 2) + 1 !== half)
+    throw new ShapeError(
+      `irfft: expected a last axis of floor(n/2)+1 = ${Math.floor(n / 2) + 1} for n = ${n}, got shape ${formatShape(x.re.shape)}; pass the length of the real values`,
+    );
   // Values 1 .. ceil(n/2)-1 come back conjugated and reversed.
   const mirrored = Math.ceil(n / 2);
   const rest = (part: Tensor): Tensor => flip(sliceAxis(part, -1, 1, mirrored), -1);
@@ -89,7 +109,10 @@ export function irfft(x: Complex, n = 2 * (x.re.shape.at(-1)! - 1)): Tensor {
 function lengthOf({ re, im }: ComplexInput, name: string): number {
   const n = re.shape.at(-1);
   if (n === undefined) throw new ShapeError(`${name}: expected a tensor with at least one axis, got a scalar`);
-  if (im && formatShape(im.shape) !== formatShape(re.shape)) throw new ShapeError(`${name}: expected re and im of one shape, got ${formatShape(re.shape)} and ${formatShape(im.shape)}`);
+  if (im && formatShape(im.shape) !== formatShape(re.shape))
+    throw new ShapeError(
+      `${name}: expected re and im of one shape, got ${formatShape(re.shape)} and ${formatShape(im.shape)}`,
+    );
   return n;
 }
 
@@ -102,7 +125,9 @@ function transform(x: ComplexInput): Complex {
   // x_(j1 m + j2) -> [R r m]; sum over j1, turn by exp(-2 pi i k1 j2 / n), transform over j2: X_(k1 + r k2).
   const m = n / r;
   const split = (part: Tensor): Tensor => reshape(part, [R, r, m]);
-  const first = product({ re: split(x.re), im: x.im && split(x.im) }, dftMatrix(r), (part, matrix) => matmul(matrix, part));
+  const first = product({ re: split(x.re), im: x.im && split(x.im) }, dftMatrix(r), (part, matrix) =>
+    matmul(matrix, part),
+  );
   const turned = product(first, twiddles(r, m), mul);
   const join = (part: Tensor): Tensor => reshape(part, [R * r, m]);
   const second = transform({ re: join(turned.re), im: join(turned.im) });
@@ -121,7 +146,9 @@ function factorOf(n: number): number | undefined {
   const steps = Math.ceil(Math.log(n) / Math.log(DIRECT) - 1e-9);
   const ideal = n ** (1 / steps);
   let best: number | undefined;
-  for (let r = 2; r <= DIRECT; r++) if (n % r === 0 && (best === undefined || Math.abs(Math.log(r / ideal)) <= Math.abs(Math.log(best / ideal)))) best = r;
+  for (let r = 2; r <= DIRECT; r++)
+    if (n % r === 0 && (best === undefined || Math.abs(Math.log(r / ideal)) <= Math.abs(Math.log(best / ideal))))
+      best = r;
   return best;
 }
 
@@ -133,7 +160,8 @@ function bluestein(x: ComplexInput): Complex {
   const n = x.re.shape[1]!;
   const length = 2 ** Math.ceil(Math.log2(2 * n - 1));
   const c = chirp(n);
-  const around = (part: Tensor): Tensor => concat([part, zeros([1, length - (2 * n - 1)]), flip(sliceAxis(part, 1, 1, n), 1)], 1);
+  const around = (part: Tensor): Tensor =>
+    concat([part, zeros([1, length - (2 * n - 1)]), flip(sliceAxis(part, 1, 1, n), 1)], 1);
   const filter = transform({ re: around(c.re), im: around(neg(c.im)) });
   const wide = (part: Tensor): Tensor => pad(part, [0, 0], [0, length - n]);
   const turned = product(x, c, mul);

@@ -4,4 +4,15 @@
  * @packageDocumentation
  */
 export { fft, ifft, irfft, rfft, type Complex, type ComplexInput } from "./fft.js";
-export { fftConv, fftConvKernel, fftCorrelationKernel, type FftConvArguments, type FftConvInputs, type FftConvOptions, type FftConvOutputs, type FftCorrelationInputs, type FftCorrelationOptions, type FftCorrelationOutputs } from "./fft-conv.js";
+export {
+  fftConv,
+  fftConvKernel,
+  fftCorrelationKernel,
+  type FftConvArguments,
+  type FftConvInputs,
+  type FftConvOptions,
+  type FftConvOutputs,
+  type FftCorrelationInputs,
+  type FftCorrelationOptions,
+  type FftCorrelationOutputs,
+} from "./fft-conv.js";

@@ -10,7 +10,13 @@ export interface Table {
 const cache = new Map<string, Table>();
 
 /** exp(-i pi h(i, j) / n) for i < rows, j < columns, where h counts half turns of 1/n. */
-function table(name: string, rows: number, columns: number, n: number, halfTurns: (i: number, j: number) => number): Table {
+function table(
+  name: string,
+  rows: number,
+  columns: number,
+  n: number,
+  halfTurns: (i: number, j: number) => number,
+): Table {
   const entry = `${name} ${rows} ${columns}`;
   let known = cache.get(entry);
   if (!known) {

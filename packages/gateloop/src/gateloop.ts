@@ -1,9 +1,36 @@
 /** The GateLoop layer with complex transitions, as published in `gateloop_transformer.py`. */
 import { defineMixer } from "@seqmix/mixer";
-import { initLayerNorm, initLinear, layerNorm, linear, type LayerNormParameters, type LinearParameters } from "@seqmix/nn";
+import {
+  initLayerNorm,
+  initLinear,
+  layerNorm,
+  linear,
+  type LayerNormParameters,
+  type LinearParameters,
+} from "@seqmix/nn";
 import type { Complex } from "@seqmix/scan";
-import { add, foldIn, mul, reshape, silu, sliceAxis, split, stopGradient, zeros, type Key, type Tensor } from "@seqmix/tensor";
-import { gateLoopAttention, gateLoopChunked, gateLoopScan, gateLoopStep, polarGate, type GateLoopArguments, type GateLoopResult } from "./operator.js";
+import {
+  add,
+  foldIn,
+  mul,
+  reshape,
+  silu,
+  sliceAxis,
+  split,
+  stopGradient,
+  zeros,
+  type Key,
+  type Tensor,
+} from "@seqmix/tensor";
+import {
+  gateLoopAttention,
+  gateLoopChunked,
+  gateLoopScan,
+  gateLoopStep,
+  polarGate,
+  type GateLoopArguments,
+  type GateLoopResult,
+} from "./operator.js";
 
 /** Settings of {@link gateLoop}. */
 export type GateLoopConfig = {
@@ -45,7 +72,16 @@ type Form = Pick<GateLoopConfig, "fracGradientStateTransition">;
 /** GateLoop: queries, keys, values and complex transitions from the input, heads with states [K V], an optional norm and gate. The state is S [B H K V]. */
 export const gateLoop = defineMixer({
   id: "gateloop",
-  config: { dModel: 64, dInner: "auto", nHeads: "auto", gated: true, subLn: false, fracGradientStateTransition: 1, parallel: "scan", chunkSize: 64 } as GateLoopConfig,
+  config: {
+    dModel: 64,
+    dInner: "auto",
+    nHeads: "auto",
+    gated: true,
+    subLn: false,
+    fracGradientStateTransition: 1,
+    parallel: "scan",
+    chunkSize: 64,
+  } as GateLoopConfig,
   state: "constant",
 
   init(config, key: Key): GateLoopParameters {
@@ -69,18 +105,35 @@ export const gateLoop = defineMixer({
   step: (config, params, x, h) => layer(config, params, x, (inputs) => gateLoopStep({ ...inputs, h })),
 
   modes: {
-    parallel: (config, params, x, h0) => layer(config, params, x, (inputs) => (config.parallel === "attention" ? gateLoopAttention : gateLoopScan)({ ...inputs, h0 })),
-    chunked: (config, params, x, h0) => layer(config, params, x, (inputs) => gateLoopChunked({ ...inputs, h0 }, config.chunkSize)),
+    parallel: (config, params, x, h0) =>
+      layer(config, params, x, (inputs) =>
+        (config.parallel === "attention" ? gateLoopAttention : gateLoopScan)({ ...inputs, h0 }),
+      ),
+    chunked: (config, params, x, h0) =>
+      layer(config, params, x, (inputs) => gateLoopChunked({ ...inputs, h0 }, config.chunkSize)),
   },
 });
 
 /** Everything around the recurrence: x [.. D] -> [.. D]; `run` takes [.. H K]. */
-function layer({ fracGradientStateTransition: fraction }: Form, params: GateLoopParameters, x: Tensor, run: (inputs: Omit<GateLoopArguments, "h0">) => GateLoopResult): GateLoopResult {
+function layer(
+  { fracGradientStateTransition: fraction }: Form,
+  params: GateLoopParameters,
+  x: Tensor,
+  run: (inputs: Omit<GateLoopArguments, "h0">) => GateLoopResult,
+): GateLoopResult {
   const [E, H] = [params.to_qkv.weight.shape[0]! / 3, params.to_a[0].weight.shape[0]! / 2];
   const outer = x.shape.slice(0, -1);
-  const [q, k, v] = split(linear(params.to_qkv, x), [E, E, E]).map((part) => reshape(part, [...outer, H, E / H])) as [Tensor, Tensor, Tensor];
+  const [q, k, v] = split(linear(params.to_qkv, x), [E, E, E]).map((part) => reshape(part, [...outer, H, E / H])) as [
+    Tensor,
+    Tensor,
+    Tensor,
+  ];
   const raw = linear(params.to_a[0], x);
-  const z = reshape(fraction === 1 ? raw : add(mul(raw, fraction), mul(stopGradient(raw), 1 - fraction)), [...outer, H, 2]);
+  const z = reshape(fraction === 1 ? raw : add(mul(raw, fraction), mul(stopGradient(raw), 1 - fraction)), [
+    ...outer,
+    H,
+    2,
+  ]);
   const part = (c: number): Tensor => reshape(sliceAxis(z, -1, c, c + 1), [...outer, H]);
   const [y, h] = run({ q, k, v, a: polarGate({ re: part(0), im: part(1) }) });
   const merged = reshape(y, [...outer, E]);
@@ -91,6 +144,7 @@ function layer({ fracGradientStateTransition: fraction }: Form, params: GateLoop
 function extents({ dModel, dInner, nHeads }: GateLoopConfig): { readonly E: number; readonly H: number } {
   const E = dInner === "auto" ? dModel : dInner;
   const H = nHeads === "auto" ? E : nHeads;
-  if (!Number.isInteger(H) || H < 1 || E % H !== 0) throw new RangeError(`gateloop: expected nHeads that divide dInner, got ${H} for ${E}`);
+  if (!Number.isInteger(H) || H < 1 || E % H !== 0)
+    throw new RangeError(`gateloop: expected nHeads that divide dInner, got ${H} for ${E}`);
   return { E, H };
 }

@@ -1,6 +1,33 @@
 /** The GateLoop recurrence (Katsch, GateLoop: Fully Data-Controlled Linear Recurrence for Sequence Modeling, 2023): S_t = a_t S_(t-1) + k_t v_t^T, y_t = q_t Re(S_t), a_t complex. */
 import { associativeScan, complexMul, linearScan, type Complex } from "@seqmix/scan";
-import { add, cast, concat, cumsum, div, einsum, exp, expandDims, formatShape, full, iota, lessEqual, log, matmul, maximum, mul, reshape, ShapeError, sigmoid, sliceAxis, sqrt, sub, transpose, where, zeros, type Tensor } from "@seqmix/tensor";
+import {
+  add,
+  cast,
+  concat,
+  cumsum,
+  div,
+  einsum,
+  exp,
+  expandDims,
+  formatShape,
+  full,
+  iota,
+  lessEqual,
+  log,
+  matmul,
+  maximum,
+  mul,
+  reshape,
+  ShapeError,
+  sigmoid,
+  sliceAxis,
+  sqrt,
+  sub,
+  transpose,
+  where,
+  zeros,
+  type Tensor,
+} from "@seqmix/tensor";
 
 /** What {@link gateLoopScan}, {@link gateLoopAttention} and {@link gateLoopChunked} take; H heads with K entries of a key and V of a value. */
 export interface GateLoopArguments {
@@ -25,7 +52,12 @@ export function gateLoopScan({ q, k, v, a, h0 }: GateLoopArguments): GateLoopRes
   if (L === 0) return nothing(B, H, K, V, h0);
   const outer = mul(expandDims(k, 4), expandDims(v, 3));
   const perHead = (part: Tensor): Tensor => reshape(part, [B, L, H, 1, 1]);
-  const h = linearScan({ a: { re: perHead(a.re), im: perHead(a.im) }, b: { re: outer, im: mul(outer, 0) }, h0, axis: 1 });
+  const h = linearScan({
+    a: { re: perHead(a.re), im: perHead(a.im) },
+    b: { re: outer, im: mul(outer, 0) },
+    h0,
+    axis: 1,
+  });
   const y = reshape(matmul(expandDims(q, 3), h.re), [B, L, H, V]);
   const last = (part: Tensor): Tensor => reshape(sliceAxis(part, 1, L - 1, L), [B, H, K, V]);
   return [y, { re: last(h.re), im: last(h.im) }];
@@ -51,31 +83,45 @@ export function gateLoopAttention({ q, k, v, a, h0 }: GateLoopArguments): GateLo
 
 /** Pieces of `chunkSize` positions as surrogate attention, all at once, and a scan over the states between them: memory B H L chunkSize and B H (L / chunkSize) K V. */
 export function gateLoopChunked({ q, k, v, a, h0 }: GateLoopArguments, chunkSize: number): GateLoopResult {
-  if (!Number.isInteger(chunkSize) || chunkSize < 1) throw new RangeError(`gateLoopChunked: expected a chunkSize of at least 1, got ${chunkSize}`);
+  if (!Number.isInteger(chunkSize) || chunkSize < 1)
+    throw new RangeError(`gateLoopChunked: expected a chunkSize of at least 1, got ${chunkSize}`);
   const { B, L, H, K, V } = extents(q, v, a);
   if (L <= chunkSize) return gateLoopAttention({ q, k, v, a, h0 });
   const pieces = Math.ceil(L / chunkSize);
   const missing = pieces * chunkSize - L;
   // Positions past the end pass the state on: a = 1, k = 0.
-  const padded = (x: Tensor, value: number): Tensor => (missing === 0 ? x : concat([x, full([B, missing, ...x.shape.slice(2)], value)], 1));
-  const rows = (x: Tensor): Tensor => transpose(reshape(padded(x, 0), [B, pieces, chunkSize, H, x.shape[3]!]), [0, 3, 1, 2, 4]);
-  const steps = (x: Tensor, value: number): Tensor => transpose(reshape(padded(x, value), [B, pieces, chunkSize, H]), [0, 3, 1, 2]);
+  const padded = (x: Tensor, value: number): Tensor =>
+    missing === 0 ? x : concat([x, full([B, missing, ...x.shape.slice(2)], value)], 1);
+  const rows = (x: Tensor): Tensor =>
+    transpose(reshape(padded(x, 0), [B, pieces, chunkSize, H, x.shape[3]!]), [0, 3, 1, 2, 4]);
+  const steps = (x: Tensor, value: number): Tensor =>
+    transpose(reshape(padded(x, value), [B, pieces, chunkSize, H]), [0, 3, 1, 2]);
   const [Q, Y, Z] = [rows(q), rows(k), rows(v)];
   const path = products({ re: steps(a.re, 1), im: steps(a.im, 0) });
   const ends = linearScan({ a: at(total(path), 3), b: absorb(path, Y, Z), h0, axis: 2 });
   const first = h0 ?? { re: zeros([B, H, K, V]), im: zeros([B, H, K, V]) };
-  const before = (end: Tensor, start: Tensor): Tensor => concat([expandDims(start, 2), sliceAxis(end, 2, 0, pieces - 1)], 2);
+  const before = (end: Tensor, start: Tensor): Tensor =>
+    concat([expandDims(start, 2), sliceAxis(end, 2, 0, pieces - 1)], 2);
   const carried = fromState(path, Q, { re: before(ends.re, first.re), im: before(ends.im, first.im) });
   const y = add(matmul(mul(matmul(Q, transpose(Y)), pairwise(path).re), Z), carried);
   const last = (part: Tensor): Tensor => reshape(sliceAxis(part, 2, pieces - 1, pieces), [B, H, K, V]);
-  return [sliceAxis(reshape(transpose(y, [0, 2, 3, 1, 4]), [B, pieces * chunkSize, H, V]), 1, 0, L), { re: last(ends.re), im: last(ends.im) }];
+  return [
+    sliceAxis(reshape(transpose(y, [0, 2, 3, 1, 4]), [B, pieces * chunkSize, H, V]), 1, 0, L),
+    { re: last(ends.re), im: last(ends.im) },
+  ];
 }
 
 /**
  * One position: q, k [B H K], v [B H V], a [B H], h [B H K V].
  * @returns y [B H V] and the next state
  */
-export function gateLoopStep({ q, k, v, a, h }: Omit<GateLoopArguments, "h0"> & {
+export function gateLoopStep({
+  q,
+  k,
+  v,
+  a,
+  h,
+}: Omit<GateLoopArguments, "h0"> & {
   /** State before the position [B H K V]. */
   readonly h: Complex;
 }): GateLoopResult {
@@ -105,7 +151,10 @@ function products({ re, im }: Complex): Path {
   const square = maximum(add(mul(re, re), mul(im, im)), 1e-37);
   const inverse = exp(mul(-0.5, log(square)));
   const axis = re.shape.length - 1;
-  return { logSize: cumsum(mul(0.5, log(square)), axis), phase: associativeScan(complexMul, { re: mul(re, inverse), im: mul(im, inverse) }, axis) };
+  return {
+    logSize: cumsum(mul(0.5, log(square)), axis),
+    phase: associativeScan(complexMul, { re: mul(re, inverse), im: mul(im, inverse) }, axis),
+  };
 }
 
 /** M_ts [.. L L]: the product from s + 1 to t for s <= t, else 0. */
@@ -122,7 +171,10 @@ function pairwise({ logSize, phase }: Path): Complex {
 }
 
 /** a_0 .. a_t itself [.. L]. */
-const prefix = ({ logSize, phase }: Path): Complex => ({ re: mul(exp(logSize), phase.re), im: mul(exp(logSize), phase.im) });
+const prefix = ({ logSize, phase }: Path): Complex => ({
+  re: mul(exp(logSize), phase.re),
+  im: mul(exp(logSize), phase.im),
+});
 
 /** The product of all [..]. */
 function total(path: Path): Complex {
@@ -147,13 +199,25 @@ function absorb(path: Path, keys: Tensor, v: Tensor): Complex {
 }
 
 /** Two axes of extent 1 behind those of `x`. */
-const at = ({ re, im }: Complex, axis: number): Complex => ({ re: expandDims(expandDims(re, axis), axis), im: expandDims(expandDims(im, axis), axis) });
+const at = ({ re, im }: Complex, axis: number): Complex => ({
+  re: expandDims(expandDims(re, axis), axis),
+  im: expandDims(expandDims(im, axis), axis),
+});
 const plus = (x: Complex, y: Complex): Complex => ({ re: add(x.re, y.re), im: add(x.im, y.im) });
-const nothing = (B: number, H: number, K: number, V: number, h0: Complex | undefined): GateLoopResult => [zeros([B, 0, H, V]), h0 ?? { re: zeros([B, H, K, V]), im: zeros([B, H, K, V]) }];
+const nothing = (B: number, H: number, K: number, V: number, h0: Complex | undefined): GateLoopResult => [
+  zeros([B, 0, H, V]),
+  h0 ?? { re: zeros([B, H, K, V]), im: zeros([B, H, K, V]) },
+];
 
 function extents(q: Tensor, v: Tensor, a: Complex): Record<"B" | "L" | "H" | "K" | "V", number> {
-  if (q.shape.length !== 4 || v.shape.length !== 4) throw new ShapeError(`gateLoop: expected q [B L H K] and v [B L H V], got shapes ${formatShape(q.shape)} and ${formatShape(v.shape)}`);
+  if (q.shape.length !== 4 || v.shape.length !== 4)
+    throw new ShapeError(
+      `gateLoop: expected q [B L H K] and v [B L H V], got shapes ${formatShape(q.shape)} and ${formatShape(v.shape)}`,
+    );
   const [B, L, H, K] = q.shape as [number, number, number, number];
-  if (a.re.shape.join() !== `${B},${L},${H}`) throw new ShapeError(`gateLoop: expected a [${B} ${L} ${H}], one for each position and head, got shape ${formatShape(a.re.shape)}`);
+  if (a.re.shape.join() !== `${B},${L},${H}`)
+    throw new ShapeError(
+      `gateLoop: expected a [${B} ${L} ${H}], one for each position and head, got shape ${formatShape(a.re.shape)}`,
+    );
   return { B, L, H, K, V: v.shape[3]! };
 }

@@ -1,8 +1,28 @@
 /** The simplified GateLoop layer, real and without outer products, as published in `simplified_gate_loop.py`. */
 import { defineMixer, inChunks } from "@seqmix/mixer";
-import { initLayerNorm, initLinear, layerNorm, linear, rmsNorm, type LayerNormParameters, type LinearParameters } from "@seqmix/nn";
+import {
+  initLayerNorm,
+  initLinear,
+  layerNorm,
+  linear,
+  rmsNorm,
+  type LayerNormParameters,
+  type LinearParameters,
+} from "@seqmix/nn";
 import { linearScan } from "@seqmix/scan";
-import { add, foldIn, mul, ones, reshape, sigmoid, sliceAxis, split, zeros, type Key, type Tensor } from "@seqmix/tensor";
+import {
+  add,
+  foldIn,
+  mul,
+  ones,
+  reshape,
+  sigmoid,
+  sliceAxis,
+  split,
+  zeros,
+  type Key,
+  type Tensor,
+} from "@seqmix/tensor";
 
 /** Settings of {@link simpleGateLoop}. */
 export type SimpleGateLoopConfig = {
@@ -45,7 +65,13 @@ export const simpleGateLoop = defineMixer({
   },
   modes: {
     parallel: (_, params, x, h0) => simpleGateLoopSequence(params, x, { h0 }),
-    chunked: ({ chunkSize }, params, x, h0) => inChunks((piece, state: Tensor | undefined) => simpleGateLoopSequence(params, piece, { h0: state }), chunkSize, x, h0),
+    chunked: ({ chunkSize }, params, x, h0) =>
+      inChunks(
+        (piece, state: Tensor | undefined) => simpleGateLoopSequence(params, piece, { h0: state }),
+        chunkSize,
+        x,
+        h0,
+      ),
   },
 });
 
@@ -54,7 +80,11 @@ export const simpleGateLoop = defineMixer({
  * @param x [B L D]
  * @returns y [B L D] and the state after the last position of the run [B D]
  */
-export function simpleGateLoopSequence(params: SimpleGateLoopParameters, x: Tensor, { h0, reverse = false }: { readonly h0?: Tensor | undefined; readonly reverse?: boolean } = {}): readonly [Tensor, Tensor] {
+export function simpleGateLoopSequence(
+  params: SimpleGateLoopParameters,
+  x: Tensor,
+  { h0, reverse = false }: { readonly h0?: Tensor | undefined; readonly reverse?: boolean } = {},
+): readonly [Tensor, Tensor] {
   const [B, L, D] = x.shape as [number, number, number];
   if (L === 0) return [x, h0 ?? zeros([B, D])];
   const [q, u, a] = project(params, x);
@@ -70,7 +100,9 @@ function project({ norm, to_qkva: [map] }: SimpleGateLoopParameters, x: Tensor):
   return [q, u, sigmoid(a)];
 }
 
-const finish = ({ maybe_post_ln }: SimpleGateLoopParameters, y: Tensor): Tensor => (maybe_post_ln ? layerNorm(maybe_post_ln, y) : y);
+const finish = ({ maybe_post_ln }: SimpleGateLoopParameters, y: Tensor): Tensor =>
+  maybe_post_ln ? layerNorm(maybe_post_ln, y) : y;
 
 /** x / |x| sqrt(D) gamma: a norm by the root mean square whose eps only spares 0/0. */
-export const unitNorm = ({ gamma }: SimpleGateLoopParameters["norm"], x: Tensor): Tensor => rmsNorm({ weight: gamma }, x, { eps: 1e-24 });
+export const unitNorm = ({ gamma }: SimpleGateLoopParameters["norm"], x: Tensor): Tensor =>
+  rmsNorm({ weight: gamma }, x, { eps: 1e-24 });

@@ -20,7 +20,10 @@ export type GateLoopTransformerParameters = {
   /** [V D]. */
   readonly token_emb: EmbeddingParameters;
   /** In each layer GateLoop, then two linear maps with GELU between. */
-  readonly layers: readonly (readonly [Normed<GateLoopParameters>, Normed<readonly [LinearParameters, LinearParameters]>])[];
+  readonly layers: readonly (readonly [
+    Normed<GateLoopParameters>,
+    Normed<readonly [LinearParameters, LinearParameters]>,
+  ])[];
   /** The last norm, and the head [V D]. */
   readonly to_logits: readonly [Normed<never>["norm"], LinearParameters];
 };
@@ -30,7 +33,11 @@ export type GateLoopTransformerParameters = {
  * @param tokens i32 [B L], 0..V-1
  * @returns [B L V]
  */
-export function gateLoopTransformer(params: GateLoopTransformerParameters, tokens: Tensor, settings: Partial<Pick<GateLoopConfig, "fracGradientStateTransition" | "parallel">> = {}): Tensor {
+export function gateLoopTransformer(
+  params: GateLoopTransformerParameters,
+  tokens: Tensor,
+  settings: Partial<Pick<GateLoopConfig, "fracGradientStateTransition" | "parallel">> = {},
+): Tensor {
   let x = embedding(params.token_emb, tokens);
   const config = { ...gateLoop.config, dModel: x.shape.at(-1)!, ...settings };
   for (const [mix, feed] of params.layers) {

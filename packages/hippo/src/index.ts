@@ -3,4 +3,11 @@
  *
  * @packageDocumentation
  */
-export { diagonalizeLegs, hippoLegs, hippoLegsNormal, type HippoSystem, type LegsEigenvectors, type NormalPlusLowRank } from "./legs.js";
+export {
+  diagonalizeLegs,
+  hippoLegs,
+  hippoLegsNormal,
+  type HippoSystem,
+  type LegsEigenvectors,
+  type NormalPlusLowRank,
+} from "./legs.js";

@@ -48,7 +48,11 @@ describe("HiPPO-LegS", () => {
     const N = 12;
     const { S } = hippoLegsNormal(N);
     const skew = (n: number, k: number): number => (n === k ? 0 : S[n * N + k]!);
-    const squared = Array.from({ length: N }, (_, n) => Array.from({ length: N }, (_unused, k) => Array.from({ length: N }, (_also, m) => skew(m, n) * skew(m, k)).reduce((a, b) => a + b, 0)));
+    const squared = Array.from({ length: N }, (_, n) =>
+      Array.from({ length: N }, (_unused, k) =>
+        Array.from({ length: N }, (_also, m) => skew(m, n) * skew(m, k)).reduce((a, b) => a + b, 0),
+      ),
+    );
     const { values } = create(eigsDependencies!).eigs(squared) as unknown as { values: number[] };
     const expected = values.map(Math.sqrt).sort((a, b) => a - b);
     const actual = [...diagonalizeLegs(N).im].map(Math.abs).sort((a, b) => a - b);

@@ -42,7 +42,10 @@ export function hippoLegs(N: number): HippoSystem {
 /** The normal part of LegS ("HiPPO-N") and the rank-one part left over; P_n = sqrt(n + 1/2). */
 export function hippoLegsNormal(N: number): NormalPlusLowRank {
   assertOrder("hippoLegsNormal", N);
-  return { S: matrix(N, (n, k) => (n === k ? -0.5 : skew(n, k))), P: Float64Array.from({ length: N }, (_, n) => Math.sqrt(n + 0.5)) };
+  return {
+    S: matrix(N, (n, k) => (n === k ? -0.5 : skew(n, k))),
+    P: Float64Array.from({ length: N }, (_, n) => Math.sqrt(n + 0.5)),
+  };
 }
 
 /**
@@ -52,7 +55,9 @@ export function hippoLegsNormal(N: number): NormalPlusLowRank {
 export function diagonalizeLegs(N: number): LegsEigenvectors {
   assertOrder("diagonalizeLegs", N);
   // For skew K the singular values come in pairs w, w: with a right singular vector u, K (u - i K u / w) = i w (u - i K u / w).
-  const columns = Array.from({ length: N }, (_, k) => Float64Array.from({ length: N }, (_unused, n) => (n === k ? 0 : skew(n, k))));
+  const columns = Array.from({ length: N }, (_, k) =>
+    Float64Array.from({ length: N }, (_unused, n) => (n === k ? 0 : skew(n, k))),
+  );
   const turned = orthogonalizeColumns(columns);
   const sizes = columns.map((column) => Math.hypot(...column));
   const order = Array.from(sizes.keys()).sort((a, b) => sizes[b]! - sizes[a]!);
@@ -77,7 +82,8 @@ export function diagonalizeLegs(N: number): LegsEigenvectors {
 /** S_nk for n != k. */
 const skew = (n: number, k: number): number => (n > k ? -1 : 1) * Math.sqrt((n + 0.5) * (k + 0.5));
 
-const matrix = (N: number, f: (n: number, k: number) => number): Float64Array => Float64Array.from({ length: N * N }, (_, i) => f(Math.floor(i / N), i % N));
+const matrix = (N: number, f: (n: number, k: number) => number): Float64Array =>
+  Float64Array.from({ length: N * N }, (_, i) => f(Math.floor(i / N), i % N));
 
 function assertOrder(name: string, N: number): void {
   if (!Number.isInteger(N) || N < 1) throw new RangeError(`${name}: expected an order N of at least 1, got ${N}`);

@@ -31,7 +31,9 @@ export function orthogonalizeColumns(columns: readonly Float64Array[]): Float64A
     }
     if (!rotated) return V;
   }
-  throw new RangeError(`orthogonalizeColumns: expected convergence within ${MAX_SWEEPS} sweeps of a matrix of order ${N}, got none; check that its entries are finite`);
+  throw new RangeError(
+    `orthogonalizeColumns: expected convergence within ${MAX_SWEEPS} sweeps of a matrix of order ${N}, got none; check that its entries are finite`,
+  );
 }
 
 function dot(a: Float64Array, b: Float64Array): number {

@@ -3,5 +3,10 @@
  *
  * @packageDocumentation
  */
-export { mambaConfigOf, mambaLanguageModel, type MambaLanguageModelParameters, type MambaLanguageModelResult } from "./language-model.js";
+export {
+  mambaConfigOf,
+  mambaLanguageModel,
+  type MambaLanguageModelParameters,
+  type MambaLanguageModelResult,
+} from "./language-model.js";
 export { mamba, mambaParameterGroups, type MambaConfig, type MambaParameters, type MambaState } from "./mamba.js";

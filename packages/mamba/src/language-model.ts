@@ -59,7 +59,11 @@ export function mambaConfigOf(params: MambaParameters): MambaConfig {
  * @param state Of the tokens before; none by default.
  * @param eps Of the norms; 1e-5 by default.
  */
-export function mambaLanguageModel({ backbone, lm_head }: MambaLanguageModelParameters, tokens: Tensor, { state, eps = 1e-5 }: { readonly state?: readonly MambaState[]; readonly eps?: number } = {}): MambaLanguageModelResult {
+export function mambaLanguageModel(
+  { backbone, lm_head }: MambaLanguageModelParameters,
+  tokens: Tensor,
+  { state, eps = 1e-5 }: { readonly state?: readonly MambaState[]; readonly eps?: number } = {},
+): MambaLanguageModelResult {
   let x = embedding(backbone.embeddings, tokens);
   const hiddenStates: Tensor[] = [];
   const after = backbone.layers.map(({ norm, mixer }, k) => {

@@ -18,27 +18,52 @@ describe("mamba", () => {
   });
 
   test("keeps them with biases, without a convolution bias, and with a width of one", async () => {
-    expect((await checkMixer(mamba, { ...tiny, bias: true, convBias: false, dConv: 1, dtRank: "auto" }, cpu(), { length: 7 })).laws.length).toBeGreaterThan(5);
+    expect(
+      (
+        await checkMixer(mamba, { ...tiny, bias: true, convBias: false, dConv: 1, dtRank: "auto" }, cpu(), {
+          length: 7,
+        })
+      ).laws.length,
+    ).toBeGreaterThan(5);
   });
 
-  test.each([0, 1, 2, 3, 4, 5, 6])("keeps them whatever depends on the input, choice %i of delta, B and C", async (bits) => {
-    const config = { ...tiny, dModel: 2, expand: 1, dState: 2, dtRank: 1, selectiveDelta: (bits & 1) > 0, selectiveB: (bits & 2) > 0, selectiveC: (bits & 4) > 0 };
-    await checkMixer(mamba, config, cpu(), { length: 4 });
-    const [E, N] = [2, 2];
-    const own = (bits & 1 ? E + E : 0) + (bits & 2 ? N * E : E * N) + (bits & 4 ? N * E : E * N);
-    // in_proj, conv1d with bias, the step's bias, A_log, D, out_proj; then x_proj and dt_proj or constants.
-    expect(parameterCount(mamba.init(config, key(1)))).toBe(2 * E * 2 + E * 5 + E + E * N + E + 2 * E + own);
-  });
+  test.each([0, 1, 2, 3, 4, 5, 6])(
+    "keeps them whatever depends on the input, choice %i of delta, B and C",
+    async (bits) => {
+      const config = {
+        ...tiny,
+        dModel: 2,
+        expand: 1,
+        dState: 2,
+        dtRank: 1,
+        selectiveDelta: (bits & 1) > 0,
+        selectiveB: (bits & 2) > 0,
+        selectiveC: (bits & 4) > 0,
+      };
+      await checkMixer(mamba, config, cpu(), { length: 4 });
+      const [E, N] = [2, 2];
+      const own = (bits & 1 ? E + E : 0) + (bits & 2 ? N * E : E * N) + (bits & 4 ? N * E : E * N);
+      // in_proj, conv1d with bias, the step's bias, A_log, D, out_proj; then x_proj and dt_proj or constants.
+      expect(parameterCount(mamba.init(config, key(1)))).toBe(2 * E * 2 + E * 5 + E + E * N + E + 2 * E + own);
+    },
+  );
 
   test("without selection there is no x_proj; parameters of another config are refused", () => {
     const config = { ...tiny, selectiveDelta: false, selectiveB: false, selectiveC: false };
-    expect(Object.keys(namedLeaves(mamba.init(config, key(1))))).toEqual(expect.arrayContaining(["B", "C", "dt_proj.bias"]));
-    expect(Object.keys(namedLeaves(mamba.init(config, key(1)))).filter((path) => /x_proj|dt_proj.weight/.test(path))).toEqual([]);
-    expect(() => mamba.modes.parallel(config, mamba.init(tiny, key(1)), zeros([1, 2, 4]))).toThrow("expected an x_proj of 0 rows");
+    expect(Object.keys(namedLeaves(mamba.init(config, key(1))))).toEqual(
+      expect.arrayContaining(["B", "C", "dt_proj.bias"]),
+    );
+    expect(
+      Object.keys(namedLeaves(mamba.init(config, key(1)))).filter((path) => /x_proj|dt_proj.weight/.test(path)),
+    ).toEqual([]);
+    expect(() => mamba.modes.parallel(config, mamba.init(tiny, key(1)), zeros([1, 2, 4]))).toThrow(
+      "expected an x_proj of 0 rows",
+    );
   });
 
   test("parameters have the published names and shapes", () => {
-    const shapes = (config: MambaConfig): Record<string, readonly number[]> => Object.fromEntries(Object.entries(namedLeaves(mamba.init(config, key(1)))).map(([path, x]) => [path, x.shape]));
+    const shapes = (config: MambaConfig): Record<string, readonly number[]> =>
+      Object.fromEntries(Object.entries(namedLeaves(mamba.init(config, key(1)))).map(([path, x]) => [path, x.shape]));
     expect(shapes({ ...mamba.config, dModel: 40 })).toEqual({
       "in_proj.weight": [160, 40],
       "conv1d.weight": [80, 1, 4],
@@ -62,7 +87,8 @@ describe("mamba", () => {
   });
 
   test("step sizes start log-uniform in their range, raised to the floor", async () => {
-    const steps = async (config: Partial<MambaConfig>): Promise<number[]> => values(softplus(mamba.init({ ...mamba.config, dModel: 300, ...config }, key(3)).dt_proj.bias));
+    const steps = async (config: Partial<MambaConfig>): Promise<number[]> =>
+      values(softplus(mamba.init({ ...mamba.config, dModel: 300, ...config }, key(3)).dt_proj.bias));
     const plain = await steps({});
     expect(Math.min(...plain)).toBeGreaterThan(0.00099);
     expect(Math.max(...plain)).toBeLessThan(0.1001);

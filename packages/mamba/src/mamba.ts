@@ -1,8 +1,40 @@
 /** The Mamba block (Gu and Dao, Mamba: Linear-Time Sequence Modeling with Selective State Spaces, 2023). */
 import { defineMixer, inChunks } from "@seqmix/mixer";
-import { causalConv1d, causalConv1dStep, initLinear, linear, uniformInit, type CausalConv1dParameters, type LinearParameters } from "@seqmix/nn";
+import {
+  causalConv1d,
+  causalConv1dStep,
+  initLinear,
+  linear,
+  uniformInit,
+  type CausalConv1dParameters,
+  type LinearParameters,
+} from "@seqmix/nn";
 import { selectiveScan, selectiveScanStep } from "@seqmix/selective-scan";
-import { add, arange, broadcastTo, cast, exp, expm1, foldIn, full, log, matmul, maximum, mul, neg, normal, ones, reshape, ShapeError, split, transpose, uniform, zeros, type Key, type Tensor } from "@seqmix/tensor";
+import {
+  add,
+  arange,
+  broadcastTo,
+  cast,
+  exp,
+  expm1,
+  foldIn,
+  full,
+  log,
+  matmul,
+  maximum,
+  mul,
+  neg,
+  normal,
+  ones,
+  reshape,
+  ShapeError,
+  split,
+  transpose,
+  uniform,
+  zeros,
+  type Key,
+  type Tensor,
+} from "@seqmix/tensor";
 
 /** Settings of {@link mamba}. */
 export type MambaConfig = {
@@ -90,7 +122,24 @@ export const mambaParameterGroups: readonly {
  */
 export const mamba = defineMixer({
   id: "mamba",
-  config: { dModel: 64, dState: 16, dConv: 4, expand: 2, dtRank: "auto", dtMin: 0.001, dtMax: 0.1, dtInitFloor: 1e-4, dtInit: "random", dtScale: 1, convBias: true, bias: false, selectiveDelta: true, selectiveB: true, selectiveC: true, chunkSize: 256 } as MambaConfig,
+  config: {
+    dModel: 64,
+    dState: 16,
+    dConv: 4,
+    expand: 2,
+    dtRank: "auto",
+    dtMin: 0.001,
+    dtMax: 0.1,
+    dtInitFloor: 1e-4,
+    dtInit: "random",
+    dtScale: 1,
+    convBias: true,
+    bias: false,
+    selectiveDelta: true,
+    selectiveB: true,
+    selectiveC: true,
+    chunkSize: 256,
+  } as MambaConfig,
   state: "constant",
 
   init(config, key: Key): MambaParameters {
@@ -101,9 +150,14 @@ export const mamba = defineMixer({
     const convWeight = convInit(foldIn(key, "conv1d.weight"), [E, 1, W]);
     return {
       in_proj: initLinear(foldIn(key, "in_proj"), dModel, 2 * E, { bias }),
-      conv1d: convBias ? { weight: convWeight, bias: convInit(foldIn(key, "conv1d.bias"), [E]) } : { weight: convWeight },
+      conv1d: convBias
+        ? { weight: convWeight, bias: convInit(foldIn(key, "conv1d.bias"), [E]) }
+        : { weight: convWeight },
       ...(projected > 0 && { x_proj: initLinear(foldIn(key, "x_proj"), E, projected, { bias: false }) }),
-      dt_proj: { ...(config.selectiveDelta && { weight: initialStepWeight(config, foldIn(key, "dt_proj.weight")) }), bias: initialStepBias(config, foldIn(key, "dt_proj.bias")) },
+      dt_proj: {
+        ...(config.selectiveDelta && { weight: initialStepWeight(config, foldIn(key, "dt_proj.weight")) }),
+        bias: initialStepBias(config, foldIn(key, "dt_proj.bias")),
+      },
       ...(!config.selectiveB && { B: ones([E, N]) }),
       ...(!config.selectiveC && { C: normal(foldIn(key, "C"), [E, N]) }),
       // S4D-Real: the eigenvalues -1, -2, ..., -N in every channel.
@@ -122,17 +176,31 @@ export const mamba = defineMixer({
     const { E } = extents(config);
     const [input, z] = split(linear(params.in_proj, x), [E, E], -1) as [Tensor, Tensor];
     const [u, conv] = causalConv1dStep(depthwise(params), input, state.conv, { activation: "silu" });
-    const { y, h } = selectiveScanStep({ ...perSequence(config, x.shape[0]!, select(config, params, u)), u, z, h: state.ssm }, { deltaSoftplus: true });
+    const { y, h } = selectiveScanStep(
+      { ...perSequence(config, x.shape[0]!, select(config, params, u)), u, z, h: state.ssm },
+      { deltaSoftplus: true },
+    );
     return [linear(params.out_proj, y), { conv, ssm: h }];
   },
 
   modes: {
     parallel,
-    chunked: (config, params, x, state) => inChunks((piece, carried: MambaState | undefined) => parallel(config, params, piece, carried), config.chunkSize, x, state),
+    chunked: (config, params, x, state) =>
+      inChunks(
+        (piece, carried: MambaState | undefined) => parallel(config, params, piece, carried),
+        config.chunkSize,
+        x,
+        state,
+      ),
   },
 });
 
-function parallel(config: MambaConfig, params: MambaParameters, x: Tensor, state?: MambaState): readonly [Tensor, MambaState] {
+function parallel(
+  config: MambaConfig,
+  params: MambaParameters,
+  x: Tensor,
+  state?: MambaState,
+): readonly [Tensor, MambaState] {
   const { E } = extents(config);
   const [input, z] = split(linear(params.in_proj, x), [E, E], -1) as [Tensor, Tensor];
   const [u, conv] = causalConv1d(depthwise(params), input, state?.conv, { activation: "silu" });
@@ -147,24 +215,46 @@ function sizes(config: MambaConfig): readonly [number, number, number] {
 }
 
 /** What the scan takes besides its input [.. E]: step size before its bias, A, B, C and the skip; constant B and C are [E N]. */
-function select(config: MambaConfig, params: MambaParameters, u: Tensor): Record<"delta" | "A" | "B" | "C" | "D" | "deltaBias", Tensor> {
+function select(
+  config: MambaConfig,
+  params: MambaParameters,
+  u: Tensor,
+): Record<"delta" | "A" | "B" | "C" | "D" | "deltaBias", Tensor> {
   const present = sizes(config).filter((size) => size > 0);
   const rows = present.reduce((total, size) => total + size, 0);
   const given = params.x_proj?.weight.shape[0] ?? 0;
-  if (given !== rows) throw new ShapeError(`mamba: expected an x_proj of ${rows} rows for this config, got ${given}; take the parameters from init with the same config`);
+  if (given !== rows)
+    throw new ShapeError(
+      `mamba: expected an x_proj of ${rows} rows for this config, got ${given}; take the parameters from init with the same config`,
+    );
   const parts = params.x_proj ? split(linear(params.x_proj, u), present, -1) : [];
   const next = (selective: boolean, constant: Tensor | undefined, name: string): Tensor => {
     const part = selective ? parts.shift() : constant;
-    if (!part) throw new TypeError(`mamba: expected ${name} among the parameters for this config, got none; take them from init with the same config`);
+    if (!part)
+      throw new TypeError(
+        `mamba: expected ${name} among the parameters for this config, got none; take them from init with the same config`,
+      );
     return part;
   };
   const { weight, bias } = params.dt_proj;
-  const delta = config.selectiveDelta && weight ? matmul(next(true, undefined, "x_proj"), transpose(weight)) : zeros(u.shape);
-  return { delta, A: neg(exp(params.A_log)), B: next(config.selectiveB, params.B, "B"), C: next(config.selectiveC, params.C, "C"), D: params.D, deltaBias: bias };
+  const delta =
+    config.selectiveDelta && weight ? matmul(next(true, undefined, "x_proj"), transpose(weight)) : zeros(u.shape);
+  return {
+    delta,
+    A: neg(exp(params.A_log)),
+    B: next(config.selectiveB, params.B, "B"),
+    C: next(config.selectiveC, params.C, "C"),
+    D: params.D,
+    deltaBias: bias,
+  };
 }
 
 /** A constant map [E N] for one position of each sequence: [B E N]. */
-const perSequence = (config: MambaConfig, batch: number, { B, C, ...rest }: ReturnType<typeof select>): ReturnType<typeof select> => ({
+const perSequence = (
+  config: MambaConfig,
+  batch: number,
+  { B, C, ...rest }: ReturnType<typeof select>,
+): ReturnType<typeof select> => ({
   ...rest,
   B: config.selectiveB ? B : broadcastTo(B, [batch, ...B.shape]),
   C: config.selectiveC ? C : broadcastTo(C, [batch, ...C.shape]),
@@ -180,8 +270,10 @@ function depthwise({ conv1d: { weight, bias } }: MambaParameters): CausalConv1dP
 function extents({ dModel, expand, dtRank }: MambaConfig): { readonly E: number; readonly R: number } {
   const E = expand * dModel;
   const R = dtRank === "auto" ? Math.ceil(dModel / 16) : dtRank;
-  if (!Number.isInteger(E) || E < 1) throw new RangeError(`mamba: expected expand * dModel to be a positive integer, got ${expand} * ${dModel}`);
-  if (!Number.isInteger(R) || R < 1) throw new RangeError(`mamba: expected dtRank "auto" or a positive integer, got ${String(dtRank)}`);
+  if (!Number.isInteger(E) || E < 1)
+    throw new RangeError(`mamba: expected expand * dModel to be a positive integer, got ${expand} * ${dModel}`);
+  if (!Number.isInteger(R) || R < 1)
+    throw new RangeError(`mamba: expected dtRank "auto" or a positive integer, got ${String(dtRank)}`);
   return { E, R };
 }
 

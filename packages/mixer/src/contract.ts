@@ -46,6 +46,8 @@ export type Mode = "parallel" | "chunked" | "recurrent";
 export type AnyMixer = MixerDefinition<MixerConfig, Tree, Tree>;
 
 /** The same object, with its types inferred and checked. */
-export function defineMixer<C extends MixerConfig, P extends Tree, S extends Tree>(mixer: MixerDefinition<C, P, S>): MixerDefinition<C, P, S> {
+export function defineMixer<C extends MixerConfig, P extends Tree, S extends Tree>(
+  mixer: MixerDefinition<C, P, S>,
+): MixerDefinition<C, P, S> {
   return mixer;
 }

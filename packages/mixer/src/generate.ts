@@ -1,6 +1,24 @@
 /** Text from a language model, one token after another, by its recurrent form. */
-import { dispose, realize, reshape, ShapeError, sliceAxis, tensor, threefry, type Device, type Key, type Tensor, type Tree } from "@seqmix/tensor";
-import { forwardLanguageModel, stepLanguageModel, type LanguageModelConfig, type LanguageModelParameters, type LanguageModelState } from "./language-model.js";
+import {
+  dispose,
+  realize,
+  reshape,
+  ShapeError,
+  sliceAxis,
+  tensor,
+  threefry,
+  type Device,
+  type Key,
+  type Tensor,
+  type Tree,
+} from "@seqmix/tensor";
+import {
+  forwardLanguageModel,
+  stepLanguageModel,
+  type LanguageModelConfig,
+  type LanguageModelParameters,
+  type LanguageModelState,
+} from "./language-model.js";
 
 /** How {@link generate} chooses tokens. */
 export interface GenerateOptions {
@@ -20,13 +38,27 @@ export interface GenerateOptions {
  * @returns One Int32Array of B tokens after another.
  * @throws RangeError if the mixer has no state, or temperature and key do not fit together.
  */
-export async function* generate(config: LanguageModelConfig, params: LanguageModelParameters, prompt: Tensor, options: GenerateOptions): AsyncGenerator<Int32Array, void, undefined> {
+export async function* generate(
+  config: LanguageModelConfig,
+  params: LanguageModelParameters,
+  prompt: Tensor,
+  options: GenerateOptions,
+): AsyncGenerator<Int32Array, void, undefined> {
   const { length, temperature = 0, key } = options;
   const where = options.device ? { device: options.device } : {};
-  if (config.mixer.state === "none") throw new RangeError(`generate: expected a mixer with a state, got ${config.mixer.id} without one; call forwardLanguageModel on ever longer sequences`);
+  if (config.mixer.state === "none")
+    throw new RangeError(
+      `generate: expected a mixer with a state, got ${config.mixer.id} without one; call forwardLanguageModel on ever longer sequences`,
+    );
   if (!(temperature >= 0)) throw new RangeError(`generate: expected a temperature of at least 0, got ${temperature}`);
-  if (temperature > 0 && !key) throw new RangeError(`generate: expected a key to draw at temperature ${temperature}, got none; pass one, or temperature 0`);
-  if ((prompt.shape[1] ?? 0) === 0) throw new ShapeError(`generate: expected a prompt [B L] of at least one token, got shape [${prompt.shape.join(",")}]`);
+  if (temperature > 0 && !key)
+    throw new RangeError(
+      `generate: expected a key to draw at temperature ${temperature}, got none; pass one, or temperature 0`,
+    );
+  if ((prompt.shape[1] ?? 0) === 0)
+    throw new ShapeError(
+      `generate: expected a prompt [B L] of at least one token, got shape [${prompt.shape.join(",")}]`,
+    );
 
   const [B, L] = prompt.shape as [number, number];
   const V = config.vocabSize;
@@ -37,12 +69,17 @@ export async function* generate(config: LanguageModelConfig, params: LanguageMod
     await realize([logits, state] as readonly Tree[], where);
     for (let t = 0; t < length; t++) {
       const scores = await logits.data();
-      const chosen = Int32Array.from({ length: B }, (_, b) => choose(scores.subarray(b * V, (b + 1) * V), temperature, temperature > 0 ? threefry(key!.words, [t, b])[0] : 0));
+      const chosen = Int32Array.from({ length: B }, (_, b) =>
+        choose(scores.subarray(b * V, (b + 1) * V), temperature, temperature > 0 ? threefry(key!.words, [t, b])[0] : 0),
+      );
       yield chosen;
       if (t === length - 1) return;
       const token = tensor(chosen.slice());
       const [nextLogits, nextState] = stepLanguageModel(config, params, token, state);
-      await realize([nextLogits, nextState] as readonly Tree[], { ...where, donate: [logits, state as readonly Tree[], token] });
+      await realize([nextLogits, nextState] as readonly Tree[], {
+        ...where,
+        donate: [logits, state as readonly Tree[], token],
+      });
       [logits, state] = [nextLogits, nextState];
     }
   } finally {

@@ -8,9 +8,17 @@ import { concat, sliceAxis, type Tensor } from "@seqmix/tensor";
  * @returns Outputs [B L D] and the state after the last position.
  * @throws RangeError for a chunkSize below 1.
  */
-export function inChunks<S>(run: (x: Tensor, state: S | undefined) => readonly [Tensor, S], chunkSize: number, x: Tensor, state: S | undefined): readonly [Tensor, S] {
+export function inChunks<S>(
+  run: (x: Tensor, state: S | undefined) => readonly [Tensor, S],
+  chunkSize: number,
+  x: Tensor,
+  state: S | undefined,
+): readonly [Tensor, S] {
   const L = x.shape[1]!;
-  if (!Number.isInteger(chunkSize) || chunkSize < 1) throw new RangeError(`chunked mode: expected a chunkSize of at least 1, got ${chunkSize}; set it in the mixer's config`);
+  if (!Number.isInteger(chunkSize) || chunkSize < 1)
+    throw new RangeError(
+      `chunked mode: expected a chunkSize of at least 1, got ${chunkSize}; set it in the mixer's config`,
+    );
   if (L <= chunkSize) return run(x, state);
   const outputs: Tensor[] = [];
   let carried = state;

@@ -3,7 +3,14 @@
  *
  * @packageDocumentation
  */
-export { defineMixer, type AnyMixer, type MixerConfig, type MixerDefinition, type MixerModes, type Mode } from "./contract.js";
+export {
+  defineMixer,
+  type AnyMixer,
+  type MixerConfig,
+  type MixerDefinition,
+  type MixerModes,
+  type Mode,
+} from "./contract.js";
 export { configure, modesOf, runMixer, type MixerSettings } from "./run-mixer.js";
 export { inChunks } from "./in-chunks.js";
 export { initResidualBlock, residualBlock, residualBlockStep, type ResidualBlockParameters } from "./residual-block.js";

@@ -1,5 +1,13 @@
 /** A language model around any mixer: embedding, residual blocks, norm, and the embedding again as the head. */
-import { embedding, initEmbedding, initRmsNorm, linear, rmsNorm, type EmbeddingParameters, type RmsNormParameters } from "@seqmix/nn";
+import {
+  embedding,
+  initEmbedding,
+  initRmsNorm,
+  linear,
+  rmsNorm,
+  type EmbeddingParameters,
+  type RmsNormParameters,
+} from "@seqmix/nn";
 import { DTypeError, foldIn, ShapeError, type Key, type Tensor, type Tree } from "@seqmix/tensor";
 import type { AnyMixer, MixerConfig, Mode } from "./contract.js";
 import { initResidualBlock, residualBlock, residualBlockStep, type ResidualBlockParameters } from "./residual-block.js";
@@ -33,14 +41,17 @@ export type LanguageModelParameters = {
 export type LanguageModelState = readonly Tree[];
 
 /** The mixer's settings in a language model. */
-export const mixerConfigOf = ({ mixer, mixerConfig, dModel }: LanguageModelConfig): MixerConfig => configure(mixer, { ...mixerConfig, dModel });
+export const mixerConfigOf = ({ mixer, mixerConfig, dModel }: LanguageModelConfig): MixerConfig =>
+  configure(mixer, { ...mixerConfig, dModel });
 
 /** Fresh parameters; the embedding is normal with deviation 0.02. */
 export function initLanguageModel(config: LanguageModelConfig, key: Key): LanguageModelParameters {
   const mixerConfig = mixerConfigOf(config);
   return {
     embedding: initEmbedding(foldIn(key, "embedding"), config.vocabSize, config.dModel),
-    layers: Array.from({ length: config.nLayers }, (_, k) => initResidualBlock(config.mixer, mixerConfig, foldIn(key, `layers.${k}`))),
+    layers: Array.from({ length: config.nLayers }, (_, k) =>
+      initResidualBlock(config.mixer, mixerConfig, foldIn(key, `layers.${k}`)),
+    ),
     norm_f: initRmsNorm(config.dModel),
   };
 }
@@ -58,7 +69,13 @@ export function initLanguageModelState(config: LanguageModelConfig, batch: numbe
  * @param mode How the mixers run; "parallel" by default.
  * @returns logits [B L V] and the state after the last token
  */
-export function forwardLanguageModel(config: LanguageModelConfig, params: LanguageModelParameters, tokens: Tensor, state?: LanguageModelState, mode?: Mode): readonly [Tensor, LanguageModelState] {
+export function forwardLanguageModel(
+  config: LanguageModelConfig,
+  params: LanguageModelParameters,
+  tokens: Tensor,
+  state?: LanguageModelState,
+  mode?: Mode,
+): readonly [Tensor, LanguageModelState] {
   assertTokens("forwardLanguageModel", "[B L]", tokens, 2);
   const mixerConfig = mixerConfigOf(config);
   let x = embedding(params.embedding, tokens);
@@ -75,7 +92,12 @@ export function forwardLanguageModel(config: LanguageModelConfig, params: Langua
  * @param token i32 [B]
  * @returns logits [B V] and the state after the token
  */
-export function stepLanguageModel(config: LanguageModelConfig, params: LanguageModelParameters, token: Tensor, state: LanguageModelState): readonly [Tensor, LanguageModelState] {
+export function stepLanguageModel(
+  config: LanguageModelConfig,
+  params: LanguageModelParameters,
+  token: Tensor,
+  state: LanguageModelState,
+): readonly [Tensor, LanguageModelState] {
   assertTokens("stepLanguageModel", "[B]", token, 1);
   const mixerConfig = mixerConfigOf(config);
   let x = embedding(params.embedding, token);
@@ -88,6 +110,10 @@ export function stepLanguageModel(config: LanguageModelConfig, params: LanguageM
 }
 
 function assertTokens(name: string, axes: string, tokens: Tensor, rank: number): void {
-  if (tokens.dtype !== "i32") throw new DTypeError(`${name}: expected i32 tokens ${axes}, got ${tokens.dtype} [${tokens.shape.join(",")}]; convert them with cast`);
-  if (tokens.shape.length !== rank) throw new ShapeError(`${name}: expected tokens ${axes}, got shape [${tokens.shape.join(",")}]; reshape them`);
+  if (tokens.dtype !== "i32")
+    throw new DTypeError(
+      `${name}: expected i32 tokens ${axes}, got ${tokens.dtype} [${tokens.shape.join(",")}]; convert them with cast`,
+    );
+  if (tokens.shape.length !== rank)
+    throw new ShapeError(`${name}: expected tokens ${axes}, got shape [${tokens.shape.join(",")}]; reshape them`);
 }

@@ -1,8 +1,47 @@
 import { linear, initLinear, type LinearParameters } from "@seqmix/nn";
-import { add, broadcastTo, concat, cpu, cumsum, div, expandDims, key, leavesOf, linearScan, mean, mul, namedLeaves, normal, realize, reference, reshape, sigmoid, sliceAxis, tensor, uniform, zeros, type Key, type Tensor } from "@seqmix/tensor";
+import {
+  add,
+  broadcastTo,
+  concat,
+  cpu,
+  cumsum,
+  div,
+  expandDims,
+  key,
+  leavesOf,
+  linearScan,
+  mean,
+  mul,
+  namedLeaves,
+  normal,
+  realize,
+  reference,
+  reshape,
+  sigmoid,
+  sliceAxis,
+  tensor,
+  uniform,
+  zeros,
+  type Key,
+  type Tensor,
+} from "@seqmix/tensor";
 import { describe, expect, test } from "vitest";
 import {
-  configure, defineMixer, forwardLanguageModel, generate, initLanguageModel, initLanguageModelState, initResidualBlock, modesOf, parameterCount, residualBlock, residualBlockStep, runMixer, stateBytes, stepLanguageModel, treeBytes,
+  configure,
+  defineMixer,
+  forwardLanguageModel,
+  generate,
+  initLanguageModel,
+  initLanguageModelState,
+  initResidualBlock,
+  modesOf,
+  parameterCount,
+  residualBlock,
+  residualBlockStep,
+  runMixer,
+  stateBytes,
+  stepLanguageModel,
+  treeBytes,
   type LanguageModelConfig,
 } from "./index.js";
 
@@ -26,7 +65,10 @@ const movingAverage = defineMixer({
   id: "moving-average",
   config: { dModel: 4, gain: 1, rank: "auto" },
   state: "constant",
-  init: ({ dModel }, k: Key): AverageParameters => ({ decay: uniform(k, [dModel], -1, 1), in_proj: initLinear(k, dModel, dModel) }),
+  init: ({ dModel }, k: Key): AverageParameters => ({
+    decay: uniform(k, [dModel], -1, 1),
+    in_proj: initLinear(k, dModel, dModel),
+  }),
   initState: ({ dModel }, batch): { h: Tensor } => ({ h: zeros([batch, dModel]) }),
   step({ gain }, { decay, in_proj }, x, { h }) {
     const next = add(mul(h, sigmoid(decay)), mul(linear(in_proj, x), gain));
@@ -35,7 +77,12 @@ const movingAverage = defineMixer({
   modes: {
     parallel({ gain }, { decay, in_proj }, x, state) {
       const [B, L, D] = x.shape as [number, number, number];
-      const h = linearScan({ a: broadcastTo(sigmoid(decay), x.shape), b: mul(linear(in_proj, x), gain), h0: state?.h, axis: 1 });
+      const h = linearScan({
+        a: broadcastTo(sigmoid(decay), x.shape),
+        b: mul(linear(in_proj, x), gain),
+        h0: state?.h,
+        axis: 1,
+      });
       return [h, { h: L === 0 ? (state?.h ?? zeros([B, D])) : reshape(sliceAxis(h, 1, L - 1, L), [B, D]) }];
     },
   },
@@ -62,8 +109,21 @@ const history = defineMixer({
   },
 });
 
-const model: LanguageModelConfig = { mixer: movingAverage, mixerConfig: { gain: 0.5 }, dModel: 6, nLayers: 2, vocabSize: 11 };
-const tokens = tensor([[1, 5, 2, 9, 0], [3, 3, 10, 7, 4]], undefined, "i32");
+const model: LanguageModelConfig = {
+  mixer: movingAverage,
+  mixerConfig: { gain: 0.5 },
+  dModel: 6,
+  nLayers: 2,
+  vocabSize: 11,
+};
+const tokens = tensor(
+  [
+    [1, 5, 2, 9, 0],
+    [3, 3, 10, 7, 4],
+  ],
+  undefined,
+  "i32",
+);
 
 describe("running a mixer", () => {
   test("the folded step is the parallel mode, and a split is the whole", async () => {
@@ -73,7 +133,14 @@ describe("running a mixer", () => {
     const [folded, last] = runMixer(movingAverage, movingAverage.config, params, x, undefined, "recurrent");
     await expectEqual(folded, y);
     await expectEqual((last as { h: Tensor }).h, (end as { h: Tensor }).h);
-    const [first, carried] = runMixer(movingAverage, movingAverage.config, params, sliceAxis(x, 1, 0, 2), undefined, "recurrent");
+    const [first, carried] = runMixer(
+      movingAverage,
+      movingAverage.config,
+      params,
+      sliceAxis(x, 1, 0, 2),
+      undefined,
+      "recurrent",
+    );
     const [second] = runMixer(movingAverage, movingAverage.config, params, sliceAxis(x, 1, 2, 5), carried);
     await expectEqual(concat([first, second], 1), y);
   });
@@ -93,18 +160,41 @@ describe("running a mixer", () => {
     expect(() => configure(movingAverage, { gian: 2 })).toThrow(/out of dModel, gain, rank, got gian=2/);
     expect(() => configure(movingAverage, { gain: "2" })).toThrow(/expected a number for gain, got "2"/);
     expect(modesOf(movingAverage)).toEqual(["parallel", "recurrent"]);
-    expect(() => runMixer(movingAverage, movingAverage.config, {}, zeros([1, 2, 4]), undefined, "chunked")).toThrow(/out of parallel, recurrent, got chunked/);
-    expect(() => runMixer(movingAverage, movingAverage.config, {}, zeros([1, 2, 3]))).toThrow(/expected x \[B L 4\], got shape \[1,2,3\]/);
+    expect(() => runMixer(movingAverage, movingAverage.config, {}, zeros([1, 2, 4]), undefined, "chunked")).toThrow(
+      /out of parallel, recurrent, got chunked/,
+    );
+    expect(() => runMixer(movingAverage, movingAverage.config, {}, zeros([1, 2, 3]))).toThrow(
+      /expected x \[B L 4\], got shape \[1,2,3\]/,
+    );
   });
 });
 
 test("the residual block is x + mixer(rmsnorm(x))", async () => {
   const params = initResidualBlock(history, history.config, key(1));
-  const x = tensor([[[3, 4, 0, 0], [0, 0, 0, 2]]]);
+  const x = tensor([
+    [
+      [3, 4, 0, 0],
+      [0, 0, 0, 2],
+    ],
+  ]);
   const [y] = residualBlock(history, history.config, params, x);
   const [p, q] = [1 / Math.sqrt(25 / 4 + 1e-5), 1 / Math.sqrt(1 + 1e-5)];
-  await expectEqual(y, tensor([[[3 + 3 * p, 4 + 4 * p, 0, 0], [1.5 * p, 2 * p, 0, 2 + q]]]));
-  const [first, state] = residualBlockStep(history, history.config, params, tensor([[3, 4, 0, 0]]), history.initState(history.config, 1));
+  await expectEqual(
+    y,
+    tensor([
+      [
+        [3 + 3 * p, 4 + 4 * p, 0, 0],
+        [1.5 * p, 2 * p, 0, 2 + q],
+      ],
+    ]),
+  );
+  const [first, state] = residualBlockStep(
+    history,
+    history.config,
+    params,
+    tensor([[3, 4, 0, 0]]),
+    history.initState(history.config, 1),
+  );
   await expectEqual(first, reshape(sliceAxis(y, 1, 0, 1), [1, 4]));
   expect((state as { inputs: Tensor }).inputs.shape).toEqual([1, 1, 4]);
 });
@@ -115,7 +205,11 @@ describe("the language model", () => {
   test("has the names and shapes of its parameters, and counts them", () => {
     expect(Object.keys(namedLeaves(params))).toEqual([
       "embedding.weight",
-      ...[0, 1].flatMap((k) => ["norm.weight", "mixer.decay", "mixer.in_proj.weight", "mixer.in_proj.bias"].map((name) => `layers.${k}.${name}`)),
+      ...[0, 1].flatMap((k) =>
+        ["norm.weight", "mixer.decay", "mixer.in_proj.weight", "mixer.in_proj.bias"].map(
+          (name) => `layers.${k}.${name}`,
+        ),
+      ),
       "norm_f.weight",
     ]);
     expect(parameterCount(params)).toBe(11 * 6 + 2 * (6 + 6 + 36 + 6) + 6);
@@ -128,7 +222,10 @@ describe("the language model", () => {
     const rows = await values(params.embedding.weight);
     const row = rows.slice(12, 18);
     const scale = Math.sqrt(row.reduce((s, v) => s + v * v, 0) / 6 + 1e-5);
-    await expectEqual(logits, tensor([[Array.from({ length: 11 }, (_, v) => row.reduce((s, e, k) => s + (e / scale) * rows[v * 6 + k]!, 0))]]));
+    await expectEqual(
+      logits,
+      tensor([[Array.from({ length: 11 }, (_, v) => row.reduce((s, e, k) => s + (e / scale) * rows[v * 6 + k]!, 0))]]),
+    );
   });
 
   test("folded steps are the forward pass, also from a carried state", async () => {
@@ -149,12 +246,18 @@ describe("the language model", () => {
   test("layers start differently, and the same key gives the same model", async () => {
     const [a, b] = params.layers.map((layer) => (layer.mixer as AverageParameters).in_proj.weight);
     expect(await values(a!)).not.toEqual(await values(b!));
-    expect(await values(initLanguageModel(model, key(7)).embedding.weight)).toEqual(await values(params.embedding.weight));
+    expect(await values(initLanguageModel(model, key(7)).embedding.weight)).toEqual(
+      await values(params.embedding.weight),
+    );
   });
 
   test("refuses tokens of another type or rank", () => {
-    expect(() => forwardLanguageModel(model, params, tensor([[0.5]]))).toThrow(/expected i32 tokens \[B L\], got f32 \[1,1\]/);
-    expect(() => stepLanguageModel(model, params, tokens, initLanguageModelState(model, 2))).toThrow(/expected tokens \[B\], got shape \[2,5\]/);
+    expect(() => forwardLanguageModel(model, params, tensor([[0.5]]))).toThrow(
+      /expected i32 tokens \[B L\], got f32 \[1,1\]/,
+    );
+    expect(() => stepLanguageModel(model, params, tokens, initLanguageModelState(model, 2))).toThrow(
+      /expected tokens \[B\], got shape \[2,5\]/,
+    );
   });
 });
 
@@ -170,7 +273,10 @@ describe("generation", () => {
     const params = initLanguageModel(model, key(7));
     const made = await make({ length: 4 });
     expect(made).toHaveLength(4);
-    const rows = [[1, 5, 2, 9, 0], [3, 3, 10, 7, 4]];
+    const rows = [
+      [1, 5, 2, 9, 0],
+      [3, 3, 10, 7, 4],
+    ];
     for (const chosen of made) {
       const [logits] = forwardLanguageModel(model, params, tensor(rows, undefined, "i32"));
       const all = await values(logits);
@@ -192,7 +298,12 @@ describe("generation", () => {
     const params = { embedding: { weight: tensor([[0], [Math.log(3)]]) }, layers: [], norm_f: { weight: tensor([1]) } };
     const prompt = tensor(new Int32Array(1000).fill(1), [1000, 1]);
     const scale = Math.log(3) / Math.sqrt(Math.log(3) ** 2 + 1e-5);
-    for await (const chosen of generate(coin, params, prompt, { length: 1, temperature: scale, key: key(5), device: reference() })) {
+    for await (const chosen of generate(coin, params, prompt, {
+      length: 1,
+      temperature: scale,
+      key: key(5),
+      device: reference(),
+    })) {
       const share = chosen.reduce((a, b) => a + b, 0) / 1000;
       expect(Math.abs(share - 0.75)).toBeLessThan(0.05);
     }

@@ -13,16 +13,32 @@ export type ResidualBlockParameters = {
 };
 
 /** A norm of ones and a fresh mixer. */
-export const initResidualBlock = (mixer: AnyMixer, config: MixerConfig, key: Key): ResidualBlockParameters => ({ norm: initRmsNorm(config.dModel), mixer: mixer.init(config, key) });
+export const initResidualBlock = (mixer: AnyMixer, config: MixerConfig, key: Key): ResidualBlockParameters => ({
+  norm: initRmsNorm(config.dModel),
+  mixer: mixer.init(config, key),
+});
 
 /** x [B L D] -> x + mixer(norm(x)) [B L D] and the mixer's state. RMSNorm with eps 1e-5. */
-export function residualBlock(mixer: AnyMixer, config: MixerConfig, params: ResidualBlockParameters, x: Tensor, state?: Tree, mode?: Mode): readonly [Tensor, Tree] {
+export function residualBlock(
+  mixer: AnyMixer,
+  config: MixerConfig,
+  params: ResidualBlockParameters,
+  x: Tensor,
+  state?: Tree,
+  mode?: Mode,
+): readonly [Tensor, Tree] {
   const [y, next] = runMixer(mixer, config, params.mixer, rmsNorm(params.norm, x), state, mode);
   return [add(x, y), next];
 }
 
 /** One element of {@link residualBlock}: x [B D] -> [B D]. */
-export function residualBlockStep(mixer: AnyMixer, config: MixerConfig, params: ResidualBlockParameters, x: Tensor, state: Tree): readonly [Tensor, Tree] {
+export function residualBlockStep(
+  mixer: AnyMixer,
+  config: MixerConfig,
+  params: ResidualBlockParameters,
+  x: Tensor,
+  state: Tree,
+): readonly [Tensor, Tree] {
   const [y, next] = mixer.step(config, params.mixer, rmsNorm(params.norm, x), state);
   return [add(x, y), next];
 }

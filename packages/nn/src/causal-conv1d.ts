@@ -1,5 +1,21 @@
 /** Short depthwise convolution that looks back only, as in front of a selective SSM. */
-import { add, concat, expandDims, foldIn, mul, pad, reshape, ShapeError, silu, sliceAxis, sum, transpose, zeros, type Key, type Tensor } from "@seqmix/tensor";
+import {
+  add,
+  concat,
+  expandDims,
+  foldIn,
+  mul,
+  pad,
+  reshape,
+  ShapeError,
+  silu,
+  sliceAxis,
+  sum,
+  transpose,
+  zeros,
+  type Key,
+  type Tensor,
+} from "@seqmix/tensor";
 import { uniformInit, type Initializer } from "./initialize.js";
 
 /** One filter of width W for each of D channels. */
@@ -17,7 +33,12 @@ export interface CausalConv1dOptions {
 }
 
 /** Parameters for D channels and width W; uniform in +-1/sqrt(W) by default, as in PyTorch for one input a group. */
-export function initCausalConv1d(key: Key, channels: number, width: number, options: { readonly bias?: boolean; readonly weightInit?: Initializer; readonly biasInit?: Initializer } = {}): CausalConv1dParameters {
+export function initCausalConv1d(
+  key: Key,
+  channels: number,
+  width: number,
+  options: { readonly bias?: boolean; readonly weightInit?: Initializer; readonly biasInit?: Initializer } = {},
+): CausalConv1dParameters {
   const standard = uniformInit(1 / Math.sqrt(width));
   const { bias = true, weightInit = standard, biasInit = standard } = options;
   const weight = weightInit(foldIn(key, "weight"), [channels, width]);
@@ -25,7 +46,8 @@ export function initCausalConv1d(key: Key, channels: number, width: number, opti
 }
 
 /** The state before the first input: zeros [B D W-1]. */
-export const initCausalConv1dState = (batch: number, channels: number, width: number): Tensor => zeros([batch, channels, width - 1]);
+export const initCausalConv1dState = (batch: number, channels: number, width: number): Tensor =>
+  zeros([batch, channels, width - 1]);
 
 /**
  * y_t = activation(bias + sum_w weight[:, w] x_(t - W + 1 + w)) for every channel by itself.
@@ -33,9 +55,17 @@ export const initCausalConv1dState = (batch: number, channels: number, width: nu
  * @param state [B D W-1], the raw inputs before x, oldest first; zeros by default
  * @returns y [B L D] and the last W-1 raw inputs [B D W-1]
  */
-export function causalConv1d(parameters: CausalConv1dParameters, x: Tensor, state?: Tensor, { activation }: CausalConv1dOptions = {}): readonly [Tensor, Tensor] {
+export function causalConv1d(
+  parameters: CausalConv1dParameters,
+  x: Tensor,
+  state?: Tensor,
+  { activation }: CausalConv1dOptions = {},
+): readonly [Tensor, Tensor] {
   const [D, W] = parameters.weight.shape as [number, number];
-  if (x.shape.length !== 3 || x.shape[2] !== D) throw new ShapeError(`causalConv1d: expected x [B L ${D}] for a weight of shape [${D},${W}], got shape [${x.shape.join(",")}]; check the number of channels`);
+  if (x.shape.length !== 3 || x.shape[2] !== D)
+    throw new ShapeError(
+      `causalConv1d: expected x [B L ${D}] for a weight of shape [${D},${W}], got shape [${x.shape.join(",")}]; check the number of channels`,
+    );
   const [B, L] = x.shape as [number, number];
   assertState("causalConv1d", state, [B, D, W - 1]);
   const padded = state ? concat([transpose(state), x], 1) : pad(x, [0, W - 1, 0], [0, 0, 0]);
@@ -54,9 +84,17 @@ export function causalConv1d(parameters: CausalConv1dParameters, x: Tensor, stat
  * @param state [B D W-1]
  * @returns y [B D] and the next state [B D W-1]
  */
-export function causalConv1dStep(parameters: CausalConv1dParameters, x: Tensor, state: Tensor, { activation }: CausalConv1dOptions = {}): readonly [Tensor, Tensor] {
+export function causalConv1dStep(
+  parameters: CausalConv1dParameters,
+  x: Tensor,
+  state: Tensor,
+  { activation }: CausalConv1dOptions = {},
+): readonly [Tensor, Tensor] {
   const [D, W] = parameters.weight.shape as [number, number];
-  if (x.shape.length !== 2 || x.shape[1] !== D) throw new ShapeError(`causalConv1dStep: expected x [B ${D}] for a weight of shape [${D},${W}], got shape [${x.shape.join(",")}]; check the number of channels`);
+  if (x.shape.length !== 2 || x.shape[1] !== D)
+    throw new ShapeError(
+      `causalConv1dStep: expected x [B ${D}] for a weight of shape [${D},${W}], got shape [${x.shape.join(",")}]; check the number of channels`,
+    );
   assertState("causalConv1dStep", state, [x.shape[0]!, D, W - 1]);
   const window = concat([state, expandDims(x, 2)], 2);
   return [finish(parameters, sum(mul(window, parameters.weight), 2), activation), sliceAxis(window, 2, 1, W)];
@@ -68,5 +106,8 @@ function finish({ bias }: CausalConv1dParameters, y: Tensor, activation: "silu" 
 }
 
 function assertState(name: string, state: Tensor | undefined, shape: readonly number[]): void {
-  if (state && state.shape.join() !== shape.join()) throw new ShapeError(`${name}: expected a state [B D W-1] of shape [${shape.join(",")}], got shape [${state.shape.join(",")}]; pass the one returned for the earlier inputs`);
+  if (state && state.shape.join() !== shape.join())
+    throw new ShapeError(
+      `${name}: expected a state [B D W-1] of shape [${shape.join(",")}], got shape [${state.shape.join(",")}]; pass the one returned for the earlier inputs`,
+    );
 }

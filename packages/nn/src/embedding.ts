@@ -9,7 +9,12 @@ export type EmbeddingParameters = {
 };
 
 /** A table of V vectors of D channels, by default normal with deviation 0.02 (GPT-2's choice). */
-export function initEmbedding(key: Key, vocabSize: number, dModel: number, options: { readonly weightInit?: Initializer } = {}): EmbeddingParameters {
+export function initEmbedding(
+  key: Key,
+  vocabSize: number,
+  dModel: number,
+  options: { readonly weightInit?: Initializer } = {},
+): EmbeddingParameters {
   return { weight: (options.weightInit ?? normalInit(0.02))(key, [vocabSize, dModel]) };
 }
 

@@ -21,15 +21,28 @@ export type GatedMlpParameters = {
 };
 
 /** Two linear maps, D -> F -> D. */
-export function initMlp(key: Key, dModel: number, dHidden: number, options: { readonly bias?: boolean } = {}): MlpParameters {
-  return { fc1: initLinear(foldIn(key, "fc1"), dModel, dHidden, options), fc2: initLinear(foldIn(key, "fc2"), dHidden, dModel, options) };
+export function initMlp(
+  key: Key,
+  dModel: number,
+  dHidden: number,
+  options: { readonly bias?: boolean } = {},
+): MlpParameters {
+  return {
+    fc1: initLinear(foldIn(key, "fc1"), dModel, dHidden, options),
+    fc2: initLinear(foldIn(key, "fc2"), dHidden, dModel, options),
+  };
 }
 
 /** fc2(gelu(fc1(x))). @param x [.. D] */
 export const mlp = ({ fc1, fc2 }: MlpParameters, x: Tensor): Tensor => linear(fc2, gelu(linear(fc1, x)));
 
 /** Three linear maps of a gated map D -> F -> D, without bias by default. */
-export function initGatedMlp(key: Key, dModel: number, dHidden: number, { bias = false }: { readonly bias?: boolean } = {}): GatedMlpParameters {
+export function initGatedMlp(
+  key: Key,
+  dModel: number,
+  dHidden: number,
+  { bias = false }: { readonly bias?: boolean } = {},
+): GatedMlpParameters {
   return {
     gate_proj: initLinear(foldIn(key, "gate_proj"), dModel, dHidden, { bias }),
     up_proj: initLinear(foldIn(key, "up_proj"), dModel, dHidden, { bias }),
@@ -38,7 +51,8 @@ export function initGatedMlp(key: Key, dModel: number, dHidden: number, { bias =
 }
 
 /** down(silu(gate(x)) up(x)), SwiGLU (Shazeer, GLU Variants Improve Transformer, 2020). @param x [.. D] */
-export const gatedMlp = ({ gate_proj, up_proj, down_proj }: GatedMlpParameters, x: Tensor): Tensor => linear(down_proj, mul(silu(linear(gate_proj, x)), linear(up_proj, x)));
+export const gatedMlp = ({ gate_proj, up_proj, down_proj }: GatedMlpParameters, x: Tensor): Tensor =>
+  linear(down_proj, mul(silu(linear(gate_proj, x)), linear(up_proj, x)));
 
 /**
  * First half of the channels times the sigmoid of the second (Dauphin et al., 2017), S4's output activation.
@@ -47,7 +61,8 @@ export const gatedMlp = ({ gate_proj, up_proj, down_proj }: GatedMlpParameters, 
  */
 export function glu(x: Tensor): Tensor {
   const channels = x.shape.at(-1) ?? 0;
-  if (channels % 2 !== 0) throw new ShapeError(`glu: expected an even number of channels, got ${channels} in shape [${x.shape.join(",")}]`);
+  if (channels % 2 !== 0)
+    throw new ShapeError(`glu: expected an even number of channels, got ${channels} in shape [${x.shape.join(",")}]`);
   const [value, gate] = split(x, [channels / 2, channels / 2]) as [Tensor, Tensor];
   return mul(value, sigmoid(gate));
 }

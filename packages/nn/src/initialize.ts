@@ -5,10 +5,19 @@ import { full, normal, uniform, type Key, type Shape, type Tensor } from "@seqmi
 export type Initializer = (key: Key, shape: Shape) => Tensor;
 
 /** Uniform in [-bound, bound). */
-export const uniformInit = (bound: number): Initializer => (key, shape) => uniform(key, shape, -bound, bound);
+export const uniformInit =
+  (bound: number): Initializer =>
+  (key, shape) =>
+    uniform(key, shape, -bound, bound);
 
 /** Normal with mean 0 and the given standard deviation. */
-export const normalInit = (deviation: number): Initializer => (key, shape) => normal(key, shape, 0, deviation);
+export const normalInit =
+  (deviation: number): Initializer =>
+  (key, shape) =>
+    normal(key, shape, 0, deviation);
 
 /** Every element the same. */
-export const constantInit = (value: number): Initializer => (_, shape) => full(shape, value);
+export const constantInit =
+  (value: number): Initializer =>
+  (_, shape) =>
+    full(shape, value);

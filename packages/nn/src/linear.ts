@@ -36,7 +36,13 @@ export function initLinear(key: Key, inputs: number, outputs: number, options: L
  */
 export function linear({ weight, bias }: LinearParameters, x: Tensor): Tensor {
   const [outputs, inputs] = weight.shape as [number, number];
-  if (x.shape.at(-1) !== inputs) throw new ShapeError(`linear: expected x [.. ${inputs}] for a weight of shape [${weight.shape.join(",")}], got shape [${x.shape.join(",")}]; check the number of channels`);
-  const y = x.shape.length === 1 ? reshape(matmul(reshape(x, [1, inputs]), transpose(weight)), [outputs]) : matmul(x, transpose(weight));
+  if (x.shape.at(-1) !== inputs)
+    throw new ShapeError(
+      `linear: expected x [.. ${inputs}] for a weight of shape [${weight.shape.join(",")}], got shape [${x.shape.join(",")}]; check the number of channels`,
+    );
+  const y =
+    x.shape.length === 1
+      ? reshape(matmul(reshape(x, [1, inputs]), transpose(weight)), [outputs])
+      : matmul(x, transpose(weight));
   return bias ? add(y, bias) : y;
 }

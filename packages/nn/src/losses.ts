@@ -1,5 +1,20 @@
 /** Losses and the measures that go with them; each is a mean over positions. */
-import { argmax, cast, div, equal, logSumExp, mean, mul, pick, ShapeError, square, sub, sum, where, type Tensor } from "@seqmix/tensor";
+import {
+  argmax,
+  cast,
+  div,
+  equal,
+  logSumExp,
+  mean,
+  mul,
+  pick,
+  ShapeError,
+  square,
+  sub,
+  sum,
+  where,
+  type Tensor,
+} from "@seqmix/tensor";
 
 /**
  * Mean over the positions that count of -log softmax(logits)[label], in nats.
@@ -28,13 +43,19 @@ export function accuracy(logits: Tensor, labels: Tensor, mask?: Tensor): Tensor 
 
 /** Mean of (prediction - target)^2 over the elements that count. @param mask bool or f32, the shape of both; all by default */
 export function meanSquaredError(prediction: Tensor, target: Tensor, mask?: Tensor): Tensor {
-  if (prediction.shape.join() !== target.shape.join()) throw new ShapeError(`meanSquaredError: expected prediction and target of one shape, got [${prediction.shape.join(",")}] and [${target.shape.join(",")}]; reshape one`);
+  if (prediction.shape.join() !== target.shape.join())
+    throw new ShapeError(
+      `meanSquaredError: expected prediction and target of one shape, got [${prediction.shape.join(",")}] and [${target.shape.join(",")}]; reshape one`,
+    );
   return maskedMean(square(sub(prediction, target)), mask);
 }
 
 function maskedMean(values: Tensor, mask: Tensor | undefined): Tensor {
   if (!mask) return mean(values);
-  if (mask.shape.join() !== values.shape.join()) throw new ShapeError(`mask: expected shape [${values.shape.join(",")}], one value a position, got [${mask.shape.join(",")}]`);
+  if (mask.shape.join() !== values.shape.join())
+    throw new ShapeError(
+      `mask: expected shape [${values.shape.join(",")}], one value a position, got [${mask.shape.join(",")}]`,
+    );
   const weights = cast(mask, "f32");
   const total = sum(weights);
   // Values outside the mask may be infinite: a product with 0 would be NaN.
@@ -43,5 +64,8 @@ function maskedMean(values: Tensor, mask: Tensor | undefined): Tensor {
 }
 
 function assertLabels(name: string, logits: Tensor, labels: Tensor): void {
-  if (logits.shape.slice(0, -1).join() !== labels.shape.join()) throw new ShapeError(`${name}: expected labels [${logits.shape.slice(0, -1).join(",")}] for logits [${logits.shape.join(",")}], got [${labels.shape.join(",")}]; drop the last axis of the logits only`);
+  if (logits.shape.slice(0, -1).join() !== labels.shape.join())
+    throw new ShapeError(
+      `${name}: expected labels [${logits.shape.slice(0, -1).join(",")}] for logits [${logits.shape.join(",")}], got [${labels.shape.join(",")}]; drop the last axis of the logits only`,
+    );
 }

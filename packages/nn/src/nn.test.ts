@@ -1,8 +1,44 @@
-import { concat, cpu, grad, key, leavesOf, normal, realize, reference, sliceAxis, sum, tensor, type Tensor, type Tree } from "@seqmix/tensor";
+import {
+  concat,
+  cpu,
+  grad,
+  key,
+  leavesOf,
+  normal,
+  realize,
+  reference,
+  sliceAxis,
+  sum,
+  tensor,
+  type Tensor,
+  type Tree,
+} from "@seqmix/tensor";
 import { describe, expect, test } from "vitest";
 import {
-  accuracy, bitsPerChar, causalConv1d, causalConv1dStep, constantInit, crossEntropy, embedding, gatedMlp, glu, groupNorm, initCausalConv1d, initCausalConv1dState,
-  initEmbedding, initGatedMlp, initLayerNorm, initLinear, initMlp, initRmsNorm, layerNorm, linear, meanSquaredError, mlp, rmsNorm, rotaryEmbedding,
+  accuracy,
+  bitsPerChar,
+  causalConv1d,
+  causalConv1dStep,
+  constantInit,
+  crossEntropy,
+  embedding,
+  gatedMlp,
+  glu,
+  groupNorm,
+  initCausalConv1d,
+  initCausalConv1dState,
+  initEmbedding,
+  initGatedMlp,
+  initLayerNorm,
+  initLinear,
+  initMlp,
+  initRmsNorm,
+  layerNorm,
+  linear,
+  meanSquaredError,
+  mlp,
+  rmsNorm,
+  rotaryEmbedding,
 } from "./index.js";
 
 const oracle = reference();
@@ -20,9 +56,22 @@ function expectClose(actual: readonly number[], expected: readonly number[], dig
 
 describe("linear", () => {
   test("is x W^T + b on any leading axes", async () => {
-    const parameters = { weight: tensor([[1, 2], [3, 4], [5, 6]]), bias: tensor([0.5, 0, -1]) };
+    const parameters = {
+      weight: tensor([
+        [1, 2],
+        [3, 4],
+        [5, 6],
+      ]),
+      bias: tensor([0.5, 0, -1]),
+    };
     expectClose(await values(linear(parameters, tensor([[[1, 1]], [[0, 2]]]))), [3.5, 7, 10, 4.5, 8, 11]);
-    const alone = { weight: tensor([[1, 2], [3, 4], [5, 6]]) };
+    const alone = {
+      weight: tensor([
+        [1, 2],
+        [3, 4],
+        [5, 6],
+      ]),
+    };
     expectClose(await values(linear(alone, tensor([1, -1]))), [-1, -1, -1]);
   });
 
@@ -40,23 +89,43 @@ describe("linear", () => {
   });
 
   test("names the channels that do not fit", () => {
-    expect(() => linear(initLinear(key(0), 4, 2), tensor([[1, 2, 3]]))).toThrow(/expected x \[\.\. 4\].*got shape \[1,3\]/);
+    expect(() => linear(initLinear(key(0), 4, 2), tensor([[1, 2, 3]]))).toThrow(
+      /expected x \[\.\. 4\].*got shape \[1,3\]/,
+    );
   });
 });
 
 test("an embedding looks rows up and starts with deviation 0.02", async () => {
-  expectClose(await values(embedding({ weight: tensor([[1, 2], [3, 4]]) }, tensor([[1, 0, 1]], undefined, "i32"))), [3, 4, 1, 2, 3, 4]);
+  expectClose(
+    await values(
+      embedding(
+        {
+          weight: tensor([
+            [1, 2],
+            [3, 4],
+          ]),
+        },
+        tensor([[1, 0, 1]], undefined, "i32"),
+      ),
+    ),
+    [3, 4, 1, 2, 3, 4],
+  );
   const weight = await values(initEmbedding(key(1), 100, 64).weight);
   expect(Math.sqrt(weight.reduce((total, w) => total + w * w, 0) / weight.length)).toBeCloseTo(0.02, 3);
 });
 
 describe("norms", () => {
-  const rows = [[1, -2, 3, 0.5], [0, 0, 0, 0]];
+  const rows = [
+    [1, -2, 3, 0.5],
+    [0, 0, 0, 0],
+  ];
   const weight = [2, 1, 0.5, -1];
   const bias = [0, 1, 2, 3];
 
   test("rmsNorm divides by the root of the mean square", async () => {
-    const expected = rows.flatMap((row) => row.map((x, k) => (x / Math.sqrt(row.reduce((s, v) => s + v * v, 0) / 4 + 1e-5)) * weight[k]!));
+    const expected = rows.flatMap((row) =>
+      row.map((x, k) => (x / Math.sqrt(row.reduce((s, v) => s + v * v, 0) / 4 + 1e-5)) * weight[k]!),
+    );
     expectClose(await values(rmsNorm({ weight: tensor(weight) }, tensor(rows))), expected);
     expectClose(await values(initRmsNorm(3).weight), [1, 1, 1]);
   });
@@ -69,12 +138,17 @@ describe("norms", () => {
 
   test("layerNorm takes the mean away and divides by the biased deviation", async () => {
     const expected = rows.flatMap((row) => standard(row, 1e-3).map((v, k) => v * weight[k]! + bias[k]!));
-    expectClose(await values(layerNorm({ weight: tensor(weight), bias: tensor(bias) }, tensor(rows), { eps: 1e-3 })), expected);
+    expectClose(
+      await values(layerNorm({ weight: tensor(weight), bias: tensor(bias) }, tensor(rows), { eps: 1e-3 })),
+      expected,
+    );
     expectClose(await values(layerNorm(initLayerNorm(4), tensor(rows))), await values(layerNorm({}, tensor(rows))));
   });
 
   test("groupNorm is layerNorm of each group of channels", async () => {
-    const expected = rows.flatMap((row) => [...standard(row.slice(0, 2), 1e-5), ...standard(row.slice(2), 1e-5)].map((v, k) => v * weight[k]!));
+    const expected = rows.flatMap((row) =>
+      [...standard(row.slice(0, 2), 1e-5), ...standard(row.slice(2), 1e-5)].map((v, k) => v * weight[k]!),
+    );
     expectClose(await values(groupNorm({ weight: tensor(weight) }, tensor(rows), { groups: 2 })), expected);
     expect(() => groupNorm({}, tensor(rows), { groups: 3 })).toThrow(/got 3 groups for D = 4/);
   });
@@ -86,13 +160,19 @@ describe("causalConv1d", () => {
   const x = normal(key(3), [B, L, D]);
 
   test("is the sum over the last W inputs, written as loops", async () => {
-    const [w, b, u, [y]] = [await values(parameters.weight), await values(parameters.bias), await values(x), causalConv1d(parameters, x, undefined, { activation: "silu" })];
+    const [w, b, u, [y]] = [
+      await values(parameters.weight),
+      await values(parameters.bias),
+      await values(x),
+      causalConv1d(parameters, x, undefined, { activation: "silu" }),
+    ];
     const expected: number[] = [];
     for (let n = 0; n < B; n++)
       for (let t = 0; t < L; t++)
         for (let d = 0; d < D; d++) {
           let total = b[d]!;
-          for (let k = 0; k < W; k++) if (t - W + 1 + k >= 0) total += w[d * W + k]! * u[(n * L + t - W + 1 + k) * D + d]!;
+          for (let k = 0; k < W; k++)
+            if (t - W + 1 + k >= 0) total += w[d * W + k]! * u[(n * L + t - W + 1 + k) * D + d]!;
           expected.push(total / (1 + Math.exp(-total)));
         }
     expectClose(await values(y), expected);
@@ -127,7 +207,9 @@ describe("causalConv1d", () => {
   });
 
   test("states of another shape are refused", () => {
-    expect(() => causalConv1d(parameters, x, initCausalConv1dState(B, D, W + 1))).toThrow(/expected a state .* shape \[2,3,3\], got shape \[2,3,4\]/);
+    expect(() => causalConv1d(parameters, x, initCausalConv1dState(B, D, W + 1))).toThrow(
+      /expected a state .* shape \[2,3,3\], got shape \[2,3,4\]/,
+    );
   });
 });
 
@@ -135,7 +217,10 @@ describe("causalConv1d", () => {
 async function rowAt(x: Tensor, t: number): Promise<Tensor> {
   const [B, L, D] = x.shape as [number, number, number];
   const all = await values(x);
-  return tensor(Float64Array.from({ length: B * D }, (_, i) => all[(Math.floor(i / D) * L + t) * D + (i % D)]!), [B, D]);
+  return tensor(
+    Float64Array.from({ length: B * D }, (_, i) => all[(Math.floor(i / D) * L + t) * D + (i % D)]!),
+    [B, D],
+  );
 }
 
 test("feed-forward maps and glu", async () => {
@@ -154,17 +239,31 @@ test("feed-forward maps and glu", async () => {
 
 describe("rotaryEmbedding", () => {
   test("turns pair i at position t by t base^(-2i/P)", async () => {
-    const y = await values(rotaryEmbedding(tensor([[1, 2, 3, 4], [1, 2, 3, 4]]), { offset: 5, base: 100 }));
+    const y = await values(
+      rotaryEmbedding(
+        tensor([
+          [1, 2, 3, 4],
+          [1, 2, 3, 4],
+        ]),
+        { offset: 5, base: 100 },
+      ),
+    );
     const expected = [5, 6].flatMap((t) => {
       const [p, q] = [t, t / 10];
-      return [Math.cos(p) - 3 * Math.sin(p), 2 * Math.cos(q) - 4 * Math.sin(q), 3 * Math.cos(p) + Math.sin(p), 4 * Math.cos(q) + 2 * Math.sin(q)];
+      return [
+        Math.cos(p) - 3 * Math.sin(p),
+        2 * Math.cos(q) - 4 * Math.sin(q),
+        3 * Math.cos(p) + Math.sin(p),
+        4 * Math.cos(q) + 2 * Math.sin(q),
+      ];
     });
     expectClose(y, expected);
   });
 
   test("inner products depend on distances only", async () => {
     const [q, k] = [normal(key(1), [1, 8]), normal(key(2), [1, 8])];
-    const dot = async (a: number, b: number): Promise<number> => (await values(sum(mulRows(rotaryEmbedding(q, { offset: a }), rotaryEmbedding(k, { offset: b })))))[0]!;
+    const dot = async (a: number, b: number): Promise<number> =>
+      (await values(sum(mulRows(rotaryEmbedding(q, { offset: a }), rotaryEmbedding(k, { offset: b })))))[0]!;
     expect(await dot(3, 1)).toBeCloseTo(await dot(103, 101), 9);
     expect(await dot(3, 1)).not.toBeCloseTo(await dot(3, 2), 3);
   });
@@ -173,7 +272,11 @@ describe("rotaryEmbedding", () => {
 const mulRows = (a: Tensor, b: Tensor): Tensor => linear({ weight: b }, a);
 
 describe("losses", () => {
-  const logits = [[2, 1, -1], [0, 0, 0], [800, 0, -800]];
+  const logits = [
+    [2, 1, -1],
+    [0, 0, 0],
+    [800, 0, -800],
+  ];
   const labels = tensor([0, 2, 1], undefined, "i32");
   const nats = [-Math.log(Math.exp(2) / (Math.exp(2) + Math.E + Math.exp(-1))), Math.log(3), 800];
 
@@ -190,7 +293,14 @@ describe("losses", () => {
   });
 
   test("its gradient is (softmax - one hot) / n", async () => {
-    const g = await values(grad((x: Tensor) => crossEntropy(x, tensor([0, 2], undefined, "i32")))(tensor([[2, 1, -1], [0, 0, 0]])));
+    const g = await values(
+      grad((x: Tensor) => crossEntropy(x, tensor([0, 2], undefined, "i32")))(
+        tensor([
+          [2, 1, -1],
+          [0, 0, 0],
+        ]),
+      ),
+    );
     const total = Math.exp(2) + Math.E + Math.exp(-1);
     expectClose(g, [(Math.exp(2) / total - 1) / 2, Math.E / total / 2, Math.exp(-1) / total / 2, 1 / 6, 1 / 6, -1 / 3]);
   });
@@ -205,8 +315,13 @@ describe("losses", () => {
 });
 
 test("parameters are trees, and the default device agrees with the oracle", async () => {
-  const parameters = { conv: initCausalConv1d(key(1), 6, 4), norm: initLayerNorm(6), up: initGatedMlp(key(2), 6, 12) } satisfies Tree;
-  const loss = (p: typeof parameters, x: Tensor): Tensor => sum(gatedMlp(p.up, layerNorm(p.norm, causalConv1d(p.conv, x, undefined, { activation: "silu" })[0])));
+  const parameters = {
+    conv: initCausalConv1d(key(1), 6, 4),
+    norm: initLayerNorm(6),
+    up: initGatedMlp(key(2), 6, 12),
+  } satisfies Tree;
+  const loss = (p: typeof parameters, x: Tensor): Tensor =>
+    sum(gatedMlp(p.up, layerNorm(p.norm, causalConv1d(p.conv, x, undefined, { activation: "silu" })[0])));
   const run = async (device: ReturnType<typeof cpu>): Promise<number[][]> => {
     const gradients = leavesOf(await realize(grad(loss)(parameters, normal(key(3), [2, 9, 6])), { device }));
     return Promise.all(gradients.map(async (g) => [...(await g.data())]));

@@ -19,14 +19,21 @@ export type LayerNormParameters = {
 export const initRmsNorm = (dModel: number): Required<RmsNormParameters> => ({ weight: ones([dModel]) });
 
 /** A scale of ones and a shift of zeros. */
-export const initLayerNorm = (dModel: number): Required<LayerNormParameters> => ({ weight: ones([dModel]), bias: zeros([dModel]) });
+export const initLayerNorm = (dModel: number): Required<LayerNormParameters> => ({
+  weight: ones([dModel]),
+  bias: zeros([dModel]),
+});
 
 /**
  * x / sqrt(mean(x^2) + eps) * weight (Zhang and Sennrich, Root Mean Square Layer Normalization, 2019).
  * @param x [.. D]
  * @param eps Added to the mean square; 1e-5 by default.
  */
-export function rmsNorm({ weight }: RmsNormParameters, x: Tensor, { eps = 1e-5 }: { readonly eps?: number } = {}): Tensor {
+export function rmsNorm(
+  { weight }: RmsNormParameters,
+  x: Tensor,
+  { eps = 1e-5 }: { readonly eps?: number } = {},
+): Tensor {
   const y = div(x, sqrt(add(mean(square(x), -1, { keepDims: true }), eps)));
   return weight ? mul(y, weight) : y;
 }
@@ -36,7 +43,11 @@ export function rmsNorm({ weight }: RmsNormParameters, x: Tensor, { eps = 1e-5 }
  * @param x [.. D]
  * @param eps Added to the variance; 1e-5 by default.
  */
-export function layerNorm(parameters: LayerNormParameters, x: Tensor, { eps = 1e-5 }: { readonly eps?: number } = {}): Tensor {
+export function layerNorm(
+  parameters: LayerNormParameters,
+  x: Tensor,
+  { eps = 1e-5 }: { readonly eps?: number } = {},
+): Tensor {
   return affine(parameters, standardize(x, eps));
 }
 
@@ -46,10 +57,20 @@ export function layerNorm(parameters: LayerNormParameters, x: Tensor, { eps = 1e
  * @param x [.. D]
  * @param groups A divisor of D.
  */
-export function groupNorm(parameters: LayerNormParameters, x: Tensor, { groups, eps = 1e-5 }: { readonly groups: number; readonly eps?: number }): Tensor {
+export function groupNorm(
+  parameters: LayerNormParameters,
+  x: Tensor,
+  { groups, eps = 1e-5 }: { readonly groups: number; readonly eps?: number },
+): Tensor {
   const D = x.shape.at(-1) ?? 0;
-  if (!Number.isInteger(groups) || groups < 1 || D % groups !== 0) throw new ShapeError(`groupNorm: expected groups that divide axis D of x, got ${groups} groups for D = ${D}; change one of them`);
-  return affine(parameters, reshape(standardize(reshape(x, [...x.shape.slice(0, -1), groups, D / groups]), eps), x.shape));
+  if (!Number.isInteger(groups) || groups < 1 || D % groups !== 0)
+    throw new ShapeError(
+      `groupNorm: expected groups that divide axis D of x, got ${groups} groups for D = ${D}; change one of them`,
+    );
+  return affine(
+    parameters,
+    reshape(standardize(reshape(x, [...x.shape.slice(0, -1), groups, D / groups]), eps), x.shape),
+  );
 }
 
 function standardize(x: Tensor, eps: number): Tensor {

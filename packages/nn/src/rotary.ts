@@ -1,5 +1,19 @@
 /** Positions as rotations of pairs of channels. */
-import { add, arange, cast, concat, cos, exp, mul, neg, reshape, ShapeError, sin, split, type Tensor } from "@seqmix/tensor";
+import {
+  add,
+  arange,
+  cast,
+  concat,
+  cos,
+  exp,
+  mul,
+  neg,
+  reshape,
+  ShapeError,
+  sin,
+  split,
+  type Tensor,
+} from "@seqmix/tensor";
 
 /** Which positions and angles {@link rotaryEmbedding} uses. */
 export interface RotaryOptions {
@@ -18,7 +32,10 @@ export interface RotaryOptions {
  */
 export function rotaryEmbedding(x: Tensor, { offset = 0, base = 10000 }: RotaryOptions = {}): Tensor {
   const [L, P] = x.shape.slice(-2) as [number, number];
-  if (x.shape.length < 2 || P % 2 !== 0) throw new ShapeError(`rotaryEmbedding: expected x [.. L P] with even P, got shape [${x.shape.join(",")}]; choose an even head dimension`);
+  if (x.shape.length < 2 || P % 2 !== 0)
+    throw new ShapeError(
+      `rotaryEmbedding: expected x [.. L P] with even P, got shape [${x.shape.join(",")}]; choose an even head dimension`,
+    );
   const half = P / 2;
   const frequencies = exp(mul(cast(arange(half), "f32"), (-2 * Math.log(base)) / P));
   const angles = mul(reshape(cast(add(arange(L), offset), "f32"), [L, 1]), frequencies);

@@ -22,7 +22,13 @@ export interface AdamwOptions {
  * p = p (1 - rate decay) - rate (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps), as in PyTorch's AdamW.
  * State: `step`, `firstMoment` (m) and `secondMoment` (v).
  */
-export function adamw({ learningRate, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01, groups = [] }: AdamwOptions): Optimizer {
+export function adamw({
+  learningRate,
+  betas = [0.9, 0.999],
+  eps = 1e-8,
+  weightDecay = 0.01,
+  groups = [],
+}: AdamwOptions): Optimizer {
   const [beta1, beta2] = betas;
   assertRange("adamw", "beta1", beta1, 0, 1);
   assertRange("adamw", "beta2", beta2, 0, 1);
@@ -36,19 +42,25 @@ export function adamw({ learningRate, betas = [0.9, 0.999], eps = 1e-8, weightDe
       const step = add(state.step, 1);
       const count = cast(step, "f32");
       const [bias1, bias2] = [complement(beta1, count), complement(beta2, count)];
-      const [next, firstMoment, secondMoment] = updateLeaves(params, gradients, [state.firstMoment, state.secondMoment], (path, p, g, m0, v0) => {
-        const settings = settingsOf(path, groups, weightDecay);
-        const scaled = settings.learningRateScale === 1 ? rate : mul(rate, settings.learningRateScale);
-        const m = add(mul(m0!, beta1), mul(g!, 1 - beta1));
-        const v = add(mul(v0!, beta2), mul(square(g!), 1 - beta2));
-        const direction = div(div(m, bias1), add(sqrt(div(v, bias2)), eps));
-        const decayed = settings.weightDecay === 0 ? p! : mul(p!, sub(1, mul(scaled, settings.weightDecay)));
-        return [sub(decayed, mul(scaled, direction)), m, v];
-      });
+      const [next, firstMoment, secondMoment] = updateLeaves(
+        params,
+        gradients,
+        [state.firstMoment, state.secondMoment],
+        (path, p, g, m0, v0) => {
+          const settings = settingsOf(path, groups, weightDecay);
+          const scaled = settings.learningRateScale === 1 ? rate : mul(rate, settings.learningRateScale);
+          const m = add(mul(m0!, beta1), mul(g!, 1 - beta1));
+          const v = add(mul(v0!, beta2), mul(square(g!), 1 - beta2));
+          const direction = div(div(m, bias1), add(sqrt(div(v, bias2)), eps));
+          const decayed = settings.weightDecay === 0 ? p! : mul(p!, sub(1, mul(scaled, settings.weightDecay)));
+          return [sub(decayed, mul(scaled, direction)), m, v];
+        },
+      );
       return [next, { step, firstMoment: firstMoment!, secondMoment: secondMoment! }];
     },
   };
 }
 
 /** 1 - beta^count without cancellation while beta^count is near 1. */
-const complement = (beta: number, count: Tensor): Tensor | number => (beta === 0 ? 1 : neg(expm1(mul(count, Math.log(beta)))));
+const complement = (beta: number, count: Tensor): Tensor | number =>
+  beta === 0 ? 1 : neg(expm1(mul(count, Math.log(beta))));

@@ -1,5 +1,20 @@
 /** Gradient clipping. */
-import { add, cast, div, isReal, leavesOf, mapTree, minimum, mul, sqrt, square, sum, zeros, type Tensor, type Tree } from "@seqmix/tensor";
+import {
+  add,
+  cast,
+  div,
+  isReal,
+  leavesOf,
+  mapTree,
+  minimum,
+  mul,
+  sqrt,
+  square,
+  sum,
+  zeros,
+  type Tensor,
+  type Tree,
+} from "@seqmix/tensor";
 
 /** Root of the sum of squares of all f32 and f16 elements of a tree, f32 []. */
 export function globalNorm(tree: Tree): Tensor {

@@ -1,6 +1,29 @@
-import { cpu, mul, realize, reference, sub, sum, square, tensor, valueAndGrad, type Device, type Tensor, type Tree } from "@seqmix/tensor";
+import {
+  cpu,
+  mul,
+  realize,
+  reference,
+  sub,
+  sum,
+  square,
+  tensor,
+  valueAndGrad,
+  type Device,
+  type Tensor,
+  type Tree,
+} from "@seqmix/tensor";
 import { describe, expect, test } from "vitest";
-import { adamw, clipByGlobalNorm, constantSchedule, cosineSchedule, globalNorm, linearWarmup, sgd, type Optimizer, type Schedule } from "./index.js";
+import {
+  adamw,
+  clipByGlobalNorm,
+  constantSchedule,
+  cosineSchedule,
+  globalNorm,
+  linearWarmup,
+  sgd,
+  type Optimizer,
+  type Schedule,
+} from "./index.js";
 
 const oracle = reference();
 
@@ -18,7 +41,11 @@ function expectClose(actual: readonly number[], expected: readonly number[], dig
 const gradientAt = (t: number): { a: number[]; b: number[] } => ({ a: [Math.sin(t + 1), 1e-3 * t, -2], b: [0.5 - t] });
 
 /** Runs `steps` updates and returns both leaves, the step tensor and all else on the host. */
-async function train(optimizer: Optimizer, steps: number, device: Device): Promise<{ a: number[]; b: number[]; step: number }> {
+async function train(
+  optimizer: Optimizer,
+  steps: number,
+  device: Device,
+): Promise<{ a: number[]; b: number[]; step: number }> {
   let params = { layer: { a: tensor([1, -2, 0.5]) }, A_log: tensor([3]) };
   let state = optimizer.init(params);
   for (let t = 0; t < steps; t++) {
@@ -31,7 +58,16 @@ async function train(optimizer: Optimizer, steps: number, device: Device): Promi
 }
 
 /** The published formulas in a float64 loop over single numbers. */
-function adamwLoop(p: number, gradients: readonly number[], { rate, betas: [b1, b2], eps, decay }: { rate: (t: number) => number; betas: readonly [number, number]; eps: number; decay: number }): number {
+function adamwLoop(
+  p: number,
+  gradients: readonly number[],
+  {
+    rate,
+    betas: [b1, b2],
+    eps,
+    decay,
+  }: { rate: (t: number) => number; betas: readonly [number, number]; eps: number; decay: number },
+): number {
   let [m, v] = [0, 0];
   gradients.forEach((g, k) => {
     const t = k + 1;
@@ -48,15 +84,29 @@ const steps = [...Array(25).keys()];
 const leafGradients = [0, 1, 2].map((k) => steps.map((t) => gradientAt(t).a[k]!));
 const lastGradients = steps.map((t) => gradientAt(t).b[0]!);
 
-describe.each([["reference", oracle, 10], ["cpu", cpu(), 4]] as const)("on %s", (_, device, digits) => {
+describe.each([
+  ["reference", oracle, 10],
+  ["cpu", cpu(), 4],
+] as const)("on %s", (_, device, digits) => {
   test("adamw follows the published formulas, with a schedule and groups", async () => {
     const options = { betas: [0.8, 0.95], eps: 1e-6, weightDecay: 0.1 } as const;
     const learningRate = cosineSchedule({ peak: 0.05, warmupSteps: 5, totalSteps: 20, floor: 0.01 });
-    const rate = (t: number): number => (t < 5 ? (0.05 * (t + 1)) / 5 : 0.01 + (0.04 / 2) * (1 + Math.cos(Math.PI * Math.min(1, (t - 5) / 15))));
-    const result = await train(adamw({ learningRate, ...options, groups: [{ match: /A_log$/, weightDecay: 0, learningRateScale: 0.5 }] }), 25, device);
-    const expected = [1, -2, 0.5].map((p, k) => adamwLoop(p, leafGradients[k]!, { rate, betas: options.betas, eps: options.eps, decay: 0.1 }));
+    const rate = (t: number): number =>
+      t < 5 ? (0.05 * (t + 1)) / 5 : 0.01 + (0.04 / 2) * (1 + Math.cos(Math.PI * Math.min(1, (t - 5) / 15)));
+    const result = await train(
+      adamw({ learningRate, ...options, groups: [{ match: /A_log$/, weightDecay: 0, learningRateScale: 0.5 }] }),
+      25,
+      device,
+    );
+    const expected = [1, -2, 0.5].map((p, k) =>
+      adamwLoop(p, leafGradients[k]!, { rate, betas: options.betas, eps: options.eps, decay: 0.1 }),
+    );
     expectClose(result.a, expected, digits);
-    expectClose(result.b, [adamwLoop(3, lastGradients, { rate: (t) => rate(t) / 2, betas: options.betas, eps: options.eps, decay: 0 })], digits);
+    expectClose(
+      result.b,
+      [adamwLoop(3, lastGradients, { rate: (t) => rate(t) / 2, betas: options.betas, eps: options.eps, decay: 0 })],
+      digits,
+    );
     expect(result.step).toBe(25);
   });
 
@@ -67,7 +117,11 @@ describe.each([["reference", oracle, 10], ["cpu", cpu(), 4]] as const)("on %s", 
   });
 
   test("sgd follows v = mu v + g + decay p, p -= rate v", async () => {
-    const result = await train(sgd({ learningRate: 0.02, momentum: 0.9, weightDecay: 0.1, groups: [{ match: /A_log/g, weightDecay: 0 }] }), 25, device);
+    const result = await train(
+      sgd({ learningRate: 0.02, momentum: 0.9, weightDecay: 0.1, groups: [{ match: /A_log/g, weightDecay: 0 }] }),
+      25,
+      device,
+    );
     const loop = (p: number, gradients: readonly number[], decay: number): number => {
       let v = 0;
       for (const g of gradients) {
@@ -76,7 +130,11 @@ describe.each([["reference", oracle, 10], ["cpu", cpu(), 4]] as const)("on %s", 
       }
       return p;
     };
-    expectClose(result.a, [1, -2, 0.5].map((p, k) => loop(p, leafGradients[k]!, 0.1)), digits);
+    expectClose(
+      result.a,
+      [1, -2, 0.5].map((p, k) => loop(p, leafGradients[k]!, 0.1)),
+      digits,
+    );
     expectClose(result.b, [loop(3, lastGradients, 0)], digits);
   });
 
@@ -122,16 +180,39 @@ test("schedules at their corners", async () => {
   expectClose([await at(warmup, 0), await at(warmup, 3), await at(warmup, 100)], [0.25, 1, 1], 12);
   expect(await at(linearWarmup({ peak: 2, warmupSteps: 0 }), 0)).toBe(2);
   const cosine = cosineSchedule({ peak: 1, warmupSteps: 10, totalSteps: 110, floor: 0.1 });
-  const corners = [await at(cosine, 0), await at(cosine, 9), await at(cosine, 10), await at(cosine, 60), await at(cosine, 110), await at(cosine, 1000)];
+  const corners = [
+    await at(cosine, 0),
+    await at(cosine, 9),
+    await at(cosine, 10),
+    await at(cosine, 60),
+    await at(cosine, 110),
+    await at(cosine, 1000),
+  ];
   expectClose(corners, [0.1, 1, 1, 0.55, 0.1, 0.1], 12);
-  expect(() => cosineSchedule({ peak: 1, warmupSteps: 10, totalSteps: 10 })).toThrow(/more totalSteps than warmupSteps, got 10 and 10/);
+  expect(() => cosineSchedule({ peak: 1, warmupSteps: 10, totalSteps: 10 })).toThrow(
+    /more totalSteps than warmupSteps, got 10 and 10/,
+  );
   expect(() => linearWarmup({ peak: 1, warmupSteps: -1 })).toThrow(/at least 0, got -1/);
 });
 
 test("the first matching group counts", async () => {
-  const optimizer = sgd({ learningRate: 1, groups: [{ match: /\.dt_bias$/, learningRateScale: 0.1 }, { match: /^layers/, learningRateScale: 0.5 }] });
-  const params = { layers: [{ dt_bias: tensor([0]), weight: tensor([0]) }], head: tensor([0]), steps: tensor([7], undefined, "i32") };
-  const ones = { layers: [{ dt_bias: tensor([1]), weight: tensor([1]) }], head: tensor([1]), steps: tensor([0], undefined, "i32") };
+  const optimizer = sgd({
+    learningRate: 1,
+    groups: [
+      { match: /\.dt_bias$/, learningRateScale: 0.1 },
+      { match: /^layers/, learningRateScale: 0.5 },
+    ],
+  });
+  const params = {
+    layers: [{ dt_bias: tensor([0]), weight: tensor([0]) }],
+    head: tensor([0]),
+    steps: tensor([7], undefined, "i32"),
+  };
+  const ones = {
+    layers: [{ dt_bias: tensor([1]), weight: tensor([1]) }],
+    head: tensor([1]),
+    steps: tensor([0], undefined, "i32"),
+  };
   const [next] = optimizer.update(ones, optimizer.init(params), params);
   expectClose(await values(next.layers[0]!.dt_bias), [-0.1], 12);
   expectClose(await values(next.layers[0]!.weight), [-0.5], 12);
@@ -145,6 +226,10 @@ test("wrong settings and trees are named", () => {
   expect(() => clipByGlobalNorm(tensor([1]), 0)).toThrow(/positive maxNorm, got 0/);
   const params = { w: tensor([1]) };
   const optimizer = adamw({ learningRate: 0.1 });
-  expect(() => optimizer.update({ v: tensor([1]) } as unknown as typeof params, optimizer.init(params), params)).toThrow(/expected "w"/);
-  expect(() => optimizer.update({ w: mul(params.w, 1) }, { step: tensor(0, undefined, "i32") }, params)).toThrow(/state that init made/);
+  expect(() =>
+    optimizer.update({ v: tensor([1]) } as unknown as typeof params, optimizer.init(params), params),
+  ).toThrow(/expected "w"/);
+  expect(() => optimizer.update({ w: mul(params.w, 1) }, { step: tensor(0, undefined, "i32") }, params)).toThrow(
+    /state that init made/,
+  );
 });

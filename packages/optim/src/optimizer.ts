@@ -44,7 +44,11 @@ export function settingsOf(path: string, groups: readonly ParameterGroup[], weig
 }
 
 /** Zeros of the form of the parameters. */
-export const zerosLike = (params: Tree): Tree => replaceLeaves(params, leavesOf(params).map((x) => zeros(x.shape, x.dtype)));
+export const zerosLike = (params: Tree): Tree =>
+  replaceLeaves(
+    params,
+    leavesOf(params).map((x) => zeros(x.shape, x.dtype)),
+  );
 
 /**
  * Applies a rule to every f32 parameter; those of integers and truth values stay.
@@ -52,17 +56,28 @@ export const zerosLike = (params: Tree): Tree => replaceLeaves(params, leavesOf(
  * @returns The new trees in the same order: parameters, then moments.
  * @throws DTypeError for f16 parameters.
  */
-export function updateLeaves<P extends Tree>(params: P, gradients: P, moments: readonly (Tree | undefined)[], rule: (path: string, ...leaves: Tensor[]) => readonly Tensor[]): readonly [P, ...Tree[]] {
+export function updateLeaves<P extends Tree>(
+  params: P,
+  gradients: P,
+  moments: readonly (Tree | undefined)[],
+  rule: (path: string, ...leaves: Tensor[]) => readonly Tensor[],
+): readonly [P, ...Tree[]] {
   const trees = [params, gradients, ...moments].map((tree) => namedLeaves(tree ?? {}));
   const kept = [params, ...moments.map((tree) => tree ?? {})];
   const results: Tensor[][] = kept.map(() => []);
   for (const path of Object.keys(trees[0]!)) {
     const leaves = trees.map((tree) => {
       const leaf = tree[path];
-      if (!leaf) throw new TypeError(`update: expected "${path}" in the gradients and in the state, got none; pass gradients of these parameters and the state that init made for them`);
+      if (!leaf)
+        throw new TypeError(
+          `update: expected "${path}" in the gradients and in the state, got none; pass gradients of these parameters and the state that init made for them`,
+        );
       return leaf;
     });
-    if (leaves[0]!.dtype === "f16") throw new DTypeError(`update: expected f32 for "${path}", got f16, in which small steps are lost; keep parameters in f32 and cast them where they are used`);
+    if (leaves[0]!.dtype === "f16")
+      throw new DTypeError(
+        `update: expected f32 for "${path}", got f16, in which small steps are lost; keep parameters in f32 and cast them where they are used`,
+      );
     const updated = leaves[0]!.dtype === "f32" ? rule(path, ...leaves) : [leaves[0]!, ...leaves.slice(2)];
     updated.forEach((leaf, k) => results[k]!.push(leaf));
   }
@@ -71,5 +86,8 @@ export function updateLeaves<P extends Tree>(params: P, gradients: P, moments: r
 
 /** @throws RangeError if a value lies outside low <= value < high. */
 export function assertRange(optimizer: string, name: string, value: number, low: number, high = Infinity): void {
-  if (!(value >= low && value < high)) throw new RangeError(`${optimizer}: expected ${name} of at least ${low}${high < Infinity ? ` and below ${high}` : ""}, got ${value}`);
+  if (!(value >= low && value < high))
+    throw new RangeError(
+      `${optimizer}: expected ${name} of at least ${low}${high < Infinity ? ` and below ${high}` : ""}, got ${value}`,
+    );
 }

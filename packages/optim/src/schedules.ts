@@ -8,21 +8,38 @@ import { add, cast, cos, full, less, minimum, mul, where, type Tensor } from "@s
 export type Schedule = (step: Tensor) => Tensor;
 
 /** The same rate at every step. */
-export const constantSchedule = (rate: number): Schedule => (step) => full(step.shape, rate);
+export const constantSchedule =
+  (rate: number): Schedule =>
+  (step) =>
+    full(step.shape, rate);
 
 /** The rate grows in equal parts to `peak`, which the update at step `warmupSteps` - 1 has, and stays there. */
 export function linearWarmup({ peak, warmupSteps }: { readonly peak: number; readonly warmupSteps: number }): Schedule {
   assertSteps("warmupSteps", warmupSteps, 0);
-  return (step) => (warmupSteps === 0 ? full(step.shape, peak) : mul(minimum(mul(add(step, 1), 1 / warmupSteps), 1), peak));
+  return (step) =>
+    warmupSteps === 0 ? full(step.shape, peak) : mul(minimum(mul(add(step, 1), 1 / warmupSteps), 1), peak);
 }
 
 /**
  * {@link linearWarmup}, then half a cosine from `peak` at step `warmupSteps` down to `floor` at step `totalSteps`, and
  * `floor` from there on (Loshchilov and Hutter, SGDR, 2017, without restarts).
  */
-export function cosineSchedule({ peak, warmupSteps = 0, totalSteps, floor = 0 }: { readonly peak: number; readonly warmupSteps?: number; readonly totalSteps: number; readonly floor?: number }): Schedule {
+export function cosineSchedule({
+  peak,
+  warmupSteps = 0,
+  totalSteps,
+  floor = 0,
+}: {
+  readonly peak: number;
+  readonly warmupSteps?: number;
+  readonly totalSteps: number;
+  readonly floor?: number;
+}): Schedule {
   assertSteps("totalSteps", totalSteps, 1);
-  if (totalSteps <= warmupSteps) throw new RangeError(`cosineSchedule: expected more totalSteps than warmupSteps, got ${totalSteps} and ${warmupSteps}; shorten the warm-up`);
+  if (totalSteps <= warmupSteps)
+    throw new RangeError(
+      `cosineSchedule: expected more totalSteps than warmupSteps, got ${totalSteps} and ${warmupSteps}; shorten the warm-up`,
+    );
   const warmup = linearWarmup({ peak, warmupSteps });
   return (step) => {
     const progress = minimum(mul(add(step, -warmupSteps), 1 / (totalSteps - warmupSteps)), 1);
@@ -32,8 +49,10 @@ export function cosineSchedule({ peak, warmupSteps = 0, totalSteps, floor = 0 }:
 }
 
 /** The rate of an optimizer option at its step counter, i32 []. */
-export const rateAt = (rate: number | Schedule, step: Tensor): Tensor => (typeof rate === "number" ? full([], rate) : rate(cast(step, "f32")));
+export const rateAt = (rate: number | Schedule, step: Tensor): Tensor =>
+  typeof rate === "number" ? full([], rate) : rate(cast(step, "f32"));
 
 function assertSteps(name: string, value: number, least: number): void {
-  if (!Number.isInteger(value) || value < least) throw new RangeError(`schedule: expected ${name} to be an integer of at least ${least}, got ${value}`);
+  if (!Number.isInteger(value) || value < least)
+    throw new RangeError(`schedule: expected ${name} to be an integer of at least ${least}, got ${value}`);
 }

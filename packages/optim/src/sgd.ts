@@ -27,14 +27,19 @@ export function sgd({ learningRate, momentum = 0, weightDecay = 0, groups = [] }
     init: (params) => ({ step: zeros([], "i32"), ...(momentum > 0 && { velocity: zerosLike(params) }) }),
     update(gradients, state, params) {
       const rate = rateAt(learningRate, state.step);
-      const [next, velocity] = updateLeaves(params, gradients, momentum > 0 ? [state.velocity] : [], (path, p, g, before) => {
-        const settings = settingsOf(path, groups, weightDecay);
-        const scaled = settings.learningRateScale === 1 ? rate : mul(rate, settings.learningRateScale);
-        const force = settings.weightDecay === 0 ? g! : add(g!, mul(p!, settings.weightDecay));
-        const moving = before ? add(mul(before, momentum), force) : force;
-        const moved = sub(p!, mul(scaled, moving));
-        return before ? [moved, moving] : [moved];
-      });
+      const [next, velocity] = updateLeaves(
+        params,
+        gradients,
+        momentum > 0 ? [state.velocity] : [],
+        (path, p, g, before) => {
+          const settings = settingsOf(path, groups, weightDecay);
+          const scaled = settings.learningRateScale === 1 ? rate : mul(rate, settings.learningRateScale);
+          const force = settings.weightDecay === 0 ? g! : add(g!, mul(p!, settings.weightDecay));
+          const moving = before ? add(mul(before, momentum), force) : force;
+          const moved = sub(p!, mul(scaled, moving));
+          return before ? [moved, moving] : [moved];
+        },
+      );
       return [next, { step: add(state.step, 1), ...(velocity && { velocity }) }];
     },
   };

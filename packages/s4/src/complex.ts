@@ -9,7 +9,10 @@ export const both = (x: Complex, f: (part: Tensor) => Tensor): Complex => ({ re:
 export const plus = (x: Complex, y: Complex): Complex => ({ re: add(x.re, y.re), im: add(x.im, y.im) });
 
 /** x y. */
-export const times = (x: Complex, y: Complex): Complex => ({ re: sub(mul(x.re, y.re), mul(x.im, y.im)), im: add(mul(x.re, y.im), mul(x.im, y.re)) });
+export const times = (x: Complex, y: Complex): Complex => ({
+  re: sub(mul(x.re, y.re), mul(x.im, y.im)),
+  im: add(mul(x.re, y.im), mul(x.im, y.re)),
+});
 
 /** x times a real factor. */
 export const scale = (x: Complex, factor: Tensor | number): Complex => both(x, (part) => mul(part, factor));
@@ -35,4 +38,5 @@ export function complexExpm1(x: Complex): Complex {
 }
 
 /** Re of a sum of products: {@link einsum} of two complex operands, real part only. */
-export const einsumReal = (spec: string, x: Complex, y: Complex): Tensor => sub(einsum(spec, x.re, y.re), einsum(spec, x.im, y.im));
+export const einsumReal = (spec: string, x: Complex, y: Complex): Tensor =>
+  sub(einsum(spec, x.re, y.re), einsum(spec, x.im, y.im));

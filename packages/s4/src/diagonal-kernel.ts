@@ -1,6 +1,30 @@
 /** Convolution kernels of diagonal state-space models (Gu, Gupta, Goel, Re, On the Parameterization and Initialization of Diagonal State Space Models, 2022). */
 import type { Complex } from "@seqmix/fft";
-import { add, cast, concat, div, einsum, exp, expandDims, flip, formatShape, iota, less, mul, ones, relu, reshape, ShapeError, sigmoid, sliceAxis, softplus, stopGradient, sub, zeros, type Tensor } from "@seqmix/tensor";
+import {
+  add,
+  cast,
+  concat,
+  div,
+  einsum,
+  exp,
+  expandDims,
+  flip,
+  formatShape,
+  iota,
+  less,
+  mul,
+  ones,
+  relu,
+  reshape,
+  ShapeError,
+  sigmoid,
+  sliceAxis,
+  softplus,
+  stopGradient,
+  sub,
+  zeros,
+  type Tensor,
+} from "@seqmix/tensor";
 import { both, complexExp, complexExpm1, einsumReal, plus, reciprocal, scale, times } from "./complex.js";
 
 /**
@@ -38,7 +62,9 @@ export function positive(p: Tensor, transform: PositiveTransform): Tensor {
     case "softplus":
       return softplus(p);
     default:
-      throw new RangeError(`positive: expected "none", "exp", "relu", "sigmoid" or "softplus", got "${String(transform)}"`);
+      throw new RangeError(
+        `positive: expected "none", "exp", "relu", "sigmoid" or "softplus", got "${String(transform)}"`,
+      );
   }
 }
 
@@ -73,21 +99,48 @@ export interface DiagonalSystemOptions {
 }
 
 /** The system that the trained tensors stand for: A = -(transformed A_real) - i (transformed A_imag). */
-export function diagonalSystem(parameters: DiagonalKernelParameters, { dtTransform = "exp", realTransform = "exp", imagTransform = "none", dtFast = false, rate = 1, bandlimit }: DiagonalSystemOptions = {}): DiagonalSystem {
+export function diagonalSystem(
+  parameters: DiagonalKernelParameters,
+  {
+    dtTransform = "exp",
+    realTransform = "exp",
+    imagTransform = "none",
+    dtFast = false,
+    rate = 1,
+    bandlimit,
+  }: DiagonalSystemOptions = {},
+): DiagonalSystem {
   const { inv_dt, A_real, A_imag, B, C } = parameters;
   const [S, N] = A_real.shape as [number, number];
   const H = inv_dt.shape[0]!;
-  if (H % S !== 0) throw new ShapeError(`diagonalSystem: expected a number of systems that divides the channels, got ${S} for ${H} channels`);
-  const copies = (x: Tensor): Tensor => (S === H ? x : concat(Array.from({ length: H / S }, () => x), 0));
+  if (H % S !== 0)
+    throw new ShapeError(
+      `diagonalSystem: expected a number of systems that divides the channels, got ${S} for ${H} channels`,
+    );
+  const copies = (x: Tensor): Tensor =>
+    S === H
+      ? x
+      : concat(
+          Array.from({ length: H / S }, () => x),
+          0,
+        );
   const pair = (x: Tensor, shape: readonly number[]): Complex => {
     if (!A_imag) return { re: reshape(x, shape), im: zeros(shape) };
     const part = (k: number): Tensor => reshape(sliceAxis(x, -1, k, k + 1), shape);
     return { re: part(0), im: part(1) };
   };
-  const A = { re: copies(mul(-1, positive(A_real, realTransform))), im: copies(A_imag ? mul(-1, positive(A_imag, imagTransform)) : zeros([S, N])) };
+  const A = {
+    re: copies(mul(-1, positive(A_real, realTransform))),
+    im: copies(A_imag ? mul(-1, positive(A_imag, imagTransform)) : zeros([S, N])),
+  };
   const raw = dtFast ? mul(0.5, sub(exp(inv_dt), exp(mul(-1, inv_dt)))) : inv_dt;
   const unscaled = positive(raw, dtTransform);
-  const system = { dt: rate === 1 ? unscaled : mul(unscaled, rate), A, B: both(pair(B, [S, N]), copies), C: pair(C, [C.shape[0]!, H, N]) };
+  const system = {
+    dt: rate === 1 ? unscaled : mul(unscaled, rate),
+    A,
+    B: both(pair(B, [S, N]), copies),
+    C: pair(C, [C.shape[0]!, H, N]),
+  };
   if (bandlimit === undefined) return system;
   // |Im A| is A_imag up to sign; squares spare the absolute value.
   const turns = mul(mul(unscaled, A.im), 1 / (2 * Math.PI));
@@ -114,7 +167,10 @@ export function discretizeDiagonal({ dt, A, B }: DiagonalSystem, disc: DiagonalD
       return { Abar: complexExp(dtA), Bbar: times(B, times(complexExpm1(dtA), reciprocal(A))) };
     case "bilinear": {
       const inverse = reciprocal({ re: sub(1, mul(0.5, dtA.re)), im: mul(-0.5, dtA.im) });
-      return { Abar: times({ re: add(1, mul(0.5, dtA.re)), im: mul(0.5, dtA.im) }, inverse), Bbar: times(B, scale(inverse, dt)) };
+      return {
+        Abar: times({ re: add(1, mul(0.5, dtA.re)), im: mul(0.5, dtA.im) }, inverse),
+        Bbar: times(B, scale(inverse, dt)),
+      };
     }
     default:
       throw new RangeError(`discretizeDiagonal: expected "zoh" or "bilinear", got "${String(disc)}"`);
@@ -162,17 +218,25 @@ export interface DiagonalKernel {
  * @param L Length of the kernel.
  * @returns K [M H L]; with a state also `KState` [B M H L], what the state adds to each output.
  */
-export function diagonalKernel(system: DiagonalSystem, L: number, { disc = "zoh", state }: DiagonalKernelOptions = {}): DiagonalKernel {
+export function diagonalKernel(
+  system: DiagonalSystem,
+  L: number,
+  { disc = "zoh", state }: DiagonalKernelOptions = {},
+): DiagonalKernel {
   const { B, C } = system;
   const [H, N] = system.A.re.shape as [number, number];
-  if (state && (state.re.shape.length !== 3 || state.re.shape[1] !== H || state.re.shape[2] !== N)) throw new ShapeError(`diagonalKernel: expected state [B ${H} ${N}], got shape ${formatShape(state.re.shape)}`);
+  if (state && (state.re.shape.length !== 3 || state.re.shape[1] !== H || state.re.shape[2] !== N))
+    throw new ShapeError(`diagonalKernel: expected state [B ${H} ${N}], got shape ${formatShape(state.re.shape)}`);
   if (disc === "dss") return dssKernel(system, L, state);
   const powers = diagonalPowers(system, disc, L);
   const { Abar, Bbar } = discretizeDiagonal({ ...system, B }, disc);
   const K = mul(2, einsumReal("M H N, H N L -> M H L", times(C, Bbar), powers));
   if (!state) return { K };
   // C Abar^(l+1) h for every sequence of the batch.
-  const perSequence = times(both(C, (part) => expandDims(part, 0)), both(times(Abar, state), (part) => expandDims(part, 1)));
+  const perSequence = times(
+    both(C, (part) => expandDims(part, 0)),
+    both(times(Abar, state), (part) => expandDims(part, 1)),
+  );
   return { K, KState: mul(2, einsumReal("B M H N, H N L -> B M H L", perSequence, powers)) };
 }
 
@@ -192,7 +256,17 @@ function dssKernel({ dt, A, B, C }: DiagonalSystem, L: number, state: Complex | 
   const K = einsumReal("M H N, H N L -> M H L", times(weights, B), powers);
   if (!state) return { K };
   const started = scale(state, div(1, dt));
-  return { K, KState: einsumReal("B M H N, H N L -> B M H L", times(both(weights, (part) => expandDims(part, 0)), both(started, (part) => expandDims(part, 1))), powers) };
+  return {
+    K,
+    KState: einsumReal(
+      "B M H N, H N L -> B M H L",
+      times(
+        both(weights, (part) => expandDims(part, 0)),
+        both(started, (part) => expandDims(part, 1)),
+      ),
+      powers,
+    ),
+  };
 }
 
 /**
@@ -201,14 +275,25 @@ function dssKernel({ dt, A, B, C }: DiagonalSystem, L: number, state: Complex | 
  * @param h0 [B H N]; zeros by default
  * @returns [B H N]
  */
-export function diagonalFinalState(system: DiagonalSystem, disc: DiagonalDiscretization, u: Tensor, h0?: Complex): Complex {
+export function diagonalFinalState(
+  system: DiagonalSystem,
+  disc: DiagonalDiscretization,
+  u: Tensor,
+  h0?: Complex,
+): Complex {
   const L = u.shape[2]!;
   const powers = diagonalPowers(system, disc, L + 1);
   const { Bbar } = discretizeDiagonal(system, disc);
   const collected = both(powers, (part) => einsum("B H L, H N L -> B H N", u, flip(sliceAxis(part, 2, 0, L), 2)));
   const driven = times(collected, Bbar);
   if (!h0) return driven;
-  return plus(driven, times(h0, both(powers, (part) => reshape(sliceAxis(part, 2, L, L + 1), part.shape.slice(0, 2)))));
+  return plus(
+    driven,
+    times(
+      h0,
+      both(powers, (part) => reshape(sliceAxis(part, 2, L, L + 1), part.shape.slice(0, 2))),
+    ),
+  );
 }
 
 /** What {@link diagonalStep} returns. */
@@ -225,7 +310,12 @@ export interface DiagonalStepResult {
  * @param h [B H N]
  * @returns y [B M H] and the next state
  */
-export function diagonalStep(system: DiagonalSystem, disc: DiagonalDiscretization, u: Tensor, h: Complex): DiagonalStepResult {
+export function diagonalStep(
+  system: DiagonalSystem,
+  disc: DiagonalDiscretization,
+  u: Tensor,
+  h: Complex,
+): DiagonalStepResult {
   const { Abar, Bbar } = discretizeDiagonal(system, disc);
   const next = plus(times(Abar, h), scale(Bbar, expandDims(u, 2)));
   return { y: mul(2, einsumReal("B H N, M H N -> B M H", next, system.C)), h: next };

@@ -1,8 +1,32 @@
 import { stateBytes } from "@seqmix/mixer";
 import { checkMixer } from "@seqmix/testing";
-import { cpu, key, mapTree, mul, normal, realize, reference, reshape, sliceAxis, tensor, zeros, type Tensor } from "@seqmix/tensor";
+import {
+  cpu,
+  key,
+  mapTree,
+  mul,
+  normal,
+  realize,
+  reference,
+  reshape,
+  sliceAxis,
+  tensor,
+  zeros,
+  type Tensor,
+} from "@seqmix/tensor";
 import { describe, expect, test } from "vitest";
-import { diagonalFinalState, diagonalKernel, diagonalPowers, diagonalStep, diagonalSystem, s4d, s4dParameterGroups, s4dSystem, type DiagonalSystem, type S4dConfig } from "./index.js";
+import {
+  diagonalFinalState,
+  diagonalKernel,
+  diagonalPowers,
+  diagonalStep,
+  diagonalSystem,
+  s4d,
+  s4dParameterGroups,
+  s4dSystem,
+  type DiagonalSystem,
+  type S4dConfig,
+} from "./index.js";
 
 const oracle = reference();
 const values = async (x: Tensor): Promise<number[]> => {
@@ -28,10 +52,22 @@ describe("s4d", () => {
       shapes[path] = x.shape;
       return x;
     }, params);
-    expect(shapes).toEqual({ D: [6], "kernel.C": [6, 4, 2], "kernel.log_dt": [6], "kernel.log_A_real": [6, 4], "kernel.A_imag": [6, 4], "output_linear.0.weight": [12, 6, 1], "output_linear.0.bias": [12] });
+    expect(shapes).toEqual({
+      D: [6],
+      "kernel.C": [6, 4, 2],
+      "kernel.log_dt": [6],
+      "kernel.log_A_real": [6, 4],
+      "kernel.A_imag": [6, 4],
+      "output_linear.0.weight": [12, 6, 1],
+      "output_linear.0.bias": [12],
+    });
     expect(stateBytes(s4d, { ...tiny, dModel: 6, dState: 8 }, 10)).toBe(4 * 6 * 8);
     const group = s4dParameterGroups[0]!;
-    expect(Object.keys(shapes).filter((path) => group.match.test(path))).toEqual(["kernel.log_dt", "kernel.log_A_real", "kernel.A_imag"]);
+    expect(Object.keys(shapes).filter((path) => group.match.test(path))).toEqual([
+      "kernel.log_dt",
+      "kernel.log_A_real",
+      "kernel.A_imag",
+    ]);
   });
 
   test("step sizes start log-uniform in their range, and C with variance one", async () => {
@@ -53,7 +89,11 @@ describe("s4d", () => {
     ["real", [1, 2], [0, 0]],
   ] as const)("init %s", async (init, decay, frequency) => {
     const { A } = s4dSystem(s4d.init({ ...tiny, dModel: 1, init }, key(1)));
-    close(await values(A.re), decay.map((x) => -x), 6);
+    close(
+      await values(A.re),
+      decay.map((x) => -x),
+      6,
+    );
     close(await values(A.im), frequency, 6);
   });
 
@@ -68,30 +108,53 @@ describe("s4d", () => {
 describe("diagonal kernels", () => {
   const draw = (seed: number, H = 2, N = 3, M = 2): DiagonalSystem => ({
     dt: tensor([[0.1], [0.3]]),
-    A: { re: mul(-0.5, mul(normal(key(seed), [H, N]), normal(key(seed), [H, N]))), im: mul(3, normal(key(seed + 1), [H, N])) },
+    A: {
+      re: mul(-0.5, mul(normal(key(seed), [H, N]), normal(key(seed), [H, N]))),
+      im: mul(3, normal(key(seed + 1), [H, N])),
+    },
     B: { re: normal(key(seed + 2), [H, N]), im: normal(key(seed + 3), [H, N]) },
     C: { re: normal(key(seed + 4), [M, H, N]), im: normal(key(seed + 5), [M, H, N]) },
   });
 
-  test.each(["zoh", "bilinear"] as const)("the kernel is the response of the recurrence to an impulse, %s", async (disc) => {
-    const system = draw(1);
-    const state = { re: normal(key(20), [1, 2, 3]), im: normal(key(21), [1, 2, 3]) };
-    const { K, KState } = diagonalKernel(system, 6, { disc, state });
-    let [h, free] = [{ re: zeros([1, 2, 3]), im: zeros([1, 2, 3]) }, state];
-    for (let t = 0; t < 6; t++) {
-      const step = diagonalStep(system, disc, t === 0 ? tensor([[1, 1]]) : tensor([[0, 0]]), h);
-      const decay = diagonalStep(system, disc, tensor([[0, 0]]), free);
-      [h, free] = [step.h, decay.h];
-      close(await values(reshape(step.y, [4])), await values(reshape(sliceAxis(K, 2, t, t + 1), [4])));
-      close(await values(reshape(decay.y, [4])), await values(reshape(sliceAxis(KState!, 3, t, t + 1), [4])));
-    }
-    const impulse = tensor([[[1, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0]]]);
-    close(await values(diagonalFinalState(system, disc, impulse).im), await values(h.im));
-    close(await values(diagonalFinalState(system, disc, zeros([1, 2, 6]), state).re), await values(free.re));
-  });
+  test.each(["zoh", "bilinear"] as const)(
+    "the kernel is the response of the recurrence to an impulse, %s",
+    async (disc) => {
+      const system = draw(1);
+      const state = { re: normal(key(20), [1, 2, 3]), im: normal(key(21), [1, 2, 3]) };
+      const { K, KState } = diagonalKernel(system, 6, { disc, state });
+      let [h, free] = [{ re: zeros([1, 2, 3]), im: zeros([1, 2, 3]) }, state];
+      for (let t = 0; t < 6; t++) {
+        const step = diagonalStep(system, disc, t === 0 ? tensor([[1, 1]]) : tensor([[0, 0]]), h);
+        const decay = diagonalStep(system, disc, tensor([[0, 0]]), free);
+        [h, free] = [step.h, decay.h];
+        close(await values(reshape(step.y, [4])), await values(reshape(sliceAxis(K, 2, t, t + 1), [4])));
+        close(await values(reshape(decay.y, [4])), await values(reshape(sliceAxis(KState!, 3, t, t + 1), [4])));
+      }
+      const impulse = tensor([
+        [
+          [1, 0, 0, 0, 0, 0],
+          [1, 0, 0, 0, 0, 0],
+        ],
+      ]);
+      close(await values(diagonalFinalState(system, disc, impulse).im), await values(h.im));
+      close(await values(diagonalFinalState(system, disc, zeros([1, 2, 6]), state).re), await values(free.re));
+    },
+  );
 
   test("the softmax kernel tends to half the zero-order hold as the sequence outlasts the decay", async () => {
-    const system: DiagonalSystem = { ...draw(3), A: { re: tensor([[-1, -2, -3], [-1, -2, -3]]), im: tensor([[1, 2, 3], [4, 5, 6]]) } };
+    const system: DiagonalSystem = {
+      ...draw(3),
+      A: {
+        re: tensor([
+          [-1, -2, -3],
+          [-1, -2, -3],
+        ]),
+        im: tensor([
+          [1, 2, 3],
+          [4, 5, 6],
+        ]),
+      },
+    };
     // Its weights carry 1/(e^(dt A L) - 1), which tends to -1; the published eps of 1e-7 keeps a difference of that size.
     const { K } = diagonalKernel(system, 400, { disc: "dss" });
     const zoh = diagonalKernel(system, 400, { disc: "zoh" });
@@ -99,8 +162,21 @@ describe("diagonal kernels", () => {
   });
 
   test("a growing mode overflows nothing in the softmax kernel", async () => {
-    const system: DiagonalSystem = { ...draw(3), A: { re: tensor([[8, 8, 8], [8, 8, 8]]), im: tensor([[1, 2, 3], [4, 5, 6]]) } };
-    for (const value of await values(diagonalKernel(system, 2000, { disc: "dss" }).K)) expect(Number.isFinite(value)).toBe(true);
+    const system: DiagonalSystem = {
+      ...draw(3),
+      A: {
+        re: tensor([
+          [8, 8, 8],
+          [8, 8, 8],
+        ]),
+        im: tensor([
+          [1, 2, 3],
+          [4, 5, 6],
+        ]),
+      },
+    };
+    for (const value of await values(diagonalKernel(system, 2000, { disc: "dss" }).K))
+      expect(Number.isFinite(value)).toBe(true);
   });
 
   test("powers of no length are none, and doubling counts any length", async () => {
@@ -110,7 +186,13 @@ describe("diagonal kernels", () => {
 
   test("trained tensors become a system: transforms, shared systems, rate and band limit", async () => {
     const system = diagonalSystem(
-      { inv_dt: tensor([[0], [1], [2], [3]]), A_real: tensor([[-1], [2]]), A_imag: tensor([[1], [4]]), B: tensor([[[[1, 2]], [[3, 4]]]]), C: tensor([[[[1, 1]], [[1, 1]], [[1, 1]], [[1, 1]]]]) },
+      {
+        inv_dt: tensor([[0], [1], [2], [3]]),
+        A_real: tensor([[-1], [2]]),
+        A_imag: tensor([[1], [4]]),
+        B: tensor([[[[1, 2]], [[3, 4]]]]),
+        C: tensor([[[[1, 1]], [[1, 1]], [[1, 1]], [[1, 1]]]]),
+      },
       { dtTransform: "none", realTransform: "relu", rate: 2, bandlimit: 1 },
     );
     close(await values(system.dt), [0, 2, 4, 6]);

@@ -2,8 +2,34 @@
 import { fftConv, type Complex } from "@seqmix/fft";
 import { defineMixer } from "@seqmix/mixer";
 import { linear, normalInit, uniformInit } from "@seqmix/nn";
-import { add, broadcastTo, expandDims, exp, foldIn, full, gelu, mul, normal, ones, reshape, sigmoid, sliceAxis, transpose, uniform, zeros, tensor, type Key, type Tensor } from "@seqmix/tensor";
-import { diagonalFinalState, diagonalKernel, diagonalStep, type DiagonalDiscretization, type DiagonalSystem } from "./diagonal-kernel.js";
+import {
+  add,
+  broadcastTo,
+  expandDims,
+  exp,
+  foldIn,
+  full,
+  gelu,
+  mul,
+  normal,
+  ones,
+  reshape,
+  sigmoid,
+  sliceAxis,
+  transpose,
+  uniform,
+  zeros,
+  tensor,
+  type Key,
+  type Tensor,
+} from "@seqmix/tensor";
+import {
+  diagonalFinalState,
+  diagonalKernel,
+  diagonalStep,
+  type DiagonalDiscretization,
+  type DiagonalSystem,
+} from "./diagonal-kernel.js";
 
 /** Where the eigenvalues of A start (S4D paper, section 4); n counts the N/2 stored modes. */
 export type S4dInit =
@@ -96,7 +122,9 @@ export const s4d = defineMixer({
         log_A_real: real,
         A_imag: imag,
       },
-      output_linear: [{ weight: bound(foldIn(key, "weight"), [2 * D, D, 1]), bias: bound(foldIn(key, "bias"), [2 * D]) }],
+      output_linear: [
+        { weight: bound(foldIn(key, "weight"), [2 * D, D, 1]), bias: bound(foldIn(key, "bias"), [2 * D]) },
+      ],
     };
   },
 
@@ -142,10 +170,14 @@ function output({ D, output_linear: [{ weight, bias }] }: S4dParameters, y: Tens
   return mul(sliceAxis(mixed, -1, 0, half), sigmoid(sliceAxis(mixed, -1, half, outputs)));
 }
 
-const restState = (B: number, D: number, modes: number): Complex => ({ re: zeros([B, D, modes]), im: zeros([B, D, modes]) });
+const restState = (B: number, D: number, modes: number): Complex => ({
+  re: zeros([B, D, modes]),
+  im: zeros([B, D, modes]),
+});
 
 function modesOf(dState: number): number {
-  if (!Number.isInteger(dState) || dState < 2 || dState % 2 !== 0) throw new RangeError(`s4d: expected an even dState of at least 2, got ${dState}`);
+  if (!Number.isInteger(dState) || dState < 2 || dState % 2 !== 0)
+    throw new RangeError(`s4d: expected an even dState of at least 2, got ${dState}`);
   return dState / 2;
 }
 
@@ -153,7 +185,8 @@ function modesOf(dState: number): number {
 function eigenvalues(init: S4dInit, N: number, D: number, key: Key): { readonly real: Tensor; readonly imag: Tensor } {
   const modes = modesOf(N);
   const shape = [D, modes];
-  const rows = (f: (n: number) => number): Tensor => broadcastTo(tensor(Float64Array.from({ length: modes }, (_, n) => f(n))), shape);
+  const rows = (f: (n: number) => number): Tensor =>
+    broadcastTo(tensor(Float64Array.from({ length: modes }, (_, n) => f(n))), shape);
   const real = full(shape, Math.log(0.5));
   switch (init) {
     case "lin":

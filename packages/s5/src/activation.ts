@@ -31,7 +31,10 @@ export type ActivationParameters = {
 
 /** Fresh maps; uniform with the variance 1/D of flax's default, biases zero. */
 export function initActivation(activation: LayerActivation, dModel: number, key: Key): ActivationParameters {
-  const dense = (name: string): DenseParameters => ({ kernel: uniformInit(Math.sqrt(3 / dModel))(foldIn(key, name), [dModel, dModel]), bias: zeros([dModel]) });
+  const dense = (name: string): DenseParameters => ({
+    kernel: uniformInit(Math.sqrt(3 / dModel))(foldIn(key, name), [dModel, dModel]),
+    bias: zeros([dModel]),
+  });
   switch (activation) {
     case "full_glu":
       return { out1: dense("out1"), out2: dense("out2") };
@@ -41,7 +44,9 @@ export function initActivation(activation: LayerActivation, dModel: number, key:
     case "gelu":
       return {};
     default:
-      throw new RangeError(`initActivation: expected "full_glu", "half_glu1", "half_glu2" or "gelu", got "${String(activation)}"`);
+      throw new RangeError(
+        `initActivation: expected "full_glu", "half_glu1", "half_glu2" or "gelu", got "${String(activation)}"`,
+      );
   }
 }
 
@@ -55,9 +60,13 @@ export function activate(activation: LayerActivation, { out1, out2 }: Activation
 }
 
 function dense(map: DenseParameters | undefined, name: string, x: Tensor): Tensor {
-  if (!map) throw new TypeError(`activate: expected parameters ${name} for this activation, got none; take them from init with the same config`);
+  if (!map)
+    throw new TypeError(
+      `activate: expected parameters ${name} for this activation, got none; take them from init with the same config`,
+    );
   return add(matmul(x, map.kernel), map.bias);
 }
 
 /** x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), flax's default (Hendrycks and Gimpel, Gaussian Error Linear Units, 2016). */
-const geluTanh = (x: Tensor): Tensor => mul(mul(0.5, x), add(1, tanh(mul(Math.sqrt(2 / Math.PI), add(x, mul(0.044715, mul(x, mul(x, x))))))));
+const geluTanh = (x: Tensor): Tensor =>
+  mul(mul(0.5, x), add(1, tanh(mul(Math.sqrt(2 / Math.PI), add(x, mul(0.044715, mul(x, mul(x, x))))))));

@@ -1,6 +1,19 @@
 /** One diagonal complex state for all channels: h_t = a h_(t-1) + B u_t, read out by Re(C h_t). S5 and LRU are this with different a, B and C. */
 import { linearScan, type Complex } from "@seqmix/scan";
-import { add, expandDims, formatShape, matmul, mul, reshape, ShapeError, sliceAxis, sub, transpose, zeros, type Tensor } from "@seqmix/tensor";
+import {
+  add,
+  expandDims,
+  formatShape,
+  matmul,
+  mul,
+  reshape,
+  ShapeError,
+  sliceAxis,
+  sub,
+  transpose,
+  zeros,
+  type Tensor,
+} from "@seqmix/tensor";
 
 /** A discrete system with N states, H inputs and M outputs. */
 export interface MimoSystem {
@@ -23,10 +36,14 @@ export interface MimoOptions {
 }
 
 /** x M^T for a real x [.. H] and a complex M [N H]. */
-const project = (x: Tensor, { re, im }: Complex): Complex => ({ re: matmul(x, transpose(re)), im: matmul(x, transpose(im)) });
+const project = (x: Tensor, { re, im }: Complex): Complex => ({
+  re: matmul(x, transpose(re)),
+  im: matmul(x, transpose(im)),
+});
 
 /** Re(h C^T): h [.. N], C [M N] -> [.. M]. */
-const readOut = (h: Complex, { re, im }: Complex): Tensor => sub(matmul(h.re, transpose(re)), matmul(h.im, transpose(im)));
+const readOut = (h: Complex, { re, im }: Complex): Tensor =>
+  sub(matmul(h.re, transpose(re)), matmul(h.im, transpose(im)));
 
 /**
  * A whole sequence.
@@ -34,10 +51,17 @@ const readOut = (h: Complex, { re, im }: Complex): Tensor => sub(matmul(h.re, tr
  * @returns Re(C h) [B L M], and the state after the last position in the direction of the run [B N].
  * @throws ShapeError if `resets` is not [B L].
  */
-export function runMimo({ a, B, C }: MimoSystem, u: Tensor, { h0, resets, reverse = false }: MimoOptions = {}): readonly [Tensor, Complex] {
+export function runMimo(
+  { a, B, C }: MimoSystem,
+  u: Tensor,
+  { h0, resets, reverse = false }: MimoOptions = {},
+): readonly [Tensor, Complex] {
   const [batch, L] = u.shape as [number, number];
   const N = a.re.shape[0]!;
-  if (resets && resets.shape.join() !== `${batch},${L}`) throw new ShapeError(`runMimo: expected resets [${batch} ${L}] as the input has [B L], got shape ${formatShape(resets.shape)}`);
+  if (resets && resets.shape.join() !== `${batch},${L}`)
+    throw new ShapeError(
+      `runMimo: expected resets [${batch} ${L}] as the input has [B L], got shape ${formatShape(resets.shape)}`,
+    );
   if (L === 0) return [zeros([batch, 0, C.re.shape[0]!]), h0 ?? restState(batch, N)];
   const kept = resets && expandDims(sub(1, resets), 2);
   const decay = kept ? { re: mul(a.re, kept), im: mul(a.im, kept) } : a;

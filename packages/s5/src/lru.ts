@@ -2,7 +2,23 @@
 import { defineMixer, inChunks } from "@seqmix/mixer";
 import { normalInit } from "@seqmix/nn";
 import type { Complex } from "@seqmix/scan";
-import { add, cos, exp, expandDims, expm1, foldIn, log, maximum, mul, neg, normal, sin, uniform, type Key, type Tensor } from "@seqmix/tensor";
+import {
+  add,
+  cos,
+  exp,
+  expandDims,
+  expm1,
+  foldIn,
+  log,
+  maximum,
+  mul,
+  neg,
+  normal,
+  sin,
+  uniform,
+  type Key,
+  type Tensor,
+} from "@seqmix/tensor";
 import { activate, initActivation, type ActivationParameters, type LayerActivation } from "./activation.js";
 import { restState, runMimo, stepMimo, type MimoSystem } from "./diagonal-recurrence.js";
 
@@ -51,10 +67,22 @@ export type LruParameters = ActivationParameters & {
 };
 
 /** h_t = lambda h_(t-1) + e^gamma_log B u_t, read out by Re(C h): lambda = exp(-exp(nu_log) + i exp(theta_log)) cannot leave the unit disc. */
-export function lruSystem({ nu_log, theta_log, gamma_log, B_re, B_im, C_re, C_im }: Omit<LruSequenceParameters, "D">): MimoSystem {
+export function lruSystem({
+  nu_log,
+  theta_log,
+  gamma_log,
+  B_re,
+  B_im,
+  C_re,
+  C_im,
+}: Omit<LruSequenceParameters, "D">): MimoSystem {
   const [size, phase] = [exp(neg(exp(nu_log))), exp(theta_log)];
   const gamma = expandDims(exp(gamma_log), 1);
-  return { a: { re: mul(size, cos(phase)), im: mul(size, sin(phase)) }, B: { re: mul(B_re, gamma), im: mul(B_im, gamma) }, C: { re: C_re, im: C_im } };
+  return {
+    a: { re: mul(size, cos(phase)), im: mul(size, sin(phase)) },
+    B: { re: mul(B_re, gamma), im: mul(B_im, gamma) },
+    C: { re: C_re, im: C_im },
+  };
 }
 
 /**
@@ -71,14 +99,29 @@ export function lruSequence(params: LruSequenceParameters, u: Tensor, h0?: Compl
 /** The LRU layer between norm and residual connection: the recurrence, then {@link LayerActivation}. The state is h [B N]. */
 export const lru = defineMixer({
   id: "lru",
-  config: { dModel: 64, dState: 64, rMin: 0, rMax: 1, maxPhase: 6.28, activation: "full_glu", chunkSize: 64 } as LruConfig,
+  config: {
+    dModel: 64,
+    dState: 64,
+    rMin: 0,
+    rMax: 1,
+    maxPhase: 6.28,
+    activation: "full_glu",
+    chunkSize: 64,
+  } as LruConfig,
   state: "constant",
 
   init({ dModel: D, dState: N, rMin, rMax, maxPhase, activation }, key: Key): LruParameters {
-    if (!(rMin >= 0 && rMin < rMax && rMax <= 1)) throw new RangeError(`lru: expected 0 <= rMin < rMax <= 1, got rMin ${rMin} and rMax ${rMax}`);
-    const part = (name: string, shape: readonly number[], deviation: number): Tensor => normalInit(deviation)(foldIn(key, name), shape);
+    if (!(rMin >= 0 && rMin < rMax && rMax <= 1))
+      throw new RangeError(`lru: expected 0 <= rMin < rMax <= 1, got rMin ${rMin} and rMax ${rMax}`);
+    const part = (name: string, shape: readonly number[], deviation: number): Tensor =>
+      normalInit(deviation)(foldIn(key, name), shape);
     // |lambda|^2 is uniform; the bounds keep both logarithms finite.
-    const nu_log = log(mul(-0.5, log(maximum(uniform(foldIn(key, "nu_log"), [N], rMin ** 2, Math.min(rMax ** 2, 1 - 2 ** -20)), 2 ** -24))));
+    const nu_log = log(
+      mul(
+        -0.5,
+        log(maximum(uniform(foldIn(key, "nu_log"), [N], rMin ** 2, Math.min(rMax ** 2, 1 - 2 ** -20)), 2 ** -24)),
+      ),
+    );
     return {
       seq: {
         nu_log,
@@ -104,11 +147,22 @@ export const lru = defineMixer({
 
   modes: {
     parallel,
-    chunked: (config, params, x, state) => inChunks((piece, carried: Complex | undefined) => parallel(config, params, piece, carried), config.chunkSize, x, state),
+    chunked: (config, params, x, state) =>
+      inChunks(
+        (piece, carried: Complex | undefined) => parallel(config, params, piece, carried),
+        config.chunkSize,
+        x,
+        state,
+      ),
   },
 });
 
-function parallel({ activation }: LruConfig, { seq, ...gate }: LruParameters, x: Tensor, state?: Complex): readonly [Tensor, Complex] {
+function parallel(
+  { activation }: LruConfig,
+  { seq, ...gate }: LruParameters,
+  x: Tensor,
+  state?: Complex,
+): readonly [Tensor, Complex] {
   const [y, hT] = lruSequence(seq, x, state);
   return [activate(activation, gate, y), hT];
 }

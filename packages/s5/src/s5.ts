@@ -3,7 +3,31 @@ import { diagonalizeLegs } from "@seqmix/hippo";
 import { defineMixer, inChunks } from "@seqmix/mixer";
 import { normalInit } from "@seqmix/nn";
 import { complexMul, type Complex } from "@seqmix/scan";
-import { add, concat, cos, div, exp, expandDims, expm1, foldIn, matmul, minimum, mul, neg, normal, reshape, sin, sliceAxis, stack, sub, tensor, transpose, uniform, type Key, type Tensor } from "@seqmix/tensor";
+import {
+  add,
+  concat,
+  cos,
+  div,
+  exp,
+  expandDims,
+  expm1,
+  foldIn,
+  matmul,
+  minimum,
+  mul,
+  neg,
+  normal,
+  reshape,
+  sin,
+  sliceAxis,
+  stack,
+  sub,
+  tensor,
+  transpose,
+  uniform,
+  type Key,
+  type Tensor,
+} from "@seqmix/tensor";
 import { activate, initActivation, type ActivationParameters, type LayerActivation } from "./activation.js";
 import { restState, runMimo, stepMimo, type MimoSystem } from "./diagonal-recurrence.js";
 
@@ -75,7 +99,10 @@ export interface S5System extends MimoSystem {
  * The discrete system that the parameters stand for: Abar = e^(dt Lambda), Bbar = (Abar - 1)/Lambda B, or by the bilinear
  * rule (1 + dt Lambda/2)/(1 - dt Lambda/2), dt/(1 - dt Lambda/2) B. C carries the 2 of conjugate pairs.
  */
-export function s5System({ conjSym, discretization, clipEigs, stepRescale }: S5SystemConfig, { Lambda_re, Lambda_im, B, C, C1, C2, log_step }: S5SsmParameters): S5System {
+export function s5System(
+  { conjSym, discretization, clipEigs, stepRescale }: S5SystemConfig,
+  { Lambda_re, Lambda_im, B, C, C1, C2, log_step }: S5SsmParameters,
+): S5System {
   const N = Lambda_re.shape[0]!;
   const lambda = { re: clipEigs ? minimum(Lambda_re, -1e-4) : Lambda_re, im: Lambda_im };
   const delta = mul(stepRescale, exp(reshape(log_step, [N])));
@@ -101,23 +128,43 @@ export function s5System({ conjSym, discretization, clipEigs, stepRescale }: S5S
  * @returns y [B L D] and the state after the last position [B N].
  * @throws RangeError for resets or a state with both directions.
  */
-export function s5Ssm(config: S5SystemConfig, params: S5SsmParameters, u: Tensor, past: { readonly h0?: Complex | undefined; readonly resets?: Tensor | undefined } = {}): readonly [Tensor, Complex] {
+export function s5Ssm(
+  config: S5SystemConfig,
+  params: S5SsmParameters,
+  u: Tensor,
+  past: { readonly h0?: Complex | undefined; readonly resets?: Tensor | undefined } = {},
+): readonly [Tensor, Complex] {
   const { h0, resets } = past;
   const { CBackward, ...system } = s5System(config, params);
-  if (CBackward && (h0 || resets)) throw new RangeError("s5Ssm: expected neither state nor resets with both directions, got one; leave it out, or use parameters of one direction");
+  if (CBackward && (h0 || resets))
+    throw new RangeError(
+      "s5Ssm: expected neither state nor resets with both directions, got one; leave it out, or use parameters of one direction",
+    );
   const [forward, hT] = runMimo(system, u, { h0, resets });
   const y = CBackward ? add(forward, runMimo({ ...system, C: CBackward }, u, { reverse: true })[0]) : forward;
   return [add(y, mul(u, params.D)), hT];
 }
 
 /** The layer with resets: {@link s5} where 1 in `resets` [B L] marks the first position of an episode, before which all is forgotten. */
-export function resettableS5(config: S5Config, { seq, ...gate }: S5Parameters, x: Tensor, resets: Tensor, state?: Complex): readonly [Tensor, Complex] {
+export function resettableS5(
+  config: S5Config,
+  { seq, ...gate }: S5Parameters,
+  x: Tensor,
+  resets: Tensor,
+  state?: Complex,
+): readonly [Tensor, Complex] {
   const [y, hT] = s5Ssm(config, seq, x, { h0: state, resets });
   return [activate(config.activation, gate, y), hT];
 }
 
 /** One position of {@link resettableS5}: x [B D], reset [B]. */
-export function resettableS5Step(config: S5Config, { seq, ...gate }: S5Parameters, x: Tensor, reset: Tensor | undefined, state: Complex): readonly [Tensor, Complex] {
+export function resettableS5Step(
+  config: S5Config,
+  { seq, ...gate }: S5Parameters,
+  x: Tensor,
+  reset: Tensor | undefined,
+  state: Complex,
+): readonly [Tensor, Complex] {
   const [y, h] = stepMimo(s5System(config, seq), x, state, reset);
   return [activate(config.activation, gate, add(y, mul(x, seq.D))), h];
 }
@@ -125,18 +172,45 @@ export function resettableS5Step(config: S5Config, { seq, ...gate }: S5Parameter
 /** The S5 layer between norm and residual connection: one state-space model with all channels as inputs and outputs, then {@link LayerActivation}. The state is h [B N]. */
 export const s5 = defineMixer({
   id: "s5",
-  config: { dModel: 64, dState: 64, blocks: 1, conjSym: true, discretization: "zoh", clipEigs: false, stepRescale: 1, cInit: "lecun_normal", dtMin: 0.001, dtMax: 0.1, activation: "full_glu", chunkSize: 64 } as S5Config,
+  config: {
+    dModel: 64,
+    dState: 64,
+    blocks: 1,
+    conjSym: true,
+    discretization: "zoh",
+    clipEigs: false,
+    stepRescale: 1,
+    cInit: "lecun_normal",
+    dtMin: 0.001,
+    dtMax: 0.1,
+    activation: "full_glu",
+    chunkSize: 64,
+  } as S5Config,
   state: "constant",
-  init: (config, key: Key): S5Parameters => ({ seq: initS5Ssm(config, foldIn(key, "seq")), ...initActivation(config.activation, config.dModel, foldIn(key, "activation")) }),
+  init: (config, key: Key): S5Parameters => ({
+    seq: initS5Ssm(config, foldIn(key, "seq")),
+    ...initActivation(config.activation, config.dModel, foldIn(key, "activation")),
+  }),
   initState: (config, batch): Complex => restState(batch, storedStates(config)),
   step: (config, params, x, state) => resettableS5Step(config, params, x, undefined, state),
   modes: {
     parallel,
-    chunked: (config, params, x, state) => inChunks((part, carried: Complex | undefined) => parallel(config, params, part, carried), config.chunkSize, x, state),
+    chunked: (config, params, x, state) =>
+      inChunks(
+        (part, carried: Complex | undefined) => parallel(config, params, part, carried),
+        config.chunkSize,
+        x,
+        state,
+      ),
   },
 });
 
-function parallel(config: S5Config, { seq, ...gate }: S5Parameters, x: Tensor, state?: Complex): readonly [Tensor, Complex] {
+function parallel(
+  config: S5Config,
+  { seq, ...gate }: S5Parameters,
+  x: Tensor,
+  state?: Complex,
+): readonly [Tensor, Complex] {
   const [y, hT] = s5Ssm(config, seq, x, { h0: state });
   return [activate(config.activation, gate, y), hT];
 }
@@ -150,7 +224,11 @@ export const s5ParameterGroups: readonly {
 }[] = [{ match: /(^|\.)seq\.(Lambda_re|Lambda_im|log_step|B)$/, weightDecay: 0 }];
 
 /** Fresh parameters of the state-space model; `bidirectional` gives output maps C1 and C2, for {@link s5Ssm}. */
-export function initS5Ssm(config: S5Config, key: Key, { bidirectional = false }: { readonly bidirectional?: boolean } = {}): S5SsmParameters {
+export function initS5Ssm(
+  config: S5Config,
+  key: Key,
+  { bidirectional = false }: { readonly bidirectional?: boolean } = {},
+): S5SsmParameters {
   const { dModel: D, dState, cInit, dtMin, dtMax } = config;
   const { lambda, V } = initialEigenvectors(config);
   const N = storedStates(config);
@@ -159,16 +237,26 @@ export function initS5Ssm(config: S5Config, key: Key, { bidirectional = false }:
   const B = stack([matmul(transpose(V.re), draw), neg(matmul(transpose(V.im), draw))], 2);
   const output = (name: string): Tensor => {
     if (cInit === "complex_normal") return normalInit(Math.SQRT1_2)(foldIn(key, name), [D, N, 2]);
-    if (cInit !== "lecun_normal" && cInit !== "trunc_standard_normal") throw new RangeError(`s5: expected cInit "trunc_standard_normal", "lecun_normal" or "complex_normal", got "${String(cInit)}"`);
+    if (cInit !== "lecun_normal" && cInit !== "trunc_standard_normal")
+      throw new RangeError(
+        `s5: expected cInit "trunc_standard_normal", "lecun_normal" or "complex_normal", got "${String(cInit)}"`,
+      );
     const deviation = 1 / Math.sqrt(cInit === "lecun_normal" ? dState * D : dState);
-    const [re, im] = ["re", "im"].map((part) => normalInit(deviation)(foldIn(key, `${name}.${part}`), [D, dState])) as [Tensor, Tensor];
+    const [re, im] = ["re", "im"].map((part) => normalInit(deviation)(foldIn(key, `${name}.${part}`), [D, dState])) as [
+      Tensor,
+      Tensor,
+    ];
     return stack([sub(matmul(re, V.re), matmul(im, V.im)), add(matmul(re, V.im), matmul(im, V.re))], 2);
   };
   return {
     Lambda_re: lambda.re,
     Lambda_im: lambda.im,
     B,
-    ...(!bidirectional ? { C: output("C") } : cInit === "complex_normal" ? { C: concat([output("C1"), output("C2")], 1) } : { C1: output("C1"), C2: output("C2") }),
+    ...(!bidirectional
+      ? { C: output("C") }
+      : cInit === "complex_normal"
+        ? { C: concat([output("C1"), output("C2")], 1) }
+        : { C1: output("C1"), C2: output("C2") }),
     D: normal(foldIn(key, "D"), [D]),
     log_step: uniform(foldIn(key, "log_step"), [N, 1], Math.log(dtMin), Math.log(dtMax)),
   };
@@ -183,21 +271,34 @@ function initialEigenvectors(config: S5Config): { readonly lambda: Complex; read
   const { re, im, V } = diagonalizeLegs(order);
   const place = (part: Float64Array): Tensor => {
     const whole = new Float64Array(dState * N);
-    for (let j = 0; j < blocks; j++) for (let n = 0; n < order; n++) for (let k = 0; k < kept; k++) whole[(j * order + n) * N + j * kept + k] = part[n * order + k]!;
+    for (let j = 0; j < blocks; j++)
+      for (let n = 0; n < order; n++)
+        for (let k = 0; k < kept; k++) whole[(j * order + n) * N + j * kept + k] = part[n * order + k]!;
     return tensor(whole, [dState, N]);
   };
-  const column = (f: (k: number) => number): Tensor => tensor(Float64Array.from({ length: N }, (_, k) => f(k % kept)), [N]);
+  const column = (f: (k: number) => number): Tensor =>
+    tensor(
+      Float64Array.from({ length: N }, (_, k) => f(k % kept)),
+      [N],
+    );
   return { lambda: { re: column(() => re), im: column((k) => im[k]!) }, V: { re: place(V.re), im: place(V.im) } };
 }
 
 function storedStates({ dState, blocks, conjSym }: S5Config): number {
   const order = dState / blocks;
-  if (!Number.isInteger(order) || order < 1 || (conjSym && order % 2 !== 0)) throw new RangeError(`s5: expected dState / blocks to be a positive integer, even with conjSym, got ${dState} / ${blocks}`);
+  if (!Number.isInteger(order) || order < 1 || (conjSym && order % 2 !== 0))
+    throw new RangeError(
+      `s5: expected dState / blocks to be a positive integer, even with conjSym, got ${dState} / ${blocks}`,
+    );
   return conjSym ? dState / 2 : dState;
 }
 
 /** Abar [N], and what multiplies B. */
-function discretize(rule: "zoh" | "bilinear", lambda: Complex, delta: Tensor): { readonly a: Complex; readonly weight: Complex } {
+function discretize(
+  rule: "zoh" | "bilinear",
+  lambda: Complex,
+  delta: Tensor,
+): { readonly a: Complex; readonly weight: Complex } {
   const [x, y] = [mul(lambda.re, delta), mul(lambda.im, delta)];
   switch (rule) {
     case "zoh": {
@@ -210,7 +311,10 @@ function discretize(rule: "zoh" | "bilinear", lambda: Complex, delta: Tensor): {
     }
     case "bilinear": {
       const inverse = reciprocal({ re: sub(1, mul(0.5, x)), im: mul(-0.5, y) });
-      return { a: complexMul({ re: add(1, mul(0.5, x)), im: mul(0.5, y) }, inverse), weight: { re: mul(inverse.re, delta), im: mul(inverse.im, delta) } };
+      return {
+        a: complexMul({ re: add(1, mul(0.5, x)), im: mul(0.5, y) }, inverse),
+        weight: { re: mul(inverse.re, delta), im: mul(inverse.im, delta) },
+      };
     }
     default:
       throw new RangeError(`s5: expected discretization "zoh" or "bilinear", got "${String(rule)}"`);

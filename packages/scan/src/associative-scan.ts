@@ -21,34 +21,58 @@ export interface AssociativeScanOptions<T> {
  * @returns A tree of the form of the elements.
  * @throws ShapeError if the tensors disagree on the extent of the axis; RangeError if `exclusive` comes without `initial`.
  */
-export function associativeScan<T extends Tree>(operator: (earlier: T, later: T) => T, elements: T, axis: number, { reverse = false, initial, exclusive = false }: AssociativeScanOptions<T> = {}): T {
+export function associativeScan<T extends Tree>(
+  operator: (earlier: T, later: T) => T,
+  elements: T,
+  axis: number,
+  { reverse = false, initial, exclusive = false }: AssociativeScanOptions<T> = {},
+): T {
   const L = lengthOf(elements, axis);
-  if (exclusive && !initial) throw new RangeError("associativeScan: expected `initial` (the element before the first) with exclusive, got none; pass the operator's identity");
+  if (exclusive && !initial)
+    throw new RangeError(
+      "associativeScan: expected `initial` (the element before the first) with exclusive, got none; pass the operator's identity",
+    );
   if (!initial) return L < 2 ? elements : prefixes(operator, elements, axis, L, reverse);
   const joined = reverse ? join(elements, initial, axis) : join(initial, elements, axis);
   const all = prefixes(operator, joined, axis, L + 1, reverse);
   return exclusive === reverse ? part(all, axis, 1, L + 1) : part(all, axis, 0, L);
 }
 
-function prefixes<T extends Tree>(operator: (earlier: T, later: T) => T, elements: T, axis: number, L: number, reverse: boolean): T {
+function prefixes<T extends Tree>(
+  operator: (earlier: T, later: T) => T,
+  elements: T,
+  axis: number,
+  L: number,
+  reverse: boolean,
+): T {
   let x = elements;
   for (let shift = 1; shift < L; shift *= 2) {
     const low = part(x, axis, 0, L - shift);
     const high = part(x, axis, shift, L);
-    x = reverse ? join(operator(high, low), part(x, axis, L - shift, L), axis) : join(part(x, axis, 0, shift), operator(low, high), axis);
+    x = reverse
+      ? join(operator(high, low), part(x, axis, L - shift, L), axis)
+      : join(part(x, axis, 0, shift), operator(low, high), axis);
   }
   return x;
 }
 
-const part = <T extends Tree>(tree: T, axis: number, start: number, end: number): T => mapTree((x) => sliceAxis(x, axis, start, end), tree);
-const join = <T extends Tree>(first: T, second: T, axis: number): T => mapTree((x, _, ...[y]) => concat([x, y as Tensor], axis), first, second);
+const part = <T extends Tree>(tree: T, axis: number, start: number, end: number): T =>
+  mapTree((x) => sliceAxis(x, axis, start, end), tree);
+const join = <T extends Tree>(first: T, second: T, axis: number): T =>
+  mapTree((x, _, ...[y]) => concat([x, y as Tensor], axis), first, second);
 
 function lengthOf(elements: Tree, axis: number): number {
   const lengths = leavesOf(elements).map((x) => {
     const extent = x.shape.at(axis);
-    if (extent === undefined || axis >= x.shape.length) throw new ShapeError(`associativeScan: expected tensors that have axis ${axis}, got shape ${formatShape(x.shape)}`);
+    if (extent === undefined || axis >= x.shape.length)
+      throw new ShapeError(
+        `associativeScan: expected tensors that have axis ${axis}, got shape ${formatShape(x.shape)}`,
+      );
     return extent;
   });
-  if (lengths.some((extent) => extent !== lengths[0])) throw new ShapeError(`associativeScan: expected one extent of axis ${axis} in all tensors, got ${lengths.join(", ")}; broadcast them first`);
+  if (lengths.some((extent) => extent !== lengths[0]))
+    throw new ShapeError(
+      `associativeScan: expected one extent of axis ${axis} in all tensors, got ${lengths.join(", ")}; broadcast them first`,
+    );
   return lengths[0] ?? 0;
 }

@@ -1,5 +1,22 @@
 /** The linear recurrence h_t = a_t h_(t-1) + b_t, for real and for complex values. */
-import { add, broadcastShapes, broadcastTo, complexLinearScan, concat, DTypeError, expandDims, formatShape, linearScan as realLinearScan, mul, normalizeAxis, sliceAxis, sub, Tensor, zeros, type Shape } from "@seqmix/tensor";
+import {
+  add,
+  broadcastShapes,
+  broadcastTo,
+  complexLinearScan,
+  concat,
+  DTypeError,
+  expandDims,
+  formatShape,
+  linearScan as realLinearScan,
+  mul,
+  normalizeAxis,
+  sliceAxis,
+  sub,
+  Tensor,
+  zeros,
+  type Shape,
+} from "@seqmix/tensor";
 
 /** A complex tensor: real and imaginary parts of one shape. */
 export type Complex = {
@@ -48,7 +65,10 @@ export type ComplexLinearElement = {
 };
 
 /** Product of two complex tensors, elementwise with broadcasting. */
-export const complexMul = (x: Complex, y: Complex): Complex => ({ re: sub(mul(x.re, y.re), mul(x.im, y.im)), im: add(mul(x.re, y.im), mul(x.im, y.re)) });
+export const complexMul = (x: Complex, y: Complex): Complex => ({
+  re: sub(mul(x.re, y.re), mul(x.im, y.im)),
+  im: add(mul(x.re, y.im), mul(x.im, y.re)),
+});
 
 /** Sum of two complex tensors, elementwise with broadcasting. */
 export const complexAdd = (x: Complex, y: Complex): Complex => ({ re: add(x.re, y.re), im: add(x.im, y.im) });
@@ -57,10 +77,16 @@ export const complexAdd = (x: Complex, y: Complex): Complex => ({ re: add(x.re, 
  * Two elements of a linear recurrence as one: first `earlier`, then `later`
  * (Blelloch, Prefix sums and their applications, 1990, section 1.4).
  */
-export const composeLinear = (earlier: LinearElement, later: LinearElement): LinearElement => ({ a: mul(later.a, earlier.a), b: add(mul(later.a, earlier.b), later.b) });
+export const composeLinear = (earlier: LinearElement, later: LinearElement): LinearElement => ({
+  a: mul(later.a, earlier.a),
+  b: add(mul(later.a, earlier.b), later.b),
+});
 
 /** {@link composeLinear} for complex elements. */
-export const composeComplexLinear = (earlier: ComplexLinearElement, later: ComplexLinearElement): ComplexLinearElement => ({
+export const composeComplexLinear = (
+  earlier: ComplexLinearElement,
+  later: ComplexLinearElement,
+): ComplexLinearElement => ({
   a: complexMul(later.a, earlier.a),
   b: complexAdd(complexMul(later.a, earlier.b), later.b),
 });
@@ -73,14 +99,34 @@ export const composeComplexLinear = (earlier: ComplexLinearElement, later: Compl
  */
 export function linearScan(scan: LinearScanArguments<Tensor>): Tensor;
 export function linearScan(scan: LinearScanArguments<Complex>): Complex;
-export function linearScan({ a, b, h0, axis, reverse = false, exclusive = false, resets }: LinearScanArguments<Tensor> | LinearScanArguments<Complex>): Tensor | Complex {
-  if (resets && resets.dtype !== "f32") throw new DTypeError(`linearScan: expected f32 resets, got ${resets.dtype} ${formatShape(resets.shape)}; convert them with cast`);
+export function linearScan({
+  a,
+  b,
+  h0,
+  axis,
+  reverse = false,
+  exclusive = false,
+  resets,
+}: LinearScanArguments<Tensor> | LinearScanArguments<Complex>): Tensor | Complex {
+  if (resets && resets.dtype !== "f32")
+    throw new DTypeError(
+      `linearScan: expected f32 resets, got ${resets.dtype} ${formatShape(resets.shape)}; convert them with cast`,
+    );
   const [decay, drive, start] = [partsOf(a), partsOf(b), h0 && partsOf(h0)];
-  const together = [...decay, ...drive, ...(resets ? [resets] : [])].reduce<Shape>((shape, x) => broadcastShapes(shape, x.shape, "linearScan"), []);
+  const together = [...decay, ...drive, ...(resets ? [resets] : [])].reduce<Shape>(
+    (shape, x) => broadcastShapes(shape, x.shape, "linearScan"),
+    [],
+  );
   const along = normalizeAxis(axis, together.length, "linearScan");
   const whole = (x: Tensor): Tensor => broadcastTo(x, together);
   const kept = resets && sub(1, resets);
-  const h = rowOf(decay.map((x) => whole(kept ? mul(x, kept) : x)), drive.map(whole), start, along, reverse);
+  const h = rowOf(
+    decay.map((x) => whole(kept ? mul(x, kept) : x)),
+    drive.map(whole),
+    start,
+    along,
+    reverse,
+  );
   const states = exclusive ? h.map((x, k) => before(x, start?.[k], resets && whole(kept!), along, reverse)) : h;
   return valueOf(states);
 }
@@ -88,9 +134,19 @@ export function linearScan({ a, b, h0, axis, reverse = false, exclusive = false,
 const partsOf = (x: Tensor | Complex): readonly Tensor[] => (x instanceof Tensor ? [x] : [x.re, x.im]);
 const valueOf = ([re, im]: readonly Tensor[]): Tensor | Complex => (im ? { re: re!, im } : re!);
 
-function rowOf(a: readonly Tensor[], b: readonly Tensor[], h0: readonly Tensor[] | undefined, axis: number, reverse: boolean): readonly Tensor[] {
+function rowOf(
+  a: readonly Tensor[],
+  b: readonly Tensor[],
+  h0: readonly Tensor[] | undefined,
+  axis: number,
+  reverse: boolean,
+): readonly Tensor[] {
   const pair = ([re, im]: readonly Tensor[]): Complex => ({ re: re!, im: im! });
-  return partsOf(a.length === 1 ? realLinearScan({ a: a[0]!, b: b[0]!, h0: h0?.[0], axis, reverse }) : complexLinearScan({ a: pair(a), b: pair(b), h0: h0 && pair(h0), axis, reverse }));
+  return partsOf(
+    a.length === 1
+      ? realLinearScan({ a: a[0]!, b: b[0]!, h0: h0?.[0], axis, reverse })
+      : complexLinearScan({ a: pair(a), b: pair(b), h0: h0 && pair(h0), axis, reverse }),
+  );
 }
 
 /** The state before each element; nothing is before one that resets. */
@@ -98,6 +154,8 @@ function before(h: Tensor, h0: Tensor | undefined, kept: Tensor | undefined, axi
   const L = h.shape[axis]!;
   if (L === 0) return h;
   const start = h0 ? expandDims(h0, axis) : zeros(h.shape.map((extent, k) => (k === axis ? 1 : extent)));
-  const shifted = reverse ? concat([sliceAxis(h, axis, 1, L), start], axis) : concat([start, sliceAxis(h, axis, 0, L - 1)], axis);
+  const shifted = reverse
+    ? concat([sliceAxis(h, axis, 1, L), start], axis)
+    : concat([start, sliceAxis(h, axis, 0, L - 1)], axis);
   return kept ? mul(shifted, kept) : shifted;
 }

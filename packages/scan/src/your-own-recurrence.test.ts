@@ -1,5 +1,22 @@
 import { readFileSync } from "node:fs";
-import { exp, expandDims, explain, grad, key, mul, neg, normal, realize, reference, sigmoid, softplus, sum, tensor, uniform, type Tensor } from "@seqmix/tensor";
+import {
+  exp,
+  expandDims,
+  explain,
+  grad,
+  key,
+  mul,
+  neg,
+  normal,
+  realize,
+  reference,
+  sigmoid,
+  softplus,
+  sum,
+  tensor,
+  uniform,
+  type Tensor,
+} from "@seqmix/tensor";
 import { expect, test } from "vitest";
 import { linearScan } from "./index.js";
 
@@ -16,11 +33,19 @@ export function gatedRecurrence(x: Tensor, dt: Tensor, gate: Tensor, rate: Tenso
 
 const [B, L, D, N] = [2, 64, 8, 4];
 const inputs = async (): Promise<[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]> => {
-  const drawn = [normal(key(1), [B, L, D]), normal(key(2), [B, L, D]), normal(key(3), [B, L, D]), uniform(key(4), [D, N], 0.1, 2), normal(key(5), [B, L, N]), normal(key(6), [B, L, N])];
+  const drawn = [
+    normal(key(1), [B, L, D]),
+    normal(key(2), [B, L, D]),
+    normal(key(3), [B, L, D]),
+    uniform(key(4), [D, N], 0.1, 2),
+    normal(key(5), [B, L, N]),
+    normal(key(6), [B, L, N]),
+  ];
   await realize(drawn);
   return drawn as [Tensor, Tensor, Tensor, Tensor, Tensor, Tensor];
 };
-const gradients = (given: Tensor[]): Tensor[] => grad((x: Tensor[]) => sum(gatedRecurrence(...(x as Parameters<typeof gatedRecurrence>))))(given);
+const gradients = (given: Tensor[]): Tensor[] =>
+  grad((x: Tensor[]) => sum(gatedRecurrence(...(x as Parameters<typeof gatedRecurrence>))))(given);
 
 test("the page shows what runs here", () => {
   const page = readFileSync(new URL("../../../docs/your-own-recurrence.md", import.meta.url), "utf8");
@@ -37,7 +62,9 @@ test("it is one kernel, and two or three with all gradients; none stores [B L D 
   expect(forward.split("\n")).toHaveLength(1);
   expect(forward).toMatch(/^scan \[2,64,8,4\] along 1: recurrence, 6 inputs, sums over axes \[3\]: fused scan/);
   const backward = explain(gradients(given)).split("\n");
-  expect(backward.some((line) => line.startsWith("scan [2,64,8,4] along 1: gradient, states computed again"))).toBe(true);
+  expect(backward.some((line) => line.startsWith("scan [2,64,8,4] along 1: gradient, states computed again"))).toBe(
+    true,
+  );
   // A stored array of that size would be the output of a loop over all four axes.
   expect(backward.filter((line) => /loop \[2,64,8,4\]/.test(line))).toEqual([]);
 });
@@ -45,7 +72,14 @@ test("it is one kernel, and two or three with all gradients; none stores [B L D 
 test("it computes what a plain loop does, and the gradients of the reference", async () => {
   const given = await inputs();
   const y = await (await realize(gatedRecurrence(...given))).data();
-  const [x, dt, gate, rate, Bt, Ct] = (await Promise.all(given.map((each) => each.data()))) as unknown as [ArrayLike<number>, ArrayLike<number>, ArrayLike<number>, ArrayLike<number>, ArrayLike<number>, ArrayLike<number>];
+  const [x, dt, gate, rate, Bt, Ct] = (await Promise.all(given.map((each) => each.data()))) as unknown as [
+    ArrayLike<number>,
+    ArrayLike<number>,
+    ArrayLike<number>,
+    ArrayLike<number>,
+    ArrayLike<number>,
+    ArrayLike<number>,
+  ];
   for (let i = 0; i < B; i++)
     for (let d = 0; d < D; d++) {
       const h = new Float64Array(N);

@@ -3,16 +3,55 @@
  * order and leaves the states at their starts for the backward program.
  */
 import type { KernelCase } from "@seqmix/tensor";
-import { buildModule, call, f32x4, forLoop, functionBuilder, i32, memory as bulk, v128, when, type Code, type CpuProgram, type Local, type WasmFunction } from "@seqmix/tensor/wasm";
-import { BIAS, CONSTANTS, constantsFunction, gatherFunction, lanesOf, masked, scatterFunction, SKIP, storeChannels } from "./cpu-gather.js";
-import { advance, flushed, LANES, layoutOf, plus, smaller, STAGED_GROUPS, times, unitsPerBatch, type CpuScanOptions, type ScanLayout } from "./cpu-layout.js";
+import {
+  buildModule,
+  call,
+  f32x4,
+  forLoop,
+  functionBuilder,
+  i32,
+  memory as bulk,
+  v128,
+  when,
+  type Code,
+  type CpuProgram,
+  type Local,
+  type WasmFunction,
+} from "@seqmix/tensor/wasm";
+import {
+  BIAS,
+  CONSTANTS,
+  constantsFunction,
+  gatherFunction,
+  lanesOf,
+  masked,
+  scatterFunction,
+  SKIP,
+  storeChannels,
+} from "./cpu-gather.js";
+import {
+  advance,
+  flushed,
+  LANES,
+  layoutOf,
+  plus,
+  smaller,
+  STAGED_GROUPS,
+  times,
+  unitsPerBatch,
+  type CpuScanOptions,
+  type ScanLayout,
+} from "./cpu-layout.js";
 import { exp2, sigmoid, softplus } from "./cpu-math.js";
 import { eachRecord } from "./cpu-records.js";
 
 const { add, mul } = f32x4;
 const VECTOR = 4 * LANES;
 /** Record of a position and group: delta (after bias and softplus), delta u, and y without its gate. */
-const DELTA = 0, DRIVE = VECTOR, Y = 2 * VECTOR, RECORD = 3 * VECTOR;
+const DELTA = 0,
+  DRIVE = VECTOR,
+  Y = 2 * VECTOR,
+  RECORD = 3 * VECTOR;
 /** States that run through a chunk together. */
 const STATES = 4;
 /** Updates of a state that are worth a claim. */
@@ -40,7 +79,9 @@ export function forwardProgram(kase: KernelCase<CpuScanOptions>, memory: { reado
   return {
     name: `selective scan [${batch},${length},${channels},${N}]`,
     module: buildModule({ memory, functions }),
-    phases: [{ run: "forward", units, grain: Math.max(1, Math.floor(UPDATES_PER_CLAIM / (length * unitGroups * LANES * N))) }],
+    phases: [
+      { run: "forward", units, grain: Math.max(1, Math.floor(UPDATES_PER_CLAIM / (length * unitGroups * LANES * N))) },
+    ],
     scratchBytes: unitGroups * scratchPerGroup(N, steps),
     sharedBytes: 0,
   };
@@ -54,16 +95,23 @@ function stageFunction(layout: ScanLayout): WasmFunction {
   const [records, constants, u, delta, count, groups] = f.params;
   const [x, input] = [f.local("v128"), f.local("v128")] as const;
   const present = (name: string): boolean => layout.argument(name) !== undefined;
-  return f.finish("stage", eachRecord(f, { layout, count, groups, records, constants, rows: [u, delta], recordBytes: RECORD }, ({ record, constant, at }) => [
-    x.set(v128.load(i32.add(delta.get, at))),
-    present("deltaBias") ? x.set(add(x.get, v128.load(constant.get, BIAS))) : [],
-    x.set(masked(x.get, constant, layout)),
-    layout.softplus ? softplus(f.local, x) : [],
-    input.set(masked(v128.load(i32.add(u.get, at)), constant, layout)),
-    v128.store(record.get, x.get, DELTA),
-    v128.store(record.get, mul(x.get, input.get), DRIVE),
-    v128.store(record.get, present("D") ? mul(input.get, v128.load(constant.get, SKIP)) : f32x4.const(0), Y),
-  ]));
+  return f.finish(
+    "stage",
+    eachRecord(
+      f,
+      { layout, count, groups, records, constants, rows: [u, delta], recordBytes: RECORD },
+      ({ record, constant, at }) => [
+        x.set(v128.load(i32.add(delta.get, at))),
+        present("deltaBias") ? x.set(add(x.get, v128.load(constant.get, BIAS))) : [],
+        x.set(masked(x.get, constant, layout)),
+        layout.softplus ? softplus(f.local, x) : [],
+        input.set(masked(v128.load(i32.add(u.get, at)), constant, layout)),
+        v128.store(record.get, x.get, DELTA),
+        v128.store(record.get, mul(x.get, input.get), DRIVE),
+        v128.store(record.get, present("D") ? mul(input.get, v128.load(constant.get, SKIP)) : f32x4.const(0), Y),
+      ],
+    ),
+  );
 }
 
 /** (records, constants, y, z, count, groups): the outputs of a chunk. */
@@ -71,15 +119,24 @@ function finishFunction(layout: ScanLayout): WasmFunction {
   const f = functionBuilder(["i32", "i32", "i32", "i32", "i32", "i32"]);
   const [records, constants, y, z, count, groups] = f.params;
   const [value, gate, slope] = [f.local("v128"), f.local("v128"), f.local("v128")] as const;
-  return f.finish("finish", eachRecord(f, { layout, count, groups, records, constants, rows: [y, z], recordBytes: RECORD }, ({ record, constant, at }) => [
-    value.set(v128.load(record.get, Y)),
-    layout.argument("z") === undefined ? [] : [
-      gate.set(v128.load(i32.add(z.get, at))),
-      sigmoid(f.local, gate.get, slope),
-      value.set(mul(value.get, mul(gate.get, slope.get))),
-    ],
-    storeChannels(i32.add(y.get, at), value, constant, layout),
-  ]));
+  return f.finish(
+    "finish",
+    eachRecord(
+      f,
+      { layout, count, groups, records, constants, rows: [y, z], recordBytes: RECORD },
+      ({ record, constant, at }) => [
+        value.set(v128.load(record.get, Y)),
+        layout.argument("z") === undefined
+          ? []
+          : [
+              gate.set(v128.load(i32.add(z.get, at))),
+              sigmoid(f.local, gate.get, slope),
+              value.set(mul(value.get, mul(gate.get, slope.get))),
+            ],
+        storeChannels(i32.add(y.get, at), value, constant, layout),
+      ],
+    ),
+  );
 }
 
 /** (records, B, C, A, from, to, count): some states of one group through a chunk, from the state at `from` to that at `to`. */
@@ -113,7 +170,9 @@ function scanFunction(name: string, states: number, { states: N }: ScanLayout): 
 }
 
 /** Positions of a program's functions in its module. */
-type Parts = Readonly<Record<"constants" | "gatherA" | "gatherState" | "scatterState" | "stage" | "scan" | "scanRest" | "finish", number>>;
+type Parts = Readonly<
+  Record<"constants" | "gatherA" | "gatherState" | "scatterState" | "stage" | "scan" | "scanRest" | "finish", number>
+>;
 
 /** The phase: all chunks of each unit. */
 function unitFunction(layout: ScanLayout, unitGroups: number, parts: Parts): WasmFunction {
@@ -121,13 +180,28 @@ function unitFunction(layout: ScanLayout, unitGroups: number, parts: Parts): Was
   const f = functionBuilder(["i32", "i32", "i32", "i32"]);
   const [args, unit, unitEnd, constants] = f.params;
   const local = (): Local => f.local("i32");
-  const [batch, group, count, g, n, chunk, first, positions, kept, to, row, record, A] = [local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local()] as const;
+  const [batch, group, count, g, n, chunk, first, positions, kept, to, row, record, A] = [
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+  ] as const;
   const [decays, last, records] = [local(), local(), local()] as const;
   const unitsPerElement = Math.ceil(groups / unitGroups);
   const stateBytes = N * VECTOR;
   const initial = argument("h0");
   /** Address of an argument's element (0 if there is no such argument). */
-  const address = (name: string, element: Code): Code => (argument(name) === undefined ? i32.const(0) : plus(i32.load(args.get, argument(name)!), times(element, 4)));
+  const address = (name: string, element: Code): Code =>
+    argument(name) === undefined ? i32.const(0) : plus(i32.load(args.get, argument(name)!), times(element, 4));
   const lanes = lanesOf(i32.add(group.get, g.get), groups, lastLanes);
   /** Of [B D N]. */
   const stateElement = times(plus(times(batch.get, channels), times(i32.add(group.get, g.get), LANES)), N);
@@ -136,7 +210,16 @@ function unitFunction(layout: ScanLayout, unitGroups: number, parts: Parts): Was
   const mapElement = plus(times(row.get, N), n.get);
   const nthState = (base: Code): Code => plus(base, times(n.get, VECTOR));
   const scan = (position: number): Code =>
-    call(position, record.get, address("B", mapElement), address("C", mapElement), nthState(A.get), nthState(kept.get), nthState(to.get), positions.get);
+    call(
+      position,
+      record.get,
+      address("B", mapElement),
+      address("C", mapElement),
+      nthState(A.get),
+      nthState(kept.get),
+      nthState(to.get),
+      positions.get,
+    );
   const fullStates = N - (N % STATES);
   return f.finish("forward", [
     decays.set(plus(constants.get, unitGroups * CONSTANTS)),
@@ -151,7 +234,12 @@ function unitFunction(layout: ScanLayout, unitGroups: number, parts: Parts): Was
       kept.set(address("states", times(plus(times(batch.get, chunks * groups), group.get), N * LANES))),
       g.set(i32.const(0)),
       forLoop(g, count, 1, [
-        call(parts.gatherA, plus(decays.get, times(g.get, stateBytes)), address("A", times(i32.add(group.get, g.get), LANES * N)), lanes),
+        call(
+          parts.gatherA,
+          plus(decays.get, times(g.get, stateBytes)),
+          address("A", times(i32.add(group.get, g.get), LANES * N)),
+          lanes,
+        ),
         initial === undefined
           ? bulk.fill(plus(kept.get, times(g.get, stateBytes)), i32.const(0), i32.const(stateBytes))
           : call(parts.gatherState, plus(kept.get, times(g.get, stateBytes)), address("h0", stateElement), lanes),
@@ -161,7 +249,15 @@ function unitFunction(layout: ScanLayout, unitGroups: number, parts: Parts): Was
       forLoop(chunk, chunks, 1, [
         row.set(plus(times(batch.get, length), first.get)),
         positions.set(smaller(i32.const(steps), i32.sub(i32.const(length), first.get))),
-        call(parts.stage, records.get, constants.get, address("u", rowElement), address("delta", rowElement), positions.get, count.get),
+        call(
+          parts.stage,
+          records.get,
+          constants.get,
+          address("u", rowElement),
+          address("delta", rowElement),
+          positions.get,
+          count.get,
+        ),
         // The next chunk's states, or the last ones.
         to.set(i32.add(kept.get, i32.const(groups * stateBytes))),
         when(i32.eq(chunk.get, i32.const(chunks - 1)), to.set(last.get)),
@@ -176,11 +272,24 @@ function unitFunction(layout: ScanLayout, unitGroups: number, parts: Parts): Was
           [A, kept, to].map((states) => advance(states, stateBytes)),
         ]),
         kept.set(i32.add(kept.get, times(i32.sub(i32.const(groups), count.get), stateBytes))),
-        call(parts.finish, records.get, constants.get, address("y", rowElement), address("z", rowElement), positions.get, count.get),
+        call(
+          parts.finish,
+          records.get,
+          constants.get,
+          address("y", rowElement),
+          address("z", rowElement),
+          positions.get,
+          count.get,
+        ),
         advance(first, steps),
       ]),
       g.set(i32.const(0)),
-      forLoop(g, count, 1, call(parts.scatterState, address("hT", stateElement), plus(last.get, times(g.get, stateBytes)), lanes)),
+      forLoop(
+        g,
+        count,
+        1,
+        call(parts.scatterState, address("hT", stateElement), plus(last.get, times(g.get, stateBytes)), lanes),
+      ),
     ]),
   ]);
 }

@@ -1,5 +1,16 @@
 /** What a unit reads and writes once: states and constants of its channels, as vectors of four channels. */
-import { f32x4, forLoop, functionBuilder, i32, i32x4, v128, when, type Code, type Local, type WasmFunction } from "@seqmix/tensor/wasm";
+import {
+  f32x4,
+  forLoop,
+  functionBuilder,
+  i32,
+  i32x4,
+  v128,
+  when,
+  type Code,
+  type Local,
+  type WasmFunction,
+} from "@seqmix/tensor/wasm";
 import { advance, LANES, laneMask, plus, smaller, storeLanes, times, type ScanLayout } from "./cpu-layout.js";
 
 /** (to, from, lanes): to[n][lane] = scale * from[lane][n] for N states; lanes from `lanes` on become 0. */
@@ -28,16 +39,22 @@ export function scatterFunction(name: string, N: number): WasmFunction {
   const f = functionBuilder(["i32", "i32", "i32"]);
   const [to, from, lanes] = f.params;
   const [n, value] = [f.local("i32"), f.local("v128")] as const;
-  return f.finish(name, forLoop(n, N, 1, [
-    value.set(v128.load(from.get)),
-    storeLanes(to.get, value, lanes.get, 4 * N),
-    advance(from, 4 * LANES),
-    advance(to, 4),
-  ]));
+  return f.finish(
+    name,
+    forLoop(n, N, 1, [
+      value.set(v128.load(from.get)),
+      storeLanes(to.get, value, lanes.get, 4 * N),
+      advance(from, 4 * LANES),
+      advance(to, 4),
+    ]),
+  );
 }
 
 /** Offsets in the constants of a group, and their size. `MASK` has ones in the lanes that are channels. */
-export const MASK = 0, BIAS = 16, SKIP = 32, CONSTANTS = 48;
+export const MASK = 0,
+  BIAS = 16,
+  SKIP = 32,
+  CONSTANTS = 48;
 
 /** (args, to, group, groups): the constants of `groups` groups from `group` on. */
 export function constantsFunction({ argument, groups: allGroups, lastLanes }: ScanLayout): WasmFunction {
@@ -46,7 +63,13 @@ export function constantsFunction({ argument, groups: allGroups, lastLanes }: Sc
   const mask = f.local("v128");
   const copy = (name: string, offset: number): Code => {
     const place = argument(name);
-    return place === undefined ? [] : v128.store(to.get, v128.and(mask.get, v128.load(plus(i32.load(args.get, place), times(group.get, 4 * LANES)))), offset);
+    return place === undefined
+      ? []
+      : v128.store(
+          to.get,
+          v128.and(mask.get, v128.load(plus(i32.load(args.get, place), times(group.get, 4 * LANES)))),
+          offset,
+        );
   };
   return f.finish("constants", [
     end.set(i32.add(group.get, end.get)),
@@ -62,7 +85,9 @@ export function constantsFunction({ argument, groups: allGroups, lastLanes }: Sc
 
 /** Channels in a group. */
 export const lanesOf = (group: Code, groups: number, lastLanes: number): Code =>
-  lastLanes === LANES ? i32.const(LANES) : i32.sub(i32.const(LANES), times(i32.eq(group, i32.const(groups - 1)), LANES - lastLanes));
+  lastLanes === LANES
+    ? i32.const(LANES)
+    : i32.sub(i32.const(LANES), times(i32.eq(group, i32.const(groups - 1)), LANES - lastLanes));
 
 /** `value` with zeros in lanes that are no channels. */
 export const masked = (value: Code, constants: Local, { lastLanes }: ScanLayout): Code =>
@@ -72,5 +97,9 @@ export const masked = (value: Code, constants: Local, { lastLanes }: ScanLayout)
 export const storeChannels = (address: Code, value: Local, constants: Local, { lastLanes }: ScanLayout): Code => {
   if (lastLanes === LANES) return v128.store(address, value.get);
   const mask = v128.load(constants.get, MASK);
-  return when(i32x4.allTrue(mask), v128.store(address, value.get), storeLanes(address, value, i32.popcnt(i32x4.bitmask(mask))));
+  return when(
+    i32x4.allTrue(mask),
+    v128.store(address, value.get),
+    storeLanes(address, value, i32.popcnt(i32x4.bitmask(mask))),
+  );
 };

@@ -24,7 +24,11 @@ const UNITS = 16;
 export const chunkOf = ({ N }: Dims): number => (N! <= 32 ? 32 : 16);
 
 /** Extents of `states`, the states at the chunks' starts: K chunks, G groups of W channels. */
-export const stateDims = (dims: Dims): Dims => ({ K: Math.ceil(dims["L"]! / chunkOf(dims)), G: Math.ceil(dims["D"]! / LANES), W: LANES });
+export const stateDims = (dims: Dims): Dims => ({
+  K: Math.ceil(dims["L"]! / chunkOf(dims)),
+  G: Math.ceil(dims["D"]! / LANES),
+  W: LANES,
+});
 
 /** Axes of `states`, the residual that the forward program leaves for the backward one. */
 export const STATE_AXES = "B K G N W";
@@ -55,7 +59,12 @@ export function layoutOf({ dims, present, options }: KernelCase<CpuScanOptions>,
   const steps = chunkOf(dims);
   const groups = Math.ceil(channels / LANES);
   return {
-    batch, length, channels, states, steps, groups,
+    batch,
+    length,
+    channels,
+    states,
+    steps,
+    groups,
     chunks: Math.ceil(length / steps),
     lastLanes: channels - LANES * (groups - 1),
     argument: (name) => (all.includes(name) ? 4 * all.indexOf(name) : undefined),
@@ -73,7 +82,8 @@ export const unitsPerBatch = ({ batch, groups }: ScanLayout, mostGroups: number)
 /** x * factor. */
 export const times = (x: Code, factor: number): Code => (factor === 1 ? x : i32.mul(x, i32.const(factor)));
 /** x + offset. */
-export const plus = (x: Code, offset: Code | number): Code => (offset === 0 ? x : i32.add(x, typeof offset === "number" ? i32.const(offset) : offset));
+export const plus = (x: Code, offset: Code | number): Code =>
+  offset === 0 ? x : i32.add(x, typeof offset === "number" ? i32.const(offset) : offset);
 /** Moves an address. */
 export const advance = (local: Local, bytes: number): Code => (bytes === 0 ? [] : local.set(plus(local.get, bytes)));
 /** The smaller of two numbers that are not negative. */
@@ -83,7 +93,9 @@ export const laneMask = (count: Code): Code => i32x4.gtS(i32x4.splat(count), i32
 /** Stores the first `count` lanes, `stride` bytes apart. */
 export const storeLanes = (address: Code, value: Local, count: Code, stride = 4): Code => [
   v128.store32Lane(address, value.get, 0),
-  [1, 2, 3].map((lane) => when(i32.gtU(count, i32.const(lane)), v128.store32Lane(address, value.get, lane, stride * lane))),
+  [1, 2, 3].map((lane) =>
+    when(i32.gtU(count, i32.const(lane)), v128.store32Lane(address, value.get, lane, stride * lane)),
+  ),
 ];
 
 /** States smaller than this become 0 at the ends of chunks, so that a decay never goes on in denormal numbers. NaN stays. */

@@ -1,5 +1,15 @@
 /** Elementary functions of the CPU programs, one f32x4 vector at a time. */
-import { emitVectorFunction, f32x4, i32, i32x4, scratch, v128, type Code, type Local, type ValueType } from "@seqmix/tensor/wasm";
+import {
+  emitVectorFunction,
+  f32x4,
+  i32,
+  i32x4,
+  scratch,
+  v128,
+  type Code,
+  type Local,
+  type ValueType,
+} from "@seqmix/tensor/wasm";
 
 const { add, div, mul, sub } = f32x4;
 const ONE = f32x4.const(1);
@@ -11,7 +21,9 @@ const polynomial = (x: Code, [first, ...rest]: readonly [number, ...number[]]): 
 /** 1.5 * 2^23: adding it to a small number rounds that to a whole one, in the lowest bits of the sum. */
 const ROUND = f32x4.const(12582912);
 /** Coefficients of 1, r, ..., r^5 in 2^r for |r| <= 1/2: relative error 9e-8, by minimax approximation. */
-const EXP2 = [1, 0.6931469775989374, 0.24022242085260462, 0.05550733743581062, 0.009671512644907084, 0.0013264727097477425].map((c) => f32x4.const(c)) as [Code, Code, Code, Code, Code, Code];
+const EXP2 = [
+  1, 0.6931469775989374, 0.24022242085260462, 0.05550733743581062, 0.009671512644907084, 0.0013264727097477425,
+].map((c) => f32x4.const(c)) as [Code, Code, Code, Code, Code, Code];
 
 /**
  * Smallest exponent: 2^-100 stands for everything below. It wipes out a state just as well, and the products it
@@ -50,10 +62,17 @@ export function softplus(newLocal: (type: ValueType) => Local, x: Local, slope?:
   emitVectorFunction(exponential, "exp", [f32x4.neg(f32x4.abs(x.get))], [e]);
   return [
     exponential.body,
-    slope === undefined ? [] : slope.set(div(v128.bitselect(ONE, e.get, f32x4.ge(x.get, f32x4.const(0))), add(e.get, ONE))),
+    slope === undefined
+      ? []
+      : slope.set(div(v128.bitselect(ONE, e.get, f32x4.ge(x.get, f32x4.const(0))), add(e.get, ONE))),
     s.set(div(e.get, add(e.get, f32x4.const(2)))),
     square.set(mul(s.get, s.get)),
-    x.set(add(f32x4.pmax(x.get, f32x4.const(0)), add(add(s.get, s.get), mul(mul(s.get, square.get), polynomial(square.get, ATANH))))),
+    x.set(
+      add(
+        f32x4.pmax(x.get, f32x4.const(0)),
+        add(add(s.get, s.get), mul(mul(s.get, square.get), polynomial(square.get, ATANH))),
+      ),
+    ),
   ];
 }
 

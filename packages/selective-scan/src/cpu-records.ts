@@ -24,8 +24,18 @@ interface RecordPlace {
 }
 
 /** Loops over the positions of a chunk and, inside, over the groups: rows are read and written whole. */
-export function eachRecord(f: { readonly local: (type: ValueType) => Local }, { layout, count, groups, records, constants, rows, recordBytes }: Records, body: (place: RecordPlace) => Code): Code {
-  const [t, at, end, record, constant] = [f.local("i32"), f.local("i32"), f.local("i32"), f.local("i32"), f.local("i32")] as const;
+export function eachRecord(
+  f: { readonly local: (type: ValueType) => Local },
+  { layout, count, groups, records, constants, rows, recordBytes }: Records,
+  body: (place: RecordPlace) => Code,
+): Code {
+  const [t, at, end, record, constant] = [
+    f.local("i32"),
+    f.local("i32"),
+    f.local("i32"),
+    f.local("i32"),
+    f.local("i32"),
+  ] as const;
   return [
     end.set(times(groups.get, VECTOR)),
     forLoop(t, count, 1, [

@@ -1,4 +1,24 @@
-import { add, concat, cpu, defineKernel, explain, grad, key, mul, neg, normal, reference, sliceAxis, sum, tensor, uniform, type AxisSpec, type Device, type Kernel, type Tensor } from "@seqmix/tensor";
+import {
+  add,
+  concat,
+  cpu,
+  defineKernel,
+  explain,
+  grad,
+  key,
+  mul,
+  neg,
+  normal,
+  reference,
+  sliceAxis,
+  sum,
+  tensor,
+  uniform,
+  type AxisSpec,
+  type Device,
+  type Kernel,
+  type Tensor,
+} from "@seqmix/tensor";
 import { assertClose, checkKernel, evaluate, poison, toleranceOfScale, type HostValues } from "@seqmix/testing";
 import { afterAll, describe, expect, test } from "vitest";
 import { selectiveScanKernel, type SelectiveScanOptions } from "./index.js";
@@ -39,33 +59,55 @@ function draw({ B, L, D, N }: Extents, optional: readonly string[] = OPTIONAL): 
     deltaBias: uniform(key(8), [D], 0, 0.2),
     h0: normal(key(9), [B, D, N]),
   };
-  return Object.fromEntries(Object.entries(all).filter(([name]) => !OPTIONAL.includes(name) || optional.includes(name)));
+  return Object.fromEntries(
+    Object.entries(all).filter(([name]) => !OPTIONAL.includes(name) || optional.includes(name)),
+  );
 }
 
 /** y, hT, then the gradients of the inputs of a weighted sum of the outputs in `through`. */
-function valuesAndGradients(kernel: typeof gated, inputs: () => Inputs, options: SelectiveScanOptions, through: readonly string[] = ["y", "hT"]): () => Tensor[] {
+function valuesAndGradients(
+  kernel: typeof gated,
+  inputs: () => Inputs,
+  options: SelectiveScanOptions,
+  through: readonly string[] = ["y", "hT"],
+): () => Tensor[] {
   return () => {
     const given = inputs();
     const loss = (x: Inputs): Tensor => {
       const outputs = kernel(x, options);
-      return through.map((name, k) => sum(mul(outputs[name]!, normal(key(20 + k), outputs[name]!.shape)))).reduce((a, b) => add(a, b));
+      return through
+        .map((name, k) => sum(mul(outputs[name]!, normal(key(20 + k), outputs[name]!.shape))))
+        .reduce((a, b) => add(a, b));
     };
     const { y, hT } = kernel(given, options);
     return [y!, hT!, ...Object.values(grad(loss)(given))].map((x) => mul(x, 1));
   };
 }
 
-async function compare(device: Device, build: () => readonly Tensor[], expected: readonly HostValues[], relative: number, label: string): Promise<readonly HostValues[]> {
+async function compare(
+  device: Device,
+  build: () => readonly Tensor[],
+  expected: readonly HostValues[],
+  relative: number,
+  label: string,
+): Promise<readonly HostValues[]> {
   await poison(device);
   const actual = await evaluate(device, build);
-  expected.forEach(({ data, shape }, k) => assertClose(`${label}, result ${k}`, actual[k]!.data, data, toleranceOfScale(data, relative), shape));
+  expected.forEach(({ data, shape }, k) =>
+    assertClose(`${label}, result ${k}`, actual[k]!.data, data, toleranceOfScale(data, relative), shape),
+  );
   return actual;
 }
 
-const bits = (values: readonly HostValues[]): Buffer[] => values.map(({ data }) => Buffer.from((data as Float32Array).buffer));
+const bits = (values: readonly HostValues[]): Buffer[] =>
+  values.map(({ data }) => Buffer.from((data as Float32Array).buffer));
 
 test("passes the checks of the record", async () => {
-  const report = await checkKernel(selectiveScanKernel, two, { variant: cpuSelectiveScan.name, relative: 1e-5, gradientRelative: 2e-5 });
+  const report = await checkKernel(selectiveScanKernel, two, {
+    variant: cpuSelectiveScan.name,
+    relative: 1e-5,
+    gradientRelative: 2e-5,
+  });
   expect(report.cases).toBeGreaterThan(0);
 });
 
@@ -86,13 +128,19 @@ describe("agrees with the composition in float64, whatever the number of threads
       const build = valuesAndGradients(gated, () => draw(dims, optional), options, through);
       const label = `with ${optional.join(", ")}, gradient through ${through.join(" and ")}`;
       const expected = await evaluate(oracle, build);
-      const [single, both] = [await compare(one, build, expected, 4e-6, label), await compare(two, build, expected, 4e-6, label)];
+      const [single, both] = [
+        await compare(one, build, expected, 4e-6, label),
+        await compare(two, build, expected, 4e-6, label),
+      ];
       expect(bits(both), label).toEqual(bits(single));
     }
   });
 
   test("256 positions to a few units in the last place, 2048 to 1e-5", async () => {
-    for (const [L, relative] of [[256, 4e-6], [2048, 1e-5]] as const) {
+    for (const [L, relative] of [
+      [256, 4e-6],
+      [2048, 1e-5],
+    ] as const) {
       const build = valuesAndGradients(gated, () => draw({ B: 1, L, D: 8, N: 4 }), { deltaSoftplus: true });
       await compare(two, build, await evaluate(oracle, build), relative, `length ${L}`);
     }
@@ -105,38 +153,67 @@ test("with the variant = without it, on the same device", async () => {
   expect(plan).toContain(cpuSelectiveScan.name);
   expect(explain(Object.values(composed(inputs(), {})), { device: two })).not.toContain(cpuSelectiveScan.name);
   const expected = await evaluate(two, valuesAndGradients(composed, inputs, { deltaSoftplus: true }));
-  await compare(two, valuesAndGradients(gated, inputs, { deltaSoftplus: true }), expected, 1e-5, "variant = composition");
+  await compare(
+    two,
+    valuesAndGradients(gated, inputs, { deltaSoftplus: true }),
+    expected,
+    1e-5,
+    "variant = composition",
+  );
 });
 
 test("a cut at any position changes nothing but rounding, in values and gradients", async () => {
-  const cutAt = (cut: number): typeof gated => Object.assign((inputs: Parameters<typeof gated>[0], options: SelectiveScanOptions): ReturnType<typeof gated> => {
-    const part = (start: number, end: number): Record<string, Tensor> =>
-      Object.fromEntries(Object.entries(inputs as Inputs).map(([name, x]) => [name, gated.record.inputs[name]!.includes("L") ? sliceAxis(x, 1, start, end) : x]));
-    const first = gated(part(0, cut), options);
-    const second = gated({ ...part(cut, 70), h0: first["hT"] }, options);
-    return { y: concat([first["y"]!, second["y"]!], 1), hT: second["hT"]! };
-  }, { record: gated.record });
+  const cutAt = (cut: number): typeof gated =>
+    Object.assign(
+      (inputs: Parameters<typeof gated>[0], options: SelectiveScanOptions): ReturnType<typeof gated> => {
+        const part = (start: number, end: number): Record<string, Tensor> =>
+          Object.fromEntries(
+            Object.entries(inputs as Inputs).map(([name, x]) => [
+              name,
+              gated.record.inputs[name]!.includes("L") ? sliceAxis(x, 1, start, end) : x,
+            ]),
+          );
+        const first = gated(part(0, cut), options);
+        const second = gated({ ...part(cut, 70), h0: first["hT"] }, options);
+        return { y: concat([first["y"]!, second["y"]!], 1), hT: second["hT"]! };
+      },
+      { record: gated.record },
+    );
   const inputs = (): Inputs => draw({ B: 2, L: 70, D: 6, N: 4 });
   const whole = await evaluate(oracle, valuesAndGradients(gated, inputs, {}));
-  for (const cut of [1, 31, 32, 64, 65]) await compare(two, valuesAndGradients(cutAt(cut), inputs, {}), whole, 4e-6, `cut at ${cut}`);
+  for (const cut of [1, 31, 32, 64, 65])
+    await compare(two, valuesAndGradients(cutAt(cut), inputs, {}), whole, 4e-6, `cut at ${cut}`);
 });
 
 describe("extreme values", () => {
   const single = (values: Partial<Record<"u" | "delta" | "A" | "B" | "C" | "h0", number>>): Inputs => {
     const { u = 1, delta = 1, A = -1, B = 1, C = 1, h0 = 1 } = values;
-    return { u: tensor([[[u]]]), delta: tensor([[[delta]]]), A: tensor([[A]]), B: tensor([[[B]]]), C: tensor([[[C]]]), h0: tensor([[[h0]]]) };
+    return {
+      u: tensor([[[u]]]),
+      delta: tensor([[[delta]]]),
+      A: tensor([[A]]),
+      B: tensor([[[B]]]),
+      C: tensor([[[C]]]),
+      h0: tensor([[[h0]]]),
+    };
   };
   const run = async (inputs: () => Inputs, options: SelectiveScanOptions, device: Device): Promise<number[]> =>
     (await evaluate(device, valuesAndGradients(gated, inputs, options, ["y"]))).map(({ data }) => data[0]!);
 
-  test.each([-80, -30, -15, -1, 0, 1, 15, 30, 80])("softplus(%d) has no cancellation and lets large arguments pass", async (delta) => {
-    // h = softplus(delta): the state before it is not there.
-    const inputs = (): Inputs => single({ delta, h0: 0 });
-    const [actual, expected] = [await run(inputs, { deltaSoftplus: true }, one), await run(inputs, { deltaSoftplus: true }, oracle)];
-    expect(actual[0]! / expected[0]!).toBeCloseTo(1, 5);
-    const dDelta = 3;
-    expect(actual[dDelta]! / expected[dDelta]!).toBeCloseTo(1, 5);
-  });
+  test.each([-80, -30, -15, -1, 0, 1, 15, 30, 80])(
+    "softplus(%d) has no cancellation and lets large arguments pass",
+    async (delta) => {
+      // h = softplus(delta): the state before it is not there.
+      const inputs = (): Inputs => single({ delta, h0: 0 });
+      const [actual, expected] = [
+        await run(inputs, { deltaSoftplus: true }, one),
+        await run(inputs, { deltaSoftplus: true }, oracle),
+      ];
+      expect(actual[0]! / expected[0]!).toBeCloseTo(1, 5);
+      const dDelta = 3;
+      expect(actual[dDelta]! / expected[dDelta]!).toBeCloseTo(1, 5);
+    },
+  );
 
   test("a decay beyond the range of f32 forgets the state", async () => {
     const [y] = await run(() => single({ delta: 1000, A: -1, u: 0 }), {}, one);
@@ -153,10 +230,13 @@ describe("extreme values", () => {
     const dims = { B: 2, L: 70, D: 5, N: 3 };
     const dirty = new Float32Array(2 * 70 * 5);
     dirty[40 * 5 + 2] = NaN; // batch element 0, position 40, channel 2
-    const [clean, broken] = [await evaluate(two, () => [gated(draw(dims), {})["y"]!]), await evaluate(two, () => {
-      const inputs = draw(dims);
-      return [gated({ ...inputs, u: add(inputs["u"]!, tensor(dirty.slice(), [2, 70, 5])) }, {})["y"]!];
-    })];
+    const [clean, broken] = [
+      await evaluate(two, () => [gated(draw(dims), {})["y"]!]),
+      await evaluate(two, () => {
+        const inputs = draw(dims);
+        return [gated({ ...inputs, u: add(inputs["u"]!, tensor(dirty.slice(), [2, 70, 5])) }, {})["y"]!];
+      }),
+    ];
     broken[0]!.data.forEach((value, k) => {
       const [element, t, d] = [Math.floor(k / 350), Math.floor(k / 5) % 70, k % 5];
       if (element === 0 && t >= 40 && d === 2) expect(value).toBeNaN();
@@ -167,7 +247,9 @@ describe("extreme values", () => {
   test("a state that dies out becomes 0", async () => {
     const build = (): Tensor[] => {
       const inputs = draw({ B: 1, L: 600, D: 4, N: 4 }, ["h0"]);
-      return [gated({ ...inputs, u: mul(inputs["u"]!, 0), A: neg(tensor(new Float32Array(16).fill(2), [4, 4])) }, {})["hT"]!];
+      return [
+        gated({ ...inputs, u: mul(inputs["u"]!, 0), A: neg(tensor(new Float32Array(16).fill(2), [4, 4])) }, {})["hT"]!,
+      ];
     };
     expect([...(await evaluate(one, build))[0]!.data]).toEqual(new Array(16).fill(0));
   });
@@ -175,7 +257,17 @@ describe("extreme values", () => {
 
 test("an empty axis is left to the composition, with the reason", async () => {
   const inputs = draw({ B: 1, L: 0, D: 2, N: 2 }, ["h0"]);
-  expect(cpuSelectiveScan.supports!({ dims: { B: 1, L: 0, D: 2, N: 2 }, options: {}, present: new Set(Object.keys(inputs)), cotangents: new Set() })).toBe("axis L is empty");
-  const [h0, hT] = await evaluate(one, () => { const given = draw({ B: 1, L: 0, D: 2, N: 2 }, ["h0"]); return [mul(given["h0"]!, 1), mul(gated(given, {})["hT"]!, 1)]; });
+  expect(
+    cpuSelectiveScan.supports!({
+      dims: { B: 1, L: 0, D: 2, N: 2 },
+      options: {},
+      present: new Set(Object.keys(inputs)),
+      cotangents: new Set(),
+    }),
+  ).toBe("axis L is empty");
+  const [h0, hT] = await evaluate(one, () => {
+    const given = draw({ B: 1, L: 0, D: 2, N: 2 }, ["h0"]);
+    return [mul(given["h0"]!, 1), mul(gated(given, {})["hT"]!, 1)];
+  });
   expect([...hT!.data]).toEqual([...h0!.data]);
 });

@@ -1,5 +1,18 @@
 import { makePlan, type Plan } from "@seqmix/tensor/backend";
-import { add, explain, grad, key, leavesOf, mul, normal, reference, sum, tensor, type Tensor, type Tree } from "@seqmix/tensor";
+import {
+  add,
+  explain,
+  grad,
+  key,
+  leavesOf,
+  mul,
+  normal,
+  reference,
+  sum,
+  tensor,
+  type Tensor,
+  type Tree,
+} from "@seqmix/tensor";
 import { expect, test } from "vitest";
 import { selectiveScan } from "./index.js";
 
@@ -10,7 +23,12 @@ function planOf(tree: Tree): Plan {
     ...reference(),
     name: "none",
     explain({ roots, leaves }: Parameters<ReturnType<typeof reference>["explain"]>[0]): string {
-      plan = makePlan(roots, leaves, { device: "none", fuse: true, maxBuffers: 16, scans: { maxBuffers: 32, accepts: () => true } });
+      plan = makePlan(roots, leaves, {
+        device: "none",
+        fuse: true,
+        maxBuffers: 16,
+        scans: { maxBuffers: 32, accepts: () => true },
+      });
       return "";
     },
   };
@@ -19,22 +37,42 @@ function planOf(tree: Tree): Plan {
 }
 
 const [B, L, D, N, G] = [2, 6, 4, 3, 2];
-const leaf = (...shape: number[]): Tensor => tensor(new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(0.1), shape);
+const leaf = (...shape: number[]): Tensor =>
+  tensor(new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(0.1), shape);
 const complex = (...shape: number[]): { re: Tensor; im: Tensor } => ({ re: leaf(...shape), im: leaf(...shape) });
-const inputs = (): { u: Tensor; delta: Tensor; D: Tensor; z: Tensor; deltaBias: Tensor } => ({ u: leaf(B, L, D), delta: leaf(B, L, D), D: leaf(D), z: leaf(B, L, D), deltaBias: leaf(D) });
+const inputs = (): { u: Tensor; delta: Tensor; D: Tensor; z: Tensor; deltaBias: Tensor } => ({
+  u: leaf(B, L, D),
+  delta: leaf(B, L, D),
+  D: leaf(D),
+  z: leaf(B, L, D),
+  deltaBias: leaf(D),
+});
 
 const cases = {
   "one group": () => ({ ...inputs(), A: leaf(D, N), B: leaf(B, L, N), C: leaf(B, L, N), h0: leaf(B, D, N) }),
-  "groups of channels": () => ({ ...inputs(), A: leaf(D, N), B: leaf(B, L, G, N), C: leaf(B, L, G, N), h0: leaf(B, D, N) }),
+  "groups of channels": () => ({
+    ...inputs(),
+    A: leaf(D, N),
+    B: leaf(B, L, G, N),
+    C: leaf(B, L, G, N),
+    h0: leaf(B, D, N),
+  }),
   "constant maps": () => ({ ...inputs(), A: leaf(D, N), B: leaf(D, N), C: leaf(D, N) }),
-  "complex": () => ({ ...inputs(), A: complex(D, N), B: complex(D, N), C: complex(B, L, N), h0: complex(B, D, N) }),
+  complex: () => ({ ...inputs(), A: complex(D, N), B: complex(D, N), C: complex(B, L, N), h0: complex(B, D, N) }),
 };
 
-test.each(Object.entries(cases))("%s: without a variant no block of memory holds the states, forward or backward", (_, make) => {
-  const scan = (given: Record<string, unknown>): Tensor[] => leavesOf(selectiveScan(given as never, { deltaSoftplus: true }) as unknown as Tree);
-  const loss = (given: Record<string, unknown>): Tensor => scan(given).map((y, k) => sum(mul(normal(key(k), y.shape), mul(y, y)))).reduce((a, b) => add(a, b));
-  const plan = planOf([...scan(make()), ...leavesOf(grad(loss as never)(make() as never) as Tree)]);
-  expect(Math.max(...plan.slots.map(({ size }) => size))).toBeLessThan(B * L * D * N);
-  expect(plan.steps.filter(({ kind }) => kind === "native")).toEqual([]);
-  expect(plan.steps.filter(({ kind }) => kind === "scan").length).toBe(3);
-});
+test.each(Object.entries(cases))(
+  "%s: without a variant no block of memory holds the states, forward or backward",
+  (_, make) => {
+    const scan = (given: Record<string, unknown>): Tensor[] =>
+      leavesOf(selectiveScan(given as never, { deltaSoftplus: true }) as unknown as Tree);
+    const loss = (given: Record<string, unknown>): Tensor =>
+      scan(given)
+        .map((y, k) => sum(mul(normal(key(k), y.shape), mul(y, y))))
+        .reduce((a, b) => add(a, b));
+    const plan = planOf([...scan(make()), ...leavesOf(grad(loss as never)(make() as never) as Tree)]);
+    expect(Math.max(...plan.slots.map(({ size }) => size))).toBeLessThan(B * L * D * N);
+    expect(plan.steps.filter(({ kind }) => kind === "native")).toEqual([]);
+    expect(plan.steps.filter(({ kind }) => kind === "scan").length).toBe(3);
+  },
+);

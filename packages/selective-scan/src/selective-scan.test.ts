@@ -1,5 +1,23 @@
 import type { Complex } from "@seqmix/scan";
-import { add, broadcastTo, cpu, expandDims, grad, key, mul, normal, realize, reference, reshape, sliceAxis, sum, uniform, zeros, ShapeError, type Tensor } from "@seqmix/tensor";
+import {
+  add,
+  broadcastTo,
+  cpu,
+  expandDims,
+  grad,
+  key,
+  mul,
+  normal,
+  realize,
+  reference,
+  reshape,
+  sliceAxis,
+  sum,
+  uniform,
+  zeros,
+  ShapeError,
+  type Tensor,
+} from "@seqmix/tensor";
 import { describe, expect, test } from "vitest";
 import { selectiveScan, selectiveScanStep } from "./index.js";
 
@@ -12,9 +30,16 @@ const close = (actual: readonly number[], expected: readonly number[], digits = 
   expect(actual.length).toBe(expected.length);
   actual.forEach((value, k) => expect(value).toBeCloseTo(expected[k]!, digits));
 };
-const at = (x: Tensor, axis: number, index: number): Tensor => reshape(sliceAxis(x, axis, index, index + 1), x.shape.filter((_, k) => k !== axis));
+const at = (x: Tensor, axis: number, index: number): Tensor =>
+  reshape(
+    sliceAxis(x, axis, index, index + 1),
+    x.shape.filter((_, k) => k !== axis),
+  );
 
-function draw(L: number, [B, D, N] = [2, 4, 3]): Record<"u" | "delta" | "A" | "B" | "C" | "D" | "z" | "deltaBias" | "h0", Tensor> {
+function draw(
+  L: number,
+  [B, D, N] = [2, 4, 3],
+): Record<"u" | "delta" | "A" | "B" | "C" | "D" | "z" | "deltaBias" | "h0", Tensor> {
   return {
     u: normal(key(1), [B!, L, D!]),
     delta: uniform(key(2), [B!, L, D!], -2, 1),
@@ -32,7 +57,9 @@ describe("selectiveScan", () => {
   test.each([1, 2, 17, 65])("is the recurrence of the paper, length %i", async (L) => {
     const x = draw(L);
     const { y, hT } = selectiveScan(x, { deltaSoftplus: true });
-    const v = Object.fromEntries(await Promise.all(Object.entries(x).map(async ([name, t]) => [name, await values(t)] as const))) as Record<keyof typeof x, number[]>;
+    const v = Object.fromEntries(
+      await Promise.all(Object.entries(x).map(async ([name, t]) => [name, await values(t)] as const)),
+    ) as Record<keyof typeof x, number[]>;
     const expected: number[] = [];
     const state = [...v.h0];
     for (let b = 0; b < 2; b++)
@@ -61,7 +88,20 @@ describe("selectiveScan", () => {
       let h = p.h0;
       let total: Tensor | undefined;
       for (let t = 0; t < 5; t++) {
-        const out = selectiveScanStep({ u: at(p.u, 1, t), delta: at(p.delta, 1, t), A: p.A, B: at(p.B, 1, t), C: at(p.C, 1, t), D: p.D, z: at(p.z, 1, t), deltaBias: p.deltaBias, h }, { deltaSoftplus: true });
+        const out = selectiveScanStep(
+          {
+            u: at(p.u, 1, t),
+            delta: at(p.delta, 1, t),
+            A: p.A,
+            B: at(p.B, 1, t),
+            C: at(p.C, 1, t),
+            D: p.D,
+            z: at(p.z, 1, t),
+            deltaBias: p.deltaBias,
+            h,
+          },
+          { deltaSoftplus: true },
+        );
         const term = sum(mul(at(weight, 1, t), out.y));
         h = out.h;
         total = total ? add(total, term) : term;
@@ -117,7 +157,16 @@ describe("selectiveScan", () => {
     let h = h0;
     for (let t = 0; t < 4; t++) {
       const part = (z: Complex): Complex => ({ re: at(z.re, 1, t), im: at(z.im, 1, t) });
-      const out = selectiveScanStep<Complex>({ u: at(x.u, 1, t), delta: at(x.delta, 1, t), A, B: part(B), C: part(C), D: x.D, deltaBias: x.deltaBias, h });
+      const out = selectiveScanStep<Complex>({
+        u: at(x.u, 1, t),
+        delta: at(x.delta, 1, t),
+        A,
+        B: part(B),
+        C: part(C),
+        D: x.D,
+        deltaBias: x.deltaBias,
+        h,
+      });
       close(await values(out.y), await values(at(whole.y, 1, t)));
       h = out.h;
     }
@@ -125,13 +174,16 @@ describe("selectiveScan", () => {
   });
 
   test("the default device agrees", async () => {
-    const on = async (device: ReturnType<typeof cpu>): Promise<number[]> => values(selectiveScan(draw(40), { deltaSoftplus: true }).y, device);
+    const on = async (device: ReturnType<typeof cpu>): Promise<number[]> =>
+      values(selectiveScan(draw(40), { deltaSoftplus: true }).y, device);
     close(await on(cpu()), await on(oracle), 3);
   });
 
   test("an axis that differs is named", () => {
     const x = draw(3);
-    expect(() => selectiveScan({ ...x, A: zeros([5, 3]) })).toThrow("selectiveScan: axis D is 4 in delta [B L D] but 5 in A [D N]");
+    expect(() => selectiveScan({ ...x, A: zeros([5, 3]) })).toThrow(
+      "selectiveScan: axis D is 4 in delta [B L D] but 5 in A [D N]",
+    );
     expect(() => selectiveScan({ ...x, u: zeros([2, 3]) })).toThrow(ShapeError);
   });
 });

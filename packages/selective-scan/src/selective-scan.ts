@@ -1,6 +1,26 @@
 /** The selective state-space operator S6 (Gu and Dao, Mamba: Linear-Time Sequence Modeling with Selective State Spaces, 2023). */
 import { complexMul, linearScan, type Complex } from "@seqmix/scan";
-import { add, broadcastTo, cos, defineKernel, exp, expandDims, formatShape, mul, reshape, ShapeError, silu, sin, sliceAxis, softplus, sub, sum, Tensor, zeros, type Kernel } from "@seqmix/tensor";
+import {
+  add,
+  broadcastTo,
+  cos,
+  defineKernel,
+  exp,
+  expandDims,
+  formatShape,
+  mul,
+  reshape,
+  ShapeError,
+  silu,
+  sin,
+  sliceAxis,
+  softplus,
+  sub,
+  sum,
+  Tensor,
+  zeros,
+  type Kernel,
+} from "@seqmix/tensor";
 import { STATE_AXES, stateDims } from "./cpu-layout.js";
 import { cpuSelectiveScan } from "./cpu-variant.js";
 
@@ -44,32 +64,61 @@ export type SelectiveScanOutputs = {
  * The record of {@link selectiveScan} for real A, B and C at every position, one group: with s_t = softplus(delta_t + deltaBias),
  * h_t = exp(s_t A) o h_(t-1) + s_t B_t u_t and y_t = (C_t . h_t + D u_t) silu(z_t).
  */
-export const selectiveScanKernel: Kernel<SelectiveScanInputs, SelectiveScanOutputs, SelectiveScanOptions> = defineKernel<SelectiveScanInputs, SelectiveScanOutputs, SelectiveScanOptions>({
-  name: "selectiveScan",
-  inputs: { u: "B L D", delta: "B L D", A: "D N", B: "B L N", C: "B L N", deltaBias: "D", D: "D", z: "B L D", h0: "B D N" },
-  optional: ["deltaBias", "D", "z", "h0"],
-  outputs: { y: "B L D", hT: "B D N" },
-  residuals: { states: STATE_AXES },
-  extraDims: stateDims,
-  reference(inputs: { readonly u: Tensor; readonly delta: Tensor; readonly A: Tensor; readonly B: Tensor; readonly C: Tensor; readonly deltaBias?: Tensor; readonly D?: Tensor; readonly z?: Tensor; readonly h0?: Tensor }, options: SelectiveScanOptions) {
-    const { u, delta, A, B, C, deltaBias, D, z, h0 } = inputs;
-    const { y, hT } = realScan(u, stepSize(delta, deltaBias, options), A, expandDims(B, 2), expandDims(C, 2), h0);
-    return { y: finish(y, u, D, z), hT };
-  },
-  cost({ B, D, L, N }) {
-    // exp counts as one; two products for the drive, a product and a sum for the state, the same for the output.
-    return { flops: B! * L! * D! * (7 * N! + 6), bytes: 4 * (3 * B! * L! * D! + 2 * B! * L! * N! + D! * (N! + 2) + 2 * B! * D! * N!) };
-  },
-  variants: [cpuSelectiveScan],
-  // Decays weak enough that 1000 of them do not underflow.
-  samples: [1, 2, 63, 64, 65, 1000].flatMap((L) => [false, true].map((bare) => ({
-    name: `length ${L}${bare ? ", bare" : ""}`,
-    dims: { B: 2, D: L > 100 ? 2 : 5, L, N: 4 },
-    options: { deltaSoftplus: !bare },
-    ranges: { delta: bare ? [0.01, 0.5] : [-3, 1], A: [-0.1, -0.01] } as const,
-    ...(bare && { without: ["deltaBias", "D", "z", "h0"] as const }),
-  }))),
-});
+export const selectiveScanKernel: Kernel<SelectiveScanInputs, SelectiveScanOutputs, SelectiveScanOptions> =
+  defineKernel<SelectiveScanInputs, SelectiveScanOutputs, SelectiveScanOptions>({
+    name: "selectiveScan",
+    inputs: {
+      u: "B L D",
+      delta: "B L D",
+      A: "D N",
+      B: "B L N",
+      C: "B L N",
+      deltaBias: "D",
+      D: "D",
+      z: "B L D",
+      h0: "B D N",
+    },
+    optional: ["deltaBias", "D", "z", "h0"],
+    outputs: { y: "B L D", hT: "B D N" },
+    residuals: { states: STATE_AXES },
+    extraDims: stateDims,
+    reference(
+      inputs: {
+        readonly u: Tensor;
+        readonly delta: Tensor;
+        readonly A: Tensor;
+        readonly B: Tensor;
+        readonly C: Tensor;
+        readonly deltaBias?: Tensor;
+        readonly D?: Tensor;
+        readonly z?: Tensor;
+        readonly h0?: Tensor;
+      },
+      options: SelectiveScanOptions,
+    ) {
+      const { u, delta, A, B, C, deltaBias, D, z, h0 } = inputs;
+      const { y, hT } = realScan(u, stepSize(delta, deltaBias, options), A, expandDims(B, 2), expandDims(C, 2), h0);
+      return { y: finish(y, u, D, z), hT };
+    },
+    cost({ B, D, L, N }) {
+      // exp counts as one; two products for the drive, a product and a sum for the state, the same for the output.
+      return {
+        flops: B! * L! * D! * (7 * N! + 6),
+        bytes: 4 * (3 * B! * L! * D! + 2 * B! * L! * N! + D! * (N! + 2) + 2 * B! * D! * N!),
+      };
+    },
+    variants: [cpuSelectiveScan],
+    // Decays weak enough that 1000 of them do not underflow.
+    samples: [1, 2, 63, 64, 65, 1000].flatMap((L) =>
+      [false, true].map((bare) => ({
+        name: `length ${L}${bare ? ", bare" : ""}`,
+        dims: { B: 2, D: L > 100 ? 2 : 5, L, N: 4 },
+        options: { deltaSoftplus: !bare },
+        ranges: { delta: bare ? [0.01, 0.5] : [-3, 1], A: [-0.1, -0.01] } as const,
+        ...(bare && { without: ["deltaBias", "D", "z", "h0"] as const }),
+      })),
+    ),
+  });
 
 /** What {@link selectiveScan} takes. `T` is a tensor for real A, a pair of tensors for complex A. */
 export interface SelectiveScanArguments<T extends Tensor | Complex> {
@@ -109,8 +158,12 @@ export interface SelectiveScanResult<T extends Tensor | Complex> {
  * @returns y [B L D] and the final state hT [B D N], complex if A is.
  * @throws ShapeError naming the axis that differs.
  */
-export function selectiveScan<T extends Tensor | Complex>({ u, delta, A, B, C, D, z, deltaBias, h0 }: SelectiveScanArguments<T>, options: SelectiveScanOptions = {}): SelectiveScanResult<T> {
-  if (u.shape.length !== 3) throw new ShapeError(`selectiveScan: expected u [B L D], got shape ${formatShape(u.shape)}`);
+export function selectiveScan<T extends Tensor | Complex>(
+  { u, delta, A, B, C, D, z, deltaBias, h0 }: SelectiveScanArguments<T>,
+  options: SelectiveScanOptions = {},
+): SelectiveScanResult<T> {
+  if (u.shape.length !== 3)
+    throw new ShapeError(`selectiveScan: expected u [B L D], got shape ${formatShape(u.shape)}`);
   const channels = u.shape[2]!;
   if (A instanceof Tensor) {
     const [b, c] = [singleGroup(B as Tensor), singleGroup(C as Tensor)];
@@ -119,11 +172,25 @@ export function selectiveScan<T extends Tensor | Complex>({ u, delta, A, B, C, D
       const { y, hT } = selectiveScanKernel({ u, delta, A, B: b, C: c, deltaBias, D, z, h0: first }, options);
       return { y, hT: hT as T };
     }
-    const { y, hT } = realScan(u, stepSize(delta, deltaBias, options), A, perPosition(b, channels), perPosition(c, channels), first);
+    const { y, hT } = realScan(
+      u,
+      stepSize(delta, deltaBias, options),
+      A,
+      perPosition(b, channels),
+      perPosition(c, channels),
+      first,
+    );
     return { y: finish(y, u, D, z), hT: hT as T };
   }
   const both = (x: Complex): Complex => ({ re: perPosition(x.re, channels), im: perPosition(x.im, channels) });
-  const { y, hT } = complexScan(u, stepSize(delta, deltaBias, options), A, both(B as Complex), both(C as Complex), h0 as Complex | undefined);
+  const { y, hT } = complexScan(
+    u,
+    stepSize(delta, deltaBias, options),
+    A,
+    both(B as Complex),
+    both(C as Complex),
+    h0 as Complex | undefined,
+  );
   return { y: finish(y, u, D, z), hT: hT as T };
 }
 
@@ -161,13 +228,18 @@ export interface SelectiveScanStepResult<T extends Tensor | Complex> {
  * One position of {@link selectiveScan}.
  * @returns y [B D] and the state after the position [B D N].
  */
-export function selectiveScanStep<T extends Tensor | Complex>({ u, delta, A, B, C, D, z, deltaBias, h }: SelectiveScanStepArguments<T>, options: SelectiveScanOptions = {}): SelectiveScanStepResult<T> {
-  if (u.shape.length !== 2) throw new ShapeError(`selectiveScanStep: expected u [B D], got shape ${formatShape(u.shape)}`);
+export function selectiveScanStep<T extends Tensor | Complex>(
+  { u, delta, A, B, C, D, z, deltaBias, h }: SelectiveScanStepArguments<T>,
+  options: SelectiveScanOptions = {},
+): SelectiveScanStepResult<T> {
+  if (u.shape.length !== 2)
+    throw new ShapeError(`selectiveScanStep: expected u [B D], got shape ${formatShape(u.shape)}`);
   const channels = u.shape[1]!;
   const column = (x: Tensor): Tensor => expandDims(x, -1);
   const step = stepSize(delta, deltaBias, options);
   const drive = column(mul(step, u));
-  const perChannel = (x: Tensor): Tensor => (x.shape.length === 2 ? expandDims(x, 1) : repeatGroups(x, channels, "selectiveScanStep"));
+  const perChannel = (x: Tensor): Tensor =>
+    x.shape.length === 2 ? expandDims(x, 1) : repeatGroups(x, channels, "selectiveScanStep");
   if (A instanceof Tensor) {
     const next = add(mul(exp(mul(column(step), A)), h as Tensor), mul(drive, perChannel(B as Tensor)));
     return { y: finish(sum(mul(next, perChannel(C as Tensor)), -1), u, D, z), h: next as T };
@@ -190,15 +262,34 @@ function finish(y: Tensor, u: Tensor, D: Tensor | undefined, z: Tensor | undefin
 }
 
 /** A [D N]; B and C broadcast to [B L D N]. */
-function realScan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, h0: Tensor | undefined): { readonly y: Tensor; readonly hT: Tensor } {
+function realScan(
+  u: Tensor,
+  delta: Tensor,
+  A: Tensor,
+  B: Tensor,
+  C: Tensor,
+  h0: Tensor | undefined,
+): { readonly y: Tensor; readonly hT: Tensor } {
   const column = (x: Tensor): Tensor => expandDims(x, 3);
   const h = linearScan({ a: exp(mul(column(delta), A)), b: mul(column(mul(delta, u)), B), h0, axis: 1 });
   return { y: sum(mul(h, C), 3), hT: lastState(h, h0) };
 }
 
-function complexScan(u: Tensor, delta: Tensor, A: Complex, B: Complex, C: Complex, h0: Complex | undefined): { readonly y: Tensor; readonly hT: Complex } {
+function complexScan(
+  u: Tensor,
+  delta: Tensor,
+  A: Complex,
+  B: Complex,
+  C: Complex,
+  h0: Complex | undefined,
+): { readonly y: Tensor; readonly hT: Complex } {
   const drive = expandDims(mul(delta, u), 3);
-  const h = linearScan({ a: decay(expandDims(delta, 3), A), b: { re: mul(drive, B.re), im: mul(drive, B.im) }, h0, axis: 1 });
+  const h = linearScan({
+    a: decay(expandDims(delta, 3), A),
+    b: { re: mul(drive, B.re), im: mul(drive, B.im) },
+    h0,
+    axis: 1,
+  });
   return { y: readOut(h, C), hT: { re: lastState(h.re, h0?.re), im: lastState(h.im, h0?.im) } };
 }
 
@@ -219,14 +310,17 @@ function lastState(h: Tensor, h0: Tensor | undefined): Tensor {
 }
 
 /** One group needs no axis of its own. */
-const singleGroup = (x: Tensor): Tensor => (x.shape.length === 4 && x.shape[2] === 1 ? reshape(x, [x.shape[0]!, x.shape[1]!, x.shape[3]!]) : x);
+const singleGroup = (x: Tensor): Tensor =>
+  x.shape.length === 4 && x.shape[2] === 1 ? reshape(x, [x.shape[0]!, x.shape[1]!, x.shape[3]!]) : x;
 
 /** [D N], [B L N] or [B L G N] -> broadcastable to [B L D N]. */
 function perPosition(x: Tensor, channels: number): Tensor {
   if (x.shape.length === 2) return x;
   if (x.shape.length === 3) return expandDims(x, 2);
   if (x.shape.length === 4) return repeatGroups(x, channels, "selectiveScan");
-  throw new ShapeError(`selectiveScan: expected B and C with axes [D N], [B L N] or [B L G N], got shape ${formatShape(x.shape)}`);
+  throw new ShapeError(
+    `selectiveScan: expected B and C with axes [D N], [B L N] or [B L G N], got shape ${formatShape(x.shape)}`,
+  );
 }
 
 /** [.. G N] -> [.. D N]: each group serves D/G neighbouring channels. */
@@ -234,6 +328,9 @@ function repeatGroups(x: Tensor, channels: number, name: string): Tensor {
   const outer = x.shape.slice(0, -2);
   const [G, N] = x.shape.slice(-2) as [number, number];
   if (G === 1 || G === channels) return x;
-  if (channels % G !== 0) throw new ShapeError(`${name}: expected groups that divide axis D, got ${G} groups for D = ${channels}; change one of them`);
+  if (channels % G !== 0)
+    throw new ShapeError(
+      `${name}: expected groups that divide axis D, got ${G} groups for D = ${channels}; change one of them`,
+    );
   return reshape(broadcastTo(expandDims(x, -2), [...outer, G, channels / G, N]), [...outer, channels, N]);
 }

@@ -16,14 +16,25 @@ export interface ChromiumProgram {
  * @throws Error if there is none for this machine.
  */
 export function findChromium(): ChromiumProgram {
-  const env = Object.fromEntries(Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined));
+  const env = Object.fromEntries(
+    Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined),
+  );
   const named = process.env.SEQMIX_CHROMIUM;
   if (named) {
-    if (!existsSync(named)) throw new Error(`SEQMIX_CHROMIUM: expected the path of a Chromium, got ${named}, which does not exist`);
+    if (!existsSync(named))
+      throw new Error(`SEQMIX_CHROMIUM: expected the path of a Chromium, got ${named}, which does not exist`);
     return { executable: named, env };
   }
-  if (process.platform !== "linux" || process.arch !== "x64") throw new Error(`Chromium: the npm package has one for linux x64, but this is ${process.platform} ${process.arch}; set SEQMIX_CHROMIUM to the path of a Chromium or Chrome`);
+  if (process.platform !== "linux" || process.arch !== "x64")
+    throw new Error(
+      `Chromium: the npm package has one for linux x64, but this is ${process.platform} ${process.arch}; set SEQMIX_CHROMIUM to the path of a Chromium or Chrome`,
+    );
   const folder = unpacked("chromium", ["chromium.br", "swiftshader.tar.br", "al2023.tar.br", "fonts.tar.br"]);
-  const libraries = [folder, join(folder, "lib"), process.env.LD_LIBRARY_PATH].filter((path) => path !== undefined && path !== "");
-  return { executable: join(folder, "chromium"), env: { ...env, LD_LIBRARY_PATH: libraries.join(delimiter), FONTCONFIG_PATH: join(folder, "fonts") } };
+  const libraries = [folder, join(folder, "lib"), process.env.LD_LIBRARY_PATH].filter(
+    (path) => path !== undefined && path !== "",
+  );
+  return {
+    executable: join(folder, "chromium"),
+    env: { ...env, LD_LIBRARY_PATH: libraries.join(delimiter), FONTCONFIG_PATH: join(folder, "fonts") },
+  };
 }

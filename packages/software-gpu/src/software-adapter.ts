@@ -14,15 +14,29 @@ import { unpacked } from "./unpack.js";
  * @throws Error saying what is missing.
  */
 export function useSoftwareAdapter(): boolean {
-  if (process.platform !== "linux" || process.env.SEQMIX_GPU === "system" || process.env.VK_DRIVER_FILES || process.env.VK_ICD_FILENAMES) return false;
+  if (
+    process.platform !== "linux" ||
+    process.env.SEQMIX_GPU === "system" ||
+    process.env.VK_DRIVER_FILES ||
+    process.env.VK_ICD_FILENAMES
+  )
+    return false;
   const folder = unpacked("swiftshader", ["swiftshader.tar.br"]);
   process.env.VK_ICD_FILENAMES = join(folder, "vk_swiftshader_icd.json");
   try {
     // The loader stays in the process under its name, where Dawn finds it. It is no Node add-on, which Node reports as an error.
     const RTLD_NODELETE = 0x1000;
-    process.dlopen({ exports: {} }, join(folder, "libvulkan.so.1"), constants.dlopen.RTLD_NOW | constants.dlopen.RTLD_GLOBAL | RTLD_NODELETE);
+    process.dlopen(
+      { exports: {} },
+      join(folder, "libvulkan.so.1"),
+      constants.dlopen.RTLD_NOW | constants.dlopen.RTLD_GLOBAL | RTLD_NODELETE,
+    );
   } catch (error) {
-    if (!String(error).includes("did not self-register")) throw new Error(`software adapter: the Vulkan loader in ${folder} did not load; delete the folder and install again`, { cause: error });
+    if (!String(error).includes("did not self-register"))
+      throw new Error(
+        `software adapter: the Vulkan loader in ${folder} did not load; delete the folder and install again`,
+        { cause: error },
+      );
   }
   pollPatiently();
   return true;

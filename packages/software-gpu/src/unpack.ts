@@ -14,13 +14,16 @@ export function unpacked(kind: string, archives: readonly string[]): string {
   const scratch = mkdtempSync(`${folder}-`);
   for (const archive of archives) {
     const content = brotliDecompressSync(readFileSync(join(packageFolder, "bin", archive)));
-    if (!archive.endsWith(".tar.br")) writeFileSync(join(scratch, archive.replace(/\.br$/, "")), content, { mode: 0o755 });
-    else for (const { name, data } of entriesOf(content)) {
-      const target = join(scratch, normalize(name));
-      if (!target.startsWith(scratch)) throw new Error(`${archive}: expected files below its folder, got ${name}; install the package again`);
-      mkdirSync(dirname(target), { recursive: true });
-      writeFileSync(target, data, { mode: 0o755 });
-    }
+    if (!archive.endsWith(".tar.br"))
+      writeFileSync(join(scratch, archive.replace(/\.br$/, "")), content, { mode: 0o755 });
+    else
+      for (const { name, data } of entriesOf(content)) {
+        const target = join(scratch, normalize(name));
+        if (!target.startsWith(scratch))
+          throw new Error(`${archive}: expected files below its folder, got ${name}; install the package again`);
+        mkdirSync(dirname(target), { recursive: true });
+        writeFileSync(target, data, { mode: 0o755 });
+      }
   }
   try {
     renameSync(scratch, folder);
@@ -41,14 +44,18 @@ function findPackage(): string {
     }
     return folder;
   } catch (error) {
-    throw new Error("software GPU: expected the development dependency @sparticuz/chromium, got none; install the workspace with its development dependencies", { cause: error });
+    throw new Error(
+      "software GPU: expected the development dependency @sparticuz/chromium, got none; install the workspace with its development dependencies",
+      { cause: error },
+    );
   }
 }
 
 /** Regular files of a tar archive. */
 function* entriesOf(tar: Buffer): Generator<{ readonly name: string; readonly data: Buffer }> {
-  for (let at = 0; at + 512 <= tar.length && tar[at] !== 0; ) {
-    const text = (from: number, length: number): string => tar.toString("latin1", at + from, at + from + length).replace(/\0.*$/s, "");
+  for (let at = 0; at + 512 <= tar.length && tar[at] !== 0;) {
+    const text = (from: number, length: number): string =>
+      tar.toString("latin1", at + from, at + from + length).replace(/\0.*$/s, "");
     const size = Number.parseInt(text(124, 12), 8);
     const isFile = text(156, 1) === "0" || text(156, 1) === "";
     if (isFile) yield { name: text(0, 100), data: tar.subarray(at + 512, at + 512 + size) };

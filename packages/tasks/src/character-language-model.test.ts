@@ -3,7 +3,8 @@ import { expect, test } from "vitest";
 import { characterLanguageModel } from "./character-language-model.js";
 import type { Batch } from "./task.js";
 
-const read = async (batch: Batch): Promise<number[][]> => Promise.all(leavesOf({ ...batch }).map(async (x) => [...(await x.data())]));
+const read = async (batch: Batch): Promise<number[][]> =>
+  Promise.all(leavesOf({ ...batch }).map(async (x) => [...(await x.data())]));
 
 const text = Array.from({ length: 1000 }, (_, k) => [..."abcde—fg𝄞"][(k * k + (k >> 3)) % 9]).join("");
 const characters = [...text];
@@ -50,7 +51,9 @@ test("evaluation asks for every character but the first, once, in order", async 
 });
 
 test("a text too short for the windows is refused", () => {
-  expect(() => characterLanguageModel(text, { length: 50 })).toThrow("expected at least 51 characters in the validation split for windows of length 50, got 50");
+  expect(() => characterLanguageModel(text, { length: 50 })).toThrow(
+    "expected at least 51 characters in the validation split for windows of length 50, got 50",
+  );
   expect(() => characterLanguageModel(text, { length: 0 })).toThrow("got 0");
   expect(() => characterLanguageModel(text, { testFraction: 0.99 })).toThrow("leave something to train on");
 });

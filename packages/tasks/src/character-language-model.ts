@@ -13,7 +13,11 @@ export type CharacterLanguageModelConfig = {
 };
 
 /** The defaults of {@link characterLanguageModel}: windows of 256 characters; 90, 5 and 5 hundredths of the text. */
-export const characterLanguageModelDefaults: CharacterLanguageModelConfig = { length: 256, testFraction: 0.05, validationFraction: 0.05 };
+export const characterLanguageModelDefaults: CharacterLanguageModelConfig = {
+  length: 256,
+  testFraction: 0.05,
+  validationFraction: 0.05,
+};
 
 /** The task of {@link characterLanguageModel}, with the text it was made from. */
 export interface CharacterLanguageModelTask extends Task<CharacterLanguageModelConfig> {
@@ -34,13 +38,21 @@ export interface CharacterLanguageModelTask extends Task<CharacterLanguageModelC
  * @param settings What differs from {@link characterLanguageModelDefaults}; `id` names the text.
  * @throws RangeError for settings the text cannot meet.
  */
-export function characterLanguageModel(text: string, settings: Partial<CharacterLanguageModelConfig> & { readonly id?: string } = {}): CharacterLanguageModelTask {
+export function characterLanguageModel(
+  text: string,
+  settings: Partial<CharacterLanguageModelConfig> & { readonly id?: string } = {},
+): CharacterLanguageModelTask {
   const { id = "characters", ...chosen } = settings;
   const config: CharacterLanguageModelConfig = { ...characterLanguageModelDefaults, ...chosen };
   const { length, testFraction, validationFraction } = config;
-  if (!Number.isInteger(length) || length < 1) throw new RangeError(`characterLanguageModel: expected a whole number of at least 1 for length, got ${length}; change length`);
+  if (!Number.isInteger(length) || length < 1)
+    throw new RangeError(
+      `characterLanguageModel: expected a whole number of at least 1 for length, got ${length}; change length`,
+    );
   if (!(testFraction > 0 && validationFraction > 0 && testFraction + validationFraction < 1))
-    throw new RangeError(`characterLanguageModel: expected positive validation and test fractions that leave something to train on, got ${validationFraction} and ${testFraction}; lower them`);
+    throw new RangeError(
+      `characterLanguageModel: expected positive validation and test fractions that leave something to train on, got ${validationFraction} and ${testFraction}; lower them`,
+    );
   const characters = [...text];
   const vocabulary = [...new Set(characters)].sort((a, b) => a.codePointAt(0)! - b.codePointAt(0)!);
   const codes = new Map(vocabulary.map((character, code) => [character, code]));
@@ -48,10 +60,16 @@ export function characterLanguageModel(text: string, settings: Partial<Character
 
   const testStart = Math.round(all.length * (1 - testFraction));
   const validationStart = Math.round(all.length * (1 - testFraction - validationFraction));
-  const parts: Record<Split, Int32Array> = { train: all.subarray(0, validationStart), validation: all.subarray(validationStart, testStart), test: all.subarray(testStart) };
+  const parts: Record<Split, Int32Array> = {
+    train: all.subarray(0, validationStart),
+    validation: all.subarray(validationStart, testStart),
+    test: all.subarray(testStart),
+  };
   for (const split of splits)
     if (parts[split].length < length + 1)
-      throw new RangeError(`characterLanguageModel: expected at least ${length + 1} characters in the ${split} split for windows of length ${length}, got ${parts[split].length}; lower length or use a longer text`);
+      throw new RangeError(
+        `characterLanguageModel: expected at least ${length + 1} characters in the ${split} split for windows of length ${length}, got ${parts[split].length}; lower length or use a longer text`,
+      );
 
   /** Windows of `part` at the given starts; a window that reaches past the end is masked there. */
   const windows = (part: Int32Array, starts: readonly number[]): Batch => {
@@ -81,12 +99,18 @@ export function characterLanguageModel(text: string, settings: Partial<Character
     batch(key: Key, split: Split, batchSize: number): Batch {
       const random = hostRandom(foldIn(key, split));
       const part = parts[split];
-      return windows(part, Array.from({ length: batchSize }, () => random.integer(part.length - length)));
+      return windows(
+        part,
+        Array.from({ length: batchSize }, () => random.integer(part.length - length)),
+      );
     },
     *evaluation(split, batchSize) {
       const part = parts[split];
       for (let first = 0; first < part.length - 1; first += batchSize * length)
-        yield windows(part, Array.from({ length: batchSize }, (_, row) => first + row * length));
+        yield windows(
+          part,
+          Array.from({ length: batchSize }, (_, row) => first + row * length),
+        );
     },
   };
 }

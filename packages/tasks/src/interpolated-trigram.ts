@@ -37,8 +37,13 @@ const ORDERS = 4;
  */
 export function interpolatedTrigram({ train, validation, test, vocabSize }: TrigramTexts): TrigramResult {
   const V = vocabSize;
-  if (!Number.isInteger(V) || V < 1 || V > 256) throw new RangeError(`interpolatedTrigram: expected a vocabulary of 1 to 256 characters, got ${V}; the table of counts would be too large`);
-  for (const [name, text] of Object.entries({ train, validation, test })) if (text.length < 2) throw new RangeError(`interpolatedTrigram: expected at least 2 characters of ${name} text, got ${text.length}`);
+  if (!Number.isInteger(V) || V < 1 || V > 256)
+    throw new RangeError(
+      `interpolatedTrigram: expected a vocabulary of 1 to 256 characters, got ${V}; the table of counts would be too large`,
+    );
+  for (const [name, text] of Object.entries({ train, validation, test }))
+    if (text.length < 2)
+      throw new RangeError(`interpolatedTrigram: expected at least 2 characters of ${name} text, got ${text.length}`);
 
   const trigrams = new Int32Array(V * V * V);
   const bigrams = new Int32Array(V * V);

@@ -3,11 +3,18 @@ import { expect, test } from "vitest";
 import { selectiveCopying, type SelectiveCopyingConfig } from "./selective-copying.js";
 import type { Batch } from "./task.js";
 
-const read = async (batch: Batch): Promise<number[][]> => Promise.all(leavesOf({ ...batch }).map(async (x) => [...(await x.data())]));
+const read = async (batch: Batch): Promise<number[][]> =>
+  Promise.all(leavesOf({ ...batch }).map(async (x) => [...(await x.data())]));
 
-const rows = (values: readonly number[], length: number): number[][] => Array.from({ length: values.length / length }, (_, row) => values.slice(row * length, (row + 1) * length));
+const rows = (values: readonly number[], length: number): number[][] =>
+  Array.from({ length: values.length / length }, (_, row) => values.slice(row * length, (row + 1) * length));
 
-test.each<Partial<SelectiveCopyingConfig>>([{}, { dataTokens: 16, positions: 64 }, { vocabSize: 3, dataTokens: 1, positions: 1 }, { dataTokens: 5, positions: 5 }])("the answers are the data tokens in order, asked for by markers: %o", async (settings) => {
+test.each<Partial<SelectiveCopyingConfig>>([
+  {},
+  { dataTokens: 16, positions: 64 },
+  { vocabSize: 3, dataTokens: 1, positions: 1 },
+  { dataTokens: 5, positions: 5 },
+])("the answers are the data tokens in order, asked for by markers: %o", async (settings) => {
   const task = selectiveCopying(settings);
   const { vocabSize, dataTokens, positions } = task.config;
   const batch = task.batch(key(7), "train", 50);
@@ -31,7 +38,8 @@ test("tokens and positions are uniform", async () => {
   // Standard deviations: 0.0061 of a position's share, 0.0013 of a token's.
   for (const share of atPosition) expect(Math.abs(share - 8 / 32)).toBeLessThan(0.025);
   const data = tokens!.flatMap((row) => row.slice(0, 32).filter((token) => token !== 0));
-  for (let token = 1; token <= 14; token++) expect(Math.abs(data.filter((each) => each === token).length / data.length - 1 / 14)).toBeLessThan(0.006);
+  for (let token = 1; token <= 14; token++)
+    expect(Math.abs(data.filter((each) => each === token).length / data.length - 1 / 14)).toBeLessThan(0.006);
 });
 
 test("a batch is a function of its key and split", async () => {
@@ -54,7 +62,9 @@ test("evaluation covers its sequences once in batches of one size", async () => 
 });
 
 test("settings that no sequence can meet are refused", () => {
-  expect(() => selectiveCopying({ dataTokens: 33 })).toThrow("expected at most 32 data tokens for 32 positions, got 33");
+  expect(() => selectiveCopying({ dataTokens: 33 })).toThrow(
+    "expected at most 32 data tokens for 32 positions, got 33",
+  );
   expect(() => selectiveCopying({ vocabSize: 2 })).toThrow("vocabSize of at least 3");
   expect(() => selectiveCopying({ positions: 2.5 })).toThrow("positions, got 2.5");
   expect(() => [...selectiveCopying().evaluation("train", 4)]).toThrow("always new");

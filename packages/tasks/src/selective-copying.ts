@@ -15,7 +15,12 @@ export type SelectiveCopyingConfig = {
 };
 
 /** The defaults of {@link selectiveCopying}: 8 tokens of 14 scattered over 32 positions. */
-export const selectiveCopyingDefaults: SelectiveCopyingConfig = { vocabSize: 16, dataTokens: 8, positions: 32, evaluationSequences: 1000 };
+export const selectiveCopyingDefaults: SelectiveCopyingConfig = {
+  vocabSize: 16,
+  dataTokens: 8,
+  positions: 32,
+  evaluationSequences: 1000,
+};
 
 /**
  * Selective copying: remember the tokens that matter, forget the blanks between them, and say them again in order.
@@ -34,9 +39,19 @@ export const selectiveCopyingDefaults: SelectiveCopyingConfig = { vocabSize: 16,
 export function selectiveCopying(settings: Partial<SelectiveCopyingConfig> = {}): Task<SelectiveCopyingConfig> {
   const config: SelectiveCopyingConfig = { ...selectiveCopyingDefaults, ...settings };
   const { vocabSize, dataTokens, positions, evaluationSequences } = config;
-  for (const [name, value] of Object.entries(config)) if (!Number.isInteger(value) || value < 1) throw new RangeError(`selectiveCopying: expected a whole number of at least 1 for ${name}, got ${value}; change ${name}`);
-  if (vocabSize < 3) throw new RangeError(`selectiveCopying: expected vocabSize of at least 3 (a blank, a marker and one data token), got ${vocabSize}; raise it`);
-  if (dataTokens > positions) throw new RangeError(`selectiveCopying: expected at most ${positions} data tokens for ${positions} positions, got ${dataTokens}; raise positions or lower dataTokens`);
+  for (const [name, value] of Object.entries(config))
+    if (!Number.isInteger(value) || value < 1)
+      throw new RangeError(
+        `selectiveCopying: expected a whole number of at least 1 for ${name}, got ${value}; change ${name}`,
+      );
+  if (vocabSize < 3)
+    throw new RangeError(
+      `selectiveCopying: expected vocabSize of at least 3 (a blank, a marker and one data token), got ${vocabSize}; raise it`,
+    );
+  if (dataTokens > positions)
+    throw new RangeError(
+      `selectiveCopying: expected at most ${positions} data tokens for ${positions} positions, got ${dataTokens}; raise positions or lower dataTokens`,
+    );
   const length = positions + dataTokens;
   const marker = vocabSize - 1;
 
@@ -72,14 +87,26 @@ export function selectiveCopying(settings: Partial<SelectiveCopyingConfig> = {})
     chance: 1 / (vocabSize - 2),
     batch,
     *evaluation(split, batchSize) {
-      if (split === "train") throw new RangeError('selectiveCopying: expected "validation" or "test", got "train", whose sequences are always new; use batch');
+      if (split === "train")
+        throw new RangeError(
+          'selectiveCopying: expected "validation" or "test", got "train", whose sequences are always new; use batch',
+        );
       // The same sequences for every model and seed; training keys are folds of other names.
       const source = foldIn(keyOf(0), "selective-copying evaluation");
       for (let first = 0; first < evaluationSequences; first += batchSize) {
         const all = batch(foldIn(source, first), split, batchSize);
         const real = Math.min(batchSize, evaluationSequences - first);
         if (real === batchSize) yield all;
-        else yield { ...all, mask: tensor(Float32Array.from({ length: batchSize * length }, (_, i) => Number(i < real * length && i % length >= positions)), [batchSize, length]) };
+        else
+          yield {
+            ...all,
+            mask: tensor(
+              Float32Array.from({ length: batchSize * length }, (_, i) =>
+                Number(i < real * length && i % length >= positions),
+              ),
+              [batchSize, length],
+            ),
+          };
       }
     },
   };

@@ -28,7 +28,13 @@ test("memory read at other elements than those written is not taken over", async
   const values = await reversed.data();
   for (let i = 0; i < n; i++) expect(values[i]).toBe(n - 1 - i);
   reversed.dispose();
-  const x = await realize(tensor([[1, 2], [3, 4]]), { device });
+  const x = await realize(
+    tensor([
+      [1, 2],
+      [3, 4],
+    ]),
+    { device },
+  );
   const y = await realize(flip(x, [0, 1]), { donate: [x] });
   expect([...(await y.data())]).toEqual([4, 3, 2, 1]);
   const z = matmul(y, transpose(y));

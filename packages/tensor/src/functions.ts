@@ -1,6 +1,23 @@
 /** Everyday functions composed from the op table. They fuse like anything written by hand. */
 import { ShapeError } from "./errors.js";
-import { add, cast, div, equal, erf, exp, expm1, less, log, maximum, minimum, mul, sigmoid, sqrt, sub, where } from "./ops/elementwise.js";
+import {
+  add,
+  cast,
+  div,
+  equal,
+  erf,
+  exp,
+  expm1,
+  less,
+  log,
+  maximum,
+  minimum,
+  mul,
+  sigmoid,
+  sqrt,
+  sub,
+  where,
+} from "./ops/elementwise.js";
 import { iota } from "./ops/generators.js";
 import { matmul } from "./ops/matmul.js";
 import { broadcastTo, reshape, stopGradient, transpose } from "./ops/movement.js";
@@ -61,7 +78,12 @@ export function argmax(x: Tensor, axis: number): Tensor {
 export function logSumExp(x: Tensor, axis: number, { keepDims = false }: ReduceOptions = {}): Tensor {
   const largest = stopGradient(max(x, axis, { keepDims: true }));
   const out = add(log(sum(exp(sub(x, largest)), axis, { keepDims: true })), largest);
-  return keepDims ? out : reshape(out, x.shape.filter((_, k) => k !== normalizeAxis(axis, x.shape.length, "logSumExp")));
+  return keepDims
+    ? out
+    : reshape(
+        out,
+        x.shape.filter((_, k) => k !== normalizeAxis(axis, x.shape.length, "logSumExp")),
+      );
 }
 
 /** e^x / sum(e^x) along an axis. */
@@ -93,18 +115,26 @@ export function einsum(spec: string, ...operands: readonly Tensor[]): Tensor {
   const names = (text: string): string[] => text.split(" ").filter((name) => name !== "");
   const inputs = left!.split(",").map(names);
   const output = names(right);
-  if (inputs.length !== operands.length) throw new ShapeError(`einsum: expected ${inputs.length} operands for "${spec}", got ${operands.length}`);
+  if (inputs.length !== operands.length)
+    throw new ShapeError(`einsum: expected ${inputs.length} operands for "${spec}", got ${operands.length}`);
   const extents = new Map<string, number>();
   inputs.forEach((axes, k) => {
     const { shape } = operands[k]!;
-    if (axes.length !== shape.length || new Set(axes).size !== axes.length) throw new ShapeError(`einsum: expected operand ${k} with distinct axes "${axes.join(" ")}", got shape ${formatShape(shape)}`);
+    if (axes.length !== shape.length || new Set(axes).size !== axes.length)
+      throw new ShapeError(
+        `einsum: expected operand ${k} with distinct axes "${axes.join(" ")}", got shape ${formatShape(shape)}`,
+      );
     axes.forEach((name, axis) => {
       const known = extents.get(name);
-      if (known !== undefined && known !== shape[axis]) throw new ShapeError(`einsum: axis ${name} is ${known} before but ${shape[axis]} in operand ${k} ${formatShape(shape)}; make them equal`);
+      if (known !== undefined && known !== shape[axis])
+        throw new ShapeError(
+          `einsum: axis ${name} is ${known} before but ${shape[axis]} in operand ${k} ${formatShape(shape)}; make them equal`,
+        );
       extents.set(name, shape[axis]!);
     });
   });
-  for (const name of output) if (!extents.has(name)) throw new ShapeError(`einsum: expected the result axis ${name} in an operand of "${spec}"`);
+  for (const name of output)
+    if (!extents.has(name)) throw new ShapeError(`einsum: expected the result axis ${name} in an operand of "${spec}"`);
 
   let [axes, value] = [inputs[0]!, operands[0]!];
   for (let k = 1; k < operands.length; k++) {
@@ -113,11 +143,20 @@ export function einsum(spec: string, ...operands: readonly Tensor[]): Tensor {
   }
   const surplus = axes.flatMap((name, axis) => (output.includes(name) ? [] : [axis]));
   if (surplus.length > 0) [axes, value] = [axes.filter((name) => output.includes(name)), sum(value, surplus)];
-  return transpose(value, output.map((name) => axes.indexOf(name)));
+  return transpose(
+    value,
+    output.map((name) => axes.indexOf(name)),
+  );
 }
 
 /** Product of two operands as one batched matmul, summed over the names that nothing later needs. */
-function contract(aAxes: readonly string[], a: Tensor, bAxes: readonly string[], b: Tensor, later: ReadonlySet<string>): [string[], Tensor] {
+function contract(
+  aAxes: readonly string[],
+  a: Tensor,
+  bAxes: readonly string[],
+  b: Tensor,
+  later: ReadonlySet<string>,
+): [string[], Tensor] {
   const alone = (axes: readonly string[], x: Tensor, others: readonly string[]): [string[], Tensor] => {
     const gone = axes.flatMap((name, axis) => (later.has(name) || others.includes(name) ? [] : [axis]));
     return gone.length === 0 ? [[...axes], x] : [axes.filter((_, axis) => !gone.includes(axis)), sum(x, gone)];
@@ -129,12 +168,24 @@ function contract(aAxes: readonly string[], a: Tensor, bAxes: readonly string[],
   const rows = p.filter((name) => !q.includes(name));
   const columns = q.filter((name) => !p.includes(name));
   const extent = (name: string): number => (p.includes(name) ? x.shape[p.indexOf(name)]! : y.shape[q.indexOf(name)]!);
-  const arrange = (axes: readonly string[], value: Tensor, order: readonly string[]): Tensor => transpose(value, order.map((name) => axes.indexOf(name)));
+  const arrange = (axes: readonly string[], value: Tensor, order: readonly string[]): Tensor =>
+    transpose(
+      value,
+      order.map((name) => axes.indexOf(name)),
+    );
   const sizes = (list: readonly string[]): number[] => list.map(extent);
   const result = [...batch, ...rows, ...columns];
   if (summed.length === 0) {
-    const left = reshape(arrange(p, x, [...batch, ...rows]), [...sizes(batch), ...sizes(rows), ...columns.map(() => 1)]);
-    const right = reshape(arrange(q, y, [...batch, ...columns]), [...sizes(batch), ...rows.map(() => 1), ...sizes(columns)]);
+    const left = reshape(arrange(p, x, [...batch, ...rows]), [
+      ...sizes(batch),
+      ...sizes(rows),
+      ...columns.map(() => 1),
+    ]);
+    const right = reshape(arrange(q, y, [...batch, ...columns]), [
+      ...sizes(batch),
+      ...rows.map(() => 1),
+      ...sizes(columns),
+    ]);
     return [result, mul(left, right)];
   }
   const [M, K, N] = [rows, summed, columns].map((list) => sizeOf(sizes(list))) as [number, number, number];

@@ -1,5 +1,29 @@
 import { expect, test } from "vitest";
-import { add, checkpoint, cpu, explain, full, grad, key, matmul, max, maximum, minimum, mul, normal, realize, sin, square, stopGradient, sum, tensor, valueAndGrad, valueAndGradAux, vjp, type Tensor } from "./index.js";
+import {
+  add,
+  checkpoint,
+  cpu,
+  explain,
+  full,
+  grad,
+  key,
+  matmul,
+  max,
+  maximum,
+  minimum,
+  mul,
+  normal,
+  realize,
+  sin,
+  square,
+  stopGradient,
+  sum,
+  tensor,
+  valueAndGrad,
+  valueAndGradAux,
+  vjp,
+  type Tensor,
+} from "./index.js";
 
 const values = async (x: Tensor): Promise<number[]> => [...(await x.data())];
 
@@ -22,8 +46,14 @@ test("second derivatives are gradients of gradients", async () => {
 });
 
 test("what the value does not depend on has a zero gradient, integers too", async () => {
-  const { x, i } = grad(({ x }: { x: Tensor; i: Tensor }) => sum(stopGradient(square(x))))({ x: tensor([1, 2]), i: tensor(new Int32Array(2)) });
-  expect([await values(x), await values(i)]).toEqual([[0, 0], [0, 0]]);
+  const { x, i } = grad(({ x }: { x: Tensor; i: Tensor }) => sum(stopGradient(square(x))))({
+    x: tensor([1, 2]),
+    i: tensor(new Int32Array(2)),
+  });
+  expect([await values(x), await values(i)]).toEqual([
+    [0, 0],
+    [0, 0],
+  ]);
 });
 
 test("at a tie the cotangent is shared: halves for minimum and maximum, equal parts for max", async () => {
@@ -37,7 +67,9 @@ test("vjp pulls cotangents back, aux comes along", async () => {
   const [y, pull] = vjp((x: Tensor) => ({ square: square(x) }), tensor([1, 2, 3]));
   expect(await values(y.square)).toEqual([1, 4, 9]);
   expect(await values(pull({ square: tensor([1, 10, 100]) }))).toEqual([2, 40, 600]);
-  const [value, gradient, aux] = valueAndGradAux((x: Tensor) => [sum(x), { twice: mul(x, 2) }] as const)(tensor([1, 2]));
+  const [value, gradient, aux] = valueAndGradAux((x: Tensor) => [sum(x), { twice: mul(x, 2) }] as const)(
+    tensor([1, 2]),
+  );
   expect([await value.item(), await values(gradient), await values(aux.twice)]).toEqual([3, [1, 1], [2, 4]]);
 });
 
@@ -45,11 +77,17 @@ test("a checkpoint keeps fewer values for the backward pass and gives the same g
   const device = cpu({ threads: 1 });
   const W = await realize(normal(key(2), [8, 8], 0, 0.3), { device });
   const layer = (x: Tensor): Tensor => sin(matmul(sin(x), W));
-  const deep = (wrap: (f: (x: Tensor) => Tensor) => (x: Tensor) => Tensor) => (x: Tensor): Tensor => sum([1, 2, 3, 4].reduce((y) => wrap(layer)(y), x));
+  const deep =
+    (wrap: (f: (x: Tensor) => Tensor) => (x: Tensor) => Tensor) =>
+    (x: Tensor): Tensor =>
+      sum([1, 2, 3, 4].reduce((y) => wrap(layer)(y), x));
   const x = await realize(normal(key(1), [8, 8]), { device });
   const plain = valueAndGrad(deep((f) => f))(x);
   const saved = valueAndGrad(deep(checkpoint))(x);
-  const products = (tree: readonly Tensor[]): number => explain(tree).split("\n").filter((line) => line.startsWith("matmul")).length;
+  const products = (tree: readonly Tensor[]): number =>
+    explain(tree)
+      .split("\n")
+      .filter((line) => line.startsWith("matmul")).length;
   expect([products(plain), products(saved)]).toEqual([8, 12]);
   await realize([...plain, ...saved]);
   const [a, b] = [await values(plain[1]), await values(saved[1])];

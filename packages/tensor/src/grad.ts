@@ -23,7 +23,11 @@ function pullbackOf(outputs: readonly Tensor[], sources: readonly Tensor[]): Pul
   const active = new Set<Tensor>(sources);
   for (const call of order) if (call.inputs.some((x) => active.has(x))) for (const x of call.outputs) active.add(x);
 
-  const calls = order.reverse().filter((call) => call.op.gradient && !call.outputs.some((x) => stops.has(x)) && call.inputs.some((x) => active.has(x)));
+  const calls = order
+    .reverse()
+    .filter(
+      (call) => call.op.gradient && !call.outputs.some((x) => stops.has(x)) && call.inputs.some((x) => active.has(x)),
+    );
   return (cotangents) => {
     const sums = new Map<Tensor, Tensor>();
     const accumulate = (x: Tensor, g: Tensor): void => {
@@ -48,7 +52,11 @@ function pullbackOf(outputs: readonly Tensor[], sources: readonly Tensor[]): Pul
 }
 
 /** Cotangents of `sources` given those of `outputs`; undefined where an output does not depend on a source. */
-export const backpropagate = (outputs: readonly Tensor[], cotangents: readonly (Tensor | undefined)[], sources: readonly Tensor[]): (Tensor | undefined)[] => pullbackOf(outputs, sources)(cotangents);
+export const backpropagate = (
+  outputs: readonly Tensor[],
+  cotangents: readonly (Tensor | undefined)[],
+  sources: readonly Tensor[],
+): (Tensor | undefined)[] => pullbackOf(outputs, sources)(cotangents);
 
 /** The type of a leaf's gradient: its own, or f32 zeros where it has none. */
 const gradientType = (x: Tensor): "f32" | "f16" => (x.dtype === "f16" ? "f16" : "f32");
@@ -63,7 +71,9 @@ const marked = <T extends Tree>(tree: T): T => mapTree((x) => (isReal(x.dtype) ?
  *   first argument, zeros where the value does not depend on it and at i32 and bool leaves.
  * @throws ShapeError if the value has more than one element.
  */
-export function valueAndGrad<T extends Tree, R extends readonly unknown[]>(f: (tree: T, ...rest: R) => Tensor): (tree: T, ...rest: R) => [Tensor, T] {
+export function valueAndGrad<T extends Tree, R extends readonly unknown[]>(
+  f: (tree: T, ...rest: R) => Tensor,
+): (tree: T, ...rest: R) => [Tensor, T] {
   const both = valueAndGradAux((tree: T, ...rest: R) => [f(tree, ...rest), undefined]);
   return (tree, ...rest) => {
     const [value, gradient] = both(tree, ...rest);
@@ -72,20 +82,35 @@ export function valueAndGrad<T extends Tree, R extends readonly unknown[]>(f: (t
 }
 
 /** {@link valueAndGrad} of a function that returns `[value, more]`; the result is `[value, gradient, more]`. */
-export function valueAndGradAux<T extends Tree, R extends readonly unknown[], A>(f: (tree: T, ...rest: R) => readonly [Tensor, A]): (tree: T, ...rest: R) => [Tensor, T, A] {
+export function valueAndGradAux<T extends Tree, R extends readonly unknown[], A>(
+  f: (tree: T, ...rest: R) => readonly [Tensor, A],
+): (tree: T, ...rest: R) => [Tensor, T, A] {
   return (tree, ...rest) => {
     const inputs = marked(tree);
     const [value, aux] = f(inputs, ...rest);
-    if (value.size !== 1) throw new ShapeError(`grad: expected a function whose value has one element, got shape ${formatShape(value.shape)}; sum or average it`);
-    if (value.dtype !== "f32") throw new DTypeError(`grad: expected an f32 value, got ${value.dtype}; convert it with cast`);
+    if (value.size !== 1)
+      throw new ShapeError(
+        `grad: expected a function whose value has one element, got shape ${formatShape(value.shape)}; sum or average it`,
+      );
+    if (value.dtype !== "f32")
+      throw new DTypeError(`grad: expected an f32 value, got ${value.dtype}; convert it with cast`);
     const leaves = leavesOf(inputs);
     const gradients = backpropagate([value], [ones(value.shape)], leaves);
-    return [value, replaceLeaves(tree, leaves.map((x, k) => gradients[k] ?? zeros(x.shape, gradientType(x)))), aux];
+    return [
+      value,
+      replaceLeaves(
+        tree,
+        leaves.map((x, k) => gradients[k] ?? zeros(x.shape, gradientType(x))),
+      ),
+      aux,
+    ];
   };
 }
 
 /** Gradient of a scalar function with respect to its first argument: {@link valueAndGrad} without the value. */
-export function grad<T extends Tree, R extends readonly unknown[]>(f: (tree: T, ...rest: R) => Tensor): (tree: T, ...rest: R) => T {
+export function grad<T extends Tree, R extends readonly unknown[]>(
+  f: (tree: T, ...rest: R) => Tensor,
+): (tree: T, ...rest: R) => T {
   const both = valueAndGrad(f);
   return (tree, ...rest) => both(tree, ...rest)[1];
 }
@@ -105,10 +130,16 @@ export function vjp<T extends Tree, U extends Tree>(f: (tree: T) => U, tree: T):
     (cotangents) => {
       const given = leavesOf(cotangents);
       values.forEach((x, k) => {
-        if (!given[k] || !sameShape(given[k].shape, x.shape)) throw new ShapeError(`vjp: expected a cotangent ${formatShape(x.shape)} for output ${k}, got ${given[k] ? formatShape(given[k].shape) : "none"}`);
+        if (!given[k] || !sameShape(given[k].shape, x.shape))
+          throw new ShapeError(
+            `vjp: expected a cotangent ${formatShape(x.shape)} for output ${k}, got ${given[k] ? formatShape(given[k].shape) : "none"}`,
+          );
       });
       const gradients = pull(given);
-      return replaceLeaves(tree, leaves.map((x, k) => gradients[k] ?? zeros(x.shape, gradientType(x))));
+      return replaceLeaves(
+        tree,
+        leaves.map((x, k) => gradients[k] ?? zeros(x.shape, gradientType(x))),
+      );
     },
   ];
 }
@@ -142,6 +173,11 @@ export function checkpoint<T extends Tree, U extends Tree>(f: (tree: T) => U): (
     // A graph of its own between marks, so that nothing of the forward pass is shared with the second one.
     const outputs = run(inputs.map(identity));
     const recompute = (leaves: readonly Tensor[]): readonly Tensor[] => leavesOf(run(leaves));
-    return replaceLeaves(outputs, leavesOf(outputs).map((x, index) => (callOf(x) ? callOp(checkpointRow, [x, ...inputs], { recompute, index } satisfies CheckpointAttributes)[0]! : x)));
+    return replaceLeaves(
+      outputs,
+      leavesOf(outputs).map((x, index) =>
+        callOf(x) ? callOp(checkpointRow, [x, ...inputs], { recompute, index } satisfies CheckpointAttributes)[0]! : x,
+      ),
+    );
   };
 }

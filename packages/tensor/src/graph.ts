@@ -8,7 +8,10 @@ export const callOf = (x: Tensor): Call | undefined => (x.source.kind === "call"
  * Calls behind `roots` in an order in which every call comes after those of its inputs.
  * `inputsOf` may leave inputs out or put others in their place. Iterative: graphs of unrolled loops are deep.
  */
-export function sortCalls(roots: readonly Tensor[], inputsOf: (call: Call) => readonly Tensor[] = (call) => call.inputs): Call[] {
+export function sortCalls(
+  roots: readonly Tensor[],
+  inputsOf: (call: Call) => readonly Tensor[] = (call) => call.inputs,
+): Call[] {
   const order: Call[] = [];
   const entered = new Set<Call>();
   const stack: { call: Call; inputs: readonly Tensor[]; next: number }[] = [];

@@ -1,10 +1,38 @@
 import { describe, expect, test } from "vitest";
 import { halfBits, halfFromBits, roundToHalf } from "./half.js";
 import {
-  add, broadcastTo, cast, cpu, cumsum, DTypeError, exp, grad, full, linearScan, matmul, mean, mul, normal, key, realize, reference, reshape, softplus, sqrt, sub, sum, tensor, transpose, type Device, type Tensor,
+  add,
+  broadcastTo,
+  cast,
+  cpu,
+  cumsum,
+  DTypeError,
+  exp,
+  grad,
+  full,
+  linearScan,
+  matmul,
+  mean,
+  mul,
+  normal,
+  key,
+  realize,
+  reference,
+  reshape,
+  softplus,
+  sqrt,
+  sub,
+  sum,
+  tensor,
+  transpose,
+  type Device,
+  type Tensor,
 } from "./index.js";
 
-const devices: readonly (readonly [string, Device])[] = [["reference", reference()], ["cpu", cpu()]];
+const devices: readonly (readonly [string, Device])[] = [
+  ["reference", reference()],
+  ["cpu", cpu()],
+];
 
 /** Every f16 number but NaN, by its bits, and the bits themselves. */
 const all = Array.from({ length: 2 ** 16 }, (_, bits) => bits).filter((bits) => !Number.isNaN(halfFromBits(bits)));
@@ -28,7 +56,22 @@ function nearest(x: number): number {
 
 /** f32 numbers of all sizes, those half way between f16 numbers and their neighbours among them. */
 const difficult = (): Float32Array => {
-  const list: number[] = [0, -0, 65504, 65519.996, 65520, 65536, 1e30, -1e30, Infinity, -Infinity, 2 ** -24, 2 ** -25, 2 ** -26, 1e-40];
+  const list: number[] = [
+    0,
+    -0,
+    65504,
+    65519.996,
+    65520,
+    65536,
+    1e30,
+    -1e30,
+    Infinity,
+    -Infinity,
+    2 ** -24,
+    2 ** -25,
+    2 ** -26,
+    1e-40,
+  ];
   for (let bits = 0; bits < 0x7bff; bits += 7) {
     const middle = (halfFromBits(bits) + halfFromBits(bits + 1)) / 2;
     list.push(middle, -middle, middle * (1 + 2 ** -23), middle * (1 - 2 ** -23));
@@ -77,7 +120,8 @@ describe.each(devices)("on %s", (_, device) => {
     const half = (p: Tensor, q: Tensor): Tensor => sub(sqrt(add(mul(p, p), 0.1)), mul(q, 3));
     const single = sub(round(sqrt(round(add(round(mul(fa, fa)), roundToHalf(0.1))))), round(mul(fb, 3)));
     const expected = await read(round(single));
-    for (const fuse of [true, false]) expect([...(await (await realize(half(a, b), { device, fuse })).data())]).toEqual(expected);
+    for (const fuse of [true, false])
+      expect([...(await (await realize(half(a, b), { device, fuse })).data())]).toEqual(expected);
     expect(half(a, b).dtype).toBe("f16");
   });
 
@@ -102,10 +146,14 @@ describe.each(devices)("on %s", (_, device) => {
     const loss = ({ x: p, w: q }: { x: Tensor; w: Tensor }): Tensor => sum(exp(mul(matmul(p, cast(q, "f16")), 0.1)));
     const gradient = grad(loss)({ x, w });
     expect([gradient.x.dtype, gradient.w.dtype]).toEqual(["f16", "f32"]);
-    const exact = grad(({ x: p, w: q }: { x: Tensor; w: Tensor }) => sum(exp(mul(matmul(p, q), 0.1))))({ x: cast(x, "f32"), w: cast(cast(w, "f16"), "f32") });
+    const exact = grad(({ x: p, w: q }: { x: Tensor; w: Tensor }) => sum(exp(mul(matmul(p, q), 0.1))))({
+      x: cast(x, "f32"),
+      w: cast(cast(w, "f16"), "f32"),
+    });
     for (const name of ["x", "w"] as const) {
       const expected = await read(exact[name]);
-      for (const [k, value] of (await read(gradient[name])).entries()) expect(Math.abs(value - expected[k]!)).toBeLessThanOrEqual(2 ** -10 * Math.max(1, Math.abs(expected[k]!)));
+      for (const [k, value] of (await read(gradient[name])).entries())
+        expect(Math.abs(value - expected[k]!)).toBeLessThanOrEqual(2 ** -10 * Math.max(1, Math.abs(expected[k]!)));
     }
   });
 });
@@ -123,20 +171,54 @@ test("a fused recurrence reads and writes f16 as the reference does", async () =
   const [found, exact] = [await realize(build(), { device: cpu() }), await realize(build(), { device: reference() })];
   for (const k of [0, 1] as const) {
     const expected = await exact[k].data();
-    for (const [i, value] of (await found[k].data()).entries()) expect(Math.abs(value - expected[i]!)).toBeLessThanOrEqual(2 ** -10 * Math.max(1, Math.abs(expected[i]!)));
+    for (const [i, value] of (await found[k].data()).entries())
+      expect(Math.abs(value - expected[i]!)).toBeLessThanOrEqual(2 ** -10 * Math.max(1, Math.abs(expected[i]!)));
   }
 });
 
 describe("types are not mixed silently", () => {
-  const [x, y] = [tensor([[1, 2], [3, 4]], undefined, "f16"), tensor([[1, 2], [3, 4]])];
+  const [x, y] = [
+    tensor(
+      [
+        [1, 2],
+        [3, 4],
+      ],
+      undefined,
+      "f16",
+    ),
+    tensor([
+      [1, 2],
+      [3, 4],
+    ]),
+  ];
   test.each([
-    ["elementwise", () => add(x, y), /^add: expected operands of one type, got f16 \[2,2\] and f32 \[2,2\]; convert one with cast/],
-    ["matrices", () => matmul(x, y), /^matmul: expected f32 matrices or f16 matrices, got f16 and f32; convert one or both with cast/],
+    [
+      "elementwise",
+      () => add(x, y),
+      /^add: expected operands of one type, got f16 \[2,2\] and f32 \[2,2\]; convert one with cast/,
+    ],
+    [
+      "matrices",
+      () => matmul(x, y),
+      /^matmul: expected f32 matrices or f16 matrices, got f16 and f32; convert one or both with cast/,
+    ],
     ["running sums", () => cumsum(x, 0), /^cumsum: expected f32, got f16 \[2,2\]; convert it with cast/],
-    ["recurrences", () => linearScan({ a: y, b: x, axis: 0 }), /^linearScan: expected f32, got f16 for b \[2,2\]; convert it with cast/],
+    [
+      "recurrences",
+      () => linearScan({ a: y, b: x, axis: 0 }),
+      /^linearScan: expected f32, got f16 for b \[2,2\]; convert it with cast/,
+    ],
     ["step sizes", () => softplus(x), /^softplus: expected f32, got f16 \[2,2\]; convert it with cast/],
-    ["values to differentiate", () => grad((p: Tensor) => sum(p))(x), /^grad: expected an f32 value, got f16; convert it with cast/],
-    ["integers from the host", () => tensor(Int32Array.of(1), [1], "f16"), /^tensor: expected i32 .* for a Int32Array, got f16/],
+    [
+      "values to differentiate",
+      () => grad((p: Tensor) => sum(p))(x),
+      /^grad: expected an f32 value, got f16; convert it with cast/,
+    ],
+    [
+      "integers from the host",
+      () => tensor(Int32Array.of(1), [1], "f16"),
+      /^tensor: expected i32 .* for a Int32Array, got f16/,
+    ],
   ] as const)("%s", (_, run, words) => {
     expect(run).toThrow(DTypeError);
     expect(run).toThrow(words);

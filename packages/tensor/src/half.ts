@@ -43,7 +43,14 @@ export function halfBits(x: number): number {
 export function halfFromBits(bits: number): number {
   const exponent = (bits >>> 10) & 0x1f;
   const mantissa = bits & 0x3ff;
-  const size = exponent === 0x1f ? (mantissa === 0 ? Infinity : NaN) : exponent === 0 ? mantissa * 2 ** -24 : (1024 + mantissa) * 2 ** (exponent - 25);
+  const size =
+    exponent === 0x1f
+      ? mantissa === 0
+        ? Infinity
+        : NaN
+      : exponent === 0
+        ? mantissa * 2 ** -24
+        : (1024 + mantissa) * 2 ** (exponent - 25);
   return bits & 0x8000 ? -size : size;
 }
 

@@ -15,7 +15,13 @@ export * from "./ops/reduce.js";
 export * from "./ops/matmul.js";
 export * from "./ops/gather.js";
 export * from "./ops/cumsum.js";
-export { complexLinearScan, linearScan, type ComplexLinearScanArguments, type ComplexParts, type LinearScanArguments } from "./ops/linear-scan.js";
+export {
+  complexLinearScan,
+  linearScan,
+  type ComplexLinearScanArguments,
+  type ComplexParts,
+  type LinearScanArguments,
+} from "./ops/linear-scan.js";
 export { opTable } from "./ops/table.js";
 export type { Op, Sample, SampleInput } from "./op.js";
 export * from "./functions.js";
@@ -27,5 +33,16 @@ export { setDebug } from "./debug.js";
 export type { Device, DeviceBuffer, MemoryCount } from "./device.js";
 export { reference } from "./reference/device.js";
 export { cpu, type CpuOptions } from "./cpu/device.js";
-export { defineKernel, type AxisSpec, type Dims, type Kernel, type KernelCase, type KernelConstant, type KernelCost, type KernelRecord, type KernelSample, type KernelVariant } from "./kernel.js";
+export {
+  defineKernel,
+  type AxisSpec,
+  type Dims,
+  type Kernel,
+  type KernelCase,
+  type KernelConstant,
+  type KernelCost,
+  type KernelRecord,
+  type KernelSample,
+  type KernelVariant,
+} from "./kernel.js";
 export type { CpuPhase, CpuProgram } from "./cpu/program.js";

@@ -1,5 +1,18 @@
 import { expect, test } from "vitest";
-import { add, cpu, defineKernel, explain, grad, linearScan, mul, realize, reference, sum, tensor, type Tensor } from "./index.js";
+import {
+  add,
+  cpu,
+  defineKernel,
+  explain,
+  grad,
+  linearScan,
+  mul,
+  realize,
+  reference,
+  sum,
+  tensor,
+  type Tensor,
+} from "./index.js";
 
 const product = defineKernel({
   name: "product",
@@ -7,7 +20,16 @@ const product = defineKernel({
   outputs: { z: "N" },
   reference: ({ x, y }: { readonly x: Tensor; readonly y: Tensor }) => ({ z: mul(x, mul(y, y)) }),
   cost: ({ N }) => ({ flops: 2 * N!, bytes: 12 * N! }),
-  variants: [{ device: "cpu", name: "never", supports: () => "expected a reason, got none", forward: () => { throw new Error("unreachable"); } }],
+  variants: [
+    {
+      device: "cpu",
+      name: "never",
+      supports: () => "expected a reason, got none",
+      forward: () => {
+        throw new Error("unreachable");
+      },
+    },
+  ],
   samples: [],
 });
 
@@ -24,14 +46,20 @@ test("without a variant the reference takes the call's place, values, gradients 
 test("one tensor given for two inputs counts as two", async () => {
   const g = grad((x: Tensor) => sum(product({ x, y: x }, undefined).z))(tensor([1, 2]));
   expect([...(await g.data())]).toEqual([3, 12]);
-  const second = grad((x: Tensor) => sum(grad((v: Tensor) => sum(product({ x: v, y: v }, undefined).z))(x)))(tensor([1, 2]));
+  const second = grad((x: Tensor) => sum(grad((v: Tensor) => sum(product({ x: v, y: v }, undefined).z))(x)))(
+    tensor([1, 2]),
+  );
   expect([...(await second.data())]).toEqual([6, 12]);
 });
 
 test("a table reaches variants, not the reference, and is made once an extent", async () => {
   let made = 0;
   const scaled = defineKernel({
-    name: "scaled", inputs: { x: "N" }, outputs: { y: "N" }, variants: [], samples: [],
+    name: "scaled",
+    inputs: { x: "N" },
+    outputs: { y: "N" },
+    variants: [],
+    samples: [],
     constants: { table: { axes: "N", values: ({ N }) => (made++, new Float32Array(N!)) } },
     reference: (inputs: { readonly x: Tensor }) => {
       expect(Object.keys(inputs)).toEqual(["x"]);
@@ -39,7 +67,12 @@ test("a table reaches variants, not the reference, and is made once an extent", 
     },
     cost: () => ({ flops: 0, bytes: 0 }),
   });
-  for (const values of [[1, 2], [3, 4], [5, 6, 7]]) expect([...(await scaled({ x: tensor(values) }, undefined).y.data())]).toEqual(values.map((v) => v + 1));
+  for (const values of [
+    [1, 2],
+    [3, 4],
+    [5, 6, 7],
+  ])
+    expect([...(await scaled({ x: tensor(values) }, undefined).y.data())]).toEqual(values.map((v) => v + 1));
   expect(made).toBe(2);
   expect(explain(scaled({ x: tensor([1]) }, undefined).y)).toContain("add");
 });
@@ -47,6 +80,10 @@ test("a table reaches variants, not the reference, and is made once an extent", 
 test("NaN in a scan stays NaN to the end", async () => {
   const b = new Float32Array(40 * 5);
   b[2] = NaN;
-  const h = await linearScan({ a: tensor(new Float32Array(200).fill(0.5), [40, 5]), b: tensor(b, [40, 5]), axis: 0 }).data();
+  const h = await linearScan({
+    a: tensor(new Float32Array(200).fill(0.5), [40, 5]),
+    b: tensor(b, [40, 5]),
+    axis: 0,
+  }).data();
   expect([h[39 * 5 + 1], h[39 * 5 + 2]]).toEqual([0, NaN]);
 });

@@ -70,7 +70,12 @@ export interface KernelRecord<I extends AxisSpec, U extends AxisSpec, O> {
    * Gradients of the inputs from the cotangents of the outputs, as tensor code. Without it the gradient is a variant's
    * backward program, or that of the reference.
    */
-  gradient?(inputs: { readonly [K in keyof I]: Tensor }, cotangents: { readonly [K in keyof U]?: Tensor }, options: O, dims: Dims): { readonly [K in keyof I]?: Tensor };
+  gradient?(
+    inputs: { readonly [K in keyof I]: Tensor },
+    cotangents: { readonly [K in keyof U]?: Tensor },
+    options: O,
+    dims: Dims,
+  ): { readonly [K in keyof I]?: Tensor };
   /** Work and compulsory memory traffic of the forward pass. */
   cost(dims: Dims, options: O): KernelCost;
   /** Hand-written programs, tried in order. */
@@ -128,18 +133,27 @@ export interface Kernel<I extends AxisSpec, U extends AxisSpec, O> {
 }
 
 /** Makes a function of a record. Calls check names, types and axes at once. */
-export function defineKernel<const I extends AxisSpec, const U extends AxisSpec, O = undefined>(record: KernelRecord<I, U, O>): Kernel<I, U, O> {
+export function defineKernel<const I extends AxisSpec, const U extends AxisSpec, O = undefined>(
+  record: KernelRecord<I, U, O>,
+): Kernel<I, U, O> {
   const tables = new Map<string, Tensor>();
-  const call = (inputs: { readonly [K in keyof I]?: Tensor | undefined }, options: O): { readonly [K in keyof U]: Tensor } => {
+  const call = (
+    inputs: { readonly [K in keyof I]?: Tensor | undefined },
+    options: O,
+  ): { readonly [K in keyof U]: Tensor } => {
     const given: Record<string, Tensor> = {};
     for (const name of Object.keys(record.inputs)) {
       const x = inputs[name];
       if (x) given[name] = x;
-      else if (!record.optional?.includes(name)) throw new ShapeError(`${record.name}: expected input ${name} [${record.inputs[name]}], got none`);
+      else if (!record.optional?.includes(name))
+        throw new ShapeError(`${record.name}: expected input ${name} [${record.inputs[name]}], got none`);
     }
     for (const [name, x] of Object.entries(given)) {
       const expected = record.dtypes?.[name] ?? "f32";
-      if (x.dtype !== expected) throw new DTypeError(`${record.name}: expected ${expected} for ${name}, got ${x.dtype} ${formatShape(x.shape)}; convert it with cast`);
+      if (x.dtype !== expected)
+        throw new DTypeError(
+          `${record.name}: expected ${expected} for ${name}, got ${x.dtype} ${formatShape(x.shape)}; convert it with cast`,
+        );
     }
     const bound = bindDims(record.name, record.inputs, given);
     const dims = { ...bound, ...record.extraDims?.(bound, options) };
@@ -150,8 +164,13 @@ export function defineKernel<const I extends AxisSpec, const U extends AxisSpec,
       if (!table) tables.set(id, (table = tensor(values(dims))));
       return table;
     });
-    const results = callOp(kernelOp, [...Object.values(given), ...constants], { record: record as unknown as AnyKernelRecord, kase } satisfies KernelAttributes);
-    return Object.fromEntries(Object.keys(record.outputs).map((name, k) => [name, results[k]!])) as { readonly [K in keyof U]: Tensor };
+    const results = callOp(kernelOp, [...Object.values(given), ...constants], {
+      record: record as unknown as AnyKernelRecord,
+      kase,
+    } satisfies KernelAttributes);
+    return Object.fromEntries(Object.keys(record.outputs).map((name, k) => [name, results[k]!])) as {
+      readonly [K in keyof U]: Tensor;
+    };
   };
   return Object.assign(call, { record });
 }
@@ -162,10 +181,16 @@ function bindDims(kernel: string, spec: AxisSpec, inputs: Readonly<Record<string
   const origin: Record<string, string> = {};
   for (const [name, x] of Object.entries(inputs)) {
     const axes = lettersOf(spec[name]!);
-    if (axes.length !== x.shape.length) throw new ShapeError(`${kernel}: expected ${name} [${spec[name]}] of rank ${axes.length}, got shape ${formatShape(x.shape)}; reshape it`);
+    if (axes.length !== x.shape.length)
+      throw new ShapeError(
+        `${kernel}: expected ${name} [${spec[name]}] of rank ${axes.length}, got shape ${formatShape(x.shape)}; reshape it`,
+      );
     axes.forEach((letter, k) => {
       const extent = x.shape[k]!;
-      if (letter in dims && dims[letter] !== extent) throw new ShapeError(`${kernel}: axis ${letter} is ${dims[letter]} in ${origin[letter]} [${spec[origin[letter]!]}] but ${extent} in ${name} [${spec[name]}]; make them equal`);
+      if (letter in dims && dims[letter] !== extent)
+        throw new ShapeError(
+          `${kernel}: axis ${letter} is ${dims[letter]} in ${origin[letter]} [${spec[origin[letter]!]}] but ${extent} in ${name} [${spec[name]}]; make them equal`,
+        );
       dims[letter] = extent;
       origin[letter] = name;
     });
@@ -177,7 +202,10 @@ const lettersOf = (axes: string): string[] => axes.split(" ").filter((letter) =>
 const shapeOf = (axes: string, dims: Dims): Shape => lettersOf(axes).map((letter) => dims[letter]!);
 
 /** Names of all results of the forward program: outputs, then residuals. */
-const resultNames = (record: AnyKernelRecord): [string, string][] => [...Object.entries(record.outputs), ...Object.entries(record.residuals ?? {})];
+const resultNames = (record: AnyKernelRecord): [string, string][] => [
+  ...Object.entries(record.outputs),
+  ...Object.entries(record.residuals ?? {}),
+];
 
 /** A forward call. */
 export const kernelOp: Op = {
@@ -192,7 +220,12 @@ export const kernelOp: Op = {
     const names = Object.keys(record.outputs).filter((_, k) => cotangents[k]);
     if (record.gradient) {
       const inputs = Object.fromEntries([...kase.present].map((name, k) => [name, call.inputs[k]!]));
-      const gradients = record.gradient(inputs, Object.fromEntries(Object.keys(record.outputs).map((name, k) => [name, cotangents[k]!])), kase.options, kase.dims);
+      const gradients = record.gradient(
+        inputs,
+        Object.fromEntries(Object.keys(record.outputs).map((name, k) => [name, cotangents[k]!])),
+        kase.options,
+        kase.dims,
+      );
       return [...kase.present].map((name) => gradients[name]);
     }
     const given = cotangents.filter((g): g is Tensor => g !== undefined);
@@ -210,7 +243,9 @@ export const kernelGradientOp: Op = {
   rule: { kind: "kernel" },
   infer(_, attributes) {
     const { forward } = attributes as KernelAttributes;
-    return forward!.inputs.flatMap(({ shape }, k) => (isDifferentiable(forward!, k) ? [{ shape, dtype: "f32" as const }] : []));
+    return forward!.inputs.flatMap(({ shape }, k) =>
+      isDifferentiable(forward!, k) ? [{ shape, dtype: "f32" as const }] : [],
+    );
   },
   // Second derivatives go through the reference.
   gradient(call, cotangents) {
@@ -235,27 +270,44 @@ interface Expansion {
 }
 
 /** The call's reference (or the gradient of it) in terms of `given`, the call's inputs; one tensor per result but the residuals. */
-export function expandKernel(call: Call, expansions: Expansions = new Map(), given: readonly Tensor[] = call.inputs): readonly Tensor[] {
+export function expandKernel(
+  call: Call,
+  expansions: Expansions = new Map(),
+  given: readonly Tensor[] = call.inputs,
+): readonly Tensor[] {
   const { record, kase, forward } = call.attributes as KernelAttributes;
   const origin = forward ?? call;
   const count = origin.inputs.length;
   let expansion = expansions.get(origin);
   if (!expansion) {
     const inputs = given.slice(0, count).map(identity);
-    const results = record.reference(Object.fromEntries([...kase.present].map((name, k) => [name, inputs[k]!])), kase.options, kase.dims);
+    const results = record.reference(
+      Object.fromEntries([...kase.present].map((name, k) => [name, inputs[k]!])),
+      kase.options,
+      kase.dims,
+    );
     expansion = { inputs, outputs: Object.keys(record.outputs).map((name) => results[name]!) };
     expansions.set(origin, expansion);
   }
   if (!forward) return expansion.outputs;
   const cotangents = given.slice(count + forward.outputs.length);
   let next = 0;
-  const present = Object.keys(record.outputs).map((name) => (kase.cotangents.has(name) ? cotangents[next++] : undefined));
+  const present = Object.keys(record.outputs).map((name) =>
+    kase.cotangents.has(name) ? cotangents[next++] : undefined,
+  );
   const gradients = backpropagate(expansion.outputs, present, expansion.inputs);
   return origin.inputs.flatMap((x, k) => (isDifferentiable(origin, k) ? [gradients[k] ?? zeros(x.shape)] : []));
 }
 
 /** The first variant that runs the case on a device, or the reasons why none does. */
-export function chooseVariant({ record, kase, gradient }: { readonly record: AnyKernelRecord; readonly kase: KernelCase<unknown>; readonly gradient: boolean }, device: string): KernelVariant<unknown> | readonly string[] {
+export function chooseVariant(
+  {
+    record,
+    kase,
+    gradient,
+  }: { readonly record: AnyKernelRecord; readonly kase: KernelCase<unknown>; readonly gradient: boolean },
+  device: string,
+): KernelVariant<unknown> | readonly string[] {
   const reasons: string[] = [];
   for (const variant of record.variants) {
     if (variant.device !== device) continue;

@@ -36,17 +36,42 @@ export interface Range {
 /** Scalar functions every renderer implements. Arguments and results: see `scalarDType`. */
 export type Intrinsic =
   // f32 or i32 -> same
-  | "add" | "sub" | "mul" | "neg" | "abs" | "min" | "max"
+  | "add"
+  | "sub"
+  | "mul"
+  | "neg"
+  | "abs"
+  | "min"
+  | "max"
   // f32 -> f32
-  | "div" | "sqrt" | "exp" | "log" | "expm1" | "log1p" | "sin" | "cos" | "tanh" | "sigmoid" | "erf" | "floor"
+  | "div"
+  | "sqrt"
+  | "exp"
+  | "log"
+  | "expm1"
+  | "log1p"
+  | "sin"
+  | "cos"
+  | "tanh"
+  | "sigmoid"
+  | "erf"
+  | "floor"
   // f32 -> f32: the nearest f16 number
   | "roundToHalf"
   // i32 -> i32: two's complement; shifts take 0..31, shiftRight fills with zeros
-  | "bitAnd" | "bitOr" | "bitXor" | "shiftLeft" | "shiftRight"
+  | "bitAnd"
+  | "bitOr"
+  | "bitXor"
+  | "shiftLeft"
+  | "shiftRight"
   // f32 or i32, or bool for equal -> bool
-  | "less" | "lessEqual" | "equal"
+  | "less"
+  | "lessEqual"
+  | "equal"
   // bool -> bool
-  | "and" | "or" | "not"
+  | "and"
+  | "or"
+  | "not"
   // (bool, T, T) -> T
   | "where"
   // any -> dtype of the node; f32 -> i32 truncates toward zero; bool is 0 or 1
@@ -58,15 +83,32 @@ export type Scalar =
    * inputs[input][index + sum_g clamp(value_g, 0, size_g - 1) * stride_g]. Outside a guard that excludes
    * the point, the affine part is always in bounds.
    */
-  | { readonly op: "load"; readonly dtype: ScalarType; readonly input: number; readonly index: Affine; readonly gather?: readonly Gather[] }
+  | {
+      readonly op: "load";
+      readonly dtype: ScalarType;
+      readonly input: number;
+      readonly index: Affine;
+      readonly gather?: readonly Gather[];
+    }
   /** The affine index itself, as an i32. */
   | { readonly op: "position"; readonly dtype: "i32"; readonly index: Affine }
   /** `value` where all conditions hold, else `fill`; loads inside `value` may be out of bounds elsewhere and must not fault. */
-  | { readonly op: "guard"; readonly dtype: ScalarType; readonly conditions: readonly Range[]; readonly value: Scalar; readonly fill: number }
+  | {
+      readonly op: "guard";
+      readonly dtype: ScalarType;
+      readonly conditions: readonly Range[];
+      readonly value: Scalar;
+      readonly fill: number;
+    }
   /** Result of reductions[reduction]; in outputs, and in the values of later reductions. */
   | { readonly op: "reduced"; readonly dtype: ScalarType; readonly reduction: number }
   /** In a scan kernel only: the state h_t, the one before it h_(t-1) (`initial` at the first step), or the adjoint g_t. */
-  | { readonly op: "state"; readonly dtype: "f32"; readonly which: "current" | "previous" | "adjoint"; readonly part: "re" | "im" }
+  | {
+      readonly op: "state";
+      readonly dtype: "f32";
+      readonly which: "current" | "previous" | "adjoint";
+      readonly part: "re" | "im";
+    }
   | { readonly op: Intrinsic; readonly dtype: ScalarType; readonly args: readonly Scalar[] };
 
 /** A data-dependent part of a load's address. */

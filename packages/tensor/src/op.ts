@@ -19,7 +19,11 @@ export type ReferenceArray = Float64Array | Int32Array | Uint8Array;
 /** What an op computes, in the form the planner works with. */
 export type Rule =
   /** One scalar expression per element of same-shaped inputs. `number` is its float64 meaning. */
-  | { readonly kind: "elementwise"; scalar(args: readonly Scalar[], dtype: ScalarType): Scalar; number(...args: number[]): number }
+  | {
+      readonly kind: "elementwise";
+      scalar(args: readonly Scalar[], dtype: ScalarType): Scalar;
+      number(...args: number[]): number;
+    }
   /** A value that depends on the position alone. `position` gives the index of each axis. */
   | { readonly kind: "generator"; scalar(position: readonly Affine[], attributes: never, dtype: ScalarType): Scalar }
   /** Each result element is an element of one input, or a constant. `map` turns result indices into input indices. */
@@ -37,8 +41,7 @@ export type Rule =
 
 /** `reshape` asks the planner to find indices into a row-major array of the input shape by itself. */
 export type Movement =
-  | { readonly index: readonly Affine[]; readonly conditions?: readonly Range[]; readonly fill?: number }
-  | "reshape";
+  { readonly index: readonly Affine[]; readonly conditions?: readonly Range[]; readonly fill?: number } | "reshape";
 
 /** A row of the op table. */
 export interface Op {
@@ -49,7 +52,11 @@ export interface Op {
   /** Checks inputs and attributes and returns shape and type of each result. @internal */
   infer(inputs: readonly Tensor[], attributes: unknown): readonly Result[];
   /** Plain loops over float64 values: the oracle. Elementwise, generator and movement rules have one already. @internal */
-  readonly reference?: (inputs: readonly ReferenceValue[], attributes: never, results: readonly Result[]) => readonly ReferenceArray[];
+  readonly reference?: (
+    inputs: readonly ReferenceValue[],
+    attributes: never,
+    results: readonly Result[],
+  ) => readonly ReferenceArray[];
   /** The same in terms of other rows, for devices that have no program for a native one. @internal */
   readonly expand?: (inputs: readonly Tensor[], attributes: unknown) => readonly Tensor[];
   /** Cotangents of the inputs from those of the results; undefined where there is none. @internal */
@@ -91,4 +98,5 @@ export interface Sample {
 }
 
 /** The inputs whose values a call reads: a movement reads its first (a checkpoint's arguments are for its gradient). */
-export const inputsRead = (call: Call): readonly Tensor[] => (call.op.rule.kind === "movement" && call.inputs.length > 1 ? call.inputs.slice(0, 1) : call.inputs);
+export const inputsRead = (call: Call): readonly Tensor[] =>
+  call.op.rule.kind === "movement" && call.inputs.length > 1 ? call.inputs.slice(0, 1) : call.inputs;

@@ -5,7 +5,9 @@ import { formatShape } from "./shape.js";
 import { assertAlive, type Tensor } from "./tensor.js";
 
 /** Frees the memory of tensors that were garbage collected without `dispose`. */
-const forgotten = new FinalizationRegistry<{ device: Device; buffer: DeviceBuffer }>(({ device, buffer }) => device.release(buffer, { collected: true }));
+const forgotten = new FinalizationRegistry<{ device: Device; buffer: DeviceBuffer }>(({ device, buffer }) =>
+  device.release(buffer, { collected: true }),
+);
 
 /** Gives a tensor memory of its own; it lets go of what it was computed from. */
 export function own(x: Tensor, device: Device, buffer: DeviceBuffer): void {
@@ -29,8 +31,13 @@ export function bufferOn(x: Tensor, device: Device, user: string): DeviceBuffer 
     }
     return buffer;
   }
-  if (source.kind !== "buffer") throw new DeviceError(`${user}: expected a leaf with values, got a tensor that is not computed yet; report this as a bug`);
+  if (source.kind !== "buffer")
+    throw new DeviceError(
+      `${user}: expected a leaf with values, got a tensor that is not computed yet; report this as a bug`,
+    );
   if (source.device !== device)
-    throw new DeviceError(`${user}: expected a tensor on device ${device.name}, got ${x.dtype} ${formatShape(x.shape)} on another device (${source.device.name}); read it with data() and make a new tensor of the values`);
+    throw new DeviceError(
+      `${user}: expected a tensor on device ${device.name}, got ${x.dtype} ${formatShape(x.shape)} on another device (${source.device.name}); read it with data() and make a new tensor of the values`,
+    );
   return source.buffer;
 }

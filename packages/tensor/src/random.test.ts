@@ -1,5 +1,19 @@
 import { expect, test } from "vitest";
-import { cpu, foldIn, key, mean, normal, randomBits, realize, reference, splitKey, square, threefry, uniform, variance } from "./index.js";
+import {
+  cpu,
+  foldIn,
+  key,
+  mean,
+  normal,
+  randomBits,
+  realize,
+  reference,
+  splitKey,
+  square,
+  threefry,
+  uniform,
+  variance,
+} from "./index.js";
 
 test("threefry2x32-20 gives the known answers of the Random123 distribution", () => {
   const hex = (words: readonly number[]): string[] => words.map((word) => (word >>> 0).toString(16).padStart(8, "0"));
@@ -13,7 +27,8 @@ test("tensors of random bits are the cipher's, on every device", async () => {
   const expected: number[] = [];
   for (let i = 0; i < 6; i++) expected.push(threefry(source.words, [i, 0])[0]);
   for (let i = 0; i < 5; i++) expected.push(threefry(source.words, [i, 0])[1]);
-  for (const device of [reference(), cpu()]) expect([...(await (await realize(randomBits(source, [11]), { device })).data())]).toEqual(expected);
+  for (const device of [reference(), cpu()])
+    expect([...(await (await realize(randomBits(source, [11]), { device })).data())]).toEqual(expected);
 });
 
 test("uniform and normal numbers have their moments", async () => {
@@ -29,7 +44,9 @@ test("uniform and normal numbers have their moments", async () => {
 
 test("keys that differ give other numbers, the same key the same", async () => {
   const [a, b] = splitKey(key(1)) as [ReturnType<typeof key>, ReturnType<typeof key>];
-  const names = [a, b, foldIn(a, 0), foldIn(a, 1), foldIn(a, "x"), foldIn(a, "y"), key(1), key(2)].map(({ words }) => words.join());
+  const names = [a, b, foldIn(a, 0), foldIn(a, 1), foldIn(a, "x"), foldIn(a, "y"), key(1), key(2)].map(({ words }) =>
+    words.join(),
+  );
   expect(new Set(names).size).toBe(names.length);
   expect([...(await uniform(a, [5]).data())]).toEqual([...(await uniform(a, [5]).data())]);
 });

@@ -44,15 +44,23 @@ export async function realize<T extends Tree>(tree: T, options: RealizeOptions =
   return tree;
 }
 
-async function realizeOn(device: Device, roots: readonly Tensor[], { donate = [], fuse = true }: RealizeOptions): Promise<void> {
+async function realizeOn(
+  device: Device,
+  roots: readonly Tensor[],
+  { donate = [], fuse = true }: RealizeOptions,
+): Promise<void> {
   const donated = leavesOf(donate as Tree).filter((x) => !roots.includes(x));
   if (isDebug()) await realizeStepwise(device, roots);
   const open = roots.filter((root) => root.source.kind === "call");
-  const buffers = donated.flatMap((x) => (x.source.kind === "buffer" && x.source.device === device ? [x.source.buffer] : []));
+  const buffers = donated.flatMap((x) =>
+    x.source.kind === "buffer" && x.source.device === device ? [x.source.buffer] : [],
+  );
   const results = open.length > 0 ? await device.run(placedGraph(device, open), { donated: buffers, fuse }) : [];
   open.forEach((root, k) => own(root, device, results[k]!));
   // Host data becomes memory of the device alone once it is a root.
-  for (const root of roots) if (root.source.kind !== "call") root.source = { kind: "buffer", device, buffer: bufferOn(root, device, "realize") };
+  for (const root of roots)
+    if (root.source.kind !== "call")
+      root.source = { kind: "buffer", device, buffer: bufferOn(root, device, "realize") };
   for (const x of donated) {
     x.dispose();
     x.source = { kind: "disposed", how: "donated" };
@@ -91,7 +99,10 @@ async function realizeStepwise(device: Device, roots: readonly Tensor[]): Promis
       if (!isReal(x.dtype)) continue;
       const values = await device.download(buffers[k]!);
       const at = values.findIndex((value) => !Number.isFinite(value));
-      if (at >= 0) throw new NumericError(`${call.op.name}: expected finite values, got ${values[at]} at element ${at} of ${formatShape(x.shape)}${call.line ? `, made at ${call.line}` : "; switch debug mode on before building the graph to see the line"}`);
+      if (at >= 0)
+        throw new NumericError(
+          `${call.op.name}: expected finite values, got ${values[at]} at element ${at} of ${formatShape(x.shape)}${call.line ? `, made at ${call.line}` : "; switch debug mode on before building the graph to see the line"}`,
+        );
     }
   }
 }
@@ -101,7 +112,10 @@ export async function readTensor(x: Tensor): Promise<HostArray> {
   assertAlive(x, "data");
   if (x.source.kind === "host") return x.source.data.slice();
   await realize(x);
-  if (x.source.kind !== "buffer") throw new DeviceError(`data: expected a realized tensor, got ${x.source.kind}; await one realize at a time for a tensor you dispose`);
+  if (x.source.kind !== "buffer")
+    throw new DeviceError(
+      `data: expected a realized tensor, got ${x.source.kind}; await one realize at a time for a tensor you dispose`,
+    );
   return x.source.device.download(x.source.buffer);
 }
 

@@ -9,7 +9,8 @@ export const sizeOf = (shape: Shape): number => shape.reduce((product, extent) =
 /** "[2,3]". */
 export const formatShape = (shape: Shape): string => `[${shape.join(",")}]`;
 
-export const sameShape = (a: Shape, b: Shape): boolean => a.length === b.length && a.every((extent, k) => extent === b[k]);
+export const sameShape = (a: Shape, b: Shape): boolean =>
+  a.length === b.length && a.every((extent, k) => extent === b[k]);
 
 /** Row-major strides in elements. */
 export function stridesOf(shape: Shape): number[] {
@@ -28,16 +29,20 @@ export function stridesOf(shape: Shape): number[] {
  */
 export function normalizeAxis(axis: number, rank: number, name: string): number {
   if (!Number.isInteger(axis) || axis < -rank || axis >= rank)
-    throw new ShapeError(`${name}: expected an axis from ${-rank} to ${rank - 1} for a tensor of rank ${rank}, got ${axis}`);
+    throw new ShapeError(
+      `${name}: expected an axis from ${-rank} to ${rank - 1} for a tensor of rank ${rank}, got ${axis}`,
+    );
   return axis < 0 ? axis + rank : axis;
 }
 
 /** Sorted distinct axes; undefined means all. */
 export function normalizeAxes(axes: number | readonly number[] | undefined, rank: number, name: string): number[] {
-  const list = axes === undefined ? Array.from({ length: rank }, (_, k) => k) : typeof axes === "number" ? [axes] : [...axes];
+  const list =
+    axes === undefined ? Array.from({ length: rank }, (_, k) => k) : typeof axes === "number" ? [axes] : [...axes];
   const normal = list.map((axis) => normalizeAxis(axis, rank, name)).sort((a, b) => a - b);
   normal.forEach((axis, k) => {
-    if (k > 0 && axis === normal[k - 1]) throw new ShapeError(`${name}: expected distinct axes, got axis ${axis} twice`);
+    if (k > 0 && axis === normal[k - 1])
+      throw new ShapeError(`${name}: expected distinct axes, got axis ${axis} twice`);
   });
   return normal;
 }
@@ -53,7 +58,9 @@ export function broadcastShapes(a: Shape, b: Shape, name: string): Shape {
     const x = a[a.length - k] ?? 1;
     const y = b[b.length - k] ?? 1;
     if (x !== y && x !== 1 && y !== 1)
-      throw new ShapeError(`${name}: axis ${rank - k} is ${x} in ${formatShape(a)} but ${y} in ${formatShape(b)}; make them equal, or one of them 1 to broadcast`);
+      throw new ShapeError(
+        `${name}: axis ${rank - k} is ${x} in ${formatShape(a)} but ${y} in ${formatShape(b)}; make them equal, or one of them 1 to broadcast`,
+      );
     out[rank - k] = x === 1 ? y : x;
   }
   return out;

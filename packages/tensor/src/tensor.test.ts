@@ -7,7 +7,10 @@ test("a lazy expression is computed when it is read", async () => {
 });
 
 test("the gradient of a quadratic form", async () => {
-  const A = tensor([[2, 1], [1, 3]]);
+  const A = tensor([
+    [2, 1],
+    [1, 3],
+  ]);
   const x = tensor([[1], [2]]);
   const g = grad((v: typeof x) => sum(mul(v, matmul(A, v))))(x);
   expect([...(await g.data())]).toEqual([8, 14]);

@@ -67,7 +67,10 @@ export class Tensor {
    * @throws ShapeError if there is more or less than one element.
    */
   async item(): Promise<number> {
-    if (this.size !== 1) throw new ShapeError(`item: expected one element, got shape ${formatShape(this.shape)}; reduce the tensor first or use data()`);
+    if (this.size !== 1)
+      throw new ShapeError(
+        `item: expected one element, got shape ${formatShape(this.shape)}; reduce the tensor first or use data()`,
+      );
     return (await this.data())[0]!;
   }
 
@@ -105,34 +108,51 @@ export function tensor(data: HostArray | Nested, shape?: Shape, dtype?: DType): 
     const host = data as HostArray;
     const found = dtypeOf(host);
     if (dtype === "f16" && found === "f32") return fromHost(roundedToHalf(host), shape ?? [host.length], "f16");
-    if (dtype !== undefined && dtype !== found) throw new DTypeError(`tensor: expected ${found} (or f16 of real numbers) for a ${host.constructor.name}, got ${dtype}; leave the type out and use cast`);
+    if (dtype !== undefined && dtype !== found)
+      throw new DTypeError(
+        `tensor: expected ${found} (or f16 of real numbers) for a ${host.constructor.name}, got ${dtype}; leave the type out and use cast`,
+      );
     return fromHost(host, shape ?? [host.length]);
   }
   const nesting: number[] = [];
-  for (let level: Nested | undefined = data; Array.isArray(level); level = level[0] as Nested | undefined) nesting.push(level.length);
+  for (let level: Nested | undefined = data; Array.isArray(level); level = level[0] as Nested | undefined)
+    nesting.push(level.length);
   const flat: number[] = [];
   flatten(data as Nested, nesting, 0, flat);
   const type = dtype ?? "f32";
-  const host = type === "f32" ? Float64Array.from(flat) : type === "f16" ? roundedToHalf(flat) : type === "i32" ? Int32Array.from(flat) : Uint8Array.from(flat, (x) => (x === 0 ? 0 : 1));
+  const host =
+    type === "f32"
+      ? Float64Array.from(flat)
+      : type === "f16"
+        ? roundedToHalf(flat)
+        : type === "i32"
+          ? Int32Array.from(flat)
+          : Uint8Array.from(flat, (x) => (x === 0 ? 0 : 1));
   return fromHost(host, shape ?? nesting, type);
 }
 
 function fromHost(data: HostArray, shape: Shape, dtype = dtypeOf(data)): Tensor {
   for (const extent of shape)
-    if (!Number.isInteger(extent) || extent < 0) throw new ShapeError(`tensor: expected extents that are integers of at least 0, got shape ${formatShape(shape)}`);
+    if (!Number.isInteger(extent) || extent < 0)
+      throw new ShapeError(`tensor: expected extents that are integers of at least 0, got shape ${formatShape(shape)}`);
   if (data.length !== sizeOf(shape))
-    throw new ShapeError(`tensor: shape ${formatShape(shape)} needs ${sizeOf(shape)} values but ${data.length} came; change the shape or the data`);
+    throw new ShapeError(
+      `tensor: shape ${formatShape(shape)} needs ${sizeOf(shape)} values but ${data.length} came; change the shape or the data`,
+    );
   return new Tensor([...shape], dtype, { kind: "host", data, uploads: new Map() });
 }
 
 function flatten(value: Nested, nesting: readonly number[], depth: number, out: number[]): void {
   if (depth === nesting.length) {
-    if (typeof value !== "number") throw new ShapeError(`tensor: expected a number at depth ${depth}, got an array; make the nesting even`);
+    if (typeof value !== "number")
+      throw new ShapeError(`tensor: expected a number at depth ${depth}, got an array; make the nesting even`);
     out.push(value);
     return;
   }
   if (!Array.isArray(value) || value.length !== nesting[depth])
-    throw new ShapeError(`tensor: expected arrays of length ${nesting[depth]} at depth ${depth}, got ${Array.isArray(value) ? `length ${value.length}` : "a number"}; make the nesting even`);
+    throw new ShapeError(
+      `tensor: expected arrays of length ${nesting[depth]} at depth ${depth}, got ${Array.isArray(value) ? `length ${value.length}` : "a number"}; make the nesting even`,
+    );
   for (const item of value as readonly Nested[]) flatten(item, nesting, depth + 1, out);
 }
 
@@ -144,12 +164,16 @@ export function callOp(op: Op, inputs: readonly Tensor[], attributes: unknown = 
   for (const input of inputs) assertAlive(input, op.name);
   const results = op.infer(inputs, attributes);
   const call: Call = { op, inputs, attributes, outputs: [], line: userLine() };
-  results.forEach(({ shape, dtype }, index) => call.outputs.push(new Tensor(shape, dtype, { kind: "call", call, index })));
+  results.forEach(({ shape, dtype }, index) =>
+    call.outputs.push(new Tensor(shape, dtype, { kind: "call", call, index })),
+  );
   return call.outputs;
 }
 
 /** @throws DisposedError if the tensor's memory was given back. */
 export function assertAlive(input: Tensor, name: string): void {
   if (input.source.kind === "disposed")
-    throw new DisposedError(`${name}: expected a live tensor, got one of shape ${formatShape(input.shape)} that was ${input.source.how}; use the result that replaced it, or dispose it later`);
+    throw new DisposedError(
+      `${name}: expected a live tensor, got one of shape ${formatShape(input.shape)} that was ${input.source.how}; use the result that replaced it, or dispose it later`,
+    );
 }

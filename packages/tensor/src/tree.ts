@@ -12,31 +12,54 @@ export type MapTree<T, U> = T extends Tensor ? U : { [K in keyof T]: MapTree<T[K
 
 /** Applies f to every tensor of `tree` and the matching ones of `rest`, keeping the form. `path` is e.g. "layers.0.weight". */
 export function mapTree<T extends Tree>(f: (leaf: Tensor, path: string) => Tensor, tree: T): T;
-export function mapTree<T extends Tree>(f: (leaf: Tensor, path: string, ...rest: Tensor[]) => Tensor, tree: T, ...rest: Tree[]): T;
-export function mapTree(f: (leaf: Tensor, path: string, ...rest: Tensor[]) => Tensor, tree: Tree, ...rest: Tree[]): Tree {
+export function mapTree<T extends Tree>(
+  f: (leaf: Tensor, path: string, ...rest: Tensor[]) => Tensor,
+  tree: T,
+  ...rest: Tree[]
+): T;
+export function mapTree(
+  f: (leaf: Tensor, path: string, ...rest: Tensor[]) => Tensor,
+  tree: Tree,
+  ...rest: Tree[]
+): Tree {
   return walk(tree, rest, "", f);
 }
 
-function walk(tree: Tree, rest: readonly Tree[], path: string, f: (leaf: Tensor, path: string, ...rest: Tensor[]) => Tensor): Tree {
+function walk(
+  tree: Tree,
+  rest: readonly Tree[],
+  path: string,
+  f: (leaf: Tensor, path: string, ...rest: Tensor[]) => Tensor,
+): Tree {
   if (tree instanceof Tensor) {
-    for (const other of rest) if (!(other instanceof Tensor)) throw new TypeError(`mapTree: expected a tensor at "${path}" in every tree, got ${describe(other)}; pass trees of the same form`);
+    for (const other of rest)
+      if (!(other instanceof Tensor))
+        throw new TypeError(
+          `mapTree: expected a tensor at "${path}" in every tree, got ${describe(other)}; pass trees of the same form`,
+        );
     return f(tree, path, ...(rest as Tensor[]));
   }
   const child = (key: string): readonly Tree[] =>
     rest.map((other) => {
       const value = (other as Record<string, Tree> | undefined)?.[key];
-      if (value === undefined) throw new TypeError(`mapTree: expected "${join(path, key)}" in every tree, got ${describe(other)} without it; pass trees of the same form`);
+      if (value === undefined)
+        throw new TypeError(
+          `mapTree: expected "${join(path, key)}" in every tree, got ${describe(other)} without it; pass trees of the same form`,
+        );
       return value;
     });
   if (Array.isArray(tree)) return tree.map((item: Tree, k) => walk(item, child(String(k)), join(path, String(k)), f));
-  if (typeof tree !== "object" || tree === null) throw new TypeError(`mapTree: expected a tensor, array or plain object at "${path}", got ${describe(tree)}`);
+  if (typeof tree !== "object" || tree === null)
+    throw new TypeError(`mapTree: expected a tensor, array or plain object at "${path}", got ${describe(tree)}`);
   const out: Record<string, Tree> = {};
-  for (const [key, value] of Object.entries(tree as Record<string, Tree>)) out[key] = walk(value, child(key), join(path, key), f);
+  for (const [key, value] of Object.entries(tree as Record<string, Tree>))
+    out[key] = walk(value, child(key), join(path, key), f);
   return out;
 }
 
 const join = (path: string, key: string): string => (path === "" ? key : `${path}.${key}`);
-const describe = (value: unknown): string => (value === null ? "null" : Array.isArray(value) ? "an array" : typeof value);
+const describe = (value: unknown): string =>
+  value === null ? "null" : Array.isArray(value) ? "an array" : typeof value;
 
 /** The tensors of a tree, in a fixed order. */
 export function leavesOf(tree: Tree): Tensor[] {

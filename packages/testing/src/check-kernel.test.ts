@@ -1,4 +1,18 @@
-import { add, cpu, defineKernel, linearScan, mul, reference, reshape, sliceAxis, stopGradient, tanh, type Device, type KernelRecord, type Tensor } from "@seqmix/tensor";
+import {
+  add,
+  cpu,
+  defineKernel,
+  linearScan,
+  mul,
+  reference,
+  reshape,
+  sliceAxis,
+  stopGradient,
+  tanh,
+  type Device,
+  type KernelRecord,
+  type Tensor,
+} from "@seqmix/tensor";
 import { describe, expect, test } from "vitest";
 import { checkKernel } from "./index.js";
 
@@ -26,9 +40,15 @@ const record: Record_ = {
   ],
 };
 
-const kernelOf = (changes: Partial<Record_>): ReturnType<typeof defineKernel<Inputs, Outputs, { readonly reverse: boolean }>> => defineKernel({ ...record, ...changes });
+const kernelOf = (
+  changes: Partial<Record_>,
+): ReturnType<typeof defineKernel<Inputs, Outputs, { readonly reverse: boolean }>> =>
+  defineKernel({ ...record, ...changes });
 
-describe.each([["reference", reference()], ["cpu", cpu()]] as const)("on %s", (_, device) => {
+describe.each([
+  ["reference", reference()],
+  ["cpu", cpu()],
+] as const)("on %s", (_, device) => {
   test("a kernel that keeps the laws passes, at every length", async () => {
     const report = await checkKernel(kernelOf({}), device);
     // 3 samples, and 6 lengths of 3 kinds but for the one that is a sample.
@@ -40,17 +60,28 @@ describe.each([["reference", reference()], ["cpu", cpu()]] as const)("on %s", (_
 /** A device that is wrong by a thousandth at the second element. */
 function skewed(): Device {
   const right = reference();
-  return { ...right, name: "skewed", download: async (buffer) => (await right.download(buffer)).map((x: number, k: number) => (k === 1 ? x + 1e-3 : x)) };
+  return {
+    ...right,
+    name: "skewed",
+    download: async (buffer) => (await right.download(buffer)).map((x: number, k: number) => (k === 1 ? x + 1e-3 : x)),
+  };
 }
 
 test("a device that is wrong is named with the element", async () => {
-  await expect(checkKernel(kernelOf({}), skewed())).rejects.toThrow(/kernel decayScan, sample plain \(B2 L9 D3\): skewed = reference, y: expected .* at \[0,0,1\] of \[2,9,3\], got .* off by 0\.00100/);
+  await expect(checkKernel(kernelOf({}), skewed())).rejects.toThrow(
+    /kernel decayScan, sample plain \(B2 L9 D3\): skewed = reference, y: expected .* at \[0,0,1\] of \[2,9,3\], got .* off by 0\.00100/,
+  );
 });
 
 test("a gradient that is cut is found by finite differences", async () => {
   const cut = (x: Tensor): Tensor => stopGradient(x);
-  const broken = kernelOf({ reference: (inputs, options, dims) => record.reference({ ...inputs, ...(inputs.h0 && { h0: cut(inputs.h0) }) }, options, dims) });
-  await expect(checkKernel(broken, reference())).rejects.toThrow(/sample plain, small .*gradient = finite differences: for h0 \[2,3\].* got 0/);
+  const broken = kernelOf({
+    reference: (inputs, options, dims) =>
+      record.reference({ ...inputs, ...(inputs.h0 && { h0: cut(inputs.h0) }) }, options, dims),
+  });
+  await expect(checkKernel(broken, reference())).rejects.toThrow(
+    /sample plain, small .*gradient = finite differences: for h0 \[2,3\].* got 0/,
+  );
 });
 
 test("a final state that is not the last one is found by carrying it on", async () => {
@@ -60,11 +91,15 @@ test("a final state that is not the last one is found by carrying it on", async 
       return { y, hT: reshape(sliceAxis(y, 1, 0, 1), [dims.B!, dims.D!]) };
     },
   });
-  await expect(checkKernel(early, reference())).rejects.toThrow(/1 and then 69 elements from the carried state = 70 at once, y: expected/);
+  await expect(checkKernel(early, reference())).rejects.toThrow(
+    /1 and then 69 elements from the carried state = 70 at once, y: expected/,
+  );
 });
 
 test("a variant that does not run is found", async () => {
-  await expect(checkKernel(kernelOf({}), cpu(), { variant: "hand-written" })).rejects.toThrow(/variant hand-written runs: got the plan/);
+  await expect(checkKernel(kernelOf({}), cpu(), { variant: "hand-written" })).rejects.toThrow(
+    /variant hand-written runs: got the plan/,
+  );
 });
 
 test("a reference that fails is named with the case", async () => {

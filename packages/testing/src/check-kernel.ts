@@ -1,5 +1,23 @@
 /** Checks of one kernel record. */
-import { add, concat, explain, grad, key, leavesOf, mul, reference, sliceAxis, sum, type AxisSpec, type Device, type Dims, type Kernel, type KernelRecord, type Shape, type Tensor } from "@seqmix/tensor";
+import {
+  add,
+  concat,
+  explain,
+  grad,
+  key,
+  leavesOf,
+  mul,
+  reference,
+  sliceAxis,
+  sum,
+  type AxisSpec,
+  type Device,
+  type Dims,
+  type Kernel,
+  type KernelRecord,
+  type Shape,
+  type Tensor,
+} from "@seqmix/tensor";
 import { assertClose, attempt, LawError, toleranceOfScale } from "./compare.js";
 import { checkDerivatives } from "./finite-differences.js";
 import { evaluate, keyAt, poison, randomValues, toTensor, type HostValues } from "./host-values.js";
@@ -51,8 +69,18 @@ const TINY_BUDGET = 250;
  * too. A sequence run in two parts with the state carried is the whole sequence.
  * @throws LawError naming the sample, the law and the worst element.
  */
-export async function checkKernel<I extends AxisSpec, U extends AxisSpec, O>(kernel: Kernel<I, U, O>, device: Device, options: KernelCheckOptions = {}): Promise<KernelReport> {
-  const subject: Subject = { kernel: kernel as unknown as AnyKernel, device, oracle: reference(), options, tally: { cases: 0, worst: 0 } };
+export async function checkKernel<I extends AxisSpec, U extends AxisSpec, O>(
+  kernel: Kernel<I, U, O>,
+  device: Device,
+  options: KernelCheckOptions = {},
+): Promise<KernelReport> {
+  const subject: Subject = {
+    kernel: kernel as unknown as AnyKernel,
+    device,
+    oracle: reference(),
+    options,
+    tally: { cases: 0, worst: 0 },
+  };
   const { record } = subject.kernel;
   const { lengths = [1, 2, 63, 64, 65, 1000] } = options;
   const hasLength = Object.values(record.inputs).some((axes) => letters(axes).includes("L"));
@@ -60,11 +88,25 @@ export async function checkKernel<I extends AxisSpec, U extends AxisSpec, O>(ker
   for (const sample of record.samples) await agrees(subject, sample);
   for (const kind of kindsOf(record.samples)) {
     const [first] = kind as [Sample];
-    await derivatives(subject, { ...first, name: `${first.name}, small`, dims: shrink({ ...first.dims, ...(hasLength && { L: Math.min(5, first.dims.L ?? 5) }) }, TINY_BUDGET) });
+    await derivatives(subject, {
+      ...first,
+      name: `${first.name}, small`,
+      dims: shrink({ ...first.dims, ...(hasLength && { L: Math.min(5, first.dims.L ?? 5) }) }, TINY_BUDGET),
+    });
     if (!hasLength) continue;
     const known = new Set(kind.map(({ dims }) => dims.L));
-    for (const L of lengths) if (!known.has(L)) await agrees(subject, { ...first, name: `${first.name}, L=${L}`, dims: shrink({ ...first.dims, L }, RAGGED_BUDGET) });
-    await carries(subject, { ...first, name: `${first.name}, L=70`, dims: shrink({ ...first.dims, L: 70 }, RAGGED_BUDGET) });
+    for (const L of lengths)
+      if (!known.has(L))
+        await agrees(subject, {
+          ...first,
+          name: `${first.name}, L=${L}`,
+          dims: shrink({ ...first.dims, L }, RAGGED_BUDGET),
+        });
+    await carries(subject, {
+      ...first,
+      name: `${first.name}, L=70`,
+      dims: shrink({ ...first.dims, L: 70 }, RAGGED_BUDGET),
+    });
   }
   return { kernel: record.name, ...subject.tally };
 }
@@ -83,7 +125,9 @@ function kindsOf(samples: readonly Sample[]): Sample[][] {
 function shrink(dims: Dims, budget: number): Dims {
   const out: Record<string, number> = { ...dims };
   while (Object.values(out).reduce((a, b) => a * Math.max(1, b), 1) > budget) {
-    const [largest] = Object.entries(out).filter(([name, extent]) => name !== "L" && extent > 1).sort((a, b) => b[1] - a[1]);
+    const [largest] = Object.entries(out)
+      .filter(([name, extent]) => name !== "L" && extent > 1)
+      .sort((a, b) => b[1] - a[1]);
     if (!largest) break;
     out[largest[0]] = Math.ceil(largest[1] / 2);
   }
@@ -92,15 +136,23 @@ function shrink(dims: Dims, budget: number): Dims {
 
 const letters = (axes: string): string[] => axes.split(" ").filter((letter) => letter !== "");
 
-const lawOf = ({ kernel }: Subject, sample: Sample): string => `kernel ${kernel.record.name}, sample ${sample.name} (${Object.entries(sample.dims).map(([name, extent]) => `${name}${extent}`).join(" ")})`;
+const lawOf = ({ kernel }: Subject, sample: Sample): string =>
+  `kernel ${kernel.record.name}, sample ${sample.name} (${Object.entries(sample.dims)
+    .map(([name, extent]) => `${name}${extent}`)
+    .join(" ")})`;
 
 function inputsOf({ kernel: { record } }: Subject, sample: Sample): Named {
   const given = Object.entries(record.inputs).filter(([name]) => !sample.without?.includes(name));
-  return Object.fromEntries(given.map(([name, axes]) => {
-    const shape: Shape = letters(axes).map((letter) => extentOf(sample, letter));
-    const [low, high] = sample.ranges?.[name] ?? [-1, 1];
-    return [name, randomValues(keyAt(key(0), record.name, sample.name, name), shape, record.dtypes?.[name], low, high)];
-  }));
+  return Object.fromEntries(
+    given.map(([name, axes]) => {
+      const shape: Shape = letters(axes).map((letter) => extentOf(sample, letter));
+      const [low, high] = sample.ranges?.[name] ?? [-1, 1];
+      return [
+        name,
+        randomValues(keyAt(key(0), record.name, sample.name, name), shape, record.dtypes?.[name], low, high),
+      ];
+    }),
+  );
 }
 
 function outputsOf({ kernel }: Subject, sample: Sample, inputs: Named): Tensor[] {
@@ -109,9 +161,16 @@ function outputsOf({ kernel }: Subject, sample: Sample, inputs: Named): Tensor[]
 }
 
 /** Sum of some outputs times fixed random weights. */
-function loss({ kernel }: Subject, sample: Sample, inputs: Readonly<Record<string, Tensor>>, wanted: readonly string[]): Tensor {
+function loss(
+  { kernel }: Subject,
+  sample: Sample,
+  inputs: Readonly<Record<string, Tensor>>,
+  wanted: readonly string[],
+): Tensor {
   const outputs = kernel(inputs, sample.options);
-  return wanted.map((name) => sum(mul(outputs[name]!, toTensor(randomValues(keyAt(key(2), name), outputs[name]!.shape))))).reduce((a, b) => add(a, b));
+  return wanted
+    .map((name) => sum(mul(outputs[name]!, toTensor(randomValues(keyAt(key(2), name), outputs[name]!.shape)))))
+    .reduce((a, b) => add(a, b));
 }
 
 /** Gradients of {@link loss} with respect to all f32 inputs. */
@@ -119,12 +178,27 @@ function gradientsOf(subject: Subject, sample: Sample, inputs: Named, wanted: re
   const all = tensorsOf(inputs);
   const active = Object.fromEntries(Object.entries(all).filter(([, x]) => x.dtype === "f32"));
   // times 1: each gets memory of its own
-  return leavesOf(grad((given: Readonly<Record<string, Tensor>>) => loss(subject, sample, { ...all, ...given }, wanted))(active)).map((g) => mul(g, 1));
+  return leavesOf(
+    grad((given: Readonly<Record<string, Tensor>>) => loss(subject, sample, { ...all, ...given }, wanted))(active),
+  ).map((g) => mul(g, 1));
 }
 
-function compare({ tally }: Subject, law: string, actual: readonly HostValues[], expected: readonly HostValues[], names: readonly string[], relative: number): void {
+function compare(
+  { tally }: Subject,
+  law: string,
+  actual: readonly HostValues[],
+  expected: readonly HostValues[],
+  names: readonly string[],
+  relative: number,
+): void {
   expected.forEach(({ data, shape }, k) => {
-    const { ratio } = assertClose(`${law}, ${names[k]}`, actual[k]!.data, data, toleranceOfScale(data, relative), shape);
+    const { ratio } = assertClose(
+      `${law}, ${names[k]}`,
+      actual[k]!.data,
+      data,
+      toleranceOfScale(data, relative),
+      shape,
+    );
     tally.worst = Math.max(tally.worst, ratio);
   });
 }
@@ -139,12 +213,26 @@ async function agrees(subject: Subject, sample: Sample): Promise<void> {
   await attempt(law, async () => {
     assertVariant(subject, law, () => outputsOf(subject, sample, inputs));
     const expected = await evaluate(oracle, () => outputsOf(subject, sample, inputs));
-    compare(subject, `${law}: ${device.name} = reference`, await evaluate(device, () => outputsOf(subject, sample, inputs)), expected, names, options.relative ?? 2e-5);
+    compare(
+      subject,
+      `${law}: ${device.name} = reference`,
+      await evaluate(device, () => outputsOf(subject, sample, inputs)),
+      expected,
+      names,
+      options.relative ?? 2e-5,
+    );
     const active = Object.keys(inputs).filter((name) => inputs[name]!.dtype === "f32");
     for (const wanted of names.length > 1 ? [names, ...names.map((name) => [name])] : [names]) {
       const exact = await evaluate(oracle, () => gradientsOf(subject, sample, inputs, wanted));
       const actual = await evaluate(device, () => gradientsOf(subject, sample, inputs, wanted));
-      compare(subject, `${law}: gradient of ${wanted.join(" and ")} on ${device.name} = reference`, actual, exact, active, options.gradientRelative ?? 1e-4);
+      compare(
+        subject,
+        `${law}: gradient of ${wanted.join(" and ")} on ${device.name} = reference`,
+        actual,
+        exact,
+        active,
+        options.gradientRelative ?? 1e-4,
+      );
     }
   });
 }
@@ -152,7 +240,8 @@ async function agrees(subject: Subject, sample: Sample): Promise<void> {
 function assertVariant({ device, options: { variant } }: Subject, law: string, build: () => Tensor[]): void {
   if (variant === undefined) return;
   const plan = explain(build(), { device });
-  if (!plan.includes(`(${variant})`)) throw new LawError(`${law}: variant ${variant} runs`, `got the plan ${plan.split("\n").slice(0, 4).join("; ")}`);
+  if (!plan.includes(`(${variant})`))
+    throw new LawError(`${law}: variant ${variant} runs`, `got the plan ${plan.split("\n").slice(0, 4).join("; ")}`);
 }
 
 /** The reference's gradients are finite differences, through every input and output. */
@@ -160,13 +249,21 @@ async function derivatives(subject: Subject, sample: Sample): Promise<void> {
   const inputs = inputsOf(subject, sample);
   const names = Object.keys(inputs);
   const law = lawOf(subject, sample);
-  await attempt(law, () => checkDerivatives({
-    law,
-    names,
-    inputs: Object.values(inputs),
-    device: subject.oracle,
-    loss: (given) => loss(subject, sample, Object.fromEntries(names.map((name, k) => [name, given[k]!])), Object.keys(subject.kernel.record.outputs)),
-  }));
+  await attempt(law, () =>
+    checkDerivatives({
+      law,
+      names,
+      inputs: Object.values(inputs),
+      device: subject.oracle,
+      loss: (given) =>
+        loss(
+          subject,
+          sample,
+          Object.fromEntries(names.map((name, k) => [name, given[k]!])),
+          Object.keys(subject.kernel.record.outputs),
+        ),
+    }),
+  );
 }
 
 /** L1 and then L2 elements from the carried state are L1 + L2 elements. */
@@ -182,23 +279,57 @@ async function carries(subject: Subject, sample: Sample): Promise<void> {
   const outputs = Object.entries(record.outputs);
   const whole = await evaluate(oracle, () => outputsOf(subject, sample, inputs));
   for (const cut of [1, 37, 64]) {
-    const [early, late] = backward ? [[cut, L], [0, cut]] as const : [[0, cut], [cut, L]] as const;
-    const actual = await attempt(law, () => evaluate(device, () => {
-      const all = tensorsOf(inputs);
-      const part = ([start, end]: readonly [number, number], carried: Readonly<Record<string, Tensor>>): Readonly<Record<string, Tensor>> =>
-        kernel({ ...Object.fromEntries(Object.entries(all).map(([name, x]) => [name, cutLength(record.inputs[name]!, x, start, end)])), ...carried }, sample.options);
-      const first = part(early, {});
-      const second = part(late, Object.fromEntries(states.map(([input, output]) => [input, first[output]!])));
-      return outputs.map(([name, axes]) => {
-        const axis = letters(axes).indexOf("L");
-        return mul(axis < 0 ? second[name]! : concat(backward ? [second[name]!, first[name]!] : [first[name]!, second[name]!], axis), 1);
-      });
-    }));
-    compare(subject, `${law}: ${cut} and then ${L - cut} elements from the carried state = ${L} at once`, actual, whole, outputs.map(([name]) => name), options.relative ?? 2e-5);
+    const [early, late] = backward
+      ? ([
+          [cut, L],
+          [0, cut],
+        ] as const)
+      : ([
+          [0, cut],
+          [cut, L],
+        ] as const);
+    const actual = await attempt(law, () =>
+      evaluate(device, () => {
+        const all = tensorsOf(inputs);
+        const part = (
+          [start, end]: readonly [number, number],
+          carried: Readonly<Record<string, Tensor>>,
+        ): Readonly<Record<string, Tensor>> =>
+          kernel(
+            {
+              ...Object.fromEntries(
+                Object.entries(all).map(([name, x]) => [name, cutLength(record.inputs[name]!, x, start, end)]),
+              ),
+              ...carried,
+            },
+            sample.options,
+          );
+        const first = part(early, {});
+        const second = part(late, Object.fromEntries(states.map(([input, output]) => [input, first[output]!])));
+        return outputs.map(([name, axes]) => {
+          const axis = letters(axes).indexOf("L");
+          return mul(
+            axis < 0
+              ? second[name]!
+              : concat(backward ? [second[name]!, first[name]!] : [first[name]!, second[name]!], axis),
+            1,
+          );
+        });
+      }),
+    );
+    compare(
+      subject,
+      `${law}: ${cut} and then ${L - cut} elements from the carried state = ${L} at once`,
+      actual,
+      whole,
+      outputs.map(([name]) => name),
+      options.relative ?? 2e-5,
+    );
   }
 }
 
-const tensorsOf = (inputs: Named): Record<string, Tensor> => Object.fromEntries(Object.entries(inputs).map(([name, x]) => [name, toTensor(x)]));
+const tensorsOf = (inputs: Named): Record<string, Tensor> =>
+  Object.fromEntries(Object.entries(inputs).map(([name, x]) => [name, toTensor(x)]));
 
 function cutLength(axes: string, x: Tensor, start: number, end: number): Tensor {
   const axis = letters(axes).indexOf("L");
@@ -207,7 +338,10 @@ function cutLength(axes: string, x: Tensor, start: number, end: number): Tensor 
 
 function extentOf({ name, dims }: Sample, letter: string): number {
   const extent = dims[letter];
-  if (extent === undefined) throw new RangeError(`checkKernel: expected an extent of axis ${letter} in sample ${name}, got ${JSON.stringify(dims)}; add it to dims`);
+  if (extent === undefined)
+    throw new RangeError(
+      `checkKernel: expected an extent of axis ${letter} in sample ${name}, got ${JSON.stringify(dims)}; add it to dims`,
+    );
   return extent;
 }
 

@@ -1,5 +1,33 @@
 import { defineMixer, type MixerDefinition } from "@seqmix/mixer";
-import { add, broadcastTo, concat, cpu, cumsum, div, expandDims, flip, foldIn, iota, cast, linearScan, mean, mul, normal, reference, reshape, sigmoid, sliceAxis, stopGradient, sub, sum, tensor, uniform, zeros, type Key, type Tensor } from "@seqmix/tensor";
+import {
+  add,
+  broadcastTo,
+  concat,
+  cpu,
+  cumsum,
+  div,
+  expandDims,
+  flip,
+  foldIn,
+  iota,
+  cast,
+  linearScan,
+  mean,
+  mul,
+  normal,
+  reference,
+  reshape,
+  sigmoid,
+  sliceAxis,
+  stopGradient,
+  sub,
+  sum,
+  tensor,
+  uniform,
+  zeros,
+  type Key,
+  type Tensor,
+} from "@seqmix/tensor";
 import { describe, expect, test } from "vitest";
 import { checkMixer } from "./index.js";
 
@@ -19,7 +47,10 @@ const average: Average = defineMixer({
   id: "average",
   config: { dModel: 3, chunkSize: 4 } as Config,
   state: "constant",
-  init: ({ dModel }, key: Key): Params => ({ decay: uniform(foldIn(key, 0), [dModel], -1, 1), gain: normal(foldIn(key, 1), [dModel]) }),
+  init: ({ dModel }, key: Key): Params => ({
+    decay: uniform(foldIn(key, 0), [dModel], -1, 1),
+    gain: normal(foldIn(key, 1), [dModel]),
+  }),
   initState: ({ dModel }, batch): State => ({ h: zeros([batch, dModel]) }),
   step(_, { decay, gain }, x, { h }) {
     const next = add(mul(h, sigmoid(decay)), mul(x, gain));
@@ -61,7 +92,10 @@ const history = defineMixer({
   },
 });
 
-describe.each([["reference", reference()], ["cpu", cpu()]] as const)("on %s", (_, device) => {
+describe.each([
+  ["reference", reference()],
+  ["cpu", cpu()],
+] as const)("on %s", (_, device) => {
   test("a mixer that keeps the laws passes", async () => {
     const report = await checkMixer(average, average.config, device);
     expect(report).toMatchObject({ mixer: "average", modes: ["parallel", "chunked", "recurrent"] });
@@ -70,13 +104,18 @@ describe.each([["reference", reference()], ["cpu", cpu()]] as const)("on %s", (_
 
   test("so does one whose state grows, and one without a state", async () => {
     expect((await checkMixer(history, history.config, device)).modes).toEqual(["parallel", "recurrent"]);
-    expect((await checkMixer({ ...history, id: "stateless", state: "none" }, history.config, device)).laws).toHaveLength(7);
+    expect(
+      (await checkMixer({ ...history, id: "stateless", state: "none" }, history.config, device)).laws,
+    ).toHaveLength(7);
   });
 });
 
 /** The average with one thing wrong. */
-const broken = (changes: Partial<Average>): Promise<unknown> => checkMixer({ ...average, ...changes }, average.config, reference());
-const parallel = (change: (y: Tensor, after: State, params: Params, x: Tensor, state: State | undefined) => readonly [Tensor, State]): Partial<Average> => ({
+const broken = (changes: Partial<Average>): Promise<unknown> =>
+  checkMixer({ ...average, ...changes }, average.config, reference());
+const parallel = (
+  change: (y: Tensor, after: State, params: Params, x: Tensor, state: State | undefined) => readonly [Tensor, State],
+): Partial<Average> => ({
   modes: {
     parallel(_, params, x, state) {
       const [y, after] = scan(params, x, state);
@@ -96,50 +135,77 @@ const both = (change: (params: Params, x: Tensor, state?: State) => readonly [Te
 describe("a broken mixer is found:", () => {
   test("randomness outside the key", async () => {
     let calls = 0;
-    await expect(broken({ init: (_, key) => ({ decay: uniform(foldIn(key, calls++), [3]), gain: normal(key, [3]) }) })).rejects.toThrow(/the same key makes the same parameters, decay: expected/);
+    await expect(
+      broken({ init: (_, key) => ({ decay: uniform(foldIn(key, calls++), [3]), gain: normal(key, [3]) }) }),
+    ).rejects.toThrow(/the same key makes the same parameters, decay: expected/);
   });
 
   test("modes that differ in values", async () => {
-    await expect(broken(parallel((y, after) => [mul(y, 1.001), after]))).rejects.toThrow(/all modes agree .*\(recurrent, from the start\), y: expected .* got/);
+    await expect(broken(parallel((y, after) => [mul(y, 1.001), after]))).rejects.toThrow(
+      /all modes agree .*\(recurrent, from the start\), y: expected .* got/,
+    );
   });
 
   test("modes that differ in the final state", async () => {
-    await expect(broken(parallel((y, after) => [y, { h: add(after.h, 1e-3) }]))).rejects.toThrow(/\(recurrent, from the start\), state h: expected/);
+    await expect(broken(parallel((y, after) => [y, { h: add(after.h, 1e-3) }]))).rejects.toThrow(
+      /\(recurrent, from the start\), state h: expected/,
+    );
   });
 
   test("modes that differ in gradients only", async () => {
-    await expect(broken(parallel((_, __, params, x, state) => scan({ ...params, decay: stopGradient(params.decay) }, x, state)))).rejects.toThrow(/\(gradients, recurrent, from the start\), gradient of decay: expected 0/);
+    await expect(
+      broken(parallel((_, __, params, x, state) => scan({ ...params, decay: stopGradient(params.decay) }, x, state))),
+    ).rejects.toThrow(/\(gradients, recurrent, from the start\), gradient of decay: expected 0/);
   });
 
   test("a mode that forgets the given state", async () => {
-    await expect(broken(parallel((_, __, params, x) => scan(params, x)))).rejects.toThrow(/\(recurrent, from a carried state\), y/);
+    await expect(broken(parallel((_, __, params, x) => scan(params, x)))).rejects.toThrow(
+      /\(recurrent, from a carried state\), y/,
+    );
   });
 
   test("outputs that see later inputs", async () => {
-    const mirrored: Partial<Average> = { state: "none", modes: { parallel: (_, params, x) => [flip(scan(params, flip(x, 1))[0], 1), { h: zeros([x.shape[0]!, 3]) }] } };
-    await expect(broken(mirrored)).rejects.toThrow(/no output depends on later inputs \(parallel, inputs from 1 on replaced\), y/);
+    const mirrored: Partial<Average> = {
+      state: "none",
+      modes: { parallel: (_, params, x) => [flip(scan(params, flip(x, 1))[0], 1), { h: zeros([x.shape[0]!, 3]) }] },
+    };
+    await expect(broken(mirrored)).rejects.toThrow(
+      /no output depends on later inputs \(parallel, inputs from 1 on replaced\), y/,
+    );
   });
 
   test("sequences of a batch that mix", async () => {
     const centered = both((params, x, state) => scan(params, sub(x, mean(x, 0, { keepDims: true })), state));
-    await expect(broken(centered)).rejects.toThrow(/elements of a batch are independent \(parallel, sequence 0 alone\)/);
+    await expect(broken(centered)).rejects.toThrow(
+      /elements of a batch are independent \(parallel, sequence 0 alone\)/,
+    );
   });
 
   test("a gradient that is cut in every mode", async () => {
-    await expect(broken(both((params, x, state) => scan({ ...params, gain: stopGradient(params.gain) }, x, state)))).rejects.toThrow(/gradients are finite differences.*for gradient of gain \[3\]/);
+    await expect(
+      broken(both((params, x, state) => scan({ ...params, gain: stopGradient(params.gain) }, x, state))),
+    ).rejects.toThrow(/gradients are finite differences.*for gradient of gain \[3\]/);
   });
 
   test("a state that grows though declared constant, and the other way round", async () => {
-    await expect(checkMixer({ ...history, state: "constant" }, history.config, reference())).rejects.toThrow(/declared constant, but the state is inputs \[2,0,2\] at the start, inputs \[2,3,2\] after 3/);
+    await expect(checkMixer({ ...history, state: "constant" }, history.config, reference())).rejects.toThrow(
+      /declared constant, but the state is inputs \[2,0,2\] at the start, inputs \[2,3,2\] after 3/,
+    );
     await expect(broken({ state: "grows" })).rejects.toThrow(/declared to grow, but the state is h \[2,3\]/);
   });
 
   test("a tensor of host data made at every call", async () => {
-    const leaking = both((params, x, state) => scan({ ...params, gain: mul(params.gain, tensor([1, 1, 1])) }, x, state));
-    await expect(broken(leaking)).rejects.toThrow(/no buffer is left over \(parallel\): expected \d+ buffers on reference when all inputs and outputs are disposed, got \d+/);
+    const leaking = both((params, x, state) =>
+      scan({ ...params, gain: mul(params.gain, tensor([1, 1, 1])) }, x, state),
+    );
+    await expect(broken(leaking)).rejects.toThrow(
+      /no buffer is left over \(parallel\): expected \d+ buffers on reference when all inputs and outputs are disposed, got \d+/,
+    );
   });
 
   test("an output of another shape", async () => {
-    await expect(broken(parallel((y, after) => [sum(y, 2), after]))).rejects.toThrow(/expected \[2,13,3\], got \[2,13\]/);
+    await expect(broken(parallel((y, after) => [sum(y, 2), after]))).rejects.toThrow(
+      /expected \[2,13,3\], got \[2,13\]/,
+    );
   });
 });

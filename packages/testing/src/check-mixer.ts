@@ -1,6 +1,25 @@
 /** Checks of one mixer: the laws that make it a causal map with a state, however it is run. */
 import { modesOf, runMixer, type AnyMixer, type MixerConfig, type MixerDefinition, type Mode } from "@seqmix/mixer";
-import { add, concat, dispose, foldIn, grad, key, leavesOf, mul, namedLeaves, realize, reference, replaceLeaves, sliceAxis, sum, zeros, type Device, type Tensor, type Tree } from "@seqmix/tensor";
+import {
+  add,
+  concat,
+  dispose,
+  foldIn,
+  grad,
+  key,
+  leavesOf,
+  mul,
+  namedLeaves,
+  realize,
+  reference,
+  replaceLeaves,
+  sliceAxis,
+  sum,
+  zeros,
+  type Device,
+  type Tensor,
+  type Tree,
+} from "@seqmix/tensor";
 import { assertClose, attempt, LawError, toleranceOfScale } from "./compare.js";
 import { checkDerivatives } from "./finite-differences.js";
 import { evaluate, randomValues, toTensor, type HostValues } from "./host-values.js";
@@ -63,24 +82,52 @@ const BATCH = 2;
  * left over on the device. Use a tiny config: the finite differences and the oracle are slow.
  * @throws LawError naming the mixer, the law and the worst element.
  */
-export async function checkMixer<C extends MixerConfig, P extends Tree, S extends Tree>(mixer: MixerDefinition<C, P, S>, config: C, device: Device, options: MixerCheckOptions = {}): Promise<MixerReport> {
+export async function checkMixer<C extends MixerConfig, P extends Tree, S extends Tree>(
+  mixer: MixerDefinition<C, P, S>,
+  config: C,
+  device: Device,
+  options: MixerCheckOptions = {},
+): Promise<MixerReport> {
   const any = mixer as unknown as AnyMixer;
-  const subject = await attempt(`mixer ${mixer.id}: init, initState and parallel run`, () => prepare(any, config, device, options));
+  const subject = await attempt(`mixer ${mixer.id}: init, initState and parallel run`, () =>
+    prepare(any, config, device, options),
+  );
   const laws = LAWS.filter(({ stateful }) => !stateful || subject.hasState);
-  for (const { name, check } of laws) await attempt(`mixer ${mixer.id}: ${name}`, () => check(subject, `mixer ${mixer.id}: ${name}`));
+  for (const { name, check } of laws)
+    await attempt(`mixer ${mixer.id}: ${name}`, () => check(subject, `mixer ${mixer.id}: ${name}`));
   return { mixer: mixer.id, modes: subject.modes, laws: laws.map(({ name }) => name) };
 }
 
-async function prepare(mixer: AnyMixer, config: MixerConfig, device: Device, options: MixerCheckOptions): Promise<Subject> {
+async function prepare(
+  mixer: AnyMixer,
+  config: MixerConfig,
+  device: Device,
+  options: MixerCheckOptions,
+): Promise<Subject> {
   const oracle = reference();
   const paramsForm = mixer.init(config, key(1));
   const { length = 13 } = options;
   const params = (await evaluate(oracle, () => ownLeaves(mixer.init(config, key(1))))).map(rounded);
   const x = randomValues(key(2), [BATCH, length, config.dModel]);
-  const subject: Subject = { mixer, config, device, oracle, options, modes: modesOf(mixer), hasState: mixer.state !== "none", length, paramsForm, params, x, state: undefined };
+  const subject: Subject = {
+    mixer,
+    config,
+    device,
+    oracle,
+    options,
+    modes: modesOf(mixer),
+    hasState: mixer.state !== "none",
+    length,
+    paramsForm,
+    params,
+    x,
+    state: undefined,
+  };
   if (!subject.hasState) return subject;
   const earlier = randomValues(key(3), [BATCH, 3, config.dModel]);
-  const state = await evaluate(oracle, () => ownLeaves(runMixer(mixer, config, newParams(subject), toTensor(earlier))[1]));
+  const state = await evaluate(oracle, () =>
+    ownLeaves(runMixer(mixer, config, newParams(subject), toTensor(earlier))[1]),
+  );
   return { ...subject, state: state.map(rounded) };
 }
 
@@ -93,7 +140,10 @@ const LAWS: readonly Law[] = [
     },
   },
   { name: "all modes agree in float64, in values and gradients", check: (s, law) => modesAgree(s, law, s.oracle) },
-  { name: "the device agrees with float64 in every mode, in values and gradients", check: (s, law) => modesAgree(s, law, s.device) },
+  {
+    name: "the device agrees with float64 in every mode, in values and gradients",
+    check: (s, law) => modesAgree(s, law, s.device),
+  },
   { name: "a sequence split anywhere is the whole", stateful: true, check: split },
   { name: "the size of the state depends on the length as declared", stateful: true, check: stateSize },
   { name: "no output depends on later inputs", check: causality },
@@ -106,33 +156,57 @@ const LAWS: readonly Law[] = [
 const newParams = (s: Subject): Tree => replaceLeaves(s.paramsForm, s.params.map(toTensor));
 
 /** A state of the given tensors; its form is that of `initState`. */
-const stateOf = (s: Subject, leaves: readonly Tensor[] | undefined): Tree | undefined => leaves && replaceLeaves(s.mixer.initState(s.config, BATCH), leaves);
+const stateOf = (s: Subject, leaves: readonly Tensor[] | undefined): Tree | undefined =>
+  leaves && replaceLeaves(s.mixer.initState(s.config, BATCH), leaves);
 
 /** Output and, if there is one, the leaves of the final state. */
 function run(s: Subject, params: Tree, x: Tensor, state: Tree | undefined, mode: Mode): readonly Tensor[] {
   const [y, after] = runMixer(s.mixer, s.config, params, x, state, mode);
-  if (y.shape.join() !== x.shape.join()) throw new LawError(`mixer ${s.mixer.id}, mode ${mode}: y [B L D] has the shape of x`, `expected [${x.shape.join(",")}], got [${y.shape.join(",")}]`);
+  if (y.shape.join() !== x.shape.join())
+    throw new LawError(
+      `mixer ${s.mixer.id}, mode ${mode}: y [B L D] has the shape of x`,
+      `expected [${x.shape.join(",")}], got [${y.shape.join(",")}]`,
+    );
   return [y, ...(s.hasState ? leavesOf(after) : [])];
 }
 
-const namesOf = (s: Subject): string[] => ["y", ...(s.hasState ? Object.keys(namedLeaves(s.mixer.initState(s.config, BATCH))).map((path) => `state ${path}`) : [])];
+const namesOf = (s: Subject): string[] => [
+  "y",
+  ...(s.hasState ? Object.keys(namedLeaves(s.mixer.initState(s.config, BATCH))).map((path) => `state ${path}`) : []),
+];
 
 const gradientNamesOf = (s: Subject, carried: boolean): string[] => [
   ...Object.keys(namedLeaves(s.paramsForm)).map((path) => `gradient of ${path}`),
   "gradient of x",
-  ...(carried ? namesOf(s).slice(1).map((name) => `gradient of initial ${name}`) : []),
+  ...(carried
+    ? namesOf(s)
+        .slice(1)
+        .map((name) => `gradient of initial ${name}`)
+    : []),
 ];
 
-function compare(law: string, actual: readonly HostValues[], expected: readonly HostValues[], names: readonly string[], relative: number): void {
+function compare(
+  law: string,
+  actual: readonly HostValues[],
+  expected: readonly HostValues[],
+  names: readonly string[],
+  relative: number,
+): void {
   expected.forEach(({ data, shape, dtype }, k) => {
     const what = `${law}, ${names[k] ?? k}`;
-    if (actual[k]!.shape.join() !== shape.join()) throw new LawError(what, `expected shape [${shape.join(",")}], got [${actual[k]!.shape.join(",")}]`);
+    if (actual[k]!.shape.join() !== shape.join())
+      throw new LawError(what, `expected shape [${shape.join(",")}], got [${actual[k]!.shape.join(",")}]`);
     assertClose(what, actual[k]!.data, data, dtype === "f32" ? toleranceOfScale(data, relative) : {}, shape);
   });
 }
 
-function toleranceOn({ options: { relative = 1e-4, gradientRelative = 1e-3, exact = 1e-8 } }: Subject, device: Device): { values: number; gradients: number } {
-  return device.name === "reference" ? { values: exact, gradients: exact } : { values: relative, gradients: gradientRelative };
+function toleranceOn(
+  { options: { relative = 1e-4, gradientRelative = 1e-3, exact = 1e-8 } }: Subject,
+  device: Device,
+): { values: number; gradients: number } {
+  return device.name === "reference"
+    ? { values: exact, gradients: exact }
+    : { values: relative, gradients: gradientRelative };
 }
 
 /** Weighted sum of output and final state; `given` holds parameters, input and, perhaps, the initial state. */
@@ -140,7 +214,9 @@ function loss(s: Subject, given: readonly Tensor[], mode: Mode): Tensor {
   const count = s.params.length;
   const params = replaceLeaves(s.paramsForm, given.slice(0, count));
   const state = given.length > count + 1 ? stateOf(s, given.slice(count + 1)) : undefined;
-  return run(s, params, given[count]!, state, mode).flatMap((y, k) => (y.dtype === "f32" ? [sum(mul(y, toTensor(randomValues(foldIn(key(4), k), y.shape))))] : [])).reduce((a, b) => add(a, b));
+  return run(s, params, given[count]!, state, mode)
+    .flatMap((y, k) => (y.dtype === "f32" ? [sum(mul(y, toTensor(randomValues(foldIn(key(4), k), y.shape))))] : []))
+    .reduce((a, b) => add(a, b));
 }
 
 /** Every mode on a device against the parallel one in float64, from the start and from a carried state. */
@@ -148,14 +224,32 @@ async function modesAgree(s: Subject, law: string, device: Device): Promise<void
   const tolerance = toleranceOn(s, device);
   for (const start of s.state ? [undefined, s.state] : [undefined]) {
     const from = start ? "from a carried state" : "from the start";
-    const values = (mode: Mode) => (): Tensor[] => own(run(s, newParams(s), toTensor(s.x), stateOf(s, start?.map(toTensor)), mode));
-    const gradients = (mode: Mode) => (): Tensor[] => own(leavesOf(grad((given: readonly Tensor[]) => loss(s, given, mode))([...s.params, s.x, ...(start ?? [])].map(toTensor))));
+    const values = (mode: Mode) => (): Tensor[] =>
+      own(run(s, newParams(s), toTensor(s.x), stateOf(s, start?.map(toTensor)), mode));
+    const gradients = (mode: Mode) => (): Tensor[] =>
+      own(
+        leavesOf(
+          grad((given: readonly Tensor[]) => loss(s, given, mode))([...s.params, s.x, ...(start ?? [])].map(toTensor)),
+        ),
+      );
     const expected = await evaluate(s.oracle, values("parallel"));
     const exact = await evaluate(s.oracle, gradients("parallel"));
     for (const mode of s.modes) {
       if (device === s.oracle && mode === "parallel") continue;
-      compare(`${law} (${mode}, ${from})`, await evaluate(device, values(mode)), expected, namesOf(s), tolerance.values);
-      compare(`${law} (gradients, ${mode}, ${from})`, await evaluate(device, gradients(mode)), exact, gradientNamesOf(s, start !== undefined), tolerance.gradients);
+      compare(
+        `${law} (${mode}, ${from})`,
+        await evaluate(device, values(mode)),
+        expected,
+        namesOf(s),
+        tolerance.values,
+      );
+      compare(
+        `${law} (gradients, ${mode}, ${from})`,
+        await evaluate(device, gradients(mode)),
+        exact,
+        gradientNamesOf(s, start !== undefined),
+        tolerance.gradients,
+      );
     }
   }
 }
@@ -170,12 +264,14 @@ async function split(s: Subject, law: string): Promise<void> {
     const whole = await evaluate(s.oracle, () => own(run(s, newParams(s), toTensor(s.x), undefined, mode)));
     for (const cut of cuts) {
       const part = `${law} (${mode}, after ${cut} of ${L})`;
-      const actual = await attempt(part, () => evaluate(s.device, () => {
-        const [params, all] = [newParams(s), toTensor(s.x)];
-        const [first, ...carried] = run(s, params, sliceAxis(all, 1, 0, cut), undefined, mode);
-        const [second, ...last] = run(s, params, sliceAxis(all, 1, cut, L), stateOf(s, carried), mode);
-        return own([concat([first!, second!], 1), ...last]);
-      }));
+      const actual = await attempt(part, () =>
+        evaluate(s.device, () => {
+          const [params, all] = [newParams(s), toTensor(s.x)];
+          const [first, ...carried] = run(s, params, sliceAxis(all, 1, 0, cut), undefined, mode);
+          const [second, ...last] = run(s, params, sliceAxis(all, 1, cut, L), stateOf(s, carried), mode);
+          return own([concat([first!, second!], 1), ...last]);
+        }),
+      );
       compare(part, actual, whole, namesOf(s), toleranceOn(s, s.device).values);
     }
   }
@@ -183,37 +279,66 @@ async function split(s: Subject, law: string): Promise<void> {
 
 async function stateSize({ mixer, config }: Subject, law: string): Promise<void> {
   const sizesAfter = (length: number): string => {
-    const state = length === 0 ? mixer.initState(config, BATCH) : runMixer(mixer, config, mixer.init(config, key(1)), zeros([BATCH, length, config.dModel]))[1];
-    return Object.entries(namedLeaves(state)).map(([path, leaf]) => `${path} [${leaf.shape.join(",")}]`).join(", ");
+    const state =
+      length === 0
+        ? mixer.initState(config, BATCH)
+        : runMixer(mixer, config, mixer.init(config, key(1)), zeros([BATCH, length, config.dModel]))[1];
+    return Object.entries(namedLeaves(state))
+      .map(([path, leaf]) => `${path} [${leaf.shape.join(",")}]`)
+      .join(", ");
   };
   const [none, few, many] = [sizesAfter(0), sizesAfter(3), sizesAfter(8)];
-  if (mixer.state === "constant" && (none !== few || few !== many)) throw new LawError(law, `declared constant, but the state is ${none} at the start, ${few} after 3 elements and ${many} after 8`);
-  if (mixer.state === "grows" && few === many) throw new LawError(law, `declared to grow, but the state is ${few} after 3 and after 8 elements; declare it constant`);
+  if (mixer.state === "constant" && (none !== few || few !== many))
+    throw new LawError(
+      law,
+      `declared constant, but the state is ${none} at the start, ${few} after 3 elements and ${many} after 8`,
+    );
+  if (mixer.state === "grows" && few === many)
+    throw new LawError(
+      law,
+      `declared to grow, but the state is ${few} after 3 and after 8 elements; declare it constant`,
+    );
 }
 
 async function causality(s: Subject, law: string): Promise<void> {
   const L = s.length;
   for (const mode of wholeModes(s)) {
-    const before = async (input: HostValues, t: number): Promise<HostValues[]> => evaluate(s.device, () => own([sliceAxis(run(s, newParams(s), toTensor(input), undefined, mode)[0]!, 1, 0, t)]));
+    const before = async (input: HostValues, t: number): Promise<HostValues[]> =>
+      evaluate(s.device, () => own([sliceAxis(run(s, newParams(s), toTensor(input), undefined, mode)[0]!, 1, 0, t)]));
     for (const t of new Set([1, L >> 1, L - 1])) {
       const other = randomValues(foldIn(key(5), t), s.x.shape);
-      const data = s.x.data.map((value: number, i: number) => (Math.floor(i / s.config.dModel) % L < t ? value : other.data[i]!));
-      compare(`${law} (${mode}, inputs from ${t} on replaced)`, await before({ ...s.x, data }, t), await before(s.x, t), ["y"], toleranceOn(s, s.device).values);
+      const data = s.x.data.map((value: number, i: number) =>
+        Math.floor(i / s.config.dModel) % L < t ? value : other.data[i]!,
+      );
+      compare(
+        `${law} (${mode}, inputs from ${t} on replaced)`,
+        await before({ ...s.x, data }, t),
+        await before(s.x, t),
+        ["y"],
+        toleranceOn(s, s.device).values,
+      );
     }
   }
 }
 
 async function batchIndependence(s: Subject, law: string): Promise<void> {
   for (const mode of s.modes) {
-    const values = (b: number | undefined): Promise<HostValues[]> => evaluate(s.device, () => {
-      const all = toTensor(s.x);
-      return own([run(s, newParams(s), b === undefined ? all : sliceAxis(all, 0, b, b + 1), undefined, mode)[0]!]);
-    });
+    const values = (b: number | undefined): Promise<HostValues[]> =>
+      evaluate(s.device, () => {
+        const all = toTensor(s.x);
+        return own([run(s, newParams(s), b === undefined ? all : sliceAxis(all, 0, b, b + 1), undefined, mode)[0]!]);
+      });
     const [together] = await values(undefined);
     const size = together!.data.length / BATCH;
     for (let b = 0; b < BATCH; b++) {
       const [alone] = await values(b);
-      compare(`${law} (${mode}, sequence ${b} alone)`, [alone!], [{ ...alone!, data: together!.data.slice(b * size, (b + 1) * size) }], ["y"], toleranceOn(s, s.device).values);
+      compare(
+        `${law} (${mode}, sequence ${b} alone)`,
+        [alone!],
+        [{ ...alone!, data: together!.data.slice(b * size, (b + 1) * size) }],
+        ["y"],
+        toleranceOn(s, s.device).values,
+      );
     }
   }
 }
@@ -221,7 +346,13 @@ async function batchIndependence(s: Subject, law: string): Promise<void> {
 async function derivatives(s: Subject, law: string): Promise<void> {
   const L = Math.min(5, s.length);
   const x = randomValues(key(6), [BATCH, L, s.config.dModel]);
-  await checkDerivatives({ law, inputs: [...s.params, x, ...(s.state ?? [])], names: gradientNamesOf(s, s.state !== undefined), device: s.oracle, loss: (given) => loss(s, given, "parallel") });
+  await checkDerivatives({
+    law,
+    inputs: [...s.params, x, ...(s.state ?? [])],
+    names: gradientNamesOf(s, s.state !== undefined),
+    device: s.oracle,
+    loss: (given) => loss(s, given, "parallel"),
+  });
 }
 
 /** Runs every mode twice; the second run, when constants are in place, must leave as many buffers as it found. */
@@ -236,7 +367,11 @@ async function memory(s: Subject, law: string): Promise<void> {
       await realize(outputs, { device: s.device });
       dispose([...outputs, ...leavesOf(inputs)]);
       const after = count();
-      if (round === 2 && after !== before) throw new LawError(`${law} (${mode})`, `expected ${before} buffers on ${s.device.name} when all inputs and outputs are disposed, got ${after}; a tensor of host data made inside the mixer stays until it is garbage collected, use full, iota or arange`);
+      if (round === 2 && after !== before)
+        throw new LawError(
+          `${law} (${mode})`,
+          `expected ${before} buffers on ${s.device.name} when all inputs and outputs are disposed, got ${after}; a tensor of host data made inside the mixer stays until it is garbage collected, use full, iota or arange`,
+        );
     }
 }
 
@@ -245,4 +380,5 @@ const own = (tensors: readonly Tensor[]): Tensor[] => tensors.map((x) => (x.dtyp
 const ownLeaves = (tree: Tree): Tensor[] => own(leavesOf(tree));
 
 /** The values as f32 holds them, so that all devices start from the same. */
-const rounded = (x: HostValues): HostValues => (x.dtype === "f32" ? { ...x, data: Float64Array.from(x.data, Math.fround) } : x);
+const rounded = (x: HostValues): HostValues =>
+  x.dtype === "f32" ? { ...x, data: Float64Array.from(x.data, Math.fround) } : x;

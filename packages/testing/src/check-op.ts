@@ -1,5 +1,23 @@
 /** Checks of one row of the op table. */
-import { broadcastTo, flip, grad, isReal, key, leavesOf, mul, reference, slice, sum, transpose, type Device, type HostArray, type Op, type Sample, type Shape, type Tensor } from "@seqmix/tensor";
+import {
+  broadcastTo,
+  flip,
+  grad,
+  isReal,
+  key,
+  leavesOf,
+  mul,
+  reference,
+  slice,
+  sum,
+  transpose,
+  type Device,
+  type HostArray,
+  type Op,
+  type Sample,
+  type Shape,
+  type Tensor,
+} from "@seqmix/tensor";
 import { assertClose, attempt, toleranceOfScale, type Tolerance } from "./compare.js";
 import { checkDerivatives } from "./finite-differences.js";
 import { evaluate, keyAt, poison, randomValues, toTensor, type HostValues } from "./host-values.js";
@@ -16,12 +34,30 @@ const ACCUMULATED: Tolerance = { relative: 1e-6, absolute: 1e-4 };
  * - ACCUMULATED: up to 1,037 roundings of partial sums up to about 100.
  */
 const TOLERANCES: Readonly<Record<string, Tolerance>> = {
-  add: ROUNDED, sub: ROUNDED, mul: ROUNDED, div: ROUNDED, sqrt: ROUNDED,
-  exp: THREE_ULP, log: { ...THREE_ULP, absolute: 1e-7 }, expm1: THREE_ULP, log1p: { ...THREE_ULP, absolute: 1e-7 }, tanh: THREE_ULP, sigmoid: THREE_ULP,
+  add: ROUNDED,
+  sub: ROUNDED,
+  mul: ROUNDED,
+  div: ROUNDED,
+  sqrt: ROUNDED,
+  exp: THREE_ULP,
+  log: { ...THREE_ULP, absolute: 1e-7 },
+  expm1: THREE_ULP,
+  log1p: { ...THREE_ULP, absolute: 1e-7 },
+  tanh: THREE_ULP,
+  sigmoid: THREE_ULP,
   // an exponential, its logarithm and a sum
   softplus: { relative: 6 * 2 ** -23 },
-  sin: { ...THREE_ULP, absolute: 2e-7 }, cos: { ...THREE_ULP, absolute: 2e-7 }, erf: { ...THREE_ULP, absolute: 2e-7 },
-  sum: ACCUMULATED, matmul: ACCUMULATED, scatterAdd: ACCUMULATED, cumsum: ACCUMULATED, linearScan: ACCUMULATED, linearScanGradient: ACCUMULATED, complexLinearScan: ACCUMULATED, complexLinearScanGradient: ACCUMULATED,
+  sin: { ...THREE_ULP, absolute: 2e-7 },
+  cos: { ...THREE_ULP, absolute: 2e-7 },
+  erf: { ...THREE_ULP, absolute: 2e-7 },
+  sum: ACCUMULATED,
+  matmul: ACCUMULATED,
+  scatterAdd: ACCUMULATED,
+  cumsum: ACCUMULATED,
+  linearScan: ACCUMULATED,
+  linearScanGradient: ACCUMULATED,
+  complexLinearScan: ACCUMULATED,
+  complexLinearScanGradient: ACCUMULATED,
 };
 
 /** f16 results are rounded from numbers that differ by a rounding of f32, and then at most to neighbours: one unit in the last place. */
@@ -58,12 +94,25 @@ export async function checkOp(op: Op, device: Device): Promise<OpReport> {
 
   async function checkSample(sample: Sample): Promise<void> {
     const name = `op ${op.name}, sample ${sample.name}`;
-    const inputs = sample.inputs.map(({ shape, dtype, low, high }, k) => randomValues(keyAt(key(0), op.name, sample.name, k), shape, dtype, low, high));
+    const inputs = sample.inputs.map(({ shape, dtype, low, high }, k) =>
+      randomValues(keyAt(key(0), op.name, sample.name, k), shape, dtype, low, high),
+    );
     const tolerance = TOLERANCES[op.name] ?? {};
-    const compare = (law: string, actual: readonly HostValues[], expected: readonly HostValues[], toleranceOf: (data: HostArray) => Tolerance): void => {
+    const compare = (
+      law: string,
+      actual: readonly HostValues[],
+      expected: readonly HostValues[],
+      toleranceOf: (data: HostArray) => Tolerance,
+    ): void => {
       expected.forEach(({ data, shape, dtype }, k) => {
         comparisons++;
-        const { ratio } = assertClose(`${name}: ${law}`, actual[k]!.data, data, dtype === "f16" ? halfTolerance(toleranceOf(data)) : dtype === "f32" ? toleranceOf(data) : {}, shape);
+        const { ratio } = assertClose(
+          `${name}: ${law}`,
+          actual[k]!.data,
+          data,
+          dtype === "f16" ? halfTolerance(toleranceOf(data)) : dtype === "f32" ? toleranceOf(data) : {},
+          shape,
+        );
         worst = Math.max(worst, ratio);
       });
     };
@@ -72,7 +121,12 @@ export async function checkOp(op: Op, device: Device): Promise<OpReport> {
       const expected = await evaluate(oracle, build);
       for (const fuse of [true, false]) {
         const law = `${view.name}, ${fuse ? "fused" : "unfused"} ${device.name} = reference`;
-        compare(law, await attempt(`${name}: ${law}`, () => evaluate(device, build, { fuse })), expected, () => tolerance);
+        compare(
+          law,
+          await attempt(`${name}: ${law}`, () => evaluate(device, build, { fuse })),
+          expected,
+          () => tolerance,
+        );
       }
       if (!hasGradient(op, sample)) continue;
       const gradient = (): readonly Tensor[] => gradientOf(sample, view.tensors());
@@ -80,17 +134,29 @@ export async function checkOp(op: Op, device: Device): Promise<OpReport> {
       for (const fuse of [true, false]) {
         const law = `${view.name}, gradient on ${fuse ? "fused" : "unfused"} ${device.name} = reference`;
         const actual = await attempt(`${name}: ${law}`, () => evaluate(device, gradient, { fuse }));
-        compare(law, actual, exact, (data) => ({ relative: GRADIENT, absolute: Math.max(tolerance.absolute ?? 0, toleranceOfScale(data, GRADIENT).absolute!) }));
+        compare(law, actual, exact, (data) => ({
+          relative: GRADIENT,
+          absolute: Math.max(tolerance.absolute ?? 0, toleranceOfScale(data, GRADIENT).absolute!),
+        }));
       }
     }
     if (hasGradient(op, sample)) {
-      await checkDerivatives({ law: name, inputs, names: inputs.map((_, k) => `input ${k}`), device: oracle, loss: (given) => weighted(sample.apply(...given)) });
+      await checkDerivatives({
+        law: name,
+        inputs,
+        names: inputs.map((_, k) => `input ${k}`),
+        device: oracle,
+        loss: (given) => weighted(sample.apply(...given)),
+      });
       comparisons += inputs.length;
     }
   }
 }
 
-const hasGradient = (op: Op, sample: Sample): boolean => op.gradient !== undefined && sample.differentiable !== false && sample.inputs.some(({ dtype = "f32" }) => dtype === "f32");
+const hasGradient = (op: Op, sample: Sample): boolean =>
+  op.gradient !== undefined &&
+  sample.differentiable !== false &&
+  sample.inputs.some(({ dtype = "f32" }) => dtype === "f32");
 
 /** Exact is exact in f16 too. */
 const halfTolerance = (tolerance: Tolerance): Tolerance => (Object.keys(tolerance).length === 0 ? tolerance : HALF);
@@ -102,7 +168,11 @@ const weighted = (y: Tensor): Tensor => sum(mul(y, toTensor(randomValues(key(9),
 function gradientOf(sample: Sample, inputs: readonly Tensor[]): readonly Tensor[] {
   const active = inputs.filter((x) => x.dtype === "f32");
   // times 1: a gradient that is a view, or one node under two names, gets memory of its own
-  return leavesOf(grad((wanted: readonly Tensor[]) => weighted(sample.apply(...inputs.map((x) => (active.includes(x) ? wanted[active.indexOf(x)]! : x)))))(active)).map((g) => mul(g, 1));
+  return leavesOf(
+    grad((wanted: readonly Tensor[]) =>
+      weighted(sample.apply(...inputs.map((x) => (active.includes(x) ? wanted[active.indexOf(x)]! : x)))),
+    )(active),
+  ).map((g) => mul(g, 1));
 }
 
 interface View {
@@ -113,27 +183,65 @@ interface View {
 /** The inputs as they are, and each in turn as a view into other memory that has the same values (stretched: values repeated along an axis). */
 function viewsOf(inputs: readonly HostValues[], all: boolean): View[] {
   const views: View[] = [{ name: "plain", tensors: () => inputs.map(toTensor) }];
-  if (all) inputs.forEach((input, k) => {
-    const replace = (kind: string, make: () => Tensor): void => {
-      views.push({ name: `input ${k} ${kind}`, tensors: () => inputs.map((x, j) => (j === k ? make() : toTensor(x))) });
-    };
-    const { shape } = input;
-    const rank = shape.length;
-    if (rank === 0 || input.data.length === 0) return;
-    const axes = shape.map((_, axis) => axis);
-    if (rank > 1) {
-      const order = axes.toReversed();
-      replace("transposed", () => transpose(toTensor(rearranged(input, order.map((axis) => shape[axis]!), (index) => order.map((axis) => index[axis]!))), order));
-    }
-    replace("sliced", () => slice(toTensor(surrounded(input)), axes.map(() => 1), shape.map((extent) => extent + 1)));
-    replace("flipped", () => flip(toTensor(rearranged(input, shape, (index) => index.map((i, axis) => shape[axis]! - 1 - i))), axes));
-    for (const axis of axes) if (shape[axis]! > 1) replace(`stretched along axis ${axis}`, () => broadcastTo(slice(toTensor(input), axes.map(() => 0), shape.map((extent, a) => (a === axis ? 1 : extent))), shape));
-  });
+  if (all)
+    inputs.forEach((input, k) => {
+      const replace = (kind: string, make: () => Tensor): void => {
+        views.push({
+          name: `input ${k} ${kind}`,
+          tensors: () => inputs.map((x, j) => (j === k ? make() : toTensor(x))),
+        });
+      };
+      const { shape } = input;
+      const rank = shape.length;
+      if (rank === 0 || input.data.length === 0) return;
+      const axes = shape.map((_, axis) => axis);
+      if (rank > 1) {
+        const order = axes.toReversed();
+        replace("transposed", () =>
+          transpose(
+            toTensor(
+              rearranged(
+                input,
+                order.map((axis) => shape[axis]!),
+                (index) => order.map((axis) => index[axis]!),
+              ),
+            ),
+            order,
+          ),
+        );
+      }
+      replace("sliced", () =>
+        slice(
+          toTensor(surrounded(input)),
+          axes.map(() => 1),
+          shape.map((extent) => extent + 1),
+        ),
+      );
+      replace("flipped", () =>
+        flip(toTensor(rearranged(input, shape, (index) => index.map((i, axis) => shape[axis]! - 1 - i))), axes),
+      );
+      for (const axis of axes)
+        if (shape[axis]! > 1)
+          replace(`stretched along axis ${axis}`, () =>
+            broadcastTo(
+              slice(
+                toTensor(input),
+                axes.map(() => 0),
+                shape.map((extent, a) => (a === axis ? 1 : extent)),
+              ),
+              shape,
+            ),
+          );
+    });
   return views;
 }
 
 /** The values in another order: element `to(index)` of the result is element `index`. */
-function rearranged({ shape, dtype, data }: HostValues, into: Shape, to: (index: readonly number[]) => readonly number[]): HostValues {
+function rearranged(
+  { shape, dtype, data }: HostValues,
+  into: Shape,
+  to: (index: readonly number[]) => readonly number[],
+): HostValues {
   const out = data.slice();
   forEachIndex(shape, (index, at) => (out[flat(to(index), into)] = data[at]!));
   return { shape: into, dtype, data: out };
@@ -143,12 +251,26 @@ function rearranged({ shape, dtype, data }: HostValues, into: Shape, to: (index:
 function surrounded({ shape, dtype, data }: HostValues): HostValues {
   const larger = shape.map((extent) => extent + 2);
   const size = larger.reduce((a, b) => a * b, 1);
-  const out: HostArray = isReal(dtype) ? new Float64Array(size).fill(NaN) : dtype === "i32" ? new Int32Array(size).fill(1) : new Uint8Array(size).fill(1);
-  forEachIndex(shape, (index, at) => (out[flat(index.map((i) => i + 1), larger)] = data[at]!));
+  const out: HostArray = isReal(dtype)
+    ? new Float64Array(size).fill(NaN)
+    : dtype === "i32"
+      ? new Int32Array(size).fill(1)
+      : new Uint8Array(size).fill(1);
+  forEachIndex(
+    shape,
+    (index, at) =>
+      (out[
+        flat(
+          index.map((i) => i + 1),
+          larger,
+        )
+      ] = data[at]!),
+  );
   return { shape: larger, dtype, data: out };
 }
 
-const flat = (index: readonly number[], shape: Shape): number => index.reduce((at, i, axis) => at * shape[axis]! + i, 0);
+const flat = (index: readonly number[], shape: Shape): number =>
+  index.reduce((at, i, axis) => at * shape[axis]! + i, 0);
 
 function forEachIndex(shape: Shape, visit: (index: readonly number[], at: number) => void): void {
   const index = new Array<number>(shape.length).fill(0);

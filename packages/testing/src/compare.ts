@@ -26,8 +26,13 @@ export interface WorstElement {
 }
 
 /** The worst element of two arrays of one length. NaN agrees with NaN, an infinity with itself. */
-export function maxError(actual: ArrayLike<number>, expected: ArrayLike<number>, { relative = 0, absolute = 0 }: Tolerance = {}): WorstElement {
-  if (actual.length !== expected.length) throw new RangeError(`maxError: expected ${expected.length} values, got ${actual.length}`);
+export function maxError(
+  actual: ArrayLike<number>,
+  expected: ArrayLike<number>,
+  { relative = 0, absolute = 0 }: Tolerance = {},
+): WorstElement {
+  if (actual.length !== expected.length)
+    throw new RangeError(`maxError: expected ${expected.length} values, got ${actual.length}`);
   let worst: WorstElement = { ratio: 0, index: 0, actual: 0, expected: 0, error: 0, allowed: absolute };
   for (let index = 0; index < expected.length; index++) {
     const [a, e] = [actual[index]!, expected[index]!];
@@ -65,19 +70,30 @@ export async function attempt<T>(law: string, part: () => Promise<T>): Promise<T
  * @returns The worst element.
  * @throws LawError naming the worst element if one disagrees.
  */
-export function assertClose(law: string, actual: ArrayLike<number>, expected: ArrayLike<number>, tolerance: Tolerance = {}, shape: Shape = [expected.length]): WorstElement {
-  if (actual.length !== expected.length) throw new LawError(law, `expected ${expected.length} values, got ${actual.length}`);
+export function assertClose(
+  law: string,
+  actual: ArrayLike<number>,
+  expected: ArrayLike<number>,
+  tolerance: Tolerance = {},
+  shape: Shape = [expected.length],
+): WorstElement {
+  if (actual.length !== expected.length)
+    throw new LawError(law, `expected ${expected.length} values, got ${actual.length}`);
   const worst = maxError(actual, expected, tolerance);
   if (worst.ratio <= 1) return worst;
   let wrong = 0;
   for (let k = 0; k < expected.length; k++) if (maxError([actual[k]!], [expected[k]!], tolerance).ratio > 1) wrong++;
   const position = stridesOf(shape).map((stride, k) => Math.floor(worst.index / stride) % shape[k]!);
-  throw new LawError(law, `expected ${worst.expected} at [${position.join(",")}] of [${shape.join(",")}], got ${worst.actual}, off by ${worst.error.toPrecision(3)} where ${worst.allowed.toPrecision(3)} is allowed (${wrong} of ${expected.length} elements disagree)`);
+  throw new LawError(
+    law,
+    `expected ${worst.expected} at [${position.join(",")}] of [${shape.join(",")}], got ${worst.actual}, off by ${worst.error.toPrecision(3)} where ${worst.allowed.toPrecision(3)} is allowed (${wrong} of ${expected.length} elements disagree)`,
+  );
 }
 
 /** A tolerance for arrays whose small elements carry the rounding of large ones: a share of each element and of the largest. */
 export function toleranceOfScale(expected: ArrayLike<number>, relative: number): Tolerance {
   let largest = 0;
-  for (let k = 0; k < expected.length; k++) if (Number.isFinite(expected[k]!)) largest = Math.max(largest, Math.abs(expected[k]!));
+  for (let k = 0; k < expected.length; k++)
+    if (Number.isFinite(expected[k]!)) largest = Math.max(largest, Math.abs(expected[k]!));
   return { relative, absolute: Math.max(relative * largest, Number.MIN_VALUE) };
 }

@@ -78,10 +78,13 @@ export async function readGoldenIndex(directory: string): Promise<readonly Golde
   try {
     text = await readFile(path, "utf8");
   } catch (error) {
-    throw new Error(`golden: expected a readable ${path}, got ${(error as Error).message}; name a fixture directory`, { cause: error });
+    throw new Error(`golden: expected a readable ${path}, got ${(error as Error).message}; name a fixture directory`, {
+      cause: error,
+    });
   }
   const index = JSON.parse(text) as { cases?: readonly GoldenEntry[] };
-  if (!Array.isArray(index.cases)) throw new TypeError(`golden: expected a list "cases" in ${path}, got ${typeof index.cases}`);
+  if (!Array.isArray(index.cases))
+    throw new TypeError(`golden: expected a list "cases" in ${path}, got ${typeof index.cases}`);
   return index.cases as readonly GoldenEntry[];
 }
 
@@ -97,15 +100,29 @@ export async function readGoldenCase(directory: string, entry: GoldenEntry): Pro
   const tensors: Record<string, GoldenTensor> = {};
   for (const [name, { role, complex = false }] of Object.entries(meta.tensors)) {
     const values = stored[name];
-    if (!values) throw new RangeError(`golden: expected tensor ${name} in ${entry.safetensors}, as ${entry.json} says, got none`);
+    if (!values)
+      throw new RangeError(`golden: expected tensor ${name} in ${entry.safetensors}, as ${entry.json} says, got none`);
     // Gradients of a checkpoint's parameters are stored as grad.<name>.
-    tensors[name.replace(/^grad\./, "grad_param.")] = { role, complex, shape: complex ? values.shape.slice(0, -1) : values.shape, data: values.data };
+    tensors[name.replace(/^grad\./, "grad_param.")] = {
+      role,
+      complex,
+      shape: complex ? values.shape.slice(0, -1) : values.shape,
+      data: values.data,
+    };
   }
   if (meta.files?.weights) {
     const checkpoint = readSafetensors(await readFile(join(directory, dirname(entry.json), meta.files.weights)));
-    for (const [name, { shape, data }] of Object.entries(checkpoint)) tensors[`param.${name}`] = { role: "param", complex: false, shape, data };
+    for (const [name, { shape, data }] of Object.entries(checkpoint))
+      tensors[`param.${name}`] = { role: "param", complex: false, shape, data };
   }
-  return { operator: entry.operator, name: entry.case, options: meta.options ?? {}, tensors, tolerance: meta.tolerance ?? {}, directory };
+  return {
+    operator: entry.operator,
+    name: entry.case,
+    options: meta.options ?? {},
+    tensors,
+    tolerance: meta.tolerance ?? {},
+    directory,
+  };
 }
 
 /** A stored tensor as a value to compute with. */
@@ -114,4 +131,5 @@ export function goldenValue({ shape, complex, data }: GoldenTensor): GoldenValue
   return { re: tensor(everySecond(data, 0), shape), im: tensor(everySecond(data, 1), shape) };
 }
 
-const everySecond = (data: HostArray, start: number): Float64Array => Float64Array.from({ length: data.length / 2 }, (_, k) => data[2 * k + start]!);
+const everySecond = (data: HostArray, start: number): Float64Array =>
+  Float64Array.from({ length: data.length / 2 }, (_, k) => data[2 * k + start]!);

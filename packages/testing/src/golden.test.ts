@@ -9,13 +9,16 @@ import { readSafetensors, runGolden, type GoldenAdapter, type GoldenReport } fro
 function safetensors(tensors: Readonly<Record<string, { shape: number[]; data: number[] }>>): Uint8Array {
   let offset = 0;
   const header: Record<string, unknown> = { __metadata__: { made: "here" } };
-  for (const [name, { shape, data }] of Object.entries(tensors)) header[name] = { dtype: "F64", shape, data_offsets: [offset, (offset += 8 * data.length)] };
+  for (const [name, { shape, data }] of Object.entries(tensors))
+    header[name] = { dtype: "F64", shape, data_offsets: [offset, (offset += 8 * data.length)] };
   const text = new TextEncoder().encode(JSON.stringify(header));
   const file = new Uint8Array(8 + text.length + offset);
   const view = new DataView(file.buffer);
   view.setBigUint64(0, BigInt(text.length), true);
   file.set(text, 8);
-  Object.values(tensors).flatMap(({ data }) => data).forEach((value, k) => view.setFloat64(8 + text.length + 8 * k, value, true));
+  Object.values(tensors)
+    .flatMap(({ data }) => data)
+    .forEach((value, k) => view.setFloat64(8 + text.length + 8 * k, value, true));
   return file;
 }
 
@@ -48,11 +51,27 @@ beforeAll(async () => {
 });
 afterAll(() => rm(directory, { recursive: true }));
 
-async function run(adapters: readonly GoldenAdapter[], options: Record<string, unknown> = { L: 2 }, precision: "float64" | "float32" = "float64"): Promise<GoldenReport> {
+async function run(
+  adapters: readonly GoldenAdapter[],
+  options: Record<string, unknown> = { L: 2 },
+  precision: "float64" | "float32" = "float64",
+): Promise<GoldenReport> {
   await mkdir(join(directory, "product"), { recursive: true });
-  const entry = { operator: "product", case: "tiny", json: "product/tiny.json", safetensors: "product/tiny.safetensors" };
+  const entry = {
+    operator: "product",
+    case: "tiny",
+    json: "product/tiny.json",
+    safetensors: "product/tiny.safetensors",
+  };
   await writeFile(join(directory, "index.json"), JSON.stringify({ cases: [entry] }));
-  await writeFile(join(directory, entry.json), JSON.stringify({ options, tolerance: { float64: { rtol: 1e-9, atol: 1e-10 }, float32: { rtol: 1e-4, atol: 0 } }, tensors: CASE }));
+  await writeFile(
+    join(directory, entry.json),
+    JSON.stringify({
+      options,
+      tolerance: { float64: { rtol: 1e-9, atol: 1e-10 }, float32: { rtol: 1e-4, atol: 0 } },
+      tensors: CASE,
+    }),
+  );
   await writeFile(join(directory, entry.safetensors), safetensors(CASE));
   return runGolden({ directory, device: reference(), precision, adapters });
 }
@@ -60,11 +79,19 @@ async function run(adapters: readonly GoldenAdapter[], options: Record<string, u
 describe("runGolden", () => {
   test("compares outputs and gradients, complex ones in both parts", async () => {
     const report = await run([product]);
-    expect(report.operators).toEqual({ product: { passed: 1, failed: 0, unsupported: 0, worstErrorOverTolerance: 0, relaxed: 0 } });
+    expect(report.operators).toEqual({
+      product: { passed: 1, failed: 0, unsupported: 0, worstErrorOverTolerance: 0, relaxed: 0 },
+    });
   });
 
   test("a value out of tolerance fails by name", async () => {
-    const wrong: GoldenAdapter = { ...product, run: (inputs, golden) => ({ ...product.run(inputs, golden), y: add(product.run(inputs, golden)["y"] as Tensor, 1e-7) }) };
+    const wrong: GoldenAdapter = {
+      ...product,
+      run: (inputs, golden) => ({
+        ...product.run(inputs, golden),
+        y: add(product.run(inputs, golden)["y"] as Tensor, 1e-7),
+      }),
+    };
     const [result] = (await run([wrong])).cases;
     expect(result).toMatchObject({ status: "failed", worstTensor: "y" });
     expect(result!.worst).toBeCloseTo(1e-7 / (1e-10 + 6e-9), 3);
@@ -72,8 +99,16 @@ describe("runGolden", () => {
 
   test.each([
     ["missing", (inputs, golden) => ({ z: product.run(inputs, golden)["z"]! }), "y: expected a value, got none"],
-    ["misshapen", (inputs, golden) => ({ ...product.run(inputs, golden), y: full([2, 1], 3) }), "y: expected [2], got [2,1]"],
-    ["real for complex", (inputs, golden) => ({ ...product.run(inputs, golden), z: full([2], 3) }), "z: expected complex [2], got [2]"],
+    [
+      "misshapen",
+      (inputs, golden) => ({ ...product.run(inputs, golden), y: full([2, 1], 3) }),
+      "y: expected [2], got [2,1]",
+    ],
+    [
+      "real for complex",
+      (inputs, golden) => ({ ...product.run(inputs, golden), z: full([2], 3) }),
+      "z: expected complex [2], got [2]",
+    ],
     ["not a number", (inputs, golden) => ({ ...product.run(inputs, golden), y: full([2], NaN) }), "y: error is"],
   ] as [string, GoldenAdapter["run"], string][])("a value that is %s fails", async (_, runCase, reason) => {
     const [result] = (await run([{ ...product, run: runCase }])).cases;
@@ -82,17 +117,29 @@ describe("runGolden", () => {
   });
 
   test("an error in an adapter fails its case", async () => {
-    const [result] = (await run([{ ...product, run: () => { throw new RangeError("no"); } }])).cases;
+    const [result] = (
+      await run([
+        {
+          ...product,
+          run: () => {
+            throw new RangeError("no");
+          },
+        },
+      ])
+    ).cases;
     expect(result).toMatchObject({ status: "failed", reason: "RangeError: no" });
   });
 
   test("gradients of long sequences may be ten times as far off in single precision, and the report says so", async () => {
     // The right value with a derivative that is 5e-4 of its size too large: f + 5e-4 (f - constant f).
-    const skewed: GoldenAdapter = { ...product, run: (inputs, golden) => {
-      const tilt = (y: Tensor): Tensor => add(y, mul(5e-4, sub(y, stopGradient(y))));
-      const { y, z } = product.run(inputs, golden) as { y: Tensor; z: { re: Tensor; im: Tensor } };
-      return { y: tilt(y), z: { re: z.re, im: tilt(z.im) } };
-    } };
+    const skewed: GoldenAdapter = {
+      ...product,
+      run: (inputs, golden) => {
+        const tilt = (y: Tensor): Tensor => add(y, mul(5e-4, sub(y, stopGradient(y))));
+        const { y, z } = product.run(inputs, golden) as { y: Tensor; z: { re: Tensor; im: Tensor } };
+        return { y: tilt(y), z: { re: z.re, im: tilt(z.im) } };
+      },
+    };
     const long = await run([skewed], { L: 200 }, "float32");
     expect(long.cases[0]).toMatchObject({ status: "passed", relaxed: true });
     expect((await run([skewed], { L: 128 }, "float32")).cases[0]!.status).toBe("failed");
@@ -100,13 +147,18 @@ describe("runGolden", () => {
 
   test("operators and options that no adapter knows are unsupported, not skipped", async () => {
     expect((await run([])).cases[0]).toMatchObject({ status: "unsupported", reason: "no adapter for this operator" });
-    expect((await run([product], { L: 2, mask: true })).cases[0]).toMatchObject({ status: "unsupported", reason: "unknown option mask=true" });
+    expect((await run([product], { L: 2, mask: true })).cases[0]).toMatchObject({
+      status: "unsupported",
+      reason: "unknown option mask=true",
+    });
     expect((await run([product], { L: 2, mask: false, other: null })).cases[0]!.status).toBe("passed");
     expect((await run([{ ...product, supports: () => "too long" }])).operators["product"]!.unsupported).toBe(1);
   });
 
   test("a directory without an index is named", async () => {
-    await expect(runGolden({ directory: join(directory, "none"), device: reference(), precision: "float64", adapters: [] })).rejects.toThrow("name a fixture directory");
+    await expect(
+      runGolden({ directory: join(directory, "none"), device: reference(), precision: "float64", adapters: [] }),
+    ).rejects.toThrow("name a fixture directory");
   });
 });
 

@@ -1,6 +1,27 @@
 /** Running golden fixtures on a device: every case through the adapter of its operator, compared in outputs, states and gradients. */
-import { add, leavesOf, mul, realize, sum, Tensor, valueAndGradAux, zeros, type Device, type HostArray, type Tree } from "@seqmix/tensor";
-import { goldenValue, readGoldenCase, readGoldenIndex, type GoldenCase, type GoldenTensor, type GoldenValue, type GoldenValues, type GoldenTolerance } from "./golden-fixtures.js";
+import {
+  add,
+  leavesOf,
+  mul,
+  realize,
+  sum,
+  Tensor,
+  valueAndGradAux,
+  zeros,
+  type Device,
+  type HostArray,
+  type Tree,
+} from "@seqmix/tensor";
+import {
+  goldenValue,
+  readGoldenCase,
+  readGoldenIndex,
+  type GoldenCase,
+  type GoldenTensor,
+  type GoldenValue,
+  type GoldenValues,
+  type GoldenTolerance,
+} from "./golden-fixtures.js";
 
 /** How the cases of one operator are run here. */
 export interface GoldenAdapter {
@@ -84,7 +105,13 @@ const DEFAULT_TOLERANCE: Readonly<Record<"float64" | "float32", GoldenTolerance>
 const LONG = 128;
 
 /** Runs every case of a fixture directory. */
-export async function runGolden({ directory, device, precision, adapters, onResult }: GoldenOptions): Promise<GoldenReport> {
+export async function runGolden({
+  directory,
+  device,
+  precision,
+  adapters,
+  onResult,
+}: GoldenOptions): Promise<GoldenReport> {
   const byOperator = new Map(adapters.map((adapter) => [adapter.operator, adapter]));
   const index = await readGoldenIndex(directory);
   const operators: Record<string, GoldenCounts> = {};
@@ -92,25 +119,52 @@ export async function runGolden({ directory, device, precision, adapters, onResu
   for (const entry of index) {
     const result = await runEntry();
     cases.push(result);
-    const counts = (operators[entry.operator] ??= { passed: 0, failed: 0, unsupported: 0, worstErrorOverTolerance: 0, relaxed: 0 });
+    const counts = (operators[entry.operator] ??= {
+      passed: 0,
+      failed: 0,
+      unsupported: 0,
+      worstErrorOverTolerance: 0,
+      relaxed: 0,
+    });
     counts[result.status]++;
     counts.worstErrorOverTolerance = Math.max(counts.worstErrorOverTolerance, result.worst);
     if (result.relaxed) counts.relaxed++;
     onResult?.(result, cases.length, index.length);
 
     async function runEntry(): Promise<GoldenResult> {
-      const unsupported = (reason: string): GoldenResult => ({ operator: entry.operator, case: entry.case, status: "unsupported", worst: 0, worstTensor: "", relaxed: false, reason });
+      const unsupported = (reason: string): GoldenResult => ({
+        operator: entry.operator,
+        case: entry.case,
+        status: "unsupported",
+        worst: 0,
+        worstTensor: "",
+        relaxed: false,
+        reason,
+      });
       const adapter = byOperator.get(entry.operator);
       if (!adapter) return unsupported("no adapter for this operator");
       try {
         const golden = await readGoldenCase(directory, entry);
-        const unknown = Object.entries(golden.options).filter(([name, value]) => !adapter.options.includes(name) && value !== null && value !== false);
-        if (unknown.length > 0) return unsupported(`unknown option ${unknown.map(([name, value]) => `${name}=${JSON.stringify(value)}`).join(", ")}`);
+        const unknown = Object.entries(golden.options).filter(
+          ([name, value]) => !adapter.options.includes(name) && value !== null && value !== false,
+        );
+        if (unknown.length > 0)
+          return unsupported(
+            `unknown option ${unknown.map(([name, value]) => `${name}=${JSON.stringify(value)}`).join(", ")}`,
+          );
         const verdict = adapter.supports?.(golden) ?? true;
         if (verdict !== true) return unsupported(verdict);
         return await runGoldenCase(adapter, golden, device, precision);
       } catch (error) {
-        return { operator: entry.operator, case: entry.case, status: "failed", worst: Infinity, worstTensor: "", relaxed: false, reason: String(error) };
+        return {
+          operator: entry.operator,
+          case: entry.case,
+          status: "failed",
+          worst: Infinity,
+          worstTensor: "",
+          relaxed: false,
+          reason: String(error),
+        };
       }
     }
   }
@@ -118,7 +172,12 @@ export async function runGolden({ directory, device, precision, adapters, onResu
 }
 
 /** Runs one case and compares everything it stores. */
-export async function runGoldenCase(adapter: GoldenAdapter, golden: GoldenCase, device: Device, precision: "float64" | "float32"): Promise<GoldenResult> {
+export async function runGoldenCase(
+  adapter: GoldenAdapter,
+  golden: GoldenCase,
+  device: Device,
+  precision: "float64" | "float32",
+): Promise<GoldenResult> {
   const { outputs, gradients } = buildCase(adapter, golden);
   await realize({ outputs, gradients } as Tree, { device });
 
@@ -131,15 +190,20 @@ export async function runGoldenCase(adapter: GoldenAdapter, golden: GoldenCase, 
     if (!value) return void problems.push(`${name}: expected a value, got none`);
     const parts = await Promise.all(partsOf(value).map((part) => part.data()));
     const shape = partsOf(value)[0]!.shape;
-    if (shape.join() !== expected.shape.join() || (parts.length === 2) !== expected.complex) return void problems.push(`${name}: expected ${describe(expected.shape, expected.complex)}, got ${describe(shape, parts.length === 2)}`);
+    if (shape.join() !== expected.shape.join() || (parts.length === 2) !== expected.complex)
+      return void problems.push(
+        `${name}: expected ${describe(expected.shape, expected.complex)}, got ${describe(shape, parts.length === 2)}`,
+      );
     const ratio = errorOverTolerance(parts, expected, base);
     if (ratio > 1 && ratio <= factor) relaxed = true;
     const scaled = ratio / factor;
     if (!(scaled <= 1)) problems.push(`${name}: error is ${scaled.toPrecision(3)} times the tolerance`);
     if (!(scaled <= worst)) [worst, worstTensor] = [scaled, name];
   };
-  for (const [name, { role }] of Object.entries(golden.tensors)) if (role === "output" && name !== "loss") await compare(name, outputs[name], 1);
-  for (const name of Object.keys(outputs)) if (golden.tensors[name] && golden.tensors[name].role !== "output") await compare(name, outputs[name], 1);
+  for (const [name, { role }] of Object.entries(golden.tensors))
+    if (role === "output" && name !== "loss") await compare(name, outputs[name], 1);
+  for (const name of Object.keys(outputs))
+    if (golden.tensors[name] && golden.tensors[name].role !== "output") await compare(name, outputs[name], 1);
   for (const name of Object.keys(gradients)) await compare(`grad_${name}`, gradients[name], long ? 10 : 1);
   for (const leaf of leavesOf({ outputs, gradients } as Tree)) leaf.dispose();
   return {
@@ -166,30 +230,44 @@ function buildCase(adapter: GoldenAdapter, golden: GoldenCase): { outputs: Golde
     let loss = zeros([]);
     for (const [name, value] of Object.entries(outputs)) {
       const weight = golden.tensors[`w_${name}`];
-      if (weight) for (const [k, part] of partsOf(value).entries()) loss = add(loss, sum(mul(part, partsOf(goldenValue(weight))[k]!)));
+      if (weight)
+        for (const [k, part] of partsOf(value).entries())
+          loss = add(loss, sum(mul(part, partsOf(goldenValue(weight))[k]!)));
     }
     return [loss, outputs];
   };
   if (Object.keys(wanted).length === 0) return { outputs: adapter.run(inputs, golden), gradients: {} };
-  const [, gradients, outputs] = valueAndGradAux(lossAndOutputs as (tree: Tree) => readonly [Tensor, GoldenValues])(wanted as Tree);
+  const [, gradients, outputs] = valueAndGradAux(lossAndOutputs as (tree: Tree) => readonly [Tensor, GoldenValues])(
+    wanted as Tree,
+  );
   return { outputs, gradients: gradients as unknown as GoldenValues };
 }
 
 const partsOf = (value: GoldenValue): Tensor[] => (value instanceof Tensor ? [value] : [value.re, value.im]);
-const describe = (shape: readonly number[], complex: boolean): string => `${complex ? "complex " : ""}[${shape.join(",")}]`;
+const describe = (shape: readonly number[], complex: boolean): string =>
+  `${complex ? "complex " : ""}[${shape.join(",")}]`;
 
 /** Extent of the sequence, by the names that the fixtures use. */
 function lengthOf({ options }: GoldenCase): number {
-  return Math.max(0, ...["L", "T", "seqlen", "length"].map((name) => (typeof options[name] === "number" ? options[name] : 0)));
+  return Math.max(
+    0,
+    ...["L", "T", "seqlen", "length"].map((name) => (typeof options[name] === "number" ? options[name] : 0)),
+  );
 }
 
 /** Largest |a - b| over atol + rtol max|b|; moduli for complex values. Infinite where a value is not a number. */
-function errorOverTolerance(parts: readonly HostArray[], { data, complex }: GoldenTensor, { rtol, atol }: GoldenTolerance): number {
+function errorOverTolerance(
+  parts: readonly HostArray[],
+  { data, complex }: GoldenTensor,
+  { rtol, atol }: GoldenTolerance,
+): number {
   const stride = complex ? 2 : 1;
   let [error, size] = [0, 0];
   for (let k = 0; k < data.length / stride; k++) {
     const expected = Array.from({ length: stride }, (_, part) => data[k * stride + part]!);
-    const distance = Math.hypot(...expected.map((value, part) => (parts[part]![k] === value ? 0 : parts[part]![k]! - value)));
+    const distance = Math.hypot(
+      ...expected.map((value, part) => (parts[part]![k] === value ? 0 : parts[part]![k]! - value)),
+    );
     if (!(distance <= error)) error = distance;
     if (Number.isNaN(error)) return Infinity;
     const modulus = Math.hypot(...expected);

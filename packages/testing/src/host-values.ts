@@ -1,5 +1,20 @@
 /** Test inputs on the host, and running graphs on a device. */
-import { dispose, foldIn, mul, realize, roundToHalf, sizeOf, tensor, threefry, type Device, type DType, type HostArray, type Key, type Shape, type Tensor } from "@seqmix/tensor";
+import {
+  dispose,
+  foldIn,
+  mul,
+  realize,
+  roundToHalf,
+  sizeOf,
+  tensor,
+  threefry,
+  type Device,
+  type DType,
+  type HostArray,
+  type Key,
+  type Shape,
+  type Tensor,
+} from "@seqmix/tensor";
 
 /** Values of a tensor on the host, row-major. */
 export interface HostValues {
@@ -18,7 +33,14 @@ export interface HostValues {
 export function randomValues(key: Key, shape: Shape, dtype: DType = "f32", low = -2, high = 2): HostValues {
   const draw = (k: number): number => low + (threefry(key.words, [k, 77])[0] >>> 8) * 2 ** -24 * (high - low);
   const numbers = Array.from({ length: sizeOf(shape) }, (_, k) => draw(k));
-  const data = dtype === "f16" ? Float64Array.from(numbers, roundToHalf) : dtype === "f32" ? Float64Array.from(numbers, Math.fround) : dtype === "i32" ? Int32Array.from(numbers, Math.floor) : Uint8Array.from(numbers, (x) => (x < (low + high) / 2 ? 0 : 1));
+  const data =
+    dtype === "f16"
+      ? Float64Array.from(numbers, roundToHalf)
+      : dtype === "f32"
+        ? Float64Array.from(numbers, Math.fround)
+        : dtype === "i32"
+          ? Int32Array.from(numbers, Math.floor)
+          : Uint8Array.from(numbers, (x) => (x < (low + high) / 2 ? 0 : 1));
   return { shape, dtype, data };
 }
 
@@ -26,7 +48,11 @@ export function randomValues(key: Key, shape: Shape, dtype: DType = "f32", low =
 export const toTensor = ({ data, shape, dtype }: HostValues): Tensor => tensor(data.slice(), shape, dtype);
 
 /** Realizes what `build` makes, reads it and frees it. `build` must make its tensors anew: they are gone afterwards. */
-export async function evaluate(device: Device, build: () => readonly Tensor[], options: { readonly fuse?: boolean } = {}): Promise<HostValues[]> {
+export async function evaluate(
+  device: Device,
+  build: () => readonly Tensor[],
+  options: { readonly fuse?: boolean } = {},
+): Promise<HostValues[]> {
   const leaves = build();
   await realize(leaves, { device, ...options });
   const values: HostValues[] = [];
@@ -44,4 +70,5 @@ export async function poison(device: Device, elements = 1 << 16): Promise<void> 
 }
 
 /** A key for a named place, so that no two tests draw the same numbers by accident. */
-export const keyAt = (key: Key, ...path: readonly (string | number)[]): Key => path.reduce<Key>((parent, part) => foldIn(parent, part), key);
+export const keyAt = (key: Key, ...path: readonly (string | number)[]): Key =>
+  path.reduce<Key>((parent, part) => foldIn(parent, part), key);

@@ -9,6 +9,25 @@ export { checkOp, type OpReport } from "./check-op.js";
 export { evaluate, poison, randomValues, toTensor, type HostValues } from "./host-values.js";
 export { checkKernel, type KernelCheckOptions, type KernelReport } from "./check-kernel.js";
 export { checkMixer, type MixerCheckOptions, type MixerReport } from "./check-mixer.js";
-export { readGoldenCase, readGoldenIndex, goldenValue, type GoldenCase, type GoldenComplex, type GoldenEntry, type GoldenTensor, type GoldenTolerance, type GoldenValue, type GoldenValues } from "./golden-fixtures.js";
+export {
+  readGoldenCase,
+  readGoldenIndex,
+  goldenValue,
+  type GoldenCase,
+  type GoldenComplex,
+  type GoldenEntry,
+  type GoldenTensor,
+  type GoldenTolerance,
+  type GoldenValue,
+  type GoldenValues,
+} from "./golden-fixtures.js";
 export { readSafetensors, type StoredTensor } from "./golden-safetensors.js";
-export { runGolden, runGoldenCase, type GoldenAdapter, type GoldenCounts, type GoldenOptions, type GoldenReport, type GoldenResult } from "./golden.js";
+export {
+  runGolden,
+  runGoldenCase,
+  type GoldenAdapter,
+  type GoldenCounts,
+  type GoldenOptions,
+  type GoldenReport,
+  type GoldenResult,
+} from "./golden.js";

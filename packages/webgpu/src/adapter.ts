@@ -25,7 +25,14 @@ export interface AdapterOptions {
 }
 
 /** Limits asked for as far as the adapter has them; the defaults are much lower. */
-const WANTED_LIMITS = ["maxBufferSize", "maxStorageBufferBindingSize", "maxStorageBuffersPerShaderStage", "maxComputeWorkgroupStorageSize", "maxComputeInvocationsPerWorkgroup", "maxComputeWorkgroupSizeX"] as const;
+const WANTED_LIMITS = [
+  "maxBufferSize",
+  "maxStorageBufferBindingSize",
+  "maxStorageBuffersPerShaderStage",
+  "maxComputeWorkgroupStorageSize",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxComputeWorkgroupSizeX",
+] as const;
 const WANTED_FEATURES = ["timestamp-query", "subgroups", "shader-f16"] as const;
 
 /** Subgroup matrices; asked for only with {@link AdapterOptions.halfPrecision}. */
@@ -42,7 +49,10 @@ const fruitless: GPU[] = [];
 
 async function entry(flags: readonly string[]): Promise<GPU> {
   if (typeof navigator === "object" && "gpu" in navigator && navigator.gpu) return navigator.gpu;
-  if (typeof process !== "object" || !process.versions?.node) throw new DeviceError("webgpu: expected navigator.gpu, but this page has none; use a browser with WebGPU over https or localhost, or the cpu() device");
+  if (typeof process !== "object" || !process.versions?.node)
+    throw new DeviceError(
+      "webgpu: expected navigator.gpu, but this page has none; use a browser with WebGPU over https or localhost, or the cpu() device",
+    );
   const key = flags.join(" ");
   const known = instances.get(key);
   if (known) return known;
@@ -50,7 +60,10 @@ async function entry(flags: readonly string[]): Promise<GPU> {
   try {
     dawn = await import("webgpu");
   } catch (cause) {
-    throw new DeviceError(`webgpu: expected the npm package webgpu to load on ${process.platform} ${process.arch}, but it did not (${String(cause)}); install it or use the cpu() device`, { cause });
+    throw new DeviceError(
+      `webgpu: expected the npm package webgpu to load on ${process.platform} ${process.arch}, but it did not (${String(cause)}); install it or use the cpu() device`,
+      { cause },
+    );
   }
   const gpu = dawn.create([...flags]) as GPU;
   instances.set(key, gpu);
@@ -58,7 +71,8 @@ async function entry(flags: readonly string[]): Promise<GPU> {
 }
 
 /** Whether the adapter is a program on the processor. */
-export const isSoftware = ({ isFallbackAdapter, description, device, architecture }: GPUAdapterInfo): boolean => isFallbackAdapter || /swiftshader|llvmpipe/i.test(`${description} ${device} ${architecture}`);
+export const isSoftware = ({ isFallbackAdapter, description, device, architecture }: GPUAdapterInfo): boolean =>
+  isFallbackAdapter || /swiftshader|llvmpipe/i.test(`${description} ${device} ${architecture}`);
 
 /** Switches with one list for each name: of several, Dawn follows the last alone. */
 function joined(switches: readonly string[]): string[] {
@@ -78,19 +92,40 @@ export interface Found {
 }
 
 /** A new device with the highest limits its adapter has. @throws DeviceError if there is no adapter. */
-export async function requestDevice({ powerPreference = "high-performance", dawn = DAWN_SWITCHES, exactTimestamps = false, halfPrecision = false }: AdapterOptions): Promise<Found> {
-  const switches = joined([...dawn, ...(halfPrecision ? [HALF_PRECISION] : []), ...(exactTimestamps ? [EXACT_TIMESTAMPS] : [])]);
+export async function requestDevice({
+  powerPreference = "high-performance",
+  dawn = DAWN_SWITCHES,
+  exactTimestamps = false,
+  halfPrecision = false,
+}: AdapterOptions): Promise<Found> {
+  const switches = joined([
+    ...dawn,
+    ...(halfPrecision ? [HALF_PRECISION] : []),
+    ...(exactTimestamps ? [EXACT_TIMESTAMPS] : []),
+  ]);
   const api = await entry(switches);
   const adapter = await api.requestAdapter({ powerPreference });
   if (!adapter && instances.delete(switches.join(" "))) fruitless.push(api);
-  if (!adapter) throw new DeviceError("webgpu: expected a GPU adapter, got none; install a Vulkan, Metal or Direct3D 12 driver, or use the cpu() device");
+  if (!adapter)
+    throw new DeviceError(
+      "webgpu: expected a GPU adapter, got none; install a Vulkan, Metal or Direct3D 12 driver, or use the cpu() device",
+    );
   const requiredLimits: Record<string, number> = {};
   for (const name of WANTED_LIMITS) requiredLimits[name] = adapter.limits[name];
-  const requiredFeatures = [...WANTED_FEATURES, ...(halfPrecision ? [MATRIX_FEATURE] : [])].filter((name) => adapter.features.has(name));
+  const requiredFeatures = [...WANTED_FEATURES, ...(halfPrecision ? [MATRIX_FEATURE] : [])].filter((name) =>
+    adapter.features.has(name),
+  );
   try {
-    return { gpu: await adapter.requestDevice({ label: "seqmix", requiredFeatures, requiredLimits }), adapter, language: api.wgslLanguageFeatures };
+    return {
+      gpu: await adapter.requestDevice({ label: "seqmix", requiredFeatures, requiredLimits }),
+      adapter,
+      language: api.wgslLanguageFeatures,
+    };
   } catch (cause) {
-    throw new DeviceError(`webgpu: expected the adapter ${adapter.info.description} to give a device, but it did not (${String(cause)}); close other users of the GPU or use the cpu() device`, { cause });
+    throw new DeviceError(
+      `webgpu: expected the adapter ${adapter.info.description} to give a device, but it did not (${String(cause)}); close other users of the GPU or use the cpu() device`,
+      { cause },
+    );
   }
 }
 
@@ -105,7 +140,20 @@ interface MatrixConfiguration {
 
 /** Whether the device multiplies f16 matrices of 16 x 16 with sums in f32, by subgroups of 32 threads. */
 export function hasMatrixUnits({ gpu: { features }, adapter: { info }, language }: Found): boolean {
-  const { subgroupMatrixConfigs: configurations = [], subgroupMinSize, subgroupMaxSize } = info as GPUAdapterInfo & { readonly subgroupMatrixConfigs?: readonly MatrixConfiguration[] };
-  const fits = ({ componentType, resultComponentType, M, N, K }: MatrixConfiguration): boolean => componentType === "f16" && resultComponentType === "f32" && M === 16 && N === 16 && K === 16;
-  return language.has("subgroup_id") && features.has(MATRIX_FEATURE) && features.has("shader-f16") && features.has("subgroups") && subgroupMinSize === 32 && subgroupMaxSize === 32 && configurations.some(fits);
+  const {
+    subgroupMatrixConfigs: configurations = [],
+    subgroupMinSize,
+    subgroupMaxSize,
+  } = info as GPUAdapterInfo & { readonly subgroupMatrixConfigs?: readonly MatrixConfiguration[] };
+  const fits = ({ componentType, resultComponentType, M, N, K }: MatrixConfiguration): boolean =>
+    componentType === "f16" && resultComponentType === "f32" && M === 16 && N === 16 && K === 16;
+  return (
+    language.has("subgroup_id") &&
+    features.has(MATRIX_FEATURE) &&
+    features.has("shader-f16") &&
+    features.has("subgroups") &&
+    subgroupMinSize === 32 &&
+    subgroupMaxSize === 32 &&
+    configurations.some(fits)
+  );
 }

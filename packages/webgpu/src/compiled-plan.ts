@@ -23,10 +23,30 @@ export interface CompiledPlan {
 const EPILOGUES: ReadonlySet<string> = new Set(["matmul"]);
 
 /** @param limits What a pass may bind. @param tuning Sizes of fused recurrences. */
-export function compilePlan({ roots, leaves }: Graph, fuse: boolean, limits: BindingLimits, tuning: Tuning, gpu: GPUDevice, pipelines: Pipelines): CompiledPlan {
-  const made = makePlan(roots, leaves, { device: "webgpu", fuse, maxBuffers: limits.buffers, maxBindingBytes: limits.bytes, epilogues: EPILOGUES, scans: { maxBuffers: limits.buffers, accepts: (kernel) => supportsScan(kernel, limits, tuning) } });
+export function compilePlan(
+  { roots, leaves }: Graph,
+  fuse: boolean,
+  limits: BindingLimits,
+  tuning: Tuning,
+  gpu: GPUDevice,
+  pipelines: Pipelines,
+): CompiledPlan {
+  const made = makePlan(roots, leaves, {
+    device: "webgpu",
+    fuse,
+    maxBuffers: limits.buffers,
+    maxBindingBytes: limits.bytes,
+    epilogues: EPILOGUES,
+    scans: { maxBuffers: limits.buffers, accepts: (kernel) => supportsScan(kernel, limits, tuning) },
+  });
   const plan = limits.storesHalf ? made : storedInF32(made);
-  const programs = plan.steps.map((step) => (step.kind === "loop" ? loopProgram(step.kernel, limits) : step.kind === "scan" ? fusedScanProgram(step.kernel, limits.buffers, tuning) : nativeProgram(step.call, limits)));
+  const programs = plan.steps.map((step) =>
+    step.kind === "loop"
+      ? loopProgram(step.kernel, limits)
+      : step.kind === "scan"
+        ? fusedScanProgram(step.kernel, limits.buffers, tuning)
+        : nativeProgram(step.call, limits),
+  );
   const prepared = new Map<string, Promise<Encode>>();
 
   const stepOver = (step: Step, k: number, over: ReadonlyMap<number, number>): Promise<Encode> => {
@@ -34,8 +54,12 @@ export function compilePlan({ roots, leaves }: Graph, fuse: boolean, limits: Bin
     const key = `${k}:${[...aliases].join(";")}`;
     let encode = prepared.get(key);
     if (!encode) {
-      const program = aliases.size > 0 && step.kind === "loop" ? loopProgram(step.kernel, limits, aliases) : programs[k]!;
-      const bytes = [...[...step.inputs, ...step.outputs].map((slot) => bytesOf(plan.slots[slot]!.size, plan.slots[slot]!.dtype)), ...program.scratch];
+      const program =
+        aliases.size > 0 && step.kind === "loop" ? loopProgram(step.kernel, limits, aliases) : programs[k]!;
+      const bytes = [
+        ...[...step.inputs, ...step.outputs].map((slot) => bytesOf(plan.slots[slot]!.size, plan.slots[slot]!.dtype)),
+        ...program.scratch,
+      ];
       prepared.set(key, (encode = prepare(step.name, program, bytes, limits.bytes, gpu, pipelines)));
       encode.catch(() => prepared.delete(key));
     }
@@ -66,6 +90,10 @@ function withoutConflicts(plan: Plan, programs: readonly GpuProgram[]): readonly
   return takeovers(plan).map((leaves, k) => {
     const root = plan.roots[k]!;
     const made = plan.steps.findIndex(({ outputs }) => outputs.includes(root));
-    return leaves.filter((leaf) => !plan.steps[made]!.inputs.includes(leaf) || (programs[made]!.passes.length === 1 && plan.slots[leaf]!.dtype === plan.slots[root]!.dtype));
+    return leaves.filter(
+      (leaf) =>
+        !plan.steps[made]!.inputs.includes(leaf) ||
+        (programs[made]!.passes.length === 1 && plan.slots[leaf]!.dtype === plan.slots[root]!.dtype),
+    );
   });
 }

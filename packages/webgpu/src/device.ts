@@ -59,10 +59,26 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
   const { gpu, adapter } = found;
   const loss = watchLoss(gpu);
   const { maxStorageBufferBindingSize = Infinity, maxBufferSize = Infinity, memory = Infinity } = options.limits ?? {};
-  const bindingLimits: BindingLimits = { buffers: gpu.limits.maxStorageBuffersPerShaderStage, bytes: Math.min(gpu.limits.maxStorageBufferBindingSize, maxStorageBufferBindingSize), threads: gpu.limits.maxComputeInvocationsPerWorkgroup, workgroupBytes: gpu.limits.maxComputeWorkgroupStorageSize, storesHalf: gpu.features.has("shader-f16"), matrixUnits: hasMatrixUnits(found) };
+  const bindingLimits: BindingLimits = {
+    buffers: gpu.limits.maxStorageBuffersPerShaderStage,
+    bytes: Math.min(gpu.limits.maxStorageBufferBindingSize, maxStorageBufferBindingSize),
+    threads: gpu.limits.maxComputeInvocationsPerWorkgroup,
+    workgroupBytes: gpu.limits.maxComputeWorkgroupStorageSize,
+    storesHalf: gpu.features.has("shader-f16"),
+    matrixUnits: hasMatrixUnits(found),
+  };
   const { subgroupMinSize, subgroupMaxSize } = adapter.info;
-  const tuning = tuningOf({ software: isSoftware(adapter.info), subgroup: gpu.features.has("subgroups") && found.language.has("subgroup_id") && subgroupMinSize === subgroupMaxSize ? subgroupMinSize : 0, workgroupBytes: bindingLimits.workgroupBytes });
-  const pool = makeMemory(gpu, { buffer: Math.min(gpu.limits.maxBufferSize, maxBufferSize), memory }, loss, { poison: options.poison ?? false });
+  const tuning = tuningOf({
+    software: isSoftware(adapter.info),
+    subgroup:
+      gpu.features.has("subgroups") && found.language.has("subgroup_id") && subgroupMinSize === subgroupMaxSize
+        ? subgroupMinSize
+        : 0,
+    workgroupBytes: bindingLimits.workgroupBytes,
+  });
+  const pool = makeMemory(gpu, { buffer: Math.min(gpu.limits.maxBufferSize, maxBufferSize), memory }, loss, {
+    poison: options.poison ?? false,
+  });
   const staging = makeStaging(gpu, loss);
   const pipelines = makePipelines(gpu, loss);
   const plans = new Map<string, CompiledPlan>();
@@ -79,14 +95,18 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
     live.bytes += size * widthOf(dtype);
     return { dtype, size, released: false, block };
   };
-  const allocate = (dtype: DType, size: number, contents?: GPUAllowSharedBufferSource): GpuBuffer => register(dtype, size, pool.take(bytesOf(size, dtype), contents));
+  const allocate = (dtype: DType, size: number, contents?: GPUAllowSharedBufferSource): GpuBuffer =>
+    register(dtype, size, pool.take(bytesOf(size, dtype), contents));
   const forget = (buffer: DeviceBuffer): void => {
     buffer.released = true;
     live.buffers--;
     live.bytes -= buffer.size * widthOf(buffer.dtype);
   };
   const usable = (buffer: DeviceBuffer): GpuBuffer => {
-    if (buffer.released) throw new DisposedError("webgpu: expected live memory, got a buffer that was released; keep its tensor until it is no longer used");
+    if (buffer.released)
+      throw new DisposedError(
+        "webgpu: expected live memory, got a buffer that was released; keep its tensor until it is no longer used",
+      );
     return buffer as GpuBuffer;
   };
 
@@ -113,10 +133,15 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
       const { block, dtype, size } = usable(buffer);
       loss.check();
       await loss.wait(pool.granted([block]));
-      const bytes = size === 0 ? new ArrayBuffer(0) : await staging.read(block.buffer, Math.ceil((size * widthOf(dtype)) / 4) * 4);
+      const bytes =
+        size === 0 ? new ArrayBuffer(0) : await staging.read(block.buffer, Math.ceil((size * widthOf(dtype)) / 4) * 4);
       loss.check();
       if (dtype === "f16") return fromHalfBits(new Uint16Array(bytes, 0, size));
-      return dtype === "f32" ? new Float32Array(bytes) : dtype === "i32" ? new Int32Array(bytes) : Uint8Array.from(new Uint32Array(bytes));
+      return dtype === "f32"
+        ? new Float32Array(bytes)
+        : dtype === "i32"
+          ? new Int32Array(bytes)
+          : Uint8Array.from(new Uint32Array(bytes));
     },
     release(buffer, how) {
       if (buffer.released) return;
@@ -133,10 +158,12 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
     },
     explain(graph) {
       const { plan, programs } = planFor(graph, true);
-      return plan.steps.map(({ name }, k) => {
-        const { name: variant, passes } = programs[k]!;
-        return `${name}: ${variant}${options.explainCode ? passes.map(({ code }) => `\n${code}`).join("") : ""}`;
-      }).join("\n");
+      return plan.steps
+        .map(({ name }, k) => {
+          const { name: variant, passes } = programs[k]!;
+          return `${name}: ${variant}${options.explainCode ? passes.map(({ code }) => `\n${code}`).join("") : ""}`;
+        })
+        .join("\n");
     },
     memory: () => ({ ...live, peakBytes: pool.taken.peak, reservedBytes: pool.taken.reserved }),
     async close() {
@@ -146,14 +173,20 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
     },
   };
 
-  async function execute({ plan, programs, temporaries, candidates, ready }: CompiledPlan, leaves: readonly Tensor[], { donated }: RunOptions): Promise<readonly GpuBuffer[]> {
+  async function execute(
+    { plan, programs, temporaries, candidates, ready }: CompiledPlan,
+    leaves: readonly Tensor[],
+    { donated }: RunOptions,
+  ): Promise<readonly GpuBuffer[]> {
     const blocks = new Array<Block>(plan.slots.length);
     leaves.forEach((x, slot) => (blocks[slot] = usable(bufferOn(x, device, "webgpu")).block));
     for (const { slot, tensor } of plan.constants) blocks[slot] = usable(bufferOn(tensor, device, "webgpu")).block;
 
     // The first root of a slot takes its memory; a root that is a leaf, or a second one, is a copy.
     const over = new Map<number, number>();
-    const free = new Map(donated.flatMap((buffer) => (buffer.released ? [] : [[(buffer as GpuBuffer).block, buffer] as const])));
+    const free = new Map(
+      donated.flatMap((buffer) => (buffer.released ? [] : [[(buffer as GpuBuffer).block, buffer] as const])),
+    );
     const isFirst = plan.roots.map((slot, k) => plan.roots.indexOf(slot) === k && blocks[slot] === undefined);
     plan.roots.forEach((slot, k) => {
       const leaf = isFirst[k] ? candidates[k]!.find((leaf) => free.has(blocks[leaf]!)) : undefined;
@@ -195,15 +228,21 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
       const onePass = recorder ? undefined : encoder.beginComputePass();
       plan.steps.forEach((step, k) => {
         const pass = onePass ?? recorder!.begin(encoder, step, programs[k]!.name, plan.slots);
-        encoders[k]!(pass, [...step.inputs.map((slot) => blocks[slot]!), ...step.outputs.map((slot) => blocks[slot]!), ...temporaries.scratch[k]!.map((block) => borrowed[block]!)]);
+        encoders[k]!(pass, [
+          ...step.inputs.map((slot) => blocks[slot]!),
+          ...step.outputs.map((slot) => blocks[slot]!),
+          ...temporaries.scratch[k]!.map((block) => borrowed[block]!),
+        ]);
         if (!onePass) pass.end();
       });
       onePass?.end();
-      for (const { from, to } of copies) encoder.copyBufferToBuffer(blocks[from]!.buffer, 0, to.block.buffer, 0, bytesOf(to.size, to.dtype));
+      for (const { from, to } of copies)
+        encoder.copyBufferToBuffer(blocks[from]!.buffer, 0, to.block.buffer, 0, bytesOf(to.size, to.dtype));
       gpu.queue.submit([encoder.finish()]);
     } catch (error) {
-      for (const buffer of results) if (takenOver.every((old) => (old as GpuBuffer).block !== buffer.block)) device.release(buffer);
-      else forget(buffer);
+      for (const buffer of results)
+        if (takenOver.every((old) => (old as GpuBuffer).block !== buffer.block)) device.release(buffer);
+        else forget(buffer);
       throw error;
     } finally {
       for (const block of borrowed) pool.give(block);
@@ -219,13 +258,21 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
 
 function describe({ info, limits }: GPUAdapter, { features }: GPUDevice, { matrixUnits }: BindingLimits): string {
   // On some adapters the description is that of the driver alone.
-  const name = [...new Set([info.vendor, info.architecture, info.device, info.description])].filter(Boolean).join(" ") || "unnamed adapter";
-  const found = [...["shader-f16", "subgroups", "timestamp-query"].filter((feature) => features.has(feature)), ...(matrixUnits ? ["matrix units for f16"] : [])];
+  const name =
+    [...new Set([info.vendor, info.architecture, info.device, info.description])].filter(Boolean).join(" ") ||
+    "unnamed adapter";
+  const found = [
+    ...["shader-f16", "subgroups", "timestamp-query"].filter((feature) => features.has(feature)),
+    ...(matrixUnits ? ["matrix units for f16"] : []),
+  ];
   return `${name}, ${limits.maxStorageBuffersPerShaderStage} buffers a kernel, ${Math.floor(limits.maxStorageBufferBindingSize / 2 ** 20)} MiB a tensor${found.length > 0 ? `, ${found.join(", ")}` : ""}`;
 }
 
 /** Host data in the form the GPU keeps it: four bytes an element, of f16 two, and whole words. */
-function toDevice(data: HostArray, dtype: DType): Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Uint16Array<ArrayBuffer> {
+function toDevice(
+  data: HostArray,
+  dtype: DType,
+): Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Uint16Array<ArrayBuffer> {
   if (dtype === "f16") return toHalfBits(data);
   if (dtype === "f32") return Float32Array.from(data);
   return dtype === "i32" ? Int32Array.from(data) : Int32Array.from(data, (x) => (x === 0 ? 0 : 1));

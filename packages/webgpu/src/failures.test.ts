@@ -1,5 +1,31 @@
 import {
-  abs, add, DeviceLostError, dispose, div, exp, full, grad, KernelCompileError, key, LimitError, matmul, mean, mul, normal, realize, reshape, silu, sliceAxis, softmax, sqrt, sub, sum, tensor, transpose, type Device, type Tensor,
+  abs,
+  add,
+  DeviceLostError,
+  dispose,
+  div,
+  exp,
+  full,
+  grad,
+  KernelCompileError,
+  key,
+  LimitError,
+  matmul,
+  mean,
+  mul,
+  normal,
+  realize,
+  reshape,
+  silu,
+  sliceAxis,
+  softmax,
+  sqrt,
+  sub,
+  sum,
+  tensor,
+  transpose,
+  type Device,
+  type Tensor,
 } from "@seqmix/tensor";
 import { expect, test } from "vitest";
 import { prepare } from "./commands.js";
@@ -10,10 +36,19 @@ import { testDevice } from "./testing/test-device.js";
 test("a lost device rejects whatever waits, and a new one works", async () => {
   const device = await testDevice();
   const x = await realize(normal(key(1), [200_000]), { device });
-  const pending = [sum(exp(x)).data(), x.data(), ...Array.from({ length: 5 }, (_, k) => realize(softmax(mul(x, k)), { device })), matmul(reshape(x, [400, 500]), reshape(x, [500, 400])).data()];
+  const pending = [
+    sum(exp(x)).data(),
+    x.data(),
+    ...Array.from({ length: 5 }, (_, k) => realize(softmax(mul(x, k)), { device })),
+    matmul(reshape(x, [400, 500]), reshape(x, [500, 400])).data(),
+  ];
   device.gpu.destroy();
   const outcomes = await Promise.allSettled(pending);
-  for (const outcome of outcomes) expect(outcome).toMatchObject({ status: "rejected", reason: { name: "DeviceLostError", message: expect.stringMatching(/lost \(destroyed/) as string } });
+  for (const outcome of outcomes)
+    expect(outcome).toMatchObject({
+      status: "rejected",
+      reason: { name: "DeviceLostError", message: expect.stringMatching(/lost \(destroyed/) as string },
+    });
   await expect(x.data()).rejects.toThrow(/lost \(destroyed.*make a new one with webgpu\(\)/);
   await expect(realize(add(x, 1), { device })).rejects.toThrow(DeviceLostError);
   const next = await testDevice();
@@ -24,7 +59,12 @@ test("a lost device rejects whatever waits, and a new one works", async () => {
 test("WGSL that does not compile is an error with kernel, line and text", async () => {
   const device = await testDevice();
   const pipelines = makePipelines(device.gpu, watchLoss(device.gpu));
-  const compile = pipelines.compile("broken kernel", "@compute @workgroup_size(1)\nfn main() {\n  let x: i32 = 1.5;\n}\n", [], false);
+  const compile = pipelines.compile(
+    "broken kernel",
+    "@compute @workgroup_size(1)\nfn main() {\n  let x: i32 = 1.5;\n}\n",
+    [],
+    false,
+  );
   await expect(compile).rejects.toThrow(KernelCompileError);
   await expect(compile).rejects.toThrow(/broken kernel: .*line 3: .*\n {2}.*let x: i32 = 1\.5/);
   expect(await read(add(tensor([1]), 1), device)).toEqual([2]);
@@ -35,8 +75,12 @@ test("the error of a program names kernel, variant and pass", async () => {
   const device = await testDevice();
   const pipelines = makePipelines(device.gpu, watchLoss(device.gpu));
   const pass = { code: "@compute @workgroup_size(1)\nfn main() {\n  let x = missing;\n}\n", buffers: [], groups: 1 };
-  await expect(prepare("softmax", { name: "rows 4 of 5", passes: [pass], scratch: [] }, [], 4096, device.gpu, pipelines)).rejects.toThrow(/^softmax \(rows 4 of 5\): .*line 3: .*missing/);
-  await expect(prepare("softmax", { name: "rows 4 of 5", passes: [pass, pass], scratch: [] }, [], 4096, device.gpu, pipelines)).rejects.toThrow(/^softmax \(rows 4 of 5, pass \d\): /);
+  await expect(
+    prepare("softmax", { name: "rows 4 of 5", passes: [pass], scratch: [] }, [], 4096, device.gpu, pipelines),
+  ).rejects.toThrow(/^softmax \(rows 4 of 5\): .*line 3: .*missing/);
+  await expect(
+    prepare("softmax", { name: "rows 4 of 5", passes: [pass, pass], scratch: [] }, [], 4096, device.gpu, pipelines),
+  ).rejects.toThrow(/^softmax \(rows 4 of 5, pass \d\): /);
   await device.close();
 });
 
@@ -48,12 +92,19 @@ test("memory that the adapter refuses is an error with the bytes, and everything
   const host = tensor(new Float32Array(60_000).fill(7));
   for (let k = 0; k < 3; k++) {
     await expect(make(4)).rejects.toThrow(LimitError);
-    await expect(make(4)).rejects.toThrow(/expected 245760 bytes of GPU memory, but the adapter is out of memory \(this device holds 983\d{3} bytes\)/);
+    await expect(make(4)).rejects.toThrow(
+      /expected 245760 bytes of GPU memory, but the adapter is out of memory \(this device holds 983\d{3} bytes\)/,
+    );
     // an operand on the host is memory too
     await expect(realize(add(host, 1), { device })).rejects.toThrow(LimitError);
   }
   const { buffers, bytes, reservedBytes, peakBytes } = device.memory();
-  expect({ buffers: buffers - 1, bytes: bytes - 240_000, reservedBytes, peakBytes }).toEqual({ buffers: before.buffers, bytes: before.bytes, reservedBytes: before.reservedBytes, peakBytes: before.peakBytes });
+  expect({ buffers: buffers - 1, bytes: bytes - 240_000, reservedBytes, peakBytes }).toEqual({
+    buffers: before.buffers,
+    bytes: before.bytes,
+    reservedBytes: before.reservedBytes,
+    peakBytes: before.peakBytes,
+  });
   expect([...(await sliceAxis(held[3]!, 0, 0, 2).data())]).toEqual([3.5, 3.5]);
   dispose(held);
   const next = await make(5);
@@ -71,7 +122,7 @@ test("free memory is destroyed for a request that would else be refused", async 
   const x = tensor(data); // 600,000 bytes from the host
   const [y, copy] = await Promise.all([realize(sum(x), { device }), realize(x, { device })]);
   expect((await copy.data()).every((value, k) => value === k)).toBe(true);
-  expect((await y.data())[0]! / (150_000 * 149_999 / 2)).toBeCloseTo(1, 5);
+  expect((await y.data())[0]! / ((150_000 * 149_999) / 2)).toBeCloseTo(1, 5);
   expect(device.memory().reservedBytes).toBeLessThan(700_000);
   await device.close();
 });
@@ -81,7 +132,10 @@ test("memory is flat over 1,000 steps of Adam", async () => {
   const x = await realize(normal(key(1), [16, 8]), { device });
   const loss = (w: Tensor): Tensor => mean(abs(sub(matmul(silu(matmul(x, w)), transpose(w)), x)));
   type State = readonly [weight: Tensor, mean: Tensor, square: Tensor, step: Tensor];
-  let state: State = await realize([mul(normal(key(2), [8, 8]), 0.1), full([8, 8], 0), full([8, 8], 0), full([], 0)] as const, { device });
+  let state: State = await realize(
+    [mul(normal(key(2), [8, 8]), 0.1), full([8, 8], 0), full([8, 8], 0), full([], 0)] as const,
+    { device },
+  );
   const losses: number[] = [];
   const counts = new Set<string>();
   for (let k = 0; k < 1000; k++) {
@@ -90,7 +144,12 @@ test("memory is flat over 1,000 steps of Adam", async () => {
     const g = grad(loss)(w);
     const [step, first, second] = [add(t, 1), add(mul(m, 0.9), mul(g, 0.1)), add(mul(s, 0.999), mul(mul(g, g), 0.001))];
     const corrected = (moment: Tensor, beta: number): Tensor => div(moment, sub(1, exp(mul(step, Math.log(beta)))));
-    const next = [sub(w, div(mul(0.01, corrected(first, 0.9)), add(sqrt(corrected(second, 0.999)), 1e-8))), first, second, step] as const;
+    const next = [
+      sub(w, div(mul(0.01, corrected(first, 0.9)), add(sqrt(corrected(second, 0.999)), 1e-8))),
+      first,
+      second,
+      step,
+    ] as const;
     await realize([next, value], { donate: [state] });
     if (k % 333 === 0) losses.push((await value.data())[0]!);
     dispose(value);

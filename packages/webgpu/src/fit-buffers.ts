@@ -8,14 +8,20 @@ export interface NumberedKernel {
   readonly outputs: readonly number[];
 }
 
-const inputsOf = (values: readonly Scalar[]): Set<number> => new Set([...nodesOf(values)].flatMap((node) => (node.op === "load" ? [node.input] : [])));
+const inputsOf = (values: readonly Scalar[]): Set<number> =>
+  new Set([...nodesOf(values)].flatMap((node) => (node.op === "load" ? [node.input] : [])));
 
 /**
  * Stores parts of the expressions, over all points of the loops they stand in, until what is left fits.
  * @param scratch Receives the number of elements of every intermediate result.
  * @param firstScratch The number of the first intermediate buffer.
  */
-export function fitBuffers(part: NumberedKernel, limit: number, scratch: number[], firstScratch: number): NumberedKernel[] {
+export function fitBuffers(
+  part: NumberedKernel,
+  limit: number,
+  scratch: number[],
+  firstScratch: number,
+): NumberedKernel[] {
   const { kernel, inputs, outputs } = part;
   // a reduction may still be divided, which adds a buffer of partial results each
   if (inputsOf(roots(kernel)).size + kernel.outputs.length + kernel.reductions.length <= limit) return [part];
@@ -27,22 +33,53 @@ export function fitBuffers(part: NumberedKernel, limit: number, scratch: number[
     // the reductions by themselves, then what is computed from them
     const size = product(kernel.extents);
     const buffers = kernel.reductions.map(() => store(size));
-    const reduced = kernel.reductions.map(({ value: { dtype } }, reduction) => ({ dtype, value: { op: "reduced", dtype, reduction } as Scalar }));
-    const loads = kernel.reductions.map(({ value: { dtype } }, k): Scalar => ({ op: "load", dtype, input: kernel.inputs.length + k, index: rowMajor(kernel.extents, kernel.extents.length) }));
-    const replace = rewriter((node) => (node.op === "reduced" ? loads[node.reduction] : undefined), kernel.extents.length);
-    const tail: LoopKernel = { extents: kernel.extents, reduceExtents: [], reductions: [], inputs: [...kernel.inputs, ...reduced.map(({ dtype }) => ({ dtype, size }))], outputs: kernel.outputs.map((o) => ({ ...o, value: replace(o.value) })) };
+    const reduced = kernel.reductions.map(({ value: { dtype } }, reduction) => ({
+      dtype,
+      value: { op: "reduced", dtype, reduction } as Scalar,
+    }));
+    const loads = kernel.reductions.map(({ value: { dtype } }, k): Scalar => ({
+      op: "load",
+      dtype,
+      input: kernel.inputs.length + k,
+      index: rowMajor(kernel.extents, kernel.extents.length),
+    }));
+    const replace = rewriter(
+      (node) => (node.op === "reduced" ? loads[node.reduction] : undefined),
+      kernel.extents.length,
+    );
+    const tail: LoopKernel = {
+      extents: kernel.extents,
+      reduceExtents: [],
+      reductions: [],
+      inputs: [...kernel.inputs, ...reduced.map(({ dtype }) => ({ dtype, size }))],
+      outputs: kernel.outputs.map((o) => ({ ...o, value: replace(o.value) })),
+    };
     return [
-      ...fitBuffers({ kernel: { ...kernel, outputs: reduced }, inputs, outputs: buffers }, limit, scratch, firstScratch),
+      ...fitBuffers(
+        { kernel: { ...kernel, outputs: reduced }, inputs, outputs: buffers },
+        limit,
+        scratch,
+        firstScratch,
+      ),
       ...fitBuffers({ kernel: tail, inputs: [...inputs, ...buffers], outputs }, limit, scratch, firstScratch),
     ];
   }
 
-  const node = largestPart((reducing ? kernel.reductions : kernel.outputs).map((r) => r.value), limit - 1);
+  const node = largestPart(
+    (reducing ? kernel.reductions : kernel.outputs).map((r) => r.value),
+    limit - 1,
+  );
   if (!node) return inGroups(part, limit, scratch, firstScratch);
   const extents = reducing ? [...kernel.extents, ...kernel.reduceExtents] : kernel.extents;
   const size = product(extents);
   const buffer = store(size);
-  const cut: LoopKernel = { extents, reduceExtents: [], reductions: [], inputs: kernel.inputs, outputs: [{ dtype: node.dtype, value: node }] };
+  const cut: LoopKernel = {
+    extents,
+    reduceExtents: [],
+    reductions: [],
+    inputs: kernel.inputs,
+    outputs: [{ dtype: node.dtype, value: node }],
+  };
   const load: Scalar = { op: "load", dtype: node.dtype, input: kernel.inputs.length, index: rowMajor(extents, axes) };
   const replace = rewriter((other) => (other === node ? load : undefined), axes);
   const rest: LoopKernel = {
@@ -51,29 +88,73 @@ export function fitBuffers(part: NumberedKernel, limit: number, scratch: number[
     reductions: kernel.reductions.map((r) => ({ ...r, value: replace(r.value) })),
     outputs: kernel.outputs.map((o) => ({ ...o, value: replace(o.value) })),
   };
-  return [{ kernel: cut, inputs, outputs: [buffer] }, ...fitBuffers({ kernel: rest, inputs: [...inputs, buffer], outputs }, limit, scratch, firstScratch)];
+  return [
+    { kernel: cut, inputs, outputs: [buffer] },
+    ...fitBuffers({ kernel: rest, inputs: [...inputs, buffer], outputs }, limit, scratch, firstScratch),
+  ];
 }
 
 /**
  * Computes the results of a kernel half by half. They are stored aside and copied when all are known: a result may lie in
  * the memory of an input that the other half reads.
  */
-function inGroups({ kernel, inputs, outputs }: NumberedKernel, limit: number, scratch: number[], firstScratch: number): NumberedKernel[] {
+function inGroups(
+  { kernel, inputs, outputs }: NumberedKernel,
+  limit: number,
+  scratch: number[],
+  firstScratch: number,
+): NumberedKernel[] {
   const count = outputs.length;
-  if (count < 2) throw new TypeError("webgpu: expected a kernel that can be cut to fit the adapter's buffers, got none; report this as a bug");
+  if (count < 2)
+    throw new TypeError(
+      "webgpu: expected a kernel that can be cut to fit the adapter's buffers, got none; report this as a bug",
+    );
   const size = product(kernel.extents);
   const aside = outputs.map(() => firstScratch + scratch.push(size) - 1);
   const computed: NumberedKernel[] = [];
   const copied: NumberedKernel[] = [];
-  for (const [from, to] of [[0, count >> 1], [count >> 1, count]] as const) {
+  for (const [from, to] of [
+    [0, count >> 1],
+    [count >> 1, count],
+  ] as const) {
     const values = kernel.outputs.slice(from, to);
     // where there are reductions every output is one of them
     const used = [...new Set(values.flatMap(({ value }) => (value.op === "reduced" ? [value.reduction] : [])))];
-    const own = values.map((output) => (output.value.op === "reduced" ? { ...output, value: { ...output.value, reduction: used.indexOf(output.value.reduction) } } : output));
-    computed.push(...fitBuffers({ kernel: { ...kernel, reductions: used.map((k) => kernel.reductions[k]!), outputs: own }, inputs, outputs: aside.slice(from, to) }, limit, scratch, firstScratch));
+    const own = values.map((output) =>
+      output.value.op === "reduced"
+        ? { ...output, value: { ...output.value, reduction: used.indexOf(output.value.reduction) } }
+        : output,
+    );
+    computed.push(
+      ...fitBuffers(
+        {
+          kernel: { ...kernel, reductions: used.map((k) => kernel.reductions[k]!), outputs: own },
+          inputs,
+          outputs: aside.slice(from, to),
+        },
+        limit,
+        scratch,
+        firstScratch,
+      ),
+    );
     values.forEach((output, k) => {
-      const value: Scalar = { op: "load", dtype: output.value.dtype, input: 0, index: rowMajor(kernel.extents, kernel.extents.length) };
-      copied.push({ kernel: { extents: kernel.extents, reduceExtents: [], reductions: [], inputs: [{ dtype: value.dtype, size }], outputs: [{ ...output, value }] }, inputs: [aside[from + k]!], outputs: [outputs[from + k]!] });
+      const value: Scalar = {
+        op: "load",
+        dtype: output.value.dtype,
+        input: 0,
+        index: rowMajor(kernel.extents, kernel.extents.length),
+      };
+      copied.push({
+        kernel: {
+          extents: kernel.extents,
+          reduceExtents: [],
+          reductions: [],
+          inputs: [{ dtype: value.dtype, size }],
+          outputs: [{ ...output, value }],
+        },
+        inputs: [aside[from + k]!],
+        outputs: [outputs[from + k]!],
+      });
     });
   }
   return [...computed, ...copied];
@@ -111,14 +192,24 @@ function rewriter(instead: (node: Scalar) => Scalar | undefined, axes: number): 
   };
   const rebuild = (node: Scalar): Scalar => {
     switch (node.op) {
-      case "constant": case "reduced": case "state":
+      case "constant":
+      case "reduced":
+      case "state":
         return node;
       case "position":
         return { ...node, index: affine(node.index) };
       case "load":
-        return { ...node, index: affine(node.index), ...(node.gather && { gather: node.gather.map((g) => ({ ...g, value: rewrite(g.value) })) }) };
+        return {
+          ...node,
+          index: affine(node.index),
+          ...(node.gather && { gather: node.gather.map((g) => ({ ...g, value: rewrite(g.value) })) }),
+        };
       case "guard":
-        return { ...node, conditions: node.conditions.map((c) => ({ ...c, index: affine(c.index) })), value: rewrite(node.value) };
+        return {
+          ...node,
+          conditions: node.conditions.map((c) => ({ ...c, index: affine(c.index) })),
+          value: rewrite(node.value),
+        };
       default:
         return { ...node, args: node.args.map(rewrite) };
     }

@@ -1,5 +1,23 @@
 /** Recurrences at the ends of what float32 holds: a million steps, decays near 1, decays that underflow, steps of nothing. */
-import { abs, broadcastTo, complexLinearScan, cos, exp, expandDims, explain, grad, linearScan, max, mul, realize, softplus, sin, sum, tensor, type Tensor } from "@seqmix/tensor";
+import {
+  abs,
+  broadcastTo,
+  complexLinearScan,
+  cos,
+  exp,
+  expandDims,
+  explain,
+  grad,
+  linearScan,
+  max,
+  mul,
+  realize,
+  softplus,
+  sin,
+  sum,
+  tensor,
+  type Tensor,
+} from "@seqmix/tensor";
 import { afterAll, describe, expect, test } from "vitest";
 import { testDevice } from "./testing/test-device.js";
 
@@ -13,7 +31,8 @@ function random(seed: number): () => number {
 
 /** Largest difference over the largest magnitude. */
 function error(actual: ArrayLike<number>, expected: Float64Array): number {
-  let worst = 0, largest = 0;
+  let worst = 0,
+    largest = 0;
   expected.forEach((x, i) => {
     const e = Math.abs(actual[i]! - x);
     worst = Number.isNaN(e) ? Infinity : Math.max(worst, e);
@@ -25,11 +44,13 @@ function error(actual: ArrayLike<number>, expected: Float64Array): number {
 describe("2^20 steps are within 1e-4 of float64", () => {
   const L = 2 ** 20;
   const next = random(1);
-  const values = (low: number, high: number): Float32Array => Float32Array.from({ length: L }, () => low + (high - low) * next());
+  const values = (low: number, high: number): Float32Array =>
+    Float32Array.from({ length: L }, () => low + (high - low) * next());
 
   test("real, stored and fused, decays from 0.999 to 1", async () => {
     const [a, b, c] = [values(0.999, 1), values(-1, 1), values(-1, 1)];
-    const h = new Float64Array(L), y = new Float64Array(L);
+    const h = new Float64Array(L),
+      y = new Float64Array(L);
     let state = 0;
     for (let t = 0; t < L; t++) {
       h[t] = state = a[t]! * state + b[t]!;
@@ -52,7 +73,11 @@ describe("2^20 steps are within 1e-4 of float64", () => {
     await realize(polar, { device });
     const [aRe, aIm] = [(await polar.re.data())[0]!, (await polar.im.data())[0]!];
     expect(Math.hypot(aRe, aIm)).toBeCloseTo(0.9999, 6);
-    const h = complexLinearScan({ a: { re: broadcastTo(polar.re, [L]), im: broadcastTo(polar.im, [L]) }, b: { re: tensor(re), im: tensor(im) }, axis: 0 });
+    const h = complexLinearScan({
+      a: { re: broadcastTo(polar.re, [L]), im: broadcastTo(polar.im, [L]) },
+      b: { re: tensor(re), im: tensor(im) },
+      axis: 0,
+    });
     await realize([h.re, h.im], { device });
     const expected = [new Float64Array(L), new Float64Array(L)] as const;
     let [x, y] = [0, 0];
@@ -69,13 +94,22 @@ describe("2^20 steps are within 1e-4 of float64", () => {
 test("decays that underflow, and steps of length 0, have finite gradients", async () => {
   const [L, D, N] = [70, 6, 4];
   const next = random(2);
-  const draw = (shape: readonly number[], low: number, high: number): Tensor => tensor(Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => low + (high - low) * next()), shape);
+  const draw = (shape: readonly number[], low: number, high: number): Tensor =>
+    tensor(
+      Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => low + (high - low) * next()),
+      shape,
+    );
   // softplus of -200 is 0 in float32; of 100, with rates of -8, the decay is e^-800
-  const before = tensor(Float32Array.from({ length: L * D }, (_, i) => (i % 3 === 0 ? -200 : i % 3 === 1 ? 100 : 0)), [1, L, D]);
+  const before = tensor(
+    Float32Array.from({ length: L * D }, (_, i) => (i % 3 === 0 ? -200 : i % 3 === 1 ? 100 : 0)),
+    [1, L, D],
+  );
   const [u, rate, B] = [draw([1, L, D], -1, 1), draw([D, N], -8, -1), draw([1, L, N], -1, 1)];
   const loss = ([delta, x, A, b]: readonly Tensor[]): Tensor => {
     const step = expandDims(softplus(delta!), 3);
-    return sum(sum(linearScan({ a: exp(mul(step, A!)), b: mul(mul(step, expandDims(x!, 3)), expandDims(b!, 2)), axis: 1 }), 3));
+    return sum(
+      sum(linearScan({ a: exp(mul(step, A!)), b: mul(mul(step, expandDims(x!, 3)), expandDims(b!, 2)), axis: 1 }), 3),
+    );
   };
   const gradients = grad(loss)([before, u, rate, B]) as readonly Tensor[];
   await realize(gradients, { device });

@@ -1,5 +1,13 @@
 /** Programs of loop kernels: which form, whether to divide a reduction, and the passes that come of it. */
-import { divideReduction, isRowKernel, nodesOf, product, roots, simplifyLoop, type LoopKernel } from "@seqmix/tensor/backend";
+import {
+  divideReduction,
+  isRowKernel,
+  nodesOf,
+  product,
+  roots,
+  simplifyLoop,
+  type LoopKernel,
+} from "@seqmix/tensor/backend";
 import { fitBuffers, type NumberedKernel } from "./fit-buffers.js";
 import { bytesOf, type BindingLimits, type GpuPass, type GpuProgram } from "./program.js";
 import type { LoopForm } from "./wgsl/loop.js";
@@ -11,28 +19,52 @@ const FULL = 32768;
 /** A reduction below this is too short to share among the threads of a workgroup. */
 const SHORT = 64;
 /** Elements of a part of a divided reduction: for one thread, and for a workgroup. */
-const SERIAL_PART = 64, ROW_PART = 4096;
+const SERIAL_PART = 64,
+  ROW_PART = 4096;
 
 /**
  * @param aliases By input, the output whose memory it is.
  * @param limits What a pass may bind.
  */
-export function loopProgram(kernel: LoopKernel, limits: BindingLimits, aliases?: ReadonlyMap<number, number>): GpuProgram {
+export function loopProgram(
+  kernel: LoopKernel,
+  limits: BindingLimits,
+  aliases?: ReadonlyMap<number, number>,
+): GpuProgram {
   const name = describe(kernel);
   if (product(kernel.extents) === 0) return { name, passes: [], scratch: [] };
   const sizes: number[] = [];
-  const first: NumberedKernel = { kernel: simplifyLoop(kernel), inputs: kernel.inputs.map((_, k) => k), outputs: kernel.outputs.map((_, k) => kernel.inputs.length + k) };
+  const first: NumberedKernel = {
+    kernel: simplifyLoop(kernel),
+    inputs: kernel.inputs.map((_, k) => k),
+    outputs: kernel.outputs.map((_, k) => kernel.inputs.length + k),
+  };
   const firstScratch = kernel.inputs.length + kernel.outputs.length;
   // The planner makes no row kernel of more buffers than a pass may bind, or of larger ones.
-  const passes = isRowKernel(first.kernel) ? [rowPass(first.kernel, first, limits.threads)] : fitBuffers(first, limits.buffers, sizes, firstScratch).flatMap((part) => passesOf(part, sizes, firstScratch, limits, aliases));
-  return { name: `${name}${passes.length > 1 ? `, ${passes.length} passes` : ""}`, passes, scratch: sizes.map((size) => bytesOf(size)) };
+  const passes = isRowKernel(first.kernel)
+    ? [rowPass(first.kernel, first, limits.threads)]
+    : fitBuffers(first, limits.buffers, sizes, firstScratch).flatMap((part) =>
+        passesOf(part, sizes, firstScratch, limits, aliases),
+      );
+  return {
+    name: `${name}${passes.length > 1 ? `, ${passes.length} passes` : ""}`,
+    passes,
+    scratch: sizes.map((size) => bytesOf(size)),
+  };
 }
 
-function passesOf(part: NumberedKernel, sizes: number[], firstScratch: number, limits: BindingLimits, aliases?: ReadonlyMap<number, number>): GpuPass[] {
+function passesOf(
+  part: NumberedKernel,
+  sizes: number[],
+  firstScratch: number,
+  limits: BindingLimits,
+  aliases?: ReadonlyMap<number, number>,
+): GpuPass[] {
   const { kernel, inputs, outputs } = part;
   const { form, partLength } = chooseForm(kernel, limits);
   const divided = partLength === undefined ? undefined : divideReduction(kernel, partLength);
-  if (!divided) return loopPasses(kernel, form, { inputs, outputs, ...(aliases && { aliases }) }, threadsFor(kernel, form), limits);
+  if (!divided)
+    return loopPasses(kernel, form, { inputs, outputs, ...(aliases && { aliases }) }, threadsFor(kernel, form), limits);
   const partials = divided[0].outputs.map(() => {
     sizes.push(product(divided[0].extents));
     return firstScratch + sizes.length - 1;
@@ -46,7 +78,10 @@ function passesOf(part: NumberedKernel, sizes: number[], firstScratch: number, l
 }
 
 /** How to run a kernel, and the length of the parts its reduction is to be divided into. */
-function chooseForm(kernel: LoopKernel, limits: BindingLimits): { readonly form: LoopForm; readonly partLength?: number } {
+function chooseForm(
+  kernel: LoopKernel,
+  limits: BindingLimits,
+): { readonly form: LoopForm; readonly partLength?: number } {
   if (kernel.reductions.length === 0) return { form: "map" };
   const outputs = product(kernel.extents);
   const reduced = product(kernel.reduceExtents);
@@ -61,7 +96,12 @@ function chooseForm(kernel: LoopKernel, limits: BindingLimits): { readonly form:
     const partLength = outputs < 256 ? parts(Math.ceil((512 * bindings) / outputs), ROW_PART) : undefined;
     return { form: "rows", ...(partLength !== undefined && { partLength }) };
   }
-  const partLength = outputs < FULL / 2 ? parts(Math.ceil((FULL * bindings) / outputs), SERIAL_PART) : bindings > 1 && reducesOutermost(kernel) ? parts(2 * bindings, 1) : undefined;
+  const partLength =
+    outputs < FULL / 2
+      ? parts(Math.ceil((FULL * bindings) / outputs), SERIAL_PART)
+      : bindings > 1 && reducesOutermost(kernel)
+        ? parts(2 * bindings, 1)
+        : undefined;
   return { form: "serial", ...(partLength !== undefined && { partLength }) };
 }
 
@@ -81,7 +121,10 @@ function readsAcross({ extents, reduceExtents, reductions }: LoopKernel): boolea
 function reducesOutermost({ extents, reductions }: LoopKernel): boolean {
   const loads = [...nodesOf(reductions.map((r) => r.value))].filter((node) => node.op === "load");
   const furthest = (coefficients: readonly number[]): number => Math.max(0, ...coefficients.map(Math.abs));
-  return loads.some(({ index: { coefficients } }) => furthest(coefficients.slice(extents.length)) > furthest(coefficients.slice(0, extents.length)));
+  return loads.some(
+    ({ index: { coefficients } }) =>
+      furthest(coefficients.slice(extents.length)) > furthest(coefficients.slice(0, extents.length)),
+  );
 }
 
 function threadsFor(kernel: LoopKernel, form: LoopForm): number {
@@ -92,6 +135,9 @@ function threadsFor(kernel: LoopKernel, form: LoopForm): number {
 function describe(kernel: LoopKernel): string {
   const loads = [...nodesOf(roots(kernel))].filter((node) => node.op === "load").length;
   const stores = kernel.outputs.length;
-  const reduce = kernel.reductions.length === 0 ? "" : ` ${kernel.reductions.map((r) => r.combine).join(" ")} [${kernel.reduceExtents.join()}]`;
+  const reduce =
+    kernel.reductions.length === 0
+      ? ""
+      : ` ${kernel.reductions.map((r) => r.combine).join(" ")} [${kernel.reduceExtents.join()}]`;
   return `loop [${kernel.extents.join()}]${reduce} ${loads} load${loads === 1 ? "" : "s"} ${stores} store${stores === 1 ? "" : "s"}`;
 }

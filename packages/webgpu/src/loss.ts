@@ -12,7 +12,10 @@ export function watchLoss(gpu: GPUDevice): Loss {
   const waiting = new Set<(error: Error) => void>();
   let lost: string | undefined;
   let reported: GPUError | undefined;
-  const lostError = (): DeviceLostError => new DeviceLostError(`webgpu: expected a working device, but it is lost (${lost}); make a new one with webgpu() and start from saved values`);
+  const lostError = (): DeviceLostError =>
+    new DeviceLostError(
+      `webgpu: expected a working device, but it is lost (${lost}); make a new one with webgpu() and start from saved values`,
+    );
   void gpu.lost.then(({ reason, message }) => {
     lost = `${reason}${message ? `: ${message.trim()}` : ""}`;
     for (const reject of waiting) reject(lostError());

@@ -63,7 +63,12 @@ interface Request {
 }
 
 /** @param poison Fill whatever is handed out with NaN, of f32 and of f16, to find programs that read what they never wrote. */
-export function makeMemory(gpu: GPUDevice, limits: MemoryLimits, loss: Loss, { poison }: { readonly poison: boolean }): GpuMemory {
+export function makeMemory(
+  gpu: GPUDevice,
+  limits: MemoryLimits,
+  loss: Loss,
+  { poison }: { readonly poison: boolean },
+): GpuMemory {
   const free = new Map<number, OwnBlock[]>();
   /** Free blocks in the order they were given back. */
   const order = new Set<OwnBlock>();
@@ -135,7 +140,10 @@ export function makeMemory(gpu: GPUDevice, limits: MemoryLimits, loss: Loss, { p
   return {
     taken,
     take(wanted, contents) {
-      if (wanted > limits.buffer) throw new LimitError(`webgpu: expected at most ${limits.buffer} bytes in a tensor (maxBufferSize of this adapter), got ${wanted}; use smaller batches`);
+      if (wanted > limits.buffer)
+        throw new LimitError(
+          `webgpu: expected at most ${limits.buffer} bytes in a tensor (maxBufferSize of this adapter), got ${wanted}; use smaller batches`,
+        );
       const bytes = Math.min(rounded(wanted), Math.floor(limits.buffer / 16) * 16);
       let block = free.get(bytes)?.pop();
       if (block) {
@@ -186,7 +194,10 @@ export function makeMemory(gpu: GPUDevice, limits: MemoryLimits, loss: Loss, { p
       settled = settled.catch(() => {});
       await mine;
       for (const block of blocks) {
-        if (block.state === "refused") throw new LimitError(`webgpu: expected ${block.bytes} bytes of GPU memory, but the adapter is out of memory (this device holds ${taken.bytes} bytes); dispose tensors or use smaller batches`);
+        if (block.state === "refused")
+          throw new LimitError(
+            `webgpu: expected ${block.bytes} bytes of GPU memory, but the adapter is out of memory (this device holds ${taken.bytes} bytes); dispose tensors or use smaller batches`,
+          );
       }
     },
   };

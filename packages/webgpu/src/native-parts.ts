@@ -33,13 +33,27 @@ function joined(name: string, buffers: number, parts: readonly Part[], scratch: 
         const whole = own[binding.buffer];
         if (!whole) {
           const block = binding.buffer - own.length;
-          return { ...binding, buffer: buffers + scratch.length + block, window: binding.window ?? { from: 0, bytes: program.scratch[block]! } };
+          return {
+            ...binding,
+            buffer: buffers + scratch.length + block,
+            window: binding.window ?? { from: 0, bytes: program.scratch[block]! },
+          };
         }
-        return { ...binding, buffer: whole.buffer, window: binding.window ? { from: whole.window.from + binding.window.from, bytes: binding.window.bytes } : whole.window };
+        return {
+          ...binding,
+          buffer: whole.buffer,
+          window: binding.window
+            ? { from: whole.window.from + binding.window.from, bytes: binding.window.bytes }
+            : whole.window,
+        };
       }),
     }));
   });
-  return { name: `${name} in ${parts.length} parts, the first: ${parts[0]!.program.name}`, passes, scratch: [...scratch, ...shared] };
+  return {
+    name: `${name} in ${parts.length} parts, the first: ${parts[0]!.program.name}`,
+    passes,
+    scratch: [...scratch, ...shared],
+  };
 }
 
 /** Of `extent` lines of `line` elements, how many make about half and end at an aligned place; undefined if none do. */
@@ -50,10 +64,19 @@ function half(extent: number, line: number): number | undefined {
   return lines < extent ? lines : undefined;
 }
 
-const windowOf = (from: number, size: number, dtype: Stored = "f32"): Window => ({ from: from * widthOf(dtype), bytes: bytesOf(size, dtype) });
+const windowOf = (from: number, size: number, dtype: Stored = "f32"): Window => ({
+  from: from * widthOf(dtype),
+  bytes: bytesOf(size, dtype),
+});
 
 /** Elements a strided operand of `rows` x `columns` spans: from the first aligned place before it. */
-function spanOf({ offset = 0, batch, row, column }: MatmulOperand, extents: readonly number[], rows: number, columns: number, dtype: Stored): { readonly from: number; readonly size: number } {
+function spanOf(
+  { offset = 0, batch, row, column }: MatmulOperand,
+  extents: readonly number[],
+  rows: number,
+  columns: number,
+  dtype: Stored,
+): { readonly from: number; readonly size: number } {
   let [low, high] = [offset, offset];
   [...batch, row, column].forEach((stride, k) => {
     const reach = stride * ([...extents, rows, columns][k]! - 1);
@@ -66,7 +89,8 @@ function spanOf({ offset = 0, batch, row, column }: MatmulOperand, extents: read
 }
 
 /** On matrix units where that is possible and faster. */
-const productProgram = (spec: MatmulSpec, limits: BindingLimits, epilogue?: Epilogue): GpuProgram => matrixUnitProgram(spec, limits, epilogue) ?? matmulProgram(spec, limits.workgroupBytes, epilogue);
+const productProgram = (spec: MatmulSpec, limits: BindingLimits, epilogue?: Epilogue): GpuProgram =>
+  matrixUnitProgram(spec, limits, epilogue) ?? matmulProgram(spec, limits.workgroupBytes, epilogue);
 
 /** A product whose result starts at an element of a buffer. */
 interface Product {
@@ -81,16 +105,25 @@ export function cutMatmul(spec: MatmulSpec, limits: BindingLimits, epilogue?: Ep
   const { m, n, k, batch } = spec;
   if (product(batch) * m * n * k === 0) return whole;
   const fits = (size: number, dtype: Stored = "f32"): boolean => bytesOf(size, dtype) <= limits.bytes;
-  const sizeOf = (s: MatmulSpec): { a: ReturnType<typeof spanOf>; b: ReturnType<typeof spanOf>; c: number } => ({ a: spanOf(s.a, s.batch, s.m, s.k, operands), b: spanOf(s.b, s.batch, s.k, s.n, operands), c: product(s.batch) * s.m * s.n });
+  const sizeOf = (s: MatmulSpec): { a: ReturnType<typeof spanOf>; b: ReturnType<typeof spanOf>; c: number } => ({
+    a: spanOf(s.a, s.batch, s.m, s.k, operands),
+    b: spanOf(s.b, s.batch, s.k, s.n, operands),
+    c: product(s.batch) * s.m * s.n,
+  });
   const { a, b, c } = sizeOf(spec);
   if (fits(a.size, operands) && fits(b.size, operands) && fits(c)) return whole;
 
   const scratch: number[] = [];
   const parts: Part[] = [];
-  const moved = (operand: MatmulOperand, by: number): MatmulOperand => ({ ...operand, offset: (operand.offset ?? 0) + by });
+  const moved = (operand: MatmulOperand, by: number): MatmulOperand => ({
+    ...operand,
+    offset: (operand.offset ?? 0) + by,
+  });
   const run = ({ spec: s, result }: Product): void => {
     const { a, b, c } = sizeOf(s);
-    const bigA = !fits(a.size, operands), bigB = !fits(b.size, operands), bigC = !fits(c);
+    const bigA = !fits(a.size, operands),
+      bigB = !fits(b.size, operands),
+      bigC = !fits(c);
     if (bigA || bigB || bigC) {
       const axis = s.batch.findIndex((extent) => extent > 1);
       if (axis >= 0) {
@@ -98,7 +131,12 @@ export function cutMatmul(spec: MatmulSpec, limits: BindingLimits, epilogue?: Ep
         const first = half(s.batch[axis]!, line);
         if (first !== undefined) {
           const of = (from: number, count: number): Product => ({
-            spec: { ...s, batch: s.batch.with(axis, count), a: moved(s.a, from * s.a.batch[axis]!), b: moved(s.b, from * s.b.batch[axis]!) },
+            spec: {
+              ...s,
+              batch: s.batch.with(axis, count),
+              a: moved(s.a, from * s.a.batch[axis]!),
+              b: moved(s.b, from * s.b.batch[axis]!),
+            },
             result: { ...result, from: result.from + from * line },
           });
           run(of(0, first));
@@ -109,7 +147,10 @@ export function cutMatmul(spec: MatmulSpec, limits: BindingLimits, epilogue?: Ep
       const rows = axis < 0 && (bigC || (bigA && !bigB && s.a.row >= s.a.column)) ? half(s.m, s.n) : undefined;
       if (rows !== undefined) {
         run({ spec: { ...s, m: rows }, result });
-        run({ spec: { ...s, m: s.m - rows, a: moved(s.a, rows * s.a.row) }, result: { ...result, from: result.from + rows * s.n } });
+        run({
+          spec: { ...s, m: s.m - rows, a: moved(s.a, rows * s.a.row) },
+          result: { ...result, from: result.from + rows * s.n },
+        });
         return;
       }
       if (!bigC && s.k > 1) {
@@ -119,7 +160,11 @@ export function cutMatmul(spec: MatmulSpec, limits: BindingLimits, epilogue?: Ep
     }
     parts.push({
       program: productProgram({ ...s, a: moved(s.a, -a.from), b: moved(s.b, -b.from) }, limits),
-      buffers: [{ buffer: 0, window: windowOf(a.from, a.size, operands) }, { buffer: 1, window: windowOf(b.from, b.size, operands) }, { buffer: result.buffer, window: windowOf(result.from, c) }],
+      buffers: [
+        { buffer: 0, window: windowOf(a.from, a.size, operands) },
+        { buffer: 1, window: windowOf(b.from, b.size, operands) },
+        { buffer: result.buffer, window: windowOf(result.from, c) },
+      ],
     });
   };
   /** c = a[:, :first] b[:first] + a[:, first:] b[first:], both terms in scratch. */
@@ -127,11 +172,39 @@ export function cutMatmul(spec: MatmulSpec, limits: BindingLimits, epilogue?: Ep
     const size = product(s.batch) * s.m * s.n;
     const [left, right] = [2, 2].map((buffer) => buffer + scratch.push(bytesOf(size))) as [number, number];
     run({ spec: { ...s, k: first }, result: { buffer: left, from: 0 } });
-    run({ spec: { ...s, k: s.k - first, a: moved(s.a, first * s.a.column), b: moved(s.b, first * s.b.row) }, result: { buffer: right, from: 0 } });
-    const load = (input: number): Scalar => ({ op: "load", dtype: "f32", input, index: { offset: 0, coefficients: [1] } });
-    const sum: LoopKernel = { extents: [size], reduceExtents: [], reductions: [], inputs: [{ dtype: "f32", size }, { dtype: "f32", size }], outputs: [{ dtype: "f32", value: { op: "add", dtype: "f32", args: [load(0), load(1)] } }] };
+    run({
+      spec: { ...s, k: s.k - first, a: moved(s.a, first * s.a.column), b: moved(s.b, first * s.b.row) },
+      result: { buffer: right, from: 0 },
+    });
+    const load = (input: number): Scalar => ({
+      op: "load",
+      dtype: "f32",
+      input,
+      index: { offset: 0, coefficients: [1] },
+    });
+    const sum: LoopKernel = {
+      extents: [size],
+      reduceExtents: [],
+      reductions: [],
+      inputs: [
+        { dtype: "f32", size },
+        { dtype: "f32", size },
+      ],
+      outputs: [{ dtype: "f32", value: { op: "add", dtype: "f32", args: [load(0), load(1)] } }],
+    };
     const window = windowOf(0, size);
-    parts.push({ program: { name: "sum", passes: loopPasses(sum, "map", { inputs: [0, 1], outputs: [2] }, 64, limits), scratch: [] }, buffers: [{ buffer: left, window }, { buffer: right, window }, { buffer: result.buffer, window: windowOf(result.from, size) }] });
+    parts.push({
+      program: {
+        name: "sum",
+        passes: loopPasses(sum, "map", { inputs: [0, 1], outputs: [2] }, 64, limits),
+        scratch: [],
+      },
+      buffers: [
+        { buffer: left, window },
+        { buffer: right, window },
+        { buffer: result.buffer, window: windowOf(result.from, size) },
+      ],
+    });
   };
   run({ spec, result: { buffer: 2, from: 0 } });
   return joined(`matmul ${product(batch) > 1 ? `${product(batch)} x ` : ""}${m}x${n}x${k}`, 3, parts, scratch);
@@ -155,8 +228,20 @@ export function cutScan(shape: ScanShape, limits: BindingLimits): GpuProgram {
     }
     const window = windowOf(from * row, count * row);
     const state = initial ? [{ buffer: values.length, window: windowOf(from * inner, count * inner) }] : [];
-    parts.push({ program: scanProgram({ ...shape, outer: count }), buffers: [...values.map((buffer) => ({ buffer, window })), ...state, { buffer: values.length + state.length, window }] });
+    parts.push({
+      program: scanProgram({ ...shape, outer: count }),
+      buffers: [
+        ...values.map((buffer) => ({ buffer, window })),
+        ...state,
+        { buffer: values.length + state.length, window },
+      ],
+    });
   };
   run(0, outer);
-  return joined(`${decays ? "scan" : "running sum"} ${outer} x ${length} x ${inner}`, values.length + (initial ? 2 : 1), parts, []);
+  return joined(
+    `${decays ? "scan" : "running sum"} ${outer} x ${length} x ${inner}`,
+    values.length + (initial ? 2 : 1),
+    parts,
+    [],
+  );
 }

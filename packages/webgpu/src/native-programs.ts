@@ -1,6 +1,12 @@
 /** Programs of the ops that are no loops over scalar expressions: one entry an op. */
 import { sizeOf } from "@seqmix/tensor";
-import { aroundAxis, matmulSpecOf, type CumsumAttributes, type LinearScanAttributes, type NativeCall } from "@seqmix/tensor/backend";
+import {
+  aroundAxis,
+  matmulSpecOf,
+  type CumsumAttributes,
+  type LinearScanAttributes,
+  type NativeCall,
+} from "@seqmix/tensor/backend";
 import { cutMatmul, cutScan } from "./native-parts.js";
 import type { BindingLimits, GpuProgram } from "./program.js";
 import { scatterAddProgram } from "./scatter-program.js";
@@ -23,6 +29,7 @@ const programs: Readonly<Record<string, (call: NativeCall, limits: BindingLimits
 /** The program of a native call. @param limits What a pass may bind. */
 export function nativeProgram(call: NativeCall, limits: BindingLimits): GpuProgram {
   const make = programs[call.op];
-  if (!make) throw new TypeError(`webgpu: expected a program for op ${call.op}, got none; add one to native-programs.ts`);
+  if (!make)
+    throw new TypeError(`webgpu: expected a program for op ${call.op}, got none; add one to native-programs.ts`);
   return make(call, limits);
 }

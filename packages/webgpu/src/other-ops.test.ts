@@ -10,9 +10,13 @@ afterAll(() => device.close());
 
 const rows = opTable.filter((op) => op.rule.kind !== "elementwise");
 
-test.each(rows.map((op) => [op.name, op] as const))("%s", async (_, op) => {
-  const report = await checkOp(op, device);
-  expect(report.samples).toBeGreaterThan(0);
-  expect(report.comparisons).toBeGreaterThan(report.samples);
-  expect(report.worst).toBeLessThanOrEqual(1);
-}, 120_000);
+test.each(rows.map((op) => [op.name, op] as const))(
+  "%s",
+  async (_, op) => {
+    const report = await checkOp(op, device);
+    expect(report.samples).toBeGreaterThan(0);
+    expect(report.comparisons).toBeGreaterThan(report.samples);
+    expect(report.worst).toBeLessThanOrEqual(1);
+  },
+  120_000,
+);

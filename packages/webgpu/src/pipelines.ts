@@ -22,25 +22,41 @@ export function makePipelines(gpu: GPUDevice, loss: Loss): Pipelines {
   const compiled = new Map<string, Promise<Pipeline>>();
   const layouts = new Map<string, { readonly group: GPUBindGroupLayout; readonly pipeline: GPUPipelineLayout }>();
 
-  const layoutFor = (bindings: readonly Binding[], hasParameters: boolean): { readonly group: GPUBindGroupLayout; readonly pipeline: GPUPipelineLayout } => {
-    const types: GPUBufferBindingType[] = bindings.map(({ access }) => (access === "read" ? "read-only-storage" : "storage"));
+  const layoutFor = (
+    bindings: readonly Binding[],
+    hasParameters: boolean,
+  ): { readonly group: GPUBindGroupLayout; readonly pipeline: GPUPipelineLayout } => {
+    const types: GPUBufferBindingType[] = bindings.map(({ access }) =>
+      access === "read" ? "read-only-storage" : "storage",
+    );
     if (hasParameters) types.push("uniform");
     const key = types.join();
     let layout = layouts.get(key);
     if (!layout) {
-      const group = gpu.createBindGroupLayout({ entries: types.map((type, binding) => ({ binding, visibility: COMPUTE, buffer: { type } })) });
+      const group = gpu.createBindGroupLayout({
+        entries: types.map((type, binding) => ({ binding, visibility: COMPUTE, buffer: { type } })),
+      });
       layouts.set(key, (layout = { group, pipeline: gpu.createPipelineLayout({ bindGroupLayouts: [group] }) }));
     }
     return layout;
   };
 
-  const make = async (name: string, text: string, bindings: readonly Binding[], hasParameters: boolean): Promise<Pipeline> => {
+  const make = async (
+    name: string,
+    text: string,
+    bindings: readonly Binding[],
+    hasParameters: boolean,
+  ): Promise<Pipeline> => {
     const layout = layoutFor(bindings, hasParameters);
     const code = withExtensions(text);
     gpu.pushErrorScope("validation");
     const module = gpu.createShaderModule({ label: name, code });
     const refused = gpu.popErrorScope();
-    const pipeline = gpu.createComputePipelineAsync({ label: name, layout: layout.pipeline, compute: { module, entryPoint: "main" } });
+    const pipeline = gpu.createComputePipelineAsync({
+      label: name,
+      layout: layout.pipeline,
+      compute: { module, entryPoint: "main" },
+    });
     try {
       const [made] = await loss.wait(Promise.all([pipeline, refused]));
       return { pipeline: made, layout: layout.group };
@@ -48,8 +64,13 @@ export function makePipelines(gpu: GPUDevice, loss: Loss): Pipelines {
       loss.check();
       const { messages } = await loss.wait(module.getCompilationInfo());
       const first = messages.find(({ type }) => type === "error");
-      const where = first ? `line ${first.lineNum}: ${first.message.trim()}\n  ${code.split("\n")[first.lineNum - 1] ?? ""}` : String(cause);
-      throw new KernelCompileError(`${name}: expected WGSL that the adapter compiles, got an error at ${where}\nreport this with the output of explain()`, { cause });
+      const where = first
+        ? `line ${first.lineNum}: ${first.message.trim()}\n  ${code.split("\n")[first.lineNum - 1] ?? ""}`
+        : String(cause);
+      throw new KernelCompileError(
+        `${name}: expected WGSL that the adapter compiles, got an error at ${where}\nreport this with the output of explain()`,
+        { cause },
+      );
     }
   };
 

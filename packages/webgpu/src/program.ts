@@ -61,7 +61,11 @@ export interface GpuProgram {
  * The head of every entry point: `group` counts workgroups in one dimension, `thread` the invocations of one.
  * @param more Further parameters, with their attributes.
  */
-export const entryPoint = (threads: number, body: string, more: readonly string[] = []): string => `@compute @workgroup_size(${threads})
+export const entryPoint = (
+  threads: number,
+  body: string,
+  more: readonly string[] = [],
+): string => `@compute @workgroup_size(${threads})
 fn main(${["@builtin(workgroup_id) id: vec3<u32>", "@builtin(num_workgroups) count: vec3<u32>", "@builtin(local_invocation_index) thread: u32", ...more].join(", ")}) {
   let group = id.y * count.x + id.x;
 ${indent(body)}
@@ -69,23 +73,43 @@ ${indent(body)}
 `;
 
 /** Declares a buffer. */
-export const declare = (binding: number, name: string, access: Binding["access"], type: string): string => `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<${type}>;\n`;
+export const declare = (binding: number, name: string, access: Binding["access"], type: string): string =>
+  `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<${type}>;\n`;
 
 /** Declares the parameters; the code reads them as `p.name`. */
-export const declareParameters = (binding: number, parameters: Parameters): string => `struct Parameters { ${Object.keys(parameters).map((name) => `${name}: i32`).join(", ")} }
+export const declareParameters = (
+  binding: number,
+  parameters: Parameters,
+): string => `struct Parameters { ${Object.keys(parameters)
+  .map((name) => `${name}: i32`)
+  .join(", ")} }
 @group(0) @binding(${binding}) var<uniform> p: Parameters;
 `;
 
-export const indent = (text: string, depth = 1): string => text.split("\n").map((line) => (line === "" ? "" : "  ".repeat(depth) + line)).join("\n");
+export const indent = (text: string, depth = 1): string =>
+  text
+    .split("\n")
+    .map((line) => (line === "" ? "" : "  ".repeat(depth) + line))
+    .join("\n");
 
 /** Bytes of an element. */
 export const widthOf = (dtype: DType): 2 | 4 => (dtype === "f16" ? 2 : 4);
 
 /** Bytes that memory for this many elements takes: whole vectors of four, and never nothing. */
-export const bytesOf = (elements: number, dtype: DType = "f32"): number => Math.max(4, Math.ceil(elements / 4) * 4) * widthOf(dtype);
+export const bytesOf = (elements: number, dtype: DType = "f32"): number =>
+  Math.max(4, Math.ceil(elements / 4) * 4) * widthOf(dtype);
 
 /** The code with the extensions of WGSL that it uses. */
 export function withExtensions(code: string): string {
-  const enabled = [["f16", /\bf16\b/], ["subgroups", /\bsubgroup_id\b/], ["chromium_experimental_subgroup_matrix", /\bsubgroup_matrix_/]] as const;
-  return enabled.filter(([, used]) => used.test(code)).map(([name]) => `enable ${name};\n`).join("") + code;
+  const enabled = [
+    ["f16", /\bf16\b/],
+    ["subgroups", /\bsubgroup_id\b/],
+    ["chromium_experimental_subgroup_matrix", /\bsubgroup_matrix_/],
+  ] as const;
+  return (
+    enabled
+      .filter(([, used]) => used.test(code))
+      .map(([name]) => `enable ${name};\n`)
+      .join("") + code
+  );
 }

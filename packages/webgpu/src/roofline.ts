@@ -24,7 +24,8 @@ export function rooflineOf(gpu: GPUDevice): Promise<Roofline> {
 
 const THREADS = 256;
 /** Independent chains of vectors of four in a thread, and their steps. */
-const CHAINS = 8, STEPS = 256;
+const CHAINS = 8,
+  STEPS = 256;
 /** Large GPUs lower their clocks when idle, and need this long to raise them. */
 const WARM_UP_MILLISECONDS = 500;
 const REPEATS = 10;
@@ -55,10 +56,17 @@ async function measure(gpu: GPUDevice): Promise<Roofline> {
   const workgroups = small ? 4 : 16384;
   const buffers = [0, 1].map(() => gpu.createBuffer({ size: bytes, usage: USAGE.storage }));
   try {
-    const compiled = (code: string): Promise<GPUComputePipeline> => gpu.createComputePipelineAsync({ layout: "auto", compute: { module: gpu.createShaderModule({ code }), entryPoint: "main" } });
+    const compiled = (code: string): Promise<GPUComputePipeline> =>
+      gpu.createComputePipelineAsync({
+        layout: "auto",
+        compute: { module: gpu.createShaderModule({ code }), entryPoint: "main" },
+      });
     const [copy, multiplyAdd] = await Promise.all([compiled(COPY), compiled(MULTIPLY_ADD)]);
     const run = async (pipeline: GPUComputePipeline, groups: number): Promise<number> => {
-      const group = gpu.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries: buffers.map((buffer, binding) => ({ binding, resource: { buffer } })) });
+      const group = gpu.createBindGroup({
+        layout: pipeline.getBindGroupLayout(0),
+        entries: buffers.map((buffer, binding) => ({ binding, resource: { buffer } })),
+      });
       const timestamps = makeTimestamps(gpu);
       const encoder = gpu.createCommandEncoder();
       for (let k = 0; k < REPEATS; k++) {
@@ -71,14 +79,19 @@ async function measure(gpu: GPUDevice): Promise<Roofline> {
         pass.end();
       }
       gpu.queue.submit([encoder.finish()]);
-      return Math.min(...(await timestamps.read()).map(([start, end]) => end - start).filter((time) => time > 0)) / REPEATS;
+      return (
+        Math.min(...(await timestamps.read()).map(([start, end]) => end - start).filter((time) => time > 0)) / REPEATS
+      );
     };
     const until = performance.now() + (small ? 0 : WARM_UP_MILLISECONDS);
     do await run(multiplyAdd, workgroups);
     while (performance.now() < until);
     const arithmetic = await run(multiplyAdd, workgroups);
     const copying = await run(copy, Math.ceil(bytes / 16 / THREADS));
-    return { gigabytesPerSecond: (2 * bytes) / copying / 1e6, teraflopsPerSecond: (workgroups * THREADS * STEPS * CHAINS * 4 * 2) / arithmetic / 1e9 };
+    return {
+      gigabytesPerSecond: (2 * bytes) / copying / 1e6,
+      teraflopsPerSecond: (workgroups * THREADS * STEPS * CHAINS * 4 * 2) / arithmetic / 1e9,
+    };
   } finally {
     for (const buffer of buffers) buffer.destroy();
   }

@@ -1,5 +1,32 @@
 // Row kernels, reductions with what is computed from them along the rows, against float64 and the same graph unfused.
-import { add, div, exp, explain, grad, key, less, log, logSoftmax, logSumExp, max, mean, mul, normal, realize, reference, reshape, softmax, sqrt, sub, sum, tensor, transpose, uniform, where, type Tensor } from "@seqmix/tensor";
+import {
+  add,
+  div,
+  exp,
+  explain,
+  grad,
+  key,
+  less,
+  log,
+  logSoftmax,
+  logSumExp,
+  max,
+  mean,
+  mul,
+  normal,
+  realize,
+  reference,
+  reshape,
+  softmax,
+  sqrt,
+  sub,
+  sum,
+  tensor,
+  transpose,
+  uniform,
+  where,
+  type Tensor,
+} from "@seqmix/tensor";
 import { afterAll, describe, expect, test } from "vitest";
 import { testDevice } from "./testing/test-device.js";
 
@@ -22,17 +49,22 @@ const cases: Record<string, () => Tensor> = {
   "softmax down 70 rows": () => softmax(normal(key(1), [70, 33]), 0),
   "softmax down 5000 rows": () => softmax(normal(key(1), [5000, 9]), 0),
   "softmax over a middle axis": () => softmax(normal(key(1), [3, 70, 12]), 1),
-  "logSoftmax": () => logSoftmax(normal(key(1), [7, 260])),
-  "logSumExp": () => logSumExp(normal(key(1), [7, 260]), -1),
+  logSoftmax: () => logSoftmax(normal(key(1), [7, 260])),
+  logSumExp: () => logSumExp(normal(key(1), [7, 260]), -1),
   "over two axes apart": () => standardize(normal(key(2), [6, 5, 16]), [0, 2]),
   "over two axes together": () => standardize(normal(key(2), [5, 6, 8]), [1, 2]),
-  "in groups of channels": () => mul(reshape(standardize(reshape(normal(key(2), [3, 5, 32]), [3, 5, 4, 8])), [3, 5, 32]), normal(key(3), [32])),
+  "in groups of channels": () =>
+    mul(reshape(standardize(reshape(normal(key(2), [3, 5, 32]), [3, 5, 4, 8])), [3, 5, 32]), normal(key(3), [32])),
   "rows of a transposed tensor": () => softmax(transpose(normal(key(2), [40, 24]))),
   "a masked row": () => softmax(where(less(uniform(key(4), [9, 64]), 0.5), normal(key(2), [9, 64]), -Infinity)),
-  "gradient of softmax": () => grad((x: Tensor) => sum(mul(softmax(x), normal(key(3), [5, 132]))))(normal(key(2), [5, 132])),
-  "gradient of a norm along 5000": () => grad((x: Tensor) => sum(mul(standardize(x), normal(key(3), [2, 5000]))))(normal(key(2), [2, 5000])),
-  "gradient of a norm": () => grad((x: Tensor) => sum(mul(standardize(x), normal(key(3), [6, 68]))))(normal(key(2), [6, 68])),
-  "gradient of a norm down columns": () => grad((x: Tensor) => sum(mul(standardize(x, 0), normal(key(3), [68, 12]))))(normal(key(2), [68, 12])),
+  "gradient of softmax": () =>
+    grad((x: Tensor) => sum(mul(softmax(x), normal(key(3), [5, 132]))))(normal(key(2), [5, 132])),
+  "gradient of a norm along 5000": () =>
+    grad((x: Tensor) => sum(mul(standardize(x), normal(key(3), [2, 5000]))))(normal(key(2), [2, 5000])),
+  "gradient of a norm": () =>
+    grad((x: Tensor) => sum(mul(standardize(x), normal(key(3), [6, 68]))))(normal(key(2), [6, 68])),
+  "gradient of a norm down columns": () =>
+    grad((x: Tensor) => sum(mul(standardize(x, 0), normal(key(3), [68, 12]))))(normal(key(2), [68, 12])),
 };
 
 describe.each(Object.entries(cases))("%s", (_, build) => {
@@ -55,7 +87,9 @@ async function close(actual: Tensor, expected: Tensor): Promise<void> {
 test("a row without any element left is NaN, others are not touched", async () => {
   const x = where(less(reshape(uniform(key(4), [4]), [4, 1]), 2), normal(key(2), [4, 8]), 0);
   const y = await realize(softmax(where(less(reshape(normal(key(9), [4]), [4, 1]), 0), -Infinity, x)), { device });
-  const expected = await realize(softmax(where(less(reshape(normal(key(9), [4]), [4, 1]), 0), -Infinity, x)), { device: reference() });
+  const expected = await realize(softmax(where(less(reshape(normal(key(9), [4]), [4, 1]), 0), -Infinity, x)), {
+    device: reference(),
+  });
   expect(Array.from(await y.data(), Number.isNaN)).toEqual(Array.from(await expected.data(), Number.isNaN));
 });
 

@@ -5,7 +5,16 @@
  * does to a state (h -> A h + B), the state before each chunk, and the results. A chunk is run by one thread if rows are short or
  * neighbouring rows lie beside each other in memory, else by a workgroup that loads tiles of it and scans them in a tree.
  */
-import { bytesOf, declare, declareParameters, entryPoint, type Binding, type GpuPass, type GpuProgram, type Parameters } from "./program.js";
+import {
+  bytesOf,
+  declare,
+  declareParameters,
+  entryPoint,
+  type Binding,
+  type GpuPass,
+  type GpuProgram,
+  type Parameters,
+} from "./program.js";
 
 export interface ScanShape {
   readonly outer: number;
@@ -19,13 +28,17 @@ export interface ScanShape {
 }
 
 /** Threads and workgroups that keep a large GPU busy. */
-const FULL_THREADS = 131072, FULL_GROUPS = 528;
+const FULL_THREADS = 131072,
+  FULL_GROUPS = 528;
 /** Rows beside each other from which on a thread a row reads memory well. */
 const BESIDE = 16;
 /** A row too short for a workgroup. */
 const SHORT = 64;
-const SHORTEST_CHUNK = 16, MOST_CHUNKS = 256;
-const THREADS = 256, EACH = 4, TILE = THREADS * EACH;
+const SHORTEST_CHUNK = 16,
+  MOST_CHUNKS = 256;
+const THREADS = 256,
+  EACH = 4,
+  TILE = THREADS * EACH;
 
 interface Chunks extends ScanShape {
   readonly chunks: number;
@@ -37,7 +50,9 @@ export function scanProgram(shape: ScanShape): GpuProgram {
   const { outer, length, inner, decays, initial } = shape;
   const rows = outer * inner;
   const byThread = inner >= BESIDE || length <= SHORT;
-  const wanted = byThread ? Math.min(Math.ceil(FULL_THREADS / rows), Math.floor(length / SHORTEST_CHUNK), MOST_CHUNKS) : Math.min(Math.ceil(FULL_GROUPS / rows), Math.ceil(length / TILE));
+  const wanted = byThread
+    ? Math.min(Math.ceil(FULL_THREADS / rows), Math.floor(length / SHORTEST_CHUNK), MOST_CHUNKS)
+    : Math.min(Math.ceil(FULL_GROUPS / rows), Math.ceil(length / TILE));
   const unit = byThread ? 1 : TILE;
   const steps = Math.ceil(Math.ceil(length / Math.max(1, wanted)) / unit) * unit;
   const chunked: Chunks = { ...shape, steps, chunks: Math.ceil(length / steps) };
@@ -54,10 +69,14 @@ export function scanProgram(shape: ScanShape): GpuProgram {
   const pass = (code: string, read: readonly number[], write: readonly number[], groups: number): GpuPass => ({
     code,
     parameters,
-    buffers: [...read.map((buffer): Binding => ({ buffer, access: "read" })), ...write.map((buffer): Binding => ({ buffer, access: "read_write" }))],
+    buffers: [
+      ...read.map((buffer): Binding => ({ buffer, access: "read" })),
+      ...write.map((buffer): Binding => ({ buffer, access: "read_write" })),
+    ],
     groups,
   });
-  if (chunks === 1) return { name, passes: [pass(chunkCode(chunked, "all"), [...values, ...h0], [out], groups)], scratch: [] };
+  if (chunks === 1)
+    return { name, passes: [pass(chunkCode(chunked, "all"), [...values, ...h0], [out], groups)], scratch: [] };
   const bytes = bytesOf(rows * chunks);
   return {
     name,
@@ -72,7 +91,16 @@ export function scanProgram(shape: ScanShape): GpuProgram {
 
 /** A row's element s is at origin + s direction. */
 function parametersOf({ outer, length, inner, reverse, chunks, steps }: Chunks): Parameters {
-  return { inner, length, chunks, steps, rows: outer * inner, total: outer * inner * chunks, origin: reverse ? (length - 1) * inner : 0, direction: reverse ? -inner : inner };
+  return {
+    inner,
+    length,
+    chunks,
+    steps,
+    rows: outer * inner,
+    total: outer * inner * chunks,
+    origin: reverse ? (length - 1) * inner : 0,
+    direction: reverse ? -inner : inner,
+  };
 }
 
 /** all: from the initial state. ends: what the chunk does to a state. results: from the state before the chunk. */
@@ -85,11 +113,18 @@ function buffersOf(shape: Chunks, task: Task): { text: string; start: string } {
   if (task === "all" && initial) reads.push("h0");
   if (task === "results") reads.push("states");
   const writes = task === "ends" ? [...(decays ? ["endA"] : []), "endB"] : ["h"];
-  return { text: declareAll(reads, writes, shape), start: task === "results" ? "states[chunk]" : task === "all" && initial ? "h0[outer * p.inner + inner]" : "0.0" };
+  return {
+    text: declareAll(reads, writes, shape),
+    start: task === "results" ? "states[chunk]" : task === "all" && initial ? "h0[outer * p.inner + inner]" : "0.0",
+  };
 }
 
 const declareAll = (reads: readonly string[], writes: readonly string[], shape: Chunks): string =>
-  [...reads.map((name, k) => declare(k, name, "read", "f32")), ...writes.map((name, k) => declare(reads.length + k, name, "read_write", "f32")), declareParameters(reads.length + writes.length, parametersOf(shape))].join("");
+  [
+    ...reads.map((name, k) => declare(k, name, "read", "f32")),
+    ...writes.map((name, k) => declare(reads.length + k, name, "read_write", "f32")),
+    declareParameters(reads.length + writes.length, parametersOf(shape)),
+  ].join("");
 
 /** Splits `chunk`, which counts [outer, chunks, inner]; element s of its row is at start + s p.direction. */
 const PLACES = `if (chunk >= p.total) { return; }
@@ -103,14 +138,20 @@ function threadChunk(shape: Chunks, task: Task): string {
   const { text, start } = buffersOf(shape, task);
   const { decays } = shape;
   const ends = task === "ends";
-  return text + entryPoint(64, `let chunk = i32(group * 64u + thread);
+  return (
+    text +
+    entryPoint(
+      64,
+      `let chunk = i32(group * 64u + thread);
 ${PLACES}
 var current = ${start};
 ${ends && decays ? "var decay = 1.0;\n" : ""}for (var step = first; step < last; step++) {
   let at = start + step * p.direction;
 ${ends && decays ? "  decay *= a[at];\n" : ""}  current = ${decays ? "a[at] * current + b[at]" : "current + b[at]"};
 ${ends ? "" : "  h[at] = current;\n"}}
-${ends ? `${decays ? "endA[chunk] = decay;\n" : ""}endB[chunk] = current;` : ""}`);
+${ends ? `${decays ? "endA[chunk] = decay;\n" : ""}endB[chunk] = current;` : ""}`,
+    )
+  );
 }
 
 function groupChunk(shape: Chunks, task: Task): string {
@@ -143,7 +184,10 @@ ${ifDecays("  sumA[thread] = decayOfPart;\n")}  workgroupBarrier();
   for (var distance = 1u; distance < ${THREADS}u; distance *= 2u) {
 ${scan}
   }
-${task === "ends" ? "" : `  var current = carry;
+${
+  task === "ends"
+    ? ""
+    : `  var current = carry;
   if (thread > 0u) { current = ${decays ? "sumA[thread - 1u] * carry + sumB[thread - 1u]" : "carry + sumB[thread - 1u]"}; }
   for (var k = 0; k < ${EACH}; k++) {
     let slot = padded(i32(thread) * ${EACH} + k);
@@ -155,28 +199,38 @@ ${task === "ends" ? "" : `  var current = carry;
     let step = base + k * ${THREADS};
     if (step < last) { h[start + step * p.direction] = tileB[padded(i32(thread) + k * ${THREADS})]; }
   }
-`}  carry = ${decays ? `sumA[${THREADS - 1}] * carry + sumB[${THREADS - 1}]` : `carry + sumB[${THREADS - 1}]`};
+`
+}  carry = ${decays ? `sumA[${THREADS - 1}] * carry + sumB[${THREADS - 1}]` : `carry + sumB[${THREADS - 1}]`};
 ${task === "ends" ? ifDecays(`  decayOfChunk *= sumA[${THREADS - 1}];\n`) : ""}  workgroupBarrier();`;
   const shared = (name: string, size: number): string => `var<workgroup> ${name}: array<f32, ${size}>;\n`;
   const memory = `${ifDecays(shared("tileA", TILE + TILE / 32) + shared("sumA", THREADS))}${shared("tileB", TILE + TILE / 32)}${shared("sumB", THREADS)}`;
   return `${text}${memory}// one slot left out after every 32, so that threads that run along the tile use different banks
 fn padded(k: i32) -> i32 { return k + k / 32; }
-${entryPoint(THREADS, `let chunk = i32(group);
+${entryPoint(
+  THREADS,
+  `let chunk = i32(group);
 ${PLACES}
 var carry = ${start};
 ${task === "ends" ? ifDecays("var decayOfChunk = 1.0;\n") : ""}for (var tile = first; tile < last; tile += ${TILE}) {
 ${tile}
 }
-${task === "ends" ? `if (thread == 0u) {
+${
+  task === "ends"
+    ? `if (thread == 0u) {
 ${ifDecays("  endA[chunk] = decayOfChunk;\n")}  endB[chunk] = carry;
-}` : ""}`)}`;
+}`
+    : ""
+}`,
+)}`;
 }
 
 /** The state before each chunk of a row, one row a thread. */
 function statesCode(shape: Chunks): string {
   const { decays, initial } = shape;
   const reads = [...(decays ? ["endA"] : []), "endB", ...(initial ? ["h0"] : [])];
-  return `${declareAll(reads, ["states"], shape)}${entryPoint(64, `let row = i32(group * 64u + thread);
+  return `${declareAll(reads, ["states"], shape)}${entryPoint(
+    64,
+    `let row = i32(group * 64u + thread);
 if (row >= p.rows) { return; }
 var current = ${initial ? "h0[row]" : "0.0"};
 var at = row / p.inner * p.inner * p.chunks + row % p.inner;
@@ -184,5 +238,6 @@ for (var chunk = 0; chunk < p.chunks; chunk++) {
   states[at] = current;
   current = ${decays ? "endA[at] * current + endB[at]" : "current + endB[at]"};
   at += p.inner;
-}`)}`;
+}`,
+  )}`;
 }

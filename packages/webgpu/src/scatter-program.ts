@@ -12,7 +12,8 @@ export interface ScatterShape {
   readonly size: number;
 }
 
-const FULL_GROUPS = 528, SHORTEST_PART = 1024;
+const FULL_GROUPS = 528,
+  SHORTEST_PART = 1024;
 
 /** Buffers: updates, indices, result. */
 export function scatterAddProgram({ rows, inner, size }: ScatterShape): GpuProgram {
@@ -27,7 +28,9 @@ export function scatterAddProgram({ rows, inner, size }: ScatterShape): GpuProgr
   const parameters = { rows, inner, size, blocks, length, parts };
   // The word whose bits say which of the tile's rows match; workgroup memory that an atomic writes is read by one.
   const code = `${declare(0, "updates", "read", "f32")}${declare(1, "indices", "read", "i32")}${declare(2, "result", "read_write", "f32")}${declareParameters(3, parameters)}var<workgroup> matches: array<atomic<u32>, ${words}>;
-${entryPoint(threads, `let target_ = i32(group) % p.size;
+${entryPoint(
+  threads,
+  `let target_ = i32(group) % p.size;
 let block = i32(group) / p.size % p.blocks;
 let part = i32(group) / (p.size * p.blocks);
 if (part >= p.parts) { return; }
@@ -49,14 +52,36 @@ for (var first = part * p.length; first < last; first += ${threads}) {
   }
   workgroupBarrier();
 }
-if (column < p.inner) { result[(part * p.size + target_) * p.inner + column] = sum; }`)}`;
-  const first: GpuPass = { code, parameters, buffers: [{ buffer: 0, access: "read" }, { buffer: 1, access: "read" }, { buffer: parts > 1 ? 3 : 2, access: "read_write" }], groups: size * blocks * parts };
+if (column < p.inner) { result[(part * p.size + target_) * p.inner + column] = sum; }`,
+)}`;
+  const first: GpuPass = {
+    code,
+    parameters,
+    buffers: [
+      { buffer: 0, access: "read" },
+      { buffer: 1, access: "read" },
+      { buffer: parts > 1 ? 3 : 2, access: "read_write" },
+    ],
+    groups: size * blocks * parts,
+  };
   if (parts === 1) return { name, passes: [first], scratch: [] };
   const total = size * inner;
-  const second = loopPass({
-    extents: [total], reduceExtents: [parts], inputs: [{ dtype: "f32", size: total * parts }],
-    reductions: [{ combine: "sum", value: { op: "load", dtype: "f32", input: 0, index: { offset: 0, coefficients: [1, total] } } }],
-    outputs: [{ dtype: "f32", value: { op: "reduced", dtype: "f32", reduction: 0 } }],
-  }, "serial", { inputs: [3], outputs: [2] }, 64);
+  const second = loopPass(
+    {
+      extents: [total],
+      reduceExtents: [parts],
+      inputs: [{ dtype: "f32", size: total * parts }],
+      reductions: [
+        {
+          combine: "sum",
+          value: { op: "load", dtype: "f32", input: 0, index: { offset: 0, coefficients: [1, total] } },
+        },
+      ],
+      outputs: [{ dtype: "f32", value: { op: "reduced", dtype: "f32", reduction: 0 } }],
+    },
+    "serial",
+    { inputs: [3], outputs: [2] },
+    64,
+  );
   return { name: `${name}, ${parts} parts`, passes: [first, second], scratch: [bytesOf(total * parts)] };
 }

@@ -19,7 +19,11 @@ export function makeStaging(gpu: GPUDevice, loss: Loss): Staging {
     const k = idle.findIndex(({ size }) => size >= bytes && size <= 4 * bytes + 4096);
     // Powers of two are used again by reads of other sizes; beyond a quarter GiB that would waste too much.
     const rounded = 2 ** Math.ceil(Math.log2(Math.max(bytes, 4096)));
-    if (k < 0) return gpu.createBuffer({ size: rounded > 2 ** 28 ? bytes : rounded, usage: USAGE.mapRead | USAGE.copyDestination });
+    if (k < 0)
+      return gpu.createBuffer({
+        size: rounded > 2 ** 28 ? bytes : rounded,
+        usage: USAGE.mapRead | USAGE.copyDestination,
+      });
     kept -= idle[k]!.size;
     return idle.splice(k, 1)[0]!;
   };

@@ -12,7 +12,10 @@ export interface Temporaries {
 }
 
 /** Assigns blocks in the order of the steps: the smallest free one that is large enough, else the largest is made larger. */
-export function placeTemporaries({ slots, leafCount, constants, steps, roots }: Plan, programs: readonly GpuProgram[]): Temporaries {
+export function placeTemporaries(
+  { slots, leafCount, constants, steps, roots }: Plan,
+  programs: readonly GpuProgram[],
+): Temporaries {
   const fixed = new Set([...roots, ...constants.map(({ slot }) => slot)]);
   const lastUse = new Map<number, number>();
   steps.forEach(({ inputs, outputs }, k) => {
@@ -31,10 +34,12 @@ export function placeTemporaries({ slots, leafCount, constants, steps, roots }: 
   };
   const bySlot = new Array<number | undefined>(slots.length).fill(undefined);
   const scratch = steps.map(({ inputs, outputs }, k) => {
-    for (const slot of outputs) if (slot >= leafCount && !fixed.has(slot)) bySlot[slot] = take(bytesOf(slots[slot]!.size, slots[slot]!.dtype));
+    for (const slot of outputs)
+      if (slot >= leafCount && !fixed.has(slot)) bySlot[slot] = take(bytesOf(slots[slot]!.size, slots[slot]!.dtype));
     const own = programs[k]!.scratch.map(take);
     free.push(...own);
-    for (const slot of new Set([...inputs, ...outputs])) if (bySlot[slot] !== undefined && lastUse.get(slot) === k) free.push(bySlot[slot]);
+    for (const slot of new Set([...inputs, ...outputs]))
+      if (bySlot[slot] !== undefined && lastUse.get(slot) === k) free.push(bySlot[slot]);
     return own;
   });
   return { blocks, slots: bySlot, scratch };

@@ -29,7 +29,9 @@ export function makeTimestamps(gpu: GPUDevice): Timestamps {
       const mapped = gpu.createBuffer({ size: bytes, usage: USAGE.copyDestination | USAGE.mapRead });
       try {
         const encoder = gpu.createCommandEncoder();
-        sets.forEach((set, k) => encoder.resolveQuerySet(set, 0, Math.min(SET, 2 * passes - k * SET), resolved, k * SET * 8));
+        sets.forEach((set, k) =>
+          encoder.resolveQuerySet(set, 0, Math.min(SET, 2 * passes - k * SET), resolved, k * SET * 8),
+        );
         encoder.copyBufferToBuffer(resolved, 0, mapped, 0, bytes);
         gpu.queue.submit([encoder.finish()]);
         await mapped.mapAsync(MAP_READ);

@@ -18,13 +18,17 @@ interface Options {
 const CHANNELS = 64;
 const BATCH = 4;
 /** Ordinary RNNs at three sizes of the recurrent weight, and linear recurrences as they are initialised. */
-const subjects: readonly GradientSubject[] = [0.5, 2, 8].map(vanillaRnn).concat(mixers.filter(({ id }) => id === "lru" || id === "mamba").map((mixer) => mixerSubject(mixer, CHANNELS)));
+const subjects: readonly GradientSubject[] = [0.5, 2, 8]
+  .map(vanillaRnn)
+  .concat(mixers.filter(({ id }) => id === "lru" || id === "mamba").map((mixer) => mixerSubject(mixer, CHANNELS)));
 
 /** Registers `gradient-norms`. */
 export function registerGradientNorms(program: Command): void {
   program
     .command("gradient-norms")
-    .description("show how gradients of ordinary RNNs vanish or explode with distance, and those of linear recurrences do not")
+    .description(
+      "show how gradients of ordinary RNNs vanish or explode with distance, and those of linear recurrences do not",
+    )
     .option("--device <name>", `where to compute: ${Object.keys(devices).join(", ")}`, "cpu")
     .option("--length <n>", "elements of a sequence, 2 to 4096", parseLength, 256)
     .option("--seed <n>", "seed of inputs and parameters", Number, 0)
@@ -39,17 +43,36 @@ async function run({ device: name, length, seed, out }: Options): Promise<void> 
   try {
     for (const [k, subject] of subjects.entries()) {
       const started = performance.now();
-      curves.push({ name: subject.name, norms: await gradientNorms(subject, { batch: BATCH, length, channels: CHANNELS, seed, device }) });
-      console.log(`[${k + 1}/${subjects.length}] ${subject.name}: ${formatDuration((performance.now() - started) / 1000)}`);
+      curves.push({
+        name: subject.name,
+        norms: await gradientNorms(subject, { batch: BATCH, length, channels: CHANNELS, seed, device }),
+      });
+      console.log(
+        `[${k + 1}/${subjects.length}] ${subject.name}: ${formatDuration((performance.now() - started) / 1000)}`,
+      );
     }
   } finally {
     await device.close();
   }
   const distances = [1, 4, 16, 64, 256, 1024, 4095].filter((distance) => distance < length);
-  const columns = [{ title: "gradient norm by distance" }, ...distances.map((distance) => ({ title: String(distance), number: true }))];
-  console.log(`\n${formatTable(columns, curves.map(({ name: title, norms }) => [title, ...distances.map((distance) => norms[distance]!.toExponential(1))]))}\n`);
+  const columns = [
+    { title: "gradient norm by distance" },
+    ...distances.map((distance) => ({ title: String(distance), number: true })),
+  ];
+  console.log(
+    `\n${formatTable(
+      columns,
+      curves.map(({ name: title, norms }) => [
+        title,
+        ...distances.map((distance) => norms[distance]!.toExponential(1)),
+      ]),
+    )}\n`,
+  );
   const { gradientNormsPage } = await import("../report/gradient-norms-page.js");
-  writeFileAtomically(join(out, "gradient-norms.json"), `${JSON.stringify({ batch: BATCH, length, channels: CHANNELS, seed, curves })}\n`);
+  writeFileAtomically(
+    join(out, "gradient-norms.json"),
+    `${JSON.stringify({ batch: BATCH, length, channels: CHANNELS, seed, curves })}\n`,
+  );
   const page = join(out, "gradient-norms.html");
   writeFileAtomically(page, gradientNormsPage(curves, { batch: BATCH, length, channels: CHANNELS, seed }));
   console.log(`Written to ${page}.`);
@@ -57,6 +80,7 @@ async function run({ device: name, length, seed, out }: Options): Promise<void> 
 
 function parseLength(text: string): number {
   const length = Number(text);
-  if (!Number.isInteger(length) || length < 2 || length > 4096) throw new InvalidArgumentError("Expected a whole number from 2 to 4096.");
+  if (!Number.isInteger(length) || length < 2 || length > 4096)
+    throw new InvalidArgumentError("Expected a whole number from 2 to 4096.");
   return length;
 }

@@ -6,7 +6,10 @@ import type { Settings } from "../settings.js";
 import { tasks } from "../tasks.js";
 import { mixerSettingsOf } from "../trial.js";
 
-const show = (settings: Settings): string => Object.entries(settings).map(([name, value]) => `${name}=${value}`).join(";");
+const show = (settings: Settings): string =>
+  Object.entries(settings)
+    .map(([name, value]) => `${name}=${value}`)
+    .join(";");
 
 /** Registers `list`. */
 export function registerList(program: Command): void {
@@ -16,7 +19,11 @@ export function registerList(program: Command): void {
     .action(() => {
       const lines = [
         "tasks",
-        ...tasks.flatMap(({ id, summary, defaults, training, aliases }) => [`  ${id}: ${summary}`, `    ${show(defaults)}${aliases ? ` (also ${aliases.names.join(", ")})` : ""}`, `    training: ${show(training)};seed=0`]),
+        ...tasks.flatMap(({ id, summary, defaults, training, aliases }) => [
+          `  ${id}: ${summary}`,
+          `    ${show(defaults)}${aliases ? ` (also ${aliases.names.join(", ")})` : ""}`,
+          `    training: ${show(training)};seed=0`,
+        ]),
         "mixers",
         ...mixers.map((mixer) => `  ${mixer.id}: ${show(mixerSettingsOf(mixer)) || "no settings of its own"}`),
         "network",

@@ -8,7 +8,9 @@ export function addRunOptions(command: Command, out: string | undefined): Comman
   command
     .option("--device <name>", `where to compute: ${Object.keys(devices).join(", ")}`, "cpu")
     .option("--threads <n>", `threads of the cpu device (all ${cpus().length} by default)`, parseThreads);
-  return out === undefined ? command.option("--out <folder>", "folder of the results") : command.option("--out <folder>", "folder of the results", out);
+  return out === undefined
+    ? command.option("--out <folder>", "folder of the results")
+    : command.option("--out <folder>", "folder of the results", out);
 }
 
 /** What {@link addRunOptions} parses. */
@@ -16,6 +18,7 @@ export type ParsedRunOptions = Omit<RunOptions, "out"> & { readonly out?: string
 
 function parseThreads(text: string): number {
   const threads = Number(text);
-  if (!Number.isInteger(threads) || threads < 1 || threads > 256) throw new InvalidArgumentError("Expected a whole number from 1 to 256.");
+  if (!Number.isInteger(threads) || threads < 1 || threads > 256)
+    throw new InvalidArgumentError("Expected a whole number from 1 to 256.");
   return threads;
 }

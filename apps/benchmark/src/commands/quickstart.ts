@@ -11,9 +11,15 @@ import { finish } from "./finish.js";
 
 /** Registers `quickstart`, the ablation of `npm start`: every task with each mixer, all from the same budget. */
 export function registerQuickstart(program: Command, exit: (code: number) => void): void {
-  const command = program.command("quickstart").description("train a selective SSM, an LTI SSM and attention on two tasks, and compare them");
+  const command = program
+    .command("quickstart")
+    .description("train a selective SSM, an LTI SSM and attention on two tasks, and compare them");
   addRunOptions(command, "results/quickstart").action(async (options: RunOptions) => {
-    const experiments = tasks.flatMap((task) => Object.entries(quickstartMixers).map(([mixer, settings]) => prepare(trialOf(task.id, mixer, settings, { tasks, mixers }))));
+    const experiments = tasks.flatMap((task) =>
+      Object.entries(quickstartMixers).map(([mixer, settings]) =>
+        prepare(trialOf(task.id, mixer, settings, { tasks, mixers })),
+      ),
+    );
     const rows = await runTrials(experiments, options);
     exit(await finish(rows, rows, options.out, verdictOf(rows)));
   });

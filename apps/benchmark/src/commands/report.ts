@@ -12,7 +12,8 @@ export function registerReport(program: Command): void {
     .action(async (folder: string) => {
       const { rows, corrupt } = readResults(folder);
       if (corrupt > 0) console.warn(`${folder}: ${corrupt} corrupt ${corrupt === 1 ? "line" : "lines"} left out`);
-      const quickstart = rows.some(({ task }) => task === "selective-copying") && rows.some(({ task }) => task === "moby-dick");
+      const quickstart =
+        rows.some(({ task }) => task === "selective-copying") && rows.some(({ task }) => task === "moby-dick");
       console.log(await writeReport(folder, rows, quickstart ? verdictOf(rows) : undefined));
     });
 }

@@ -16,11 +16,18 @@ import { finish } from "./finish.js";
 
 /** Registers `sweep`. */
 export function registerSweep(program: Command, exit: (code: number) => void): void {
-  const command = program.command("sweep").description("run the trials of a file that exports defineSweep({ ... }) as `sweep`").argument("<file>", ".ts, .js or .mjs");
+  const command = program
+    .command("sweep")
+    .description("run the trials of a file that exports defineSweep({ ... }) as `sweep`")
+    .argument("<file>", ".ts, .js or .mjs");
   addRunOptions(command, undefined).action(async (file: string, options: ParsedRunOptions) => {
     const sweep = await loadSweep(file);
     const out = options.out ?? join("results", basename(file, extname(file)));
-    const trials = new Map(expandSweep(sweep).map(({ mixer, settings }) => trialOf(sweep.task, mixer, settings, { tasks, mixers })).map((trial) => [trial.identity, trial]));
+    const trials = new Map(
+      expandSweep(sweep)
+        .map(({ mixer, settings }) => trialOf(sweep.task, mixer, settings, { tasks, mixers }))
+        .map((trial) => [trial.identity, trial]),
+    );
     const rows = await runTrials([...trials.values()].map(prepare), { ...options, out });
     exit(await finish(rows, readResults(out).rows, out));
   });
@@ -30,15 +37,22 @@ export function registerSweep(program: Command, exit: (code: number) => void): v
 async function loadSweep(file: string): Promise<Sweep> {
   const path = resolve(file);
   if (!existsSync(path)) throw new UsageError(`Expected a sweep file at ${path}, but there is none`);
-  const module = (await (extname(path) === ".ts" ? importTypeScript(path) : importFile(path))) as { sweep?: Sweep; default?: Sweep };
+  const module = (await (extname(path) === ".ts" ? importTypeScript(path) : importFile(path))) as {
+    sweep?: Sweep;
+    default?: Sweep;
+  };
   const sweep = module.sweep ?? module.default;
-  if (typeof sweep?.task !== "string" || !Array.isArray(sweep.mixers)) throw new UsageError(`Expected ${file} to export defineSweep({ task, mixers, ... }) as "sweep"`);
+  if (typeof sweep?.task !== "string" || !Array.isArray(sweep.mixers))
+    throw new UsageError(`Expected ${file} to export defineSweep({ task, mixers, ... }) as "sweep"`);
   return sweep;
 }
 
 async function importTypeScript(path: string): Promise<unknown> {
   const { default: ts } = await import("typescript");
-  const { outputText } = ts.transpileModule(readFileSync(path, "utf8"), { fileName: path, compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2023 } });
+  const { outputText } = ts.transpileModule(readFileSync(path, "utf8"), {
+    fileName: path,
+    compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2023 },
+  });
   // Beside the original, so that its imports are found.
   const stripped = join(dirname(path), `.${basename(path)}.${process.pid}.mjs`);
   try {

@@ -16,7 +16,14 @@ export interface Bar {
 export type Measured = Pick<KernelRow, "ms" | "peers" | "tokensPerSecond" | "flops" | "bytes" | "extraBytes" | "idle">;
 
 /** Names of peers as they stand in rows. */
-export const peerNames = { onnx1: "onnxruntime-node 1 thread", onnx2: "onnxruntime-node 2 threads", tensorflow: "tfjs-wasm 1 thread", jax: "jax-js 1 thread", fft: "fft.js", loop: "typed-array loop" } as const;
+export const peerNames = {
+  onnx1: "onnxruntime-node 1 thread",
+  onnx2: "onnxruntime-node 2 threads",
+  tensorflow: "tfjs-wasm 1 thread",
+  jax: "jax-js 1 thread",
+  fft: "fft.js",
+  loop: "typed-array loop",
+} as const;
 
 /** At least `factor` times the speed of the fastest of the peers. */
 export function fasterThan(factor: number, peers: readonly string[], threads: number): Bar {
@@ -49,12 +56,19 @@ export function tokenRate(least: number, threads: number): Bar {
   return {
     threads,
     asked: `≥ ${formatCount(least)} tokens/s`,
-    judge: ({ tokensPerSecond }) => (tokensPerSecond === undefined ? undefined : { reached: formatCount(tokensPerSecond), met: tokensPerSecond >= least }),
+    judge: ({ tokensPerSecond }) =>
+      tokensPerSecond === undefined
+        ? undefined
+        : { reached: formatCount(tokensPerSecond), met: tokensPerSecond >= least },
   };
 }
 
 /** At most so many ms. */
-export const atMost = (limit: number): Bar => ({ threads: 1, asked: `≤ ${limit} ms`, judge: ({ ms }) => ({ reached: `${ms.toFixed(3)} ms`, met: ms <= limit }) });
+export const atMost = (limit: number): Bar => ({
+  threads: 1,
+  asked: `≤ ${limit} ms`,
+  judge: ({ ms }) => ({ reached: `${ms.toFixed(3)} ms`, met: ms <= limit }),
+});
 
 /** At most so many ms, and so many MiB beside the inputs. */
 export const atMostWithin = (limit: number, mebibytes: number): Bar => ({
@@ -71,7 +85,8 @@ export const atMostWithin = (limit: number, mebibytes: number): Bar => ({
 export const idleAtMost = (share: number): Bar => ({
   threads: 1,
   asked: `GPU idle ≤ ${100 * share}% of the step`,
-  judge: ({ idle }) => (idle === undefined ? undefined : { reached: `${(100 * idle).toFixed(1)}%`, met: idle <= share }),
+  judge: ({ idle }) =>
+    idle === undefined ? undefined : { reached: `${(100 * idle).toFixed(1)}%`, met: idle <= share },
 });
 
 /** At least so many TFLOP/s. */

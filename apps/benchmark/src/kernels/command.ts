@@ -27,7 +27,13 @@ export function registerKernels(program: Command, exit: (code: number) => void):
     .description("measure single kernels and training steps, each checked in the same run, and peers side by side")
     .option("--device <name>", `where to compute: ${Object.keys(devices).join(", ")}`, "cpu")
     .option("--threads <list>", "numbers of threads of the cpu device", parseThreads, [1, 2])
-    .option("--only <names>", `kernels to measure, separated by commas: ${Object.keys(casesOf).map((device) => `${kernelNames(device).join(", ")} (${device})`).join("; ")}`, parseNames)
+    .option(
+      "--only <names>",
+      `kernels to measure, separated by commas: ${Object.keys(casesOf)
+        .map((device) => `${kernelNames(device).join(", ")} (${device})`)
+        .join("; ")}`,
+      parseNames,
+    )
     .option("--peers", `measure beside ${Object.keys(peerVersions()).join(", ")}; installed at the first use (350 MB)`)
     .option("--json <file>", "write the figures to this file")
     .action(async (options: Options) => {
@@ -36,8 +42,12 @@ export function registerKernels(program: Command, exit: (code: number) => void):
 }
 
 async function measureKernels({ device, json, peers = false, only, threads: asked }: Options): Promise<number> {
-  if (device === "reference") throw new UsageError('The reference device is what results are checked against, not measured; choose "cpu" or "webgpu"');
-  if (!Object.hasOwn(casesOf, device)) throw new UsageError(`Unknown device "${device}"${didYouMean(device, Object.keys(casesOf))}`);
+  if (device === "reference")
+    throw new UsageError(
+      'The reference device is what results are checked against, not measured; choose "cpu" or "webgpu"',
+    );
+  if (!Object.hasOwn(casesOf, device))
+    throw new UsageError(`Unknown device "${device}"${didYouMean(device, Object.keys(casesOf))}`);
   const chosen = chooseCases(device, only);
   if (json !== undefined) assertWritable(json);
   const threads = device === "cpu" ? asked : [1];
@@ -66,7 +76,13 @@ async function measureKernels({ device, json, peers = false, only, threads: aske
     const terminal = process.stdout.isTTY;
     if (terminal) process.stdout.write(`${title} ...`);
     const warnings: string[] = [];
-    const found = await runCase(each, { device, threads, packages, measure: standardMeasure, warn: (sentence) => void warnings.push(sentence) });
+    const found = await runCase(each, {
+      device,
+      threads,
+      packages,
+      measure: standardMeasure,
+      warn: (sentence) => void warnings.push(sentence),
+    });
     console.log(`${terminal ? "\r" : ""}${title}: ${summaryOf(found)}`);
     for (const warning of warnings) console.warn(`  ${warning}`);
     for (const row of found) {
@@ -74,12 +90,22 @@ async function measureKernels({ device, json, peers = false, only, threads: aske
       rates.set(row, each.rate);
     }
   }
-  if (json !== undefined) writeReport(json, { measured: new Date().toISOString().slice(0, 10), machine, adapter, versions, rows, ...(notRun.length > 0 && { notRun }) });
+  if (json !== undefined)
+    writeReport(json, {
+      measured: new Date().toISOString().slice(0, 10),
+      machine,
+      adapter,
+      versions,
+      rows,
+      ...(notRun.length > 0 && { notRun }),
+    });
   console.log(`\n${formatRows(rows, (row) => rates.get(row)!)}\n`);
   const red = rows.filter(({ check }) => check === "red");
   const bars = rows.flatMap(({ bar }) => bar ?? []);
   const judged = bars.filter(({ met }) => met !== null);
-  console.log(`${rows.length} rows in ${formatDuration((performance.now() - started) / 1000)}, ${red.length} red; of ${bars.length} figures asked for, ${judged.filter(({ met }) => met).length} are met, ${judged.filter(({ met }) => !met).length} are not, and ${bars.length - judged.length} could not be judged.${notRun.length === 0 ? "" : ` ${notRun.length} case${notRun.length === 1 ? " was" : "s were"} not run.`}${json === undefined ? "" : ` Written to ${json}.`}`);
+  console.log(
+    `${rows.length} rows in ${formatDuration((performance.now() - started) / 1000)}, ${red.length} red; of ${bars.length} figures asked for, ${judged.filter(({ met }) => met).length} are met, ${judged.filter(({ met }) => !met).length} are not, and ${bars.length - judged.length} could not be judged.${notRun.length === 0 ? "" : ` ${notRun.length} case${notRun.length === 1 ? " was" : "s were"} not run.`}${json === undefined ? "" : ` Written to ${json}.`}`,
+  );
   return allGreen(rows) ? 0 : 1;
 }
 
@@ -89,16 +115,24 @@ function chooseCases(device: string, only: readonly string[] | undefined): reado
   const cases = casesOf[device]!;
   if (!only) return cases;
   const names = kernelNames(device);
-  for (const name of only) if (!names.includes(name)) throw new UsageError(`Unknown kernel "${name}"${didYouMean(name, names)}`);
+  for (const name of only)
+    if (!names.includes(name)) throw new UsageError(`Unknown kernel "${name}"${didYouMean(name, names)}`);
   return cases.filter(({ kernel }) => only.includes(kernel));
 }
 
 function parseNames(text: string, before: readonly string[] = []): readonly string[] {
-  return [...before, ...text.split(",").map((name) => name.trim()).filter((name) => name !== "")];
+  return [
+    ...before,
+    ...text
+      .split(",")
+      .map((name) => name.trim())
+      .filter((name) => name !== ""),
+  ];
 }
 
 function parseThreads(text: string): readonly number[] {
   const threads = text.split(",").map(Number);
-  if (threads.some((each) => !Number.isInteger(each) || each < 1 || each > 256)) throw new InvalidArgumentError("Expected whole numbers from 1 to 256, separated by commas, such as 1,2.");
+  if (threads.some((each) => !Number.isInteger(each) || each < 1 || each > 256))
+    throw new InvalidArgumentError("Expected whole numbers from 1 to 256, separated by commas, such as 1,2.");
   return [...new Set(threads)];
 }

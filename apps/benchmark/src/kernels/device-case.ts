@@ -1,5 +1,17 @@
 /** Cases too large for host data: inputs are made on the device, and parts of the result are compared with the reference. */
-import { dispose, key, mul, neg, realize, reference, sliceAxis, tensor, uniform, type Device, type Tensor } from "@seqmix/tensor";
+import {
+  dispose,
+  key,
+  mul,
+  neg,
+  realize,
+  reference,
+  sliceAxis,
+  tensor,
+  uniform,
+  type Device,
+  type Tensor,
+} from "@seqmix/tensor";
 import type { Bar } from "./bars.js";
 import { relativeError } from "./compare.js";
 import type { BenchmarkCase, Contestant, OwnContestant } from "./contestant.js";
@@ -8,7 +20,10 @@ import type { Check } from "./row.js";
 import { variantOf } from "./variant.js";
 
 /** `N` are the names of the inputs. */
-export interface DeviceCase<N extends string> extends Pick<BenchmarkCase, "kernel" | "shape" | "mode" | "flops" | "bytes" | "rate" | "dtype" | "reference" | "missing"> {
+export interface DeviceCase<N extends string> extends Pick<
+  BenchmarkCase,
+  "kernel" | "shape" | "mode" | "flops" | "bytes" | "rate" | "dtype" | "reference" | "missing"
+> {
   readonly bars: readonly Bar[];
   /** Random values as tensor code; shapes for a given number of units. */
   inputs(): Readonly<Record<N, Tensor>>;
@@ -17,7 +32,13 @@ export interface DeviceCase<N extends string> extends Pick<BenchmarkCase, "kerne
    * The work falls into units (rows, channels) along one axis of some inputs and outputs; what has no axis belongs to all
    * units, and an output without one is checked by the smaller instance alone.
    */
-  readonly units: { readonly count: number; readonly checked: number; readonly name: string; readonly inputAxis: Partial<Readonly<Record<N, number>>>; readonly outputAxis: readonly (number | undefined)[] };
+  readonly units: {
+    readonly count: number;
+    readonly checked: number;
+    readonly name: string;
+    readonly inputAxis: Partial<Readonly<Record<N, number>>>;
+    readonly outputAxis: readonly (number | undefined)[];
+  };
   /** The same inputs at a size the reference computes whole, for outputs that sum over the units. */
   readonly smaller?: { readonly size: string; inputs(): Readonly<Record<N, Tensor>> };
   readonly tolerance: number;
@@ -32,11 +53,22 @@ export const copyPeer = "negation of the same size";
 export function deviceCase<const N extends string>(description: DeviceCase<N>): BenchmarkCase {
   const { kernel, shape, mode, flops, bytes, rate, bars, dtype, missing, reference: elsewhere, copyOf } = description;
   return {
-    kernel, shape, mode, flops, bytes, rate, bars,
+    kernel,
+    shape,
+    mode,
+    flops,
+    bytes,
+    rate,
+    bars,
     ...(dtype && { dtype }),
     ...(missing && { missing }),
     ...(elsewhere !== undefined && { reference: elsewhere }),
-    prepare: () => ({ open: (device) => openOwn(description, device), beside: async (device) => (copyOf === undefined ? {} : { [copyPeer]: await openNegation(device, copyOf) }), loops: {}, peers: {} }),
+    prepare: () => ({
+      open: (device) => openOwn(description, device),
+      beside: async (device) => (copyOf === undefined ? {} : { [copyPeer]: await openNegation(device, copyOf) }),
+      loops: {},
+      peers: {},
+    }),
   };
 }
 
@@ -63,15 +95,23 @@ async function openNegation(device: Device, size: number): Promise<Contestant> {
   return { run: async () => dispose(await realize(neg(x), { device })), read: () => [], close: () => dispose(x) };
 }
 
-async function check<N extends string>({ compute, units: { count, checked, name, inputAxis, outputAxis }, smaller, tolerance }: DeviceCase<N>, inputs: Readonly<Record<N, Tensor>>, device: Device): Promise<Check> {
+async function check<N extends string>(
+  { compute, units: { count, checked, name, inputAxis, outputAxis }, smaller, tolerance }: DeviceCase<N>,
+  inputs: Readonly<Record<N, Tensor>>,
+  device: Device,
+): Promise<Check> {
   const oracle = reference();
   let error = 0;
   const compare = async (found: readonly Tensor[], expected: readonly Tensor[]): Promise<void> => {
-    for (const [k, y] of found.entries()) error = Math.max(error, relativeError(await y.data(), await expected[k]!.data()));
+    for (const [k, y] of found.entries())
+      error = Math.max(error, relativeError(await y.data(), await expected[k]!.data()));
     dispose([found, expected]);
   };
   /** Computes on the reference from what the device holds. */
-  const expectedOf = async (given: Readonly<Record<N, Tensor>>, wanted: (outputs: readonly Tensor[]) => readonly Tensor[]): Promise<readonly Tensor[]> => {
+  const expectedOf = async (
+    given: Readonly<Record<N, Tensor>>,
+    wanted: (outputs: readonly Tensor[]) => readonly Tensor[],
+  ): Promise<readonly Tensor[]> => {
     const onHost: [string, Tensor][] = [];
     for (const [key, x] of Object.entries<Tensor>(given)) onHost.push([key, tensor(await x.data(), x.shape, x.dtype)]);
     return realize(wanted(compute(Object.fromEntries(onHost) as Record<N, Tensor>)), { device: oracle });
@@ -84,8 +124,16 @@ async function check<N extends string>({ compute, units: { count, checked, name,
         const width = x.shape[axis]! / count;
         return sliceAxis(x, axis, unit * width, (unit + 1) * width);
       };
-      const found = await realize(checkedOutputs.map(({ axis, k }) => part(outputs[k]!, axis)), { device });
-      const given = Object.fromEntries(Object.entries<Tensor>(inputs).map(([key, x]) => [key, inputAxis[key as N] === undefined ? mul(x, 1) : part(x, inputAxis[key as N]!)])) as Record<N, Tensor>;
+      const found = await realize(
+        checkedOutputs.map(({ axis, k }) => part(outputs[k]!, axis)),
+        { device },
+      );
+      const given = Object.fromEntries(
+        Object.entries<Tensor>(inputs).map(([key, x]) => [
+          key,
+          inputAxis[key as N] === undefined ? mul(x, 1) : part(x, inputAxis[key as N]!),
+        ]),
+      ) as Record<N, Tensor>;
       await realize(given, { device });
       await compare(found, await expectedOf(given, (all) => checkedOutputs.map(({ k }) => all[k]!)));
       dispose(given);
@@ -100,5 +148,11 @@ async function check<N extends string>({ compute, units: { count, checked, name,
     parts.push(`all outputs of a smaller instance, ${smaller.size}`);
   }
   await oracle.close();
-  return { check: error <= tolerance ? "green" : "red", error, tolerance, unit: "relative", coverage: parts.join("; ") };
+  return {
+    check: error <= tolerance ? "green" : "red",
+    error,
+    tolerance,
+    unit: "relative",
+    coverage: parts.join("; "),
+  };
 }

@@ -20,7 +20,10 @@ export interface Input {
 }
 
 /** A forward case. `N` are the names of the inputs. */
-export interface ForwardCase<N extends string> extends Pick<BenchmarkCase, "kernel" | "shape" | "mode" | "flops" | "bytes" | "rate"> {
+export interface ForwardCase<N extends string> extends Pick<
+  BenchmarkCase,
+  "kernel" | "shape" | "mode" | "flops" | "bytes" | "rate"
+> {
   readonly bars?: readonly Bar[];
   /** How many parts the work has, and how many of them are compared with the reference. */
   readonly units: number;
@@ -47,10 +50,20 @@ export interface ForwardCase<N extends string> extends Pick<BenchmarkCase, "kern
 export function forwardCase<const N extends string>(description: ForwardCase<N>): BenchmarkCase {
   const { kernel, shape, mode, flops, bytes, rate, bars = [] } = description;
   return {
-    kernel, shape, mode, flops, bytes, rate, bars,
+    kernel,
+    shape,
+    mode,
+    flops,
+    bytes,
+    rate,
+    bars,
     prepare() {
       const inputs = description.inputs();
-      return { open: (device) => openOwn(description, inputs, device), loops: loopsOf(description, inputs), peers: peersOf(description, inputs) };
+      return {
+        open: (device) => openOwn(description, inputs, device),
+        loops: loopsOf(description, inputs),
+        peers: peersOf(description, inputs),
+      };
     },
   };
 }
@@ -60,7 +73,11 @@ type Inputs<N extends string> = Readonly<Record<N, Input>>;
 const mapInputs = <N extends string, T>(inputs: Inputs<N>, f: (input: Input) => T): Record<N, T> =>
   Object.fromEntries(Object.entries<Input>(inputs).map(([name, input]) => [name, f(input)])) as Record<N, T>;
 
-async function openOwn<N extends string>(description: ForwardCase<N>, inputs: Inputs<N>, device: Device): Promise<OwnContestant> {
+async function openOwn<N extends string>(
+  description: ForwardCase<N>,
+  inputs: Inputs<N>,
+  device: Device,
+): Promise<OwnContestant> {
   const { compute, units } = description;
   const given = mapInputs(inputs, ({ values, shape }) => tensor(values, shape(units)));
   await realize(Object.values<Tensor>(given), { device });
@@ -80,19 +97,33 @@ async function openOwn<N extends string>(description: ForwardCase<N>, inputs: In
 }
 
 /** Indices of `count` of `units` units, evenly spread, the first and the last among them. */
-export const spread = (units: number, count: number): number[] => Array.from({ length: Math.min(units, count) }, (_, k) => (count === 1 ? 0 : Math.round((k * (units - 1)) / (Math.min(units, count) - 1 || 1))));
+export const spread = (units: number, count: number): number[] =>
+  Array.from({ length: Math.min(units, count) }, (_, k) =>
+    count === 1 ? 0 : Math.round((k * (units - 1)) / (Math.min(units, count) - 1 || 1)),
+  );
 
 /** The given units of values that consist of `units` equal parts. */
-export function pickUnits<T extends Float32Array | Float64Array>(values: T, units: number, picked: readonly number[]): T {
+export function pickUnits<T extends Float32Array | Float64Array>(
+  values: T,
+  units: number,
+  picked: readonly number[],
+): T {
   const size = values.length / units;
   const out = values.slice(0, size * picked.length) as T;
   picked.forEach((unit, k) => out.set(values.subarray(unit * size, (unit + 1) * size), k * size));
   return out;
 }
 
-async function check<N extends string>({ compute, units, checkedUnits, unitName, tolerance: { tolerance, unit }, sumsOverUnits = false }: ForwardCase<N>, inputs: Inputs<N>, device: Device, call: () => Promise<readonly Tensor[]>): Promise<Check> {
+async function check<N extends string>(
+  { compute, units, checkedUnits, unitName, tolerance: { tolerance, unit }, sumsOverUnits = false }: ForwardCase<N>,
+  inputs: Inputs<N>,
+  device: Device,
+  call: () => Promise<readonly Tensor[]>,
+): Promise<Check> {
   const picked = spread(units, checkedUnits);
-  const part = mapInputs(inputs, ({ values, shape, shared }) => tensor(shared ? values : pickUnits(values, units, picked), shape(picked.length)));
+  const part = mapInputs(inputs, ({ values, shape, shared }) =>
+    tensor(shared ? values : pickUnits(values, units, picked), shape(picked.length)),
+  );
   const read = async (outputs: readonly Tensor[]): Promise<(Float32Array | Float64Array)[]> => {
     const values: (Float32Array | Float64Array)[] = [];
     for (const x of outputs) values.push((await x.data()) as Float32Array | Float64Array);
@@ -102,12 +133,19 @@ async function check<N extends string>({ compute, units, checkedUnits, unitName,
   const oracle = reference();
   const expected = await read(await realize(compute(part), { device: oracle }));
   await oracle.close();
-  const found = sumsOverUnits ? await read(await realize(compute(part), { device })) : (await read(await call())).map((values) => pickUnits(values, units, picked));
+  const found = sumsOverUnits
+    ? await read(await realize(compute(part), { device }))
+    : (await read(await call())).map((values) => pickUnits(values, units, picked));
   dispose(part as Readonly<Record<string, Tensor>>);
   const distance = unit === "ulp" ? maxUlp : relativeError;
   const error = expected.reduce((worst, values, k) => Math.max(worst, distance(found[k]!, values)), 0);
   const whole = picked.length === units;
-  const coverage = sumsOverUnits && !whole ? `a smaller instance of ${picked.length} ${unitName} instead of ${units}` : whole ? `all ${units} ${unitName}` : `${picked.length} of ${units} ${unitName}, evenly spread`;
+  const coverage =
+    sumsOverUnits && !whole
+      ? `a smaller instance of ${picked.length} ${unitName} instead of ${units}`
+      : whole
+        ? `all ${units} ${unitName}`
+        : `${picked.length} of ${units} ${unitName}, evenly spread`;
   return { check: error <= tolerance ? "green" : "red", error, tolerance, unit, coverage };
 }
 
@@ -123,14 +161,40 @@ function loopsOf<N extends string>({ loop }: ForwardCase<N>, inputs: Inputs<N>):
   };
 }
 
-function peersOf<N extends string>({ onnx, tensorflow, jax, units, peers }: ForwardCase<N>, inputs: Inputs<N>): PreparedCase["peers"] {
-  const named = Object.entries<Input>(inputs).map(([name, { values, shape }]) => ({ name, values, shape: shape(units) }));
-  const model = onnx && { opset: onnx.opset, nodes: onnx.nodes, ...(onnx.constants && { constants: onnx.constants }), inputs: named, outputs: [{ name: "out", shape: onnx.out }] };
-  const onnxPeer = (threads: number): PreparedCase["peers"][string] => ({ onnxRuntime }) => onnxContestant(onnxRuntime, model!, named.map(({ values }) => values), threads);
+function peersOf<N extends string>(
+  { onnx, tensorflow, jax, units, peers }: ForwardCase<N>,
+  inputs: Inputs<N>,
+): PreparedCase["peers"] {
+  const named = Object.entries<Input>(inputs).map(([name, { values, shape }]) => ({
+    name,
+    values,
+    shape: shape(units),
+  }));
+  const model = onnx && {
+    opset: onnx.opset,
+    nodes: onnx.nodes,
+    ...(onnx.constants && { constants: onnx.constants }),
+    inputs: named,
+    outputs: [{ name: "out", shape: onnx.out }],
+  };
+  const onnxPeer =
+    (threads: number): PreparedCase["peers"][string] =>
+    ({ onnxRuntime }) =>
+      onnxContestant(
+        onnxRuntime,
+        model!,
+        named.map(({ values }) => values),
+        threads,
+      );
   return {
     ...(model && { [peerNames.onnx1]: onnxPeer(1), [peerNames.onnx2]: onnxPeer(2) }),
-    ...(tensorflow && { [peerNames.tensorflow]: ({ tensorflow: tf }) => tensorflowContestant(tf, named, (...given) => tensorflow(tf, ...given)) }),
-    ...(jax && { [peerNames.jax]: ({ jax: package_ }) => jaxContestant(package_, named, (...given) => jax(package_, ...given)) }),
+    ...(tensorflow && {
+      [peerNames.tensorflow]: ({ tensorflow: tf }) =>
+        tensorflowContestant(tf, named, (...given) => tensorflow(tf, ...given)),
+    }),
+    ...(jax && {
+      [peerNames.jax]: ({ jax: package_ }) => jaxContestant(package_, named, (...given) => jax(package_, ...given)),
+    }),
     ...peers?.(inputs),
   };
 }

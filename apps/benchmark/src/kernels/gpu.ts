@@ -13,7 +13,8 @@ interface Gpu {
 const gpuOf = (device: Device): Gpu | undefined => (device as Device & { readonly gpu?: Gpu }).gpu;
 
 /** Why a device cannot be measured in f16; undefined: it can. */
-export const withoutHalf = (device: Device): string | undefined => (gpuOf(device)?.features.has("shader-f16") ? undefined : "the device has no shader-f16: it would keep f16 as f32");
+export const withoutHalf = (device: Device): string | undefined =>
+  gpuOf(device)?.features.has("shader-f16") ? undefined : "the device has no shader-f16: it would keep f16 as f32";
 
 /** Share of a run in which the GPU runs no kernel, after others like it; undefined without a GPU or its timestamps. */
 export async function idleOf(device: Device, run: () => Promise<void>): Promise<number | undefined> {
@@ -38,7 +39,10 @@ interface Burst {
 }
 
 /** Bursts of about {@link BURST_MS} of each contestant; undefined on a device whose runs end when their call does. */
-export async function inBursts<K>(device: Device, contestants: ReadonlyMap<K, Contestant>): Promise<Map<K, Burst> | undefined> {
+export async function inBursts<K>(
+  device: Device,
+  contestants: ReadonlyMap<K, Contestant>,
+): Promise<Map<K, Burst> | undefined> {
   const gpu = gpuOf(device);
   if (!gpu) return undefined;
   const bursts = new Map<K, Burst>();

@@ -26,12 +26,21 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const brief: MeasureOptions = { warmupRuns: 1, warmupMs: 0, measureMs: 0, runs: 3, turnMs: 0, patienceMs: 1000 };
 
 /** silu, small, with a loop that is right or wrong. */
-const silu = (options: { readonly compute?: (x: Tensor) => Tensor; readonly loop?: (x: number) => number } = {}): BenchmarkCase => {
+const silu = (
+  options: { readonly compute?: (x: Tensor) => Tensor; readonly loop?: (x: number) => number } = {},
+): BenchmarkCase => {
   const { compute = (x: Tensor) => mul(x, sigmoid(x)), loop = (x: number) => x / (1 + Math.exp(-x)) } = options;
   return forwardCase({
-    kernel: "silu", shape: "6x4", mode: "fwd", flops: 96, bytes: 192, rate: "GB/s",
+    kernel: "silu",
+    shape: "6x4",
+    mode: "fwd",
+    flops: 96,
+    bytes: 192,
+    rate: "GB/s",
     bars: [fasterThan(1e-9, ["typed-array loop"], 1)],
-    units: 6, checkedUnits: 3, unitName: "rows",
+    units: 6,
+    checkedUnits: 3,
+    unitName: "rows",
     tolerance: { tolerance: 1e-6, unit: "relative" },
     inputs: () => ({ x: { values: uniformValues(24, 1), shape: (rows) => [rows, 4] } }),
     compute: ({ x }) => [compute(x)],
@@ -39,7 +48,14 @@ const silu = (options: { readonly compute?: (x: Tensor) => Tensor; readonly loop
   });
 };
 
-const run = (case_: BenchmarkCase, warnings: string[] = []): ReturnType<typeof runCase> => runCase(case_, { device: "cpu", threads: [1], packages: undefined, measure: brief, warn: (sentence) => void warnings.push(sentence) });
+const run = (case_: BenchmarkCase, warnings: string[] = []): ReturnType<typeof runCase> =>
+  runCase(case_, {
+    device: "cpu",
+    threads: [1],
+    packages: undefined,
+    measure: brief,
+    warn: (sentence) => void warnings.push(sentence),
+  });
 
 test("cases in f16 say why a device without it does not run them", () => {
   const half = casesOf["webgpu"]!.filter(({ dtype }) => dtype === "f16");
@@ -57,7 +73,10 @@ describe("statistics", () => {
 
   test("every contestant runs at least as often as asked, in turns", async () => {
     const order: string[] = [];
-    const timings = await measure(new Map(["a", "b"].map((name) => [name, { run: () => void order.push(name) }])), { ...brief, warmupRuns: 2 });
+    const timings = await measure(new Map(["a", "b"].map((name) => [name, { run: () => void order.push(name) }])), {
+      ...brief,
+      warmupRuns: 2,
+    });
     expect([...timings.keys()]).toEqual(["a", "b"]);
     expect(order.slice(0, 4)).toEqual(["a", "a", "b", "b"]);
     // Three rounds of an untimed and at least one timed run each.
@@ -127,8 +146,10 @@ describe("onnx model", () => {
     return fields;
   }
   const text = (value: unknown): string => new TextDecoder().decode(value as Uint8Array);
-  const all = (message: unknown, field: number): (bigint | Uint8Array)[] => decode(message as Uint8Array).flatMap(([number, value]) => (number === field ? [value] : []));
-  const one = (message: unknown, ...path: readonly number[]): bigint | Uint8Array => path.reduce<unknown>((inner, field) => all(inner, field)[0], message) as bigint | Uint8Array;
+  const all = (message: unknown, field: number): (bigint | Uint8Array)[] =>
+    decode(message as Uint8Array).flatMap(([number, value]) => (number === field ? [value] : []));
+  const one = (message: unknown, ...path: readonly number[]): bigint | Uint8Array =>
+    path.reduce<unknown>((inner, field) => all(inner, field)[0], message) as bigint | Uint8Array;
 
   const model = encodeOnnxModel({
     opset: 17,
@@ -148,10 +169,18 @@ describe("onnx model", () => {
     expect(all(first, 1).map(text)).toEqual(["x", "axis"]);
     expect(text(one(first, 4))).toBe("CumSum");
     const [integer, float] = all(second, 5);
-    expect([text(one(integer, 1)), BigInt.asIntN(64, one(integer, 3) as bigint), one(integer, 20)]).toEqual(["transA", -1n, 2n]);
+    expect([text(one(integer, 1)), BigInt.asIntN(64, one(integer, 3) as bigint), one(integer, 20)]).toEqual([
+      "transA",
+      -1n,
+      2n,
+    ]);
     expect(new DataView((one(float, 2) as Uint8Array).buffer).getFloat32(0, true)).toBe(0.5);
     const constant = one(model, 7, 5);
-    expect([one(constant, 2), text(one(constant, 8)), ...(one(constant, 9) as Uint8Array)]).toEqual([7n, "axis", ...new Array<number>(8).fill(255)]);
+    expect([one(constant, 2), text(one(constant, 8)), ...(one(constant, 9) as Uint8Array)]).toEqual([
+      7n,
+      "axis",
+      ...new Array<number>(8).fill(255),
+    ]);
     const input = one(model, 7, 11);
     expect([text(one(input, 1)), one(input, 2, 1, 1)]).toEqual(["x", 1n]);
     expect(all(one(input, 2, 1, 2), 1).map((dimension) => one(dimension, 1))).toEqual([64n, 16384n]);
@@ -160,20 +189,52 @@ describe("onnx model", () => {
   test("the bytes of a small message are those of the format", () => {
     // ir_version 10; graph: name "benchmark"; opset: domain "", version 300 as two bytes.
     const name = [18, 9, ...new TextEncoder().encode("benchmark")];
-    expect([...encodeOnnxModel({ opset: 300, inputs: [], outputs: [], nodes: [] })]).toEqual([8, 10, 58, 11, ...name, 66, 5, 10, 0, 16, 172, 2]);
+    expect([...encodeOnnxModel({ opset: 300, inputs: [], outputs: [], nodes: [] })]).toEqual([
+      8,
+      10,
+      58,
+      11,
+      ...name,
+      66,
+      5,
+      10,
+      0,
+      16,
+      172,
+      2,
+    ]);
   });
 });
 
 describe("rows", () => {
   const findings = (check: "green" | "red"): Findings => ({
-    device: "cpu", threads: 1, variant: "loop", timing: { ms: 2, minMs: 1, maxMs: 3 }, peers: { "typed-array loop": 8 },
+    device: "cpu",
+    threads: 1,
+    variant: "loop",
+    timing: { ms: 2, minMs: 1, maxMs: 3 },
+    peers: { "typed-array loop": 8 },
     check: { check, error: 1, tolerance: 0.5, unit: "relative", coverage: "all 6 rows" },
   });
   const rateOf = (): "GB/s" => "GB/s";
 
   test("have the fields of the format", () => {
     const { checkDetail, bar, ...row } = rowOf(silu(), findings("green"));
-    expect(row).toEqual({ kernel: "silu", variant: "loop", device: "cpu", threads: 1, shape: "6x4", dtype: "f32", mode: "fwd", ms: 2, minMs: 1, maxMs: 3, bytes: 192, flops: 96, check: "green", peers: { "typed-array loop": 8 } });
+    expect(row).toEqual({
+      kernel: "silu",
+      variant: "loop",
+      device: "cpu",
+      threads: 1,
+      shape: "6x4",
+      dtype: "f32",
+      mode: "fwd",
+      ms: 2,
+      minMs: 1,
+      maxMs: 3,
+      bytes: 192,
+      flops: 96,
+      check: "green",
+      peers: { "typed-array loop": 8 },
+    });
     expect(checkDetail.coverage).toBe("all 6 rows");
     expect(bar).toMatchObject({ reached: "4.00x", met: true });
     expect(rowOf({ ...silu(), tokens: 100 }, findings("green")).tokensPerSecond).toBe(50_000);
@@ -190,10 +251,19 @@ describe("rows", () => {
   });
 
   test("bars need the peers they name", () => {
-    expect(fasterThan(3, ["a", "b"], 2).judge({ flops: 1, bytes: 1, ms: 2, peers: { a: 8, b: 7 } })).toEqual({ reached: "3.50x", met: true });
+    expect(fasterThan(3, ["a", "b"], 2).judge({ flops: 1, bytes: 1, ms: 2, peers: { a: 8, b: 7 } })).toEqual({
+      reached: "3.50x",
+      met: true,
+    });
     expect(fasterThan(3, ["a", "b"], 2).judge({ flops: 1, bytes: 1, ms: 2, peers: { a: 8 } })).toBeUndefined();
-    expect(shareOfTime(0.4, "a", 2).judge({ flops: 1, bytes: 1, ms: 5, peers: { a: 10 } })).toEqual({ reached: "0.50x", met: false });
-    expect(tokenRate(20_000, 2).judge({ flops: 1, bytes: 1, ms: 5, peers: {}, tokensPerSecond: 20_001 })).toEqual({ reached: "20,001", met: true });
+    expect(shareOfTime(0.4, "a", 2).judge({ flops: 1, bytes: 1, ms: 5, peers: { a: 10 } })).toEqual({
+      reached: "0.50x",
+      met: false,
+    });
+    expect(tokenRate(20_000, 2).judge({ flops: 1, bytes: 1, ms: 5, peers: {}, tokensPerSecond: 20_001 })).toEqual({
+      reached: "20,001",
+      met: true,
+    });
   });
 
   test("times have three digits or so", () => {
@@ -202,16 +272,29 @@ describe("rows", () => {
 
   test("cases differ in kernel, shape or mode", () => {
     const cases = Object.values(casesOf).flat();
-    const names = Object.entries(casesOf).flatMap(([device, list]) => list.map(({ kernel, shape, mode }) => `${device} ${kernel} ${shape} ${mode}`));
+    const names = Object.entries(casesOf).flatMap(([device, list]) =>
+      list.map(({ kernel, shape, mode }) => `${device} ${kernel} ${shape} ${mode}`),
+    );
     expect(new Set(names).size).toBe(names.length);
-    expect(cases.every(({ flops, bytes, rate, tokens }) => flops > 0 && bytes > 0 && (rate === "tokens/s") === (tokens !== undefined))).toBe(true);
+    expect(
+      cases.every(
+        ({ flops, bytes, rate, tokens }) => flops > 0 && bytes > 0 && (rate === "tokens/s") === (tokens !== undefined),
+      ),
+    ).toBe(true);
   });
 });
 
 describe("running a case", () => {
   test("a right result is green, and the loop is a peer", async () => {
     const [row] = await run(silu());
-    expect(row).toMatchObject({ kernel: "silu", check: "green", device: "cpu", threads: 1, checkDetail: { coverage: "3 of 6 rows, evenly spread" }, bar: { met: true } });
+    expect(row).toMatchObject({
+      kernel: "silu",
+      check: "green",
+      device: "cpu",
+      threads: 1,
+      checkDetail: { coverage: "3 of 6 rows, evenly spread" },
+      bar: { met: true },
+    });
     expect(Object.keys(row!.peers)).toEqual(["typed-array loop"]);
   });
 
@@ -227,28 +310,49 @@ describe("running a case", () => {
     const [row] = await run(silu({ loop: (x) => x }), warnings);
     expect(row!.peers).toEqual({});
     expect(row!.bar).toMatchObject({ met: null });
-    expect(warnings).toEqual([expect.stringMatching(/^typed-array loop is left out of silu 6x4: its result differs from ours by/)]);
+    expect(warnings).toEqual([
+      expect.stringMatching(/^typed-array loop is left out of silu 6x4: its result differs from ours by/),
+    ]);
   });
 
   test("a case with inputs made on the device is checked by units and by a smaller instance", async () => {
     const draw = (rows: number) => () => ({ x: normal(key(1), [rows, 5]), w: normal(key(2), [5]) });
     const case_ = (factor: number, size: number): BenchmarkCase =>
       deviceCase({
-        kernel: "weighted", shape: "6x5", mode: "fwd", flops: 60, bytes: 240, rate: "GB/s", bars: [atMost(1e6), teraFlops(1e-12), teraBytes(1e-12)],
-        inputs: draw(6), compute: ({ x, w }) => [mul(mul(x, w), x.shape[0] === size ? factor : 1), mul(sum(x, 0), x.shape[0] === 4 ? factor : 1)],
+        kernel: "weighted",
+        shape: "6x5",
+        mode: "fwd",
+        flops: 60,
+        bytes: 240,
+        rate: "GB/s",
+        bars: [atMost(1e6), teraFlops(1e-12), teraBytes(1e-12)],
+        inputs: draw(6),
+        compute: ({ x, w }) => [
+          mul(mul(x, w), x.shape[0] === size ? factor : 1),
+          mul(sum(x, 0), x.shape[0] === 4 ? factor : 1),
+        ],
         units: { count: 6, checked: 2, name: "rows", inputAxis: { x: 0 }, outputAxis: [0, undefined] },
-        smaller: { size: "4x5", inputs: draw(4) }, tolerance: 1e-6,
+        smaller: { size: "4x5", inputs: draw(4) },
+        tolerance: 1e-6,
       });
-    const rows = await Promise.all([case_(1, 6), case_(1.001, 6), case_(1.001, 1)].map(async (each) => (await run(each))[0]!));
+    const rows = await Promise.all(
+      [case_(1, 6), case_(1.001, 6), case_(1.001, 1)].map(async (each) => (await run(each))[0]!),
+    );
     expect(rows.map(({ check }) => check)).toEqual(["green", "red", "red"]);
-    expect(rows[0]).toMatchObject({ bar: { met: true }, checkDetail: { coverage: "2 of 6 rows, evenly spread; all outputs of a smaller instance, 4x5" } });
+    expect(rows[0]).toMatchObject({
+      bar: { met: true },
+      checkDetail: { coverage: "2 of 6 rows, evenly spread; all outputs of a smaller instance, 4x5" },
+    });
   });
 
   test("the checks of the training steps hold, and nothing stays on the device", async () => {
     const device: Device = cpu({ threads: 1 });
     for (const case_ of casesOf["cpu"]!.filter(({ kernel }) => kernel === "mlpStep")) {
       const contestant = await case_.prepare().open(device);
-      expect(await contestant.check()).toMatchObject({ check: "green", coverage: "loss and gradients of a smaller instance, 64x128x128" });
+      expect(await contestant.check()).toMatchObject({
+        check: "green",
+        coverage: "loss and gradients of a smaller instance, 64x128x128",
+      });
       await contestant.run();
       await contestant.close();
     }
@@ -265,10 +369,16 @@ describe("command", () => {
   };
 
   test("mistakes are named before anything is measured", async () => {
-    await expect(call("--only", "matmull")).rejects.toThrow(new UsageError('Unknown kernel "matmull"; did you mean matmul?'));
-    await expect(call("--device", "cpuu", "--only", "cumsum")).rejects.toThrow('Unknown device "cpuu"; did you mean cpu?');
+    await expect(call("--only", "matmull")).rejects.toThrow(
+      new UsageError('Unknown kernel "matmull"; did you mean matmul?'),
+    );
+    await expect(call("--device", "cpuu", "--only", "cumsum")).rejects.toThrow(
+      'Unknown device "cpuu"; did you mean cpu?',
+    );
     await expect(call("--device", "reference")).rejects.toThrow(UsageError);
-    await expect(call("--json", folder, "--only", "cumsum")).rejects.toThrow(/--json cannot be written .* it is a folder/);
+    await expect(call("--json", folder, "--only", "cumsum")).rejects.toThrow(
+      /--json cannot be written .* it is a folder/,
+    );
     await expect(call("--threads", "1,x")).rejects.toThrow(/whole numbers from 1 to 256/);
   });
 

@@ -20,7 +20,14 @@ export interface MeasureOptions {
 }
 
 /** At least 5 runs and 200 ms of warm-up, then turns of 40 ms until each contestant has run for a second and 5 times. */
-export const standardMeasure: MeasureOptions = { warmupRuns: 5, warmupMs: 200, measureMs: 1000, runs: 5, turnMs: 40, patienceMs: 8000 };
+export const standardMeasure: MeasureOptions = {
+  warmupRuns: 5,
+  warmupMs: 200,
+  measureMs: 1000,
+  runs: 5,
+  turnMs: 40,
+  patienceMs: 8000,
+};
 
 /** Threads that other contestants left spinning are asleep after this pause, ms. */
 const SETTLE_MS = 5;
@@ -34,11 +41,20 @@ interface Entry {
 }
 
 /** Median, fastest and slowest run of each contestant, in the order given. */
-export async function measure<K>(contestants: ReadonlyMap<K, { run(): void | Promise<void> }>, options: MeasureOptions): Promise<Map<K, Timing>> {
+export async function measure<K>(
+  contestants: ReadonlyMap<K, { run(): void | Promise<void> }>,
+  options: MeasureOptions,
+): Promise<Map<K, Timing>> {
   const { measureMs, runs, patienceMs } = options;
-  const entries = new Map([...contestants].map(([name, contestant]) => [name, { run: () => contestant.run(), times: [], total: 0 } satisfies Entry as Entry]));
+  const entries = new Map(
+    [...contestants].map(([name, contestant]) => [
+      name,
+      { run: () => contestant.run(), times: [], total: 0 } satisfies Entry as Entry,
+    ]),
+  );
   for (const entry of entries.values()) await warmUp(entry, options);
-  const unfinished = ({ times, total }: Entry): boolean => times.length === 0 || (total < patienceMs && (times.length < runs || total < measureMs));
+  const unfinished = ({ times, total }: Entry): boolean =>
+    times.length === 0 || (total < patienceMs && (times.length < runs || total < measureMs));
   let round = [...entries.values()];
   while (round.length > 0) {
     for (const entry of round) await turn(entry, options);

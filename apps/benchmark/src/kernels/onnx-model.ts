@@ -47,7 +47,9 @@ export function encodeOnnxModel({ opset, inputs, outputs, nodes, constants = {} 
     ...inputs.map((value) => bytes(11, encodeValue(value))),
     ...outputs.map((value) => bytes(12, encodeValue(value))),
   ]);
-  return Uint8Array.from(message([integer(1, IR_VERSION), bytes(7, graph), bytes(8, message([text(1, ""), integer(2, opset)]))]));
+  return Uint8Array.from(
+    message([integer(1, IR_VERSION), bytes(7, graph), bytes(8, message([text(1, ""), integer(2, opset)]))]),
+  );
 }
 
 type Field = readonly number[];
@@ -57,8 +59,12 @@ const encodeNode = ({ op, inputs, outputs, integers = {}, floats = {} }: OnnxNod
     ...inputs.map((name) => text(1, name)),
     ...outputs.map((name) => text(2, name)),
     text(4, op),
-    ...Object.entries(integers).map(([name, value]) => bytes(5, message([text(1, name), integer(3, value), integer(20, ATTRIBUTE_INTEGER)]))),
-    ...Object.entries(floats).map(([name, value]) => bytes(5, message([text(1, name), float(2, value), integer(20, ATTRIBUTE_FLOAT)]))),
+    ...Object.entries(integers).map(([name, value]) =>
+      bytes(5, message([text(1, name), integer(3, value), integer(20, ATTRIBUTE_INTEGER)])),
+    ),
+    ...Object.entries(floats).map(([name, value]) =>
+      bytes(5, message([text(1, name), float(2, value), integer(20, ATTRIBUTE_FLOAT)])),
+    ),
   ]);
 
 function encodeValue({ name, shape }: OnnxValue): Field {
@@ -76,9 +82,16 @@ function encodeScalar(name: string, value: number): Field {
 
 const message = (fields: readonly Field[]): Field => fields.flat();
 const integer = (field: number, value: number): Field => [...varint(field * 8), ...varint(value)];
-const bytes = (field: number, content: Field): Field => [...varint(field * 8 + 2), ...varint(content.length), ...content];
+const bytes = (field: number, content: Field): Field => [
+  ...varint(field * 8 + 2),
+  ...varint(content.length),
+  ...content,
+];
 const text = (field: number, value: string): Field => bytes(field, [...new TextEncoder().encode(value)]);
-const float = (field: number, value: number): Field => [...varint(field * 8 + 5), ...new Uint8Array(Float32Array.of(value).buffer)];
+const float = (field: number, value: number): Field => [
+  ...varint(field * 8 + 5),
+  ...new Uint8Array(Float32Array.of(value).buffer),
+];
 
 /** Seven bits a byte, least first; negative numbers as 64-bit two's complement. */
 function varint(value: number): Field {

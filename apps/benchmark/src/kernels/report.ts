@@ -10,14 +10,24 @@ import type { KernelReport, KernelRow } from "./row.js";
 const folder = new URL("../../", import.meta.url);
 
 /** Processor, cores, Node, and the load of the last minute, which says how much the figures can be trusted. */
-export const machineNow = (): string => `${cpus()[0]?.model.trim() || process.arch}, ${availableParallelism()} threads, Node ${process.versions.node}, load average ${loadavg()[0]!.toFixed(2)}`;
+export const machineNow = (): string =>
+  `${cpus()[0]?.model.trim() || process.arch}, ${availableParallelism()} threads, Node ${process.versions.node}, load average ${loadavg()[0]!.toFixed(2)}`;
 
 /** Commit, Node, the packages of this repository that the benchmark uses, and the peers. */
 export function versionsOf(peers: Readonly<Record<string, string>>): Record<string, string> {
-  const read = (path: string): { version: string; dependencies: Record<string, string> } => JSON.parse(readFileSync(new URL(path, folder), "utf8")) as { version: string; dependencies: Record<string, string> };
+  const read = (path: string): { version: string; dependencies: Record<string, string> } =>
+    JSON.parse(readFileSync(new URL(path, folder), "utf8")) as {
+      version: string;
+      dependencies: Record<string, string>;
+    };
   const own = Object.keys(read("package.json").dependencies).filter((name) => name.startsWith("@seqmix/"));
   const { commit, versions } = readEnvironment();
-  return { commit, ...versions, ...Object.fromEntries(own.map((name) => [name, read(`node_modules/${name}/package.json`).version])), ...peers };
+  return {
+    commit,
+    ...versions,
+    ...Object.fromEntries(own.map((name) => [name, read(`node_modules/${name}/package.json`).version])),
+    ...peers,
+  };
 }
 
 /** Makes the folder if only that is missing, and tries to write there, before anything is measured. @throws UsageError */

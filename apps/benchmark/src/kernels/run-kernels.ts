@@ -43,32 +43,65 @@ export async function runCase(case_: BenchmarkCase, run: KernelRun): Promise<rea
     }
     peers = await openPeers(case_, prepared, await own[0]!.contestant.read(), run);
     beside = (await prepared.beside?.(own[0]!.device)) ?? {};
-    const contestants = new Map<number | string, Contestant>([...own.map(({ threads, contestant }) => [threads, contestant] as const), ...peers, ...Object.entries(beside)]);
+    const contestants = new Map<number | string, Contestant>([
+      ...own.map(({ threads, contestant }) => [threads, contestant] as const),
+      ...peers,
+      ...Object.entries(beside),
+    ]);
     const timings = await measureOn(own[0]!.device, contestants, run.measure);
-    const peerTimes = Object.fromEntries([...peers.keys(), ...Object.keys(beside)].map((name) => [name, timings.get(name)!.ms]));
+    const peerTimes = Object.fromEntries(
+      [...peers.keys(), ...Object.keys(beside)].map((name) => [name, timings.get(name)!.ms]),
+    );
     const rows: KernelRow[] = [];
-    for (const { threads, device, contestant } of own) rows.push(rowOf(case_, { device: device.name, threads, variant: contestant.variant, timing: timings.get(threads)!, extraBytes: contestant.extraBytes, idle: await contestant.idle?.(), check: await contestant.check(), peers: peerTimes }));
+    for (const { threads, device, contestant } of own)
+      rows.push(
+        rowOf(case_, {
+          device: device.name,
+          threads,
+          variant: contestant.variant,
+          timing: timings.get(threads)!,
+          extraBytes: contestant.extraBytes,
+          idle: await contestant.idle?.(),
+          check: await contestant.check(),
+          peers: peerTimes,
+        }),
+      );
     return rows;
   } finally {
-    for (const each of [...peers.values(), ...Object.values(beside), ...own.map(({ contestant }) => contestant)]) await each.close();
+    for (const each of [...peers.values(), ...Object.values(beside), ...own.map(({ contestant }) => contestant)])
+      await each.close();
     for (const { device } of own) await device.close();
   }
 }
 
 /** On a GPU, which works behind the host's back, a run is a burst of runs that is waited for. */
-async function measureOn(device: Device, contestants: ReadonlyMap<number | string, Contestant>, options: MeasureOptions): Promise<Map<number | string, Timing>> {
+async function measureOn(
+  device: Device,
+  contestants: ReadonlyMap<number | string, Contestant>,
+  options: MeasureOptions,
+): Promise<Map<number | string, Timing>> {
   const bursts = await inBursts(device, contestants);
   if (!bursts) return measure(contestants, options);
   const timings = await measure(bursts, options);
-  return new Map([...timings].map(([name, { ms, minMs, maxMs }]) => {
-    const { length } = bursts.get(name)!;
-    return [name, { ms: ms / length, minMs: minMs / length, maxMs: maxMs / length }];
-  }));
+  return new Map(
+    [...timings].map(([name, { ms, minMs, maxMs }]) => {
+      const { length } = bursts.get(name)!;
+      return [name, { ms: ms / length, minMs: minMs / length, maxMs: maxMs / length }];
+    }),
+  );
 }
 
 /** The peers that run and compute the same as we do. */
-async function openPeers({ kernel, shape }: BenchmarkCase, { loops, peers }: PreparedCase, ours: ArrayLike<number>, { packages, warn }: KernelRun): Promise<Map<string, Contestant>> {
-  const openers: Readonly<Record<string, () => Contestant | Promise<Contestant>>> = { ...loops, ...(packages && Object.fromEntries(Object.entries(peers).map(([name, open]) => [name, () => open(packages)]))) };
+async function openPeers(
+  { kernel, shape }: BenchmarkCase,
+  { loops, peers }: PreparedCase,
+  ours: ArrayLike<number>,
+  { packages, warn }: KernelRun,
+): Promise<Map<string, Contestant>> {
+  const openers: Readonly<Record<string, () => Contestant | Promise<Contestant>>> = {
+    ...loops,
+    ...(packages && Object.fromEntries(Object.entries(peers).map(([name, open]) => [name, () => open(packages)]))),
+  };
   const opened = new Map<string, Contestant>();
   for (const [name, open] of Object.entries(openers)) {
     try {
@@ -76,7 +109,9 @@ async function openPeers({ kernel, shape }: BenchmarkCase, { loops, peers }: Pre
       const error = relativeError(await peer.read(), ours);
       if (error <= SAME) opened.set(name, peer);
       else {
-        warn(`${name} is left out of ${kernel} ${shape}: its result differs from ours by ${error.toExponential(1)} of the largest value`);
+        warn(
+          `${name} is left out of ${kernel} ${shape}: its result differs from ours by ${error.toExponential(1)} of the largest value`,
+        );
         await peer.close();
       }
     } catch (error) {
@@ -99,14 +134,32 @@ export interface Findings {
 }
 
 /** The row of a case. A bar is judged only if the check is green. */
-export function rowOf({ kernel, shape, mode, bytes, flops, tokens, bars, reference, dtype = "f32" }: BenchmarkCase, { device, threads, variant, timing, extraBytes, idle, check: { check, ...checkDetail }, peers }: Findings): KernelRow {
+export function rowOf(
+  { kernel, shape, mode, bytes, flops, tokens, bars, reference, dtype = "f32" }: BenchmarkCase,
+  { device, threads, variant, timing, extraBytes, idle, check: { check, ...checkDetail }, peers }: Findings,
+): KernelRow {
   const tokensPerSecond = tokens === undefined ? {} : { tokensPerSecond: (1000 * tokens) / timing.ms };
-  const more = { ...tokensPerSecond, ...(extraBytes !== undefined && { extraBytes }), ...(idle !== undefined && { idle }) };
+  const more = {
+    ...tokensPerSecond,
+    ...(extraBytes !== undefined && { extraBytes }),
+    ...(idle !== undefined && { idle }),
+  };
   const bar = bars.find((each) => each.threads === threads);
   const judged = check === "green" ? bar?.judge({ ms: timing.ms, peers, flops, bytes, ...more }) : undefined;
   return {
-    kernel, variant, device, threads, shape, dtype, mode, ...timing, bytes, flops, ...more,
-    check, checkDetail,
+    kernel,
+    variant,
+    device,
+    threads,
+    shape,
+    dtype,
+    mode,
+    ...timing,
+    bytes,
+    flops,
+    ...more,
+    check,
+    checkDetail,
     ...(checkDetail.unit === "ulp" && { maxUlp: checkDetail.error }),
     peers,
     ...(bar && { bar: { asked: bar.asked, reached: judged?.reached ?? null, met: judged?.met ?? null } }),

@@ -17,4 +17,8 @@ export function median(values: readonly number[]): number {
 }
 
 /** Median, least and largest of run times in ms. */
-export const timingOf = (times: readonly number[]): Timing => ({ ms: median(times), minMs: times.reduce((a, b) => Math.min(a, b)), maxMs: times.reduce((a, b) => Math.max(a, b)) });
+export const timingOf = (times: readonly number[]): Timing => ({
+  ms: median(times),
+  minMs: times.reduce((a, b) => Math.min(a, b)),
+  maxMs: times.reduce((a, b) => Math.max(a, b)),
+});

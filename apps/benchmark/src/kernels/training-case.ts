@@ -38,8 +38,23 @@ export interface TrainingCase extends Omit<BenchmarkCase, "prepare" | "mode"> {
 const READ_EVERY = 8;
 
 /** The case that a description stands for. */
-export function trainingCase({ training, smaller, smallerSize, tolerance, peers, ...facts }: TrainingCase): BenchmarkCase {
-  return { ...facts, mode: "step", prepare: () => ({ open: (device) => open(training(), device, () => check(smaller(), smallerSize, tolerance, device)), loops: {}, peers: peers?.() ?? {} }) };
+export function trainingCase({
+  training,
+  smaller,
+  smallerSize,
+  tolerance,
+  peers,
+  ...facts
+}: TrainingCase): BenchmarkCase {
+  return {
+    ...facts,
+    mode: "step",
+    prepare: () => ({
+      open: (device) => open(training(), device, () => check(smaller(), smallerSize, tolerance, device)),
+      loops: {},
+      peers: peers?.() ?? {},
+    }),
+  };
 }
 
 async function open(training: Training, device: Device, check: () => Promise<Check>): Promise<OwnContestant> {
@@ -99,5 +114,11 @@ async function check(training: Training, size: string, tolerance: number, device
   await oracle.close();
   const [found, expected] = results as [ArrayLike<number>[], ArrayLike<number>[]];
   const error = expected.reduce((worst, values, k) => Math.max(worst, relativeError(found[k]!, values)), 0);
-  return { check: error <= tolerance ? "green" : "red", error, tolerance, unit: "relative", coverage: `loss and gradients of a smaller instance, ${size}` };
+  return {
+    check: error <= tolerance ? "green" : "red",
+    error,
+    tolerance,
+    unit: "relative",
+    coverage: `loss and gradients of a smaller instance, ${size}`,
+  };
 }

@@ -2,7 +2,10 @@ import { explain, type Device, type Tree } from "@seqmix/tensor";
 
 /** What `explain` says would run, in a few words: hand-written variants by name, or the one program, or how many. */
 export function variantOf(tree: Tree, device: Device): string {
-  const lines = explain(tree, { device }).split("\n").map((line) => line.trim()).filter((line) => line !== "");
+  const lines = explain(tree, { device })
+    .split("\n")
+    .map((line) => line.trim())
+    .filter((line) => line !== "");
   // A line is "op: program" or "op (variant): program".
   const named = [...new Set(lines.flatMap((line) => /^\w+ \((.+)\): /.exec(line)?.[1] ?? []))];
   const programs = `${lines.length} programs`;

@@ -21,29 +21,70 @@ export const seriesColor = (k: number): string => `var(--series-${k % 8})`;
 /** Training loss against tokens: nats a token, or bits per character where the task is judged by them. */
 export function lossChart(rows: readonly Row[], mixers: readonly string[]): string {
   const scale = rows[0]?.metric === "bitsPerChar" ? Math.LN2 : 1;
-  const lines = rows.flatMap(({ trial, mixer, curve }) => curve.map(({ tokens, loss }): CurveLine => ({ trial, mixer, tokens, value: loss / scale })));
-  return curveChart(lines, mixers, scale === 1 ? "training loss (nats a token)" : "training bits per character", references(rows));
+  const lines = rows.flatMap(({ trial, mixer, curve }) =>
+    curve.map(({ tokens, loss }): CurveLine => ({ trial, mixer, tokens, value: loss / scale })),
+  );
+  return curveChart(
+    lines,
+    mixers,
+    scale === 1 ? "training loss (nats a token)" : "training bits per character",
+    references(rows),
+  );
 }
 
 /** The metric on the validation split against tokens. */
 export function validationChart(rows: readonly Row[], mixers: readonly string[]): string {
   const percent = rows[0]?.metric === "accuracy";
-  const lines = rows.flatMap(({ trial, mixer, curve }) => curve.flatMap(({ tokens, validation }): CurveLine[] => (validation === undefined ? [] : [{ trial, mixer, tokens, value: percent ? validation * 100 : validation }])));
-  return curveChart(lines, mixers, percent ? "validation accuracy (%)" : "validation bits per character", references(rows), true);
+  const lines = rows.flatMap(({ trial, mixer, curve }) =>
+    curve.flatMap(({ tokens, validation }): CurveLine[] =>
+      validation === undefined ? [] : [{ trial, mixer, tokens, value: percent ? validation * 100 : validation }],
+    ),
+  );
+  return curveChart(
+    lines,
+    mixers,
+    percent ? "validation accuracy (%)" : "validation bits per character",
+    references(rows),
+    true,
+  );
 }
 
 /** The test metric against the bytes of state one sequence needs. Mixers without a finite state are left out. */
 export function stateChart(rows: readonly Row[], mixers: readonly string[]): string {
   const percent = rows[0]?.metric === "accuracy";
-  const points = rows.flatMap(({ mixer, trial, status, metric, metrics, stateBytes }) => (status === "done" && stateBytes ? [{ mixer, trial, bytes: stateBytes, value: metrics[metric]! * (percent ? 100 : 1) }] : []));
+  const points = rows.flatMap(({ mixer, trial, status, metric, metrics, stateBytes }) =>
+    status === "done" && stateBytes
+      ? [{ mixer, trial, bytes: stateBytes, value: metrics[metric]! * (percent ? 100 : 1) }]
+      : [],
+  );
   const sizes = points.map(({ bytes }) => bytes);
   const values = points.map(({ value }) => value);
   return draw({
-    x: { type: "log", base: 2, label: "state of one sequence after L tokens →", domain: [Math.min(...sizes) / 2, Math.max(...sizes) * 2], tickFormat: (bytes: number) => formatBytes(Math.round(bytes)), ticks: 6 },
-    y: { label: percent ? "↑ test accuracy (%)" : "↓ test bits per character", grid: true, nice: true, reverse: !percent, ...(percent ? { domain: [0, 100] } : { domain: padded(values) }) },
+    x: {
+      type: "log",
+      base: 2,
+      label: "state of one sequence after L tokens →",
+      domain: [Math.min(...sizes) / 2, Math.max(...sizes) * 2],
+      tickFormat: (bytes: number) => formatBytes(Math.round(bytes)),
+      ticks: 6,
+    },
+    y: {
+      label: percent ? "↑ test accuracy (%)" : "↓ test bits per character",
+      grid: true,
+      nice: true,
+      reverse: !percent,
+      ...(percent ? { domain: [0, 100] } : { domain: padded(values) }),
+    },
     color: colors(mixers),
     marks: [
-      Plot.dot(points, { x: "bytes", y: "value", fill: "mixer", r: 5, title: ({ trial, value, bytes }: (typeof points)[number]) => `${trial}\n${value.toFixed(percent ? 1 : 3)} at ${formatBytes(bytes)}` }),
+      Plot.dot(points, {
+        x: "bytes",
+        y: "value",
+        fill: "mixer",
+        r: 5,
+        title: ({ trial, value, bytes }: (typeof points)[number]) =>
+          `${trial}\n${value.toFixed(percent ? 1 : 3)} at ${formatBytes(bytes)}`,
+      }),
       Plot.text(points, { x: "bytes", y: "value", text: "mixer", dy: -12, fill: "currentColor" }),
     ],
   });
@@ -51,7 +92,9 @@ export function stateChart(rows: readonly Row[], mixers: readonly string[]): str
 
 /** Tokens trained on a second, a bar a trial. */
 export function throughputChart(rows: readonly Row[], mixers: readonly string[]): string {
-  const bars = rows.filter(({ tokensPerSecond }) => tokensPerSecond > 0).map(({ trial, mixer, tokensPerSecond }) => ({ trial, mixer, tokensPerSecond }));
+  const bars = rows
+    .filter(({ tokensPerSecond }) => tokensPerSecond > 0)
+    .map(({ trial, mixer, tokensPerSecond }) => ({ trial, mixer, tokensPerSecond }));
   // One bar a mixer reads best by name; several trials of a mixer need their identity.
   const single = new Set(bars.map(({ mixer }) => mixer)).size === bars.length;
   const names = new Map(bars.map(({ trial, mixer }) => [trial, single ? mixer : trial.slice(trial.indexOf(":") + 1)]));
@@ -60,24 +103,48 @@ export function throughputChart(rows: readonly Row[], mixers: readonly string[])
     marginLeft: single ? 90 : 260,
     marginRight: 60,
     x: { label: "tokens a second, training →", grid: true, zero: true, ticks: 5 },
-    y: { label: null, domain: bars.map(({ trial }) => trial), tickFormat: (trial: string) => names.get(trial) ?? trial },
+    y: {
+      label: null,
+      domain: bars.map(({ trial }) => trial),
+      tickFormat: (trial: string) => names.get(trial) ?? trial,
+    },
     color: colors(mixers),
     marks: [
       Plot.barX(bars, { x: "tokensPerSecond", y: "trial", fill: "mixer", title: "trial", insetTop: 4, insetBottom: 4 }),
-      Plot.text(bars, { x: "tokensPerSecond", y: "trial", text: ({ tokensPerSecond }: (typeof bars)[number]) => formatCount(tokensPerSecond), textAnchor: "start", dx: 5 }),
+      Plot.text(bars, {
+        x: "tokensPerSecond",
+        y: "trial",
+        text: ({ tokensPerSecond }: (typeof bars)[number]) => formatCount(tokensPerSecond),
+        textAnchor: "start",
+        dx: 5,
+      }),
     ],
   });
 }
 
 /** Gradient norms against distance, both axes logarithmic. */
-export function gradientNormChart(curves: readonly { readonly name: string; readonly norms: readonly number[] }[], names: readonly string[]): string {
+export function gradientNormChart(
+  curves: readonly { readonly name: string; readonly norms: readonly number[] }[],
+  names: readonly string[],
+): string {
   const [low, high] = [1e-12, 1e12];
-  const points = curves.flatMap(({ name, norms }) => norms.flatMap((value, distance) => (distance === 0 || Number.isNaN(value) ? [] : [{ name, distance, value: Math.min(high, Math.max(low, value)) }])));
+  const points = curves.flatMap(({ name, norms }) =>
+    norms.flatMap((value, distance) =>
+      distance === 0 || Number.isNaN(value) ? [] : [{ name, distance, value: Math.min(high, Math.max(low, value)) }],
+    ),
+  );
   const values = points.map(({ value }) => value);
   return draw({
     width: 760,
     x: { type: "log", label: "distance k →", ticks: 6, tickFormat: "~s" },
-    y: { type: "log", label: "↑ gradient norm, relative to k = 0", grid: true, ticks: 7, tickFormat: ".0e", domain: [Math.min(...values), Math.max(1, ...values)] },
+    y: {
+      type: "log",
+      label: "↑ gradient norm, relative to k = 0",
+      grid: true,
+      ticks: 7,
+      tickFormat: ".0e",
+      domain: [Math.min(...values), Math.max(1, ...values)],
+    },
     color: colors(names),
     marks: [Plot.line(points, { x: "distance", y: "value", z: "name", stroke: "name", strokeWidth: 2 })],
   });
@@ -91,10 +158,20 @@ interface Reference {
 /** Levels that simple models reach, for the task's charts: drawn where they fit on the scale of the chart. */
 function references(rows: readonly Row[]): Reference[] {
   const { metrics = {}, metric } = rows[0] ?? {};
-  return Object.entries(metrics).flatMap(([name, value]) => (name === metric || (metric === "bitsPerChar" && name === "chance") ? [] : [{ name, value: metric === "accuracy" ? value * 100 : value }]));
+  return Object.entries(metrics).flatMap(([name, value]) =>
+    name === metric || (metric === "bitsPerChar" && name === "chance")
+      ? []
+      : [{ name, value: metric === "accuracy" ? value * 100 : value }],
+  );
 }
 
-function curveChart(lines: readonly CurveLine[], mixers: readonly string[], label: string, levels: readonly Reference[], dots = false): string {
+function curveChart(
+  lines: readonly CurveLine[],
+  mixers: readonly string[],
+  label: string,
+  levels: readonly Reference[],
+  dots = false,
+): string {
   const percent = label.includes("(%)");
   // A level of the metric has no place among losses in nats.
   const shown = label.includes("nats") ? [] : levels;
@@ -105,9 +182,28 @@ function curveChart(lines: readonly CurveLine[], mixers: readonly string[], labe
     color: colors(mixers),
     marks: [
       Plot.ruleY(shown, { y: "value", stroke: "currentColor", strokeOpacity: 0.6, strokeDasharray: "5 4" }),
-      Plot.text(shown, { y: "value", text: "name", frameAnchor: "right", textAnchor: "end", dy: -7, fill: "currentColor", fillOpacity: 0.8 }),
+      Plot.text(shown, {
+        y: "value",
+        text: "name",
+        frameAnchor: "right",
+        textAnchor: "end",
+        dy: -7,
+        fill: "currentColor",
+        fillOpacity: 0.8,
+      }),
       Plot.line(lines, { x: "tokens", y: "value", z: "trial", stroke: "mixer", strokeWidth: 2 }),
-      ...(dots ? [Plot.dot(lines, { x: "tokens", y: "value", fill: "mixer", r: 3, title: ({ trial, value, tokens }: CurveLine) => `${trial}\n${value.toFixed(percent ? 1 : 3)} after ${formatCount(tokens)} tokens` })] : []),
+      ...(dots
+        ? [
+            Plot.dot(lines, {
+              x: "tokens",
+              y: "value",
+              fill: "mixer",
+              r: 3,
+              title: ({ trial, value, tokens }: CurveLine) =>
+                `${trial}\n${value.toFixed(percent ? 1 : 3)} after ${formatCount(tokens)} tokens`,
+            }),
+          ]
+        : []),
     ],
   });
 }
@@ -124,6 +220,16 @@ function padded(values: readonly number[]): [number, number] {
 
 function draw(options: Plot.PlotOptions): string {
   const { document } = parseHTML("<!doctype html><html><body></body></html>");
-  const figure = Plot.plot({ document: document as unknown as Document, width: WIDTH, height: HEIGHT, marginTop: 32, marginRight: 36, marginBottom: 40, marginLeft: 56, style: { fontSize: "12px", background: "none" }, ...options });
+  const figure = Plot.plot({
+    document: document as unknown as Document,
+    width: WIDTH,
+    height: HEIGHT,
+    marginTop: 32,
+    marginRight: 36,
+    marginBottom: 40,
+    marginLeft: 56,
+    style: { fontSize: "12px", background: "none" },
+    ...options,
+  });
   return figure.outerHTML;
 }

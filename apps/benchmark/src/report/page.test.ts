@@ -36,18 +36,30 @@ const parse = (html: string): Document => parseHTML(html).document as unknown as
 const text = { title: "t <&>", verdict: "All went well.", tasks: { "moby-dick": "a text" } };
 
 test("the page has the table, a section with figures for each task, and how it was made", () => {
-  const rows = ["selective-copying", "moby-dick"].flatMap((task) => ["mamba", "s4d", "attention"].map((mixer) => row(task, mixer)));
+  const rows = ["selective-copying", "moby-dick"].flatMap((task) =>
+    ["mamba", "s4d", "attention"].map((mixer) => row(task, mixer)),
+  );
   const page = parse(reportPage(rows, text));
   expect(page.querySelectorAll("tbody tr")).toHaveLength(6);
-  expect([...page.querySelectorAll("section h2")].map((h) => h.textContent)).toEqual(["Results", "selective-copying", "moby-dick", "How it was made"]);
+  expect([...page.querySelectorAll("section h2")].map((h) => h.textContent)).toEqual([
+    "Results",
+    "selective-copying",
+    "moby-dick",
+    "How it was made",
+  ]);
   expect(page.querySelectorAll("figure svg")).toHaveLength(8);
   expect(page.querySelector("h1")!.textContent).toBe("t <&>");
   expect(page.querySelector(".verdict")!.textContent).toBe("All went well.");
   // One line a trial in the training charts, in the colour of its mixer in the legend.
   const [training] = page.querySelectorAll("figure svg");
   const lines = [...training!.querySelectorAll('[aria-label="line"] path')];
-  expect(lines.map((line) => line.getAttribute("stroke"))).toEqual(["var(--series-0)", "var(--series-1)", "var(--series-2)"]);
-  for (const fact of ["cpu (2 threads)", "a machine", "0123abc", "node 20.20.2", ...rows.map(({ trial }) => trial)]) expect(page.body.textContent).toContain(fact);
+  expect(lines.map((line) => line.getAttribute("stroke"))).toEqual([
+    "var(--series-0)",
+    "var(--series-1)",
+    "var(--series-2)",
+  ]);
+  for (const fact of ["cpu (2 threads)", "a machine", "0123abc", "node 20.20.2", ...rows.map(({ trial }) => trial)])
+    expect(page.body.textContent).toContain(fact);
 });
 
 test("the page loads nothing from elsewhere", () => {
@@ -57,21 +69,52 @@ test("the page loads nothing from elsewhere", () => {
 
 test("trials that did not finish are listed with the reason, and figures do without them", () => {
   const diverged = row("selective-copying", "s4d", { status: "diverged", metrics: { chance: 0.07 }, validation: {} });
-  const failed = row("selective-copying", "attention", { status: "failed", error: "no <memory>", metrics: { chance: 0.07 }, validation: {}, curve: [], tokensPerSecond: 0 });
+  const failed = row("selective-copying", "attention", {
+    status: "failed",
+    error: "no <memory>",
+    metrics: { chance: 0.07 },
+    validation: {},
+    curve: [],
+    tokensPerSecond: 0,
+  });
   const page = parse(reportPage([diverged, failed], { title: "t", tasks: {} }));
   const [first, second] = page.querySelectorAll("section ul:not(.legend):not(.trials) li");
-  expect(first!.textContent).toBe("selective-copying:s4d:dModel=64;L=40;seed=0: diverged, its loss was no longer a number after step 20");
+  expect(first!.textContent).toBe(
+    "selective-copying:s4d:dModel=64;L=40;seed=0: diverged, its loss was no longer a number after step 20",
+  );
   expect(second!.textContent).toContain("failed, no <memory>");
   expect(page.querySelector(".verdict")).toBeNull();
 });
 
 test("several seeds are summed up, and the best setting by validation is marked", () => {
   const at = (lr: number, seed: number, validation: number, test: number): Row =>
-    row("selective-copying", "mamba", { trial: `selective-copying:mamba:dModel=64;L=40;lr=${lr};seed=${seed}`, seed, config: { dModel: 64, lr, seed }, validation: { accuracy: validation }, metrics: { accuracy: test, chance: 0.07 } });
-  const page = parse(reportPage([at(0.1, 0, 0.5, 0.9), at(0.1, 1, 0.7, 0.8), at(0.2, 0, 0.8, 0.6), at(0.2, 1, 0.9, 0.5)], { title: "t", tasks: {} }));
-  const cells = [...page.querySelectorAll("h3 + .scroll tbody tr")].map((tr) => [...tr.querySelectorAll("td")].map((td) => td.textContent));
+    row("selective-copying", "mamba", {
+      trial: `selective-copying:mamba:dModel=64;L=40;lr=${lr};seed=${seed}`,
+      seed,
+      config: { dModel: 64, lr, seed },
+      validation: { accuracy: validation },
+      metrics: { accuracy: test, chance: 0.07 },
+    });
+  const page = parse(
+    reportPage([at(0.1, 0, 0.5, 0.9), at(0.1, 1, 0.7, 0.8), at(0.2, 0, 0.8, 0.6), at(0.2, 1, 0.9, 0.5)], {
+      title: "t",
+      tasks: {},
+    }),
+  );
+  const cells = [...page.querySelectorAll("h3 + .scroll tbody tr")].map((tr) =>
+    [...tr.querySelectorAll("td")].map((td) => td.textContent),
+  );
   expect(cells).toEqual([
     ["selective-copying", "mamba", "dModel=64;L=40;lr=0.1", "2 of 2", "60.0 %", "85.0 %", "80.0 % to 90.0 %", ""],
-    ["selective-copying", "mamba", "dModel=64;L=40;lr=0.2", "2 of 2", "85.0 %", "55.0 %", "50.0 % to 60.0 %", "by validation"],
+    [
+      "selective-copying",
+      "mamba",
+      "dModel=64;L=40;lr=0.2",
+      "2 of 2",
+      "85.0 %",
+      "55.0 %",
+      "50.0 % to 60.0 %",
+      "by validation",
+    ],
   ]);
 });

@@ -22,9 +22,13 @@ export function reportPage(rows: readonly Row[], { title, verdict, tasks }: Repo
     const trained = own.filter(({ curve }) => curve.length > 0);
     const done = own.filter(({ status, stateBytes }) => status === "done" && stateBytes);
     const figures = [
-      ...(trained.length > 0 ? [figure("Training", lossChart(trained, mixers)), figure("Validation", validationChart(trained, mixers))] : []),
+      ...(trained.length > 0
+        ? [figure("Training", lossChart(trained, mixers)), figure("Validation", validationChart(trained, mixers))]
+        : []),
       ...(done.length > 0 ? [figure("Quality against memory", stateChart(done, mixers))] : []),
-      ...(own.some(({ tokensPerSecond }) => tokensPerSecond > 0) ? [figure("Throughput", throughputChart(own, mixers))] : []),
+      ...(own.some(({ tokensPerSecond }) => tokensPerSecond > 0)
+        ? [figure("Throughput", throughputChart(own, mixers))]
+        : []),
     ];
     return `<section><h2>${escape(task)}</h2><p>${escape(tasks[task] ?? "")}</p>${legend(mixers)}<div class="figures">${figures.join("")}</div></section>`;
   });
@@ -53,15 +57,23 @@ ${main}
 </html>
 `;
 
-export const escape = (text: string): string => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
+export const escape = (text: string): string =>
+  text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
 
-export const figure = (caption: string, svg: string): string => `<figure><figcaption>${escape(caption)}</figcaption><div class="chart">${svg}</div></figure>`;
+export const figure = (caption: string, svg: string): string =>
+  `<figure><figcaption>${escape(caption)}</figcaption><div class="chart">${svg}</div></figure>`;
 
-export const legend = (mixers: readonly string[]): string => `<ul class="legend">${mixers.map((mixer, k) => `<li><span style="background:${seriesColor(k)}"></span>${escape(mixer)}</li>`).join("")}</ul>`;
+export const legend = (mixers: readonly string[]): string =>
+  `<ul class="legend">${mixers.map((mixer, k) => `<li><span style="background:${seriesColor(k)}"></span>${escape(mixer)}</li>`).join("")}</ul>`;
 
-function htmlTable(head: readonly { readonly title: string; readonly number?: boolean }[], rows: readonly (readonly string[])[]): string {
-  const style = (k: number): string => (head[k]!.number ? ' class="number"' : head[k]!.title === "settings" ? ' class="settings"' : "");
-  const cell = (tag: "td" | "th", text: string, k: number): string => `<${tag}${style(k)}>${escape(text).replaceAll(";", ";<wbr>")}</${tag}>`;
+function htmlTable(
+  head: readonly { readonly title: string; readonly number?: boolean }[],
+  rows: readonly (readonly string[])[],
+): string {
+  const style = (k: number): string =>
+    head[k]!.number ? ' class="number"' : head[k]!.title === "settings" ? ' class="settings"' : "";
+  const cell = (tag: "td" | "th", text: string, k: number): string =>
+    `<${tag}${style(k)}>${escape(text).replaceAll(";", ";<wbr>")}</${tag}>`;
   return `<div class="scroll"><table><thead><tr>${head.map(({ title }, k) => cell("th", title, k)).join("")}</tr></thead><tbody>${rows.map((cells) => `<tr>${cells.map((text, k) => cell("td", text, k)).join("")}</tr>`).join("")}</tbody></table></div>`;
 }
 
@@ -73,17 +85,39 @@ function table(rows: readonly Row[]): string {
 /** A table of means over seeds, if any setting was run with more than one; the best by validation among each mixer's settings is marked. */
 function seedTable(rows: readonly Row[]): string {
   const cells = cellsOf(rows);
-  if (cells.every(({ rows }) => rows.length === 1) && cells.length === new Set(cells.map(({ group }) => group)).size) return "";
+  if (cells.every(({ rows }) => rows.length === 1) && cells.length === new Set(cells.map(({ group }) => group)).size)
+    return "";
   const best = new Map<string, (typeof cells)[number]>();
   for (const cell of cells) {
     const now = best.get(cell.group);
-    if (cell.validation !== undefined && (!now || cell.better(cell.validation, now.validation!))) best.set(cell.group, cell);
+    if (cell.validation !== undefined && (!now || cell.better(cell.validation, now.validation!)))
+      best.set(cell.group, cell);
   }
-  const head = [{ title: "task" }, { title: "mixer" }, { title: "settings" }, { title: "seeds", number: true }, { title: "validation, mean", number: true }, { title: "test, mean", number: true }, { title: "test, least to most", number: true }, { title: "selected" }];
+  const head = [
+    { title: "task" },
+    { title: "mixer" },
+    { title: "settings" },
+    { title: "seeds", number: true },
+    { title: "validation, mean", number: true },
+    { title: "test, mean", number: true },
+    { title: "test, least to most", number: true },
+    { title: "selected" },
+  ];
   const body = cells.map((cell) => {
     const { task, mixer, metric } = cell.rows[0]!;
     const tests = cell.done.map((row) => row.metrics[metric]!);
-    return [task, mixer, cell.settings, `${cell.done.length} of ${cell.rows.length}`, formatMetric(metric, cell.validation), formatMetric(metric, mean(tests)), tests.length > 0 ? `${formatMetric(metric, Math.min(...tests))} to ${formatMetric(metric, Math.max(...tests))}` : "-", best.get(cell.group) === cell ? "by validation" : ""];
+    return [
+      task,
+      mixer,
+      cell.settings,
+      `${cell.done.length} of ${cell.rows.length}`,
+      formatMetric(metric, cell.validation),
+      formatMetric(metric, mean(tests)),
+      tests.length > 0
+        ? `${formatMetric(metric, Math.min(...tests))} to ${formatMetric(metric, Math.max(...tests))}`
+        : "-",
+      best.get(cell.group) === cell ? "by validation" : "",
+    ];
   });
   return `<h3>Over seeds</h3>${htmlTable(head, body)}`;
 }
@@ -102,14 +136,21 @@ function cellsOf(rows: readonly Row[]) {
       done,
       settings: cell.split(":")[2] ?? "",
       // Settings compete when they differ in training alone, not in the task or the network.
-      group: JSON.stringify([task, mixer, Object.entries(config).filter(([name]) => !["seed", "lr", "steps", "batch", "warmup", "clip", "weightDecay"].includes(name))]),
+      group: JSON.stringify([
+        task,
+        mixer,
+        Object.entries(config).filter(
+          ([name]) => !["seed", "lr", "steps", "batch", "warmup", "clip", "weightDecay"].includes(name),
+        ),
+      ]),
       validation: mean(done.map((row) => row.validation[metric]!)),
       better: (a: number, b: number): boolean => (metric === "accuracy" ? a > b : a < b),
     };
   });
 }
 
-const mean = (values: readonly number[]): number | undefined => (values.length === 0 ? undefined : values.reduce((a, b) => a + b, 0) / values.length);
+const mean = (values: readonly number[]): number | undefined =>
+  values.length === 0 ? undefined : values.reduce((a, b) => a + b, 0) / values.length;
 
 const failures = (rows: readonly Row[]): string => {
   const failed = rows.filter(({ status }) => status !== "done");
@@ -124,8 +165,25 @@ function environment(rows: readonly Row[]): string {
     ["machine", distinct(rows.map(({ machine }) => machine))],
     ["seeds", distinct(rows.map(({ seed }) => String(seed)))],
     ["commit", distinct(rows.map(({ commit }) => commit))],
-    ["versions", distinct(rows.map(({ versions }) => Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(", ")))],
-    ["finished", distinct([rows.map(({ finished }) => finished).sort().at(-1) ?? "-"])],
+    [
+      "versions",
+      distinct(
+        rows.map(({ versions }) =>
+          Object.entries(versions)
+            .map(([name, version]) => `${name} ${version}`)
+            .join(", "),
+        ),
+      ),
+    ],
+    [
+      "finished",
+      distinct([
+        rows
+          .map(({ finished }) => finished)
+          .sort()
+          .at(-1) ?? "-",
+      ]),
+    ],
   ];
   return `<section><h2>How it was made</h2><dl>${lines.map(([name, value]) => `<dt>${name}</dt><dd>${value}</dd>`).join("")}</dl><h3>Trials</h3><ul class="trials">${rows.map(({ trial }) => `<li><code>${escape(trial)}</code></li>`).join("")}</ul></section>`;
 }

@@ -6,10 +6,17 @@ import { maybe, real, swap } from "../inputs.js";
 export const causalConv1dAdapter: GoldenAdapter = {
   operator: "causal_conv1d",
   options: ["batch", "dim", "L", "width", "bias", "activation", "initial_states"],
-  supports: ({ options }) => [undefined, null, "silu", "swish"].includes(options["activation"] as string | null) || `activation ${String(options["activation"])}`,
+  supports: ({ options }) =>
+    [undefined, null, "silu", "swish"].includes(options["activation"] as string | null) ||
+    `activation ${String(options["activation"])}`,
   run(inputs, { options }) {
     const bias = maybe(inputs, "bias");
-    const [y, state] = causalConv1d({ weight: real(inputs, "weight"), ...(bias && { bias }) }, swap(real(inputs, "x")), maybe(inputs, "initial_states"), options["activation"] ? { activation: "silu" } : {});
+    const [y, state] = causalConv1d(
+      { weight: real(inputs, "weight"), ...(bias && { bias }) },
+      swap(real(inputs, "x")),
+      maybe(inputs, "initial_states"),
+      options["activation"] ? { activation: "silu" } : {},
+    );
     return { out: swap(y), final_states: state };
   },
 };

@@ -7,12 +7,16 @@ import { real } from "../inputs.js";
 export const discretizeDiagAdapter: GoldenAdapter = {
   operator: "discretize_diag",
   options: ["P", "H", "method"],
-  supports: ({ options }) => ["zoh", "bilinear"].includes(String(options["method"])) || `method ${String(options["method"])}`,
+  supports: ({ options }) =>
+    ["zoh", "bilinear"].includes(String(options["method"])) || `method ${String(options["method"])}`,
   run(inputs, { options }) {
     const column = (name: string): Tensor => expandDims(real(inputs, `param.${name}`), 1);
     const B = { re: real(inputs, "param.B_re"), im: real(inputs, "param.B_im") };
     const none = zeros([1, ...B.re.shape]);
-    const { Abar, Bbar } = discretizeDiagonal({ dt: column("Delta"), A: { re: column("Lambda_re"), im: column("Lambda_im") }, B, C: { re: none, im: none } }, options["method"] as DiagonalDiscretization);
+    const { Abar, Bbar } = discretizeDiagonal(
+      { dt: column("Delta"), A: { re: column("Lambda_re"), im: column("Lambda_im") }, B, C: { re: none, im: none } },
+      options["method"] as DiagonalDiscretization,
+    );
     const row = (x: Tensor): Tensor => reshape(x, [x.shape[0]!]);
     return { Lambda_bar_re: row(Abar.re), Lambda_bar_im: row(Abar.im), B_bar_re: Bbar.re, B_bar_im: Bbar.im };
   },

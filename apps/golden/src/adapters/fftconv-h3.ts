@@ -17,7 +17,10 @@ export const fftconvH3Adapter: GoldenAdapter = {
     const kv = mul(expandDims(heads("k"), 3), expandDims(heads("v"), 2));
     // One kernel a head: the P P products go with the batch.
     const u = reshape(einsum("B H P V L -> B P V H L", kv), [B * P * P, H, L]);
-    const filtered = add(fftConv({ u, k: real(inputs, "ssm_kernel"), kReverse: maybe(inputs, "ssm_kernel_rev") }), mul(u, expandDims(D, 1)));
+    const filtered = add(
+      fftConv({ u, k: real(inputs, "ssm_kernel"), kReverse: maybe(inputs, "ssm_kernel_rev") }),
+      mul(u, expandDims(D, 1)),
+    );
     const out = einsum("B H P L, B P V H L -> B H V L", heads("q"), reshape(filtered, [B, P, P, H, L]));
     return { out: reshape(out, [B, channels, L]) };
   },

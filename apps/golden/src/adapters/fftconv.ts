@@ -9,7 +9,10 @@ export const fftconvAdapter: GoldenAdapter = {
   options: ["B", "H", "L", "gelu", "k_rev", "dropout_mask"],
   run(inputs, { options }) {
     const u = real(inputs, "u");
-    const y = add(fftConv({ u, k: real(inputs, "k"), kReverse: maybe(inputs, "k_rev") }), mul(u, expandDims(real(inputs, "D"), 1)));
+    const y = add(
+      fftConv({ u, k: real(inputs, "k"), kReverse: maybe(inputs, "k_rev") }),
+      mul(u, expandDims(real(inputs, "D"), 1)),
+    );
     const activated = options["gelu"] === true ? gelu(y) : y;
     const mask = maybe(inputs, "dropout_mask");
     return { out: mask ? mul(activated, expandDims(mask, 2)) : activated };

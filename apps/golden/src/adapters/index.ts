@@ -5,7 +5,12 @@ import { discretizeDiagAdapter } from "./discretize-diag.js";
 import { elementwiseScanAdapter } from "./elementwise-scan.js";
 import { fftconvAdapter } from "./fftconv.js";
 import { fftconvH3Adapter } from "./fftconv-h3.js";
-import { gateLoopAttentionAdapter, gateLoopOperatorAdapter, gateLoopSimpleAdapter, gateLoopTransformerAdapter } from "./gateloop.js";
+import {
+  gateLoopAttentionAdapter,
+  gateLoopOperatorAdapter,
+  gateLoopSimpleAdapter,
+  gateLoopTransformerAdapter,
+} from "./gateloop.js";
 import { lruAdapter, lruPytorchPortAdapter, lruSequenceLayerAdapter } from "./lru.js";
 import { mambaBlockAdapter } from "./mamba-block.js";
 import { mambaInnerAdapter } from "./mamba-inner.js";

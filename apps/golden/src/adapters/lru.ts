@@ -1,5 +1,12 @@
 import { layerNorm } from "@seqmix/nn";
-import { lru, lruSequence, lruSystem, runMimo, type ActivationParameters, type LruSequenceParameters } from "@seqmix/s5";
+import {
+  lru,
+  lruSequence,
+  lruSystem,
+  runMimo,
+  type ActivationParameters,
+  type LruSequenceParameters,
+} from "@seqmix/s5";
 import { add, expandDims, matmul, reshape, transpose, type Tensor } from "@seqmix/tensor";
 import type { GoldenAdapter } from "@seqmix/testing";
 import { complex, parameterTree, real } from "../inputs.js";
@@ -24,7 +31,15 @@ export const lruPytorchPortAdapter: GoldenAdapter = {
   run(inputs) {
     const param = (name: string): Tensor => real(inputs, `param.${name}`);
     const [B, C] = [complex(inputs, "param.B"), complex(inputs, "param.C")];
-    const system = lruSystem({ nu_log: param("nu_log"), theta_log: param("theta_log"), gamma_log: param("gamma_log"), B_re: B.re, B_im: B.im, C_re: C.re, C_im: C.im });
+    const system = lruSystem({
+      nu_log: param("nu_log"),
+      theta_log: param("theta_log"),
+      gamma_log: param("gamma_log"),
+      B_re: B.re,
+      B_im: B.im,
+      C_re: C.re,
+      C_im: C.im,
+    });
     const u = real(inputs, "input");
     return { out: add(runMimo(system, u)[0], matmul(u, transpose(param("D")))) };
   },
@@ -34,10 +49,15 @@ export const lruPytorchPortAdapter: GoldenAdapter = {
 export const lruSequenceLayerAdapter: GoldenAdapter = {
   operator: "lru_sequence_layer",
   options: ["L", "d_model", "d_hidden", "prenorm", "norm", ...INITIAL],
-  supports: ({ options }) => options["norm"] === undefined || options["norm"] === "layer" || `norm ${String(options["norm"])}`,
+  supports: ({ options }) =>
+    options["norm"] === undefined || options["norm"] === "layer" || `norm ${String(options["norm"])}`,
   run(inputs, { options }) {
-    const { normalization, ...params } = parameterTree(inputs) as { seq: LruSequenceParameters; normalization: { scale: Tensor; bias: Tensor } } & ActivationParameters;
-    const norm = (x: Tensor): Tensor => layerNorm({ weight: normalization.scale, bias: normalization.bias }, x, { eps: 1e-6 });
+    const { normalization, ...params } = parameterTree(inputs) as {
+      seq: LruSequenceParameters;
+      normalization: { scale: Tensor; bias: Tensor };
+    } & ActivationParameters;
+    const norm = (x: Tensor): Tensor =>
+      layerNorm({ weight: normalization.scale, bias: normalization.bias }, x, { eps: 1e-6 });
     const u = real(inputs, "u");
     const prenorm = options["prenorm"] === true;
     const config = { ...lru.config, dModel: u.shape[1]!, dState: params.seq.nu_log.shape[0]! };

@@ -16,7 +16,12 @@ export const mambaInnerAdapter: GoldenAdapter = {
     const [x, z] = split(xz, [E, E]) as [Tensor, Tensor];
     const convBias = maybe(inputs, "conv1d_bias");
     const weight = real(inputs, "conv1d_weight");
-    const [u] = causalConv1d({ weight: reshape(weight, [E, weight.shape[2]!]), ...(convBias && { bias: convBias }) }, x, undefined, { activation: "silu" });
+    const [u] = causalConv1d(
+      { weight: reshape(weight, [E, weight.shape[2]!]), ...(convBias && { bias: convBias }) },
+      x,
+      undefined,
+      { activation: "silu" },
+    );
 
     const projected = linear({ weight: real(inputs, "x_proj_weight") }, u);
     const deltaWeight = real(inputs, "delta_proj_weight");
@@ -31,10 +36,18 @@ export const mambaInnerAdapter: GoldenAdapter = {
       const bias = maybe(inputs, `${name}_proj_bias`);
       return part && bias ? add(part, bias) : part;
     };
-    const scan = { u, delta: matmul(dt, transpose(deltaWeight)), z, D: maybe(inputs, "D"), deltaBias: maybe(inputs, "delta_bias") };
+    const scan = {
+      u,
+      delta: matmul(dt, transpose(deltaWeight)),
+      z,
+      D: maybe(inputs, "D"),
+      deltaBias: maybe(inputs, "delta_bias"),
+    };
     const settings = { deltaSoftplus: true };
     const outBias = maybe(inputs, "out_proj_bias");
-    const out = (y: Tensor): { out: Tensor } => ({ out: linear({ weight: real(inputs, "out_proj_weight"), ...(outBias && { bias: outBias }) }, y) });
+    const out = (y: Tensor): { out: Tensor } => ({
+      out: linear({ weight: real(inputs, "out_proj_weight"), ...(outBias && { bias: outBias }) }, y),
+    });
     if (A instanceof Tensor) {
       const map = (name: "B" | "C"): Tensor => projection(name) ?? alongPositions(real(inputs, name));
       return out(selectiveScan({ ...scan, A, B: map("B"), C: map("C") }, settings).y);

@@ -8,7 +8,9 @@ import { parameterTree, real } from "../inputs.js";
 export const mambaLmAdapter: GoldenAdapter = {
   operator: "mamba_lm",
   options: ["batch", "L", "config"],
-  supports: ({ options }) => ["silu", "swish"].includes(String((options["config"] as { hidden_act?: string }).hidden_act ?? "silu")) || "hidden_act",
+  supports: ({ options }) =>
+    ["silu", "swish"].includes(String((options["config"] as { hidden_act?: string }).hidden_act ?? "silu")) ||
+    "hidden_act",
   run(inputs, { options, tensors }) {
     const params = parameterTree(inputs) as MambaLanguageModelParameters;
     const eps = (options["config"] as { layer_norm_epsilon?: number }).layer_norm_epsilon ?? 1e-5;
@@ -17,7 +19,8 @@ export const mambaLmAdapter: GoldenAdapter = {
     const out: Record<string, GoldenValue> = { logits };
     hiddenStates.forEach((x, k) => (out[`hidden_states.${k}`] = x));
     const L = tokens.shape[1]!;
-    if (tensors["cross_entropy_next_token"]) out["cross_entropy_next_token"] = crossEntropy(sliceAxis(logits, 1, 0, L - 1), sliceAxis(tokens, 1, 1, L));
+    if (tensors["cross_entropy_next_token"])
+      out["cross_entropy_next_token"] = crossEntropy(sliceAxis(logits, 1, 0, L - 1), sliceAxis(tokens, 1, 1, L));
     const expected = tensors["greedy_tokens"];
     if (!expected) return out;
     let next = cast(real(inputs, "greedy_prompt"), "i32");

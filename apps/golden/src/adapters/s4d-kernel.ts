@@ -1,4 +1,14 @@
-import { diagonalFinalState, diagonalKernel, diagonalStep, diagonalSystem, discretizeDiagonal, type Complex, type DiagonalDiscretization, type DiagonalKernelParameters, type PositiveTransform } from "@seqmix/s4";
+import {
+  diagonalFinalState,
+  diagonalKernel,
+  diagonalStep,
+  diagonalSystem,
+  discretizeDiagonal,
+  type Complex,
+  type DiagonalDiscretization,
+  type DiagonalKernelParameters,
+  type PositiveTransform,
+} from "@seqmix/s4";
 import { reshape, sliceAxis, stack, zeros, Tensor } from "@seqmix/tensor";
 import type { GoldenAdapter, GoldenValue } from "@seqmix/testing";
 import { count, parameterTree, real } from "../inputs.js";
@@ -8,10 +18,33 @@ const TRANSFORMS = ["none", "exp", "relu", "sigmoid", "softplus"];
 /** Besides the kernel: the discretized system, and the recurrent mode on the input u, against `step.*`. */
 export const s4dKernelAdapter: GoldenAdapter = {
   operator: "s4d_kernel",
-  options: ["H", "d_state", "L", "init", "disc", "channels", "n_ssm", "rate", "state_batch", "dt_transform", "dt_tie", "dt_fast", "real_transform", "imag_transform", "bandlimit", "is_real", "deterministic", "dt_min", "dt_max", "init_args"],
+  options: [
+    "H",
+    "d_state",
+    "L",
+    "init",
+    "disc",
+    "channels",
+    "n_ssm",
+    "rate",
+    "state_batch",
+    "dt_transform",
+    "dt_tie",
+    "dt_fast",
+    "real_transform",
+    "imag_transform",
+    "bandlimit",
+    "is_real",
+    "deterministic",
+    "dt_min",
+    "dt_max",
+    "init_args",
+  ],
   supports({ options }) {
     if (!["zoh", "bilinear", "dss"].includes(String(options["disc"]))) return `disc ${String(options["disc"])}`;
-    const unknown = ["dt_transform", "real_transform", "imag_transform"].filter((name) => options[name] !== undefined && !TRANSFORMS.includes(String(options[name])));
+    const unknown = ["dt_transform", "real_transform", "imag_transform"].filter(
+      (name) => options[name] !== undefined && !TRANSFORMS.includes(String(options[name])),
+    );
     return unknown.length === 0 || `${unknown[0]} ${String(options[unknown[0]!])}`;
   },
   run(inputs, { options }) {
@@ -27,7 +60,10 @@ export const s4dKernelAdapter: GoldenAdapter = {
     const given = inputs["state"];
     // A real kernel has a real state.
     const state = given instanceof Tensor ? { re: given, im: zeros(given.shape) } : given;
-    const system = diagonalSystem(parameters, { ...settings, rate: typeof options["rate"] === "number" ? options["rate"] : 1 });
+    const system = diagonalSystem(parameters, {
+      ...settings,
+      rate: typeof options["rate"] === "number" ? options["rate"] : 1,
+    });
     const { K, KState } = diagonalKernel(system, count(options, "L"), { disc, state });
     const out: Record<string, GoldenValue> = { K, ...(KState && { K_state: KState }) };
     if (!inputs["step.y"] || disc === "dss") return out;
@@ -46,6 +82,13 @@ export const s4dKernelAdapter: GoldenAdapter = {
       outputs.push(step.y);
       h = step.h;
     }
-    return { ...out, "step.dA": Abar, "step.dB": Bbar, "step.dC": trained.C, "step.y": stack(outputs, 3), "step.final_state": diagonalFinalState(trained, disc, u, first) };
+    return {
+      ...out,
+      "step.dA": Abar,
+      "step.dB": Bbar,
+      "step.dC": trained.C,
+      "step.y": stack(outputs, 3),
+      "step.final_state": diagonalFinalState(trained, disc, u, first),
+    };
   },
 };

@@ -6,8 +6,25 @@ import { parameterTree, real } from "../inputs.js";
 /** u [L D]; besides the output, the discretized system as `aux_*`. */
 export const s5SsmAdapter: GoldenAdapter = {
   operator: "s5_ssm",
-  options: ["L", "H", "P", "discretization", "conj_sym", "bidirectional", "C_init", "clip_eigs", "step_rescale", "blocks", "dt_min", "dt_max", "seed", "ssm_size_base"],
-  supports: ({ options }) => ["zoh", "bilinear"].includes(String(options["discretization"])) || `discretization ${String(options["discretization"])}`,
+  options: [
+    "L",
+    "H",
+    "P",
+    "discretization",
+    "conj_sym",
+    "bidirectional",
+    "C_init",
+    "clip_eigs",
+    "step_rescale",
+    "blocks",
+    "dt_min",
+    "dt_max",
+    "seed",
+    "ssm_size_base",
+  ],
+  supports: ({ options }) =>
+    ["zoh", "bilinear"].includes(String(options["discretization"])) ||
+    `discretization ${String(options["discretization"])}`,
   run(inputs, { options }) {
     const params = parameterTree(inputs) as S5SsmParameters;
     const rescale = options["step_rescale"];
@@ -22,6 +39,11 @@ export const s5SsmAdapter: GoldenAdapter = {
     const { a, B } = s5System(config, params);
     const { C, CBackward } = s5System({ ...config, conjSym: false }, params);
     const sides = (part: "re" | "im"): Tensor => (CBackward ? concat([C[part], CBackward[part]], 1) : C[part]);
-    return { out: reshape(y, u.shape), aux_Lambda_bar: a, aux_B_bar: B, aux_C_tilde: { re: sides("re"), im: sides("im") } };
+    return {
+      out: reshape(y, u.shape),
+      aux_Lambda_bar: a,
+      aux_B_bar: B,
+      aux_C_tilde: { re: sides("re"), im: sides("im") },
+    };
   },
 };

@@ -7,7 +7,20 @@ import { complex, interleaved, maybe, maybeSwap, real, swap } from "../inputs.js
 /** Channels come before positions: u [B D L]; B and C [D N], [B N L] or [B G N L], interleaved complex if A is complex. */
 export const selectiveScanAdapter: GoldenAdapter = {
   operator: "selective_scan",
-  options: ["batch", "dim", "L", "d_state", "B_kind", "C_kind", "groups", "D", "z", "delta_bias", "delta_softplus", "complex_A"],
+  options: [
+    "batch",
+    "dim",
+    "L",
+    "d_state",
+    "B_kind",
+    "C_kind",
+    "groups",
+    "D",
+    "z",
+    "delta_bias",
+    "delta_softplus",
+    "complex_A",
+  ],
   run(inputs, { options }) {
     const given = {
       u: swap(real(inputs, "u")),
@@ -23,7 +36,10 @@ export const selectiveScanAdapter: GoldenAdapter = {
       return { out: swap(y), last_state: hT };
     }
     const map = (name: string): Complex => both(inputs[name]!);
-    const { y, hT } = selectiveScan<Complex>({ ...given, A: complex(inputs, "A"), B: map("B"), C: map("C") } satisfies SelectiveScanArguments<Complex>, settings);
+    const { y, hT } = selectiveScan<Complex>(
+      { ...given, A: complex(inputs, "A"), B: map("B"), C: map("C") } satisfies SelectiveScanArguments<Complex>,
+      settings,
+    );
     return { out: swap(y), last_state: hT };
   },
 };

@@ -54,9 +54,17 @@ function makeDevice(options: CpuOptions): Device {
   const plans = new Map<string, CompiledPlan>();
   let collected = 0;
 
-  const allocate = (dtype: DType, size: number): CpuBuffer => ({ dtype, size, released: false, address: memory.allocate(size * BYTES_PER_ELEMENT) });
+  const allocate = (dtype: DType, size: number): CpuBuffer => ({
+    dtype,
+    size,
+    released: false,
+    address: memory.allocate(size * BYTES_PER_ELEMENT),
+  });
   const live = (buffer: DeviceBuffer): CpuBuffer => {
-    if (buffer.released) throw new DisposedError("cpu: expected live memory, got a buffer that was released; keep its tensor until it is no longer used");
+    if (buffer.released)
+      throw new DisposedError(
+        "cpu: expected live memory, got a buffer that was released; keep its tensor until it is no longer used",
+      );
     return buffer as CpuBuffer;
   };
 
@@ -65,8 +73,20 @@ function makeDevice(options: CpuOptions): Device {
     let compiled = plans.get(name);
     plans.delete(name);
     if (!compiled) {
-      const plan = storedInF32(makePlan(roots, leaves, { device: "cpu", fuse, maxBuffers: MAX_BUFFERS, scans: { maxBuffers: MAX_BUFFERS, accepts: supportsScan } }));
-      compiled = { plan, arena: layOut(plan), takeovers: takeovers(plan), programs: plan.steps.map((step) => pool.prepare(programOf(step, memory))) };
+      const plan = storedInF32(
+        makePlan(roots, leaves, {
+          device: "cpu",
+          fuse,
+          maxBuffers: MAX_BUFFERS,
+          scans: { maxBuffers: MAX_BUFFERS, accepts: supportsScan },
+        }),
+      );
+      compiled = {
+        plan,
+        arena: layOut(plan),
+        takeovers: takeovers(plan),
+        programs: plan.steps.map((step) => pool.prepare(programOf(step, memory))),
+      };
     }
     plans.set(name, compiled);
     if (plans.size > CACHED_PLANS) plans.delete(plans.keys().next().value!);
@@ -101,7 +121,12 @@ function makeDevice(options: CpuOptions): Device {
     },
   };
 
-  function execute(self: Device, { plan, arena, takeovers: candidates, programs }: CompiledPlan, leaves: readonly Tensor[], { donated }: RunOptions): readonly CpuBuffer[] {
+  function execute(
+    self: Device,
+    { plan, arena, takeovers: candidates, programs }: CompiledPlan,
+    leaves: readonly Tensor[],
+    { donated }: RunOptions,
+  ): readonly CpuBuffer[] {
     const addresses = new Array<number>(plan.slots.length).fill(0);
     leaves.forEach((x, slot) => (addresses[slot] = live(bufferOn(x, self, "cpu")).address));
     for (const { slot, tensor } of plan.constants) addresses[slot] = live(bufferOn(tensor, self, "cpu")).address;
@@ -132,7 +157,12 @@ function makeDevice(options: CpuOptions): Device {
         if (isFirst) addresses[slot] = buffer.address;
         else copies.push({ from: addresses[slot]!, to: buffer });
       });
-      plan.steps.forEach(({ inputs, outputs }, k) => pool.run(programs[k]!, [...inputs, ...outputs].map((slot) => addresses[slot]!)));
+      plan.steps.forEach(({ inputs, outputs }, k) =>
+        pool.run(
+          programs[k]!,
+          [...inputs, ...outputs].map((slot) => addresses[slot]!),
+        ),
+      );
       for (const { from, to } of copies) memory.u8.copyWithin(to.address, from, from + to.size * BYTES_PER_ELEMENT);
       return results;
     } catch (error) {
@@ -146,7 +176,12 @@ function makeDevice(options: CpuOptions): Device {
   return device;
 }
 
-const programOf = (step: Step, memory: DeviceMemory): ReturnType<typeof loopProgram> => (step.kind === "loop" ? loopProgram(step.kernel, memory) : step.kind === "scan" ? fusedScanProgram(step.kernel, memory) : nativeProgram(step.call, memory));
+const programOf = (step: Step, memory: DeviceMemory): ReturnType<typeof loopProgram> =>
+  step.kind === "loop"
+    ? loopProgram(step.kernel, memory)
+    : step.kind === "scan"
+      ? fusedScanProgram(step.kernel, memory)
+      : nativeProgram(step.call, memory);
 
 function describe(step: Step, { program }: Prepared): string {
   const variant = step.kind === "native" && step.call.op.startsWith("kernel") ? ` (${variantOf(step.call).name})` : "";

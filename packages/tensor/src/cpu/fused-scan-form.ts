@@ -38,7 +38,11 @@ export interface ScanForm {
 }
 
 /** Rebuilds expressions; a node none of whose parts change stays the same object. `leaf` is asked first, `finish` last. */
-export function rewriting(affine: (index: Affine) => Affine, leaf: (node: Scalar) => Scalar | undefined = () => undefined, finish = (node: Scalar): Scalar => node): (node: Scalar) => Scalar {
+export function rewriting(
+  affine: (index: Affine) => Affine,
+  leaf: (node: Scalar) => Scalar | undefined = () => undefined,
+  finish = (node: Scalar): Scalar => node,
+): (node: Scalar) => Scalar {
   const done = new Map<Scalar, Scalar>();
   const same = <T>(a: readonly T[], b: readonly T[]): boolean => a.every((x, k) => x === b[k]);
   const rewrite = (node: Scalar): Scalar => {
@@ -48,15 +52,29 @@ export function rewriting(affine: (index: Affine) => Affine, leaf: (node: Scalar
   };
   const rebuild = (node: Scalar): Scalar => {
     switch (node.op) {
-      case "constant": case "reduced": case "state": return node;
-      case "position": { const index = affine(node.index); return index === node.index ? node : { ...node, index }; }
+      case "constant":
+      case "reduced":
+      case "state":
+        return node;
+      case "position": {
+        const index = affine(node.index);
+        return index === node.index ? node : { ...node, index };
+      }
       case "load": {
         const index = affine(node.index);
-        const gather = node.gather?.map((g) => { const value = rewrite(g.value); return value === g.value ? g : { ...g, value }; });
-        return index === node.index && (gather === undefined || same(gather, node.gather ?? [])) ? node : { ...node, index, ...(gather && { gather }) };
+        const gather = node.gather?.map((g) => {
+          const value = rewrite(g.value);
+          return value === g.value ? g : { ...g, value };
+        });
+        return index === node.index && (gather === undefined || same(gather, node.gather ?? []))
+          ? node
+          : { ...node, index, ...(gather && { gather }) };
       }
       case "guard": {
-        const conditions = node.conditions.map((c) => { const index = affine(c.index); return index === c.index ? c : { ...c, index }; });
+        const conditions = node.conditions.map((c) => {
+          const index = affine(c.index);
+          return index === c.index ? c : { ...c, index };
+        });
         const value = rewrite(node.value);
         return value === node.value && same(conditions, node.conditions) ? node : { ...node, conditions, value };
       }
@@ -71,16 +89,30 @@ export function rewriting(affine: (index: Affine) => Affine, leaf: (node: Scalar
 
 /** One object for equal expressions. */
 function interning(): (node: Scalar) => Scalar {
-  const ids = new Map<Scalar, number>(), known = new Map<string, Scalar>();
-  return rewriting((a) => a, undefined, (node) => {
-    const own = JSON.stringify(node, (key, value: unknown) =>
-      key === "args" || (key === "value" && typeof value === "object") ? undefined : typeof value === "number" ? (Object.is(value, -0) ? "-0" : String(value)) : value);
-    const key = `${own} ${parts(node).map((part) => ids.get(part)).join()}`;
-    const same = known.get(key) ?? node;
-    known.set(key, same);
-    ids.set(same, ids.get(same) ?? ids.size);
-    return same;
-  });
+  const ids = new Map<Scalar, number>(),
+    known = new Map<string, Scalar>();
+  return rewriting(
+    (a) => a,
+    undefined,
+    (node) => {
+      const own = JSON.stringify(node, (key, value: unknown) =>
+        key === "args" || (key === "value" && typeof value === "object")
+          ? undefined
+          : typeof value === "number"
+            ? Object.is(value, -0)
+              ? "-0"
+              : String(value)
+            : value,
+      );
+      const key = `${own} ${parts(node)
+        .map((part) => ids.get(part))
+        .join()}`;
+      const same = known.get(key) ?? node;
+      known.set(key, same);
+      ids.set(same, ids.get(same) ?? ids.size);
+      return same;
+    },
+  );
 }
 
 /** Which axes a value varies along; a state or a record varies along all. */
@@ -90,8 +122,13 @@ export function axesOfNodes(rank: number): (node: Scalar) => ReadonlySet<number>
   const axes = (node: Scalar): ReadonlySet<number> => {
     let result = known.get(node);
     if (result === undefined) {
-      result = node.op === "state" || node.op === "reduced" ? all
-        : new Set([...affinesOf(node).flatMap((a) => a.coefficients.flatMap((c, k) => (c === 0 ? [] : [k]))), ...parts(node).flatMap((part) => [...axes(part)])]);
+      result =
+        node.op === "state" || node.op === "reduced"
+          ? all
+          : new Set([
+              ...affinesOf(node).flatMap((a) => a.coefficients.flatMap((c, k) => (c === 0 ? [] : [k]))),
+              ...parts(node).flatMap((part) => [...axes(part)]),
+            ]);
       known.set(node, result);
     }
     return result;
@@ -116,16 +153,36 @@ export function scanForm(kernel: ScanKernel): ScanForm {
   const rewrite = (node: Scalar): Scalar => intern(change(node));
   const all = (value: readonly Scalar[]): readonly Scalar[] => value.map(rewrite);
   // Of every point: the sums are no sums.
-  const plain = rewriting((a) => a, (node) => (node.op === "reduced" ? kernel.sums[node.reduction]!.value : undefined));
+  const plain = rewriting(
+    (a) => a,
+    (node) => (node.op === "reduced" ? kernel.sums[node.reduction]!.value : undefined),
+  );
   const outputs = kernel.outputs.map((o, output): SumOutput => {
     const strides = extents.map(() => 0);
-    o.keeps.reduceRight((stride, axis) => { strides[axis] = stride; return stride * extents[axis]!; }, 1);
-    return { output, dtype: o.dtype, step: o.step, keeps: o.keeps, index: affineAt(strides, along, reverse, length), value: o.value };
+    o.keeps.reduceRight((stride, axis) => {
+      strides[axis] = stride;
+      return stride * extents[axis]!;
+    }, 1);
+    return {
+      output,
+      dtype: o.dtype,
+      step: o.step,
+      keeps: o.keeps,
+      index: affineAt(strides, along, reverse, length),
+      value: o.value,
+    };
   });
-  const isDirect = (o: SumOutput): boolean => extents.every((extent, axis) => extent === 1 || o.keeps.includes(axis) || (axis === along && o.step !== "each"));
+  const isDirect = (o: SumOutput): boolean =>
+    extents.every((extent, axis) => extent === 1 || o.keeps.includes(axis) || (axis === along && o.step !== "each"));
   return {
-    extents, along, inputs: kernel.inputs, complex: kernel.decay.length === 2,
-    decay: all(kernel.decay), drive: all(kernel.drive), initial: kernel.initial && all(kernel.initial), seed: kernel.adjoint && all(kernel.adjoint.seed),
+    extents,
+    along,
+    inputs: kernel.inputs,
+    complex: kernel.decay.length === 2,
+    decay: all(kernel.decay),
+    drive: all(kernel.drive),
+    initial: kernel.initial && all(kernel.initial),
+    seed: kernel.adjoint && all(kernel.adjoint.seed),
     sums: kernel.sums.map((sum) => ({ ...sum, value: rewrite(sum.value) })),
     direct: outputs.filter(isDirect).map((o) => ({ ...o, value: rewrite(plain(o.value)) })),
     summed: outputs.filter((o) => !isDirect(o)).map((o) => ({ ...o, value: rewrite(o.value) })),
@@ -133,7 +190,9 @@ export function scanForm(kernel: ScanKernel): ScanForm {
 }
 
 const affineAt = (strides: readonly number[], along: number, reverse: boolean, length: number): Affine =>
-  reverse ? { offset: strides[along]! * (length - 1), coefficients: strides.map((c, k) => (k === along ? -c : c)) } : { offset: 0, coefficients: strides };
+  reverse
+    ? { offset: strides[along]! * (length - 1), coefficients: strides.map((c, k) => (k === along ? -c : c)) }
+    : { offset: 0, coefficients: strides };
 
 /** e^x as 2^argument. */
 export type Power = Scalar & { readonly op: "exp"; readonly base: 2 };
@@ -147,7 +206,11 @@ function powersOfTwo(kernel: ScanKernel): (node: Scalar, rewrite: (part: Scalar)
   const axes = axesOfNodes(kernel.extents.length);
   const moves = (node: Scalar): boolean => axes(node).has(kernel.along);
   const chosen = new Set([...nodesOf(kernel.decay)].filter((node) => node.op === "exp" && moves(node)));
-  const scaled = (x: Scalar): Scalar => ({ op: "mul", dtype: "f32", args: [x, { op: "constant", dtype: "f32", value: Math.LOG2E }] });
+  const scaled = (x: Scalar): Scalar => ({
+    op: "mul",
+    dtype: "f32",
+    args: [x, { op: "constant", dtype: "f32", value: Math.LOG2E }],
+  });
   return (node, rewrite) => {
     if (node.op !== "exp" || !chosen.has(node)) return undefined;
     const x = node.args[0]!;

@@ -5,9 +5,28 @@ import { product } from "./loop-simplify.js";
 import type { ScanPlaces, ScanSpec } from "./scan-program.js";
 
 /** The tuned program that does the same: decay and drive are whole arrays, read in order, and the states are the one result. */
-export function plainScan({ extents, along, reverse, inputs, decay, drive, initial, adjoint, outputs }: ScanKernel): { readonly spec: ScanSpec; readonly places: ScanPlaces } | undefined {
+export function plainScan({
+  extents,
+  along,
+  reverse,
+  inputs,
+  decay,
+  drive,
+  initial,
+  adjoint,
+  outputs,
+}: ScanKernel): { readonly spec: ScanSpec; readonly places: ScanPlaces } | undefined {
   const [o, ...others] = outputs;
-  if (o === undefined || others.length > 0 || adjoint !== undefined || decay.length === 2 || o.dtype !== "f32" || o.step !== "each" || o.keeps.length !== extents.length) return undefined;
+  if (
+    o === undefined ||
+    others.length > 0 ||
+    adjoint !== undefined ||
+    decay.length === 2 ||
+    o.dtype !== "f32" ||
+    o.step !== "each" ||
+    o.keeps.length !== extents.length
+  )
+    return undefined;
   if (o.value.op !== "state" || o.value.which !== "current") return undefined;
   /** The input that the value is, in order, with or without the recurrence's axis. */
   const whole = (value: Scalar, withSteps: boolean): number | undefined => {
@@ -20,11 +39,21 @@ export function plainScan({ extents, along, reverse, inputs, decay, drive, initi
     }
     return value.input;
   };
-  const moving = whole(decay[0], true), constant = moving === undefined ? whole(decay[0], false) : undefined;
-  const a = moving ?? constant, b = whole(drive[0], true), first = initial && whole(initial[0], false);
+  const moving = whole(decay[0], true),
+    constant = moving === undefined ? whole(decay[0], false) : undefined;
+  const a = moving ?? constant,
+    b = whole(drive[0], true),
+    first = initial && whole(initial[0], false);
   if (a === undefined || b === undefined || (initial !== undefined && first === undefined)) return undefined;
   return {
-    spec: { outer: product(extents.slice(0, along)), length: extents[along]!, inner: product(extents.slice(along + 1)), reverse, constantDecay: constant !== undefined, initial: initial !== undefined },
+    spec: {
+      outer: product(extents.slice(0, along)),
+      length: extents[along]!,
+      inner: product(extents.slice(along + 1)),
+      reverse,
+      constantDecay: constant !== undefined,
+      initial: initial !== undefined,
+    },
     places: { a, b, initial: first, out: inputs.length },
   };
 }

@@ -1,16 +1,45 @@
 /** Functions of a fused recurrence beside the states: what is computed before and after they run through a chunk. */
 import type { Scalar } from "../loop.js";
-import { f32x4, forLoop, functionBuilder, i32, loop, brIf, shuffle32, v128, type Code, type Local, type WasmFunction } from "./emitter.js";
-import { plus, range, scanFunction, statesAt, storeLanes, stateOffset, times, type FunctionContext } from "./fused-scan-function.js";
+import {
+  f32x4,
+  forLoop,
+  functionBuilder,
+  i32,
+  loop,
+  brIf,
+  shuffle32,
+  v128,
+  type Code,
+  type Local,
+  type WasmFunction,
+} from "./emitter.js";
+import {
+  plus,
+  range,
+  scanFunction,
+  statesAt,
+  storeLanes,
+  stateOffset,
+  times,
+  type FunctionContext,
+} from "./fused-scan-function.js";
 import { VECTOR, type ScanPlan } from "./fused-scan-plan.js";
 import { scope, type Scope } from "./loop-values.js";
 
 const { add } = f32x4;
 
 /** For all steps and `point` groups, from the record of the first on; groups innermost, as rows lie in memory. */
-function eachRecord(plan: ScanPlan, c: FunctionContext, roots: readonly Scalar[], body: (record: Local, at: Scope) => void): void {
+function eachRecord(
+  plan: ScanPlan,
+  c: FunctionContext,
+  roots: readonly Scalar[],
+  body: (record: Local, at: Scope) => void,
+): void {
   const { f, s, coordinates, frame, emit } = c;
-  const i = coordinates[plan.vector]!, first = f.local("i32"), left = f.local("i32"), record = f.local("i32");
+  const i = coordinates[plan.vector]!,
+    first = f.local("i32"),
+    left = f.local("i32"),
+    record = f.local("i32");
   const start = c.cursor("record", plus(c.scratch.get, plan.at.records), plan.recordBytes);
   const before = scope();
   for (const root of roots) emit.hoist(root, new Set([plan.form.along, plan.vector]), frame, before);
@@ -27,14 +56,23 @@ function eachRecord(plan: ScanPlan, c: FunctionContext, roots: readonly Scalar[]
   });
 }
 
-const none = (): never => { throw new Error("unreachable"); };
+const none = (): never => {
+  throw new Error("unreachable");
+};
 
 /** Fills the records: values computed ahead, and zeros where sums over the inner axes begin. */
 export function stageFunction(name: string, plan: ScanPlan, staged: readonly Scalar[]): WasmFunction {
-  return scanFunction(name, plan, { unroll: 1, fixedLanes: false, reduced: none, state: none }, (c) => eachRecord(plan, c, staged, (record, at) => {
-    for (const node of staged) c.s.body.push(v128.store(record.get, c.emit.evaluate(node, c.frame, at)[0]!, VECTOR * plan.staged.indexOf(node)));
-    plan.localSums.forEach((_, k) => c.s.body.push(v128.store(record.get, f32x4.const(0), VECTOR * (plan.staged.length + k))));
-  }));
+  return scanFunction(name, plan, { unroll: 1, fixedLanes: false, reduced: none, state: none }, (c) =>
+    eachRecord(plan, c, staged, (record, at) => {
+      for (const node of staged)
+        c.s.body.push(
+          v128.store(record.get, c.emit.evaluate(node, c.frame, at)[0]!, VECTOR * plan.staged.indexOf(node)),
+        );
+      plan.localSums.forEach((_, k) =>
+        c.s.body.push(v128.store(record.get, f32x4.const(0), VECTOR * (plan.staged.length + k))),
+      );
+    }),
+  );
 }
 
 /** Outputs that are made of the records' sums. */
@@ -42,13 +80,27 @@ export function finishFunction(name: string, plan: ScanPlan): WasmFunction {
   const { local, form } = plan;
   let here: Local | undefined;
   const reduced = (slot: number): [Code] => [v128.load(here!.get, VECTOR * slot)];
-  return scanFunction(name, plan, { unroll: 1, fixedLanes: false, reduced, state: none }, (c) => eachRecord(plan, c, local.map((o) => o.value), (record, at) => {
-    here = record;
-    const values = local.map((o) => c.emit.evaluate(o.value, c.frame, at)[0]!);
-    local.forEach((o, k) => {
-      storeLanes(c, form.inputs.length + o.output, o.index, o.index.coefficients[plan.vector]!, 0, o.dtype === "bool" ? v128.and(values[k]!, ONES) : values[k]!);
-    });
-  }));
+  return scanFunction(name, plan, { unroll: 1, fixedLanes: false, reduced, state: none }, (c) =>
+    eachRecord(
+      plan,
+      c,
+      local.map((o) => o.value),
+      (record, at) => {
+        here = record;
+        const values = local.map((o) => c.emit.evaluate(o.value, c.frame, at)[0]!);
+        local.forEach((o, k) => {
+          storeLanes(
+            c,
+            form.inputs.length + o.output,
+            o.index,
+            o.index.coefficients[plan.vector]!,
+            0,
+            o.dtype === "bool" ? v128.and(values[k]!, ONES) : values[k]!,
+          );
+        });
+      },
+    ),
+  );
 }
 
 const ONES: Code = [0xfd, 12, ...range(4).flatMap(() => [1, 0, 0, 0])];
@@ -56,9 +108,13 @@ const ONES: Code = [0xfd, 12, ...range(4).flatMap(() => [1, 0, 0, 0])];
 /** The state before the first step, of one point and group, to `to`. */
 export function initialFunction(name: string, plan: ScanPlan): WasmFunction {
   return scanFunction(name, plan, { unroll: 1, fixedLanes: false, reduced: none, state: none }, (c) => {
-    const at = scope(), to = c.f.local("i32");
+    const at = scope(),
+      to = c.f.local("i32");
     const values = plan.form.initial!.map((node) => c.emit.evaluate(node, c.frame, at)[0]!);
-    c.s.body.push(to.set(statesAt(plan, c, c.to.get)), values.map((value, part) => v128.store(to.get, value, stateOffset(plan, 0, 0, part))));
+    c.s.body.push(
+      to.set(statesAt(plan, c, c.to.get)),
+      values.map((value, part) => v128.store(to.get, value, stateOffset(plan, 0, 0, part))),
+    );
   });
 }
 
@@ -67,12 +123,15 @@ export function flushVectorsFunction(name: string, plan: ScanPlan): WasmFunction
   const f = functionBuilder(["i32", "i32", "i32"]);
   const [to, from, rows] = f.params;
   const [row, g] = [f.local("i32"), f.local("i32")] as const;
-  return f.finish(name, forLoop(row, rows, 1, [
-    g.set(i32.const(0)),
-    forLoop(g, plan.groups * VECTOR, VECTOR, v128.store(i32.add(to.get, g.get), v128.load(i32.add(from.get, g.get)))),
-    to.set(plus(to.get, plan.blocks * plan.groups * VECTOR)),
-    from.set(plus(from.get, plan.groups * VECTOR)),
-  ]));
+  return f.finish(
+    name,
+    forLoop(row, rows, 1, [
+      g.set(i32.const(0)),
+      forLoop(g, plan.groups * VECTOR, VECTOR, v128.store(i32.add(to.get, g.get), v128.load(i32.add(from.get, g.get)))),
+      to.set(plus(to.get, plan.blocks * plan.groups * VECTOR)),
+      from.set(plus(from.get, plan.groups * VECTOR)),
+    ]),
+  );
 }
 
 /** (to, from, rows): to[row] = the sum of the lanes of from[row]. */
@@ -119,27 +178,34 @@ export function carryFunction(name: string, plan: ScanPlan): WasmFunction {
   const load = (which: 0 | 1 | 2, part: number): Code => v128.load(at.get, which * carryBytes + part * VECTOR);
   /** carry = carry * P (conjugated backwards) + the segment's own. */
   const step = (which: 0 | 2): Code => {
-    const sign = which === 0 ? f32x4.sub : f32x4.add, other = which === 0 ? f32x4.add : f32x4.sub;
+    const sign = which === 0 ? f32x4.sub : f32x4.add,
+      other = which === 0 ? f32x4.add : f32x4.sub;
     const { mul } = f32x4;
     return [
-      parts === 1 ? re.set(add(mul(load(1, 0), re.get), load(which, 0))) : [
-        next.set(add(sign(mul(load(1, 0), re.get), mul(load(1, 1), im.get)), load(which, 0))),
-        im.set(add(other(mul(load(1, 0), im.get), mul(load(1, 1), re.get)), load(which, 1))),
-        re.set(next.get),
-        v128.store(at.get, im.get, which * carryBytes + VECTOR),
-      ],
+      parts === 1
+        ? re.set(add(mul(load(1, 0), re.get), load(which, 0)))
+        : [
+            next.set(add(sign(mul(load(1, 0), re.get), mul(load(1, 1), im.get)), load(which, 0))),
+            im.set(add(other(mul(load(1, 0), im.get), mul(load(1, 1), re.get)), load(which, 1))),
+            re.set(next.get),
+            v128.store(at.get, im.get, which * carryBytes + VECTOR),
+          ],
       v128.store(at.get, re.get, which * carryBytes),
     ];
   };
   const run = (which: 0 | 2): Code => [
-    re.set(f32x4.const(0)), im.set(f32x4.const(0)),
+    re.set(f32x4.const(0)),
+    im.set(f32x4.const(0)),
     at.set(plus(i32.add(first.get, number.get), which === 0 ? 0 : (segments - 1) * stateBytes)),
     segment.set(i32.const(0)),
     forLoop(segment, segments, 1, [step(which), at.set(plus(at.get, which === 0 ? stateBytes : -stateBytes))]),
   ];
-  return f.finish(name, forLoop(begin, end, 1, [
-    first.set(plus(plus(i32.load(args.get, shared), carries), times(begin.get, segments * stateBytes))),
-    number.set(i32.const(0)),
-    forLoop(number, stateBytes, parts * VECTOR, [run(0), plan.seed === undefined ? [] : run(2)]),
-  ]));
+  return f.finish(
+    name,
+    forLoop(begin, end, 1, [
+      first.set(plus(plus(i32.load(args.get, shared), carries), times(begin.get, segments * stateBytes))),
+      number.set(i32.const(0)),
+      forLoop(number, stateBytes, parts * VECTOR, [run(0), plan.seed === undefined ? [] : run(2)]),
+    ]),
+  );
 }

@@ -27,7 +27,11 @@ const ACROSS_BLOCK = 64;
 const TILE = 16;
 
 /** Estimated costs in vector operations. */
-const SPLAT = 0.25, CONTIGUOUS = 1, LANES = 5, ROW = 10, COMBINE = 20;
+const SPLAT = 0.25,
+  CONTIGUOUS = 1,
+  LANES = 5,
+  ROW = 10,
+  COMBINE = 20;
 
 export function planLoop(kernel: LoopKernel): LoopPlan {
   const { extents, reduceExtents } = kernel;
@@ -42,43 +46,86 @@ export function planLoop(kernel: LoopKernel): LoopPlan {
     let cost = 1 + 0.5 * nodes.length;
     for (const { index, gather } of loads) {
       const c = index.coefficients[axis] as number;
-      cost += gather !== undefined && gather.some((g) => [...nodesOf([g.value])].some((n) => (n.op === "load" || n.op === "position") && n.index.coefficients[axis] !== 0)) ? LANES + 2
-        : c === 0 ? SPLAT : Math.abs(c) === 1 ? CONTIGUOUS : LANES;
+      cost +=
+        gather !== undefined &&
+        gather.some((g) =>
+          [...nodesOf([g.value])].some(
+            (n) => (n.op === "load" || n.op === "position") && n.index.coefficients[axis] !== 0,
+          ),
+        )
+          ? LANES + 2
+          : c === 0
+            ? SPLAT
+            : Math.abs(c) === 1
+              ? CONTIGUOUS
+              : LANES;
     }
     for (const { index } of kernel.outputs) if (index) cost += index.coefficients[axis] === 1 ? CONTIGUOUS : LANES;
     return (cost * 4 * vectors(axis)) / (all[axis] as number);
   };
   const store = (axis: number): number => (axis === extents.length - 1 ? CONTIGUOUS : LANES) * kernel.outputs.length;
 
-  interface Candidate { readonly kind: LoopPlan["kind"]; readonly axis: number; readonly cost: number }
+  interface Candidate {
+    readonly kind: LoopPlan["kind"];
+    readonly axis: number;
+    readonly cost: number;
+  }
   const candidates: Candidate[] = [];
   if (kernel.reductions.length === 0) {
-    extents.forEach((_, axis) => candidates.push({ kind: "map", axis, cost: perPoint(axis) + store(axis) + ROW / vectors(axis) }));
+    extents.forEach((_, axis) =>
+      candidates.push({ kind: "map", axis, cost: perPoint(axis) + store(axis) + ROW / vectors(axis) }),
+    );
   } else {
-    extents.forEach((_, axis) => candidates.push({ kind: "across", axis, cost: perPoint(axis) + (store(axis) + ROW) / reduced }));
+    extents.forEach((_, axis) =>
+      candidates.push({ kind: "across", axis, cost: perPoint(axis) + (store(axis) + ROW) / reduced }),
+    );
     reduceExtents.forEach((_, k) => {
       const axis = extents.length + k;
       candidates.push({ kind: "along", axis, cost: perPoint(axis) + ROW / vectors(axis) + (4 * COMBINE) / reduced });
     });
   }
   // The later of equal axes: it is the one whose neighbours are close in memory.
-  const best = candidates.reduceRight<Candidate>((a, b) => (b.cost < a.cost ? b : a), candidates.at(-1) ?? { kind: "map", axis: -1, cost: 1 });
+  const best = candidates.reduceRight<Candidate>(
+    (a, b) => (b.cost < a.cost ? b : a),
+    candidates.at(-1) ?? { kind: "map", axis: -1, cost: 1 },
+  );
 
   const points = product(extents);
-  if (best.kind === "along") return { kind: "along", axis: best.axis, block: 0, units: points, work: (reduced * best.cost) / 4 + COMBINE };
+  if (best.kind === "along")
+    return { kind: "along", axis: best.axis, block: 0, units: points, work: (reduced * best.cost) / 4 + COMBINE };
   const length = best.axis < 0 ? 1 : (extents[best.axis] as number);
   const limit = best.kind === "map" ? MAP_BLOCK : ACROSS_BLOCK;
   const block = length > limit ? limit : length;
   const blocks = Math.ceil(length / block);
   const rows = points / length;
   if (best.kind === "across") {
-    return { kind: "across", axis: best.axis, block, units: rows * blocks, work: (block * best.cost * reduced) / 4 + ROW };
+    return {
+      kind: "across",
+      axis: best.axis,
+      block,
+      units: rows * blocks,
+      work: (block * best.cost * reduced) / 4 + ROW,
+    };
   }
   const plan = { kind: "map", axis: best.axis, block } as const;
   const work = (block * best.cost) / 4 + ROW;
-  const tile = extents.findIndex((extent, axis) => axis !== best.axis && extent >= 4 && loads.some(({ index, gather }) =>
-    gather === undefined && Math.abs(index.coefficients[axis] as number) === 1 && Math.abs(index.coefficients[best.axis] as number) > 1));
+  const tile = extents.findIndex(
+    (extent, axis) =>
+      axis !== best.axis &&
+      extent >= 4 &&
+      loads.some(
+        ({ index, gather }) =>
+          gather === undefined &&
+          Math.abs(index.coefficients[axis] as number) === 1 &&
+          Math.abs(index.coefficients[best.axis] as number) > 1,
+      ),
+  );
   if (tile < 0) return { ...plan, units: rows * blocks, work };
   const tiles = Math.ceil((extents[tile] as number) / TILE);
-  return { ...plan, tile: { axis: tile, rows: TILE }, units: (rows / (extents[tile] as number)) * tiles * blocks, work: work * TILE };
+  return {
+    ...plan,
+    tile: { axis: tile, rows: TILE },
+    units: (rows / (extents[tile] as number)) * tiles * blocks,
+    work: work * TILE,
+  };
 }

@@ -32,14 +32,21 @@ export function loopProgram(kernel: LoopKernel, memory: { readonly shared: boole
   const divided = length === undefined ? undefined : divideReduction(simple, length);
   if (divided === undefined) {
     const run = renderPhase({ name: "run", kernel: simple, plan, inputs, outputs });
-    return { name, module: buildModule({ memory, functions: [run] }), phases: [phase("run", plan)], scratchBytes: keptBytes(simple, plan), sharedBytes: 0 };
+    return {
+      name,
+      module: buildModule({ memory, functions: [run] }),
+      phases: [phase("run", plan)],
+      scratchBytes: keptBytes(simple, plan),
+      sharedBytes: 0,
+    };
   }
 
   const [first, second] = divided;
   const shared = inputs.length + outputs.length;
   const bytes = Math.ceil((4 * product(first.extents)) / 64) * 64;
   const partials = first.outputs.map((_, k): Binding => ({ position: shared, offset: 64 + k * bytes }));
-  const firstPlan = planLoop(first), secondPlan = planLoop(second);
+  const firstPlan = planLoop(first),
+    secondPlan = planLoop(second);
   const functions = [
     renderPhase({ name: "partial", kernel: first, plan: firstPlan, inputs, outputs: partials }),
     renderPhase({ name: "combine", kernel: second, plan: secondPlan, inputs: [...inputs, ...partials], outputs }),
@@ -59,7 +66,8 @@ export function loopProgram(kernel: LoopKernel, memory: { readonly shared: boole
  */
 function partLength(kernel: LoopKernel, plan: LoopPlan): number | undefined {
   const reduced = product(kernel.reduceExtents);
-  if (plan.kind === "across" && reduced >= 16 * STREAM_ROWS && reduced * product(kernel.extents) >= LARGE) return STREAM_ROWS;
+  if (plan.kind === "across" && reduced >= 16 * STREAM_ROWS && reduced * product(kernel.extents) >= LARGE)
+    return STREAM_ROWS;
   return partForUnits(kernel, plan.units);
 }
 
@@ -72,6 +80,9 @@ function phase(run: string, { units, work }: LoopPlan): CpuPhase {
 function describe(kernel: LoopKernel): string {
   const loads = [...nodesOf(roots(kernel))].filter((node) => node.op === "load").length;
   const stores = kernel.outputs.length;
-  const reduce = kernel.reductions.length === 0 ? "" : ` ${kernel.reductions.map((r) => r.combine).join(" ")} [${kernel.reduceExtents.join()}]`;
+  const reduce =
+    kernel.reductions.length === 0
+      ? ""
+      : ` ${kernel.reductions.map((r) => r.combine).join(" ")} [${kernel.reduceExtents.join()}]`;
   return `loop [${kernel.extents.join()}]${reduce} ${loads} load${loads === 1 ? "" : "s"} ${stores} store${stores === 1 ? "" : "s"}`;
 }

@@ -13,10 +13,17 @@ export const identity = (reduction: Reduction): number =>
 /** The expressions a node is made of. */
 export function parts(node: Scalar): readonly Scalar[] {
   switch (node.op) {
-    case "constant": case "position": case "reduced": case "state": return [];
-    case "load": return node.gather?.map((g) => g.value) ?? [];
-    case "guard": return [node.value];
-    default: return node.args;
+    case "constant":
+    case "position":
+    case "reduced":
+    case "state":
+      return [];
+    case "load":
+      return node.gather?.map((g) => g.value) ?? [];
+    case "guard":
+      return [node.value];
+    default:
+      return node.args;
   }
 }
 
@@ -36,12 +43,17 @@ export function nodesOf(roots: readonly Scalar[]): ReadonlySet<Scalar> {
 }
 
 export const affinesOf = (node: Scalar): readonly Affine[] =>
-  node.op === "load" || node.op === "position" ? [node.index]
-  : node.op === "guard" ? node.conditions.map((c) => c.index)
-  : [];
+  node.op === "load" || node.op === "position"
+    ? [node.index]
+    : node.op === "guard"
+      ? node.conditions.map((c) => c.index)
+      : [];
 
 /** Rebuilds expressions with every affine index mapped and `reduced` nodes replaced. */
-function rewriter(affine: (index: Affine) => Affine, reduced: (node: Scalar & { op: "reduced" }) => Scalar): (node: Scalar) => Scalar {
+function rewriter(
+  affine: (index: Affine) => Affine,
+  reduced: (node: Scalar & { op: "reduced" }) => Scalar,
+): (node: Scalar) => Scalar {
   const done = new Map<Scalar, Scalar>();
   const rewrite = (node: Scalar): Scalar => {
     const known = done.get(node);
@@ -52,20 +64,28 @@ function rewriter(affine: (index: Affine) => Affine, reduced: (node: Scalar & { 
   };
   const rebuild = (node: Scalar): Scalar => {
     switch (node.op) {
-      case "constant": case "state": return node;
-      case "position": return { ...node, index: affine(node.index) };
-      case "reduced": return reduced(node);
+      case "constant":
+      case "state":
+        return node;
+      case "position":
+        return { ...node, index: affine(node.index) };
+      case "reduced":
+        return reduced(node);
       case "load": {
         const { gather, ...rest } = node;
         const load = { ...rest, index: affine(node.index) };
-        return gather === undefined ? load : { ...load, gather: gather.map((g) => ({ ...g, value: rewrite(g.value) })) };
+        return gather === undefined
+          ? load
+          : { ...load, gather: gather.map((g) => ({ ...g, value: rewrite(g.value) })) };
       }
-      case "guard": return {
-        ...node,
-        conditions: node.conditions.map((c) => ({ ...c, index: affine(c.index) })),
-        value: rewrite(node.value),
-      };
-      default: return { ...node, args: node.args.map(rewrite) };
+      case "guard":
+        return {
+          ...node,
+          conditions: node.conditions.map((c) => ({ ...c, index: affine(c.index) })),
+          value: rewrite(node.value),
+        };
+      default:
+        return { ...node, args: node.args.map(rewrite) };
     }
   };
   return rewrite;
@@ -86,12 +106,17 @@ export function simplifyLoop(kernel: LoopKernel): LoopKernel {
   [...kernel.extents, ...(reducing && !empty ? kernel.reduceExtents : [])].forEach((extent, axis) => {
     if (extent === 1) return;
     const last = groups.at(-1);
-    const joins = last !== undefined && last.axis < outer === axis < outer
-      && affines.every((a) => a.coefficients[last.axis] === (a.coefficients[axis] as number) * extent);
+    const joins =
+      last !== undefined &&
+      last.axis < outer === axis < outer &&
+      affines.every((a) => a.coefficients[last.axis] === (a.coefficients[axis] as number) * extent);
     if (joins) groups[groups.length - 1] = { axis, extent: last.extent * extent };
     else groups.push({ axis, extent });
   });
-  const affine = (a: Affine): Affine => ({ offset: a.offset, coefficients: groups.map((g) => a.coefficients[g.axis] as number) });
+  const affine = (a: Affine): Affine => ({
+    offset: a.offset,
+    coefficients: groups.map((g) => a.coefficients[g.axis] as number),
+  });
   const reduceExtents = groups.filter((g) => g.axis >= outer).map((g) => g.extent);
   const single = reducing && !empty && reduceExtents.length === 0;
   const rewrite = rewriter(affine, (node) => {
@@ -104,7 +129,11 @@ export function simplifyLoop(kernel: LoopKernel): LoopKernel {
     reduceExtents,
     inputs: kernel.inputs,
     reductions: empty || single ? [] : kernel.reductions.map((r) => ({ ...r, value: rewrite(r.value) })),
-    outputs: kernel.outputs.map(({ dtype, value, index }) => ({ dtype, value: rewrite(value), ...(index && !empty && !single && { index: affine(index) }) })),
+    outputs: kernel.outputs.map(({ dtype, value, index }) => ({
+      dtype,
+      value: rewrite(value),
+      ...(index && !empty && !single && { index: affine(index) }),
+    })),
   };
 }
 
@@ -136,29 +165,50 @@ export function divideReduction(kernel: LoopKernel, length: number): readonly [L
 
   const at = kernel.extents.length + axis;
   // The part comes first among the axes; the reduced axis keeps its place.
-  const divided = (a: Affine): Affine => ({ offset: a.offset, coefficients: [(a.coefficients[at] as number) * length, ...a.coefficients] });
+  const divided = (a: Affine): Affine => ({
+    offset: a.offset,
+    coefficients: [(a.coefficients[at] as number) * length, ...a.coefficients],
+  });
   const noReduced = (node: Scalar): Scalar => node;
   const toPart = rewriter(divided, noReduced);
   const reduceExtents = kernel.reduceExtents.map((extent, k) => (k === axis ? length : extent));
   const axes = 1 + kernel.extents.length + reduceExtents.length;
-  const inside: Affine = { offset: 0, coefficients: Array.from({ length: axes }, (_, k) => (k === 0 ? length : k === at + 1 ? 1 : 0)) };
+  const inside: Affine = {
+    offset: 0,
+    coefficients: Array.from({ length: axes }, (_, k) => (k === 0 ? length : k === at + 1 ? 1 : 0)),
+  };
   const reductions = kernel.reductions.map((r): Reduction => {
     const value = toPart(r.value);
     if (count * length === longest) return { ...r, value };
-    return { ...r, value: { op: "guard", dtype: value.dtype, conditions: [{ index: inside, lo: 0, hi: longest }], value, fill: identity(r) } };
+    return {
+      ...r,
+      value: {
+        op: "guard",
+        dtype: value.dtype,
+        conditions: [{ index: inside, lo: 0, hi: longest }],
+        value,
+        fill: identity(r),
+      },
+    };
   });
   const first: LoopKernel = {
     extents: [count, ...kernel.extents],
     reduceExtents,
     inputs: kernel.inputs,
     reductions,
-    outputs: reductions.map((r, k) => ({ dtype: r.value.dtype, value: { op: "reduced", dtype: r.value.dtype, reduction: k } })),
+    outputs: reductions.map((r, k) => ({
+      dtype: r.value.dtype,
+      value: { op: "reduced", dtype: r.value.dtype, reduction: k },
+    })),
   };
 
   const rows = product(kernel.extents);
   const rowStrides = kernel.extents.map((_, k) => product(kernel.extents.slice(k + 1)));
   const partial: Affine = { offset: 0, coefficients: [...rowStrides, rows] };
-  const toOutput = rewriter((a) => ({ offset: a.offset, coefficients: [...a.coefficients.slice(0, kernel.extents.length), 0] }), noReduced);
+  const toOutput = rewriter(
+    (a) => ({ offset: a.offset, coefficients: [...a.coefficients.slice(0, kernel.extents.length), 0] }),
+    noReduced,
+  );
   const second: LoopKernel = {
     extents: kernel.extents,
     reduceExtents: [count],

@@ -35,8 +35,14 @@ export interface Scope {
   readonly masked: boolean;
 }
 
-export const scope = (parent?: Scope, before?: Scope, masked = parent?.masked ?? false): Scope =>
-  ({ values: new Map(), offsets: new Map(), guarded: new Map(), parent, before, masked });
+export const scope = (parent?: Scope, before?: Scope, masked = parent?.masked ?? false): Scope => ({
+  values: new Map(),
+  offsets: new Map(),
+  guarded: new Map(),
+  parent,
+  before,
+  masked,
+});
 
 /** What the loops around the expressions provide. */
 export interface Surroundings {
@@ -81,7 +87,9 @@ function roundedToHalf(s: Scratch, x: Code): Code {
   const [size, far] = [s.local("v128"), s.local("v128")];
   s.body.push(
     size.set(f32x4.abs(x)),
-    far.set(i32x4.add(i32x4.maxS(v128.and(x, i32x4.const(0x7f800000)), i32x4.const(0x38800000)), i32x4.const(13 << 23))),
+    far.set(
+      i32x4.add(i32x4.maxS(v128.and(x, i32x4.const(0x7f800000)), i32x4.const(0x38800000)), i32x4.const(13 << 23)),
+    ),
     far.set(f32x4.sub(f32x4.add(size.get, far.get), far.get)),
     // half way from the largest number to 2^16, and NaN
     far.set(v128.bitselect(f32x4.const(Infinity), far.get, f32x4.ge(size.get, f32x4.const(65520)))),
@@ -107,9 +115,10 @@ export function valueEmitter(around: Surroundings): ValueEmitter {
   const axesOf = (node: Scalar): ReadonlySet<number> => {
     const known = axesOfNode.get(node);
     if (known !== undefined) return known;
-    const axes = node.op === "reduced" || node.op === "state"
-      ? new Set(kernel.extents.keys())
-      : new Set([...affinesOf(node).flatMap(axesOfAffine), ...parts(node).flatMap((part) => [...axesOf(part)])]);
+    const axes =
+      node.op === "reduced" || node.op === "state"
+        ? new Set(kernel.extents.keys())
+        : new Set([...affinesOf(node).flatMap(axesOfAffine), ...parts(node).flatMap((part) => [...axesOf(part)])]);
     axesOfNode.set(node, axes);
     return axes;
   };
@@ -122,7 +131,8 @@ export function valueEmitter(around: Surroundings): ValueEmitter {
 
   /** The smallest and largest value of an index. */
   const bounds = (a: Affine): [number, number] => {
-    let lo = a.offset, hi = a.offset;
+    let lo = a.offset,
+      hi = a.offset;
     a.coefficients.forEach((c, k) => {
       const reach = c * ((extents[k] as number) - 1);
       if (reach < 0) lo += reach;
@@ -183,11 +193,20 @@ export function valueEmitter(around: Surroundings): ValueEmitter {
 
   const compute = (node: Scalar, frame: Frame, scope: Scope, count: number): Vectors => {
     switch (node.op) {
-      case "load": return load(node, frame, scope, count).map((code) => keep(node.dtype === "bool" ? i32x4.ne(code, i32x4.const(0)) : code));
-      case "guard": return guard(node, frame, scope, count);
-      case "position": return lanesOf(node.index, frame, count).map(keep);
-      case "constant": case "reduced": case "state": throw new Error("unreachable");
-      default: return intrinsic(node, frame, scope, count);
+      case "load":
+        return load(node, frame, scope, count).map((code) =>
+          keep(node.dtype === "bool" ? i32x4.ne(code, i32x4.const(0)) : code),
+        );
+      case "guard":
+        return guard(node, frame, scope, count);
+      case "position":
+        return lanesOf(node.index, frame, count).map(keep);
+      case "constant":
+      case "reduced":
+      case "state":
+        throw new Error("unreachable");
+      default:
+        return intrinsic(node, frame, scope, count);
     }
   };
 
@@ -196,7 +215,9 @@ export function valueEmitter(around: Surroundings): ValueEmitter {
     const c = step(index);
     if (c === 0) return [i32x4.splat(around.value(index))];
     const first = i32.add(around.value(index), i32.mul(frame.i.get, constI32(c)));
-    return range(count).map((k) => i32x4.add(i32x4.splat(k === 0 ? first : i32.add(first, constI32(4 * k * c))), laneStep(c)));
+    return range(count).map((k) =>
+      i32x4.add(i32x4.splat(k === 0 ? first : i32.add(first, constI32(4 * k * c))), laneStep(c)),
+    );
   };
 
   // ---- guards ----
@@ -219,24 +240,35 @@ export function valueEmitter(around: Surroundings): ValueEmitter {
         return index.map((x) => (c.lo <= lo ? high(x) : hi < c.hi ? low(x) : v128.and(low(x), high(x))));
       });
       results.forEach((result, k) => {
-        const mask = masks.map((m) => at(m, k)).reduce<Code | undefined>((a, b) => (a === undefined ? b : v128.and(a, b)), undefined);
+        const mask = masks
+          .map((m) => at(m, k))
+          .reduce<Code | undefined>((a, b) => (a === undefined ? b : v128.and(a, b)), undefined);
         s.body.push(result.set(mask === undefined ? at(values, k) : v128.bitselect(at(values, k), fill, mask)));
       });
     };
     if (test === undefined) write();
-    else s.body.push(when(test, apart(write), results.map((result) => result.set(fill))));
+    else
+      s.body.push(
+        when(
+          test,
+          apart(write),
+          results.map((result) => result.set(fill)),
+        ),
+      );
     return results.map((result) => result.get);
   };
 
   /** The part of a guard's conditions that is equal in all lanes. */
   const branchOf = (node: Scalar & { op: "guard" }): Code | undefined =>
-    node.conditions.flatMap((c) => {
-      const kind = conditionKind(c);
-      if (kind === "segment") return [around.segmentFlag(c)];
-      // lo <= x < hi, as one unsigned comparison.
-      if (kind === "uniform") return [i32.ltU(i32.sub(around.value(c.index), constI32(c.lo)), constI32(c.hi - c.lo))];
-      return [];
-    }).reduce<Code | undefined>((a, b) => (a === undefined ? b : i32.and(a, b)), undefined);
+    node.conditions
+      .flatMap((c) => {
+        const kind = conditionKind(c);
+        if (kind === "segment") return [around.segmentFlag(c)];
+        // lo <= x < hi, as one unsigned comparison.
+        if (kind === "uniform") return [i32.ltU(i32.sub(around.value(c.index), constI32(c.lo)), constI32(c.hi - c.lo))];
+        return [];
+      })
+      .reduce<Code | undefined>((a, b) => (a === undefined ? b : i32.and(a, b)), undefined);
 
   // ---- loads ----
 
@@ -244,7 +276,9 @@ export function valueEmitter(around: Surroundings): ValueEmitter {
     const c = step(node.index);
     if (around.near && !scope.masked && node.gather === undefined && (c === 0 || c === 1)) {
       const { address, distance } = around.near(node.input, node.index);
-      return range(count).map((k) => (c === 0 ? v128.load32Splat(address, distance) : v128.load(address, distance + 16 * k)));
+      return range(count).map((k) =>
+        c === 0 ? v128.load32Splat(address, distance) : v128.load(address, distance + 16 * k),
+      );
     }
     const base = around.pointer(node.input, node.index);
     const fixed = fixedOffset(node, frame, scope);
@@ -261,17 +295,23 @@ export function valueEmitter(around: Surroundings): ValueEmitter {
     };
     if (moving.length > 0) {
       const offsets = gatherOffsets(moving, frame, scope, count);
-      return range(count).map((k) => fourLoads((lane) => {
-        const offset = i32x4.extractLane(at(offsets, k), lane);
-        return inside(i32.add(c === 0 ? pointer : i32.add(pointer, laneDistance(c, frame, k, lane)), offset), 0, size - 4);
-      }));
+      return range(count).map((k) =>
+        fourLoads((lane) => {
+          const offset = i32x4.extractLane(at(offsets, k), lane);
+          return inside(
+            i32.add(c === 0 ? pointer : i32.add(pointer, laneDistance(c, frame, k, lane)), offset),
+            0,
+            size - 4,
+          );
+        }),
+      );
     }
     if (c === 0) return [v128.load32Splat(inside(pointer, 0, size - 4))];
     if (c === 1) {
       const first = keepI32(i32.add(pointer, frame.bytes.get));
-      return range(count).map((k) => (scope.masked
-        ? v128.load(inside(i32.add(first, constI32(16 * k)), -16, size))
-        : v128.load(first, 16 * k)));
+      return range(count).map((k) =>
+        scope.masked ? v128.load(inside(i32.add(first, constI32(16 * k)), -16, size)) : v128.load(first, 16 * k),
+      );
     }
     if (c === -1) {
       const first = keepI32(i32.sub(pointer, frame.bytes.get));
@@ -280,7 +320,9 @@ export function valueEmitter(around: Surroundings): ValueEmitter {
         return shuffle32(loaded, loaded, 3, 2, 1, 0);
       });
     }
-    return range(count).map((k) => fourLoads((lane) => inside(i32.add(pointer, laneDistance(c, frame, k, lane)), 0, size - 4)));
+    return range(count).map((k) =>
+      fourLoads((lane) => inside(i32.add(pointer, laneDistance(c, frame, k, lane)), 0, size - 4)),
+    );
   };
 
   /** Bytes from the first point of the row to the one in this lane, no further than the last point. */
@@ -299,7 +341,12 @@ export function valueEmitter(around: Surroundings): ValueEmitter {
   };
 
   /** Bytes that gathers add to the address, per lane. */
-  const gatherOffsets = (gathers: readonly { value: Scalar; size: number; stride: number }[], frame: Frame, scope: Scope, count: number): Vectors => {
+  const gatherOffsets = (
+    gathers: readonly { value: Scalar; size: number; stride: number }[],
+    frame: Frame,
+    scope: Scope,
+    count: number,
+  ): Vectors => {
     let sum: Vectors | undefined;
     for (const g of gathers) {
       const values = evaluate(g.value, frame, scope);
@@ -326,7 +373,12 @@ export function valueEmitter(around: Surroundings): ValueEmitter {
 
   // ---- intrinsics ----
 
-  const intrinsic = (node: Scalar & { args: readonly Scalar[] }, frame: Frame, scope: Scope, count: number): Vectors => {
+  const intrinsic = (
+    node: Scalar & { args: readonly Scalar[] },
+    frame: Frame,
+    scope: Scope,
+    count: number,
+  ): Vectors => {
     const args = node.args.map((arg) => evaluate(arg, frame, scope));
     const [a, b, c] = args as [Vectors, Vectors, Vectors];
     const from = (node.args[0] as Scalar).dtype;
@@ -335,46 +387,89 @@ export function valueEmitter(around: Surroundings): ValueEmitter {
     const binary = (op: (a: Code, b: Code) => Code): Vectors => map((k) => op(at(a, k), at(b, k)));
     const unary = (op: (a: Code) => Code): Vectors => map((k) => op(at(a, k)));
     switch (node.op) {
-      case "add": return binary(f ? f32x4.add : i32x4.add);
-      case "sub": return binary(f ? f32x4.sub : i32x4.sub);
-      case "mul": return binary(f ? f32x4.mul : i32x4.mul);
-      case "neg": return unary(f ? f32x4.neg : i32x4.neg);
-      case "abs": return unary(f ? f32x4.abs : i32x4.abs);
-      case "min": return f ? extremum(node.args, a, b, map, f32x4.min, f32x4.pmin) : binary(i32x4.minS);
-      case "max": return f ? extremum(node.args, a, b, map, f32x4.max, f32x4.pmax) : binary(i32x4.maxS);
-      case "div": return binary(f32x4.div);
-      case "sqrt": return unary(f32x4.sqrt);
-      case "floor": return unary(f32x4.floor);
-      case "roundToHalf": return unary((x) => roundedToHalf(s, x));
-      case "exp": case "log": case "expm1": case "log1p": case "sin": case "cos": case "tanh": case "sigmoid": case "erf": {
+      case "add":
+        return binary(f ? f32x4.add : i32x4.add);
+      case "sub":
+        return binary(f ? f32x4.sub : i32x4.sub);
+      case "mul":
+        return binary(f ? f32x4.mul : i32x4.mul);
+      case "neg":
+        return unary(f ? f32x4.neg : i32x4.neg);
+      case "abs":
+        return unary(f ? f32x4.abs : i32x4.abs);
+      case "min":
+        return f ? extremum(node.args, a, b, map, f32x4.min, f32x4.pmin) : binary(i32x4.minS);
+      case "max":
+        return f ? extremum(node.args, a, b, map, f32x4.max, f32x4.pmax) : binary(i32x4.maxS);
+      case "div":
+        return binary(f32x4.div);
+      case "sqrt":
+        return unary(f32x4.sqrt);
+      case "floor":
+        return unary(f32x4.floor);
+      case "roundToHalf":
+        return unary((x) => roundedToHalf(s, x));
+      case "exp":
+      case "log":
+      case "expm1":
+      case "log1p":
+      case "sin":
+      case "cos":
+      case "tanh":
+      case "sigmoid":
+      case "erf": {
         const results = range(count).map(() => s.local("v128"));
-        emitVectorFunction(s, node.op, range(count).map((k) => at(a, k)), results);
+        emitVectorFunction(
+          s,
+          node.op,
+          range(count).map((k) => at(a, k)),
+          results,
+        );
         return results.map((result) => result.get);
       }
-      case "bitAnd": case "and": return binary(v128.and);
-      case "bitOr": case "or": return binary(v128.or);
-      case "bitXor": return binary(v128.xor);
-      case "not": return unary(v128.not);
-      case "shiftLeft": return shift(node.args[1] as Scalar, a, b, map, i32x4.shl, i32.shl);
-      case "shiftRight": return shift(node.args[1] as Scalar, a, b, map, i32x4.shrU, i32.shrU);
-      case "less": return binary(f ? f32x4.lt : i32x4.ltS);
-      case "lessEqual": return binary(f ? f32x4.le : i32x4.leS);
-      case "equal": return binary(f ? f32x4.eq : i32x4.eq);
-      case "where": return map((k) => v128.bitselect(at(b, k), at(c, k), at(a, k)));
+      case "bitAnd":
+      case "and":
+        return binary(v128.and);
+      case "bitOr":
+      case "or":
+        return binary(v128.or);
+      case "bitXor":
+        return binary(v128.xor);
+      case "not":
+        return unary(v128.not);
+      case "shiftLeft":
+        return shift(node.args[1] as Scalar, a, b, map, i32x4.shl, i32.shl);
+      case "shiftRight":
+        return shift(node.args[1] as Scalar, a, b, map, i32x4.shrU, i32.shrU);
+      case "less":
+        return binary(f ? f32x4.lt : i32x4.ltS);
+      case "lessEqual":
+        return binary(f ? f32x4.le : i32x4.leS);
+      case "equal":
+        return binary(f ? f32x4.eq : i32x4.eq);
+      case "where":
+        return map((k) => v128.bitselect(at(b, k), at(c, k), at(a, k)));
       case "cast": {
         if (from === node.dtype) return a;
         if (node.dtype === "bool") return unary((x) => (f ? f32x4.ne(x, f32x4.const(0)) : i32x4.ne(x, i32x4.const(0))));
         if (from === "bool") return unary((x) => v128.and(x, node.dtype === "f32" ? f32x4.const(1) : i32x4.const(1)));
         return unary(f ? i32x4.truncSatF32x4 : f32x4.convertI32x4);
       }
-      default: throw new Error(`The kernel holds the unknown operation ${JSON.stringify((node as { op: string }).op)}; renderer and IR must be of one version.`);
+      default:
+        throw new Error(
+          `The kernel holds the unknown operation ${JSON.stringify((node as { op: string }).op)}; renderer and IR must be of one version.`,
+        );
     }
   };
 
   /** With a constant, one instruction that keeps a NaN of the other side does. */
   const extremum = (
-    args: readonly Scalar[], a: Vectors, b: Vectors, map: (compute: (k: number) => Code) => Vectors,
-    exact: (a: Code, b: Code) => Code, pseudo: (a: Code, b: Code) => Code,
+    args: readonly Scalar[],
+    a: Vectors,
+    b: Vectors,
+    map: (compute: (k: number) => Code) => Vectors,
+    exact: (a: Code, b: Code) => Code,
+    pseudo: (a: Code, b: Code) => Code,
   ): Vectors => {
     const number = (node: Scalar | undefined): boolean => node?.op === "constant" && !Number.isNaN(node.value);
     if (number(args[1])) return map((k) => pseudo(at(a, k), at(b, k)));
@@ -384,8 +479,12 @@ export function valueEmitter(around: Surroundings): ValueEmitter {
 
   /** SIMD shifts all lanes alike. */
   const shift = (
-    by: Scalar, a: Vectors, b: Vectors, map: (compute: (k: number) => Code) => Vectors,
-    together: (a: Code, count: Code) => Code, single: (a: Code, count: Code) => Code,
+    by: Scalar,
+    a: Vectors,
+    b: Vectors,
+    map: (compute: (k: number) => Code) => Vectors,
+    together: (a: Code, count: Code) => Code,
+    single: (a: Code, count: Code) => Code,
   ): Vectors => {
     if (by.op === "constant") return map((k) => together(at(a, k), constI32(by.value)));
     if (!varies(by, vectorAxes)) return map((k) => together(at(a, k), i32x4.extractLane(at(b, 0), 0)));
@@ -409,12 +508,17 @@ export function valueEmitter(around: Surroundings): ValueEmitter {
       if (node.op === "guard") visitGuard(node, into);
       else parts(node).forEach((part) => visit(part, into));
       // Once its gathers' values are known, so is their sum.
-      if (node.op === "load" && node.gather?.every((g) => !varies(g.value, vectorAxes) && !varies(g.value, axes))) fixedOffset(node, frame, into);
+      if (node.op === "load" && node.gather?.every((g) => !varies(g.value, vectorAxes) && !varies(g.value, axes)))
+        fixedOffset(node, frame, into);
     };
     const visitGuard = (node: Scalar & { op: "guard" }, into: Scope): void => {
       const known = node.conditions.every((c) => {
         const kind = conditionKind(c);
-        return kind === "always" || kind === "segment" || (kind === "uniform" && !axesOfAffine(c.index).some((axis) => axes.has(axis)));
+        return (
+          kind === "always" ||
+          kind === "segment" ||
+          (kind === "uniform" && !axesOfAffine(c.index).some((axis) => axes.has(axis)))
+        );
       });
       if (!known) return;
       const inside = scope(into);
@@ -431,16 +535,18 @@ export function valueEmitter(around: Surroundings): ValueEmitter {
 
 /** floor(a / d) for a constant d > 0. */
 export const floorDivide = (a: Local, d: number): Code =>
-  d === 1 ? a.get : i32.divS(choose("i32", i32.ltS(a.get, i32.const(0)), i32.sub(a.get, i32.const(d - 1)), a.get), i32.const(d));
+  d === 1
+    ? a.get
+    : i32.divS(choose("i32", i32.ltS(a.get, i32.const(0)), i32.sub(a.get, i32.const(d - 1)), a.get), i32.const(d));
 
 /** Unused lanes of a partial vector set to a value. */
 export const fillBeyond = (value: Code, frame: Frame, fill: Code): Code =>
-  frame.end === undefined ? value
-  : v128.bitselect(value, fill, i32x4.gtS(i32x4.splat(i32.sub(frame.end.get, frame.i.get)), i32x4.const(0, 1, 2, 3)));
+  frame.end === undefined
+    ? value
+    : v128.bitselect(value, fill, i32x4.gtS(i32x4.splat(i32.sub(frame.end.get, frame.i.get)), i32x4.const(0, 1, 2, 3)));
 
 /** All lanes joined: the result stands in each of them. */
 export const acrossLanes = (op: (a: Code, b: Code) => Code, vector: Local): Code => [
   vector.set(op(vector.get, shuffle32(vector.get, vector.get, 2, 3, 0, 1))),
   vector.set(op(vector.get, shuffle32(vector.get, vector.get, 1, 0, 3, 2))),
 ];
-

@@ -1,5 +1,17 @@
 /** The inner functions of the matrix product: register tiles and panel packing. Strides here are in bytes. */
-import { brIf, f32x4, functionBuilder, i32, loop, shuffle32, v128, whileLoop, type Code, type Local, type WasmFunction } from "./emitter.js";
+import {
+  brIf,
+  f32x4,
+  functionBuilder,
+  i32,
+  loop,
+  shuffle32,
+  v128,
+  whileLoop,
+  type Code,
+  type Local,
+  type WasmFunction,
+} from "./emitter.js";
 
 /** An address at a constant distance, which may be negative. */
 export const displaced = (address: Local, bytes: number): readonly [Code, number] =>
@@ -39,12 +51,17 @@ export function tileFunction(name: string, shape: TileShape): WasmFunction {
   // A single row has nothing to share a vector of B with: no local for it.
   const single = rows === 1;
   return f.finish(name, [
-    whenAccumulating(accumulate, sums.map((row, i) => row.map((sum, v) => sum.set(v128.load(c.get, i * cRow + 16 * v))))),
+    whenAccumulating(
+      accumulate,
+      sums.map((row, i) => row.map((sum, v) => sum.set(v128.load(c.get, i * cRow + 16 * v)))),
+    ),
     loop([
       single ? [] : right.map((vector, v) => vector.set(v128.load(b.get, 16 * v))),
       sums.map((row, i) => [
         left.set(v128.load32Splat(...displaced(a, i * aRow))),
-        row.map((sum, v) => sum.set(f32x4.add(sum.get, f32x4.mul(left.get, single ? v128.load(b.get, 16 * v) : right[v]?.get ?? [])))),
+        row.map((sum, v) =>
+          sum.set(f32x4.add(sum.get, f32x4.mul(left.get, single ? v128.load(b.get, 16 * v) : (right[v]?.get ?? [])))),
+        ),
       ]),
       advance(a, aStep),
       advance(b, bStep),
@@ -119,9 +136,15 @@ export function packWideFunction(name: string, stepStride: number): WasmFunction
   const [from, to, count, distance] = f.params;
   const target = range(4).map((p) => (p === 0 ? to : f.local("i32")));
   const step = target.map((panel, p) =>
-    range(2).map((v) => v128.store(panel.get, v128.load(from.get, 32 * p + 16 * v), 16 * v)));
+    range(2).map((v) => v128.store(panel.get, v128.load(from.get, 32 * p + 16 * v), 16 * v)),
+  );
   return f.finish(name, [
     target.slice(1).map((panel, p) => panel.set(i32.add(target[p]?.get ?? [], distance.get))),
-    whileLoop(count.get, [step, advance(from, stepStride), target.map((panel) => advance(panel, 32)), advance(count, -1)]),
+    whileLoop(count.get, [
+      step,
+      advance(from, stepStride),
+      target.map((panel) => advance(panel, 32)),
+      advance(count, -1),
+    ]),
   ]);
 }

@@ -2,7 +2,24 @@
  * Products with at most four rows or columns whose operands both run along k in memory, such as a linear layer with
  * weights [out, in] at a single position: every element of C is a dot product, vectorised along k, no packing.
  */
-import { brIf, call, f32x4, forLoop, functionBuilder, i32, i32x4, loop, select, shuffle32, v128, when, whileLoop, type Code, type Local, type WasmFunction } from "./emitter.js";
+import {
+  brIf,
+  call,
+  f32x4,
+  forLoop,
+  functionBuilder,
+  i32,
+  i32x4,
+  loop,
+  select,
+  shuffle32,
+  v128,
+  when,
+  whileLoop,
+  type Code,
+  type Local,
+  type WasmFunction,
+} from "./emitter.js";
 import { displaced } from "./matmul-code.js";
 import { argumentOf, batchOffset, type Matmul, type Places, type ProgramParts } from "./matmul-form.js";
 
@@ -29,21 +46,38 @@ export function dotParts(mm: Matmul, places: Places): ProgramParts {
   const columnBlocks = Math.ceil(n / columns);
 
   const functions: WasmFunction[] = [];
-  const tile = (tileM: number, tileN: number): number => functions.push(dotFunction(`dot${tileM}x${tileN}`, tileM, tileN, mm)) - 1;
+  const tile = (tileM: number, tileN: number): number =>
+    functions.push(dotFunction(`dot${tileM}x${tileN}`, tileM, tileN, mm)) - 1;
   const full = m >= tileRows && n >= tileColumns ? tile(tileRows, tileColumns) : undefined;
-  const last = byRows ? (m % tileRows === 0 ? undefined : tile(m % tileRows, n)) : n % tileColumns === 0 ? undefined : tile(m, n % tileColumns);
+  const last = byRows
+    ? m % tileRows === 0
+      ? undefined
+      : tile(m % tileRows, n)
+    : n % tileColumns === 0
+      ? undefined
+      : tile(m, n % tileColumns);
 
   const f = functionBuilder(["i32", "i32", "i32", "i32"]);
   const [args, begin, end] = f.params;
   const local = () => f.local("i32");
-  const [batch, rest, i, iEnd, aBase, bBase, cBase] = [local(), local(), local(), local(), local(), local(), local()] as const;
+  const [batch, rest, i, iEnd, aBase, bBase, cBase] = [
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+  ] as const;
   // One index runs over rows or columns, whichever are many.
   const [size, block, step, stride, base] = byRows
     ? ([m, rows, tileRows, 4 * a.row, aBase] as const)
     : ([n, columns, tileColumns, 4 * b.column, bBase] as const);
   const cStride = byRows ? 4 * n : 4;
-  const at = (which: Local): Code => (which === base ? i32.add(which.get, i32.mul(i.get, i32.const(stride))) : which.get);
-  const run = (position: number): Code => call(position, at(aBase), at(bBase), i32.add(cBase.get, i32.mul(i.get, i32.const(cStride))));
+  const at = (which: Local): Code =>
+    which === base ? i32.add(which.get, i32.mul(i.get, i32.const(stride))) : which.get;
+  const run = (position: number): Code =>
+    call(position, at(aBase), at(bBase), i32.add(cBase.get, i32.mul(i.get, i32.const(cStride))));
   const inFull = i32.leS(i.get, i32.sub(iEnd.get, i32.const(step)));
   const body = forLoop(begin, end, 1, [
     batch.set(i32.divU(begin.get, i32.const(rowBlocks * columnBlocks))),
@@ -90,7 +124,10 @@ function dotFunction(name: string, rows: number, columns: number, { n, k, a, b }
     ];
   };
   const offsets = sums.map((_, at) => 4 * (Math.floor(at / columns) * n + (at % columns)));
-  const groups = range(Math.ceil(sums.length / 4)).map((group) => ({ of: sums.slice(4 * group, 4 * group + 4), to: offsets.slice(4 * group, 4 * group + 4) }));
+  const groups = range(Math.ceil(sums.length / 4)).map((group) => ({
+    of: sums.slice(4 * group, 4 * group + 4),
+    to: offsets.slice(4 * group, 4 * group + 4),
+  }));
   return f.finish(name, [
     end.set(i32.add(left.get, i32.const(4 * (k - tail)))),
     loop([
@@ -104,7 +141,9 @@ function dotFunction(name: string, rows: number, columns: number, { n, k, a, b }
       const contiguous = of.length === 4 && (to[3] ?? 0) - (to[0] ?? 0) === 12;
       return [
         result.set(laneSums(of)),
-        contiguous ? v128.store(c.get, result.get, to[0] ?? 0) : to.map((offset, lane) => v128.store32Lane(c.get, result.get, lane, offset)),
+        contiguous
+          ? v128.store(c.get, result.get, to[0] ?? 0)
+          : to.map((offset, lane) => v128.store32Lane(c.get, result.get, lane, offset)),
       ];
     }),
   ]);
@@ -116,7 +155,8 @@ function laneSums(of: readonly Local[]): Code {
   const pairs = (x: Local, y: Local): Code =>
     f32x4.add(shuffle32(x.get, y.get, 0, 1, 4, 5), shuffle32(x.get, y.get, 2, 3, 6, 7));
   const [x, y] = [at(0), at(1)];
-  if (of.length <= 2) return [x.set(pairs(x, y)), f32x4.add(shuffle32(x.get, x.get, 0, 2, 0, 2), shuffle32(x.get, x.get, 1, 3, 1, 3))];
+  if (of.length <= 2)
+    return [x.set(pairs(x, y)), f32x4.add(shuffle32(x.get, x.get, 0, 2, 0, 2), shuffle32(x.get, x.get, 1, 3, 1, 3))];
   const z = at(2);
   return [
     x.set(pairs(x, y)),

@@ -70,12 +70,25 @@ export function normalizeMatmul(spec: MatmulSpec): Matmul {
   // Strides of axes with one element mean nothing: choose those the fast paths know.
   const { n, k } = spec;
   const a = { offset: spec.a.offset ?? 0, row: m === 1 ? k : row, column: k === 1 ? 1 : spec.a.column };
-  const b = { offset: spec.b.offset ?? 0, row: k === 1 ? n : spec.b.row, column: n === 1 && spec.b.row !== 1 ? 1 : spec.b.column };
+  const b = {
+    offset: spec.b.offset ?? 0,
+    row: k === 1 ? n : spec.b.row,
+    column: n === 1 && spec.b.row !== 1 ? 1 : spec.b.column,
+  };
   const batches = axes.reduce((product, axis) => product * axis.extent, 1);
   if (n === 1 && a.row === 1 && a.column !== 1) {
     // A column of C is as well a row of C transposed, whose right operand, A transposed, then has contiguous rows.
     const swapped = axes.map((axis) => ({ ...axis, a: axis.b, b: axis.a }));
-    return { axes: swapped, batches, m: 1, n: m, k, a: { offset: b.offset, row: k, column: b.row }, b: { offset: a.offset, row: a.column, column: 1 } , swapped: true };
+    return {
+      axes: swapped,
+      batches,
+      m: 1,
+      n: m,
+      k,
+      a: { offset: b.offset, row: k, column: b.row },
+      b: { offset: a.offset, row: a.column, column: 1 },
+      swapped: true,
+    };
   }
   return { axes, batches, m, n, k, a, b, swapped: false };
 }

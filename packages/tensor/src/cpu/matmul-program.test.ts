@@ -21,7 +21,10 @@ function reach(strides: readonly number[], extents: readonly number[]): [number,
 }
 
 function positions(batch: readonly number[], strides: readonly number[]): number[] {
-  return batch.reduce<number[]>((all, extent, axis) => all.flatMap((p) => Array.from({ length: extent }, (_, i) => p + i * (strides[axis] ?? 0))), [0]);
+  return batch.reduce<number[]>(
+    (all, extent, axis) => all.flatMap((p) => Array.from({ length: extent }, (_, i) => p + i * (strides[axis] ?? 0))),
+    [0],
+  );
 }
 
 /** Runs on one and two threads, compares bit by bit, and with float64 loops. */
@@ -36,7 +39,8 @@ function check(batch: number[], m: number, n: number, k: number, a: MatmulOperan
   const batches = batch.reduce((x, y) => x * y, 1);
   const spec: MatmulSpec = { batch, m, n, k, a: left.operand, b: right.operand };
   const addresses = [left.size, right.size, batches * m * n].map((size) => memory.allocate(4 * size));
-  const view = (i: number, size: number) => memory.f32.subarray((addresses[i] as number) / 4, (addresses[i] as number) / 4 + size);
+  const view = (i: number, size: number) =>
+    memory.f32.subarray((addresses[i] as number) / 4, (addresses[i] as number) / 4 + size);
   const [av, bv] = [view(0, left.size), view(1, right.size)];
   for (const v of [av, bv]) for (let i = 0; i < v.length; i++) v[i] = random() * 2 - 1;
   const program = matmulProgram(spec, memory);
@@ -90,17 +94,35 @@ const sizes = [1, 2, 3, 4, 5, 7, 8, 9, 16, 31, 33, 70];
 
 describe("matmulProgram", () => {
   it("multiplies ragged shapes in all four layouts", () => {
-    for (const m of sizes) for (const n of sizes) for (const k of [1, 2, 5, 8, 11, 64]) {
-      const ta = (m + n + k) % 2 === 0;
-      const tb = (m + k) % 3 === 0;
-      check([], m, n, k, dense(m, k, ta), dense(k, n, tb));
-      if (m < 10 || n < 10) check([], m, n, k, dense(m, k, !ta), dense(k, n, !tb));
-    }
+    for (const m of sizes)
+      for (const n of sizes)
+        for (const k of [1, 2, 5, 8, 11, 64]) {
+          const ta = (m + n + k) % 2 === 0;
+          const tb = (m + k) % 3 === 0;
+          check([], m, n, k, dense(m, k, ta), dense(k, n, tb));
+          if (m < 10 || n < 10) check([], m, n, k, dense(m, k, !ta), dense(k, n, !tb));
+        }
   });
 
   it("multiplies larger matrices, packed and in blocks of k", () => {
-    for (const [m, n, k] of [[130, 140, 150], [64, 64, 1000], [67, 259, 801], [33, 700, 90], [300, 9, 500], [5, 1000, 400], [1, 3000, 300], [2, 333, 1200], [3, 101, 999], [1000, 1, 999], [999, 3, 77], [1, 1, 1048576], [5, 7, 30720], [48, 40, 8192]] as const) {
-      for (const ta of [false, true]) for (const tb of [false, true]) check([], m, n, k, dense(m, k, ta), dense(k, n, tb));
+    for (const [m, n, k] of [
+      [130, 140, 150],
+      [64, 64, 1000],
+      [67, 259, 801],
+      [33, 700, 90],
+      [300, 9, 500],
+      [5, 1000, 400],
+      [1, 3000, 300],
+      [2, 333, 1200],
+      [3, 101, 999],
+      [1000, 1, 999],
+      [999, 3, 77],
+      [1, 1, 1048576],
+      [5, 7, 30720],
+      [48, 40, 8192],
+    ] as const) {
+      for (const ta of [false, true])
+        for (const tb of [false, true]) check([], m, n, k, dense(m, k, ta), dense(k, n, tb));
     }
   });
 
@@ -117,19 +139,33 @@ describe("matmulProgram", () => {
   });
 
   it("runs batches with broadcast operands", () => {
-    for (const [batch, m, n, k] of [[[3, 5], 7, 6, 9], [[2, 3, 2, 2], 4, 4, 4], [[40], 32, 32, 32], [[17], 5, 70, 33], [[2, 9], 10, 50, 30], [[3], 70, 40, 50], [[8], 1, 50, 20], [[5, 6], 1, 1, 30], [[3, 4], 9, 1, 30]] as const) {
-      for (const ta of [false, true]) for (const tb of [false, true]) {
-        const a = dense(m, k, ta, batch);
-        const b = dense(k, n, tb, batch);
-        const without = (operand: MatmulOperand, axis: number): MatmulOperand => ({ ...operand, batch: operand.batch.map((s, i) => (i === axis ? 0 : s)) });
-        check([...batch], m, n, k, a, b);
-        for (let axis = 0; axis < batch.length; axis++) {
-          check([...batch], m, n, k, without(a, axis), b);
-          check([...batch], m, n, k, a, without(b, axis));
+    for (const [batch, m, n, k] of [
+      [[3, 5], 7, 6, 9],
+      [[2, 3, 2, 2], 4, 4, 4],
+      [[40], 32, 32, 32],
+      [[17], 5, 70, 33],
+      [[2, 9], 10, 50, 30],
+      [[3], 70, 40, 50],
+      [[8], 1, 50, 20],
+      [[5, 6], 1, 1, 30],
+      [[3, 4], 9, 1, 30],
+    ] as const) {
+      for (const ta of [false, true])
+        for (const tb of [false, true]) {
+          const a = dense(m, k, ta, batch);
+          const b = dense(k, n, tb, batch);
+          const without = (operand: MatmulOperand, axis: number): MatmulOperand => ({
+            ...operand,
+            batch: operand.batch.map((s, i) => (i === axis ? 0 : s)),
+          });
+          check([...batch], m, n, k, a, b);
+          for (let axis = 0; axis < batch.length; axis++) {
+            check([...batch], m, n, k, without(a, axis), b);
+            check([...batch], m, n, k, a, without(b, axis));
+          }
+          check([...batch], m, n, k, { ...a, batch: batch.map(() => 0) }, { ...b, batch: batch.map(() => 0) });
+          check([...batch], m, n, k, a, { ...b, batch: batch.map(() => 0) });
         }
-        check([...batch], m, n, k, { ...a, batch: batch.map(() => 0) }, { ...b, batch: batch.map(() => 0) });
-        check([...batch], m, n, k, a, { ...b, batch: batch.map(() => 0) });
-      }
     }
   });
 
@@ -158,8 +194,13 @@ describe("matmulProgram", () => {
     memory.f32[a / 4 + 2 * 9] = NaN;
     memory.f32[b / 4 + 4] = Infinity;
     const pool = pools[0] as ThreadPool;
-    pool.run(pool.prepare(matmulProgram({ batch: [], m: 5, n: 9, k: 9, a: dense(5, 9), b: dense(9, 9) }, memory)), [a, b, c]);
-    for (let i = 0; i < 5; i++) for (let j = 0; j < 9; j++) expect(memory.f32[c / 4 + 9 * i + j]).toBe(i === 2 ? NaN : j === 4 ? Infinity : 9);
+    pool.run(pool.prepare(matmulProgram({ batch: [], m: 5, n: 9, k: 9, a: dense(5, 9), b: dense(9, 9) }, memory)), [
+      a,
+      b,
+      c,
+    ]);
+    for (let i = 0; i < 5; i++)
+      for (let j = 0; j < 9; j++) expect(memory.f32[c / 4 + 9 * i + j]).toBe(i === 2 ? NaN : j === 4 ? Infinity : 9);
     for (const address of [a, b, c]) memory.free(address);
   });
 });

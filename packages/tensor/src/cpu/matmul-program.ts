@@ -6,15 +6,32 @@
  * operands both run along k are dot products (matmul-dot.ts). How a product is cut depends on its shape alone:
  * the result is the same for any number of threads.
  */
-import { buildModule, call, forLoop, functionBuilder, i32, select, when, type Code, type Local, type WasmFunction } from "./emitter.js";
+import {
+  buildModule,
+  call,
+  forLoop,
+  functionBuilder,
+  i32,
+  select,
+  when,
+  type Code,
+  type Local,
+  type WasmFunction,
+} from "./emitter.js";
 import { packFunction, packWideFunction, tileFunction } from "./matmul-code.js";
 import { dotParts, takesDotProducts } from "./matmul-dot.js";
-import { argumentOf, batchOffset, normalizeMatmul, type Matmul, type Places, type ProgramParts } from "./matmul-form.js";
+import {
+  argumentOf,
+  batchOffset,
+  normalizeMatmul,
+  type Matmul,
+  type Places,
+  type ProgramParts,
+} from "./matmul-form.js";
 import type { MatmulSpec } from "../plan/matmul-spec.js";
 import type { CpuPhase, CpuProgram } from "./program.js";
 import { SUM_BLOCK, sumFunction } from "./sum-code.js";
 import { zeroProgram } from "./zero-program.js";
-
 
 /** Multiplications a thread should take at once: about 5 us. */
 const GRAIN = 100_000;
@@ -39,7 +56,8 @@ export function matmulProgram(spec: MatmulSpec, memory: { readonly shared: boole
   const name = `matmul ${batches > 1 ? `${batches}x ` : ""}${m}x${k}x${n}`;
   if (k === 0 || batches * m * n === 0) return zeroProgram(name, batches * m * n, 2, memory);
   const parts = partsOfK(mm);
-  const { functions, phases, scratchBytes, sharedBytes } = parts === 1 ? wholeParts(mm, { result: 8, sharedOffset: 0 }) : splitParts(mm, parts);
+  const { functions, phases, scratchBytes, sharedBytes } =
+    parts === 1 ? wholeParts(mm, { result: 8, sharedOffset: 0 }) : splitParts(mm, parts);
   return { name, module: buildModule({ memory, functions }), phases, scratchBytes, sharedBytes };
 }
 
@@ -81,13 +99,21 @@ function planMatmul(mm: Matmul): Plan {
   const inPlace = directB ? "direct" : batches >= 16 && m <= 256 && bItem <= 512 * 1024 ? "scratch" : "shared";
   const wide = directB && m < 4;
   const rowsInTile = wide ? m : 4;
-  const columnsInTile = wide ? [32, 16, 8][m - 1] ?? 8 : 8;
+  const columnsInTile = wide ? ([32, 16, 8][m - 1] ?? 8) : 8;
   const kBlock = directB && bItem > 64 * 1024 ? (m < 4 ? 8 : 32) : K_BLOCK;
   const unreachableA = a.row < 0 || 16 * a.row >= 2 ** 31;
   const packA = m >= 4 && (unreachableA || (n >= 48 && 4 * m * k > 8 * 1024));
   const whole = inPlace === "scratch";
   const { rows, columns } = whole ? { rows: roundUp(m, rowsInTile), columns: n } : unitOf(mm, columnsInTile);
-  return { rowsInTile, columnsInTile, kBlock: roundUp(ceil(k, ceil(k, kBlock)), 4), rows: Math.max(rowsInTile, rows - (rows % rowsInTile)), columns, packA, b: inPlace };
+  return {
+    rowsInTile,
+    columnsInTile,
+    kBlock: roundUp(ceil(k, ceil(k, kBlock)), 4),
+    rows: Math.max(rowsInTile, rows - (rows % rowsInTile)),
+    columns,
+    packA,
+    b: inPlace,
+  };
 }
 
 /** Rows and columns of C in a unit: smaller where there would be too few units for the threads. */
@@ -96,7 +122,8 @@ function unitOf({ batches, m, n, k }: Matmul, columnsInTile: number): { rows: nu
   let columns = n;
   const few = (): boolean => batches * ceil(m, rows) * ceil(n, columns) < 16;
   while (rows > 16 && few() && rows * columns * k > 8 * GRAIN) rows /= 2;
-  while (columns > Math.max(64, 2 * columnsInTile) && few() && rows * columns * k > 2 * GRAIN) columns = roundUp(ceil(columns, 2), columnsInTile);
+  while (columns > Math.max(64, 2 * columnsInTile) && few() && rows * columns * k > 2 * GRAIN)
+    columns = roundUp(ceil(columns, 2), columnsInTile);
   return { rows, columns };
 }
 
@@ -119,7 +146,14 @@ function tiledParts(mm: Matmul, plan: Plan, places: Places): ProgramParts {
 }
 
 /** Packs a block of `kLength` steps from B at `from` to `to`, for the columns [j0, j1) of the matrix, j0 a multiple of 8. */
-type PackPanels = (from: Code, to: Code, kLength: Local, j0: number | Local, j1: number | Local, temporary: Local) => Code;
+type PackPanels = (
+  from: Code,
+  to: Code,
+  kLength: Local,
+  j0: number | Local,
+  j1: number | Local,
+  temporary: Local,
+) => Code;
 
 function panelPacker({ n, b }: Matmul, plan: Plan, add: (f: WasmFunction) => number): PackPanels {
   const width = plan.columnsInTile;
@@ -136,7 +170,10 @@ function panelPacker({ n, b }: Matmul, plan: Plan, add: (f: WasmFunction) => num
       kLength.get,
     ];
     const atMost = i32.sub(code(j1), i32.const(4 * width - 1));
-    const fours = four === undefined ? [] : whileLess(j, atMost, [call(four, ...args(), i32.mul(kLength.get, i32.const(32))), step(j, 4 * width)]);
+    const fours =
+      four === undefined
+        ? []
+        : whileLess(j, atMost, [call(four, ...args(), i32.mul(kLength.get, i32.const(32))), step(j, 4 * width)]);
     return [
       j.set(code(j0)),
       fours,
@@ -146,7 +183,8 @@ function panelPacker({ n, b }: Matmul, plan: Plan, add: (f: WasmFunction) => num
   };
 }
 
-const sharedPlace = (args: Local, places: Places): Code => i32.add(i32.load(args.get, 12), i32.const(places.sharedOffset));
+const sharedPlace = (args: Local, places: Places): Code =>
+  i32.add(i32.load(args.get, 12), i32.const(places.sharedOffset));
 const step = (local: Local, by: number): Code => local.set(i32.add(local.get, i32.const(by)));
 const whileLess = (i: Local, end: Code, body: Code): Code => {
   const condition = i32.ltS(i.get, end);
@@ -190,23 +228,42 @@ function packPhase(mm: Matmul, plan: Plan, places: Places, pack: PackPanels) {
   const [args, begin, end] = f.params;
   const i = () => f.local("i32");
   const [rest, item, k0, length, j0, j1, j, from, to] = [i(), i(), i(), i(), i(), i(), i(), i(), i()] as const;
-  const code = f.finish("pack", forLoop(begin, end, 1, [
-    rest.set(i32.divU(begin.get, i32.const(columnBlocks))),
-    j0.set(i32.mul(i32.remU(begin.get, i32.const(columnBlocks)), i32.const(columns))),
-    j1.set(minimum(i32.add(j0.get, i32.const(columns)), i32.const(n))),
-    item.set(i32.divU(rest.get, i32.const(kBlocks))),
-    k0.set(i32.mul(i32.remU(rest.get, i32.const(kBlocks)), i32.const(plan.kBlock))),
-    length.set(minimum(i32.const(plan.kBlock), i32.sub(i32.const(k), k0.get))),
-    from.set(i32.add(i32.add(i32.load(args.get, argumentOf(mm, "b")), batchOffset(distinct.only, "b", item)), i32.mul(k0.get, i32.const(4 * mm.b.row)))),
-    to.set(i32.add(i32.add(sharedPlace(args, places), i32.mul(item.get, i32.const(packedBytes(mm, plan)))), i32.mul(k0.get, i32.const(4 * padded)))),
-    pack(from.get, to.get, length, j0, j1, j),
-  ]));
+  const code = f.finish(
+    "pack",
+    forLoop(begin, end, 1, [
+      rest.set(i32.divU(begin.get, i32.const(columnBlocks))),
+      j0.set(i32.mul(i32.remU(begin.get, i32.const(columnBlocks)), i32.const(columns))),
+      j1.set(minimum(i32.add(j0.get, i32.const(columns)), i32.const(n))),
+      item.set(i32.divU(rest.get, i32.const(kBlocks))),
+      k0.set(i32.mul(i32.remU(rest.get, i32.const(kBlocks)), i32.const(plan.kBlock))),
+      length.set(minimum(i32.const(plan.kBlock), i32.sub(i32.const(k), k0.get))),
+      from.set(
+        i32.add(
+          i32.add(i32.load(args.get, argumentOf(mm, "b")), batchOffset(distinct.only, "b", item)),
+          i32.mul(k0.get, i32.const(4 * mm.b.row)),
+        ),
+      ),
+      to.set(
+        i32.add(
+          i32.add(sharedPlace(args, places), i32.mul(item.get, i32.const(packedBytes(mm, plan)))),
+          i32.mul(k0.get, i32.const(4 * padded)),
+        ),
+      ),
+      pack(from.get, to.get, length, j0, j1, j),
+    ]),
+  );
   const units = distinct.count * kBlocks * columnBlocks;
   const grain = Math.max(1, Math.floor(16384 / (Math.min(plan.kBlock, k) * Math.min(columns, n))));
   return { code, phase: { run: "pack", units, grain }, bytes: distinct.count * packedBytes(mm, plan) };
 }
 
-function multiplyPhase(mm: Matmul, plan: Plan, places: Places, packB: PackPanels | undefined, add: (f: WasmFunction) => number) {
+function multiplyPhase(
+  mm: Matmul,
+  plan: Plan,
+  places: Places,
+  packB: PackPanels | undefined,
+  add: (f: WasmFunction) => number,
+) {
   const { m, n, k, a, b } = mm;
   const { rowsInTile, columnsInTile, kBlock, packA } = plan;
   const padded = roundUp(n, columnsInTile);
@@ -223,7 +280,10 @@ function multiplyPhase(mm: Matmul, plan: Plan, places: Places, packB: PackPanels
   };
   const tile = (rows: number, columns: number): number | undefined =>
     rows === 0 || columns === 0 ? undefined : add(tileFunction(`tile${rows}x${columns}`, { ...shape, rows, columns }));
-  const tiles = [columnsInTile, columnRest].map((columns) => ({ full: m < rowsInTile ? undefined : tile(rowsInTile, columns), last: tile(rowRest, columns) }));
+  const tiles = [columnsInTile, columnRest].map((columns) => ({
+    full: m < rowsInTile ? undefined : tile(rowsInTile, columns),
+    last: tile(rowRest, columns),
+  }));
   const aPanel = { width: 4, laneStride: 4 * a.row, stepStride: 4 * a.column };
   const packFullA = packA ? add(packFunction("packA", { ...aPanel, lanes: 4 })) : 0;
   const packLastA = packA && rowRest > 0 ? add(packFunction("packLastA", { ...aPanel, lanes: rowRest })) : packFullA;
@@ -232,9 +292,32 @@ function multiplyPhase(mm: Matmul, plan: Plan, places: Places, packB: PackPanels
   const f = functionBuilder(["i32", "i32", "i32", "i32"]);
   const [args, begin, end, scratch] = f.params;
   const local = () => f.local("i32");
-  const [batch, rest, i0, i1, iFull, j0, j1, jFull, k0, length] = [local(), local(), local(), local(), local(), local(), local(), local(), local(), local()] as const;
-  const [aBase, bBase, cBase, aNow, bNow, cNow, aAt, bAt, cAt, i, j, temporary] =
-    [local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local(), local()] as const;
+  const [batch, rest, i0, i1, iFull, j0, j1, jFull, k0, length] = [
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+  ] as const;
+  const [aBase, bBase, cBase, aNow, bNow, cNow, aAt, bAt, cAt, i, j, temporary] = [
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+  ] as const;
 
   /** All row panels of the unit against the panel of B at bAt. */
   const overRows = ({ full, last }: { full: number | undefined; last: number | undefined }): Code => {
@@ -244,77 +327,117 @@ function multiplyPhase(mm: Matmul, plan: Plan, places: Places, packB: PackPanels
       i.set(i0.get),
       aAt.set(aNow.get),
       cAt.set(cNow.get),
-      full === undefined ? [] : whileLess(i, iFull.get, [
-        run(full),
-        aAt.set(i32.add(aAt.get, aStride)),
-        step(cAt, 4 * n * rowsInTile),
-        step(i, rowsInTile),
-      ]),
+      full === undefined
+        ? []
+        : whileLess(i, iFull.get, [
+            run(full),
+            aAt.set(i32.add(aAt.get, aStride)),
+            step(cAt, 4 * n * rowsInTile),
+            step(i, rowsInTile),
+          ]),
       last === undefined ? [] : when(i32.ltS(i.get, i1.get), run(last)),
     ];
   };
   const [wideTiles, restTiles] = tiles as [(typeof tiles)[0], (typeof tiles)[0]];
-  const bPanel = (): Code => plan.b === "direct"
-    ? i32.add(bNow.get, i32.shl(j.get, i32.const(2)))
-    : i32.add(bNow.get, i32.mul(j.get, i32.shl(length.get, i32.const(2))));
+  const bPanel = (): Code =>
+    plan.b === "direct"
+      ? i32.add(bNow.get, i32.shl(j.get, i32.const(2)))
+      : i32.add(bNow.get, i32.mul(j.get, i32.shl(length.get, i32.const(2))));
 
   const packRowsOfA: Code = [
     i.set(i0.get),
     temporary.set(scratch.get),
     whileLess(i, i1.get, [
-      aAt.set(i32.add(aBase.get, i32.add(i32.mul(i.get, i32.const(4 * a.row)), i32.mul(k0.get, i32.const(4 * a.column))))),
-      rowRest === 0 ? call(packFullA, aAt.get, temporary.get, length.get)
-        : when(i32.leS(i.get, i32.const(m - 4)), call(packFullA, aAt.get, temporary.get, length.get), call(packLastA, aAt.get, temporary.get, length.get)),
+      aAt.set(
+        i32.add(aBase.get, i32.add(i32.mul(i.get, i32.const(4 * a.row)), i32.mul(k0.get, i32.const(4 * a.column)))),
+      ),
+      rowRest === 0
+        ? call(packFullA, aAt.get, temporary.get, length.get)
+        : when(
+            i32.leS(i.get, i32.const(m - 4)),
+            call(packFullA, aAt.get, temporary.get, length.get),
+            call(packLastA, aAt.get, temporary.get, length.get),
+          ),
       temporary.set(i32.add(temporary.get, i32.shl(length.get, i32.const(4)))),
       step(i, 4),
     ]),
     aNow.set(scratch.get),
   ];
   const placeOfB: Code =
-    plan.b === "direct" ? bBase.set(i32.add(i32.load(args.get, argumentOf(mm, "b")), batchOffset(mm, "b", batch)))
-    : plan.b === "shared" ? bBase.set(i32.add(sharedPlace(args, places), i32.mul(distinctB(mm).place(batch), i32.const(packedBytes(mm, plan)))))
-    : bBase.set(i32.add(scratch.get, i32.const(aBytes)));
-  const stepOfB: Code = plan.b === "direct"
-    ? bNow.set(i32.add(bBase.get, i32.mul(k0.get, i32.const(4 * b.row))))
-    : bNow.set(i32.add(bBase.get, i32.mul(k0.get, i32.const(4 * padded))));
-  const packOwnB: Code = plan.b === "scratch" && packB !== undefined ? [
-    temporary.set(i32.add(i32.add(i32.load(args.get, argumentOf(mm, "b")), batchOffset(mm, "b", batch)), i32.mul(k0.get, i32.const(4 * b.row)))),
-    packB(temporary.get, bNow.get, length, 0, n, j),
-  ] : [];
+    plan.b === "direct"
+      ? bBase.set(i32.add(i32.load(args.get, argumentOf(mm, "b")), batchOffset(mm, "b", batch)))
+      : plan.b === "shared"
+        ? bBase.set(
+            i32.add(sharedPlace(args, places), i32.mul(distinctB(mm).place(batch), i32.const(packedBytes(mm, plan)))),
+          )
+        : bBase.set(i32.add(scratch.get, i32.const(aBytes)));
+  const stepOfB: Code =
+    plan.b === "direct"
+      ? bNow.set(i32.add(bBase.get, i32.mul(k0.get, i32.const(4 * b.row))))
+      : bNow.set(i32.add(bBase.get, i32.mul(k0.get, i32.const(4 * padded))));
+  const packOwnB: Code =
+    plan.b === "scratch" && packB !== undefined
+      ? [
+          temporary.set(
+            i32.add(
+              i32.add(i32.load(args.get, argumentOf(mm, "b")), batchOffset(mm, "b", batch)),
+              i32.mul(k0.get, i32.const(4 * b.row)),
+            ),
+          ),
+          packB(temporary.get, bNow.get, length, 0, n, j),
+        ]
+      : [];
 
-  const code = f.finish("multiply", forLoop(begin, end, 1, [
-    batch.set(i32.divU(begin.get, i32.const(rowBlocks * columnBlocks))),
-    rest.set(i32.remU(begin.get, i32.const(rowBlocks * columnBlocks))),
-    i0.set(i32.mul(i32.remU(rest.get, i32.const(rowBlocks)), i32.const(plan.rows))),
-    i1.set(minimum(i32.add(i0.get, i32.const(plan.rows)), i32.const(m))),
-    iFull.set(i32.sub(i1.get, i32.const(rowsInTile - 1))),
-    j0.set(i32.mul(i32.divU(rest.get, i32.const(rowBlocks)), i32.const(plan.columns))),
-    j1.set(minimum(i32.add(j0.get, i32.const(plan.columns)), i32.const(n))),
-    jFull.set(i32.sub(j1.get, i32.const(columnsInTile - 1))),
-    aBase.set(i32.add(i32.load(args.get, argumentOf(mm, "a")), batchOffset(mm, "a", batch))),
-    placeOfB,
-    cBase.set(i32.add(i32.load(args.get, places.result), i32.mul(i32.add(i32.mul(batch.get, i32.const(m)), i0.get), i32.const(4 * n)))),
-    k0.set(i32.const(0)),
-    whileLess(k0, i32.const(k), [
-      length.set(minimum(i32.const(kBlock), i32.sub(i32.const(k), k0.get))),
-      stepOfB,
-      packOwnB,
-      packA ? packRowsOfA : aNow.set(i32.add(aBase.get, i32.add(i32.mul(i0.get, i32.const(4 * a.row)), i32.mul(k0.get, i32.const(4 * a.column))))),
-      j.set(j0.get),
-      whileLess(j, jFull.get, [
-        bAt.set(bPanel()),
-        cNow.set(i32.add(cBase.get, i32.shl(j.get, i32.const(2)))),
-        overRows(wideTiles),
-        step(j, columnsInTile),
+  const code = f.finish(
+    "multiply",
+    forLoop(begin, end, 1, [
+      batch.set(i32.divU(begin.get, i32.const(rowBlocks * columnBlocks))),
+      rest.set(i32.remU(begin.get, i32.const(rowBlocks * columnBlocks))),
+      i0.set(i32.mul(i32.remU(rest.get, i32.const(rowBlocks)), i32.const(plan.rows))),
+      i1.set(minimum(i32.add(i0.get, i32.const(plan.rows)), i32.const(m))),
+      iFull.set(i32.sub(i1.get, i32.const(rowsInTile - 1))),
+      j0.set(i32.mul(i32.divU(rest.get, i32.const(rowBlocks)), i32.const(plan.columns))),
+      j1.set(minimum(i32.add(j0.get, i32.const(plan.columns)), i32.const(n))),
+      jFull.set(i32.sub(j1.get, i32.const(columnsInTile - 1))),
+      aBase.set(i32.add(i32.load(args.get, argumentOf(mm, "a")), batchOffset(mm, "a", batch))),
+      placeOfB,
+      cBase.set(
+        i32.add(
+          i32.load(args.get, places.result),
+          i32.mul(i32.add(i32.mul(batch.get, i32.const(m)), i0.get), i32.const(4 * n)),
+        ),
+      ),
+      k0.set(i32.const(0)),
+      whileLess(k0, i32.const(k), [
+        length.set(minimum(i32.const(kBlock), i32.sub(i32.const(k), k0.get))),
+        stepOfB,
+        packOwnB,
+        packA
+          ? packRowsOfA
+          : aNow.set(
+              i32.add(
+                aBase.get,
+                i32.add(i32.mul(i0.get, i32.const(4 * a.row)), i32.mul(k0.get, i32.const(4 * a.column))),
+              ),
+            ),
+        j.set(j0.get),
+        whileLess(j, jFull.get, [
+          bAt.set(bPanel()),
+          cNow.set(i32.add(cBase.get, i32.shl(j.get, i32.const(2)))),
+          overRows(wideTiles),
+          step(j, columnsInTile),
+        ]),
+        columnRest === 0
+          ? []
+          : when(i32.ltS(j.get, j1.get), [
+              bAt.set(bPanel()),
+              cNow.set(i32.add(cBase.get, i32.shl(j.get, i32.const(2)))),
+              overRows(restTiles),
+            ]),
+        k0.set(i32.add(k0.get, length.get)),
       ]),
-      columnRest === 0 ? [] : when(i32.ltS(j.get, j1.get), [
-        bAt.set(bPanel()),
-        cNow.set(i32.add(cBase.get, i32.shl(j.get, i32.const(2)))),
-        overRows(restTiles),
-      ]),
-      k0.set(i32.add(k0.get, length.get)),
     ]),
-  ]));
+  );
   const work = Math.min(plan.rows, m) * Math.min(plan.columns, n) * k;
   const units = mm.batches * rowBlocks * columnBlocks;
   return {

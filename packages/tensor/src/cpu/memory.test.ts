@@ -43,7 +43,9 @@ describe("DeviceMemory", () => {
       }
       if (step % 500 === 0) {
         const blocks = [...live].sort(([a], [b]) => a - b);
-        blocks.forEach(([address, bytes], i) => expect(address + bytes).toBeLessThanOrEqual(blocks[i + 1]?.[0] ?? Infinity));
+        blocks.forEach(([address, bytes], i) =>
+          expect(address + bytes).toBeLessThanOrEqual(blocks[i + 1]?.[0] ?? Infinity),
+        );
         expect(memory.counters).toMatchObject({ buffers: live.size, bytes: expected });
       }
     }

@@ -118,7 +118,8 @@ export class DeviceMemory {
 
   free(address: number): void {
     const bytes = this.#used.get(address);
-    if (bytes === undefined) throw new RangeError(`Expected the address of a block in use, got ${address}: free each block once.`);
+    if (bytes === undefined)
+      throw new RangeError(`Expected the address of a block in use, got ${address}: free each block once.`);
     this.#used.delete(address);
     if (!this.#internal.delete(address)) {
       this.#buffers -= 1;
@@ -155,7 +156,8 @@ export class DeviceMemory {
       if (--tries === 0) break;
     }
     for (let index = own + 1; index < CLASSES; index++) {
-      for (const start of this.#classes[index] ?? []) return this.#split(start, this.#freeEnd.get(start) ?? start, size);
+      for (const start of this.#classes[index] ?? [])
+        return this.#split(start, this.#freeEnd.get(start) ?? start, size);
     }
     return undefined;
   }
@@ -235,6 +237,9 @@ function createMemory(shared: boolean, maximum: number): readonly [WebAssembly.M
     return [new WebAssembly.Memory({ initial: Math.min(16, maximum), maximum, shared }), maximum];
   } catch (cause) {
     if (maximum > 16) return createMemory(shared, Math.floor(maximum / 2));
-    throw new LimitError("Expected a WebAssembly memory of 1 MiB, got none from the environment: close other tabs or programs.", { cause });
+    throw new LimitError(
+      "Expected a WebAssembly memory of 1 MiB, got none from the environment: close other tabs or programs.",
+      { cause },
+    );
   }
 }

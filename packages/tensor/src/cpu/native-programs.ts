@@ -23,7 +23,10 @@ const programs: Readonly<Record<string, (call: NativeCall, memory: Memory) => Cp
     return scanProgram({ ...aroundAxis(y!.shape, axis), reverse, initial: inputs.length > 2 }, memory);
   },
   scatterAdd({ inputs: [, indices], outputs: [y] }, memory) {
-    return scatterAddProgram({ rows: sizeOf(indices!.shape), inner: sizeOf(y!.shape.slice(1)), size: y!.shape[0]! }, memory);
+    return scatterAddProgram(
+      { rows: sizeOf(indices!.shape), inner: sizeOf(y!.shape.slice(1)), size: y!.shape[0]! },
+      memory,
+    );
   },
   kernel: (call, memory) => variantOf(call).forward(kaseOf(call), memory),
   kernelGradient: (call, memory) => variantOf(call).backward!(kaseOf(call), memory),

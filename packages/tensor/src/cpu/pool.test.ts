@@ -20,7 +20,8 @@ function twoPhases(blocks: number, options: { grain?: number; shared?: boolean; 
     const [from, to, i] = [f.local("i32"), f.local("i32"), f.local("i32")];
     const start = second ? i32.sub(i32.const(blocks - 1), begin.get) : begin.get;
     const bytes = i32.mul(start, i32.const(4 * BLOCK));
-    const value = (x: ReturnType<typeof v128.load>) => (second ? f32x4.mul(x, f32x4.const(2)) : f32x4.add(x, f32x4.const(1)));
+    const value = (x: ReturnType<typeof v128.load>) =>
+      second ? f32x4.mul(x, f32x4.const(2)) : f32x4.add(x, f32x4.const(1));
     return f.finish(name, [
       forLoop(begin, end, 1, [
         when(i32.eq(begin.get, i32.const(options.trap ?? -1)), unreachable()),
@@ -33,7 +34,10 @@ function twoPhases(blocks: number, options: { grain?: number; shared?: boolean; 
   };
   return {
     name: "two phases",
-    module: buildModule({ memory: { shared: options.shared ?? true }, functions: [phase("one", false), phase("two", true)] }),
+    module: buildModule({
+      memory: { shared: options.shared ?? true },
+      functions: [phase("one", false), phase("two", true)],
+    }),
     phases: ["one", "two"].map((run) => ({ run, units: blocks, grain: options.grain ?? 1 })),
     scratchBytes: 0,
     sharedBytes: 0,
@@ -54,7 +58,10 @@ function scratchProgram(units: number): CpuProgram {
   return {
     name: "scratch",
     module: buildModule({ memory: { shared: true }, functions: [setShared, f.finish("main", body)] }),
-    phases: [{ run: "share", units: 1, grain: 1 }, { run: "main", units, grain: 3 }],
+    phases: [
+      { run: "share", units: 1, grain: 1 },
+      { run: "main", units, grain: 3 },
+    ],
     scratchBytes: 8192,
     sharedBytes: 4,
   };
@@ -174,12 +181,26 @@ describe("ThreadPool", () => {
     try {
       const entry = join(folder, "entry.mjs");
       const here = import.meta.dirname;
-      writeFileSync(entry, `
+      writeFileSync(
+        entry,
+        `
         export { DeviceMemory } from ${JSON.stringify(join(here, "memory.ts"))};
-        export { ThreadPool } from ${JSON.stringify(join(here, "pool.ts"))};`);
-      await build({ logLevel: "error", configFile: false, root: folder, build: { lib: { entry, formats: ["es"], fileName: () => "bundle.mjs" }, outDir: join(folder, "out"), emptyOutDir: false } });
+        export { ThreadPool } from ${JSON.stringify(join(here, "pool.ts"))};`,
+      );
+      await build({
+        logLevel: "error",
+        configFile: false,
+        root: folder,
+        build: {
+          lib: { entry, formats: ["es"], fileName: () => "bundle.mjs" },
+          outDir: join(folder, "out"),
+          emptyOutDir: false,
+        },
+      });
       const { module, ...rest } = twoPhases(500);
-      writeFileSync(join(folder, "out", "main.mjs"), `
+      writeFileSync(
+        join(folder, "out", "main.mjs"),
+        `
         import { DeviceMemory, ThreadPool } from "./bundle.mjs";
         const memory = new DeviceMemory();
         const pool = new ThreadPool(memory, { threads: 2 });
@@ -189,9 +210,18 @@ describe("ThreadPool", () => {
         do pool.run(pool.prepare(program), [a, b]); while (performance.now() < end);
         if (process.argv[3] === "wait") await new Promise((resolve) => setTimeout(resolve, 100));
         if (process.argv[3] === "close") pool.close();
-        console.log(memory.f32[b / 4]);`);
-      for (const args of [["0", "open"], ["100", "open"], ["100", "wait"], ["100", "close"]]) {
-        const output = execFileSync(process.execPath, [join(folder, "out", "main.mjs"), ...args], { timeout: 10_000, encoding: "utf8" });
+        console.log(memory.f32[b / 4]);`,
+      );
+      for (const args of [
+        ["0", "open"],
+        ["100", "open"],
+        ["100", "wait"],
+        ["100", "close"],
+      ]) {
+        const output = execFileSync(process.execPath, [join(folder, "out", "main.mjs"), ...args], {
+          timeout: 10_000,
+          encoding: "utf8",
+        });
         expect(output).toBe("2\n");
       }
     } finally {

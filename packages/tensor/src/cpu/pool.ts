@@ -55,7 +55,9 @@ export class ThreadPool {
     this.#memory = memory;
     this.threads = memory.shared ? Math.max(1, Math.min(MOST_THREADS, threads)) : 1;
     this.#mayWait = this.threads > 1 && mayWait();
-    this.#control = new Int32Array(this.threads > 1 ? new SharedArrayBuffer(CONTROL_BYTES) : new ArrayBuffer(CONTROL_BYTES));
+    this.#control = new Int32Array(
+      this.threads > 1 ? new SharedArrayBuffer(CONTROL_BYTES) : new ArrayBuffer(CONTROL_BYTES),
+    );
   }
 
   /** Compiles the program's module, or takes it from the cache of modules with the same bytes. */
@@ -78,7 +80,8 @@ export class ThreadPool {
    * blocks for the program's shared and private temporaries are added here.
    */
   run(prepared: Prepared, addresses: readonly number[]): void {
-    if (this.#closed) throw new DeviceError("Expected an open cpu device, got one that was closed: create a new device.");
+    if (this.#closed)
+      throw new DeviceError("Expected an open cpu device, got one that was closed: create a new device.");
     const { program, compiled } = prepared;
     const stride = Math.ceil(program.scratchBytes / 64) * 64;
     this.#scratch = this.#atLeast(this.#scratch, stride * this.threads);
@@ -91,7 +94,10 @@ export class ThreadPool {
       if (shared !== 0) words[at + addresses.length] = shared;
       program.phases.forEach((phase, index) => {
         const run = compiled.functions[index];
-        if (run === undefined) throw new DeviceError(`Expected program "${program.name}" to export "${phase.run}": report this as a bug in seqmix.`);
+        if (run === undefined)
+          throw new DeviceError(
+            `Expected program "${program.name}" to export "${phase.run}": report this as a bug in seqmix.`,
+          );
         if (this.threads === 1 || phase.units <= phase.grain) this.#runAlone(program, phase, run);
         else this.#runTogether(prepared, phase, index, run, stride);
       });
@@ -190,7 +196,10 @@ export class ThreadPool {
       return { id: this.#nextId++, bytes: program.module, functions, names, code: 0 };
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause);
-      throw new KernelCompileError(`Expected program "${program.name}" to compile, got "${reason}": report this as a bug in seqmix.`, { cause });
+      throw new KernelCompileError(
+        `Expected program "${program.name}" to compile, got "${reason}": report this as a bug in seqmix.`,
+        { cause },
+      );
     }
   }
 
@@ -226,7 +235,14 @@ export class ThreadPool {
   }
 }
 
-function claimChunks(control: Int32Array, units: number, grain: number, run: PhaseFunction, args: number, scratch: number): void {
+function claimChunks(
+  control: Int32Array,
+  units: number,
+  grain: number,
+  run: PhaseFunction,
+  args: number,
+  scratch: number,
+): void {
   const chunks = Math.ceil(units / grain);
   for (;;) {
     const chunk = Atomics.add(control, WORD.next, 1);

@@ -20,8 +20,16 @@ export const isRowKernel = ({ reductions, outputs }: LoopKernel): boolean =>
 /** @param isKept Whether a value is kept for a later stage rather than computed again. */
 export function rowStages(kernel: LoopKernel, isKept: (node: Scalar) => boolean): readonly RowStage[] {
   const levels: number[] = [];
-  for (const { value } of kernel.reductions) levels.push(Math.max(-1, ...[...nodesOf([value])].map((node) => (node.op === "reduced" ? levels[node.reduction]! : -1))) + 1);
-  const stages = Array.from({ length: Math.max(-1, ...levels) + 1 }, (_, level) => ({ reductions: levels.flatMap((l, k) => (l === level ? [k] : [])), outputs: [] as number[], keeps: [] as Scalar[], uses: [] as Scalar[] }));
+  for (const { value } of kernel.reductions)
+    levels.push(
+      Math.max(-1, ...[...nodesOf([value])].map((node) => (node.op === "reduced" ? levels[node.reduction]! : -1))) + 1,
+    );
+  const stages = Array.from({ length: Math.max(-1, ...levels) + 1 }, (_, level) => ({
+    reductions: levels.flatMap((l, k) => (l === level ? [k] : [])),
+    outputs: [] as number[],
+    keeps: [] as Scalar[],
+    uses: [] as Scalar[],
+  }));
   const outputs = kernel.outputs.flatMap(({ index }, k) => (index ? [k] : []));
   if (outputs.length > 0) stages.push({ reductions: [], outputs, keeps: [], uses: [] });
 
@@ -48,7 +56,13 @@ export function rowStages(kernel: LoopKernel, isKept: (node: Scalar) => boolean)
 }
 
 /** What a stage computes at a point: the values of its reductions, then its outputs. */
-export const stageValues = (kernel: LoopKernel, { reductions, outputs }: Pick<RowStage, "reductions" | "outputs">): readonly Scalar[] => [...reductions.map((k) => kernel.reductions[k]!.value), ...outputs.map((k) => kernel.outputs[k]!.value)];
+export const stageValues = (
+  kernel: LoopKernel,
+  { reductions, outputs }: Pick<RowStage, "reductions" | "outputs">,
+): readonly Scalar[] => [
+  ...reductions.map((k) => kernel.reductions[k]!.value),
+  ...outputs.map((k) => kernel.outputs[k]!.value),
+];
 
 /** Whether a node's value changes along the row. */
 export function variesAlongRow(kernel: LoopKernel): (node: Scalar) => boolean {
@@ -56,7 +70,13 @@ export function variesAlongRow(kernel: LoopKernel): (node: Scalar) => boolean {
   const known = new Map<Scalar, boolean>();
   const varies = (node: Scalar): boolean => {
     let result = known.get(node);
-    if (result === undefined) known.set(node, (result = affinesOf(node).some((index) => index.coefficients.some((c, axis) => axis >= outer && c !== 0)) || parts(node).some(varies)));
+    if (result === undefined)
+      known.set(
+        node,
+        (result =
+          affinesOf(node).some((index) => index.coefficients.some((c, axis) => axis >= outer && c !== 0)) ||
+          parts(node).some(varies)),
+      );
     return result;
   };
   return varies;

@@ -6,7 +6,23 @@
  * A function with `totals` writes no steps but the state at the end to `totals` and, if linear, the product of all a
  * to `totals` + `productOffset`.
  */
-import { brIf, f32, f32x4, functionBuilder, i32, loop, shuffle32, v128, when, whileLoop, type Code, type FunctionBuilder, type Local, type ValueType, type WasmFunction } from "./emitter.js";
+import {
+  brIf,
+  f32,
+  f32x4,
+  functionBuilder,
+  i32,
+  loop,
+  shuffle32,
+  v128,
+  when,
+  whileLoop,
+  type Code,
+  type FunctionBuilder,
+  type Local,
+  type ValueType,
+  type WasmFunction,
+} from "./emitter.js";
 
 export interface ScanShape {
   readonly linear: boolean;
@@ -24,8 +40,10 @@ const SMALLEST = 1e-36;
 const STEPS_BETWEEN_FLUSHES = 8;
 
 const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
-const advance = (local: Local, bytes: number): Code => (bytes === 0 ? [] : local.set(i32.add(local.get, i32.const(bytes))));
-const flushed = (state: Local): Code => state.set(v128.andNot(state.get, f32x4.lt(f32x4.abs(state.get), f32x4.const(SMALLEST))));
+const advance = (local: Local, bytes: number): Code =>
+  bytes === 0 ? [] : local.set(i32.add(local.get, i32.const(bytes)));
+const flushed = (state: Local): Code =>
+  state.set(v128.andNot(state.get, f32x4.lt(f32x4.abs(state.get), f32x4.const(SMALLEST))));
 
 const scanParams = ["i32", "i32", "i32", "i32", "i32", "i32"] as const satisfies readonly ValueType[];
 type ScanFunction = FunctionBuilder<typeof scanParams>;
@@ -41,7 +59,10 @@ export function columnsFunction(name: string, lanes: number, stride: number, sha
   const by = reverse ? -stride : stride;
   const oneStep: Code = [
     states.map((state, v) => {
-      const next = f32x4.add(linear ? f32x4.mul(v128.load(a.get, 16 * v), state.get) : state.get, v128.load(b.get, 16 * v));
+      const next = f32x4.add(
+        linear ? f32x4.mul(v128.load(a.get, 16 * v), state.get) : state.get,
+        v128.load(b.get, 16 * v),
+      );
       const write = totals ? [] : storeFirst(out, 16 * v, state, lanes - 4 * v);
       return exclusive ? [write, state.set(next)] : [state.set(next), write];
     }),
@@ -50,15 +71,20 @@ export function columnsFunction(name: string, lanes: number, stride: number, sha
     advance(b, by),
     totals ? [] : advance(out, by),
   ];
-  const steps = !linear ? whileLoop(count.get, [oneStep, advance(count, -1)]) : whileLoop(count.get, [
-    some.set(i32.const(STEPS_BETWEEN_FLUSHES)),
-    when(i32.ltS(count.get, some.get), some.set(count.get)),
-    count.set(i32.sub(count.get, some.get)),
-    loop([oneStep, brIf(0, some.tee(i32.sub(some.get, i32.const(1))))]),
-    states.map(flushed),
-  ]);
+  const steps = !linear
+    ? whileLoop(count.get, [oneStep, advance(count, -1)])
+    : whileLoop(count.get, [
+        some.set(i32.const(STEPS_BETWEEN_FLUSHES)),
+        when(i32.ltS(count.get, some.get), some.set(count.get)),
+        count.set(i32.sub(count.get, some.get)),
+        loop([oneStep, brIf(0, some.tee(i32.sub(some.get, i32.const(1))))]),
+        states.map(flushed),
+      ]);
   return f.finish(name, [
-    when(carryIn.get, states.map((state, v) => state.set(v128.load(carryIn.get, 16 * v)))),
+    when(
+      carryIn.get,
+      states.map((state, v) => state.set(v128.load(carryIn.get, 16 * v))),
+    ),
     products.map((product) => product.set(f32x4.const(1))),
     steps,
     totals ? states.map((state, v) => v128.store(totalsOut.get, state.get, 16 * v)) : [],
@@ -87,14 +113,24 @@ export function rowFunction(name: string, length: number, shape: ScanShape): Was
   return f.finish(name, [
     when(carryIn.get, carry.set(v128.load32Splat(carryIn.get))),
     totals && linear ? product.set(f32x4.const(1)) : [],
-    whileLoop(i32.geS(count.get, i32.const(4 * manyVectors)), [many, advance(count, -4 * manyVectors), linear ? flushed(carry) : []]),
+    whileLoop(i32.geS(count.get, i32.const(4 * manyVectors)), [
+      many,
+      advance(count, -4 * manyVectors),
+      linear ? flushed(carry) : [],
+    ]),
     whileLoop(i32.geS(count.get, i32.const(4)), [one, advance(count, -4)]),
     rest === 0 ? [] : when(count.get, blockOf(f, 1, rest, shape, carry, product)),
     totals ? f32.store(totalsOut.get, f32x4.extractLane(carry.get, 0)) : [],
-    totals && linear ? [
-      scratch.set(f32x4.mul(product.get, shuffle32(product.get, product.get, 2, 3, 2, 3))),
-      f32.store(totalsOut.get, f32.mul(f32x4.extractLane(scratch.get, 0), f32x4.extractLane(scratch.get, 1)), shape.productOffset),
-    ] : [],
+    totals && linear
+      ? [
+          scratch.set(f32x4.mul(product.get, shuffle32(product.get, product.get, 2, 3, 2, 3))),
+          f32.store(
+            totalsOut.get,
+            f32.mul(f32x4.extractLane(scratch.get, 0), f32x4.extractLane(scratch.get, 1)),
+            shape.productOffset,
+          ),
+        ]
+      : [],
   ]);
 }
 
@@ -111,7 +147,12 @@ interface Block {
   readonly lastLane: (x: Code) => Code;
 }
 
-function blockIn(f: ScanFunction, vectors: number, lanes: number, { linear, reverse, constantDecay }: ScanShape): Block {
+function blockIn(
+  f: ScanFunction,
+  vectors: number,
+  lanes: number,
+  { linear, reverse, constantDecay }: ScanShape,
+): Block {
   const [a, b, out] = f.params;
   const moving = linear && !constantDecay ? [a, b, out] : [b, out];
   const bytes = 16 * (vectors - 1) + 4 * lanes;
@@ -130,7 +171,10 @@ function blockIn(f: ScanFunction, vectors: number, lanes: number, { linear, reve
     before: moving.map((p) => advance(p, -16 * vectors)),
     after: [],
     offset: (v) => 16 * (vectors - 1 - v),
-    write: (v, value) => (lanes === 4 ? v128.store(out.get, value.get, 16 * (vectors - 1 - v)) : range(lanes).map((i) => v128.store32Lane(out.get, value.get, 3 - i, 12 - 4 * i))),
+    write: (v, value) =>
+      lanes === 4
+        ? v128.store(out.get, value.get, 16 * (vectors - 1 - v))
+        : range(lanes).map((i) => v128.store32Lane(out.get, value.get, 3 - i, 12 - 4 * i)),
     shifted: (x, by, fill) => (by === 1 ? shuffle32(x, fill, 1, 2, 3, 4) : shuffle32(x, fill, 2, 3, 4, 5)),
     lastLane: (x) => shuffle32(x, x, 0, 0, 0, 0),
   };
@@ -155,36 +199,48 @@ function sumBlock(f: ScanFunction, vectors: number, lanes: number, shape: ScanSh
     // Totals of all vectors up to v: the carry then waits for one addition only.
     totals.slice(1).map((total, v) => total.set(f32x4.add(at(totals, v), total.get))),
     totals.map((total, v) => (before[v + 1] as Local).set(f32x4.add(carry.get, total.get))),
-    shape.totals ? [] : sums.map((sum, v) => [
-      sum.set(f32x4.add(shape.exclusive ? block.shifted(sum.get, 1, zero) : sum.get, at(before, v))),
-      block.write(v, sum),
-    ]),
+    shape.totals
+      ? []
+      : sums.map((sum, v) => [
+          sum.set(f32x4.add(shape.exclusive ? block.shifted(sum.get, 1, zero) : sum.get, at(before, v))),
+          block.write(v, sum),
+        ]),
     carry.set(last.get),
     block.after,
   ];
 }
 
 /** Each lane's steps composed with those before it in the block; then applied to the carry at once. */
-function linearBlock(f: ScanFunction, vectors: number, lanes: number, shape: ScanShape, carry: Local, product: Local): Code {
+function linearBlock(
+  f: ScanFunction,
+  vectors: number,
+  lanes: number,
+  shape: ScanShape,
+  carry: Local,
+  product: Local,
+): Code {
   const block = blockIn(f, vectors, lanes, shape);
   const [a, b] = f.params;
   const [zero, one] = [f32x4.const(0), f32x4.const(1)];
   const [decays, drives] = [range(vectors).map(() => f.local("v128")), range(vectors).map(() => f.local("v128"))];
   const shiftedDrive = f.local("v128");
   const result = f.local("v128");
-  const compose = (by: 1 | 2): Code => range(vectors).map((v) => {
-    const [decay, drive] = [decays[v] as Local, drives[v] as Local];
-    return [
-      shiftedDrive.set(block.shifted(drive.get, by, zero)),
-      drive.set(f32x4.add(drive.get, f32x4.mul(decay.get, shiftedDrive.get))),
-      decay.set(f32x4.mul(decay.get, block.shifted(decay.get, by, one))),
-    ];
-  });
+  const compose = (by: 1 | 2): Code =>
+    range(vectors).map((v) => {
+      const [decay, drive] = [decays[v] as Local, drives[v] as Local];
+      return [
+        shiftedDrive.set(block.shifted(drive.get, by, zero)),
+        drive.set(f32x4.add(drive.get, f32x4.mul(decay.get, shiftedDrive.get))),
+        decay.set(f32x4.mul(decay.get, block.shifted(decay.get, by, one))),
+      ];
+    });
   const lastVector = vectors - 1;
   const [lastDecay, lastDrive] = [decays[lastVector] as Local, drives[lastVector] as Local];
   return [
     block.before,
-    decays.map((decay, v) => decay.set(shape.constantDecay ? v128.load32Splat(a.get) : v128.load(a.get, block.offset(v)))),
+    decays.map((decay, v) =>
+      decay.set(shape.constantDecay ? v128.load32Splat(a.get) : v128.load(a.get, block.offset(v))),
+    ),
     drives.map((drive, v) => drive.set(v128.load(b.get, block.offset(v)))),
     shape.totals ? decays.map((decay) => product.set(f32x4.mul(product.get, decay.get))) : [],
     compose(1),
@@ -196,10 +252,12 @@ function linearBlock(f: ScanFunction, vectors: number, lanes: number, shape: Sca
         decay.set(f32x4.mul(decay.get, block.lastLane((decays[v] as Local).get))),
       ];
     }),
-    shape.totals ? [] : range(vectors).map((v) => [
-      result.set(f32x4.add((drives[v] as Local).get, f32x4.mul((decays[v] as Local).get, carry.get))),
-      block.write(v, result),
-    ]),
+    shape.totals
+      ? []
+      : range(vectors).map((v) => [
+          result.set(f32x4.add((drives[v] as Local).get, f32x4.mul((decays[v] as Local).get, carry.get))),
+          block.write(v, result),
+        ]),
     carry.set(f32x4.add(block.lastLane(lastDrive.get), f32x4.mul(block.lastLane(lastDecay.get), carry.get))),
     block.after,
   ];

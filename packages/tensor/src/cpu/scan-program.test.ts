@@ -13,7 +13,8 @@ function generator(seed: number): () => number {
   return () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32;
 }
 const random = generator(5);
-const numbers = (size: number, low: number, high: number): Float32Array => Float32Array.from({ length: size }, () => low + (high - low) * random());
+const numbers = (size: number, low: number, high: number): Float32Array =>
+  Float32Array.from({ length: size }, () => low + (high - low) * random());
 
 /** The result on one thread, after the comparison with two threads bit by bit. */
 function run(program: CpuProgram, inputs: readonly Float32Array[], size: number): Float32Array {
@@ -48,27 +49,38 @@ interface Reference {
 }
 
 /** float64 loops; `bound` is the same recurrence of absolute values. */
-function reference(spec: Reference, a: (at: number, state: number) => number, b: Float32Array, initial?: Float32Array): { value: Float64Array; bound: Float64Array } {
+function reference(
+  spec: Reference,
+  a: (at: number, state: number) => number,
+  b: Float32Array,
+  initial?: Float32Array,
+): { value: Float64Array; bound: Float64Array } {
   const { outer, length, inner } = spec;
   const value = new Float64Array(outer * length * inner);
   const bound = value.slice();
-  for (let o = 0; o < outer; o++) for (let i = 0; i < inner; i++) {
-    let h = initial?.[o * inner + i] ?? 0;
-    let size = Math.abs(h);
-    for (let step = 0; step < length; step++) {
-      const t = spec.reverse === true ? length - 1 - step : step;
-      const at = (o * length + t) * inner + i;
-      if (spec.exclusive === true) [value[at], bound[at]] = [h, size];
-      const decay = a(at, o * inner + i);
-      h = decay * h + (b[at] ?? NaN);
-      size = Math.abs(decay) * size + Math.abs(b[at] ?? NaN);
-      if (spec.exclusive !== true) [value[at], bound[at]] = [h, size];
+  for (let o = 0; o < outer; o++)
+    for (let i = 0; i < inner; i++) {
+      let h = initial?.[o * inner + i] ?? 0;
+      let size = Math.abs(h);
+      for (let step = 0; step < length; step++) {
+        const t = spec.reverse === true ? length - 1 - step : step;
+        const at = (o * length + t) * inner + i;
+        if (spec.exclusive === true) [value[at], bound[at]] = [h, size];
+        const decay = a(at, o * inner + i);
+        h = decay * h + (b[at] ?? NaN);
+        size = Math.abs(decay) * size + Math.abs(b[at] ?? NaN);
+        if (spec.exclusive !== true) [value[at], bound[at]] = [h, size];
+      }
     }
-  }
   return { value, bound };
 }
 
-function expectClose(name: string, result: Float32Array, { value, bound }: { value: Float64Array; bound: Float64Array }, tolerance: number): void {
+function expectClose(
+  name: string,
+  result: Float32Array,
+  { value, bound }: { value: Float64Array; bound: Float64Array },
+  tolerance: number,
+): void {
   let worst = 0;
   result.forEach((x, i) => {
     const error = Math.abs(x - (value[i] ?? NaN)) / ((bound[i] ?? NaN) + 1e-30);
@@ -78,18 +90,38 @@ function expectClose(name: string, result: Float32Array, { value, bound }: { val
 }
 
 const shapes: [number, number, number][] = [];
-for (const outer of [3]) for (const length of [1, 2, 3, 5, 8, 15, 17, 37]) for (const inner of [1, 2, 3, 4, 31, 32, 70]) shapes.push([outer, length, inner]);
-shapes.push([1, 20_000, 1], [2, 8192, 1], [3, 12_289, 1], [1, 40_001, 2], [1, 1024, 40], [2, 1025, 33], [1, 3000, 64], [9, 9000, 1], [64, 1000, 1], [1, 20_003, 5], [1, 600, 256]);
+for (const outer of [3])
+  for (const length of [1, 2, 3, 5, 8, 15, 17, 37])
+    for (const inner of [1, 2, 3, 4, 31, 32, 70]) shapes.push([outer, length, inner]);
+shapes.push(
+  [1, 20_000, 1],
+  [2, 8192, 1],
+  [3, 12_289, 1],
+  [1, 40_001, 2],
+  [1, 1024, 40],
+  [2, 1025, 33],
+  [1, 3000, 64],
+  [9, 9000, 1],
+  [64, 1000, 1],
+  [1, 20_003, 5],
+  [1, 600, 256],
+);
 
 describe("cumsumProgram", () => {
   it("sums forward, in reverse, inclusive and exclusive", () => {
     for (const [outer, length, inner] of shapes) {
       const x = numbers(outer * length * inner, -1, 1);
-      for (const reverse of [false, true]) for (const exclusive of [false, true]) {
-        const spec: CumsumSpec = { outer, length, inner, reverse, exclusive };
-        const program = cumsumProgram(spec, memory);
-        expectClose(`${program.name} ${JSON.stringify(spec)}`, run(program, [x], x.length), reference(spec, () => 1, x), 3e-6);
-      }
+      for (const reverse of [false, true])
+        for (const exclusive of [false, true]) {
+          const spec: CumsumSpec = { outer, length, inner, reverse, exclusive };
+          const program = cumsumProgram(spec, memory);
+          expectClose(
+            `${program.name} ${JSON.stringify(spec)}`,
+            run(program, [x], x.length),
+            reference(spec, () => 1, x),
+            3e-6,
+          );
+        }
     }
   });
 
@@ -124,12 +156,23 @@ describe("scanProgram", () => {
       const initial = numbers(outer * inner, -1, 1);
       for (const constantDecay of [false, true]) {
         const a = numbers(constantDecay ? outer * inner : size, -0.2, 1);
-        for (const reverse of [false, true]) for (const withInitial of [false, true]) {
-          const spec: ScanSpec = { outer, length, inner, reverse, constantDecay, initial: withInitial };
-          const program = scanProgram(spec, memory);
-          const expected = reference(spec, (at, state) => a[constantDecay ? state : at] ?? NaN, b, withInitial ? initial : undefined);
-          expectClose(`${program.name} ${JSON.stringify(spec)}`, run(program, withInitial ? [a, b, initial] : [a, b], size), expected, 2e-6);
-        }
+        for (const reverse of [false, true])
+          for (const withInitial of [false, true]) {
+            const spec: ScanSpec = { outer, length, inner, reverse, constantDecay, initial: withInitial };
+            const program = scanProgram(spec, memory);
+            const expected = reference(
+              spec,
+              (at, state) => a[constantDecay ? state : at] ?? NaN,
+              b,
+              withInitial ? initial : undefined,
+            );
+            expectClose(
+              `${program.name} ${JSON.stringify(spec)}`,
+              run(program, withInitial ? [a, b, initial] : [a, b], size),
+              expected,
+              2e-6,
+            );
+          }
       }
     }
   });
@@ -138,7 +181,8 @@ describe("scanProgram", () => {
     for (const inner of [1, 4]) {
       const length = 200;
       const size = length * inner;
-      const scan = (a: Float32Array, b: Float32Array) => run(scanProgram({ outer: 1, length, inner }, memory), [a, b], size);
+      const scan = (a: Float32Array, b: Float32Array) =>
+        run(scanProgram({ outer: 1, length, inner }, memory), [a, b], size);
       expect(scan(new Float32Array(size).fill(2), new Float32Array(size)).every((x) => x === 0)).toBe(true);
       const b = numbers(size, -1, 1);
       expect(scan(new Float32Array(size), b)).toEqual(b);

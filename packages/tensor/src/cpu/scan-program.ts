@@ -6,7 +6,20 @@
  * a fixed number of steps: totals of the chunks, carries between them, then the steps. The cut depends on the shape
  * alone: the result is the same for any number of threads.
  */
-import { buildModule, call, f32x4, forLoop, functionBuilder, i32, select, v128, when, type Code, type Local, type WasmFunction } from "./emitter.js";
+import {
+  buildModule,
+  call,
+  f32x4,
+  forLoop,
+  functionBuilder,
+  i32,
+  select,
+  v128,
+  when,
+  type Code,
+  type Local,
+  type WasmFunction,
+} from "./emitter.js";
 import type { CpuPhase, CpuProgram } from "./program.js";
 import { columnsFunction, rowFunction, type ScanShape } from "./scan-code.js";
 import { zeroProgram } from "./zero-program.js";
@@ -45,9 +58,21 @@ const ENOUGH_UNITS = 8;
 
 /** Addresses: x, result. */
 export function cumsumProgram(spec: CumsumSpec, memory: { readonly shared: boolean }): CpuProgram {
-  return build(`cumsum [${spec.outer},${spec.length},${spec.inner}]`, {
-    ...spec, linear: false, reverse: spec.reverse ?? false, exclusive: spec.exclusive ?? false, constantDecay: false, a: 0, b: 0, initial: undefined, out: 4,
-  }, memory);
+  return build(
+    `cumsum [${spec.outer},${spec.length},${spec.inner}]`,
+    {
+      ...spec,
+      linear: false,
+      reverse: spec.reverse ?? false,
+      exclusive: spec.exclusive ?? false,
+      constantDecay: false,
+      a: 0,
+      b: 0,
+      initial: undefined,
+      out: 4,
+    },
+    memory,
+  );
 }
 
 /** Numbers of a scan's buffers among the program's addresses; the result is the last one. */
@@ -60,11 +85,27 @@ export interface ScanPlaces {
 
 /** h_t = a_t h_{t-1} + b_t. Addresses: a, b, the initial state if there is one, result. */
 export function scanProgram(spec: ScanSpec, memory: { readonly shared: boolean }, places?: ScanPlaces): CpuProgram {
-  const { a, b, initial, out } = places ?? { a: 0, b: 1, initial: spec.initial === true ? 2 : undefined, out: spec.initial === true ? 3 : 2 };
-  return build(`scan [${spec.outer},${spec.length},${spec.inner}]`, {
-    ...spec, linear: true, reverse: spec.reverse ?? false, exclusive: false, constantDecay: spec.constantDecay ?? false,
-    a: 4 * a, b: 4 * b, initial: initial === undefined ? undefined : 4 * initial, out: 4 * out,
-  }, memory);
+  const { a, b, initial, out } = places ?? {
+    a: 0,
+    b: 1,
+    initial: spec.initial === true ? 2 : undefined,
+    out: spec.initial === true ? 3 : 2,
+  };
+  return build(
+    `scan [${spec.outer},${spec.length},${spec.inner}]`,
+    {
+      ...spec,
+      linear: true,
+      reverse: spec.reverse ?? false,
+      exclusive: false,
+      constantDecay: spec.constantDecay ?? false,
+      a: 4 * a,
+      b: 4 * b,
+      initial: initial === undefined ? undefined : 4 * initial,
+      out: 4 * out,
+    },
+    memory,
+  );
 }
 
 interface Scan {
@@ -100,7 +141,12 @@ function build(name: string, scan: Scan, memory: { readonly shared: boolean }): 
   const addSteps = (totals: boolean): void => {
     const shape: ScanShape = { ...scan, totals, productOffset };
     const kind = totals ? "totals" : "scan";
-    const make = (lanes: number): number => functions.push(inner === 1 ? rowFunction(`${kind}Row`, length, shape) : columnsFunction(`${kind}Columns${lanes}`, lanes, 4 * inner, shape)) - 1;
+    const make = (lanes: number): number =>
+      functions.push(
+        inner === 1
+          ? rowFunction(`${kind}Row`, length, shape)
+          : columnsFunction(`${kind}Columns${lanes}`, lanes, 4 * inner, shape),
+      ) - 1;
     const full = inner >= COLUMNS ? make(COLUMNS) : undefined;
     const last = inner % COLUMNS === 0 ? undefined : make(inner % COLUMNS);
     functions.push(stepsPhase(kind, scan, { blocks, chunks, steps, record, full, last, totals }));
@@ -112,7 +158,13 @@ function build(name: string, scan: Scan, memory: { readonly shared: boolean }): 
     phases.push({ run: "carry", units, grain: 64 });
   }
   addSteps(false);
-  return { name, module: buildModule({ memory, functions }), phases, scratchBytes: 0, sharedBytes: cut ? 2 * productOffset : 0 };
+  return {
+    name,
+    module: buildModule({ memory, functions }),
+    phases,
+    scratchBytes: 0,
+    sharedBytes: cut ? 2 * productOffset : 0,
+  };
 }
 
 interface Cut {
@@ -135,14 +187,40 @@ function stepsPhase(name: string, scan: Scan, cut: Cut): WasmFunction {
   const [args, begin, end] = f.params;
   const local = (): Local => f.local("i32");
   const cutUp = chunks > 1;
-  const [self, unit, outer, column, first, count, start, state] = [local(), local(), local(), local(), local(), local(), local(), local()] as const;
+  const [self, unit, outer, column, first, count, start, state] = [
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+    local(),
+  ] as const;
   const address = (entry: number, offset: Code): Code => i32.add(i32.load(args.get, entry), offset);
   const shared = (): Code => address(scan.out + 4, times(self.get, record));
-  const carryIn = chunks > 1 && !totals ? shared() : scan.initial === undefined || totals ? i32.const(0) : address(scan.initial, state.get);
+  const carryIn =
+    chunks > 1 && !totals
+      ? shared()
+      : scan.initial === undefined || totals
+        ? i32.const(0)
+        : address(scan.initial, state.get);
   const run = (position: number): Code =>
-    call(position, scan.constantDecay ? address(scan.a, state.get) : address(scan.a, start.get), address(scan.b, start.get), address(scan.out, start.get), count.get, carryIn, totals ? shared() : i32.const(0));
+    call(
+      position,
+      scan.constantDecay ? address(scan.a, state.get) : address(scan.a, start.get),
+      address(scan.b, start.get),
+      address(scan.out, start.get),
+      count.get,
+      carryIn,
+      totals ? shared() : i32.const(0),
+    );
   // The chunk's first step in its own order; in reverse, rows are addressed by their last element's end, columns by their last row.
-  const position = !scan.reverse ? first.get : inner === 1 ? i32.sub(i32.const(length), first.get) : i32.sub(i32.const(length - 1), first.get);
+  const position = !scan.reverse
+    ? first.get
+    : inner === 1
+      ? i32.sub(i32.const(length), first.get)
+      : i32.sub(i32.const(length - 1), first.get);
   const body = forLoop(begin, end, 1, [
     // In reverse the units run backwards too: one descending walk through memory, where a sawtooth misleads prefetching.
     self.set(scan.reverse && !cutUp ? i32.sub(i32.const(scan.outer * blocks - 1), begin.get) : begin.get),
@@ -154,9 +232,13 @@ function stepsPhase(name: string, scan: Scan, cut: Cut): WasmFunction {
     count.set(select(count.get, i32.const(steps), i32.ltS(count.get, i32.const(steps)))),
     state.set(times(i32.add(times(outer.get, inner), column.get), 4)),
     start.set(times(i32.add(times(i32.add(times(outer.get, length), position), inner), column.get), 4)),
-    full === undefined ? (last === undefined ? [] : run(last))
-      : last === undefined ? run(full)
-      : when(i32.leS(column.get, i32.const(inner - COLUMNS)), run(full), run(last)),
+    full === undefined
+      ? last === undefined
+        ? []
+        : run(last)
+      : last === undefined
+        ? run(full)
+        : when(i32.leS(column.get, i32.const(inner - COLUMNS)), run(full), run(last)),
   ]);
   return f.finish(name, body);
 }
@@ -165,7 +247,13 @@ function stepsPhase(name: string, scan: Scan, cut: Cut): WasmFunction {
 function carryPhase(scan: Scan, blocks: number, chunks: number, record: number, productOffset: number): WasmFunction {
   const f = functionBuilder(["i32", "i32", "i32", "i32"]);
   const [args, begin, end] = f.params;
-  const [chunk, at, from, lane, lanesEnd] = [f.local("i32"), f.local("i32"), f.local("i32"), f.local("i32"), f.local("i32")] as const;
+  const [chunk, at, from, lane, lanesEnd] = [
+    f.local("i32"),
+    f.local("i32"),
+    f.local("i32"),
+    f.local("i32"),
+    f.local("i32"),
+  ] as const;
   const [carry, next] = [f.local("v128"), f.local("v128")];
   const column = times(i32.remU(begin.get, i32.const(blocks)), COLUMNS);
   const initialAt = i32.add(times(i32.divU(begin.get, i32.const(blocks)), scan.inner), column);
@@ -173,20 +261,30 @@ function carryPhase(scan: Scan, blocks: number, chunks: number, record: number, 
   const columns = select(i32.const(COLUMNS), lanesLeft, i32.ltS(i32.const(COLUMNS), lanesLeft));
   // A row's records are 4 bytes: the lanes behind the first belong to other chunks and are neither used nor written.
   const single = scan.inner === 1;
-  return f.finish("carry", forLoop(begin, end, 1, [
-    lane.set(i32.const(0)),
-    lanesEnd.set(times(columns, 4)),
-    forLoop(lane, lanesEnd, 16, [
-      from.set(i32.add(lane.get, times(initialAt, 4))),
-      scan.initial === undefined ? carry.set(f32x4.const(0)) : carry.set(v128.load(i32.add(i32.load(args.get, scan.initial), from.get))),
-      at.set(i32.add(i32.add(i32.load(args.get, scan.out + 4), times(begin.get, chunks * record)), lane.get)),
-      chunk.set(i32.const(0)),
-      forLoop(chunk, chunks, 1, [
-        next.set(f32x4.add(v128.load(at.get), scan.linear ? f32x4.mul(carry.get, v128.load(at.get, productOffset)) : carry.get)),
-        single ? v128.store32Lane(at.get, carry.get, 0) : v128.store(at.get, carry.get),
-        carry.set(next.get),
-        at.set(i32.add(at.get, i32.const(record))),
+  return f.finish(
+    "carry",
+    forLoop(begin, end, 1, [
+      lane.set(i32.const(0)),
+      lanesEnd.set(times(columns, 4)),
+      forLoop(lane, lanesEnd, 16, [
+        from.set(i32.add(lane.get, times(initialAt, 4))),
+        scan.initial === undefined
+          ? carry.set(f32x4.const(0))
+          : carry.set(v128.load(i32.add(i32.load(args.get, scan.initial), from.get))),
+        at.set(i32.add(i32.add(i32.load(args.get, scan.out + 4), times(begin.get, chunks * record)), lane.get)),
+        chunk.set(i32.const(0)),
+        forLoop(chunk, chunks, 1, [
+          next.set(
+            f32x4.add(
+              v128.load(at.get),
+              scan.linear ? f32x4.mul(carry.get, v128.load(at.get, productOffset)) : carry.get,
+            ),
+          ),
+          single ? v128.store32Lane(at.get, carry.get, 0) : v128.store(at.get, carry.get),
+          carry.set(next.get),
+          at.set(i32.add(at.get, i32.const(record))),
+        ]),
       ]),
     ]),
-  ]));
+  );
 }

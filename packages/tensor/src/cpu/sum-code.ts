@@ -1,5 +1,16 @@
 /** The sum of equally long arrays that follow each other in the shared block. */
-import { f32x4, forLoop, functionBuilder, i32, select, v128, when, whileLoop, type Code, type WasmFunction } from "./emitter.js";
+import {
+  f32x4,
+  forLoop,
+  functionBuilder,
+  i32,
+  select,
+  v128,
+  when,
+  whileLoop,
+  type Code,
+  type WasmFunction,
+} from "./emitter.js";
 import { storeLanes } from "./matmul-code.js";
 
 /** Elements of a unit. */
@@ -9,7 +20,13 @@ export const SUM_BLOCK = 512;
 export function sumFunction(name: string, count: number, size: number): WasmFunction {
   const f = functionBuilder(["i32", "i32", "i32", "i32"]);
   const [args, begin, end] = f.params;
-  const [at, stop, from, to, part] = [f.local("i32"), f.local("i32"), f.local("i32"), f.local("i32"), f.local("i32")] as const;
+  const [at, stop, from, to, part] = [
+    f.local("i32"),
+    f.local("i32"),
+    f.local("i32"),
+    f.local("i32"),
+    f.local("i32"),
+  ] as const;
   const sum = f.local("v128");
   const summed: Code = [
     from.set(i32.add(i32.load(args.get, 12), i32.shl(at.get, i32.const(2)))),
@@ -26,7 +43,11 @@ export function sumFunction(name: string, count: number, size: number): WasmFunc
     at.set(i32.mul(begin.get, i32.const(SUM_BLOCK))),
     stop.set(i32.mul(end.get, i32.const(SUM_BLOCK))),
     stop.set(select(stop.get, i32.const(size), i32.ltS(stop.get, i32.const(size)))),
-    whileLoop(i32.leS(at.get, i32.sub(stop.get, i32.const(4))), [summed, v128.store(to.get, sum.get), at.set(i32.add(at.get, i32.const(4)))]),
+    whileLoop(i32.leS(at.get, i32.sub(stop.get, i32.const(4))), [
+      summed,
+      v128.store(to.get, sum.get),
+      at.set(i32.add(at.get, i32.const(4))),
+    ]),
     last === 0 ? [] : when(i32.ltS(at.get, stop.get), [summed, storeLanes(to, 0, sum, last)]),
   ]);
 }

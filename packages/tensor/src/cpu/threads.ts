@@ -30,7 +30,12 @@ export function startThread(start: WorkerStart): Thread | undefined {
   const threads = nodeModule("node:worker_threads");
   if (threads !== undefined) {
     // No flags from the command line: they may name loaders and hooks the thread has no use for.
-    const worker = new threads.Worker(NODE_WORKER_SOURCE, { eval: true, workerData: start, execArgv: [], name: "seqmix" });
+    const worker = new threads.Worker(NODE_WORKER_SOURCE, {
+      eval: true,
+      workerData: start,
+      execArgv: [],
+      name: "seqmix",
+    });
     // Without a thread that could not start, the others do its work.
     worker.on("error", () => undefined);
     worker.unref();

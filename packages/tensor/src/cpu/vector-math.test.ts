@@ -12,13 +12,20 @@ function compile(name: VectorFunction): (x: Float32Array) => Float32Array {
   const x = [0, 1, 2, 3].map(() => f.local("v128"));
   const y = [0, 1, 2, 3].map(() => f.local("v128"));
   x.forEach((local, k) => s.body.push(local.set(v128.load(from.get, 16 * k))));
-  emitVectorFunction(s, name, x.map((local) => local.get), y);
+  emitVectorFunction(
+    s,
+    name,
+    x.map((local) => local.get),
+    y,
+  );
   const step = (local: typeof from): Code => local.set(i32.add(local.get, i32.const(64)));
   y.forEach((local, k) => s.body.push(v128.store(to.get, local.get, 16 * k)));
   const body = whileLoop(i32.ltU(from.get, end.get), [...s.body, step(from), step(to)]);
   const memory = new WebAssembly.Memory({ initial: 16 });
   const bytes = buildModule({ memory: { shared: false }, functions: [f.finish("run", body)] });
-  const { run } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory } }).exports as { run: (from: number, to: number, end: number) => void };
+  const { run } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory } }).exports as {
+    run: (from: number, to: number, end: number) => void;
+  };
   return (values) => {
     const padded = new Float32Array(memory.buffer, 64, CAPACITY);
     padded.fill(0).set(values);
@@ -32,7 +39,8 @@ function erf(x: number): number {
   const a = Math.abs(x);
   if (a > 6) return Math.sign(x);
   if (a < 3) {
-    let term = x, sum = x;
+    let term = x,
+      sum = x;
     for (let n = 1; n < 100; n++) {
       term *= (-x * x) / n;
       sum += term / (2 * n + 1);
@@ -45,7 +53,15 @@ function erf(x: number): number {
 }
 
 const exact: Record<VectorFunction, (x: number) => number> = {
-  exp: Math.exp, log: Math.log, expm1: Math.expm1, log1p: Math.log1p, sin: Math.sin, cos: Math.cos, tanh: Math.tanh, sigmoid: (x) => 1 / (1 + Math.exp(-x)), erf,
+  exp: Math.exp,
+  log: Math.log,
+  expm1: Math.expm1,
+  log1p: Math.log1p,
+  sin: Math.sin,
+  cos: Math.cos,
+  tanh: Math.tanh,
+  sigmoid: (x) => 1 / (1 + Math.exp(-x)),
+  erf,
 };
 
 const bits = new DataView(new ArrayBuffer(4));
@@ -55,9 +71,11 @@ function ulp(x: number): number {
   return Math.max(2 ** -149, 2 ** ((bits.getUint32(0) >>> 23) - 150));
 }
 
-const linear = (lo: number, hi: number): Float32Array => Float32Array.from({ length: CAPACITY }, (_, i) => lo + ((hi - lo) * i) / (CAPACITY - 1));
+const linear = (lo: number, hi: number): Float32Array =>
+  Float32Array.from({ length: CAPACITY }, (_, i) => lo + ((hi - lo) * i) / (CAPACITY - 1));
 /** Magnitudes spread evenly over the exponents. */
-const geometric = (lo: number, hi: number): Float32Array => linear(Math.log(Math.abs(lo)), Math.log(Math.abs(hi))).map((e) => Math.sign(lo) * Math.exp(e));
+const geometric = (lo: number, hi: number): Float32Array =>
+  linear(Math.log(Math.abs(lo)), Math.log(Math.abs(hi))).map((e) => Math.sign(lo) * Math.exp(e));
 const join = (...parts: Float32Array[]): Float32Array[] => parts;
 
 /** Name, largest error in ulp, error in absolute terms that is always allowed, arguments. */
@@ -75,7 +93,8 @@ const cases: readonly [VectorFunction, number, number, Float32Array[]][] = [
 
 test.each(cases)("%s is within %d ulp", (name, limit, absolute, parts) => {
   const run = compile(name);
-  let worst = 0, at = 0;
+  let worst = 0,
+    at = 0;
   for (const x of parts) {
     const y = run(x);
     for (let i = 0; i < x.length; i++) {
@@ -89,14 +108,32 @@ test.each(cases)("%s is within %d ulp", (name, limit, absolute, parts) => {
 });
 
 test("special values", () => {
-  const at = (name: VectorFunction, ...x: number[]): number[] => [...compile(name)(Float32Array.from(x))].map((v) => v + 0);
+  const at = (name: VectorFunction, ...x: number[]): number[] =>
+    [...compile(name)(Float32Array.from(x))].map((v) => v + 0);
   for (const [name] of cases) {
     expect(at(name, NaN)).toEqual([NaN]);
     // A NaN with its sign bit set, as x86 makes of 0 / 0.
     expect([...compile(name)(new Float32Array(Int32Array.of(-0x400000).buffer))]).toEqual([NaN]);
   }
-  expect(at("exp", 0, -Infinity, Infinity, -88, -1000, 88.73, 89, 1e30)).toEqual([1, 0, Infinity, 0, 0, Infinity, Infinity, Infinity]);
-  expect(at("log", 1, 0, -0, -1, -Infinity, Infinity, -1e-40)).toEqual([0, -Infinity, -Infinity, NaN, NaN, Infinity, NaN]);
+  expect(at("exp", 0, -Infinity, Infinity, -88, -1000, 88.73, 89, 1e30)).toEqual([
+    1,
+    0,
+    Infinity,
+    0,
+    0,
+    Infinity,
+    Infinity,
+    Infinity,
+  ]);
+  expect(at("log", 1, 0, -0, -1, -Infinity, Infinity, -1e-40)).toEqual([
+    0,
+    -Infinity,
+    -Infinity,
+    NaN,
+    NaN,
+    Infinity,
+    NaN,
+  ]);
   expect(at("expm1", 0, -Infinity, Infinity, 88.73, -30)).toEqual([0, -1, Infinity, Infinity, -1]);
   expect(at("log1p", 0, -1, -1.5, Infinity, -Infinity)).toEqual([0, -Infinity, NaN, Infinity, NaN]);
   expect(at("tanh", 0, -Infinity, Infinity, 20, -20)).toEqual([0, -1, 1, 1, -1]);
@@ -112,7 +149,8 @@ test("sine and cosine of large angles", () => {
     for (const x of [linear(1000, 20000), linear(8000, 8400), geometric(1000, 1e9), geometric(-1000, -1e9)]) {
       const y = run(x);
       let worst = 0;
-      for (let i = 0; i < x.length; i++) worst = Math.max(worst, Math.abs((y[i] as number) - exact[name](x[i] as number)));
+      for (let i = 0; i < x.length; i++)
+        worst = Math.max(worst, Math.abs((y[i] as number) - exact[name](x[i] as number)));
       expect(worst).toBeLessThan(3e-7);
     }
     for (const y of run(geometric(1e9, 3e38))) expect(Math.abs(y)).toBeLessThanOrEqual(1.0000001);

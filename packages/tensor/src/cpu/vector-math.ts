@@ -39,7 +39,11 @@ export function emitVectorFunction(s: Scratch, name: VectorFunction, x: Vectors,
 }
 
 /** Keeps compute(a[k], b[k], ...) of every vector k in a temporary local. */
-function each<Args extends readonly Vectors[]>(s: Scratch, compute: (...parts: { [K in keyof Args]: Code }) => Code, ...args: Args): Vectors {
+function each<Args extends readonly Vectors[]>(
+  s: Scratch,
+  compute: (...parts: { [K in keyof Args]: Code }) => Code,
+  ...args: Args
+): Vectors {
   return (args[0] as Vectors).map((_, k) => {
     const local = s.temporaries[s.used] ?? s.local("v128");
     s.temporaries[s.used++] = local;
@@ -61,7 +65,7 @@ const one = f32x4.const(1);
 const LOG2E = f32x4.const(Math.LOG2E);
 // ln 2 = HI + LO; HI has 12 bits, so that an exponent times HI is exact.
 const LN2_HI = f32x4.const(0.693359375);
-const LN2_LO = f32x4.const(-2.12194440e-4);
+const LN2_LO = f32x4.const(-2.1219444e-4);
 /** 1.5 * 2^23 + 127: its sum with an integer n has n + 127 in its lowest bits, which shifted left by 23 give 2^n. */
 const EXPONENT_MAGIC = f32x4.const(12582912 + 127);
 /** pmin and pmax with the constant second keep a NaN. */
@@ -74,17 +78,27 @@ const reduceLn2 = (x: Code, n: Code): Code => sub(sub(x, mul(n, LN2_HI)), mul(n,
 function exponential(s: Scratch, x: Vectors): Vectors {
   const n = each(s, (x) => f32x4.floor(mul(x, LOG2E)), x);
   const r = each(s, reduceLn2, x, n);
-  const q = polynomial(s, r, [0.0019126614788547158, 0.007868134416639805, 0.04185515642166138, 0.16663187742233276, 0.5000022649765015]);
+  const q = polynomial(
+    s,
+    r,
+    [0.0019126614788547158, 0.007868134416639805, 0.04185515642166138, 0.16663187742233276, 0.5000022649765015],
+  );
   const p = each(s, (q, r) => add(add(mul(mul(q, r), r), r), one), q, r);
   return each(s, (p, n) => mul(p, powerOfTwo(n)), p, n);
 }
 
 function exp(s: Scratch, x: Vectors): Vectors {
-  return exponential(s, each(s, (x) => clamp(x, -87.5, 89), x));
+  return exponential(
+    s,
+    each(s, (x) => clamp(x, -87.5, 89), x),
+  );
 }
 
 function sigmoid(s: Scratch, x: Vectors): Vectors {
-  const e = exponential(s, each(s, (x) => clamp(f32x4.neg(x), -87.5, 89), x));
+  const e = exponential(
+    s,
+    each(s, (x) => clamp(f32x4.neg(x), -87.5, 89), x),
+  );
   return each(s, (e) => div(one, add(one, e)), e);
 }
 
@@ -92,12 +106,19 @@ function sigmoid(s: Scratch, x: Vectors): Vectors {
 function reducedExpm1(s: Scratch, x: Vectors): { n: Vectors; q: Vectors } {
   const n = each(s, (x) => f32x4.nearest(mul(x, LOG2E)), x);
   const r = each(s, reduceLn2, x, n);
-  const p = polynomial(s, r, [0.0013882486382499337, 0.008366705849766731, 0.04166720435023308, 0.16666541993618011, 0.4999999701976776]);
+  const p = polynomial(
+    s,
+    r,
+    [0.0013882486382499337, 0.008366705849766731, 0.04166720435023308, 0.16666541993618011, 0.4999999701976776],
+  );
   return { n, q: each(s, (p, r) => add(mul(mul(p, r), r), r), p, r) };
 }
 
 function expm1(s: Scratch, x: Vectors): Vectors {
-  const { n, q } = reducedExpm1(s, each(s, (x) => clamp(x, -25, 89), x));
+  const { n, q } = reducedExpm1(
+    s,
+    each(s, (x) => clamp(x, -25, 89), x),
+  );
   // 2^(n-1), as 2^128 is infinite: 2 (2^(n-1) q + (2^(n-1) - 1/2)).
   const half = each(s, (n) => powerOfTwo(n, f32x4.const(12582912 + 126)), n);
   const t = each(s, (h, q) => add(mul(h, q), sub(h, f32x4.const(0.5))), half, q);
@@ -106,7 +127,10 @@ function expm1(s: Scratch, x: Vectors): Vectors {
 
 /** e^2x - 1 over e^2x + 1. */
 function tanh(s: Scratch, x: Vectors): Vectors {
-  const { n, q } = reducedExpm1(s, each(s, (x) => clamp(add(x, x), -20, 20), x));
+  const { n, q } = reducedExpm1(
+    s,
+    each(s, (x) => clamp(add(x, x), -20, 20), x),
+  );
   const scale = each(s, (n) => powerOfTwo(n), n);
   const t = each(s, (p, q) => add(mul(p, q), sub(p, one)), scale, q);
   return each(s, (t) => div(t, add(t, f32x4.const(2))), t);
@@ -117,7 +141,14 @@ const exponentOf = (x: Code): Code => i32x4.shrS(i32x4.sub(x, i32x4.const(0x3f35
 
 /** e ln 2 + log(1 + f). */
 function logOfParts(s: Scratch, e: Vectors, f: Vectors): Vectors {
-  const p = polynomial(s, f, [-0.07635654509067535, 0.12763327360153198, -0.1316058188676834, 0.14201553165912628, -0.16623298823833466, 0.20001234114170074, -0.250008225440979, 0.3333333134651184]);
+  const p = polynomial(
+    s,
+    f,
+    [
+      -0.07635654509067535, 0.12763327360153198, -0.1316058188676834, 0.14201553165912628, -0.16623298823833466,
+      0.20001234114170074, -0.250008225440979, 0.3333333134651184,
+    ],
+  );
   const z = each(s, (f) => mul(f, f), f);
   const ef = each(s, (e) => f32x4.convertI32x4(e), e);
   const y = each(s, (p, f, z, e) => add(mul(mul(f, z), p), mul(e, LN2_LO)), p, f, z, ef);
@@ -128,8 +159,17 @@ function logOfParts(s: Scratch, e: Vectors, f: Vectors): Vectors {
 /** `result` where x is positive, normal and finite; else the logarithm of 0, infinity, a negative number or NaN. */
 function logSpecial(s: Scratch, result: Vectors, x: Vectors): Vectors {
   // As integers, zeros, denormals, negative numbers and negative NaNs are below the smallest normal number.
-  const low = each(s, (r, x) => v128.bitselect(
-    v128.or(f32x4.const(-Infinity), v128.not(f32x4.ge(x, f32x4.const(0)))), r, i32x4.ltS(x, i32x4.const(0x00800000))), result, x);
+  const low = each(
+    s,
+    (r, x) =>
+      v128.bitselect(
+        v128.or(f32x4.const(-Infinity), v128.not(f32x4.ge(x, f32x4.const(0)))),
+        r,
+        i32x4.ltS(x, i32x4.const(0x00800000)),
+      ),
+    result,
+    x,
+  );
   return each(s, (r, x) => v128.bitselect(x, r, i32x4.geS(x, i32x4.const(0x7f800000))), low, x);
 }
 
@@ -146,12 +186,23 @@ function log1p(s: Scratch, x: Vectors): Vectors {
   const e = each(s, exponentOf, u);
   // 2^-e; where e = 128 it would not be finite, and c is 0.
   const scale = each(s, (e) => i32x4.shl(i32x4.sub(i32x4.const(127), i32x4.minS(e, i32x4.const(126))), [0x41, 23]), e);
-  const f = each(s, (u, e, c, scale) => add(sub(i32x4.sub(u, i32x4.shl(e, [0x41, 23])), one), mul(c, scale)), u, e, c, scale);
+  const f = each(
+    s,
+    (u, e, c, scale) => add(sub(i32x4.sub(u, i32x4.shl(e, [0x41, 23])), one), mul(c, scale)),
+    u,
+    e,
+    c,
+    scale,
+  );
   return logSpecial(s, logOfParts(s, e, f), u);
 }
 
 // pi / 2 in parts of 8, 11 and 24 bits: n times either of the first two is exact for |n| <= 2^13.
-const HALF_PI = [1.5703125, 4.837512969970703125e-4, 7.549789948768648e-8].map((p) => f32x4.const(p)) as [Code, Code, Code];
+const HALF_PI = [1.5703125, 4.837512969970703125e-4, 7.549789948768648e-8].map((p) => f32x4.const(p)) as [
+  Code,
+  Code,
+  Code,
+];
 /** Beyond, the reduction needs float64. */
 const FAST_ANGLE = 8192;
 
@@ -179,12 +230,27 @@ function reduceLargeAngles(s: Scratch, x: Vectors, r: Vectors, q: Vectors, quadr
   const before = s.body;
   const used = s.used;
   s.body = [];
-  const halves = ([[0, 1], [2, 3]] as const).map(([a, b]) => {
+  const halves = (
+    [
+      [0, 1],
+      [2, 3],
+    ] as const
+  ).map(([a, b]) => {
     const wide = each(s, (x) => f64x2.promoteLowF32x4(shuffle32(x, x, a, b, a, b)), x);
     const n = each(s, (x) => f64x2.nearest(f64x2.mul(x, f64x2.const(2 / Math.PI))), wide);
     // pi / 2 in parts of 33 and 53 bits; the remainder of an angle too large even for them stays bounded.
-    const rest = each(s, (x, n) => f32x4.demoteF64x2Zero(
-      f64x2.sub(f64x2.sub(x, f64x2.mul(n, f64x2.const(1.57079632673412561417))), f64x2.mul(n, f64x2.const(6.07710050650619224932e-11)))), wide, n);
+    const rest = each(
+      s,
+      (x, n) =>
+        f32x4.demoteF64x2Zero(
+          f64x2.sub(
+            f64x2.sub(x, f64x2.mul(n, f64x2.const(1.57079632673412561417))),
+            f64x2.mul(n, f64x2.const(6.07710050650619224932e-11)),
+          ),
+        ),
+      wide,
+      n,
+    );
     const bounded = each(s, (r) => clamp(r, -0.8, 0.8), rest);
     return { r: bounded, q: each(s, (n) => f64x2.add(n, f64x2.const(6755399441055744 + quadrant)), n) };
   }) as [{ r: Vectors; q: Vectors }, { r: Vectors; q: Vectors }];
@@ -202,15 +268,39 @@ function reduceLargeAngles(s: Scratch, x: Vectors, r: Vectors, q: Vectors, quadr
 function erf(s: Scratch, x: Vectors): Vectors {
   const t = each(s, (x) => f32x4.pmin(f32x4.abs(x), f32x4.const(4)), x);
   const z = each(s, (x) => mul(x, x), x);
-  const small = polynomial(s, z, [-5.96761703e-4, 4.99119423e-3, -2.67681349e-2, 1.12819925e-1, -3.76125336e-1, 1.28379166e-1]);
-  const tail = polynomial(s, t, [-1.7285347e-5, 3.83197126e-4, -3.88396438e-3, 2.42546219e-2, -1.06777877e-1, -6.34846687e-1, -1.28717512e-1]);
-  const e = exponential(s, each(s, (p, t) => sub(mul(p, t), t), tail, t));
+  const small = polynomial(
+    s,
+    z,
+    [-5.96761703e-4, 4.99119423e-3, -2.67681349e-2, 1.12819925e-1, -3.76125336e-1, 1.28379166e-1],
+  );
+  const tail = polynomial(
+    s,
+    t,
+    [-1.7285347e-5, 3.83197126e-4, -3.88396438e-3, 2.42546219e-2, -1.06777877e-1, -6.34846687e-1, -1.28717512e-1],
+  );
+  const e = exponential(
+    s,
+    each(s, (p, t) => sub(mul(p, t), t), tail, t),
+  );
   const large = each(s, (e, x) => v128.or(sub(one, e), v128.and(x, i32x4.const(-0x80000000))), e, x);
-  return each(s, (small, large, x, t) => v128.bitselect(large, add(mul(small, x), x), f32x4.gt(t, f32x4.const(0.921875))), small, large, x, t);
+  return each(
+    s,
+    (small, large, x, t) => v128.bitselect(large, add(mul(small, x), x), f32x4.gt(t, f32x4.const(0.921875))),
+    small,
+    large,
+    x,
+    t,
+  );
 }
 
 const functions: Readonly<Record<VectorFunction, (s: Scratch, x: Vectors) => Vectors>> = {
-  exp, log, expm1, log1p, tanh, sigmoid, erf,
+  exp,
+  log,
+  expm1,
+  log1p,
+  tanh,
+  sigmoid,
+  erf,
   sin: (s, x) => sine(s, x, 0),
   cos: (s, x) => sine(s, x, 1),
 };

@@ -5,7 +5,12 @@ import type { CpuProgram } from "./program.js";
 const BLOCK = 16384;
 
 /** Zeros in the `size` 4-byte elements of the buffer at place `argument` of the addresses. */
-export function zeroProgram(name: string, size: number, argument: number, memory: { readonly shared: boolean }): CpuProgram {
+export function zeroProgram(
+  name: string,
+  size: number,
+  argument: number,
+  memory: { readonly shared: boolean },
+): CpuProgram {
   const f = functionBuilder(["i32", "i32", "i32", "i32"]);
   const [args, begin, end] = f.params;
   const first = i32.mul(begin.get, i32.const(4 * BLOCK));

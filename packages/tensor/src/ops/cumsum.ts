@@ -23,7 +23,8 @@ export const cumsumRows: Record<"cumsum", Op> = {
     name: "cumsum",
     rule: { kind: "native" },
     infer([x]) {
-      if (x!.dtype !== "f32") throw new DTypeError(`cumsum: expected f32, got ${x!.dtype} ${formatShape(x!.shape)}; convert it with cast`);
+      if (x!.dtype !== "f32")
+        throw new DTypeError(`cumsum: expected f32, got ${x!.dtype} ${formatShape(x!.shape)}; convert it with cast`);
       return [{ shape: x!.shape, dtype: "f32" }];
     },
     reference([x], { axis, reverse }: CumsumAttributes) {
@@ -43,13 +44,21 @@ export const cumsumRows: Record<"cumsum", Op> = {
       const { axis, reverse } = attributes as CumsumAttributes;
       return [cumsum(g!, axis, { reverse: !reverse })];
     },
-    samples: [[5], [3, 4], [2, 3, 4], [2, 3, 2, 5]].flatMap((shape) => shape.flatMap((_, axis) => [false, true].map((reverse) => ({
-      name: `${formatShape(shape)} axis ${axis}${reverse ? " reversed" : ""}`, inputs: [{ shape }], apply: (x: Tensor) => cumsum(x, axis, { reverse }),
-    })))).concat([
-      { name: "long", inputs: [{ shape: [2, 1037] }], apply: (x: Tensor) => cumsum(x, 1) },
-      { name: "length 1", inputs: [{ shape: [3, 1, 2] }], apply: (x: Tensor) => cumsum(x, 1) },
-      { name: "empty", inputs: [{ shape: [3, 0] }], apply: (x: Tensor) => cumsum(x, 1) },
-    ]),
+    samples: [[5], [3, 4], [2, 3, 4], [2, 3, 2, 5]]
+      .flatMap((shape) =>
+        shape.flatMap((_, axis) =>
+          [false, true].map((reverse) => ({
+            name: `${formatShape(shape)} axis ${axis}${reverse ? " reversed" : ""}`,
+            inputs: [{ shape }],
+            apply: (x: Tensor) => cumsum(x, axis, { reverse }),
+          })),
+        ),
+      )
+      .concat([
+        { name: "long", inputs: [{ shape: [2, 1037] }], apply: (x: Tensor) => cumsum(x, 1) },
+        { name: "length 1", inputs: [{ shape: [3, 1, 2] }], apply: (x: Tensor) => cumsum(x, 1) },
+        { name: "empty", inputs: [{ shape: [3, 0] }], apply: (x: Tensor) => cumsum(x, 1) },
+      ]),
   },
 };
 
@@ -68,5 +77,7 @@ export function cumsum(x: Tensor, axis: number, { reverse = false, exclusive = f
   const L = x.shape[along]!;
   if (!exclusive || L === 0) return out;
   const first = zeros(x.shape.map((extent, k) => (k === along ? 1 : extent)));
-  return reverse ? concat([sliceAxis(out, along, 1, L), first], along) : concat([first, sliceAxis(out, along, 0, L - 1)], along);
+  return reverse
+    ? concat([sliceAxis(out, along, 1, L), first], along)
+    : concat([first, sliceAxis(out, along, 0, L - 1)], along);
 }

@@ -46,16 +46,28 @@ function row(intrinsic: Intrinsic, spec: Row): Op {
   const { name = intrinsic } = spec;
   const op: Op = {
     name,
-    rule: { kind: "elementwise", scalar: spec.scalar ?? ((args, dtype) => ({ op: intrinsic, dtype, args })), number: spec.number },
+    rule: {
+      kind: "elementwise",
+      scalar: spec.scalar ?? ((args, dtype) => ({ op: intrinsic, dtype, args })),
+      number: spec.number,
+    },
     infer(inputs) {
       const first = inputs[0]!;
       for (const input of inputs) {
-        if (!spec.accepts.includes(input.dtype)) throw new DTypeError(`${name}: expected ${spec.accepts.join(" or ")}, got ${input.dtype} ${formatShape(input.shape)}; convert it with cast`);
-        if (input.dtype !== first.dtype) throw new DTypeError(`${name}: expected operands of one type, got ${first.dtype} ${formatShape(first.shape)} and ${input.dtype} ${formatShape(input.shape)}; convert one with cast`);
+        if (!spec.accepts.includes(input.dtype))
+          throw new DTypeError(
+            `${name}: expected ${spec.accepts.join(" or ")}, got ${input.dtype} ${formatShape(input.shape)}; convert it with cast`,
+          );
+        if (input.dtype !== first.dtype)
+          throw new DTypeError(
+            `${name}: expected operands of one type, got ${first.dtype} ${formatShape(first.shape)} and ${input.dtype} ${formatShape(input.shape)}; convert one with cast`,
+          );
       }
       return [{ shape: first.shape, dtype: spec.result ?? first.dtype }];
     },
-    ...(spec.derivative && { gradient: (call, [cotangent]) => spec.derivative!(cotangent!, call.inputs, call.outputs[0]!) }),
+    ...(spec.derivative && {
+      gradient: (call, [cotangent]) => spec.derivative!(cotangent!, call.inputs, call.outputs[0]!),
+    }),
     samples: [],
   };
   const apply = (...inputs: Tensor[]): Tensor => elementwise(op, inputs);
@@ -63,14 +75,44 @@ function row(intrinsic: Intrinsic, spec: Row): Op {
 }
 
 function samplesOf(spec: Row, apply: (...inputs: Tensor[]) => Tensor): Sample[] {
-  const shapes = spec.arity === 1 ? [[[5]], [[2, 3, 4]], [[]], [[0, 3]]] : [[[5], [5]], [[2, 3], [3]], [[4, 1, 3], [2, 1]], [[], [2, 2]], [[0, 3], [1, 3]]];
+  const shapes =
+    spec.arity === 1
+      ? [[[5]], [[2, 3, 4]], [[]], [[0, 3]]]
+      : [
+          [[5], [5]],
+          [[2, 3], [3]],
+          [
+            [4, 1, 3],
+            [2, 1],
+          ],
+          [[], [2, 2]],
+          [
+            [0, 3],
+            [1, 3],
+          ],
+        ];
   // what differs in f16 is how elements are stored, in vectors or singly
-  const halfShapes = spec.arity === 1 ? [[[5]], [[2, 3, 4]]] : [[[5], [5]], [[4, 1, 3], [2, 1]]];
+  const halfShapes =
+    spec.arity === 1
+      ? [[[5]], [[2, 3, 4]]]
+      : [
+          [[5], [5]],
+          [
+            [4, 1, 3],
+            [2, 1],
+          ],
+        ];
   const { low = -2, high = 2, differentiable = spec.derivative !== undefined } = spec;
   return spec.accepts.flatMap((dtype) =>
     (dtype === "f16" ? halfShapes : shapes).map((list) => ({
       name: `${dtype} ${list.map(formatShape).join(" ")}`,
-      inputs: list.map((shape) => (isReal(dtype) ? { shape, dtype, low, high } : dtype === "i32" ? { shape, dtype, low: Math.max(low, -9), high: Math.max(high, 9) } : { shape, dtype, low: 0, high: 2 })),
+      inputs: list.map((shape) =>
+        isReal(dtype)
+          ? { shape, dtype, low, high }
+          : dtype === "i32"
+            ? { shape, dtype, low: Math.max(low, -9), high: Math.max(high, 9) }
+            : { shape, dtype, low: 0, high: 2 },
+      ),
       apply,
       differentiable: differentiable && dtype === "f32",
     })),
@@ -87,7 +129,10 @@ function elementwise(op: Op, operands: readonly Operand[]): Tensor {
   const shape = tensors.map((x) => x.shape).reduce((a, b) => broadcastShapes(a, b, op.name), []);
   const inputs = operands.map((x) => {
     if (typeof x === "number") {
-      if (!isReal(dtype) && !Number.isInteger(x)) throw new DTypeError(`${op.name}: expected an integer beside an ${dtype} tensor, got ${x}; cast the tensor to f32 first`);
+      if (!isReal(dtype) && !Number.isInteger(x))
+        throw new DTypeError(
+          `${op.name}: expected an integer beside an ${dtype} tensor, got ${x}; cast the tensor to f32 first`,
+        );
       return full(shape, x, dtype);
     }
     return sameShape(x.shape, shape) ? x : broadcastTo(x, shape);
@@ -102,24 +147,81 @@ export const elementwiseRows = {
   add: binary("add", { accepts: NUMBER, number: (x, y) => x + y, derivative: (g) => [g, g] }),
   sub: binary("sub", { accepts: NUMBER, number: (x, y) => x - y, derivative: (g) => [g, neg(g)] }),
   mul: binary("mul", { accepts: NUMBER, number: (x, y) => x * y, derivative: (g, [x, y]) => [mul(g, y!), mul(g, x!)] }),
-  div: binary("div", { accepts: REAL, low: 0.5, high: 3, number: (x, y) => x / y, derivative: (g, [, y], out) => [div(g, y!), neg(div(mul(g, out), y!))] }),
+  div: binary("div", {
+    accepts: REAL,
+    low: 0.5,
+    high: 3,
+    number: (x, y) => x / y,
+    derivative: (g, [, y], out) => [div(g, y!), neg(div(mul(g, out), y!))],
+  }),
   // At a tie the cotangent goes to both halves.
-  minimum: binary("min", { name: "minimum", accepts: NUMBER, number: (x, y) => (x !== x || y !== y ? NaN : Math.min(x, y)), derivative: (g, [x, y], out) => chosen(g, x!, y!, out) }),
-  maximum: binary("max", { name: "maximum", accepts: NUMBER, number: (x, y) => (x !== x || y !== y ? NaN : Math.max(x, y)), derivative: (g, [x, y], out) => chosen(g, x!, y!, out) }),
+  minimum: binary("min", {
+    name: "minimum",
+    accepts: NUMBER,
+    number: (x, y) => (x !== x || y !== y ? NaN : Math.min(x, y)),
+    derivative: (g, [x, y], out) => chosen(g, x!, y!, out),
+  }),
+  maximum: binary("max", {
+    name: "maximum",
+    accepts: NUMBER,
+    number: (x, y) => (x !== x || y !== y ? NaN : Math.max(x, y)),
+    derivative: (g, [x, y], out) => chosen(g, x!, y!, out),
+  }),
   neg: unary("neg", { accepts: NUMBER, number: (x) => -x, derivative: (g) => [neg(g)] }),
-  abs: unary("abs", { accepts: NUMBER, low: 0.1, number: Math.abs, derivative: (g, [x]) => [where(less(x!, 0), neg(g), where(equal(x!, 0), 0, g))] }),
-  sqrt: unary("sqrt", { accepts: REAL, low: 0.2, high: 4, number: Math.sqrt, derivative: (g, _, y) => [div(mul(g, 0.5), y)] }),
+  abs: unary("abs", {
+    accepts: NUMBER,
+    low: 0.1,
+    number: Math.abs,
+    derivative: (g, [x]) => [where(less(x!, 0), neg(g), where(equal(x!, 0), 0, g))],
+  }),
+  sqrt: unary("sqrt", {
+    accepts: REAL,
+    low: 0.2,
+    high: 4,
+    number: Math.sqrt,
+    derivative: (g, _, y) => [div(mul(g, 0.5), y)],
+  }),
   exp: unary("exp", { accepts: REAL, number: Math.exp, derivative: (g, _, y) => [mul(g, y)] }),
   log: unary("log", { accepts: REAL, low: 0.2, high: 4, number: Math.log, derivative: (g, [x]) => [div(g, x!)] }),
   expm1: unary("expm1", { accepts: REAL, number: Math.expm1, derivative: (g, _, y) => [mul(g, add(y, 1))] }),
-  log1p: unary("log1p", { accepts: REAL, low: -0.7, high: 3, number: Math.log1p, derivative: (g, [x]) => [div(g, add(x!, 1))] }),
+  log1p: unary("log1p", {
+    accepts: REAL,
+    low: -0.7,
+    high: 3,
+    number: Math.log1p,
+    derivative: (g, [x]) => [div(g, add(x!, 1))],
+  }),
   sin: unary("sin", { accepts: REAL, low: -6, high: 6, number: Math.sin, derivative: (g, [x]) => [mul(g, cos(x!))] }),
-  cos: unary("cos", { accepts: REAL, low: -6, high: 6, number: Math.cos, derivative: (g, [x]) => [neg(mul(g, sin(x!)))] }),
+  cos: unary("cos", {
+    accepts: REAL,
+    low: -6,
+    high: 6,
+    number: Math.cos,
+    derivative: (g, [x]) => [neg(mul(g, sin(x!)))],
+  }),
   tanh: unary("tanh", { accepts: REAL, number: Math.tanh, derivative: (g, _, y) => [mul(g, sub(1, mul(y, y)))] }),
-  sigmoid: unary("sigmoid", { accepts: REAL, low: -8, high: 8, number: (x) => (x >= 0 ? 1 / (1 + Math.exp(-x)) : Math.exp(x) / (1 + Math.exp(x))), derivative: (g, _, y) => [mul(g, mul(y, sub(1, y)))] }),
-  erf: unary("erf", { accepts: REAL, number: erfNumber, derivative: (g, [x]) => [mul(g, mul(2 / Math.sqrt(Math.PI), exp(neg(mul(x!, x!)))))] }),
+  sigmoid: unary("sigmoid", {
+    accepts: REAL,
+    low: -8,
+    high: 8,
+    number: (x) => (x >= 0 ? 1 / (1 + Math.exp(-x)) : Math.exp(x) / (1 + Math.exp(x))),
+    derivative: (g, _, y) => [mul(g, mul(y, sub(1, y)))],
+  }),
+  erf: unary("erf", {
+    accepts: REAL,
+    number: erfNumber,
+    derivative: (g, [x]) => [mul(g, mul(2 / Math.sqrt(Math.PI), exp(neg(mul(x!, x!)))))],
+  }),
   // A row of its own for its gradient: that of its parts would divide, and treat 0 by itself.
-  softplus: unary("log1p", { name: "softplus", accepts: SINGLE, low: -8, high: 8, scalar: softplusScalar, number: (x) => (x !== x ? x : Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)))), derivative: (g, [x]) => [mul(g, sigmoid(x!))] }),
+  softplus: unary("log1p", {
+    name: "softplus",
+    accepts: SINGLE,
+    low: -8,
+    high: 8,
+    scalar: softplusScalar,
+    number: (x) => (x !== x ? x : Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)))),
+    derivative: (g, [x]) => [mul(g, sigmoid(x!))],
+  }),
   floor: unary("floor", { accepts: REAL, number: Math.floor, differentiable: false }),
   bitAnd: binary("bitAnd", { accepts: INTEGER, number: (x, y) => x & y }),
   bitOr: binary("bitOr", { accepts: INTEGER, number: (x, y) => x | y }),
@@ -139,7 +241,11 @@ export const elementwiseRows = {
 /** max(x, 0) + log(1 + e^-|x|). */
 function softplusScalar([x]: readonly Scalar[]): Scalar {
   const f = (op: Intrinsic, ...args: Scalar[]): Scalar => ({ op, dtype: "f32", args });
-  return f("add", f("max", x!, { op: "constant", dtype: "f32", value: 0 }), f("log1p", f("exp", f("neg", f("abs", x!)))));
+  return f(
+    "add",
+    f("max", x!, { op: "constant", dtype: "f32", value: 0 }),
+    f("log1p", f("exp", f("neg", f("abs", x!)))),
+  );
 }
 
 /** Cotangents of min or max: to the operand chosen, half each at a tie. */
@@ -152,10 +258,20 @@ function chosen(g: Tensor, x: Tensor, y: Tensor, out: Tensor): readonly Tensor[]
 function whereRow(): Op {
   const op: Op = {
     name: "where",
-    rule: { kind: "elementwise", scalar: (args, dtype) => ({ op: "where", dtype, args }), number: (c, x, y) => (c ? x! : y!) },
+    rule: {
+      kind: "elementwise",
+      scalar: (args, dtype) => ({ op: "where", dtype, args }),
+      number: (c, x, y) => (c ? x! : y!),
+    },
     infer([condition, x, y]) {
-      if (condition!.dtype !== "bool") throw new DTypeError(`where: expected a bool condition, got ${condition!.dtype} ${formatShape(condition!.shape)}; compare it with something`);
-      if (x!.dtype !== y!.dtype) throw new DTypeError(`where: expected branches of one type, got ${x!.dtype} and ${y!.dtype}; convert one with cast`);
+      if (condition!.dtype !== "bool")
+        throw new DTypeError(
+          `where: expected a bool condition, got ${condition!.dtype} ${formatShape(condition!.shape)}; compare it with something`,
+        );
+      if (x!.dtype !== y!.dtype)
+        throw new DTypeError(
+          `where: expected branches of one type, got ${x!.dtype} and ${y!.dtype}; convert one with cast`,
+        );
       return [{ shape: x!.shape, dtype: x!.dtype }];
     },
     gradient: ({ inputs: [condition] }, [g]) => [undefined, where(condition!, g!, 0), where(condition!, 0, g!)],
@@ -165,8 +281,16 @@ function whereRow(): Op {
   return {
     ...op,
     samples: [
-      { name: "same shape", inputs: [{ shape: [2, 5], ...bool }, { shape: [2, 5] }, { shape: [2, 5] }], apply: (c, x, y) => where(c!, x!, y!) },
-      { name: "broadcast condition", inputs: [{ shape: [5], ...bool }, { shape: [2, 5] }, { shape: [2, 1] }], apply: (c, x, y) => where(c!, x!, y!) },
+      {
+        name: "same shape",
+        inputs: [{ shape: [2, 5], ...bool }, { shape: [2, 5] }, { shape: [2, 5] }],
+        apply: (c, x, y) => where(c!, x!, y!),
+      },
+      {
+        name: "broadcast condition",
+        inputs: [{ shape: [5], ...bool }, { shape: [2, 5] }, { shape: [2, 1] }],
+        apply: (c, x, y) => where(c!, x!, y!),
+      },
     ],
   };
 }
@@ -175,7 +299,11 @@ function castRow(): Op {
   const op: Op = {
     name: "cast",
     // f16 is f32 once it is loaded, and rounded as every f16 result
-    rule: { kind: "elementwise", scalar: (args, dtype) => (args[0]!.dtype === dtype ? args[0]! : { op: "cast", dtype, args }), number: (x) => x },
+    rule: {
+      kind: "elementwise",
+      scalar: (args, dtype) => (args[0]!.dtype === dtype ? args[0]! : { op: "cast", dtype, args }),
+      number: (x) => x,
+    },
     infer: ([x], attributes) => [{ shape: x!.shape, dtype: (attributes as { dtype: DType }).dtype }],
     gradient: ({ inputs: [x] }, [g]) => [isReal(x!.dtype) && isReal(g!.dtype) ? cast(g!, x!.dtype) : undefined],
     samples: [],
@@ -183,14 +311,33 @@ function castRow(): Op {
   return {
     ...op,
     samples: [
-      { name: "f32 to i32 truncates", inputs: [{ shape: [9], low: -4, high: 4 }], apply: (x) => cast(x!, "i32"), differentiable: false },
+      {
+        name: "f32 to i32 truncates",
+        inputs: [{ shape: [9], low: -4, high: 4 }],
+        apply: (x) => cast(x!, "i32"),
+        differentiable: false,
+      },
       { name: "i32 to f32", inputs: [{ shape: [9], dtype: "i32", low: -9, high: 9 }], apply: (x) => cast(x!, "f32") },
       { name: "bool to f32", inputs: [{ shape: [9], dtype: "bool", low: 0, high: 2 }], apply: (x) => cast(x!, "f32") },
       { name: "f32 to bool", inputs: [{ shape: [9] }], apply: (x) => cast(x!, "bool"), differentiable: false },
-      { name: "f32 to f16 rounds to nearest", inputs: [{ shape: [9] }], apply: (x) => cast(x!, "f16"), differentiable: false },
+      {
+        name: "f32 to f16 rounds to nearest",
+        inputs: [{ shape: [9] }],
+        apply: (x) => cast(x!, "f16"),
+        differentiable: false,
+      },
       { name: "f16 to f32", inputs: [{ shape: [9], dtype: "f16" }], apply: (x) => cast(x!, "f32") },
-      { name: "f16 to i32 truncates", inputs: [{ shape: [9], dtype: "f16", low: -4, high: 4 }], apply: (x) => cast(x!, "i32"), differentiable: false },
-      { name: "i32 to f16", inputs: [{ shape: [9], dtype: "i32", low: -5000, high: 5000 }], apply: (x) => cast(x!, "f16") },
+      {
+        name: "f16 to i32 truncates",
+        inputs: [{ shape: [9], dtype: "f16", low: -4, high: 4 }],
+        apply: (x) => cast(x!, "i32"),
+        differentiable: false,
+      },
+      {
+        name: "i32 to f16",
+        inputs: [{ shape: [9], dtype: "i32", low: -5000, high: 5000 }],
+        apply: (x) => cast(x!, "f16"),
+      },
     ],
   };
 }
@@ -286,8 +433,11 @@ export const not = (x: Tensor): Tensor => elementwise(r.not, [x]);
 export function where(condition: Tensor, x: Operand, y: Operand): Tensor {
   const branches = [x, y].filter((value) => value instanceof Tensor);
   const dtype = branches[0]?.dtype ?? "f32";
-  const shape = [condition, ...branches].map((value) => value.shape).reduce((a, b) => broadcastShapes(a, b, "where"), []);
-  const fit = (value: Operand): Tensor => (typeof value === "number" ? full(shape, value, dtype) : broadcastTo(value, shape));
+  const shape = [condition, ...branches]
+    .map((value) => value.shape)
+    .reduce((a, b) => broadcastShapes(a, b, "where"), []);
+  const fit = (value: Operand): Tensor =>
+    typeof value === "number" ? full(shape, value, dtype) : broadcastTo(value, shape);
   return callOp(r.where, [broadcastTo(condition, shape), fit(x), fit(y)])[0]!;
 }
 

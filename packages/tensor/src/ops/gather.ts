@@ -29,8 +29,14 @@ export const gatherRows = {
     rule: { kind: "gather" },
     infer([x, indices], attributes) {
       const { axis } = attributes as GatherAttributes;
-      if (indices!.dtype !== "i32") throw new DTypeError(`gather: expected i32 indices, got ${indices!.dtype} ${formatShape(indices!.shape)}; convert them with cast`);
-      if (x!.shape[axis] === 0 && indices!.size > 0) throw new ShapeError(`gather: axis ${axis} of ${formatShape(x!.shape)} is empty but ${indices!.size} elements were asked`);
+      if (indices!.dtype !== "i32")
+        throw new DTypeError(
+          `gather: expected i32 indices, got ${indices!.dtype} ${formatShape(indices!.shape)}; convert them with cast`,
+        );
+      if (x!.shape[axis] === 0 && indices!.size > 0)
+        throw new ShapeError(
+          `gather: axis ${axis} of ${formatShape(x!.shape)} is empty but ${indices!.size} elements were asked`,
+        );
       return [{ shape: [...x!.shape.slice(0, axis), ...indices!.shape, ...x!.shape.slice(axis + 1)], dtype: x!.dtype }];
     },
     reference([x, indices], { axis }: GatherAttributes, [result]) {
@@ -51,17 +57,47 @@ export const gatherRows = {
       const front = Array.from({ length: rank }, (_, k) => axis + k);
       const others = g!.shape.map((_, k) => k).filter((k) => k < axis || k >= axis + rank);
       // sums are f32; without f16 the casts are none
-      const rows = cast(scatterAdd(cast(transpose(g!, [...front, ...others]), "f32"), indices!, x!.shape[axis]!), g!.dtype);
+      const rows = cast(
+        scatterAdd(cast(transpose(g!, [...front, ...others]), "f32"), indices!, x!.shape[axis]!),
+        g!.dtype,
+      );
       const back = x!.shape.map((_, k) => (k < axis ? k + 1 : k === axis ? 0 : k));
       return [transpose(rows, back), undefined];
     },
     samples: [
-      { name: "rows", inputs: [{ shape: [7, 3] }, { shape: [4], dtype: "i32", low: 0, high: 7 }], apply: (x, i) => gather(x!, i!, 0) },
-      { name: "rows by a matrix", inputs: [{ shape: [7, 3] }, { shape: [4, 2], dtype: "i32", low: 0, high: 7 }], apply: (x, i) => gather(x!, i!, 0) },
-      { name: "f16 rows", inputs: [{ shape: [7, 3], dtype: "f16" }, { shape: [4], dtype: "i32", low: 0, high: 7 }], apply: (x, i) => gather(x!, i!, 0) },
-      { name: "last axis", inputs: [{ shape: [2, 3, 5] }, { shape: [6], dtype: "i32", low: 0, high: 5 }], apply: (x, i) => gather(x!, i!, -1) },
-      { name: "middle axis, one index", inputs: [{ shape: [2, 3, 5] }, { shape: [], dtype: "i32", low: 0, high: 3 }], apply: (x, i) => gather(x!, i!, 1) },
-      { name: "clamped", inputs: [{ shape: [3, 2] }, { shape: [6], dtype: "i32", low: -5, high: 9 }], apply: (x, i) => gather(x!, i!, 0) },
+      {
+        name: "rows",
+        inputs: [{ shape: [7, 3] }, { shape: [4], dtype: "i32", low: 0, high: 7 }],
+        apply: (x, i) => gather(x!, i!, 0),
+      },
+      {
+        name: "rows by a matrix",
+        inputs: [{ shape: [7, 3] }, { shape: [4, 2], dtype: "i32", low: 0, high: 7 }],
+        apply: (x, i) => gather(x!, i!, 0),
+      },
+      {
+        name: "f16 rows",
+        inputs: [
+          { shape: [7, 3], dtype: "f16" },
+          { shape: [4], dtype: "i32", low: 0, high: 7 },
+        ],
+        apply: (x, i) => gather(x!, i!, 0),
+      },
+      {
+        name: "last axis",
+        inputs: [{ shape: [2, 3, 5] }, { shape: [6], dtype: "i32", low: 0, high: 5 }],
+        apply: (x, i) => gather(x!, i!, -1),
+      },
+      {
+        name: "middle axis, one index",
+        inputs: [{ shape: [2, 3, 5] }, { shape: [], dtype: "i32", low: 0, high: 3 }],
+        apply: (x, i) => gather(x!, i!, 1),
+      },
+      {
+        name: "clamped",
+        inputs: [{ shape: [3, 2] }, { shape: [6], dtype: "i32", low: -5, high: 9 }],
+        apply: (x, i) => gather(x!, i!, 0),
+      },
     ],
   },
   /** updates [indices..., inner...] added into zeros [size, inner...]. */
@@ -70,10 +106,17 @@ export const gatherRows = {
     rule: { kind: "native" },
     infer([updates, indices], attributes) {
       const { size } = attributes as ScatterAttributes;
-      if (indices!.dtype !== "i32") throw new DTypeError(`scatterAdd: expected i32 indices, got ${indices!.dtype} ${formatShape(indices!.shape)}; convert them with cast`);
-      if (updates!.dtype !== "f32") throw new DTypeError(`scatterAdd: expected f32 updates, got ${updates!.dtype}; convert them with cast`);
+      if (indices!.dtype !== "i32")
+        throw new DTypeError(
+          `scatterAdd: expected i32 indices, got ${indices!.dtype} ${formatShape(indices!.shape)}; convert them with cast`,
+        );
+      if (updates!.dtype !== "f32")
+        throw new DTypeError(`scatterAdd: expected f32 updates, got ${updates!.dtype}; convert them with cast`);
       indices!.shape.forEach((extent, k) => {
-        if (updates!.shape[k] !== extent) throw new ShapeError(`scatterAdd: axis ${k} is ${extent} in indices ${formatShape(indices!.shape)} but ${updates!.shape[k]} in updates ${formatShape(updates!.shape)}; the updates begin with the axes of the indices`);
+        if (updates!.shape[k] !== extent)
+          throw new ShapeError(
+            `scatterAdd: axis ${k} is ${extent} in indices ${formatShape(indices!.shape)} but ${updates!.shape[k]} in updates ${formatShape(updates!.shape)}; the updates begin with the axes of the indices`,
+          );
       });
       return [{ shape: [size, ...updates!.shape.slice(indices!.shape.length)], dtype: "f32" }];
     },
@@ -87,9 +130,21 @@ export const gatherRows = {
     },
     gradient: ({ inputs: [, indices] }, [g]) => [gather(g!, indices!, 0), undefined],
     samples: [
-      { name: "rows, some twice", inputs: [{ shape: [6, 3] }, { shape: [6], dtype: "i32", low: 0, high: 4 }], apply: (u, i) => scatterAdd(u!, i!, 4) },
-      { name: "by a matrix", inputs: [{ shape: [2, 3, 5] }, { shape: [2, 3], dtype: "i32", low: 0, high: 4 }], apply: (u, i) => scatterAdd(u!, i!, 4) },
-      { name: "single numbers", inputs: [{ shape: [9] }, { shape: [9], dtype: "i32", low: 0, high: 3 }], apply: (u, i) => scatterAdd(u!, i!, 3) },
+      {
+        name: "rows, some twice",
+        inputs: [{ shape: [6, 3] }, { shape: [6], dtype: "i32", low: 0, high: 4 }],
+        apply: (u, i) => scatterAdd(u!, i!, 4),
+      },
+      {
+        name: "by a matrix",
+        inputs: [{ shape: [2, 3, 5] }, { shape: [2, 3], dtype: "i32", low: 0, high: 4 }],
+        apply: (u, i) => scatterAdd(u!, i!, 4),
+      },
+      {
+        name: "single numbers",
+        inputs: [{ shape: [9] }, { shape: [9], dtype: "i32", low: 0, high: 3 }],
+        apply: (u, i) => scatterAdd(u!, i!, 3),
+      },
     ],
   },
 } satisfies Record<string, Op>;
@@ -101,7 +156,9 @@ export const gatherRows = {
  * @param indices i32, any shape
  */
 export function gather(x: Tensor, indices: Tensor, axis = 0): Tensor {
-  return callOp(gatherRows.gather, [x, indices], { axis: normalizeAxis(axis, x.shape.length, "gather") } satisfies GatherAttributes)[0]!;
+  return callOp(gatherRows.gather, [x, indices], {
+    axis: normalizeAxis(axis, x.shape.length, "gather"),
+  } satisfies GatherAttributes)[0]!;
 }
 
 /**

@@ -31,7 +31,10 @@ export const generatorRows = {
   },
   iota: {
     name: "iota",
-    rule: { kind: "generator", scalar: (position, { axis }: IotaAttributes) => ({ op: "position", dtype: "i32", index: position[axis]! }) },
+    rule: {
+      kind: "generator",
+      scalar: (position, { axis }: IotaAttributes) => ({ op: "position", dtype: "i32", index: position[axis]! }),
+    },
     infer: (_, attributes) => [{ shape: (attributes as IotaAttributes).shape, dtype: "i32" }],
     samples: [
       { name: "one axis", inputs: [], apply: () => arange(9) },
@@ -42,9 +45,16 @@ export const generatorRows = {
 
 /** A tensor with every element `value`. */
 export function full(shape: Shape, value: number, dtype: DType = "f32"): Tensor {
-  for (const extent of shape) if (!Number.isInteger(extent) || extent < 0) throw new ShapeError(`full: expected extents that are integers of at least 0, got shape ${formatShape(shape)}`);
-  if (!isReal(dtype) && !Number.isInteger(value)) throw new DTypeError(`full: expected an integer for ${dtype}, got ${value}; use f32 or round it`);
-  return callOp(generatorRows.full, [], { shape: [...shape], value: dtype === "f16" ? roundToHalf(value) : value, dtype } satisfies FullAttributes)[0]!;
+  for (const extent of shape)
+    if (!Number.isInteger(extent) || extent < 0)
+      throw new ShapeError(`full: expected extents that are integers of at least 0, got shape ${formatShape(shape)}`);
+  if (!isReal(dtype) && !Number.isInteger(value))
+    throw new DTypeError(`full: expected an integer for ${dtype}, got ${value}; use f32 or round it`);
+  return callOp(generatorRows.full, [], {
+    shape: [...shape],
+    value: dtype === "f16" ? roundToHalf(value) : value,
+    dtype,
+  } satisfies FullAttributes)[0]!;
 }
 
 /** All zeros. */
@@ -54,7 +64,10 @@ export const ones = (shape: Shape, dtype: DType = "f32"): Tensor => full(shape, 
 
 /** The index along one axis, as i32, in a tensor of the given shape. */
 export function iota(shape: Shape, axis: number): Tensor {
-  return callOp(generatorRows.iota, [], { shape: [...shape], axis: normalizeAxis(axis, shape.length, "iota") } satisfies IotaAttributes)[0]!;
+  return callOp(generatorRows.iota, [], {
+    shape: [...shape],
+    axis: normalizeAxis(axis, shape.length, "iota"),
+  } satisfies IotaAttributes)[0]!;
 }
 
 /** 0, 1, ..., n-1 as i32 [n]. */

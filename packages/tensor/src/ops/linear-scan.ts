@@ -21,10 +21,14 @@ export interface LinearScanAttributes {
 type Value = readonly Tensor[];
 
 /** Products and sums of real or complex values. */
-const times = (x: Value, y: Value): Value => (x.length === 1 ? [mul(x[0]!, y[0]!)] : [sub(mul(x[0]!, y[0]!), mul(x[1]!, y[1]!)), add(mul(x[0]!, y[1]!), mul(x[1]!, y[0]!))]);
+const times = (x: Value, y: Value): Value =>
+  x.length === 1
+    ? [mul(x[0]!, y[0]!)]
+    : [sub(mul(x[0]!, y[0]!), mul(x[1]!, y[1]!)), add(mul(x[0]!, y[1]!), mul(x[1]!, y[0]!))];
 const plus = (x: Value, y: Value): Value => x.map((part, k) => add(part, y[k]!));
 const conjugate = (x: Value): Value => x.map((part, k) => (k === 1 ? neg(part) : part));
-const shift = (x: Value, axis: number, by: 1 | -1, edge: Value): Value => x.map((part, k) => shifted(part, axis, by, edge[k]!));
+const shift = (x: Value, axis: number, by: 1 | -1, edge: Value): Value =>
+  x.map((part, k) => shifted(part, axis, by, edge[k]!));
 
 /** Element t is element t - by of x; what is missing is `edge`, of extent 1. */
 function shifted(x: Tensor, axis: number, by: 1 | -1, edge: Tensor): Tensor {
@@ -33,7 +37,8 @@ function shifted(x: Tensor, axis: number, by: 1 | -1, edge: Tensor): Tensor {
 }
 
 /** The inputs of a call: lists of `parts` tensors each. */
-const grouped = <T>(inputs: readonly T[], parts: number): readonly (readonly T[])[] => Array.from({ length: inputs.length / parts }, (_, k) => inputs.slice(k * parts, (k + 1) * parts));
+const grouped = <T>(inputs: readonly T[], parts: number): readonly (readonly T[])[] =>
+  Array.from({ length: inputs.length / parts }, (_, k) => inputs.slice(k * parts, (k + 1) * parts));
 
 /** Rows of one kind of number: `parts` is 1 for real, 2 for complex. */
 function rowsOf(parts: 1 | 2): { readonly scan: Op; readonly gradient: Op } {
@@ -44,7 +49,10 @@ function rowsOf(parts: 1 | 2): { readonly scan: Op; readonly gradient: Op } {
     rule: { kind: "native" },
     infer: (inputs) => inputs.slice(parts, 2 * parts).map(({ shape }) => ({ shape, dtype: "f32" })),
     reference: (inputs, attributes: LinearScanAttributes) => scanReference(grouped(inputs, parts), attributes, parts),
-    ...(parts === 2 && { expand: (inputs: readonly Tensor[], attributes: unknown) => prefixes(grouped(inputs, parts), attributes as LinearScanAttributes) }),
+    ...(parts === 2 && {
+      expand: (inputs: readonly Tensor[], attributes: unknown) =>
+        prefixes(grouped(inputs, parts), attributes as LinearScanAttributes),
+    }),
     gradient({ inputs, outputs: h, attributes }, cotangents): readonly (Tensor | undefined)[] {
       const { shape, size } = h[0]!;
       if (size === 0) return inputs.map((x) => zeros(x.shape));
@@ -62,32 +70,59 @@ function rowsOf(parts: 1 | 2): { readonly scan: Op; readonly gradient: Op } {
       const [a, , , h0] = grouped(inputs, parts);
       return [...a!, ...a!, ...(h0 ?? [])].map(({ shape }) => ({ shape, dtype: "f32" }));
     },
-    reference: (inputs, attributes: LinearScanAttributes) => gradientReference(grouped(inputs, parts), attributes, parts),
+    reference: (inputs, attributes: LinearScanAttributes) =>
+      gradientReference(grouped(inputs, parts), attributes, parts),
     expand: (inputs, attributes) => composedGradient(grouped(inputs, parts), attributes as LinearScanAttributes),
     gradient({ inputs, attributes }, cotangents) {
       const marked = inputs.map(identity);
-      return backpropagate(composedGradient(grouped(marked, parts), attributes as LinearScanAttributes), cotangents, marked);
+      return backpropagate(
+        composedGradient(grouped(marked, parts), attributes as LinearScanAttributes),
+        cotangents,
+        marked,
+      );
     },
     samples: [],
   };
 
-  const run = (inputs: readonly Tensor[], attributes: LinearScanAttributes): Tensor => concat(callOp(scan, inputs, attributes), attributes.axis);
+  const run = (inputs: readonly Tensor[], attributes: LinearScanAttributes): Tensor =>
+    concat(callOp(scan, inputs, attributes), attributes.axis);
   const pull = (inputs: readonly Tensor[], { axis, reverse }: LinearScanAttributes): Tensor => {
     const [da, db, dh0] = grouped(callOp(gradient, inputs, { axis, reverse }), parts) as readonly Tensor[][];
     return concat([...da!, ...db!, ...(dh0 ?? []).map((x) => expandDims(x, axis))], axis);
   };
-  return { scan: { ...scan, samples: samplesOf(parts, 2, run) }, gradient: { ...gradient, samples: samplesOf(parts, 3, pull) } };
+  return {
+    scan: { ...scan, samples: samplesOf(parts, 2, run) },
+    gradient: { ...gradient, samples: samplesOf(parts, 3, pull) },
+  };
 }
 
-function scanReference([a, b, h0]: readonly (readonly ReferenceValue[])[], { axis, reverse }: LinearScanAttributes, parts: 1 | 2): readonly ReferenceArray[] {
+function scanReference(
+  [a, b, h0]: readonly (readonly ReferenceValue[])[],
+  { axis, reverse }: LinearScanAttributes,
+  parts: 1 | 2,
+): readonly ReferenceArray[] {
   const { outer, length, inner } = aroundAxis(b![0]!.shape, axis);
-  const [ar, br, hr] = [a!, b!, h0].map((x) => x?.[0]!.data) as [ReferenceArray, ReferenceArray, ReferenceArray | undefined];
+  const [ar, br, hr] = [a!, b!, h0].map((x) => x?.[0]!.data) as [
+    ReferenceArray,
+    ReferenceArray,
+    ReferenceArray | undefined,
+  ];
   const [re, im] = [new Float64Array(br.length), new Float64Array(br.length)];
   if (parts === 1) {
-    eachStep(outer, length, inner, reverse, (at, before, line) => (re[at] = ar[at]! * (before === undefined ? (hr?.[line] ?? 0) : re[before]!) + br[at]!));
+    eachStep(
+      outer,
+      length,
+      inner,
+      reverse,
+      (at, before, line) => (re[at] = ar[at]! * (before === undefined ? (hr?.[line] ?? 0) : re[before]!) + br[at]!),
+    );
     return [re];
   }
-  const [ai, bi, hi] = [a!, b!, h0].map((x) => x?.[1]!.data) as [ReferenceArray, ReferenceArray, ReferenceArray | undefined];
+  const [ai, bi, hi] = [a!, b!, h0].map((x) => x?.[1]!.data) as [
+    ReferenceArray,
+    ReferenceArray,
+    ReferenceArray | undefined,
+  ];
   eachStep(outer, length, inner, reverse, (at, before, line) => {
     const [x, y] = before === undefined ? [hr?.[line] ?? 0, hi?.[line] ?? 0] : [re[before]!, im[before]!];
     re[at] = ar[at]! * x - ai[at]! * y + br[at]!;
@@ -97,10 +132,21 @@ function scanReference([a, b, h0]: readonly (readonly ReferenceValue[])[], { axi
 }
 
 /** s_t = dh_t + conj(a_(t+1)) s_(t+1) is the cotangent of b; that of a is s_t conj(h_(t-1)). */
-function gradientReference([a, h, dh, h0]: readonly (readonly ReferenceValue[])[], { axis, reverse }: LinearScanAttributes, parts: 1 | 2): readonly ReferenceArray[] {
+function gradientReference(
+  [a, h, dh, h0]: readonly (readonly ReferenceValue[])[],
+  { axis, reverse }: LinearScanAttributes,
+  parts: 1 | 2,
+): readonly ReferenceArray[] {
   const { outer, length, inner } = aroundAxis(a![0]!.shape, axis);
   const none = new Float64Array(a![0]!.data.length);
-  const [ar, ai, hr, hi, gr, gi] = [a!, h!, dh!].flatMap((x) => [x[0]!.data, x[1]?.data ?? none]) as [ReferenceArray, ReferenceArray, ReferenceArray, ReferenceArray, ReferenceArray, ReferenceArray];
+  const [ar, ai, hr, hi, gr, gi] = [a!, h!, dh!].flatMap((x) => [x[0]!.data, x[1]?.data ?? none]) as [
+    ReferenceArray,
+    ReferenceArray,
+    ReferenceArray,
+    ReferenceArray,
+    ReferenceArray,
+    ReferenceArray,
+  ];
   const make = (size: number): [Float64Array, Float64Array] => [new Float64Array(size), new Float64Array(size)];
   const [da, db, d0] = [make(none.length), make(none.length), make(outer * inner)];
   eachStep(outer, length, inner, !reverse, (at, after, line) => {
@@ -123,7 +169,13 @@ function gradientReference([a, h, dh, h0]: readonly (readonly ReferenceValue[])[
 }
 
 /** Visits the elements of every line in order, each with the one visited before it. */
-function eachStep(outer: number, length: number, inner: number, reverse: boolean, visit: (at: number, before: number | undefined, line: number) => void): void {
+function eachStep(
+  outer: number,
+  length: number,
+  inner: number,
+  reverse: boolean,
+  visit: (at: number, before: number | undefined, line: number) => void,
+): void {
   for (let o = 0; o < outer; o++)
     for (let i = 0; i < inner; i++) {
       let before: number | undefined;
@@ -135,15 +187,22 @@ function eachStep(outer: number, length: number, inner: number, reverse: boolean
     }
 }
 
-function composedGradient([a, h, dh, h0]: readonly Value[], { axis, reverse }: LinearScanAttributes): readonly Tensor[] {
+function composedGradient(
+  [a, h, dh, h0]: readonly Value[],
+  { axis, reverse }: LinearScanAttributes,
+): readonly Tensor[] {
   const { shape } = a![0]!;
   const L = shape[axis]!;
   const edge = a!.map(() => zeros([...shape.slice(0, axis), 1, ...shape.slice(axis + 1)]));
   const next = shift(conjugate(a!), axis, reverse ? 1 : -1, edge);
-  const db = callOp(a!.length === 1 ? linearScanRows.linearScan : linearScanRows.complexLinearScan, [...next, ...dh!], { axis, reverse: !reverse } satisfies LinearScanAttributes);
+  const db = callOp(a!.length === 1 ? linearScanRows.linearScan : linearScanRows.complexLinearScan, [...next, ...dh!], {
+    axis,
+    reverse: !reverse,
+  } satisfies LinearScanAttributes);
   const start = h0 ? h0.map((x) => expandDims(x, axis)) : edge;
   const da = times(db, conjugate(shift(h!, axis, reverse ? -1 : 1, start)));
-  const first = (x: Value): Value => x.map((part) => (reverse ? sliceAxis(part, axis, L - 1, L) : sliceAxis(part, axis, 0, 1)));
+  const first = (x: Value): Value =>
+    x.map((part) => (reverse ? sliceAxis(part, axis, L - 1, L) : sliceAxis(part, axis, 0, 1)));
   const dh0 = h0 ? times(conjugate(first(a!)), first(db)).map((x, k) => reshape(x, h0[k]!.shape)) : [];
   return [...da, ...db, ...dh0];
 }
@@ -153,7 +212,8 @@ function prefixes([a, b, h0]: readonly Value[], { axis, reverse }: LinearScanAtt
   const L = b![0]!.shape[axis]!;
   if (b![0]!.size === 0) return b!;
   const part = (x: Value, start: number, end: number): Value => x.map((tensor) => sliceAxis(tensor, axis, start, end));
-  const join = (x: Value, y: Value): Value => x.map((tensor, k) => concat(reverse ? [y[k]!, tensor] : [tensor, y[k]!], axis));
+  const join = (x: Value, y: Value): Value =>
+    x.map((tensor, k) => concat(reverse ? [y[k]!, tensor] : [tensor, y[k]!], axis));
   let [decay, state] = [a!, b!];
   if (h0) {
     const start = h0.map((x) => expandDims(x, axis));
@@ -172,19 +232,39 @@ function prefixes([a, b, h0]: readonly Value[], { axis, reverse }: LinearScanAtt
 }
 
 /** @param lists Inputs that are [..., L, ...]; one more without L follows, unless the sample says otherwise. */
-function samplesOf(parts: 1 | 2, lists: 2 | 3, run: (inputs: readonly Tensor[], attributes: LinearScanAttributes) => Tensor): Sample[] {
-  const sample = (name: string, shape: Shape, axis: number, { reverse = false, initial = true, range = { low: -1, high: 1 } } = {}): Sample => {
+function samplesOf(
+  parts: 1 | 2,
+  lists: 2 | 3,
+  run: (inputs: readonly Tensor[], attributes: LinearScanAttributes) => Tensor,
+): Sample[] {
+  const sample = (
+    name: string,
+    shape: Shape,
+    axis: number,
+    { reverse = false, initial = true, range = { low: -1, high: 1 } } = {},
+  ): Sample => {
     const each = (input: SampleInput): SampleInput[] => Array.from({ length: parts }, () => input);
-    const inputs = [each({ shape, ...range }), ...Array.from({ length: lists - 1 }, () => each({ shape })), ...(initial ? [each({ shape: shape.filter((_, k) => k !== axis) })] : [])].flat();
+    const inputs = [
+      each({ shape, ...range }),
+      ...Array.from({ length: lists - 1 }, () => each({ shape })),
+      ...(initial ? [each({ shape: shape.filter((_, k) => k !== axis) })] : []),
+    ].flat();
     // Scan steps read operands as loops do: some samples try every view.
     const views = name === "from zero" || (parts === 1 && lists === 2 && shape.length === 3 && axis === 1);
     return { name, inputs, ...(!views && { views }), apply: (...given) => run(given, { axis, reverse }) };
   };
   const decays = parts === 1 ? { low: 0.5, high: 1 } : { low: -0.7, high: 0.7 };
   // The complex row and the gradients are loops over the same lines: every axis is tried on the real one.
-  const lines = parts === 1 && lists === 2 ? [[5], [3, 4], [2, 3, 4], [2, 3, 2, 5]].flatMap((shape) => shape.map((_, axis) => ({ shape, axis }))) : [{ shape: [2, 3, 4], axis: 1 }];
+  const lines =
+    parts === 1 && lists === 2
+      ? [[5], [3, 4], [2, 3, 4], [2, 3, 2, 5]].flatMap((shape) => shape.map((_, axis) => ({ shape, axis })))
+      : [{ shape: [2, 3, 4], axis: 1 }];
   return [
-    ...lines.flatMap(({ shape, axis }) => [false, true].map((reverse) => sample(`${formatShape(shape)} axis ${axis}${reverse ? " reversed" : ""}`, shape, axis, { reverse }))),
+    ...lines.flatMap(({ shape, axis }) =>
+      [false, true].map((reverse) =>
+        sample(`${formatShape(shape)} axis ${axis}${reverse ? " reversed" : ""}`, shape, axis, { reverse }),
+      ),
+    ),
     sample("from zero", [2, 7], 1, { initial: false }),
     ...(lists === 2 ? [sample("long", [2, parts === 1 ? 1037 : 70], 1, { initial: false, range: decays })] : []),
     sample("length 1", [2, 1, 3], 1),
@@ -196,7 +276,10 @@ const real = rowsOf(1);
 const complex = rowsOf(2);
 
 /** The rows of this file. @internal */
-export const linearScanRows: Record<"linearScan" | "linearScanGradient" | "complexLinearScan" | "complexLinearScanGradient", Op> = {
+export const linearScanRows: Record<
+  "linearScan" | "linearScanGradient" | "complexLinearScan" | "complexLinearScanGradient",
+  Op
+> = {
   linearScan: real.scan,
   linearScanGradient: real.gradient,
   complexLinearScan: complex.scan,
@@ -218,12 +301,26 @@ export interface LinearScanArguments {
 }
 
 /** Checks types and shapes of the named inputs. */
-function checkScan(name: string, inputs: { readonly a: Tensor; readonly b: Tensor; readonly h0?: Tensor | undefined }, along: number): void {
+function checkScan(
+  name: string,
+  inputs: { readonly a: Tensor; readonly b: Tensor; readonly h0?: Tensor | undefined },
+  along: number,
+): void {
   const { a, b, h0 } = inputs;
   const state = b.shape.filter((_, k) => k !== along);
-  for (const [input, x] of Object.entries({ a, b, ...(h0 && { h0 }) })) if (x.dtype !== "f32") throw new DTypeError(`${name}: expected f32, got ${x.dtype} for ${input} ${formatShape(x.shape)}; convert it with cast`);
-  if (!sameShape(a.shape, b.shape)) throw new ShapeError(`${name}: expected a and b of one shape, got ${formatShape(a.shape)} and ${formatShape(b.shape)}; broadcast one with broadcastTo`);
-  if (h0 && !sameShape(h0.shape, state)) throw new ShapeError(`${name}: expected h0 ${formatShape(state)} (b without axis ${along}), got ${formatShape(h0.shape)}`);
+  for (const [input, x] of Object.entries({ a, b, ...(h0 && { h0 }) }))
+    if (x.dtype !== "f32")
+      throw new DTypeError(
+        `${name}: expected f32, got ${x.dtype} for ${input} ${formatShape(x.shape)}; convert it with cast`,
+      );
+  if (!sameShape(a.shape, b.shape))
+    throw new ShapeError(
+      `${name}: expected a and b of one shape, got ${formatShape(a.shape)} and ${formatShape(b.shape)}; broadcast one with broadcastTo`,
+    );
+  if (h0 && !sameShape(h0.shape, state))
+    throw new ShapeError(
+      `${name}: expected h0 ${formatShape(state)} (b without axis ${along}), got ${formatShape(h0.shape)}`,
+    );
 }
 
 /**
@@ -234,7 +331,10 @@ function checkScan(name: string, inputs: { readonly a: Tensor; readonly b: Tenso
 export function linearScan({ a, b, h0, axis, reverse = false }: LinearScanArguments): Tensor {
   const along = normalizeAxis(axis, b.shape.length, "linearScan");
   checkScan("linearScan", { a, b, h0 }, along);
-  return callOp(linearScanRows.linearScan, h0 ? [a, b, h0] : [a, b], { axis: along, reverse } satisfies LinearScanAttributes)[0]!;
+  return callOp(linearScanRows.linearScan, h0 ? [a, b, h0] : [a, b], {
+    axis: along,
+    reverse,
+  } satisfies LinearScanAttributes)[0]!;
 }
 
 /** Real and imaginary part, of one shape. */
@@ -266,9 +366,19 @@ export interface ComplexLinearScanArguments {
  */
 export function complexLinearScan({ a, b, h0, axis, reverse = false }: ComplexLinearScanArguments): ComplexParts {
   const along = normalizeAxis(axis, b.re.shape.length, "complexLinearScan");
-  if (!sameShape(a.re.shape, b.re.shape)) throw new ShapeError(`complexLinearScan: expected a and b of one shape, got ${formatShape(a.re.shape)} and ${formatShape(b.re.shape)}; broadcast one with broadcastTo`);
-  for (const part of ["re", "im"] as const) checkScan(`complexLinearScan, ${part}`, { a: a[part], b: b[part], h0: h0?.[part] }, along);
-  if (!sameShape(b.re.shape, b.im.shape)) throw new ShapeError(`complexLinearScan: expected real and imaginary parts of one shape, got ${formatShape(b.re.shape)} and ${formatShape(b.im.shape)}`);
-  const [re, im] = callOp(linearScanRows.complexLinearScan, [a.re, a.im, b.re, b.im, ...(h0 ? [h0.re, h0.im] : [])], { axis: along, reverse } satisfies LinearScanAttributes) as [Tensor, Tensor];
+  if (!sameShape(a.re.shape, b.re.shape))
+    throw new ShapeError(
+      `complexLinearScan: expected a and b of one shape, got ${formatShape(a.re.shape)} and ${formatShape(b.re.shape)}; broadcast one with broadcastTo`,
+    );
+  for (const part of ["re", "im"] as const)
+    checkScan(`complexLinearScan, ${part}`, { a: a[part], b: b[part], h0: h0?.[part] }, along);
+  if (!sameShape(b.re.shape, b.im.shape))
+    throw new ShapeError(
+      `complexLinearScan: expected real and imaginary parts of one shape, got ${formatShape(b.re.shape)} and ${formatShape(b.im.shape)}`,
+    );
+  const [re, im] = callOp(linearScanRows.complexLinearScan, [a.re, a.im, b.re, b.im, ...(h0 ? [h0.re, h0.im] : [])], {
+    axis: along,
+    reverse,
+  } satisfies LinearScanAttributes) as [Tensor, Tensor];
   return { re, im };
 }

@@ -27,18 +27,52 @@ export const matmulRows = {
       return [out];
     },
     // Cotangents are f32, and so are their products; those of f16 operands are rounded at the end.
-    gradient: ({ inputs: [a, b] }, [g]) => [cast(matmul(g!, transpose(cast(b!, "f32"))), a!.dtype), cast(matmul(transpose(cast(a!, "f32")), g!), b!.dtype)],
+    gradient: ({ inputs: [a, b] }, [g]) => [
+      cast(matmul(g!, transpose(cast(b!, "f32"))), a!.dtype),
+      cast(matmul(transpose(cast(a!, "f32")), g!), b!.dtype),
+    ],
     samples: [
       { name: "plain", inputs: [{ shape: [5, 7] }, { shape: [7, 3] }], apply: (a, b) => matmul(a!, b!) },
-      { name: "both transposed", inputs: [{ shape: [7, 5] }, { shape: [3, 7] }], apply: (a, b) => matmul(transpose(a!), transpose(b!)) },
+      {
+        name: "both transposed",
+        inputs: [{ shape: [7, 5] }, { shape: [3, 7] }],
+        apply: (a, b) => matmul(transpose(a!), transpose(b!)),
+      },
       { name: "batched", inputs: [{ shape: [2, 3, 4, 5] }, { shape: [2, 3, 5, 6] }], apply: (a, b) => matmul(a!, b!) },
-      { name: "broadcast batch", inputs: [{ shape: [2, 3, 4, 5] }, { shape: [5, 6] }], apply: (a, b) => matmul(a!, b!) },
-      { name: "broadcast batch of both", inputs: [{ shape: [2, 1, 4, 5] }, { shape: [3, 5, 2] }], apply: (a, b) => matmul(a!, b!) },
+      {
+        name: "broadcast batch",
+        inputs: [{ shape: [2, 3, 4, 5] }, { shape: [5, 6] }],
+        apply: (a, b) => matmul(a!, b!),
+      },
+      {
+        name: "broadcast batch of both",
+        inputs: [{ shape: [2, 1, 4, 5] }, { shape: [3, 5, 2] }],
+        apply: (a, b) => matmul(a!, b!),
+      },
       { name: "vectors", inputs: [{ shape: [1, 9] }, { shape: [9, 1] }], apply: (a, b) => matmul(a!, b!) },
       { name: "tall", inputs: [{ shape: [70, 17] }, { shape: [17, 33] }], apply: (a, b) => matmul(a!, b!) },
-      { name: "f16", inputs: [{ shape: [5, 17], dtype: "f16" }, { shape: [17, 6], dtype: "f16" }], apply: (a, b) => matmul(a!, b!) },
-      { name: "f16, both transposed", inputs: [{ shape: [2, 16, 8], dtype: "f16" }, { shape: [2, 12, 16], dtype: "f16" }], apply: (a, b) => matmul(transpose(a!), transpose(b!)) },
-      { name: "nothing to sum", inputs: [{ shape: [3, 0] }, { shape: [0, 2] }], apply: (a, b) => matmul(a!, b!), differentiable: false },
+      {
+        name: "f16",
+        inputs: [
+          { shape: [5, 17], dtype: "f16" },
+          { shape: [17, 6], dtype: "f16" },
+        ],
+        apply: (a, b) => matmul(a!, b!),
+      },
+      {
+        name: "f16, both transposed",
+        inputs: [
+          { shape: [2, 16, 8], dtype: "f16" },
+          { shape: [2, 12, 16], dtype: "f16" },
+        ],
+        apply: (a, b) => matmul(transpose(a!), transpose(b!)),
+      },
+      {
+        name: "nothing to sum",
+        inputs: [{ shape: [3, 0] }, { shape: [0, 2] }],
+        apply: (a, b) => matmul(a!, b!),
+        differentiable: false,
+      },
     ],
   },
 } satisfies Record<string, Op>;
@@ -50,13 +84,24 @@ export const matmulRows = {
  * @returns f32 [..., M, N], also of f16 matrices, whose products are added up in f32; cast it where f16 is wanted
  */
 export function matmul(a: Tensor, b: Tensor): Tensor {
-  if (!isReal(a.dtype) || a.dtype !== b.dtype) throw new DTypeError(`matmul: expected f32 matrices or f16 matrices, got ${a.dtype} and ${b.dtype}; convert one or both with cast`);
-  if (a.shape.length < 2 || b.shape.length < 2) throw new ShapeError(`matmul: expected at least rank 2, got ${formatShape(a.shape)} and ${formatShape(b.shape)}; add an axis with expandDims`);
+  if (!isReal(a.dtype) || a.dtype !== b.dtype)
+    throw new DTypeError(
+      `matmul: expected f32 matrices or f16 matrices, got ${a.dtype} and ${b.dtype}; convert one or both with cast`,
+    );
+  if (a.shape.length < 2 || b.shape.length < 2)
+    throw new ShapeError(
+      `matmul: expected at least rank 2, got ${formatShape(a.shape)} and ${formatShape(b.shape)}; add an axis with expandDims`,
+    );
   const K = a.shape.at(-1)!;
-  if (b.shape.at(-2) !== K) throw new ShapeError(`matmul: axis ${a.shape.length - 1} is ${K} in a ${formatShape(a.shape)} but axis ${b.shape.length - 2} is ${b.shape.at(-2)} in b ${formatShape(b.shape)}; transpose one or fix its extent`);
+  if (b.shape.at(-2) !== K)
+    throw new ShapeError(
+      `matmul: axis ${a.shape.length - 1} is ${K} in a ${formatShape(a.shape)} but axis ${b.shape.length - 2} is ${b.shape.at(-2)} in b ${formatShape(b.shape)}; transpose one or fix its extent`,
+    );
   // A matrix shared by the whole batch: fold the batch into the rows.
-  if (b.shape.length === 2 && a.shape.length > 2) return reshape(matmul(reshape(a, [-1, K]), b), [...a.shape.slice(0, -1), b.shape[1]!]);
+  if (b.shape.length === 2 && a.shape.length > 2)
+    return reshape(matmul(reshape(a, [-1, K]), b), [...a.shape.slice(0, -1), b.shape[1]!]);
   const batch = broadcastShapes(a.shape.slice(0, -2), b.shape.slice(0, -2), "matmul");
-  const fit = (x: Tensor): Tensor => (sameShape(x.shape.slice(0, -2), batch) ? x : broadcastTo(x, [...batch, ...x.shape.slice(-2)]));
+  const fit = (x: Tensor): Tensor =>
+    sameShape(x.shape.slice(0, -2), batch) ? x : broadcastTo(x, [...batch, ...x.shape.slice(-2)]);
   return callOp(matmulRows.matmul, [fit(a), fit(b)])[0]!;
 }

@@ -32,7 +32,10 @@ interface ConcatAttributes {
 }
 
 /** factor * index + offset. */
-const scaled = (index: Affine, factor: number, offset: number): Affine => ({ offset: index.offset * factor + offset, coefficients: index.coefficients.map((c) => c * factor) });
+const scaled = (index: Affine, factor: number, offset: number): Affine => ({
+  offset: index.offset * factor + offset,
+  coefficients: index.coefficients.map((c) => c * factor),
+});
 const zero = (like: Affine): Affine => ({ offset: 0, coefficients: like.coefficients.map(() => 0) });
 
 /** The rows of this file. @internal */
@@ -58,8 +61,16 @@ export const movementRows = {
     gradient: ({ inputs: [x] }, [g]) => [reshape(g!, x!.shape)],
     samples: [
       { name: "merge", inputs: [{ shape: [2, 3, 4] }], apply: (x) => reshape(x!, [6, 4]) },
-      { name: "split a transposed array", inputs: [{ shape: [4, 6] }], apply: (x) => reshape(transpose(x!), [3, 2, 4]) },
-      { name: "across axes of a transposed array", inputs: [{ shape: [4, 6] }], apply: (x) => reshape(transpose(x!), [3, 8]) },
+      {
+        name: "split a transposed array",
+        inputs: [{ shape: [4, 6] }],
+        apply: (x) => reshape(transpose(x!), [3, 2, 4]),
+      },
+      {
+        name: "across axes of a transposed array",
+        inputs: [{ shape: [4, 6] }],
+        apply: (x) => reshape(transpose(x!), [3, 8]),
+      },
       { name: "to rank 0", inputs: [{ shape: [1, 1] }], apply: (x) => reshape(x!, []) },
       { name: "empty", inputs: [{ shape: [0, 4] }], apply: (x) => reshape(x!, [2, 0]) },
     ],
@@ -74,10 +85,17 @@ export const movementRows = {
         return { index: input };
       },
     },
-    infer: ([x], attributes) => [{ shape: (attributes as PermuteAttributes).axes.map((axis) => x!.shape[axis]!), dtype: x!.dtype }],
+    infer: ([x], attributes) => [
+      { shape: (attributes as PermuteAttributes).axes.map((axis) => x!.shape[axis]!), dtype: x!.dtype },
+    ],
     gradient: ({ attributes }, [g]) => {
       const { axes } = attributes as PermuteAttributes;
-      return [transpose(g!, axes.map((_, k) => axes.indexOf(k)))];
+      return [
+        transpose(
+          g!,
+          axes.map((_, k) => axes.indexOf(k)),
+        ),
+      ];
     },
     samples: [
       { name: "rank 2", inputs: [{ shape: [3, 5] }], apply: (x) => transpose(x!) },
@@ -97,7 +115,9 @@ export const movementRows = {
     infer: ([x], attributes) => [{ shape: (attributes as ShapeAttributes).shape, dtype: x!.dtype }],
     gradient: ({ inputs: [x], outputs: [y] }, [g]) => {
       const skipped = y!.shape.length - x!.shape.length;
-      const axes = y!.shape.map((_, k) => k).filter((k) => k < skipped || (x!.shape[k - skipped] === 1 && y!.shape[k] !== 1));
+      const axes = y!.shape
+        .map((_, k) => k)
+        .filter((k) => k < skipped || (x!.shape[k - skipped] === 1 && y!.shape[k] !== 1));
       return [reshape(sum(g!, axes), x!.shape)];
     },
     samples: [
@@ -111,13 +131,19 @@ export const movementRows = {
     name: "slice",
     rule: {
       kind: "movement",
-      map: (index, { start, step }: SliceAttributes) => ({ index: index.map((affine, k) => scaled(affine, step[k]!, start[k]!)) }),
+      map: (index, { start, step }: SliceAttributes) => ({
+        index: index.map((affine, k) => scaled(affine, step[k]!, start[k]!)),
+      }),
     },
     infer: ([x], attributes) => [{ shape: (attributes as SliceAttributes).size, dtype: x!.dtype }],
     gradient: ({ inputs: [x], attributes }, [g]) => [unslice(g!, x!.shape, attributes as SliceAttributes)],
     samples: [
       { name: "ranges", inputs: [{ shape: [4, 6] }], apply: (x) => slice(x!, [1, 2], [3, 6]) },
-      { name: "steps", inputs: [{ shape: [4, 7] }], apply: (x) => strided(x!, { start: [0, 1], step: [2, 3], size: [2, 2] }) },
+      {
+        name: "steps",
+        inputs: [{ shape: [4, 7] }],
+        apply: (x) => strided(x!, { start: [0, 1], step: [2, 3], size: [2, 2] }),
+      },
       { name: "reversed", inputs: [{ shape: [3, 5] }], apply: (x) => flip(x!, [0, 1]) },
       { name: "empty", inputs: [{ shape: [3] }], apply: (x) => slice(x!, [1], [1]) },
     ],
@@ -128,7 +154,9 @@ export const movementRows = {
       kind: "movement",
       map: (index, { before, after, value }: PadAttributes, input) => ({
         index: index.map((affine, k) => scaled(affine, 1, -before[k]!)),
-        conditions: index.flatMap((affine, k) => (before[k]! > 0 || after[k]! > 0 ? [{ index: scaled(affine, 1, -before[k]!), lo: 0, hi: input[k]! }] : [])),
+        conditions: index.flatMap((affine, k) =>
+          before[k]! > 0 || after[k]! > 0 ? [{ index: scaled(affine, 1, -before[k]!), lo: 0, hi: input[k]! }] : [],
+        ),
         fill: value,
       }),
     },
@@ -138,13 +166,23 @@ export const movementRows = {
     },
     gradient: ({ inputs: [x], attributes }, [g]) => {
       const { before } = attributes as PadAttributes;
-      return [slice(g!, before, x!.shape.map((extent, k) => before[k]! + extent))];
+      return [
+        slice(
+          g!,
+          before,
+          x!.shape.map((extent, k) => before[k]! + extent),
+        ),
+      ];
     },
     samples: [
       { name: "both sides", inputs: [{ shape: [3, 5] }], apply: (x) => pad(x!, [1, 0], [0, 2]) },
       { name: "f16 with a value", inputs: [{ shape: [5], dtype: "f16" }], apply: (x) => pad(x!, [1], [3], 0.1) },
       { name: "with a value, twice", inputs: [{ shape: [5] }], apply: (x) => pad(pad(x!, [1], [1], 7), [2], [0], -1) },
-      { name: "sliced again", inputs: [{ shape: [4, 9] }], apply: (x) => slice(pad(x!, [0, 3], [0, 0]), [1, 1], [3, 10]) },
+      {
+        name: "sliced again",
+        inputs: [{ shape: [4, 9] }],
+        apply: (x) => slice(pad(x!, [0, 3], [0, 0]), [1, 1], [3, 10]),
+      },
     ],
   },
   concat: {
@@ -154,13 +192,29 @@ export const movementRows = {
       const { axis } = attributes as ConcatAttributes;
       const first = inputs[0]!;
       for (const x of inputs) {
-        if (x.dtype !== first.dtype) throw new DTypeError(`concat: expected tensors of one type, got ${first.dtype} and ${x.dtype}; convert one with cast`);
-        if (x.shape.length !== first.shape.length) throw new ShapeError(`concat: expected tensors of one rank, got ${formatShape(first.shape)} and ${formatShape(x.shape)}; reshape one`);
+        if (x.dtype !== first.dtype)
+          throw new DTypeError(
+            `concat: expected tensors of one type, got ${first.dtype} and ${x.dtype}; convert one with cast`,
+          );
+        if (x.shape.length !== first.shape.length)
+          throw new ShapeError(
+            `concat: expected tensors of one rank, got ${formatShape(first.shape)} and ${formatShape(x.shape)}; reshape one`,
+          );
         first.shape.forEach((extent, k) => {
-          if (k !== axis && x.shape[k] !== extent) throw new ShapeError(`concat: axis ${k} is ${extent} in ${formatShape(first.shape)} but ${x.shape[k]} in ${formatShape(x.shape)}; only axis ${axis} may differ`);
+          if (k !== axis && x.shape[k] !== extent)
+            throw new ShapeError(
+              `concat: axis ${k} is ${extent} in ${formatShape(first.shape)} but ${x.shape[k]} in ${formatShape(x.shape)}; only axis ${axis} may differ`,
+            );
         });
       }
-      return [{ shape: first.shape.map((extent, k) => (k === axis ? inputs.reduce((total, x) => total + x.shape[axis]!, 0) : extent)), dtype: first.dtype }];
+      return [
+        {
+          shape: first.shape.map((extent, k) =>
+            k === axis ? inputs.reduce((total, x) => total + x.shape[axis]!, 0) : extent,
+          ),
+          dtype: first.dtype,
+        },
+      ];
     },
     reference(inputs, { axis }: ConcatAttributes, [result]) {
       const outer = sizeOf(result!.shape.slice(0, axis));
@@ -180,9 +234,24 @@ export const movementRows = {
       return inputs.map((x) => sliceAxis(g!, axis, offset, (offset += x.shape[axis]!)));
     },
     samples: [
-      { name: "last axis", inputs: [{ shape: [2, 3] }, { shape: [2, 1] }, { shape: [2, 4] }], apply: (...x) => concat(x, -1) },
-      { name: "f16", inputs: [{ shape: [2, 3], dtype: "f16" }, { shape: [2, 2], dtype: "f16" }], apply: (...x) => concat(x, -1) },
-      { name: "first axis, one empty", inputs: [{ shape: [2, 3] }, { shape: [0, 3] }, { shape: [5, 3] }], apply: (...x) => concat(x, 0) },
+      {
+        name: "last axis",
+        inputs: [{ shape: [2, 3] }, { shape: [2, 1] }, { shape: [2, 4] }],
+        apply: (...x) => concat(x, -1),
+      },
+      {
+        name: "f16",
+        inputs: [
+          { shape: [2, 3], dtype: "f16" },
+          { shape: [2, 2], dtype: "f16" },
+        ],
+        apply: (...x) => concat(x, -1),
+      },
+      {
+        name: "first axis, one empty",
+        inputs: [{ shape: [2, 3] }, { shape: [0, 3] }, { shape: [5, 3] }],
+        apply: (...x) => concat(x, 0),
+      },
     ],
   },
 } satisfies Record<string, Op>;
@@ -200,18 +269,32 @@ export const stopGradient = (x: Tensor): Tensor => callOp(movementRows.stopGradi
 export function reshape(x: Tensor, shape: Shape): Tensor {
   const known = shape.reduce((product, extent) => (extent === -1 ? product : product * extent), 1);
   const target = shape.map((extent) => (extent === -1 ? (known === 0 ? 0 : x.size / known) : extent));
-  if (shape.filter((extent) => extent === -1).length > 1 || sizeOf(target) !== x.size || target.some((extent) => !Number.isInteger(extent) || extent < 0))
-    throw new ShapeError(`reshape: expected a shape of ${x.size} elements for ${formatShape(x.shape)}, got ${formatShape(shape)}`);
-  return sameShape(target, x.shape) ? x : callOp(movementRows.reshape, [x], { shape: target } satisfies ShapeAttributes)[0]!;
+  if (
+    shape.filter((extent) => extent === -1).length > 1 ||
+    sizeOf(target) !== x.size ||
+    target.some((extent) => !Number.isInteger(extent) || extent < 0)
+  )
+    throw new ShapeError(
+      `reshape: expected a shape of ${x.size} elements for ${formatShape(x.shape)}, got ${formatShape(shape)}`,
+    );
+  return sameShape(target, x.shape)
+    ? x
+    : callOp(movementRows.reshape, [x], { shape: target } satisfies ShapeAttributes)[0]!;
 }
 
 /** Axes in another order: result axis k is axis axes[k] of x. By default the last two are swapped. */
 export function transpose(x: Tensor, axes?: readonly number[]): Tensor {
   const rank = x.shape.length;
-  if (!axes && rank < 2) throw new ShapeError(`transpose: expected at least rank 2, got shape ${formatShape(x.shape)}; name the axes`);
-  const order = (axes ?? [...Array(rank - 2).keys(), rank - 1, rank - 2]).map((axis) => normalizeAxis(axis, rank, "transpose"));
-  if (order.length !== rank || new Set(order).size !== rank) throw new ShapeError(`transpose: expected each of the ${rank} axes once, got [${axes!.join(",")}]`);
-  return order.every((axis, k) => axis === k) ? x : callOp(movementRows.permute, [x], { axes: order } satisfies PermuteAttributes)[0]!;
+  if (!axes && rank < 2)
+    throw new ShapeError(`transpose: expected at least rank 2, got shape ${formatShape(x.shape)}; name the axes`);
+  const order = (axes ?? [...Array(rank - 2).keys(), rank - 1, rank - 2]).map((axis) =>
+    normalizeAxis(axis, rank, "transpose"),
+  );
+  if (order.length !== rank || new Set(order).size !== rank)
+    throw new ShapeError(`transpose: expected each of the ${rank} axes once, got [${axes!.join(",")}]`);
+  return order.every((axis, k) => axis === k)
+    ? x
+    : callOp(movementRows.permute, [x], { axes: order } satisfies PermuteAttributes)[0]!;
 }
 
 /**
@@ -222,7 +305,10 @@ export function broadcastTo(x: Tensor, shape: Shape): Tensor {
   if (sameShape(x.shape, shape)) return x;
   const skipped = shape.length - x.shape.length;
   x.shape.forEach((extent, k) => {
-    if (extent !== 1 && extent !== shape[skipped + k]) throw new ShapeError(`broadcastTo: axis ${k} is ${extent} in ${formatShape(x.shape)} but ${shape[skipped + k] ?? "absent"} in ${formatShape(shape)}; only axes of extent 1 stretch`);
+    if (extent !== 1 && extent !== shape[skipped + k])
+      throw new ShapeError(
+        `broadcastTo: axis ${k} is ${extent} in ${formatShape(x.shape)} but ${shape[skipped + k] ?? "absent"} in ${formatShape(shape)}; only axes of extent 1 stretch`,
+      );
   });
   return callOp(movementRows.broadcast, [x], { shape: [...shape] } satisfies ShapeAttributes)[0]!;
 }
@@ -238,19 +324,33 @@ export function slice(x: Tensor, start: readonly number[], end: readonly number[
 /** Elements start <= i < end along one axis. */
 export function sliceAxis(x: Tensor, axis: number, start: number, end: number): Tensor {
   const along = normalizeAxis(axis, x.shape.length, "sliceAxis");
-  return slice(x, x.shape.map((_, k) => (k === along ? start : 0)), x.shape.map((extent, k) => (k === along ? end : extent)));
+  return slice(
+    x,
+    x.shape.map((_, k) => (k === along ? start : 0)),
+    x.shape.map((extent, k) => (k === along ? end : extent)),
+  );
 }
 
 /** Elements start[k] + i step[k], i < size[k], on each axis; steps may be negative. */
 export function strided(x: Tensor, { start, step, size }: SliceAttributes): Tensor {
   if (start.length !== x.shape.length || step.length !== x.shape.length || size.length !== x.shape.length)
-    throw new ShapeError(`slice: expected bounds for ${x.shape.length} axes of ${formatShape(x.shape)}, got ${start.length}`);
+    throw new ShapeError(
+      `slice: expected bounds for ${x.shape.length} axes of ${formatShape(x.shape)}, got ${start.length}`,
+    );
   x.shape.forEach((extent, k) => {
     const last = start[k]! + (size[k]! - 1) * step[k]!;
-    if (size[k]! < 0 || step[k] === 0 || (size[k]! > 0 && (Math.min(start[k]!, last) < 0 || Math.max(start[k]!, last) >= extent)))
-      throw new ShapeError(`slice: axis ${k} has extent ${extent} but elements ${start[k]} to ${last} were asked (${size[k]} in steps of ${step[k]}); stay inside`);
+    if (
+      size[k]! < 0 ||
+      step[k] === 0 ||
+      (size[k]! > 0 && (Math.min(start[k]!, last) < 0 || Math.max(start[k]!, last) >= extent))
+    )
+      throw new ShapeError(
+        `slice: axis ${k} has extent ${extent} but elements ${start[k]} to ${last} were asked (${size[k]} in steps of ${step[k]}); stay inside`,
+      );
   });
-  return sameShape(size, x.shape) && step.every((s) => s === 1) ? x : callOp(movementRows.slice, [x], { start, step, size } satisfies SliceAttributes)[0]!;
+  return sameShape(size, x.shape) && step.every((s) => s === 1)
+    ? x
+    : callOp(movementRows.slice, [x], { start, step, size } satisfies SliceAttributes)[0]!;
 }
 
 /** The cotangent of a slice: zeros but for the places taken. */
@@ -267,16 +367,26 @@ function unslice(g: Tensor, shape: Shape, { start, step, size }: SliceAttributes
     const before = spread.shape.slice(0, k);
     const after = spread.shape.slice(k + 1);
     const column = reshape(spread, [...before, spread.shape[k]!, 1, ...after]);
-    const padded = pad(column, column.shape.map(() => 0), column.shape.map((_, a) => (a === k + 1 ? s - 1 : 0)));
+    const padded = pad(
+      column,
+      column.shape.map(() => 0),
+      column.shape.map((_, a) => (a === k + 1 ? s - 1 : 0)),
+    );
     const all = reshape(padded, [...before, spread.shape[k]! * s, ...after]);
     spread = sliceAxis(all, k, 0, (size[k]! - 1) * s + 1);
   });
-  return pad(spread, start.map((s, k) => (size[k] === 0 ? 0 : s)), shape.map((extent, k) => (size[k] === 0 ? extent : extent - start[k]! - spread.shape[k]!)));
+  return pad(
+    spread,
+    start.map((s, k) => (size[k] === 0 ? 0 : s)),
+    shape.map((extent, k) => (size[k] === 0 ? extent : extent - start[k]! - spread.shape[k]!)),
+  );
 }
 
 /** The elements in reverse order along the given axes. */
 export function flip(x: Tensor, axes: number | readonly number[]): Tensor {
-  const along = new Set((typeof axes === "number" ? [axes] : axes).map((axis) => normalizeAxis(axis, x.shape.length, "flip")));
+  const along = new Set(
+    (typeof axes === "number" ? [axes] : axes).map((axis) => normalizeAxis(axis, x.shape.length, "flip")),
+  );
   return strided(x, {
     start: x.shape.map((extent, k) => (along.has(k) && extent > 0 ? extent - 1 : 0)),
     step: x.shape.map((_, k) => (along.has(k) ? -1 : 1)),
@@ -286,30 +396,50 @@ export function flip(x: Tensor, axes: number | readonly number[]): Tensor {
 
 /** Adds before[k] and after[k] elements of one value on each axis. */
 export function pad(x: Tensor, before: readonly number[], after: readonly number[], value = 0): Tensor {
-  if (before.length !== x.shape.length || after.length !== x.shape.length || [...before, ...after].some((n) => !Number.isInteger(n) || n < 0))
-    throw new ShapeError(`pad: expected ${x.shape.length} counts of at least 0 before and after the axes of ${formatShape(x.shape)}, got [${before.join(",")}] and [${after.join(",")}]`);
-  return [...before, ...after].every((n) => n === 0) ? x : callOp(movementRows.pad, [x], { before: [...before], after: [...after], value: x.dtype === "f16" ? roundToHalf(value) : value } satisfies PadAttributes)[0]!;
+  if (
+    before.length !== x.shape.length ||
+    after.length !== x.shape.length ||
+    [...before, ...after].some((n) => !Number.isInteger(n) || n < 0)
+  )
+    throw new ShapeError(
+      `pad: expected ${x.shape.length} counts of at least 0 before and after the axes of ${formatShape(x.shape)}, got [${before.join(",")}] and [${after.join(",")}]`,
+    );
+  return [...before, ...after].every((n) => n === 0)
+    ? x
+    : callOp(movementRows.pad, [x], {
+        before: [...before],
+        after: [...after],
+        value: x.dtype === "f16" ? roundToHalf(value) : value,
+      } satisfies PadAttributes)[0]!;
 }
 
 /** Joins tensors along an existing axis; the other extents agree. */
 export function concat(tensors: readonly Tensor[], axis: number): Tensor {
   if (tensors.length === 0) throw new ShapeError("concat: expected at least one tensor, got none");
   const along = normalizeAxis(axis, tensors[0]!.shape.length, "concat");
-  return tensors.length === 1 ? tensors[0]! : callOp(movementRows.concat, tensors, { axis: along } satisfies ConcatAttributes)[0]!;
+  return tensors.length === 1
+    ? tensors[0]!
+    : callOp(movementRows.concat, tensors, { axis: along } satisfies ConcatAttributes)[0]!;
 }
 
 /** Joins tensors of one shape along a new axis. */
 export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
   if (tensors.length === 0) throw new ShapeError("stack: expected at least one tensor, got none");
   const along = normalizeAxis(axis, tensors[0]!.shape.length + 1, "stack");
-  return concat(tensors.map((x) => expandDims(x, along)), along);
+  return concat(
+    tensors.map((x) => expandDims(x, along)),
+    along,
+  );
 }
 
 /** Cuts x along an axis into parts of the given extents. */
 export function split(x: Tensor, sizes: readonly number[], axis = -1): Tensor[] {
   const along = normalizeAxis(axis, x.shape.length, "split");
   const total = sizes.reduce((a, b) => a + b, 0);
-  if (total !== x.shape[along]) throw new ShapeError(`split: axis ${along} of ${formatShape(x.shape)} is ${x.shape[along]} but the parts [${sizes.join(",")}] add up to ${total}; make them equal`);
+  if (total !== x.shape[along])
+    throw new ShapeError(
+      `split: axis ${along} of ${formatShape(x.shape)} is ${x.shape[along]} but the parts [${sizes.join(",")}] add up to ${total}; make them equal`,
+    );
   let offset = 0;
   return sizes.map((size) => sliceAxis(x, along, offset, (offset += size)));
 }

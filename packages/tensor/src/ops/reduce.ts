@@ -12,7 +12,8 @@ interface ReduceAttributes {
 }
 
 const kept = (shape: Shape, axes: readonly number[]): Shape => shape.filter((_, k) => !axes.includes(k));
-const withOnes = (shape: Shape, axes: readonly number[]): Shape => shape.map((extent, k) => (axes.includes(k) ? 1 : extent));
+const withOnes = (shape: Shape, axes: readonly number[]): Shape =>
+  shape.map((extent, k) => (axes.includes(k) ? 1 : extent));
 
 function row(combine: "sum" | "max", gradient: Op["gradient"]): Op {
   const apply = combine === "sum" ? sum : max;
@@ -21,21 +22,50 @@ function row(combine: "sum" | "max", gradient: Op["gradient"]): Op {
     name: combine,
     rule: { kind: "reduce", combine },
     infer([x], attributes) {
-      if (x!.dtype === "bool") throw new DTypeError(`${combine}: expected f32, f16 or i32, got bool ${formatShape(x!.shape)}; convert it with cast`);
+      if (x!.dtype === "bool")
+        throw new DTypeError(
+          `${combine}: expected f32, f16 or i32, got bool ${formatShape(x!.shape)}; convert it with cast`,
+        );
       return [{ shape: kept(x!.shape, (attributes as ReduceAttributes).axes), dtype: x!.dtype }];
     },
-    reference: ([x], { axes }: ReduceAttributes, [result]) => [reduceReference(x!, axes, sizeOf(result!.shape), combine)],
+    reference: ([x], { axes }: ReduceAttributes, [result]) => [
+      reduceReference(x!, axes, sizeOf(result!.shape), combine),
+    ],
     gradient: gradient!,
     samples: [
       ...shapes.flatMap((shape): Sample[] => [
-        ...shape.map((_, axis) => ({ name: `${formatShape(shape)} axis ${axis}`, inputs: [{ shape }], apply: (x: Tensor) => apply(x, axis) })),
+        ...shape.map((_, axis) => ({
+          name: `${formatShape(shape)} axis ${axis}`,
+          inputs: [{ shape }],
+          apply: (x: Tensor) => apply(x, axis),
+        })),
         { name: `${formatShape(shape)} all axes`, inputs: [{ shape }], apply: (x) => apply(x!) },
-        { name: `${formatShape(shape)} axes kept as 1`, inputs: [{ shape }], apply: (x) => apply(x!, shape.length > 2 ? [0, 2] : 0, { keepDims: true }) },
-        { name: `${formatShape(shape)} transposed`, inputs: [{ shape }], apply: (x) => apply(transpose(x!, shape.map((_, k) => shape.length - 1 - k)), 0) },
+        {
+          name: `${formatShape(shape)} axes kept as 1`,
+          inputs: [{ shape }],
+          apply: (x) => apply(x!, shape.length > 2 ? [0, 2] : 0, { keepDims: true }),
+        },
+        {
+          name: `${formatShape(shape)} transposed`,
+          inputs: [{ shape }],
+          apply: (x) =>
+            apply(
+              transpose(
+                x!,
+                shape.map((_, k) => shape.length - 1 - k),
+              ),
+              0,
+            ),
+        },
       ]),
       { name: "long", inputs: [{ shape: [3, 1037] }], apply: (x) => apply(x!, 1) },
       { name: "f16", inputs: [{ shape: [3, 41], dtype: "f16" }], apply: (x) => apply(x!, 1), differentiable: false },
-      { name: "f16 down columns", inputs: [{ shape: [6, 5], dtype: "f16" }], apply: (x) => apply(x!, 0), differentiable: false },
+      {
+        name: "f16 down columns",
+        inputs: [{ shape: [6, 5], dtype: "f16" }],
+        apply: (x) => apply(x!, 0),
+        differentiable: false,
+      },
       { name: "i32", inputs: [{ shape: [3, 4], dtype: "i32", low: -9, high: 9 }], apply: (x) => apply(x!, 1) },
       { name: "extent 1", inputs: [{ shape: [3, 1] }], apply: (x) => apply(x!, 1) },
       { name: "empty axis", inputs: [{ shape: [3, 0] }], apply: (x) => apply(x!, 1), differentiable: false },
@@ -44,7 +74,12 @@ function row(combine: "sum" | "max", gradient: Op["gradient"]): Op {
   };
 }
 
-function reduceReference({ shape, data }: ReferenceValue, axes: readonly number[], size: number, combine: "sum" | "max"): ReferenceArray {
+function reduceReference(
+  { shape, data }: ReferenceValue,
+  axes: readonly number[],
+  size: number,
+  combine: "sum" | "max",
+): ReferenceArray {
   const out = data instanceof Int32Array ? new Int32Array(size) : new Float64Array(size);
   if (combine === "max") out.fill(data instanceof Int32Array ? -(2 ** 31) : -Infinity);
   const outStrides = stridesOf(kept(shape, axes));
@@ -53,7 +88,8 @@ function reduceReference({ shape, data }: ReferenceValue, axes: readonly number[
   const index = new Array<number>(shape.length).fill(0);
   for (const value of data) {
     const at = index.reduce((total, i, k) => total + i * strides[k]!, 0);
-    out[at] = combine === "sum" ? out[at]! + value : value !== value || out[at] !== out[at] ? NaN : Math.max(out[at]!, value);
+    out[at] =
+      combine === "sum" ? out[at]! + value : value !== value || out[at] !== out[at] ? NaN : Math.max(out[at]!, value);
     for (let k = shape.length - 1; k >= 0 && ++index[k]! === shape[k]; k--) index[k] = 0;
   }
   return out;
@@ -61,7 +97,9 @@ function reduceReference({ shape, data }: ReferenceValue, axes: readonly number[
 
 /** The rows of this file. @internal */
 export const reduceRows = {
-  sum: row("sum", ({ inputs: [x], attributes }, [g]) => [broadcastTo(reshape(g!, withOnes(x!.shape, (attributes as ReduceAttributes).axes)), x!.shape)]),
+  sum: row("sum", ({ inputs: [x], attributes }, [g]) => [
+    broadcastTo(reshape(g!, withOnes(x!.shape, (attributes as ReduceAttributes).axes)), x!.shape),
+  ]),
   // The cotangent is shared evenly among the places where the maximum is attained.
   max: row("max", ({ inputs: [x], outputs: [y], attributes }, [g]) => {
     const { axes } = attributes as ReduceAttributes;
@@ -78,7 +116,12 @@ export interface ReduceOptions {
   readonly keepDims?: boolean;
 }
 
-function reduce(op: Op, x: Tensor, axes: number | readonly number[] | undefined, { keepDims = false }: ReduceOptions): Tensor {
+function reduce(
+  op: Op,
+  x: Tensor,
+  axes: number | readonly number[] | undefined,
+  { keepDims = false }: ReduceOptions,
+): Tensor {
   const along = normalizeAxes(axes, x.shape.length, op.name);
   const out = along.length === 0 ? x : callOp(op, [x], { axes: along } satisfies ReduceAttributes)[0]!;
   return keepDims ? reshape(out, withOnes(x.shape, along)) : out;

@@ -2,7 +2,10 @@
 import type { Affine } from "../loop.js";
 import { sizeOf, stridesOf, type Shape } from "../shape.js";
 
-export const constant = (offset: number, axes: number): Affine => ({ offset, coefficients: new Array<number>(axes).fill(0) });
+export const constant = (offset: number, axes: number): Affine => ({
+  offset,
+  coefficients: new Array<number>(axes).fill(0),
+});
 
 /** Sum of factors[k] * terms[k]. */
 export function combine(terms: readonly Affine[], factors: readonly number[], axes: number): Affine {
@@ -55,7 +58,11 @@ export function divide(index: Affine, n: number, extents: Shape): readonly [Affi
     if (reach < 0) low += reach;
     else high += reach;
   });
-  if (low >= 0 && high < n) return [{ offset: whole, coefficients: quotient }, { offset: rest, coefficients: remainder }];
+  if (low >= 0 && high < n)
+    return [
+      { offset: whole, coefficients: quotient },
+      { offset: rest, coefficients: remainder },
+    ];
   // The slowest axis whose steps fit into n a whole number of times may be cut where the quotient changes.
   let best: SplitRequest | undefined;
   let largest = 0;
@@ -74,7 +81,12 @@ export function divide(index: Affine, n: number, extents: Shape): readonly [Affi
  * Indices into an array of shape `source` of the element at a row-major position given by indices into the same elements
  * under the shape `target`, over loop axes of these extents; else a split that may help, or undefined.
  */
-export function reshapedIndex(index: readonly Affine[], target: Shape, source: Shape, extents: Shape): readonly Affine[] | SplitRequest | undefined {
+export function reshapedIndex(
+  index: readonly Affine[],
+  target: Shape,
+  source: Shape,
+  extents: Shape,
+): readonly Affine[] | SplitRequest | undefined {
   const axes = extents.length;
   const result: Affine[] = source.map(() => constant(0, axes));
   if (sizeOf(source) <= 1) return result;
@@ -92,7 +104,11 @@ export function reshapedIndex(index: readonly Affine[], target: Shape, source: S
       if (p < q) p *= target[a[a.push(from[i++]!) - 1]!]!;
       else q *= source[b[b.push(to[j++]!) - 1]!]!;
     }
-    let flat = combine(a.map((k) => index[k]!), stridesOf(a.map((k) => target[k]!)), axes);
+    let flat = combine(
+      a.map((k) => index[k]!),
+      stridesOf(a.map((k) => target[k]!)),
+      axes,
+    );
     for (let k = b.length - 1; k > 0; k--) {
       const parted = divide(flat, source[b[k]!]!, extents);
       if (!parted || "inner" in parted) return parted;

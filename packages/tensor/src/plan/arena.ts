@@ -55,7 +55,8 @@ export function layOut({ slots, leafCount, constants, steps, roots }: Plan): Are
 
   steps.forEach(({ inputs, outputs }, k) => {
     for (const slot of outputs) if (isTemporary(slot)) offsets[slot] = take(blockOf(slot));
-    for (const slot of new Set([...inputs, ...outputs])) if (isTemporary(slot) && lastUse[slot] === k) give(offsets[slot]!, blockOf(slot));
+    for (const slot of new Set([...inputs, ...outputs]))
+      if (isTemporary(slot) && lastUse[slot] === k) give(offsets[slot]!, blockOf(slot));
   });
   return { offsets, bytes: top };
 }

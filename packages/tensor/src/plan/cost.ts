@@ -11,7 +11,23 @@ import type { NativeCall, Slot, Step } from "./plan.js";
 /** Bytes of an element, as the plan stores it. */
 const widthOf = ({ dtype }: { readonly dtype: DType }): number => (dtype === "f16" ? 2 : 4);
 /** No arithmetic: choices, comparisons and changes of type. */
-const FREE = new Set(["constant", "load", "position", "guard", "reduced", "state", "where", "cast", "roundToHalf", "less", "lessEqual", "equal", "and", "or", "not"]);
+const FREE = new Set([
+  "constant",
+  "load",
+  "position",
+  "guard",
+  "reduced",
+  "state",
+  "where",
+  "cast",
+  "roundToHalf",
+  "less",
+  "lessEqual",
+  "equal",
+  "and",
+  "or",
+  "not",
+]);
 
 /**
  * What a step computes (floating-point operations; a transcendental function counts as one) and must read and write
@@ -19,12 +35,16 @@ const FREE = new Set(["constant", "load", "position", "guard", "reduced", "state
  */
 export function costOf(step: Step, slots: readonly Slot[]): KernelCost {
   if (step.kind === "loop") return loopCost(step.kernel);
-  const bytes = [...new Set([...step.inputs, ...step.outputs])].reduce((sum, slot) => sum + widthOf(slots[slot]!) * slots[slot]!.size, 0);
+  const bytes = [...new Set([...step.inputs, ...step.outputs])].reduce(
+    (sum, slot) => sum + widthOf(slots[slot]!) * slots[slot]!.size,
+    0,
+  );
   if (step.kind === "scan") return { flops: scanFlops(step.kernel), bytes };
   return nativeCost(step.call, bytes);
 }
 
-const operations = (values: readonly Scalar[]): number => [...nodesOf(values)].filter(({ op, dtype }) => dtype === "f32" && !FREE.has(op)).length;
+const operations = (values: readonly Scalar[]): number =>
+  [...nodesOf(values)].filter(({ op, dtype }) => dtype === "f32" && !FREE.has(op)).length;
 
 function loopCost(kernel: LoopKernel): KernelCost {
   const { extents, reduceExtents, reductions, outputs, inputs } = kernel;
@@ -40,14 +60,25 @@ function loopCost(kernel: LoopKernel): KernelCost {
     read.set(node.input, Math.min(size, (read.get(node.input) ?? 0) + product(distinct)));
   }
   return {
-    flops: points * operations(outputs.map((o) => o.value)) + reduced * (operations(reductions.map((r) => r.value)) + reductions.length),
-    bytes: [...read].reduce((sum, [input, count]) => sum + widthOf(inputs[input]!) * count, 0) + points * outputs.reduce((sum, output) => sum + widthOf(output), 0),
+    flops:
+      points * operations(outputs.map((o) => o.value)) +
+      reduced * (operations(reductions.map((r) => r.value)) + reductions.length),
+    bytes:
+      [...read].reduce((sum, [input, count]) => sum + widthOf(inputs[input]!) * count, 0) +
+      points * outputs.reduce((sum, output) => sum + widthOf(output), 0),
   };
 }
 
 /** Two operations a step of a real recurrence, eight of a complex one, for each direction. */
 function scanFlops({ extents, decay, drive, initial, adjoint, sums, outputs }: ScanKernel): number {
-  const values = [...decay, ...drive, ...(initial ?? []), ...(adjoint?.seed ?? []), ...sums.map((s) => s.value), ...outputs.map((o) => o.value)];
+  const values = [
+    ...decay,
+    ...drive,
+    ...(initial ?? []),
+    ...(adjoint?.seed ?? []),
+    ...sums.map((s) => s.value),
+    ...outputs.map((o) => o.value),
+  ];
   return product(extents) * (operations(values) + sums.length + (decay.length === 2 ? 8 : 2) * (adjoint ? 2 : 1));
 }
 

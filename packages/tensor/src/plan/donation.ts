@@ -18,7 +18,10 @@ export function takeovers({ slots, leafCount, steps, roots }: Plan): readonly (r
     const made = maker.get(root);
     if (made === undefined) return [];
     return lastRead.flatMap((read, leaf) => {
-      const fits = slots[leaf]!.size === slots[root]!.size && (slots[leaf]!.dtype === "f16") === (slots[root]!.dtype === "f16") && !roots.includes(leaf);
+      const fits =
+        slots[leaf]!.size === slots[root]!.size &&
+        (slots[leaf]!.dtype === "f16") === (slots[root]!.dtype === "f16") &&
+        !roots.includes(leaf);
       return fits && (read < made || (read === made && readsInPlace(steps[made]!, leaf))) ? [leaf] : [];
     });
   });

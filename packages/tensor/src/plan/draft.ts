@@ -39,7 +39,16 @@ export interface LoopDraft {
 export type Draft =
   | LoopDraft
   | ScanDraft
-  | { kind: "native"; call: Call; operands: NativeOperand[]; sources: Tensor[]; outputs: readonly Tensor[]; note?: string | undefined; epilogue?: Epilogue };
+  | {
+      kind: "native";
+      call: Call;
+      operands: NativeOperand[];
+      sources: Tensor[];
+      outputs: readonly Tensor[];
+      note?: string | undefined;
+      epilogue?: Epilogue;
+    };
 
 /** Tensors with memory that a kernel reads. */
-export const readsOf = (draft: Draft): readonly Tensor[] => (draft.kind === "loop" ? draft.lowered.inputs : draft.kind === "scan" ? draft.inputs : draft.sources);
+export const readsOf = (draft: Draft): readonly Tensor[] =>
+  draft.kind === "loop" ? draft.lowered.inputs : draft.kind === "scan" ? draft.inputs : draft.sources;

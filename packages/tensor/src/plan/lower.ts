@@ -64,7 +64,11 @@ export class NeedsSplit extends Error {
  * @param reductions The reduce calls, over axes of the same extents, whose results the outputs are computed from.
  * @throws NeedsMemory naming a tensor that has to be stored first.
  */
-export function lowerLoop(outputs: readonly Tensor[], reductions: readonly Call[], context: LoweringContext): LoweredLoop {
+export function lowerLoop(
+  outputs: readonly Tensor[],
+  reductions: readonly Call[],
+  context: LoweringContext,
+): LoweredLoop {
   const reduced = reductions[0] ? reducedExtents(reductions[0]) : [];
   // Each loop axis as the parts it was split into, outermost first.
   const parts: number[][] = [...outputs[0]!.shape, ...reduced].map((extent) => [extent]);
@@ -78,10 +82,18 @@ export function lowerLoop(outputs: readonly Tensor[], reductions: readonly Call[
  * @param reductions The reduce calls, all of tensors of the space's shape over its axes.
  * @throws NeedsMemory where a member is used at another place than its own.
  */
-export function lowerRows(space: RowSpace, members: ReadonlySet<Tensor>, outputs: readonly Tensor[], reductions: readonly Call[], context: LoweringContext): LoweredLoop {
+export function lowerRows(
+  space: RowSpace,
+  members: ReadonlySet<Tensor>,
+  outputs: readonly Tensor[],
+  reductions: readonly Call[],
+  context: LoweringContext,
+): LoweredLoop {
   const kept = space.shape.filter((_, k) => !space.axes.includes(k));
   const parts = [...kept, ...space.axes.map((axis) => space.shape[axis]!)].map((extent) => [extent]);
-  return splitting(parts, () => lowerWith(parts, kept.length, outputs, reductions, context, [], undefined, { ...space, members }));
+  return splitting(parts, () =>
+    lowerWith(parts, kept.length, outputs, reductions, context, [], undefined, { ...space, members }),
+  );
 }
 
 /** Splits axes as often as `lower` asks for it. */
@@ -97,7 +109,10 @@ function splitting(parts: number[][], lower: () => LoweredLoop): LoweredLoop {
 }
 
 /** Splits one part of an axis in two. */
-export function splitParts(parts: number[][], { axis: split, inner }: { readonly axis: number; readonly inner: number }): void {
+export function splitParts(
+  parts: number[][],
+  { axis: split, inner }: { readonly axis: number; readonly inner: number },
+): void {
   let axis = 0;
   let part = split;
   while (part >= parts[axis]!.length) part -= parts[axis++]!.length;
@@ -105,7 +120,11 @@ export function splitParts(parts: number[][], { axis: split, inner }: { readonly
 }
 
 /** Expressions over the axes of a loop, given in parts, and the tensors they load. @throws NeedsMemory, NeedsSplit */
-export function lowerExpressions<T>(parts: readonly (readonly number[])[], context: LoweringContext, build: (lower: Lower, positions: readonly Affine[]) => T): { readonly built: T; readonly inputs: readonly Tensor[] } {
+export function lowerExpressions<T>(
+  parts: readonly (readonly number[])[],
+  context: LoweringContext,
+  build: (lower: Lower, positions: readonly Affine[]) => T,
+): { readonly built: T; readonly inputs: readonly Tensor[] } {
   const inputs: Tensor[] = [];
   let built: T | undefined;
   lowerWith(parts, parts.length, [], [], context, inputs, (lower, positions) => (built = build(lower, positions)));
@@ -113,11 +132,22 @@ export function lowerExpressions<T>(parts: readonly (readonly number[])[], conte
 }
 
 /** Extents of the axes that a reduce call combines over. */
-export const reducedExtents = (call: Call): readonly number[] => reducedAxes(call).map((axis) => call.inputs[0]!.shape[axis]!);
+export const reducedExtents = (call: Call): readonly number[] =>
+  reducedAxes(call).map((axis) => call.inputs[0]!.shape[axis]!);
 
-export const reducedAxes = (call: Call): readonly number[] => (call.attributes as { readonly axes: readonly number[] }).axes;
+export const reducedAxes = (call: Call): readonly number[] =>
+  (call.attributes as { readonly axes: readonly number[] }).axes;
 
-function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs: readonly Tensor[], calls: readonly Call[], context: LoweringContext, inputs: Tensor[] = [], extra?: (lower: Lower, positions: readonly Affine[]) => void, rows?: RowSpace & { readonly members: ReadonlySet<Tensor> }): LoweredLoop {
+function lowerWith(
+  parts: readonly (readonly number[])[],
+  outer: number,
+  outputs: readonly Tensor[],
+  calls: readonly Call[],
+  context: LoweringContext,
+  inputs: Tensor[] = [],
+  extra?: (lower: Lower, positions: readonly Affine[]) => void,
+  rows?: RowSpace & { readonly members: ReadonlySet<Tensor> },
+): LoweredLoop {
   const all = parts.flat();
   const axes = all.length;
   const starts = parts.map((_, k) => parts.slice(0, k).flat().length);
@@ -136,10 +166,18 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
   let memo = around;
   const whole = rows && indicesOf(rows.shape.length, rows.axes, positions.slice(0, outer), positions.slice(outer));
   /** Where a row kernel's tensor lies as it walks the rows: with an element a point, or an element a row. */
-  const places = whole ? [combine(whole, stridesOf(rows.shape), axes), combine(positions.slice(0, outer), stridesOf(parts.slice(0, outer).map(sizeOf)), axes)] : [];
+  const places = whole
+    ? [
+        combine(whole, stridesOf(rows.shape), axes),
+        combine(positions.slice(0, outer), stridesOf(parts.slice(0, outer).map(sizeOf)), axes),
+      ]
+    : [];
   const isInPlace = (tensor: Tensor, index: readonly Affine[], at: readonly Affine[]): boolean => {
     const flat = combine(index, stridesOf(tensor.shape), axes);
-    return at.some((place) => place.offset === flat.offset && place.coefficients.every((c, k) => c === flat.coefficients[k] || all[k] === 1));
+    return at.some(
+      (place) =>
+        place.offset === flat.offset && place.coefficients.every((c, k) => c === flat.coefficients[k] || all[k] === 1),
+    );
   };
 
   const lower = (x: Tensor, index: readonly Affine[]): Scalar => {
@@ -151,7 +189,15 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
     if (before) return before;
     const member = rows?.members.has(tensor) ?? false;
     if (member && !isInPlace(tensor, index, places)) throw new NeedsMemory(tensor);
-    const value = context.place?.(tensor, index, lower) ?? (member ? compute(tensor, index) : memo === around && outputs.includes(tensor) && sameIndex(index, positions) ? compute(tensor, index) : context.isStored(tensor) ? load(tensor, index) : compute(tensor, index));
+    const value =
+      context.place?.(tensor, index, lower) ??
+      (member
+        ? compute(tensor, index)
+        : memo === around && outputs.includes(tensor) && sameIndex(index, positions)
+          ? compute(tensor, index)
+          : context.isStored(tensor)
+            ? load(tensor, index)
+            : compute(tensor, index));
     known.set(key, value);
     return value;
   };
@@ -165,14 +211,22 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
     if (!value) loads.set(key, (value = { op: "load", dtype: scalarType(tensor.dtype), input, index }));
     return value;
   };
-  const load = (tensor: Tensor, index: readonly Affine[]): Scalar => loadAt(tensor, combine(index, stridesOf(tensor.shape), axes));
+  const load = (tensor: Tensor, index: readonly Affine[]): Scalar =>
+    loadAt(tensor, combine(index, stridesOf(tensor.shape), axes));
 
   const compute = (tensor: Tensor, index: readonly Affine[]): Scalar => {
     const call = callOf(tensor)!;
     const { rule } = call.op;
     switch (rule.kind) {
       case "elementwise":
-        return inType(tensor, call.op.name, rule.scalar(call.inputs.map((x) => lower(x, index)), scalarType(tensor.dtype)));
+        return inType(
+          tensor,
+          call.op.name,
+          rule.scalar(
+            call.inputs.map((x) => lower(x, index)),
+            scalarType(tensor.dtype),
+          ),
+        );
       case "generator":
         return rule.scalar(index, call.attributes as never, scalarType(tensor.dtype));
       case "movement": {
@@ -181,7 +235,9 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
         if (movement === "reshape") {
           // Memory is row-major under any shape.
           const inMemory = context.isStored(source) && !outputs.includes(source) && !rows?.members.has(source);
-          return inMemory ? loadAt(source, combine(index, stridesOf(tensor.shape), axes)) : lower(source, reshapeIndex(index, tensor, source));
+          return inMemory
+            ? loadAt(source, combine(index, stridesOf(tensor.shape), axes))
+            : lower(source, reshapeIndex(index, tensor, source));
         }
         const value = lower(source, movement.index);
         return movement.conditions?.length ? guard(movement.conditions, value, movement.fill!) : value;
@@ -194,12 +250,23 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
         if (!calls.includes(call)) throw new NeedsMemory(tensor);
         return rows ? lowerRowReduce(call, tensor, index, rule.combine) : lowerReduce(call, index, rule.combine);
       default:
-        if (tensor === context.element && keyOf(combine(index, stridesOf(tensor.shape), axes)) === keyOf(combine(positions.slice(0, outer), stridesOf(outputs[0]!.shape), axes))) return { op: "reduced", dtype: scalarType(tensor.dtype), reduction: 0 };
+        if (
+          tensor === context.element &&
+          keyOf(combine(index, stridesOf(tensor.shape), axes)) ===
+            keyOf(combine(positions.slice(0, outer), stridesOf(outputs[0]!.shape), axes))
+        )
+          return { op: "reduced", dtype: scalarType(tensor.dtype), reduction: 0 };
         throw new NeedsMemory(tensor);
     }
   };
 
-  const guard = (conditions: readonly Range[], value: Scalar, fill: number): Scalar => ({ op: "guard", dtype: value.dtype, conditions, value, fill });
+  const guard = (conditions: readonly Range[], value: Scalar, fill: number): Scalar => ({
+    op: "guard",
+    dtype: value.dtype,
+    conditions,
+    value,
+    fill,
+  });
 
   const lowerConcat = (call: Call, index: readonly Affine[]): Scalar => {
     const { axis } = call.attributes as { readonly axis: number };
@@ -210,9 +277,23 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
       const extent = x.shape[axis]!;
       if (extent === 0) continue;
       const local: Affine = { offset: at.offset - start, coefficients: at.coefficients };
-      const value = guard([{ index: local, lo: 0, hi: extent }], lower(x, index.map((affine, k) => (k === axis ? local : affine))), 0);
+      const value = guard(
+        [{ index: local, lo: 0, hi: extent }],
+        lower(
+          x,
+          index.map((affine, k) => (k === axis ? local : affine)),
+        ),
+        0,
+      );
       if (result) {
-        const before: Scalar = { op: "less", dtype: "bool", args: [{ op: "position", dtype: "i32", index: at }, { op: "constant", dtype: "i32", value: start }] };
+        const before: Scalar = {
+          op: "less",
+          dtype: "bool",
+          args: [
+            { op: "position", dtype: "i32", index: at },
+            { op: "constant", dtype: "i32", value: start },
+          ],
+        };
         result = { op: "where", dtype: value.dtype, args: [before, result, value] };
       } else result = value;
       start += extent;
@@ -229,7 +310,10 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
     const value = lower(indices, index.slice(axis, axis + rank));
     const fixed = [...index.slice(0, axis), constant(0, axes), ...index.slice(axis + rank)];
     if (tensor.size === 0) return { op: "constant", dtype: scalarType(tensor.dtype), value: 0 };
-    return { ...load(table, fixed), gather: [{ value, size: table.shape[axis]!, stride: stridesOf(table.shape)[axis]! }] } as Scalar;
+    return {
+      ...load(table, fixed),
+      gather: [{ value, size: table.shape[axis]!, stride: stridesOf(table.shape)[axis]! }],
+    } as Scalar;
   };
 
   const lowerReduce = (call: Call, index: readonly Affine[], combination: "sum" | "max"): Scalar => {
@@ -243,7 +327,11 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
     const value = lower(input, inner);
     memo = around;
     const result = call.outputs[0]!;
-    return inType(result, combination, { op: "reduced", dtype: scalarType(result.dtype), reduction: reductions.push({ combine: combination, value }) - 1 });
+    return inType(result, combination, {
+      op: "reduced",
+      dtype: scalarType(result.dtype),
+      reduction: reductions.push({ combine: combination, value }) - 1,
+    });
   };
 
   const rowReductions = new Map<Call, Scalar>();
@@ -252,12 +340,23 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
     let result = rowReductions.get(call);
     if (!result) {
       const value = lower(call.inputs[0]!, whole!);
-      rowReductions.set(call, (result = inType(tensor, combination, { op: "reduced", dtype: scalarType(tensor.dtype), reduction: reductions.push({ combine: combination, value }) - 1 })));
+      rowReductions.set(
+        call,
+        (result = inType(tensor, combination, {
+          op: "reduced",
+          dtype: scalarType(tensor.dtype),
+          reduction: reductions.push({ combine: combination, value }) - 1,
+        })),
+      );
     }
     return result;
   };
 
-  const reshapeIndex = (index: readonly Affine[], target: { readonly shape: Shape }, source: Tensor): readonly Affine[] => {
+  const reshapeIndex = (
+    index: readonly Affine[],
+    target: { readonly shape: Shape },
+    source: Tensor,
+  ): readonly Affine[] => {
     const result = reshapedIndex(index, target.shape, source.shape, all);
     if (!result) throw new NeedsMemory(source);
     if ("inner" in result) throw new NeedsSplit(result.axis, result.inner, source);
@@ -267,26 +366,41 @@ function lowerWith(parts: readonly (readonly number[])[], outer: number, outputs
   const lowerOutput = (x: Tensor): Output => {
     const index = positions.slice(0, outer);
     if (!whole) return { dtype: x.dtype, value: lower(x, index) };
-    const [from, shape] = x.size === sizeOf(rows.shape) ? [whole, rows.shape] : [index, parts.slice(0, outer).map(sizeOf)];
+    const [from, shape] =
+      x.size === sizeOf(rows.shape) ? [whole, rows.shape] : [index, parts.slice(0, outer).map(sizeOf)];
     const value = lower(x, sameShape(x.shape, shape) ? from : reshapeIndex(from, { shape }, x));
     return from === whole ? { dtype: x.dtype, value, index: places[0]! } : { dtype: x.dtype, value };
   };
   extra?.(lower, positions);
   const lowered = outputs.map(lowerOutput);
   const split = parts.slice(0, outer).flat().length;
-  return { extents: all.slice(0, split), parts: parts.slice(0, outer).map((list) => list.length), reduceExtents: all.slice(split), inputs, reductions, outputs: lowered };
+  return {
+    extents: all.slice(0, split),
+    parts: parts.slice(0, outer).map((list) => list.length),
+    reduceExtents: all.slice(split),
+    inputs,
+    reductions,
+    outputs: lowered,
+  };
 }
 
 /** Ops whose f16 result is one of their operands, or is exact: it needs no rounding. */
 const EXACT: ReadonlySet<string> = new Set(["neg", "abs", "minimum", "maximum", "floor", "where", "max"]);
 
 /** The result of an op as an element of its tensor. */
-const inType = ({ dtype }: Tensor, op: string, value: Scalar): Scalar => (dtype === "f16" && !EXACT.has(op) ? { op: "roundToHalf", dtype: "f32", args: [value] } : value);
+const inType = ({ dtype }: Tensor, op: string, value: Scalar): Scalar =>
+  dtype === "f16" && !EXACT.has(op) ? { op: "roundToHalf", dtype: "f32", args: [value] } : value;
 
 /** An index for each axis: those in `gone` from `reduced`, the others from `kept`, in order. */
-function indicesOf(rank: number, gone: readonly number[], kept: readonly Affine[], reduced: readonly Affine[]): Affine[] {
+function indicesOf(
+  rank: number,
+  gone: readonly number[],
+  kept: readonly Affine[],
+  reduced: readonly Affine[],
+): Affine[] {
   let next = 0;
   return Array.from({ length: rank }, (_, k) => (gone.includes(k) ? reduced[gone.indexOf(k)]! : kept[next++]!));
 }
 
-const sameIndex = (index: readonly Affine[], positions: readonly Affine[]): boolean => index.every((affine, k) => keyOf(affine) === keyOf(positions[k]!));
+const sameIndex = (index: readonly Affine[], positions: readonly Affine[]): boolean =>
+  index.every((affine, k) => keyOf(affine) === keyOf(positions[k]!));

@@ -36,7 +36,13 @@ export interface Epilogues {
  * @param ops Native ops whose programs take epilogues.
  * Where a tensor is too large to be bound whole, the program runs in parts and takes none.
  */
-export function findEpilogues(drafts: readonly Draft[], roots: readonly Tensor[], context: LoweringContext, ops: ReadonlySet<string>, { maxBuffers, maxBindingBytes = Infinity }: Pick<PlanOptions, "maxBuffers" | "maxBindingBytes">): Epilogues {
+export function findEpilogues(
+  drafts: readonly Draft[],
+  roots: readonly Tensor[],
+  context: LoweringContext,
+  ops: ReadonlySet<string>,
+  { maxBuffers, maxBindingBytes = Infinity }: Pick<PlanOptions, "maxBuffers" | "maxBindingBytes">,
+): Epilogues {
   const readers = new Map<Tensor, Draft[]>();
   for (const draft of drafts)
     for (const x of new Set(readsOf(draft))) readers.set(x, [...(readers.get(x) ?? []), draft]);
@@ -47,13 +53,30 @@ export function findEpilogues(drafts: readonly Draft[], roots: readonly Tensor[]
     if (draft.kind !== "native" || !ops.has(draft.call.op.name)) continue;
     const result = draft.outputs[0]!;
     const [loop, ...others] = readers.get(result) ?? [];
-    if (others.length > 0 || roots.includes(result) || loop?.kind !== "loop" || left.has(loop) || loop.reductions.length > 0 || draft.call.inputs[0]!.size === 0) continue;
+    if (
+      others.length > 0 ||
+      roots.includes(result) ||
+      loop?.kind !== "loop" ||
+      left.has(loop) ||
+      loop.reductions.length > 0 ||
+      draft.call.inputs[0]!.size === 0
+    )
+      continue;
     const lower = (outputs: readonly Tensor[], hidden: readonly Tensor[], element?: Tensor): LoweredLoop | undefined =>
-      tryLower(outputs, { resolve: (x) => context.resolve(x), isStored: (x) => !callOf(x) || (made.has(x) && !hidden.includes(x)), ...(element && { element }) });
+      tryLower(outputs, {
+        resolve: (x) => context.resolve(x),
+        isStored: (x) => !callOf(x) || (made.has(x) && !hidden.includes(x)),
+        ...(element && { element }),
+      });
     for (const y of loop.outputs) {
       if (y.size !== result.size || !isReal(y.dtype)) continue;
       const tail = lower([y], [result, ...loop.outputs], result);
-      if (!tail || new Set([...draft.sources, ...tail.inputs]).size + 2 > maxBuffers || [...draft.sources, ...tail.inputs, y].some(({ size }) => size * BYTES_PER_ELEMENT > maxBindingBytes)) continue;
+      if (
+        !tail ||
+        new Set([...draft.sources, ...tail.inputs]).size + 2 > maxBuffers ||
+        [...draft.sources, ...tail.inputs, y].some(({ size }) => size * BYTES_PER_ELEMENT > maxBindingBytes)
+      )
+        continue;
       const rest = loop.outputs.filter((x) => x !== y);
       const lowered = rest.length > 0 ? lower(rest, [result]) : undefined;
       if (rest.length > 0 && (!lowered || lowered.inputs.some((x) => rest.includes(x)))) continue;

@@ -29,6 +29,19 @@ export interface MatmulSpec {
 export function matmulSpecOf({ inputs: [a, b], outputs: [c] }: NativeCall): MatmulSpec {
   const { shape } = c!;
   const rank = shape.length;
-  const operand = ({ offset, strides }: NativeOperand): MatmulOperand => ({ offset, batch: strides.slice(0, -2), row: strides[rank - 2]!, column: strides[rank - 1]! });
-  return { ...(a!.dtype === "f16" && { operands: "f16" }), batch: shape.slice(0, -2), m: shape[rank - 2]!, n: shape[rank - 1]!, k: a!.shape[rank - 1]!, a: operand(a!), b: operand(b!) };
+  const operand = ({ offset, strides }: NativeOperand): MatmulOperand => ({
+    offset,
+    batch: strides.slice(0, -2),
+    row: strides[rank - 2]!,
+    column: strides[rank - 1]!,
+  });
+  return {
+    ...(a!.dtype === "f16" && { operands: "f16" }),
+    batch: shape.slice(0, -2),
+    m: shape[rank - 2]!,
+    n: shape[rank - 1]!,
+    k: a!.shape[rank - 1]!,
+    a: operand(a!),
+    b: operand(b!),
+  };
 }

@@ -1,7 +1,51 @@
 import { expect, test } from "vitest";
 import {
-  add, arange, broadcastTo, cast, checkpoint, concat, cpu, cumsum, div, einsum, exp, explain, flip, gather, grad, key, leavesOf, less, linearScan, logSoftmax, matmul, max, mean, mul, normal, pad, pick, realize, reference,
-  reshape, sigmoid, silu, sliceAxis, softmax, softplus, split, sqrt, sub, sum, tensor, transpose, uniform, valueAndGrad, where, type Tensor, type Tree,
+  add,
+  arange,
+  broadcastTo,
+  cast,
+  checkpoint,
+  concat,
+  cpu,
+  cumsum,
+  div,
+  einsum,
+  exp,
+  explain,
+  flip,
+  gather,
+  grad,
+  key,
+  leavesOf,
+  less,
+  linearScan,
+  logSoftmax,
+  matmul,
+  max,
+  mean,
+  mul,
+  normal,
+  pad,
+  pick,
+  realize,
+  reference,
+  reshape,
+  sigmoid,
+  silu,
+  sliceAxis,
+  softmax,
+  softplus,
+  split,
+  sqrt,
+  sub,
+  sum,
+  tensor,
+  transpose,
+  uniform,
+  valueAndGrad,
+  where,
+  type Tensor,
+  type Tree,
 } from "../index.js";
 
 /** Graphs that give a planner trouble, from random inputs. */
@@ -33,12 +77,16 @@ const graphs: Record<string, () => Tree> = {
     const y = exp(x);
     return [y, reshape(y, [3, 1]), x, reshape(x, [1, 3])];
   },
-  "concat of products along two axes": () => concat([concat([exp(normal(key(9), [2, 3])), normal(key(10), [2, 1])], 1), normal(key(11), [3, 4])], 0),
+  "concat of products along two axes": () =>
+    concat([concat([exp(normal(key(9), [2, 3])), normal(key(10), [2, 1])], 1), normal(key(11), [3, 4])], 0),
   "flip of a concat": () => flip(concat([arange(3), arange(2)], 0), 0),
   embedding: () => sum(gather(normal(key(12), [7, 4]), cast(mul(uniform(key(13), [2, 5]), 7), "i32"), 0), 1),
-  "cross entropy": () => mean(mul(pick(logSoftmax(normal(key(14), [2, 5, 7])), cast(mul(uniform(key(15), [2, 5]), 7), "i32")), -1)),
-  "attention": () => {
-    const [q, k, v] = split(normal(key(16), [2, 6, 24]), [8, 8, 8]).map((x) => transpose(reshape(x, [2, 6, 2, 4]), [0, 2, 1, 3])) as [Tensor, Tensor, Tensor];
+  "cross entropy": () =>
+    mean(mul(pick(logSoftmax(normal(key(14), [2, 5, 7])), cast(mul(uniform(key(15), [2, 5]), 7), "i32")), -1)),
+  attention: () => {
+    const [q, k, v] = split(normal(key(16), [2, 6, 24]), [8, 8, 8]).map((x) =>
+      transpose(reshape(x, [2, 6, 2, 4]), [0, 2, 1, 3]),
+    ) as [Tensor, Tensor, Tensor];
     const scores = matmul(q, transpose(k));
     const causal = less(reshape(arange(6), [6, 1]), arange(6));
     return reshape(transpose(matmul(softmax(where(causal, -1e9, scores)), v), [0, 2, 1, 3]), [2, 6, 8]);
@@ -49,10 +97,15 @@ const graphs: Record<string, () => Tree> = {
     const A = mul(exp(normal(key(19), [4, 3])), -1);
     const [B, C] = [normal(key(20), [2, 6, 3]), normal(key(21), [2, 6, 3])];
     const wide = (x: Tensor): Tensor => broadcastTo(reshape(x, [2, 6, 4, 1]), [2, 6, 4, 3]);
-    const h = linearScan({ a: exp(mul(wide(delta), A)), b: mul(wide(mul(delta, u)), reshape(B, [2, 6, 1, 3])), axis: 1 });
+    const h = linearScan({
+      a: exp(mul(wide(delta), A)),
+      b: mul(wide(mul(delta, u)), reshape(B, [2, 6, 1, 3])),
+      axis: 1,
+    });
     return sum(mul(h, reshape(C, [2, 6, 1, 3])), -1);
   },
-  einsum: () => einsum("B L D, D N, B N -> B L N", normal(key(22), [2, 5, 4]), normal(key(23), [4, 3]), normal(key(24), [2, 3])),
+  einsum: () =>
+    einsum("B L D, D N, B N -> B L N", normal(key(22), [2, 5, 4]), normal(key(23), [4, 3]), normal(key(24), [2, 3])),
   "empty axis": () => sum(exp(normal(key(25), [3, 0])), 1),
   "max and cumsum": () => cumsum(sub(normal(key(26), [3, 9]), max(normal(key(27), [3, 9]), 1, { keepDims: true })), 1),
   "random bits twice": () => {
@@ -61,7 +114,10 @@ const graphs: Record<string, () => Tree> = {
   },
 };
 
-const weighted = (tree: Tree): Tensor => leavesOf(tree).map((x, k) => sum(mul(cast(x, "f32"), normal(key(100 + k), x.shape)))).reduce(add);
+const weighted = (tree: Tree): Tensor =>
+  leavesOf(tree)
+    .map((x, k) => sum(mul(cast(x, "f32"), normal(key(100 + k), x.shape))))
+    .reduce(add);
 
 for (const [name, build] of Object.entries(graphs))
   test(`${name}: fused = one kernel per op = float64`, async () => {
@@ -72,7 +128,11 @@ for (const [name, build] of Object.entries(graphs))
     }
   });
 
-const W = (): { a: Tensor; b: Tensor; c: Tensor } => ({ a: normal(key(31), [4, 6]), b: normal(key(32), [6]), c: normal(key(33), [6, 3]) });
+const W = (): { a: Tensor; b: Tensor; c: Tensor } => ({
+  a: normal(key(31), [4, 6]),
+  b: normal(key(32), [6]),
+  c: normal(key(33), [6, 3]),
+});
 const network = ({ a, b, c }: { a: Tensor; b: Tensor; c: Tensor }): Tensor => {
   const x = normal(key(34), [5, 4]);
   const h = silu(add(matmul(x, a), b));

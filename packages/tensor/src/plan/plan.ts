@@ -36,9 +36,27 @@ export interface Slot {
 }
 
 export type Step =
-  | { readonly kind: "loop"; readonly name: string; readonly kernel: LoopKernel; readonly inputs: readonly number[]; readonly outputs: readonly number[] }
-  | { readonly kind: "scan"; readonly name: string; readonly kernel: ScanKernel; readonly inputs: readonly number[]; readonly outputs: readonly number[] }
-  | { readonly kind: "native"; readonly name: string; readonly call: NativeCall; readonly inputs: readonly number[]; readonly outputs: readonly number[] };
+  | {
+      readonly kind: "loop";
+      readonly name: string;
+      readonly kernel: LoopKernel;
+      readonly inputs: readonly number[];
+      readonly outputs: readonly number[];
+    }
+  | {
+      readonly kind: "scan";
+      readonly name: string;
+      readonly kernel: ScanKernel;
+      readonly inputs: readonly number[];
+      readonly outputs: readonly number[];
+    }
+  | {
+      readonly kind: "native";
+      readonly name: string;
+      readonly call: NativeCall;
+      readonly inputs: readonly number[];
+      readonly outputs: readonly number[];
+    };
 
 /** A native program's call without its graph. */
 export interface NativeCall {
@@ -78,7 +96,11 @@ export function makePlan(roots: readonly Tensor[], leaves: readonly Tensor[], op
       if (request instanceof Replan) continue;
       if (!(request instanceof NeedsMemory)) throw request;
       const { tensor } = request;
-      if (forced.has(tensor)) throw new Error(`planner: expected ${callOf(tensor)?.op.name} ${String(tensor)} to be computable once it has memory, and it is not; realize it by itself and report this as a bug`, { cause: request });
+      if (forced.has(tensor))
+        throw new Error(
+          `planner: expected ${callOf(tensor)?.op.name} ${String(tensor)} to be computable once it has memory, and it is not; realize it by itself and report this as a bug`,
+          { cause: request },
+        );
       forced.add(tensor);
     }
   }
@@ -97,18 +119,27 @@ interface Graph {
 }
 
 /** The graph with marks looked through, and others in the place of calls that have no program here. */
-function resolveGraph(roots: readonly Tensor[], { device, fuse, scans }: PlanOptions, { expansions, replaced }: Replacements, decisions: ScanDecisions): Graph {
+function resolveGraph(
+  roots: readonly Tensor[],
+  { device, fuse, scans }: PlanOptions,
+  { expansions, replaced }: Replacements,
+  decisions: ScanDecisions,
+): Graph {
   const replacement = (call: Call): (() => readonly Tensor[]) | undefined => {
     const { rule, expand } = call.op;
-    if (rule.kind === "kernel") return !fuse || isReasons(variantFor(call, device)) ? () => expandKernel(call, expansions) : undefined;
-    return expand && (!scans || levelOf(call, decisions, fuse) === "refused") ? () => expand(call.inputs, call.attributes) : undefined;
+    if (rule.kind === "kernel")
+      return !fuse || isReasons(variantFor(call, device)) ? () => expandKernel(call, expansions) : undefined;
+    return expand && (!scans || levelOf(call, decisions, fuse) === "refused")
+      ? () => expand(call.inputs, call.attributes)
+      : undefined;
   };
   const resolve = (x: Tensor): Tensor => {
     let current = x;
     for (;;) {
       const call = callOf(current);
       if (!call) return current;
-      if (call.op.name === "identity" || call.op.name === "stopGradient" || call.op.name === "checkpoint") current = call.inputs[0]!;
+      if (call.op.name === "identity" || call.op.name === "stopGradient" || call.op.name === "checkpoint")
+        current = call.inputs[0]!;
       else {
         const make = replacement(call);
         if (!make) return current;
@@ -130,15 +161,36 @@ function variantFor(call: Call, device: string): ReturnType<typeof chooseVariant
 
 const isReasons = (choice: unknown): choice is readonly string[] => Array.isArray(choice);
 
-function planWith({ roots, calls, resolve }: Graph, leaves: readonly Tensor[], forced: Set<Tensor>, decisions: ScanDecisions, options: PlanOptions): Plan {
+function planWith(
+  { roots, calls, resolve }: Graph,
+  leaves: readonly Tensor[],
+  forced: Set<Tensor>,
+  decisions: ScanDecisions,
+  options: PlanOptions,
+): Plan {
   const users = usersOf(calls, resolve);
-  const kept = keptAnyway(roots, calls, resolve, forced, (call) => options.scans !== undefined && isFusedScan(call, decisions, options.fuse));
-  const scans = options.scans ? findScans({ calls, resolve, users, isKept: (x) => kept.has(x) }, decisions, options.fuse) : NO_SCANS;
+  const kept = keptAnyway(
+    roots,
+    calls,
+    resolve,
+    forced,
+    (call) => options.scans !== undefined && isFusedScan(call, decisions, options.fuse),
+  );
+  const scans = options.scans
+    ? findScans({ calls, resolve, users, isKept: (x) => kept.has(x) }, decisions, options.fuse)
+    : NO_SCANS;
   const stored = chooseStored(roots, calls, resolve, users, kept, scans, options);
   const context: LoweringContext = { resolve, isStored: (x) => !callOf(x) || stored.has(x) };
   const drafts: Draft[] = [];
   if (options.scans)
-    for (const { unit, drafts: steps, reason } of draftScans(scans, context, decisions, options.fuse, options.scans, forced))
+    for (const { unit, drafts: steps, reason } of draftScans(
+      scans,
+      context,
+      decisions,
+      options.fuse,
+      options.scans,
+      forced,
+    ))
       if (steps.length > 0) drafts.push(...steps);
       else drafts.push(nativeDraft(unit.scan!, context, reason));
   for (const call of calls) {
@@ -156,7 +208,19 @@ function planWith({ roots, calls, resolve }: Graph, leaves: readonly Tensor[], f
     drafts.push({ kind: "loop", outputs: [x], reductions, lowered: lowerLoop([x], reductions, context) });
   }
   if (scans.units.length > 0) breakCycles(drafts, readsOf, decisions, options.fuse);
-  const merged = options.fuse ? attachEpilogues(mergeLoops(sortDrafts(groupRows(sortDrafts(drafts), roots, context, options)), roots, context, options.maxBuffers), roots, context, options) : drafts;
+  const merged = options.fuse
+    ? attachEpilogues(
+        mergeLoops(
+          sortDrafts(groupRows(sortDrafts(drafts), roots, context, options)),
+          roots,
+          context,
+          options.maxBuffers,
+        ),
+        roots,
+        context,
+        options,
+      )
+    : drafts;
   return emit(sortDrafts(merged), roots, leaves);
 }
 
@@ -174,7 +238,13 @@ function usersOf(calls: readonly Call[], resolve: (x: Tensor) => Tensor): Map<Te
 }
 
 /** Tensors that have memory whatever is fused: roots, operands and results of programs, tables that are gathered from. */
-function keptAnyway(roots: readonly Tensor[], calls: readonly Call[], resolve: (x: Tensor) => Tensor, forced: ReadonlySet<Tensor>, isFused: (call: Call) => boolean): Set<Tensor> {
+function keptAnyway(
+  roots: readonly Tensor[],
+  calls: readonly Call[],
+  resolve: (x: Tensor) => Tensor,
+  forced: ReadonlySet<Tensor>,
+  isFused: (call: Call) => boolean,
+): Set<Tensor> {
   const kept = new Set<Tensor>();
   const store = (x: Tensor): void => {
     if (callOf(x)) kept.add(x);
@@ -194,8 +264,18 @@ function keptAnyway(roots: readonly Tensor[], calls: readonly Call[], resolve: (
 }
 
 /** Tensors with memory; the value is the reduction their kernel computes, if any. */
-function chooseStored(roots: readonly Tensor[], calls: readonly Call[], resolve: (x: Tensor) => Tensor, users: ReadonlyMap<Tensor, readonly Call[]>, kept: ReadonlySet<Tensor>, scans: Scans, { fuse }: PlanOptions): Map<Tensor, Call | undefined> {
-  const stored = new Map<Tensor, Call | undefined>([...kept, ...scans.results, ...scans.stored].map((x) => [x, undefined]));
+function chooseStored(
+  roots: readonly Tensor[],
+  calls: readonly Call[],
+  resolve: (x: Tensor) => Tensor,
+  users: ReadonlyMap<Tensor, readonly Call[]>,
+  kept: ReadonlySet<Tensor>,
+  scans: Scans,
+  { fuse }: PlanOptions,
+): Map<Tensor, Call | undefined> {
+  const stored = new Map<Tensor, Call | undefined>(
+    [...kept, ...scans.results, ...scans.stored].map((x) => [x, undefined]),
+  );
   if (!fuse) for (const call of calls) for (const x of call.outputs) stored.set(x, undefined);
   if (!fuse) {
     for (const call of calls) if (call.op.rule.kind === "reduce") stored.set(call.outputs[0]!, call);
@@ -228,14 +308,20 @@ function chooseStored(roots: readonly Tensor[], calls: readonly Call[], resolve:
 /** The tensor behind reshapes, which native programs read in place. */
 function baseOf(x: Tensor, resolve: (x: Tensor) => Tensor): Tensor {
   let current = x;
-  for (let call = callOf(current); call?.op.name === "reshape"; call = callOf(current)) current = resolve(call.inputs[0]!);
+  for (let call = callOf(current); call?.op.name === "reshape"; call = callOf(current))
+    current = resolve(call.inputs[0]!);
   return current;
 }
 
 /** The tensor behind movements that only change strides. */
 function storeBehindViews(x: Tensor, resolve: (x: Tensor) => Tensor, store: (x: Tensor) => void): void {
   let current = x;
-  for (let call = callOf(current); call && call.op.rule.kind === "movement" && call.op.name !== "pad"; call = callOf(current)) current = resolve(call.inputs[0]!);
+  for (
+    let call = callOf(current);
+    call && call.op.rule.kind === "movement" && call.op.name !== "pad";
+    call = callOf(current)
+  )
+    current = resolve(call.inputs[0]!);
   store(current);
 }
 
@@ -270,7 +356,14 @@ function readersOf(x: Tensor, users: ReadonlyMap<Tensor, readonly Call[]>): { re
 }
 
 /** Follows a reduction's result through elementwise calls that nothing else uses; they are computed in its kernel. */
-function reductionTail(start: Tensor, users: ReadonlyMap<Tensor, readonly Call[]>, isRoot: ReadonlySet<Tensor>, claimed: Set<Tensor>, stored: ReadonlyMap<Tensor, unknown>, resolve: (x: Tensor) => Tensor): Tensor {
+function reductionTail(
+  start: Tensor,
+  users: ReadonlyMap<Tensor, readonly Call[]>,
+  isRoot: ReadonlySet<Tensor>,
+  claimed: Set<Tensor>,
+  stored: ReadonlyMap<Tensor, unknown>,
+  resolve: (x: Tensor) => Tensor,
+): Tensor {
   let top = start;
   let current = start;
   const passed: Tensor[] = [];
@@ -327,7 +420,12 @@ function nativeDraft(call: Call, context: LoweringContext, note?: string): Draft
 }
 
 /** Native kernels with the elementwise loops behind them, as far as their programs take those. */
-function attachEpilogues(drafts: readonly Draft[], roots: readonly Tensor[], context: LoweringContext, options: PlanOptions): readonly Draft[] {
+function attachEpilogues(
+  drafts: readonly Draft[],
+  roots: readonly Tensor[],
+  context: LoweringContext,
+  options: PlanOptions,
+): readonly Draft[] {
   if (!options.epilogues) return drafts;
   const { finished, left } = findEpilogues(drafts, roots, context, options.epilogues, options);
   return drafts.flatMap((draft): Draft[] => {
@@ -338,14 +436,36 @@ function attachEpilogues(drafts: readonly Draft[], roots: readonly Tensor[], con
     const found = finished.get(draft);
     if (draft.kind !== "native" || !found) return [draft];
     const { extents, inputs, outputs } = found.lowered;
-    const operands = inputs.map((x): NativeOperand => ({ shape: x.shape, dtype: x.dtype, offset: 0, strides: stridesOf(x.shape) }));
-    const epilogue = { extents, inputs: inputs.map(({ dtype, size }) => ({ dtype, size })), dtype: outputs[0]!.dtype, value: outputs[0]!.value };
-    return [{ ...draft, operands: [...draft.operands, ...operands], sources: [...draft.sources, ...inputs], outputs: found.outputs, epilogue }];
+    const operands = inputs.map((x): NativeOperand => ({
+      shape: x.shape,
+      dtype: x.dtype,
+      offset: 0,
+      strides: stridesOf(x.shape),
+    }));
+    const epilogue = {
+      extents,
+      inputs: inputs.map(({ dtype, size }) => ({ dtype, size })),
+      dtype: outputs[0]!.dtype,
+      value: outputs[0]!.value,
+    };
+    return [
+      {
+        ...draft,
+        operands: [...draft.operands, ...operands],
+        sources: [...draft.sources, ...inputs],
+        outputs: found.outputs,
+        epilogue,
+      },
+    ];
   });
 }
 
 /** x as a view of a tensor with memory: any strides, or row-major only. */
-function viewOf(x: Tensor, context: LoweringContext, anyStrides: boolean): { source: Tensor; offset: number; strides: readonly number[] } {
+function viewOf(
+  x: Tensor,
+  context: LoweringContext,
+  anyStrides: boolean,
+): { source: Tensor; offset: number; strides: readonly number[] } {
   if (context.isStored(x)) return { source: x, offset: 0, strides: stridesOf(x.shape) };
   if (x.size === 0) throw new NeedsMemory(x);
   const { extents, parts, inputs, outputs } = lowerLoop([x], [], context);
@@ -355,7 +475,8 @@ function viewOf(x: Tensor, context: LoweringContext, anyStrides: boolean): { sou
   // a cast from f16 is no more than a load
   if (source.dtype !== x.dtype) throw new NeedsMemory(x);
   const strides = joinParts(value.index, extents, parts);
-  if (!strides || (!anyStrides && !(isRowMajor(value.index, extents) && source.size === x.size))) throw new NeedsMemory(x);
+  if (!strides || (!anyStrides && !(isRowMajor(value.index, extents) && source.size === x.size)))
+    throw new NeedsMemory(x);
   return { source, offset: value.index.offset, strides };
 }
 
@@ -373,7 +494,12 @@ function joinParts({ coefficients }: Affine, extents: Shape, parts: readonly num
 }
 
 /** Joins elementwise loops of one shape where that saves reading or storing something. */
-function mergeLoops(drafts: readonly Draft[], roots: readonly Tensor[], context: LoweringContext, maxBuffers: number): Draft[] {
+function mergeLoops(
+  drafts: readonly Draft[],
+  roots: readonly Tensor[],
+  context: LoweringContext,
+  maxBuffers: number,
+): Draft[] {
   const maker = new Map<Tensor, Draft>();
   for (const draft of drafts) for (const x of draft.outputs) maker.set(x, draft);
   const readers = new Map<Tensor, Set<Draft>>();
@@ -431,7 +557,12 @@ function mergeLoops(drafts: readonly Draft[], roots: readonly Tensor[], context:
       const outputs = [...target.outputs, ...draft.outputs];
       const reductions = [...target.reductions, ...draft.reductions];
       const lowered = tryLower(outputs, reductions, context);
-      if (!lowered || lowered.inputs.some((x) => outputs.includes(x)) || lowered.inputs.length + outputs.length > maxBuffers) continue;
+      if (
+        !lowered ||
+        lowered.inputs.some((x) => outputs.includes(x)) ||
+        lowered.inputs.length + outputs.length > maxBuffers
+      )
+        continue;
       return { target, joined: { kind: "loop", outputs, reductions, lowered } };
     }
     return undefined;
@@ -443,11 +574,19 @@ function mergeLoops(drafts: readonly Draft[], roots: readonly Tensor[], context:
 /** Whether two kernels loop over axes of the same extents, outside and inside. */
 function sameLoops(a: LoopDraft, b: LoopDraft): boolean {
   const inner = ({ reductions: [first] }: LoopDraft): Shape => (first ? reducedExtents(first) : []);
-  return sameShape(a.outputs[0]!.shape, b.outputs[0]!.shape) && Boolean(a.reductions[0]) === Boolean(b.reductions[0]) && sameShape(inner(a), inner(b));
+  return (
+    sameShape(a.outputs[0]!.shape, b.outputs[0]!.shape) &&
+    Boolean(a.reductions[0]) === Boolean(b.reductions[0]) &&
+    sameShape(inner(a), inner(b))
+  );
 }
 
 /** The joined kernel, or undefined if its members do not fit into one set of loops. */
-function tryLower(outputs: readonly Tensor[], reductions: readonly Call[], context: LoweringContext): LoweredLoop | undefined {
+function tryLower(
+  outputs: readonly Tensor[],
+  reductions: readonly Call[],
+  context: LoweringContext,
+): LoweredLoop | undefined {
   try {
     return lowerLoop(outputs, reductions, context);
   } catch (request) {
@@ -464,7 +603,10 @@ function dropUnread(drafts: readonly Draft[], roots: readonly Tensor[], context:
     if (draft.kind !== "loop" || draft.rows || draft.outputs.every((x) => read.has(x))) return draft;
     const outputs = draft.outputs.filter((x) => read.has(x));
     const unread = new Set(draft.outputs.filter((x) => !read.has(x)));
-    const inner: LoweringContext = { resolve: (x) => context.resolve(x), isStored: (x) => context.isStored(x) && !unread.has(x) };
+    const inner: LoweringContext = {
+      resolve: (x) => context.resolve(x),
+      isStored: (x) => context.isStored(x) && !unread.has(x),
+    };
     return { ...draft, outputs, lowered: lowerLoop(outputs, draft.reductions, inner) };
   });
 }
@@ -493,7 +635,10 @@ function sortDrafts(drafts: readonly Draft[]): Draft[] {
       if (before && !entered.has(before)) {
         entered.add(before);
         stack.push({ draft: before, next: 0 });
-      } else if (before && before !== top.draft && !done.has(before)) throw new Error(`planner: expected kernels in an order, and ${callOf(before.outputs[0]!)?.op.name} and ${callOf(top.draft.outputs[0]!)?.op.name} wait for each other; realize their inputs first and report this as a bug`);
+      } else if (before && before !== top.draft && !done.has(before))
+        throw new Error(
+          `planner: expected kernels in an order, and ${callOf(before.outputs[0]!)?.op.name} and ${callOf(top.draft.outputs[0]!)?.op.name} wait for each other; realize their inputs first and report this as a bug`,
+        );
     }
   }
   return order;
@@ -519,13 +664,34 @@ function emit(drafts: readonly Draft[], roots: readonly Tensor[], leaves: readon
     const outputs = draft.outputs.map(slotOf);
     if (draft.kind === "native") {
       const { op, attributes } = draft.call;
-      const name = op.rule.kind === "kernel" ? (attributes as KernelAttributes).record.name + (op.name === "kernelGradient" ? " backward" : "") : op.name;
-      const call: NativeCall = { op: op.name, attributes: withoutGraph(attributes), inputs: draft.operands, outputs: draft.call.outputs.map(({ shape, dtype }) => ({ shape, dtype })), ...(draft.epilogue && { epilogue: draft.epilogue }) };
-      return { kind: "native", name: draft.note ? `${name} (${draft.note})` : draft.epilogue ? nameWithTail(name, draft.outputs[0]!) : name, call, inputs, outputs };
+      const name =
+        op.rule.kind === "kernel"
+          ? (attributes as KernelAttributes).record.name + (op.name === "kernelGradient" ? " backward" : "")
+          : op.name;
+      const call: NativeCall = {
+        op: op.name,
+        attributes: withoutGraph(attributes),
+        inputs: draft.operands,
+        outputs: draft.call.outputs.map(({ shape, dtype }) => ({ shape, dtype })),
+        ...(draft.epilogue && { epilogue: draft.epilogue }),
+      };
+      return {
+        kind: "native",
+        name: draft.note ? `${name} (${draft.note})` : draft.epilogue ? nameWithTail(name, draft.outputs[0]!) : name,
+        call,
+        inputs,
+        outputs,
+      };
     }
     if (draft.kind === "scan") return { kind: "scan", name: draft.name, kernel: draft.kernel, inputs, outputs };
     const { extents, reduceExtents, reductions, outputs: results } = draft.lowered;
-    const kernel: LoopKernel = { extents, reduceExtents, reductions, outputs: results, inputs: draft.lowered.inputs.map(({ dtype, size }) => ({ dtype, size })) };
+    const kernel: LoopKernel = {
+      extents,
+      reduceExtents,
+      reductions,
+      outputs: results,
+      inputs: draft.lowered.inputs.map(({ dtype, size }) => ({ dtype, size })),
+    };
     return { kind: "loop", name: nameOf(draft), kernel, inputs, outputs };
   });
   return { slots, leafCount: leaves.length, constants, steps, roots: roots.map(slotOf) };

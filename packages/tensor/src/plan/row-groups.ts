@@ -20,7 +20,12 @@ const SHORT_ROW = 16384;
 const LONGEST_ACROSS = { cpu: 256, others: 8192 };
 
 /** Puts row kernels in the place of the drafts they compute; each stands where the last of them stood. */
-export function groupRows(drafts: readonly Draft[], roots: readonly Tensor[], context: LoweringContext, { device, maxBuffers, maxBindingBytes = Infinity }: Pick<PlanOptions, "device" | "maxBuffers" | "maxBindingBytes">): Draft[] {
+export function groupRows(
+  drafts: readonly Draft[],
+  roots: readonly Tensor[],
+  context: LoweringContext,
+  { device, maxBuffers, maxBindingBytes = Infinity }: Pick<PlanOptions, "device" | "maxBuffers" | "maxBindingBytes">,
+): Draft[] {
   const maker = new Map<Tensor, Draft>();
   const readers = new Map<Tensor, Draft[]>();
   for (const draft of drafts) {
@@ -65,10 +70,17 @@ export function groupRows(drafts: readonly Draft[], roots: readonly Tensor[], co
     const reductions = [...new Set(loops.flatMap((draft) => draft.reductions))];
     if (reductions.length > MOST_REDUCTIONS || closesCycle(members)) return undefined;
     const computed = new Set(loops.flatMap((draft) => draft.outputs));
-    const outputs = [...computed].filter((x) => isRoot.has(x) || (readers.get(x) ?? []).some((draft) => !members.has(draft)));
+    const outputs = [...computed].filter(
+      (x) => isRoot.has(x) || (readers.get(x) ?? []).some((draft) => !members.has(draft)),
+    );
     try {
       const lowered = lowerRows(space, computed, outputs, reductions, context);
-      if (lowered.inputs.some((x) => computed.has(x)) || lowered.inputs.length + outputs.length > maxBuffers || [...lowered.inputs, ...outputs].some(({ size }) => size * BYTES_PER_ELEMENT > maxBindingBytes)) return undefined;
+      if (
+        lowered.inputs.some((x) => computed.has(x)) ||
+        lowered.inputs.length + outputs.length > maxBuffers ||
+        [...lowered.inputs, ...outputs].some(({ size }) => size * BYTES_PER_ELEMENT > maxBindingBytes)
+      )
+        return undefined;
       return { kind: "loop", outputs, reductions, lowered, rows: true };
     } catch (request) {
       if (request instanceof NeedsMemory) return undefined;
@@ -81,12 +93,16 @@ export function groupRows(drafts: readonly Draft[], roots: readonly Tensor[], co
     const count = points / sizeOf(space.axes.map((axis) => space.shape[axis]!));
     const belongs = (draft: Draft): boolean => {
       if (draft.kind !== "loop" || groupOf.has(draft)) return false;
-      if (draft.reductions.length > 0) return sameShape(draft.reductions[0]!.inputs[0]!.shape, space.shape) && sameShape(reducedAxes(draft.reductions[0]!), space.axes);
+      if (draft.reductions.length > 0)
+        return (
+          sameShape(draft.reductions[0]!.inputs[0]!.shape, space.shape) &&
+          sameShape(reducedAxes(draft.reductions[0]!), space.axes)
+        );
       return draft.outputs.every((x) => x.size === points || x.size === count);
     };
     let members: ReadonlySet<Draft> = new Set([first]);
     let group: LoopDraft | undefined;
-    for (let grown = true; grown; ) {
+    for (let grown = true; grown;) {
       grown = false;
       for (const draft of neighbours(members)) {
         if (members.has(draft) || !belongs(draft)) continue;
@@ -109,7 +125,8 @@ export function groupRows(drafts: readonly Draft[], roots: readonly Tensor[], co
       for (const x of readsOf(draft)) {
         const made = maker.get(x);
         if (made) near.add(made);
-        for (const reader of readers.get(x) ?? []) if (reader.kind === "loop" && reader.reductions.length > 0) near.add(reader);
+        for (const reader of readers.get(x) ?? [])
+          if (reader.kind === "loop" && reader.reductions.length > 0) near.add(reader);
       }
       for (const x of draft.outputs) for (const reader of readers.get(x) ?? []) near.add(reader);
     }
@@ -118,10 +135,12 @@ export function groupRows(drafts: readonly Draft[], roots: readonly Tensor[], co
 
   /** Whether a member reads what another reduces. */
   const hasStages = (members: ReadonlySet<Draft>): boolean =>
-    [...members].some((draft) => readsOf(draft).some((x) => {
-      const made = maker.get(x);
-      return made?.kind === "loop" && made.reductions.length > 0 && members.has(made);
-    }));
+    [...members].some((draft) =>
+      readsOf(draft).some((x) => {
+        const made = maker.get(x);
+        return made?.kind === "loop" && made.reductions.length > 0 && members.has(made);
+      }),
+    );
 
   for (const draft of drafts) {
     if (draft.kind !== "loop" || draft.reductions.length !== 1 || groupOf.has(draft)) continue;
@@ -142,5 +161,7 @@ function isWorthwhile({ shape, axes }: RowSpace, device: string): boolean {
   const length = sizeOf(axes.map((axis) => shape[axis]!));
   if (length < 2 || sizeOf(shape) === 0) return false;
   const along = shape.every((extent, k) => extent === 1 || axes.includes(k) || k < Math.min(...axes));
-  return along ? length <= SHORT_ROW || sizeOf(shape) / length >= MANY_ROWS : length <= (device === "cpu" ? LONGEST_ACROSS.cpu : LONGEST_ACROSS.others);
+  return along
+    ? length <= SHORT_ROW || sizeOf(shape) / length >= MANY_ROWS
+    : length <= (device === "cpu" ? LONGEST_ACROSS.cpu : LONGEST_ACROSS.others);
 }

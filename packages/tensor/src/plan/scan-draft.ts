@@ -34,21 +34,43 @@ export interface ScanDraft {
  * @param forced Receives tensors that have to have memory for a step to fit.
  * @throws Replan
  */
-export function draftScans(scans: Scans, context: LoweringContext, decisions: ScanDecisions, fuse: boolean, support: ScanSupport, forced: Set<Tensor>): readonly { readonly unit: ScanUnit; readonly drafts: readonly ScanDraft[]; readonly reason: string | undefined }[] {
+export function draftScans(
+  scans: Scans,
+  context: LoweringContext,
+  decisions: ScanDecisions,
+  fuse: boolean,
+  support: ScanSupport,
+  forced: Set<Tensor>,
+): readonly { readonly unit: ScanUnit; readonly drafts: readonly ScanDraft[]; readonly reason: string | undefined }[] {
   let changed = false;
   const drafts = scans.units.map((unit) => {
     const call = (unit.scan ?? unit.gradient)!;
     const reason = scans.reasonOf(call);
     const whole = lowerNoting(unit, context, decisions);
-    if (call.op.name === "linearScan" && !unit.gradient && isBare(whole.kernel, [...unit.results.keys()], call)) return { unit, drafts: [], reason };
-    if (buffersOf(whole) > support.maxBuffers && storePrologue(unit, whole, scans, context, support.maxBuffers, forced)) changed = true;
-    const parts = partsOf(unit, whole, support.maxBuffers, (part) => lowerNoting(part, context, decisions, unit.results));
-    const verdict = parts ? parts.map(({ kernel }) => support.accepts(kernel)).find((answer) => answer !== true) : `${buffersOf(whole)} buffers where ${support.maxBuffers} can be bound`;
+    if (call.op.name === "linearScan" && !unit.gradient && isBare(whole.kernel, [...unit.results.keys()], call))
+      return { unit, drafts: [], reason };
+    if (buffersOf(whole) > support.maxBuffers && storePrologue(unit, whole, scans, context, support.maxBuffers, forced))
+      changed = true;
+    const parts = partsOf(unit, whole, support.maxBuffers, (part) =>
+      lowerNoting(part, context, decisions, unit.results),
+    );
+    const verdict = parts
+      ? parts.map(({ kernel }) => support.accepts(kernel)).find((answer) => answer !== true)
+      : `${buffersOf(whole)} buffers where ${support.maxBuffers} can be bound`;
     if (verdict !== undefined) {
       changed = true;
       demote(call, decisions, fuse, verdict);
     }
-    return { unit, reason, drafts: (parts ?? []).map((part): ScanDraft => ({ kind: "scan", call, name: nameOf(unit, part.kernel, reason), ...part })) };
+    return {
+      unit,
+      reason,
+      drafts: (parts ?? []).map((part): ScanDraft => ({
+        kind: "scan",
+        call,
+        name: nameOf(unit, part.kernel, reason),
+        ...part,
+      })),
+    };
   });
   if (changed) throw new Replan();
   return drafts;
@@ -59,13 +81,20 @@ export function draftScans(scans: Scans, context: LoweringContext, decisions: Sc
  * @param reads What a draft reads.
  * @throws Replan
  */
-export function breakCycles<D extends { readonly kind: string; readonly outputs: readonly Tensor[] }>(drafts: readonly (D | ScanDraft)[], reads: (draft: D | ScanDraft) => readonly Tensor[], decisions: ScanDecisions, fuse: boolean): void {
+export function breakCycles<D extends { readonly kind: string; readonly outputs: readonly Tensor[] }>(
+  drafts: readonly (D | ScanDraft)[],
+  reads: (draft: D | ScanDraft) => readonly Tensor[],
+  decisions: ScanDecisions,
+  fuse: boolean,
+): void {
   const maker = new Map<Tensor, D | ScanDraft>();
   for (const draft of drafts) for (const x of draft.outputs) maker.set(x, draft);
   const done = new Set<D | ScanDraft>();
   for (const first of drafts) {
     if (done.has(first)) continue;
-    const path: { readonly draft: D | ScanDraft; readonly reads: readonly Tensor[]; next: number }[] = [{ draft: first, reads: reads(first), next: 0 }];
+    const path: { readonly draft: D | ScanDraft; readonly reads: readonly Tensor[]; next: number }[] = [
+      { draft: first, reads: reads(first), next: 0 },
+    ];
     const open = new Set([first]);
     while (path.length > 0) {
       const top = path.at(-1)!;
@@ -79,7 +108,10 @@ export function breakCycles<D extends { readonly kind: string; readonly outputs:
       if (open.has(before)) {
         const cycle = path.slice(path.findIndex(({ draft }) => draft === before)).map(({ draft }) => draft);
         const scan = cycle.find((draft): draft is ScanDraft => draft.kind === "scan");
-        if (!scan) throw new Error("planner: expected kernels that can be put in order, got a cycle without a scan; realize parts of the graph by themselves and report this as a bug");
+        if (!scan)
+          throw new Error(
+            "planner: expected kernels that can be put in order, got a cycle without a scan; realize parts of the graph by themselves and report this as a bug",
+          );
         demote(scan.call, decisions, fuse, "its results are needed for what it reads");
         throw new Replan();
       }
@@ -92,7 +124,12 @@ export function breakCycles<D extends { readonly kind: string; readonly outputs:
 const buffersOf = ({ inputs, outputs }: LoweredScan): number => inputs.length + outputs.length;
 
 /** The unit as kernels that fit, each with some of the results; undefined if one result alone does not. */
-function partsOf(unit: ScanUnit, whole: LoweredScan, maxBuffers: number, lower: (part: ScanUnit) => LoweredScan): readonly LoweredScan[] | undefined {
+function partsOf(
+  unit: ScanUnit,
+  whole: LoweredScan,
+  maxBuffers: number,
+  lower: (part: ScanUnit) => LoweredScan,
+): readonly LoweredScan[] | undefined {
   if (buffersOf(whole) <= maxBuffers) return [whole];
   const parts: LoweredScan[] = [];
   let taken: (readonly [Tensor, Tail])[] = [];
@@ -115,7 +152,14 @@ function partsOf(unit: ScanUnit, whole: LoweredScan, maxBuffers: number, lower: 
  * Gives memory to values of the prologue that several buffers go into and that lack an axis of the loop, until the
  * kernel fits; if it cannot, to none.
  */
-function storePrologue({ region, loop, results }: ScanUnit, { inputs, outputs }: LoweredScan, scans: Scans, context: LoweringContext, maxBuffers: number, forced: Set<Tensor>): boolean {
+function storePrologue(
+  { region, loop, results }: ScanUnit,
+  { inputs, outputs }: LoweredScan,
+  scans: Scans,
+  context: LoweringContext,
+  maxBuffers: number,
+  forced: Set<Tensor>,
+): boolean {
   const resolve = (x: Tensor): Tensor => context.resolve(x);
   const size = loop.extents.reduce((a, b) => a * b, 1);
   const loaded = new Set(inputs);
@@ -136,9 +180,13 @@ function storePrologue({ region, loop, results }: ScanUnit, { inputs, outputs }:
   };
   const visited = new Set<Tensor>();
   let now = loads(chosen, visited);
-  const candidates = [...visited].filter((x) => scans.inside.has(x) && !region.values.has(x) && !region.tails.has(x) && x.size < size);
+  const candidates = [...visited].filter(
+    (x) => scans.inside.has(x) && !region.values.has(x) && !region.tails.has(x) && x.size < size,
+  );
   while (now + outputs.length > maxBuffers) {
-    const best = candidates.map((x) => ({ x, count: loads(new Set([...chosen, x]), new Set()) })).sort((a, b) => a.count - b.count || a.x.size - b.x.size)[0];
+    const best = candidates
+      .map((x) => ({ x, count: loads(new Set([...chosen, x]), new Set()) }))
+      .sort((a, b) => a.count - b.count || a.x.size - b.x.size)[0];
     if (!best || best.count >= now) return false;
     chosen.add(best.x);
     now = best.count;
@@ -148,16 +196,44 @@ function storePrologue({ region, loop, results }: ScanUnit, { inputs, outputs }:
 }
 
 /** Whether the kernel loads decay and drive as they lie and stores the states. */
-function isBare({ extents, decay, drive, initial, outputs, along }: ScanKernel, results: readonly Tensor[], call: Call): boolean {
-  const plain = ([x]: ScanKernel["decay"], shape: readonly number[], axes: readonly number[]): boolean => x.op === "load" && !x.gather && isRowMajor({ offset: x.index.offset, coefficients: axes.map((axis) => x.index.coefficients[axis]!) }, shape);
+function isBare(
+  { extents, decay, drive, initial, outputs, along }: ScanKernel,
+  results: readonly Tensor[],
+  call: Call,
+): boolean {
+  const plain = ([x]: ScanKernel["decay"], shape: readonly number[], axes: readonly number[]): boolean =>
+    x.op === "load" &&
+    !x.gather &&
+    isRowMajor({ offset: x.index.offset, coefficients: axes.map((axis) => x.index.coefficients[axis]!) }, shape);
   const all = extents.map((_, axis) => axis);
   const others = all.filter((axis) => axis !== along);
-  return outputs.length === 1 && results[0] === call.outputs[0] && plain(decay, extents, all) && plain(drive, extents, all) && (!initial || plain(initial, others.map((axis) => extents[axis]!), others));
+  return (
+    outputs.length === 1 &&
+    results[0] === call.outputs[0] &&
+    plain(decay, extents, all) &&
+    plain(drive, extents, all) &&
+    (!initial ||
+      plain(
+        initial,
+        others.map((axis) => extents[axis]!),
+        others,
+      ))
+  );
 }
 
 /** "scan [8,2048,2048,16] along 1: recurrence, 9 inputs, sums over axes [3]" and why it is not more. */
-function nameOf({ scan, gradient, results }: ScanUnit, { extents, along, sums, inputs }: ScanKernel, reason: string | undefined): string {
-  const gone = new Set(sums.map(({ keeps, step }) => formatShape(extents.flatMap((_, axis) => (keeps.includes(axis) || (axis === along && step !== "each") ? [] : [axis])))));
+function nameOf(
+  { scan, gradient, results }: ScanUnit,
+  { extents, along, sums, inputs }: ScanKernel,
+  reason: string | undefined,
+): string {
+  const gone = new Set(
+    sums.map(({ keeps, step }) =>
+      formatShape(
+        extents.flatMap((_, axis) => (keeps.includes(axis) || (axis === along && step !== "each") ? [] : [axis])),
+      ),
+    ),
+  );
   const parts = [
     scan ? (gradient ? "gradient, states computed again" : "recurrence") : "gradient of stored states",
     `${inputs.length} inputs`,

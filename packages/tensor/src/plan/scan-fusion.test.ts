@@ -1,8 +1,39 @@
 import { expect, test } from "vitest";
 import { opTable } from "../index.js";
 import {
-  add, broadcastTo, checkpoint, complexLinearScan, concat, cos, exp, expandDims, flip, grad, key, leavesOf, linearScan, matmul, mul, normal, realize, reference, reshape, sigmoid, silu, sin, sliceAxis, softplus, sub, sum, transpose, uniform, valueAndGradAux, vjp,
-  type ComplexParts, type Shape, type Tensor,
+  add,
+  broadcastTo,
+  checkpoint,
+  complexLinearScan,
+  concat,
+  cos,
+  exp,
+  expandDims,
+  flip,
+  grad,
+  key,
+  leavesOf,
+  linearScan,
+  matmul,
+  mul,
+  normal,
+  realize,
+  reference,
+  reshape,
+  sigmoid,
+  silu,
+  sin,
+  sliceAxis,
+  softplus,
+  sub,
+  sum,
+  transpose,
+  uniform,
+  valueAndGradAux,
+  vjp,
+  type ComplexParts,
+  type Shape,
+  type Tensor,
 } from "../index.js";
 import { nodesOf } from "../cpu/loop-simplify.js";
 import type { Scalar } from "../loop.js";
@@ -47,18 +78,29 @@ function runPlan(plan: Plan, leaves: readonly Tensor[]): readonly Numbers[] {
       if (!memory[slot]) throw new Error(`${step.name} reads a slot before it is written`);
       return memory[slot];
     });
-    const results = step.kind === "loop" ? interpretLoop(step.kernel, inputs) : step.kind === "scan" ? interpretScan(step.kernel, inputs) : runNative(step.call, inputs);
+    const results =
+      step.kind === "loop"
+        ? interpretLoop(step.kernel, inputs)
+        : step.kind === "scan"
+          ? interpretScan(step.kernel, inputs)
+          : runNative(step.call, inputs);
     step.outputs.forEach((slot, k) => (memory[slot] = results[k]!));
   }
   return plan.roots.map((slot) => memory[slot]!);
 }
 
-const OPTIONS: PlanOptions = { device: "none", fuse: true, maxBuffers: 32, scans: { maxBuffers: 32, accepts: () => true } };
+const OPTIONS: PlanOptions = {
+  device: "none",
+  fuse: true,
+  maxBuffers: 32,
+  scans: { maxBuffers: 32, accepts: () => true },
+};
 
 /** What the scan IR promises its renderers. */
 function assertContract({ extents, along, decay, drive, initial, adjoint, sums, outputs }: ScanKernel): void {
   const ops = (values: readonly Scalar[]): Set<Scalar["op"]> => new Set([...nodesOf(values)].map(({ op }) => op));
-  for (const value of [decay, drive, initial ?? [], adjoint?.seed ?? []]) expect([...ops(value)].filter((op) => op === "state" || op === "reduced")).toEqual([]);
+  for (const value of [decay, drive, initial ?? [], adjoint?.seed ?? []])
+    expect([...ops(value)].filter((op) => op === "state" || op === "reduced")).toEqual([]);
   for (const node of nodesOf(initial ?? [])) if (node.op === "load") expect(node.index.coefficients[along]).toBe(0);
   const axes = (step: string): number => extents.length - (step === "each" ? 0 : 1);
   for (const { keeps, step, value } of sums) {
@@ -67,7 +109,9 @@ function assertContract({ extents, along, decay, drive, initial, adjoint, sums, 
   }
   for (const { keeps, step, value } of outputs) {
     if (keeps.length < axes(step)) expect(ops([value])).not.toContain("state");
-    for (const node of nodesOf([value])) if (node.op === "reduced") expect({ keeps: sums[node.reduction]!.keeps, step: sums[node.reduction]!.step }).toEqual({ keeps, step });
+    for (const node of nodesOf([value]))
+      if (node.op === "reduced")
+        expect({ keeps: sums[node.reduction]!.keeps, step: sums[node.reduction]!.step }).toEqual({ keeps, step });
   }
 }
 
@@ -84,7 +128,10 @@ async function check(build: () => readonly Tensor[], options: Partial<PlanOption
     const scale = want.reduce((a, b) => Math.max(a, Math.abs(b)), 1e-6);
     expect(actual[k]!.length).toBe(want.length);
     want.forEach((value, i) => {
-      if (!(Math.abs(value - actual[k]![i]!) <= 1e-9 * scale)) throw new Error(`root ${k} element ${i}: expected ${value}, got ${actual[k]![i]}\n${plan.steps.map(({ name }) => name).join("\n")}`);
+      if (!(Math.abs(value - actual[k]![i]!) <= 1e-9 * scale))
+        throw new Error(
+          `root ${k} element ${i}: expected ${value}, got ${actual[k]![i]}\n${plan.steps.map(({ name }) => name).join("\n")}`,
+        );
     });
   }
   return plan;
@@ -99,12 +146,15 @@ const drawn = new Map<string, Promise<Tensor>>();
 async function draw(name: string, shape: Shape, low?: number, high?: number): Promise<Tensor> {
   const id = `${name} ${shape.join()} ${low}`;
   if (!drawn.has(id))
-    drawn.set(id, (async () => {
-      const k = key([...id].reduce((a, c) => (a * 31 + c.charCodeAt(0)) | 0, 7));
-      const x = low === undefined ? normal(k, shape) : add(mul(uniform(k, shape), high! - low), low);
-      const { tensor } = await import("../tensor.js");
-      return tensor(Float64Array.from(await (await realize(x, { device: reference() })).data()), shape);
-    })());
+    drawn.set(
+      id,
+      (async () => {
+        const k = key([...id].reduce((a, c) => (a * 31 + c.charCodeAt(0)) | 0, 7));
+        const x = low === undefined ? normal(k, shape) : add(mul(uniform(k, shape), high! - low), low);
+        const { tensor } = await import("../tensor.js");
+        return tensor(Float64Array.from(await (await realize(x, { device: reference() })).data()), shape);
+      })(),
+    );
   return drawn.get(id)!;
 }
 
@@ -115,7 +165,10 @@ async function drawAll<K extends string>(shapes: Readonly<Record<K, Shape>>): Pr
 }
 
 /** Outputs, and gradients of a weighted sum of all of them with respect to everything. */
-async function withGradients<K extends string>(f: (inputs: Record<K, Tensor>) => readonly Tensor[], inputs: Record<K, Tensor>): Promise<() => readonly Tensor[]> {
+async function withGradients<K extends string>(
+  f: (inputs: Record<K, Tensor>) => readonly Tensor[],
+  inputs: Record<K, Tensor>,
+): Promise<() => readonly Tensor[]> {
   const weights = await Promise.all(f(inputs).map((y, k) => draw(`weight ${k}`, y.shape)));
   return () => {
     const [, gradients, outputs] = valueAndGradAux((given: Record<K, Tensor>) => {
@@ -131,10 +184,26 @@ const [B, L, D, N] = [2, 5, 3, 4];
 const column = (x: Tensor): Tensor => expandDims(x, -1);
 
 type Mamba = Record<"u" | "delta" | "A" | "b" | "c" | "bias" | "skip" | "z" | "h0", Tensor>;
-const mambaInputs = (): Promise<Mamba> => drawAll({ u: [B, L, D], delta: [B, L, D], A: [D, N], b: [B, L, N], c: [B, L, N], bias: [D], skip: [D], z: [B, L, D], h0: [B, D, N] });
+const mambaInputs = (): Promise<Mamba> =>
+  drawAll({
+    u: [B, L, D],
+    delta: [B, L, D],
+    A: [D, N],
+    b: [B, L, N],
+    c: [B, L, N],
+    bias: [D],
+    skip: [D],
+    z: [B, L, D],
+    h0: [B, D, N],
+  });
 const mamba = ({ u, delta, A, b, c, bias, skip, z, h0 }: Mamba): readonly Tensor[] => {
   const dt = softplus(add(delta, bias));
-  const h = linearScan({ a: exp(mul(column(dt), mul(exp(A), -1))), b: mul(column(mul(dt, u)), expandDims(b, 2)), h0, axis: 1 });
+  const h = linearScan({
+    a: exp(mul(column(dt), mul(exp(A), -1))),
+    b: mul(column(mul(dt, u)), expandDims(b, 2)),
+    h0,
+    axis: 1,
+  });
   const y = sum(mul(h, expandDims(c, 2)), -1);
   return [mul(add(y, mul(u, skip)), silu(z)), reshape(sliceAxis(h, 1, L - 1, L), [B, D, N])];
 };
@@ -177,14 +246,28 @@ test("minGRU: the states are the result, and the gradient reads them", async () 
 
 test("gated states: the gate is applied inside, and the gradient computes the states again", async () => {
   const inputs = await drawAll({ z: [B, L, D], x: [B, L, D], o: [B, L, D], w: [D, D] });
-  const gated = ({ z, x, o, w }: Record<"z" | "x" | "o" | "w", Tensor>): readonly Tensor[] => [matmul(mul(linearScan({ a: sigmoid(z), b: x, axis: 1, reverse: true }), silu(o)), w)];
+  const gated = ({ z, x, o, w }: Record<"z" | "x" | "o" | "w", Tensor>): readonly Tensor[] => [
+    matmul(mul(linearScan({ a: sigmoid(z), b: x, axis: 1, reverse: true }), silu(o)), w),
+  ];
   const plan = await check(await withGradients(gated, inputs));
 
   expect(scansOf(plan).map(({ adjoint }) => adjoint !== undefined)).toEqual([false, true]);
 });
 
 test("a complex state-space model with resets", async () => {
-  const inputs = await drawAll({ u: [B, L, D], delta: [B, L, D], re: [D, N], im: [D, N], br: [B, L, N], bi: [B, L, N], cr: [D, N], ci: [D, N], hr: [B, D, N], hi: [B, D, N], keep: [B, L] });
+  const inputs = await drawAll({
+    u: [B, L, D],
+    delta: [B, L, D],
+    re: [D, N],
+    im: [D, N],
+    br: [B, L, N],
+    bi: [B, L, N],
+    cr: [D, N],
+    ci: [D, N],
+    hr: [B, D, N],
+    hi: [B, D, N],
+    keep: [B, L],
+  });
   const model = ({ u, delta, re, im, br, bi, cr, ci, hr, hi, keep }: typeof inputs): readonly Tensor[] => {
     const dt = column(softplus(delta));
     const size = mul(exp(mul(dt, mul(exp(re), -1))), reshape(keep, [B, L, 1, 1]));
@@ -228,7 +311,13 @@ test("random programs over all subsets of the axes", async () => {
       const kind = below(4);
       return (given) => {
         const [p, q] = [given[x]!, given[y]!];
-        return kind === 0 ? mul(p, q) : kind === 1 ? sigmoid(add(p, q)) : kind === 2 ? exp(mul(softplus(p), mul(exp(q), -1))) : sub(p, mul(q, silu(q)));
+        return kind === 0
+          ? mul(p, q)
+          : kind === 1
+            ? sigmoid(add(p, q))
+            : kind === 2
+              ? exp(mul(softplus(p), mul(exp(q), -1)))
+              : sub(p, mul(q, silu(q)));
       };
     };
     const parts = complex ? 2 : 1;
@@ -243,12 +332,21 @@ test("random programs over all subsets of the axes", async () => {
     const out = axes.flatMap((_, k) => (k !== along && below(2) === 0 ? [k] : []));
     const [asksLast, gate] = [below(2) === 0, below(2) === 0 ? await value() : undefined];
     const program = (given: Record<string, Tensor>): readonly Tensor[] => {
-      const of = (f: readonly ((g: Record<string, Tensor>) => Tensor)[]): Tensor[] => f.map((g) => broadcastTo(g(given), shape));
+      const of = (f: readonly ((g: Record<string, Tensor>) => Tensor)[]): Tensor[] =>
+        f.map((g) => broadcastTo(g(given), shape));
       const [av, bv, cv] = [of(a), of(b), of(c)];
       const first = h0?.map((name) => given[name]!);
       const decay = av.map((x) => mul(x, 0.5));
       const h = complex
-        ? ((z: ComplexParts) => [z.re, z.im])(complexLinearScan({ a: { re: decay[0]!, im: decay[1]! }, b: { re: bv[0]!, im: bv[1]! }, h0: first && { re: first[0]!, im: first[1]! }, axis: along, reverse }))
+        ? ((z: ComplexParts) => [z.re, z.im])(
+            complexLinearScan({
+              a: { re: decay[0]!, im: decay[1]! },
+              b: { re: bv[0]!, im: bv[1]! },
+              h0: first && { re: first[0]!, im: first[1]! },
+              axis: along,
+              reverse,
+            }),
+          )
         : [linearScan({ a: decay[0]!, b: bv[0]!, h0: first?.[0], axis: along, reverse })];
       const read = h.map((x, k) => mul(x, cv[k]!)).reduce((p, q) => sub(p, q));
       const y = out.length > 0 ? sum(read, out) : read;
@@ -264,9 +362,17 @@ test("random programs over all subsets of the axes", async () => {
   }
 });
 
-test.each([["squares of the states", (h: Tensor): Tensor => sum(mul(h, h), -1)], ["exponentials", (h: Tensor) => sum(exp(mul(h, 0.1)), -1)]])("a readout by %s stores the states, and says why", async (_, readout) => {
+test.each([
+  ["squares of the states", (h: Tensor): Tensor => sum(mul(h, h), -1)],
+  ["exponentials", (h: Tensor) => sum(exp(mul(h, 0.1)), -1)],
+])("a readout by %s stores the states, and says why", async (_, readout) => {
   const inputs = await drawAll({ a: [B, L, 1, N], b: [B, L, D, N] });
-  const plan = await check(await withGradients(({ a, b }) => [readout(linearScan({ a: broadcastTo(sigmoid(a), [B, L, D, N]), b, axis: 1 }))], inputs));
+  const plan = await check(
+    await withGradients(
+      ({ a, b }) => [readout(linearScan({ a: broadcastTo(sigmoid(a), [B, L, D, N]), b, axis: 1 }))],
+      inputs,
+    ),
+  );
   expect(plan.steps.map(({ name }) => name).join("\n")).toContain("the cotangent of the states depends on the states");
   expect(scansOf(plan)).toHaveLength(2);
 });
@@ -286,24 +392,68 @@ test("what cannot be computed inside has memory", async () => {
   type Inputs = typeof inputs;
   const programs: Record<string, (given: Inputs) => readonly Tensor[]> = {
     flipped: ({ a, b }) => [sum(mul(flip(linearScan({ a: sigmoid(a), b, axis: 1 }), 1), b), -1)],
-    "differences of steps": ({ a, b }) => { const h = linearScan({ a: sigmoid(a), b, axis: 1 }); return [sum(exp(mul(0.1, sub(sliceAxis(h, 1, 1, L), sliceAxis(h, 1, 0, L - 1)))), 2)]; },
-    "the last state at every step": ({ a, b }) => { const h = linearScan({ a: sigmoid(a), b, axis: 1 }); return [sum(mul(h, broadcastTo(sliceAxis(h, 1, L - 1, L), h.shape)), -1)]; },
+    "differences of steps": ({ a, b }) => {
+      const h = linearScan({ a: sigmoid(a), b, axis: 1 });
+      return [sum(exp(mul(0.1, sub(sliceAxis(h, 1, 1, L), sliceAxis(h, 1, 0, L - 1)))), 2)];
+    },
+    "the last state at every step": ({ a, b }) => {
+      const h = linearScan({ a: sigmoid(a), b, axis: 1 });
+      return [sum(mul(h, broadcastTo(sliceAxis(h, 1, L - 1, L), h.shape)), -1)];
+    },
     "a product with a matrix": ({ a, b, w }) => [matmul(linearScan({ a: sigmoid(a), b, axis: 1 }), w)],
-    "two recurrences": ({ a, b }) => [sum(linearScan({ a: sigmoid(b), b: linearScan({ a: sigmoid(a), b, axis: 1 }), axis: 2 }), 3)],
-    "the readout decides what is read": ({ a, b, c }) => { const h = linearScan({ a: sigmoid(a), b, axis: 1 }); const y = sum(mul(h, expandDims(c, 1)), -1); return [sum(mul(h, column(sigmoid(y))), -1)]; },
+    "two recurrences": ({ a, b }) => [
+      sum(linearScan({ a: sigmoid(b), b: linearScan({ a: sigmoid(a), b, axis: 1 }), axis: 2 }), 3),
+    ],
+    "the readout decides what is read": ({ a, b, c }) => {
+      const h = linearScan({ a: sigmoid(a), b, axis: 1 });
+      const y = sum(mul(h, expandDims(c, 1)), -1);
+      return [sum(mul(h, column(sigmoid(y))), -1)];
+    },
     "transposed sums": ({ a, b }) => [sum(transpose(linearScan({ a: sigmoid(a), b, axis: 1 }), [2, 0, 3, 1]), 2)],
-    "a sum and all states": ({ a, b, c }) => { const h = linearScan({ a: sigmoid(a), b, axis: 1 }); return [sum(mul(h, expandDims(c, 1)), -1), h]; },
+    "a sum and all states": ({ a, b, c }) => {
+      const h = linearScan({ a: sigmoid(a), b, axis: 1 });
+      return [sum(mul(h, expandDims(c, 1)), -1), h];
+    },
     "a step in the middle": ({ a, b }) => [sum(sliceAxis(linearScan({ a: sigmoid(a), b, axis: 1 }), 1, 2, 3), 2)],
-    "both ends": ({ a, b }) => { const h = linearScan({ a: sigmoid(a), b, axis: 1 }); return [sum(mul(sliceAxis(h, 1, 0, 1), sliceAxis(h, 1, L - 1, L)), 3)]; },
-    "axes merged and split": ({ a, b, c }) => [sum(mul(reshape(linearScan({ a: reshape(sigmoid(a), [B, L, D * N]), b: reshape(b, [B, L, D * N]), axis: 1 }), [B, L, D, N]), expandDims(c, 1)), 3)],
+    "both ends": ({ a, b }) => {
+      const h = linearScan({ a: sigmoid(a), b, axis: 1 });
+      return [sum(mul(sliceAxis(h, 1, 0, 1), sliceAxis(h, 1, L - 1, L)), 3)];
+    },
+    "axes merged and split": ({ a, b, c }) => [
+      sum(
+        mul(
+          reshape(linearScan({ a: reshape(sigmoid(a), [B, L, D * N]), b: reshape(b, [B, L, D * N]), axis: 1 }), [
+            B,
+            L,
+            D,
+            N,
+          ]),
+          expandDims(c, 1),
+        ),
+        3,
+      ),
+    ],
   };
   for (const [name, program] of Object.entries(programs))
-    for (const options of [{}, { fuse: false }, { scans: { maxBuffers: 5, accepts: () => true as const } }, { scans: { maxBuffers: 32, accepts: () => "not today" } }, { scans: undefined }])
-      await check(await withGradients(program, inputs), options).catch((error: unknown) => { throw new Error(`${name} ${JSON.stringify(options)}: ${String(error)}`, { cause: error }); });
+    for (const options of [
+      {},
+      { fuse: false },
+      { scans: { maxBuffers: 5, accepts: () => true as const } },
+      { scans: { maxBuffers: 32, accepts: () => "not today" } },
+      { scans: undefined },
+    ])
+      await check(await withGradients(program, inputs), options).catch((error: unknown) => {
+        throw new Error(`${name} ${JSON.stringify(options)}: ${String(error)}`, { cause: error });
+      });
 });
 
 test("length 1, and axes of extent 1", async () => {
-  for (const [b, l, d, n] of [[2, 1, 3, 4], [1, 5, 1, 1], [1, 1, 1, 1], [2, 5, 3, 1]] as const) {
+  for (const [b, l, d, n] of [
+    [2, 1, 3, 4],
+    [1, 5, 1, 1],
+    [1, 1, 1, 1],
+    [2, 5, 3, 1],
+  ] as const) {
     const inputs = await drawAll({ a: [b, l, d, n], x: [b, l, d, 1], c: [b, l, 1, n], h0: [b, d, n] });
     const program = ({ a, x, c, h0 }: typeof inputs): readonly Tensor[] => {
       const h = linearScan({ a: sigmoid(a), b: broadcastTo(x, [b, l, d, n]), h0, axis: 1 });
@@ -323,19 +473,35 @@ test("second derivatives", async () => {
   const inputs = await drawAll({ a: [B, L, D], b: [B, L, D] });
   for (const complex of [false, true]) {
     const loss = ({ a, b }: typeof inputs): Tensor => {
-      const h = complex ? complexLinearScan({ a: { re: sigmoid(a), im: a }, b: { re: b, im: a }, axis: 1 }).re : linearScan({ a: sigmoid(a), b, axis: 1 });
+      const h = complex
+        ? complexLinearScan({ a: { re: sigmoid(a), im: a }, b: { re: b, im: a }, axis: 1 }).re
+        : linearScan({ a: sigmoid(a), b, axis: 1 });
       return sum(mul(h, mul(h, b)));
     };
-    await check(() => leavesOf(grad((given: typeof inputs) => leavesOf(grad(loss)(given)).map((g) => sum(mul(g, g))).reduce(add))(inputs)));
+    await check(() =>
+      leavesOf(
+        grad((given: typeof inputs) =>
+          leavesOf(grad(loss)(given))
+            .map((g) => sum(mul(g, g)))
+            .reduce(add),
+        )(inputs),
+      ),
+    );
   }
 });
 
-test.each([6, 8, 12, 16])("with %i buffers a step every step fits, and from 12 on no slot holds the states", async (maxBuffers) => {
-  const plan = await check(await withGradients(mamba, await mambaInputs()), { scans: { maxBuffers, accepts: () => true } });
-  for (const step of plan.steps) if (step.kind === "scan") expect(step.inputs.length + step.outputs.length).toBeLessThanOrEqual(maxBuffers);
-  if (maxBuffers < 12) return;
-  expect(largest(plan)).toBeLessThan(B * L * D * N);
-});
+test.each([6, 8, 12, 16])(
+  "with %i buffers a step every step fits, and from 12 on no slot holds the states",
+  async (maxBuffers) => {
+    const plan = await check(await withGradients(mamba, await mambaInputs()), {
+      scans: { maxBuffers, accepts: () => true },
+    });
+    for (const step of plan.steps)
+      if (step.kind === "scan") expect(step.inputs.length + step.outputs.length).toBeLessThanOrEqual(maxBuffers);
+    if (maxBuffers < 12) return;
+    expect(largest(plan)).toBeLessThan(B * L * D * N);
+  },
+);
 
 test("two recurrences that read each other's sums do not wait for each other", async () => {
   const { a, b, c } = await drawAll({ a: [B, L, D, N], b: [B, L, D, N], c: [B, 1, D, N] });
@@ -349,25 +515,47 @@ test("two recurrences that read each other's sums do not wait for each other", a
 
 test("what a device refuses runs as before, and says why", async () => {
   const inputs = await mambaInputs();
-  const plan = await check(await withGradients(mamba, inputs), { scans: { maxBuffers: 32, accepts: () => "too many axes" } });
+  const plan = await check(await withGradients(mamba, inputs), {
+    scans: { maxBuffers: 32, accepts: () => "too many axes" },
+  });
   expect(scansOf(plan)).toEqual([]);
-  expect(plan.steps.filter(({ kind }) => kind === "native").map(({ name }) => name)).toEqual(["linearScan (too many axes)", "linearScan (too many axes)"]);
-  const partly = await check(await withGradients(mamba, inputs), { scans: { maxBuffers: 32, accepts: ({ adjoint }) => adjoint === undefined || "no gradients" } });
+  expect(plan.steps.filter(({ kind }) => kind === "native").map(({ name }) => name)).toEqual([
+    "linearScan (too many axes)",
+    "linearScan (too many axes)",
+  ]);
+  const partly = await check(await withGradients(mamba, inputs), {
+    scans: { maxBuffers: 32, accepts: ({ adjoint }) => adjoint === undefined || "no gradients" },
+  });
   expect(scansOf(partly).map(({ reverse }) => reverse)).toEqual([false, true]);
   expect(partly.steps.map(({ name }) => name).join("\n")).toContain("states stored, since no gradients");
 });
 
 test("a prologue that is much work has memory before it is broadcast over the states; what is less is computed inside", async () => {
   const { x, rate, weight } = await drawAll({ x: [B, L, D], rate: [D, N], weight: [B, L, D] });
-  const plans = [(): Tensor => uniform(key(5), [B, L, D]), (): Tensor => sigmoid(x)].map((factor) => check(() => {
-    const loss = (given: readonly Tensor[]): Tensor => {
-      const step = column(mul(softplus(given[0]!), factor()));
-      return sum(mul(sum(linearScan({ a: exp(mul(step, mul(exp(given[1]!), -1))), b: broadcastTo(mul(step, column(given[0]!)), [B, L, D, N]), axis: 1 }), -1), weight));
-    };
-    return leavesOf(grad(loss)([x, rate]));
-  }));
+  const plans = [(): Tensor => uniform(key(5), [B, L, D]), (): Tensor => sigmoid(x)].map((factor) =>
+    check(() => {
+      const loss = (given: readonly Tensor[]): Tensor => {
+        const step = column(mul(softplus(given[0]!), factor()));
+        return sum(
+          mul(
+            sum(
+              linearScan({
+                a: exp(mul(step, mul(exp(given[1]!), -1))),
+                b: broadcastTo(mul(step, column(given[0]!)), [B, L, D, N]),
+                axis: 1,
+              }),
+              -1,
+            ),
+            weight,
+          ),
+        );
+      };
+      return leavesOf(grad(loss)([x, rate]));
+    }),
+  );
   const [random, cheap] = await Promise.all(plans);
-  const ops = (plan: Plan): Set<Scalar["op"]> => new Set(scansOf(plan).flatMap(({ decay, drive }) => [...nodesOf([...decay, ...drive])].map(({ op }) => op)));
+  const ops = (plan: Plan): Set<Scalar["op"]> =>
+    new Set(scansOf(plan).flatMap(({ decay, drive }) => [...nodesOf([...decay, ...drive])].map(({ op }) => op)));
   expect(ops(random!)).not.toContain("bitXor");
   expect(ops(cheap!)).toContain("sigmoid");
   for (const plan of [random!, cheap!]) expect(largest(plan)).toBeLessThan(B * L * D * N);
@@ -375,12 +563,24 @@ test("a prologue that is much work has memory before it is broadcast over the st
 
 test("a sum over an axis that the forward result keeps is left to the gradient's step, unless the gradient reads it", async () => {
   const few = 2;
-  const { x, rate, C, cotangent } = await drawAll({ x: [B, L, D], rate: [D, few], C: [B, L, few], cotangent: [B, L, D] });
+  const { x, rate, C, cotangent } = await drawAll({
+    x: [B, L, D],
+    rate: [D, few],
+    C: [B, L, few],
+    cotangent: [B, L, D],
+  });
   const forward = ([u, r, c]: readonly Tensor[]): Tensor => {
     const step = column(softplus(u!));
-    return sum(mul(linearScan({ a: exp(mul(step, mul(exp(r!), -1))), b: broadcastTo(step, [B, L, D, few]), axis: 1 }), expandDims(c!, 2)), -1);
+    return sum(
+      mul(
+        linearScan({ a: exp(mul(step, mul(exp(r!), -1))), b: broadcastTo(step, [B, L, D, few]), axis: 1 }),
+        expandDims(c!, 2),
+      ),
+      -1,
+    );
   };
-  const keeps = (plan: Plan): string[][] => scansOf(plan).map(({ sums }) => sums.map((each) => each.keeps.join("")).sort());
+  const keeps = (plan: Plan): string[][] =>
+    scansOf(plan).map(({ sums }) => sums.map((each) => each.keeps.join("")).sort());
   // y [B L D], then the gradients of x, rate and C [B L N]
   const both = await check(() => {
     const [y, pullBack] = vjp(forward, [x, rate, C]);
@@ -389,11 +589,15 @@ test("a sum over an axis that the forward result keeps is left to the gradient's
   expect(keeps(both)[0]).toEqual(["012"]);
   expect(keeps(both)[1]).toContain("013");
   // The sum over the channels goes into the loss and so into the cotangent of the states.
-  const read = await check(() => leavesOf(grad(([u]: readonly Tensor[]): Tensor => {
-    const step = column(softplus(u!));
-    const h = linearScan({ a: exp(mul(step, mul(exp(rate), -1))), b: broadcastTo(step, [B, L, D, few]), axis: 1 });
-    const [perChannel, perState] = [sum(mul(h, expandDims(C, 2)), -1), sum(h, 2)];
-    return add(sum(mul(perChannel, perChannel)), sum(mul(perState, mul(perState, perState))));
-  })([x])));
+  const read = await check(() =>
+    leavesOf(
+      grad(([u]: readonly Tensor[]): Tensor => {
+        const step = column(softplus(u!));
+        const h = linearScan({ a: exp(mul(step, mul(exp(rate), -1))), b: broadcastTo(step, [B, L, D, few]), axis: 1 });
+        const [perChannel, perState] = [sum(mul(h, expandDims(C, 2)), -1), sum(h, 2)];
+        return add(sum(mul(perChannel, perChannel)), sum(mul(perState, mul(perState, perState))));
+      })([x]),
+    ),
+  );
   expect(keeps(read)[0]).toContain("013");
 });

@@ -13,7 +13,16 @@ import type { LinearScanAttributes } from "../ops/linear-scan.js";
 import type { Call, Tensor } from "../tensor.js";
 import { NeedsMemory, NeedsSplit, splitParts, type LoweringContext } from "./lower.js";
 import { lowerUnit, positionsOf, valuesOf, type LoweredScan, type ScanUnit } from "./scan-lowering.js";
-import { downstream, growRegion, resultsOf, SplitLoop, type Loop, type Place, type Region, type ScanGraph } from "./scan-region.js";
+import {
+  downstream,
+  growRegion,
+  resultsOf,
+  SplitLoop,
+  type Loop,
+  type Place,
+  type Region,
+  type ScanGraph,
+} from "./scan-region.js";
 import { ownWork } from "./work.js";
 
 /** How much of a recurrence's surroundings its step takes in, most first. */
@@ -27,7 +36,12 @@ export type ScanLevel =
   /** A native program, or other rows, run it. */
   | "refused";
 
-const BELOW: Readonly<Record<ScanLevel, ScanLevel>> = { recompute: "stored", stored: "bare", bare: "refused", refused: "refused" };
+const BELOW: Readonly<Record<ScanLevel, ScanLevel>> = {
+  recompute: "stored",
+  stored: "bare",
+  bare: "refused",
+  refused: "refused",
+};
 
 /** What was learned about the recurrences of a graph while planning; planning starts again when it changes. */
 export interface ScanDecisions {
@@ -57,12 +71,21 @@ export interface Scans {
   reasonOf(call: Call): string | undefined;
 }
 
-export const NO_SCANS: Scans = { units: [], calls: new Set(), results: new Set(), inside: new Set(), stored: new Set(), reasonOf: () => undefined };
+export const NO_SCANS: Scans = {
+  units: [],
+  calls: new Set(),
+  results: new Set(),
+  inside: new Set(),
+  stored: new Set(),
+  reasonOf: () => undefined,
+};
 
 const isScan = (call: Call): boolean => call.op.name === "linearScan" || call.op.name === "complexLinearScan";
-const isScanGradient = (call: Call): boolean => call.op.name === "linearScanGradient" || call.op.name === "complexLinearScanGradient";
+const isScanGradient = (call: Call): boolean =>
+  call.op.name === "linearScanGradient" || call.op.name === "complexLinearScanGradient";
 
-export const levelOf = (call: Call, { levels }: Pick<ScanDecisions, "levels">, fuse: boolean): ScanLevel => levels.get(call)?.level ?? (fuse ? (isScan(call) ? "recompute" : "stored") : "bare");
+export const levelOf = (call: Call, { levels }: Pick<ScanDecisions, "levels">, fuse: boolean): ScanLevel =>
+  levels.get(call)?.level ?? (fuse ? (isScan(call) ? "recompute" : "stored") : "bare");
 
 /** Whether the call becomes a scan step that may compute its operands itself. */
 export function isFusedScan(call: Call, decisions: ScanDecisions, fuse: boolean): boolean {
@@ -91,11 +114,19 @@ function recurrenceOf(call: Call, { parts: known }: ScanDecisions): Recurrence {
   const along = parts.slice(0, axis).flat().length;
   const gradient = isScanGradient(call);
   const positions = positionsOf(parts);
-  return { call, parts, loop: { extents: parts.flat(), along, reverse: gradient ? !reverse : reverse }, seeds: new Map(call.outputs.map((x) => [x, seedPlace(x, positions, axis, "last")])) };
+  return {
+    call,
+    parts,
+    loop: { extents: parts.flat(), along, reverse: gradient ? !reverse : reverse },
+    seeds: new Map(call.outputs.map((x) => [x, seedPlace(x, positions, axis, "last")])),
+  };
 }
 
 /** The states and their cotangents are at every step, the cotangent of the initial state at one. */
-const seedPlace = (x: Tensor, positions: readonly Affine[], axis: number, end: "first" | "last"): Place => (x.shape.length === positions.length ? { index: positions, step: "each" } : { index: positions.filter((_, k) => k !== axis), step: end });
+const seedPlace = (x: Tensor, positions: readonly Affine[], axis: number, end: "first" | "last"): Place =>
+  x.shape.length === positions.length
+    ? { index: positions, step: "each" }
+    : { index: positions.filter((_, k) => k !== axis), step: end };
 
 /** Finds all scan steps of a graph. @throws Replan */
 export function findScans(graph: ScanGraph, decisions: ScanDecisions, fuse: boolean): Scans {
@@ -114,7 +145,9 @@ export function findScans(graph: ScanGraph, decisions: ScanDecisions, fuse: bool
     if (level === "refused") continue;
     const recurrence = recurrenceOf(call, decisions);
     if (level === "recompute") {
-      const found = splitting(recurrence, decisions, () => recomputing(recurrence, gradients.get(call.outputs[0]!) ?? [], graph));
+      const found = splitting(recurrence, decisions, () =>
+        recomputing(recurrence, gradients.get(call.outputs[0]!) ?? [], graph),
+      );
       if (!found) changed = true;
       else if (typeof found === "string") {
         demote(call, decisions, fuse, found);
@@ -130,15 +163,30 @@ export function findScans(graph: ScanGraph, decisions: ScanDecisions, fuse: bool
     const level = levelOf(call, decisions, fuse);
     if (level === "refused") continue;
     const recurrence = recurrenceOf(call, decisions);
-    const found = level === "bare" ? alone(recurrence) : splitting(recurrence, decisions, () => reversed(recurrence, graph));
+    const found =
+      level === "bare" ? alone(recurrence) : splitting(recurrence, decisions, () => reversed(recurrence, graph));
     if (found) units.push(found);
     else changed = true;
   }
   if (changed) throw new Replan();
-  const scans: Scans = { units, ...membersOf(units), inside: new Set(), stored: new Set(), reasonOf: (call) => decisions.levels.get(call)?.reason };
+  const scans: Scans = {
+    units,
+    ...membersOf(units),
+    inside: new Set(),
+    stored: new Set(),
+    reasonOf: (call) => decisions.levels.get(call)?.reason,
+  };
   if (!fuse) return scans;
   const stored = laborious(scans, graph, decisions);
-  return { ...scans, stored, inside: prologues(scans, stored.size > 0 ? { ...graph, isKept: (x) => graph.isKept(x) || stored.has(x) } : graph, decisions) };
+  return {
+    ...scans,
+    stored,
+    inside: prologues(
+      scans,
+      stored.size > 0 ? { ...graph, isKept: (x) => graph.isKept(x) || stored.has(x) } : graph,
+      decisions,
+    ),
+  };
 }
 
 /** Runs f; a split it asks for is noted, and the result is undefined. */
@@ -152,24 +200,47 @@ function splitting<T>({ call, parts }: Recurrence, decisions: ScanDecisions, f: 
   }
 }
 
-function split(call: Call, parts: readonly (readonly number[])[], decisions: ScanDecisions, request: { readonly axis: number; readonly inner: number }): void {
+function split(
+  call: Call,
+  parts: readonly (readonly number[])[],
+  decisions: ScanDecisions,
+  request: { readonly axis: number; readonly inner: number },
+): void {
   const finer = parts.map((list) => [...list]);
   splitParts(finer, request);
   decisions.parts.set(call, finer);
 }
 
-const nothing = (seeds: ReadonlyMap<Tensor, Place>): Region => ({ values: seeds, sums: new Map(), tails: new Map(), calls: new Set() });
+const nothing = (seeds: ReadonlyMap<Tensor, Place>): Region => ({
+  values: seeds,
+  sums: new Map(),
+  tails: new Map(),
+  calls: new Set(),
+});
 
 /** A step that stores the states. */
 function storing({ call, parts, loop, seeds }: Recurrence): ScanUnit {
   const keeps = loop.extents.map((_, axis) => axis);
-  return { scan: call, parts, loop, region: nothing(seeds), results: new Map([...seeds].map(([x, place]) => [x, { ...place, keeps }])) };
+  return {
+    scan: call,
+    parts,
+    loop,
+    region: nothing(seeds),
+    results: new Map([...seeds].map(([x, place]) => [x, { ...place, keeps }])),
+  };
 }
 
 /** A gradient that stores its results. */
 function alone({ call, parts, loop, seeds }: Recurrence): ScanUnit {
-  const keeps = (step: string): readonly number[] => loop.extents.flatMap((_, axis) => (step !== "each" && axis === loop.along ? [] : [axis]));
-  return { gradient: call, parts, loop, region: nothing(seeds), results: new Map([...seeds].map(([x, place]) => [x, { ...place, keeps: keeps(place.step) }])) };
+  const keeps = (step: string): readonly number[] =>
+    loop.extents.flatMap((_, axis) => (step !== "each" && axis === loop.along ? [] : [axis]));
+  return {
+    gradient: call,
+    parts,
+    loop,
+    region: nothing(seeds),
+    results: new Map([...seeds].map(([x, place]) => [x, { ...place, keeps: keeps(place.step) }])),
+  };
 }
 
 /** A gradient of stored states with what is computed from it. */
@@ -181,26 +252,45 @@ function reversed({ call, parts, loop, seeds }: Recurrence, graph: ScanGraph): S
 /** One or two steps that do not store the states, or why they must be stored. */
 function recomputing(recurrence: Recurrence, gradients: readonly Call[], graph: ScanGraph): ScanUnit[] | string {
   const { call, parts, loop, seeds } = recurrence;
-  if (call.outputs.some((x) => graph.isKept(x))) return "the states are asked for or read by a program that is not fused";
+  if (call.outputs.some((x) => graph.isKept(x)))
+    return "the states are asked for or read by a program that is not fused";
   if (gradients.length > 1) return "the states have several gradients";
   const [gradient] = gradients;
   const after = downstream(call.outputs, graph);
-  const early = growRegion(seeds, loop, graph, after, gradient && postponed(growRegion(seeds, loop, graph, after), gradient, loop, graph));
+  const early = growRegion(
+    seeds,
+    loop,
+    graph,
+    after,
+    gradient && postponed(growRegion(seeds, loop, graph, after), gradient, loop, graph),
+  );
   const { axis } = call.attributes as LinearScanAttributes;
   const positions = positionsOf(parts);
-  const lateSeeds = new Map([...seeds, ...(gradient?.outputs ?? []).map((x) => [x, seedPlace(x, positions, axis, "first")] as const)]);
-  const late = growRegion(lateSeeds, loop, graph, gradient ? downstream(gradient.outputs, graph) : new Set(), early.tails);
+  const lateSeeds = new Map([
+    ...seeds,
+    ...(gradient?.outputs ?? []).map((x) => [x, seedPlace(x, positions, axis, "first")] as const),
+  ]);
+  const late = growRegion(
+    lateSeeds,
+    loop,
+    graph,
+    gradient ? downstream(gradient.outputs, graph) : new Set(),
+    early.tails,
+  );
   const elsewhere = new Set([...early.calls, ...late.calls, call, ...(gradient ? [gradient] : [])]);
   const first = resultsOf(early, loop, graph, elsewhere);
   const second = resultsOf(late, loop, graph, NONE, early);
-  if (call.outputs.some((x) => first.has(x) || second.has(x))) return "the states are used other than elementwise up to a sum";
+  if (call.outputs.some((x) => first.has(x) || second.has(x)))
+    return "the states are used other than elementwise up to a sum";
   const units: ScanUnit[] = first.size > 0 ? [{ scan: call, parts, loop, region: early, results: first }] : [];
   if (second.size === 0) return units;
-  if (gradient && valuesOf(gradient)[2]!.some((x) => late.values.has(graph.resolve(x)))) return "the cotangent of the states depends on the states";
+  if (gradient && valuesOf(gradient)[2]!.some((x) => late.values.has(graph.resolve(x))))
+    return "the cotangent of the states depends on the states";
   // Nothing the second step reads may follow from its own results.
   const behind = downstream(second.keys(), graph);
   const reads = (gradient ? [...gradient.inputs] : []).map(graph.resolve);
-  for (const inner of late.calls) for (const x of inputsRead(inner).map(graph.resolve)) if (!late.values.has(x) && !late.tails.has(x)) reads.push(x);
+  for (const inner of late.calls)
+    for (const x of inputsRead(inner).map(graph.resolve)) if (!late.values.has(x) && !late.tails.has(x)) reads.push(x);
   if (reads.some((x) => behind.has(x))) return "the states are used with what follows from their gradient";
   return [...units, { scan: call, gradient, parts, loop, region: late, results: second }];
 }
@@ -220,7 +310,9 @@ function postponed(region: Region, gradient: Call, loop: Loop, graph: ScanGraph)
     const behind = downstream([x], graph);
     return cotangents.some((cotangent) => behind.has(cotangent));
   };
-  return new Set([...region.sums.keys()].filter((x) => kept(largest!).some((axis) => !kept(x).includes(axis)) && !isRead(x)));
+  return new Set(
+    [...region.sums.keys()].filter((x) => kept(largest!).some((axis) => !kept(x).includes(axis)) && !isRead(x)),
+  );
 }
 
 function membersOf(units: readonly ScanUnit[]): Pick<Scans, "calls" | "results"> {
@@ -248,7 +340,8 @@ function prologues(scans: Scans, graph: ScanGraph, decisions: ScanDecisions): Se
     const { kind } = call.op.rule;
     if (members.has(call) || (kind !== "movement" && kind !== "elementwise" && kind !== "concat")) continue;
     const x = call.outputs[0]!;
-    if (isKept(x) || (kind !== "movement" && !wide.get(x)) || !(users.get(x) ?? []).every((user) => members.has(user))) continue;
+    if (isKept(x) || (kind !== "movement" && !wide.get(x)) || !(users.get(x) ?? []).every((user) => members.has(user)))
+      continue;
     members.add(call);
     if (kind !== "movement") inside.add(x);
   }
@@ -268,7 +361,8 @@ function laborious(scans: Scans, graph: ScanGraph, decisions: ScanDecisions): Se
   /** Work behind x down to what has memory, no more than is too much. */
   const workBehind = (x: Tensor): number => {
     let work = 0;
-    const stack = [x], visited = new Set(stack);
+    const stack = [x],
+      visited = new Set(stack);
     while (stack.length > 0 && work <= MOST_WORK) {
       const call = callOf(stack.pop()!)!;
       work += call.op.rule.kind === "concat" ? call.inputs.length : ownWork(call);
@@ -280,25 +374,49 @@ function laborious(scans: Scans, graph: ScanGraph, decisions: ScanDecisions): Se
     }
     return work;
   };
-  const isBoundary = (x: Tensor): boolean => (users.get(x) ?? []).some((user) => own.has(user) || (user.op.rule.kind === "movement" && (user.outputs[0]!.size > x.size || isBoundary(user.outputs[0]!))));
+  const isBoundary = (x: Tensor): boolean =>
+    (users.get(x) ?? []).some(
+      (user) =>
+        own.has(user) ||
+        (user.op.rule.kind === "movement" && (user.outputs[0]!.size > x.size || isBoundary(user.outputs[0]!))),
+    );
   for (const call of calls) {
     const { kind } = call.op.rule;
     const x = call.outputs[0]!;
-    if (seen.has(x) && !isStored(x) && !own.has(call) && (kind === "elementwise" || kind === "concat") && isBoundary(x) && workBehind(x) > MOST_WORK) stored.add(x);
+    if (
+      seen.has(x) &&
+      !isStored(x) &&
+      !own.has(call) &&
+      (kind === "elementwise" || kind === "concat") &&
+      isBoundary(x) &&
+      workBehind(x) > MOST_WORK
+    )
+      stored.add(x);
   }
   return stored;
 }
 
 /** Whether each tensor computed in the units' loops has the recurrence's axis and another one wherever it is used. */
-function axesSeen(units: readonly ScanUnit[], results: ReadonlySet<Tensor>, graph: ScanGraph, decisions: ScanDecisions): Map<Tensor, boolean> {
+function axesSeen(
+  units: readonly ScanUnit[],
+  results: ReadonlySet<Tensor>,
+  graph: ScanGraph,
+  decisions: ScanDecisions,
+): Map<Tensor, boolean> {
   const { resolve } = graph;
   const seen = new Map<Tensor, boolean>();
   const isStored = storedAround(results, graph);
   for (const unit of units) {
     const { extents, along } = unit.loop;
     const place = (x: Tensor, index: readonly Affine[]): undefined => {
-      const has = (axis: number): boolean => extents[axis] === 1 || index.some(({ coefficients }) => coefficients[axis] !== 0);
-      seen.set(x, seen.get(x) !== false && has(along) && extents.some((extent, axis) => axis !== along && extent > 1 && has(axis)));
+      const has = (axis: number): boolean =>
+        extents[axis] === 1 || index.some(({ coefficients }) => coefficients[axis] !== 0);
+      seen.set(
+        x,
+        seen.get(x) !== false &&
+          has(along) &&
+          extents.some((extent, axis) => axis !== along && extent > 1 && has(axis)),
+      );
     };
     lowerNoting(unit, { resolve, isStored, place }, decisions);
   }
@@ -308,13 +426,20 @@ function axesSeen(units: readonly ScanUnit[], results: ReadonlySet<Tensor>, grap
 const IN_PLACE = new Set(["elementwise", "generator", "movement", "concat"]);
 
 /** Whether a tensor has memory if all that can be is computed in the units. */
-const storedAround = (results: ReadonlySet<Tensor>, { isKept }: ScanGraph) => (x: Tensor): boolean => {
-  const call = callOf(x);
-  return !call || isKept(x) || results.has(x) || !IN_PLACE.has(call.op.rule.kind);
-};
+const storedAround =
+  (results: ReadonlySet<Tensor>, { isKept }: ScanGraph) =>
+  (x: Tensor): boolean => {
+    const call = callOf(x);
+    return !call || isKept(x) || results.has(x) || !IN_PLACE.has(call.op.rule.kind);
+  };
 
 /** The unit's kernel. @throws Replan after noting a split; NeedsMemory */
-export function lowerNoting(unit: ScanUnit, context: LoweringContext, decisions: ScanDecisions, unstored: ReadonlyMap<Tensor, unknown> = unit.results): LoweredScan {
+export function lowerNoting(
+  unit: ScanUnit,
+  context: LoweringContext,
+  decisions: ScanDecisions,
+  unstored: ReadonlyMap<Tensor, unknown> = unit.results,
+): LoweredScan {
   try {
     return lowerUnit(unit, context, unstored);
   } catch (request) {

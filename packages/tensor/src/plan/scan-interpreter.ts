@@ -33,13 +33,21 @@ function evaluatorOf(inputs: readonly Numbers[], given: (node: Given) => number)
   };
   const compute = (node: Scalar): number => {
     switch (node.op) {
-      case "constant": return node.value;
-      case "position": return at(node.index) | 0;
-      case "reduced": case "state": return given(node);
-      case "guard": return node.conditions.every(({ index, lo, hi }) => at(index) >= lo && at(index) < hi) ? evaluate(node.value) : node.fill;
+      case "constant":
+        return node.value;
+      case "position":
+        return at(node.index) | 0;
+      case "reduced":
+      case "state":
+        return given(node);
+      case "guard":
+        return node.conditions.every(({ index, lo, hi }) => at(index) >= lo && at(index) < hi)
+          ? evaluate(node.value)
+          : node.fill;
       case "load": {
         let index = at(node.index);
-        for (const { value, size, stride } of node.gather ?? []) index += Math.min(Math.max(evaluate(value), 0), size - 1) * stride;
+        for (const { value, size, stride } of node.gather ?? [])
+          index += Math.min(Math.max(evaluate(value), 0), size - 1) * stride;
         const input = inputs[node.input]!;
         if (!(index >= 0 && index < input.length)) throw new Error(`load out of bounds: ${index} of ${input.length}`);
         return input[index]!;
@@ -48,39 +56,78 @@ function evaluatorOf(inputs: readonly Numbers[], given: (node: Given) => number)
     const [a, b, c] = node.args.map(evaluate) as [number, number, number];
     const f = node.args[0]?.dtype === "f32";
     switch (node.op) {
-      case "add": return f ? a + b : (a + b) | 0;
-      case "sub": return f ? a - b : (a - b) | 0;
-      case "mul": return f ? a * b : Math.imul(a, b);
-      case "neg": return f ? -a : -a | 0;
-      case "abs": return f ? Math.abs(a) : Math.abs(a) | 0;
-      case "min": return Math.min(a, b);
-      case "max": return Math.max(a, b);
-      case "div": return a / b;
-      case "sqrt": return Math.sqrt(a);
-      case "exp": return Math.exp(a);
-      case "log": return Math.log(a);
-      case "expm1": return Math.expm1(a);
-      case "log1p": return Math.log1p(a);
-      case "sin": return Math.sin(a);
-      case "cos": return Math.cos(a);
-      case "tanh": return Math.tanh(a);
-      case "sigmoid": return 1 / (1 + Math.exp(-a));
-      case "erf": return numberOf("erf", a);
-      case "floor": return Math.floor(a);
-      case "roundToHalf": return roundToHalf(a);
-      case "bitAnd": return a & b;
-      case "bitOr": return a | b;
-      case "bitXor": return a ^ b;
-      case "shiftLeft": return a << b;
-      case "shiftRight": return (a >>> b) | 0;
-      case "less": return a < b ? 1 : 0;
-      case "lessEqual": return a <= b ? 1 : 0;
-      case "equal": return a === b ? 1 : 0;
-      case "and": return a && b;
-      case "or": return a || b;
-      case "not": return a ? 0 : 1;
-      case "where": return a ? b : c;
-      case "cast": return node.dtype === "f32" ? a : node.dtype === "bool" ? (a === 0 ? 0 : 1) : Math.max(-0x80000000, Math.min(0x7fffffff, Math.trunc(a) || 0));
+      case "add":
+        return f ? a + b : (a + b) | 0;
+      case "sub":
+        return f ? a - b : (a - b) | 0;
+      case "mul":
+        return f ? a * b : Math.imul(a, b);
+      case "neg":
+        return f ? -a : -a | 0;
+      case "abs":
+        return f ? Math.abs(a) : Math.abs(a) | 0;
+      case "min":
+        return Math.min(a, b);
+      case "max":
+        return Math.max(a, b);
+      case "div":
+        return a / b;
+      case "sqrt":
+        return Math.sqrt(a);
+      case "exp":
+        return Math.exp(a);
+      case "log":
+        return Math.log(a);
+      case "expm1":
+        return Math.expm1(a);
+      case "log1p":
+        return Math.log1p(a);
+      case "sin":
+        return Math.sin(a);
+      case "cos":
+        return Math.cos(a);
+      case "tanh":
+        return Math.tanh(a);
+      case "sigmoid":
+        return 1 / (1 + Math.exp(-a));
+      case "erf":
+        return numberOf("erf", a);
+      case "floor":
+        return Math.floor(a);
+      case "roundToHalf":
+        return roundToHalf(a);
+      case "bitAnd":
+        return a & b;
+      case "bitOr":
+        return a | b;
+      case "bitXor":
+        return a ^ b;
+      case "shiftLeft":
+        return a << b;
+      case "shiftRight":
+        return (a >>> b) | 0;
+      case "less":
+        return a < b ? 1 : 0;
+      case "lessEqual":
+        return a <= b ? 1 : 0;
+      case "equal":
+        return a === b ? 1 : 0;
+      case "and":
+        return a && b;
+      case "or":
+        return a || b;
+      case "not":
+        return a ? 0 : 1;
+      case "where":
+        return a ? b : c;
+      case "cast":
+        return node.dtype === "f32"
+          ? a
+          : node.dtype === "bool"
+            ? a === 0
+              ? 0
+              : 1
+            : Math.max(-0x80000000, Math.min(0x7fffffff, Math.trunc(a) || 0));
     }
   };
   return {
@@ -108,7 +155,10 @@ function* pointsOf(extents: readonly number[]): Generator<number[]> {
 }
 
 /** Results of a loop kernel. */
-export function interpretLoop({ extents, reduceExtents, reductions, outputs }: LoopKernel, inputs: readonly Numbers[]): Float64Array[] {
+export function interpretLoop(
+  { extents, reduceExtents, reductions, outputs }: LoopKernel,
+  inputs: readonly Numbers[],
+): Float64Array[] {
   const results = outputs.map(({ index }) => new Float64Array(sizeOf(extents) * (index ? sizeOf(reduceExtents) : 1)));
   let reduced: number[] = [];
   const { enter, evaluate } = evaluatorOf(inputs, (node) => {
@@ -117,21 +167,26 @@ export function interpretLoop({ extents, reduceExtents, reductions, outputs }: L
   });
   let position = 0;
   for (const point of pointsOf(extents)) {
-    reduced = reductions.map(({ combine, value }) => (combine === "sum" ? 0 : value.dtype === "i32" ? -0x80000000 : -Infinity));
+    reduced = reductions.map(({ combine, value }) =>
+      combine === "sum" ? 0 : value.dtype === "i32" ? -0x80000000 : -Infinity,
+    );
     // One reduction after the other: a later one may use the results of those before it.
     reductions.forEach(({ combine, value: expression }, k) => {
       for (const inner of pointsOf(reduceExtents)) {
         enter([...point, ...inner]);
         const value = evaluate(expression);
         const sum = reduced[k]!;
-        reduced[k] = combine === "max" ? Math.max(sum, value) : expression.dtype === "i32" ? (sum + value) | 0 : sum + value;
+        reduced[k] =
+          combine === "max" ? Math.max(sum, value) : expression.dtype === "i32" ? (sum + value) | 0 : sum + value;
       }
     });
     outputs.forEach(({ value, index }, k) => {
       for (const inner of index ? pointsOf(reduceExtents) : [reduceExtents.map(() => 0)]) {
         const place = [...point, ...inner];
         enter(place);
-        results[k]![index ? index.coefficients.reduce((sum, c, axis) => sum + c * place[axis]!, index.offset) : position] = evaluate(value);
+        results[k]![
+          index ? index.coefficients.reduce((sum, c, axis) => sum + c * place[axis]!, index.offset) : position
+        ] = evaluate(value);
       }
     });
     position++;
@@ -148,10 +203,17 @@ const follow = ([a, b]: Complex, [c, d]: Complex, [e, f]: Complex): Complex => [
 const conjugate = ([a, b]: Complex): Complex => [a, -b];
 
 /** Results of a scan kernel. Every state is kept. */
-export function interpretScan({ extents, along, reverse, decay, drive, initial, adjoint, sums, outputs }: ScanKernel, inputs: readonly Numbers[]): Float64Array[] {
+export function interpretScan(
+  { extents, along, reverse, decay, drive, initial, adjoint, sums, outputs }: ScanKernel,
+  inputs: readonly Numbers[],
+): Float64Array[] {
   const L = extents[along]!;
   const others = extents.map((extent, axis) => (axis === along ? 1 : extent));
-  const states = { previous: new Map<string, Complex>(), current: new Map<string, Complex>(), adjoint: new Map<string, Complex>() };
+  const states = {
+    previous: new Map<string, Complex>(),
+    current: new Map<string, Complex>(),
+    adjoint: new Map<string, Complex>(),
+  };
   let place = "";
   let totals: number[] = [];
   const { enter, evaluate } = evaluatorOf(inputs, (node) => {
@@ -166,7 +228,8 @@ export function interpretScan({ extents, along, reverse, decay, drive, initial, 
   };
   const valueOf = ([re, im]: ScanValue): Complex => [evaluate(re), im ? evaluate(im) : 0];
   /** Point of step s, in the order of the recurrence, on the line through `point`. */
-  const at = (point: readonly number[], s: number): number[] => point.map((i, axis) => (axis === along ? (reverse ? L - 1 - s : s) : i));
+  const at = (point: readonly number[], s: number): number[] =>
+    point.map((i, axis) => (axis === along ? (reverse ? L - 1 - s : s) : i));
 
   for (const line of pointsOf(others)) {
     go(line);
@@ -187,8 +250,10 @@ export function interpretScan({ extents, along, reverse, decay, drive, initial, 
 
   /** Extents of the points that a sum or an output visits at a step, and the point of the loop for each. */
   const domain = (step: ScanStep): readonly number[] => (step === "each" ? extents : others);
-  const visit = (step: ScanStep, point: readonly number[]): void => go(step === "each" ? point : at(point, step === "first" ? 0 : L - 1));
-  const positionOf = (keeps: readonly number[], point: readonly number[]): number => keeps.reduce((position, axis) => position * extents[axis]! + point[axis]!, 0);
+  const visit = (step: ScanStep, point: readonly number[]): void =>
+    go(step === "each" ? point : at(point, step === "first" ? 0 : L - 1));
+  const positionOf = (keeps: readonly number[], point: readonly number[]): number =>
+    keeps.reduce((position, axis) => position * extents[axis]! + point[axis]!, 0);
   const kept = (keeps: readonly number[]): number => sizeOf(keeps.map((axis) => extents[axis]!));
 
   const summed = sums.map(({ value, keeps, step }) => {
@@ -203,7 +268,9 @@ export function interpretScan({ extents, along, reverse, decay, drive, initial, 
     const result = new Float64Array(kept(keeps));
     for (const point of pointsOf(domain(step).map((extent, axis) => (keeps.includes(axis) ? extent : 1)))) {
       const position = positionOf(keeps, point);
-      totals = summed.map((sum, k) => (sums[k]!.step === step && sums[k]!.keeps.join() === keeps.join() ? sum[position]! : NaN));
+      totals = summed.map((sum, k) =>
+        sums[k]!.step === step && sums[k]!.keeps.join() === keeps.join() ? sum[position]! : NaN,
+      );
       visit(step, point);
       result[position] = evaluate(value);
     }

@@ -22,8 +22,10 @@ export interface ScanUnit {
 }
 
 /** The inputs of a call as values of one part (real) or two (complex). */
-export const valuesOf = (call: Call): readonly (readonly Tensor[])[] => grouped(call.inputs, call.op.name.startsWith("complex") ? 2 : 1);
-const grouped = <T>(list: readonly T[], parts: number): readonly (readonly T[])[] => Array.from({ length: list.length / parts }, (_, k) => list.slice(k * parts, (k + 1) * parts));
+export const valuesOf = (call: Call): readonly (readonly Tensor[])[] =>
+  grouped(call.inputs, call.op.name.startsWith("complex") ? 2 : 1);
+const grouped = <T>(list: readonly T[], parts: number): readonly (readonly T[])[] =>
+  Array.from({ length: list.length / parts }, (_, k) => list.slice(k * parts, (k + 1) * parts));
 
 /** Each axis as an index over the parts. */
 export function positionsOf(parts: readonly (readonly number[])[]): readonly Affine[] {
@@ -41,7 +43,10 @@ const op = (name: "add" | "sub" | "mul", a: Scalar, b: Scalar): Scalar => ({ op:
 const negative = (a: Scalar): Scalar => ({ op: "neg", dtype: "f32", args: [a] });
 const conjugate = (x: ScanValue): ScanValue => (x.length === 1 ? x : [x[0], negative(x[1])]);
 /** x conj(y). */
-const timesConjugate = ([a, b]: ScanValue, [c, d]: ScanValue): ScanValue => (b && d ? [op("add", op("mul", a, c), op("mul", b, d)), op("sub", op("mul", b, c), op("mul", a, d))] : [op("mul", a, c)]);
+const timesConjugate = ([a, b]: ScanValue, [c, d]: ScanValue): ScanValue =>
+  b && d
+    ? [op("add", op("mul", a, c), op("mul", b, d)), op("sub", op("mul", b, c), op("mul", a, d))]
+    : [op("mul", a, c)];
 
 /** A kernel with tensors in the place of buffers. */
 export interface LoweredScan {
@@ -54,20 +59,36 @@ export interface LoweredScan {
  * @param unstored Tensors computed inside though they have memory: the results, and more where another step stores them.
  * @throws NeedsMemory naming a tensor that cannot be computed inside; NeedsSplit.
  */
-export function lowerUnit({ scan, gradient, parts, loop, region, results }: ScanUnit, context: LoweringContext, unstored: ReadonlyMap<Tensor, unknown> = results): LoweredScan {
+export function lowerUnit(
+  { scan, gradient, parts, loop, region, results }: ScanUnit,
+  context: LoweringContext,
+  unstored: ReadonlyMap<Tensor, unknown> = results,
+): LoweredScan {
   const call = (scan ?? gradient)!;
   const { axis, reverse } = call.attributes as LinearScanAttributes;
   const length = loop.extents[loop.along]!;
   const count = call.op.name.startsWith("complex") ? 2 : 1;
-  const state = (which: "current" | "previous" | "adjoint"): ScanValue => (["re", "im"] as const).slice(0, count).map((part): Scalar => ({ op: "state", dtype: "f32", which, part })) as unknown as ScanValue;
+  const state = (which: "current" | "previous" | "adjoint"): ScanValue =>
+    (["re", "im"] as const)
+      .slice(0, count)
+      .map((part): Scalar => ({ op: "state", dtype: "f32", which, part })) as unknown as ScanValue;
   const states = { current: state("current"), previous: state("previous"), adjoint: state("adjoint") };
   const positions = positionsOf(parts);
   const without = positions.filter((_, k) => k !== axis);
   /** The positions `by` steps later. */
-  const stepped = (by: 1 | -1): readonly Affine[] => positions.map((affine, k) => (k === axis ? { ...affine, offset: affine.offset + (reverse ? -by : by) } : affine));
+  const stepped = (by: 1 | -1): readonly Affine[] =>
+    positions.map((affine, k) => (k === axis ? { ...affine, offset: affine.offset + (reverse ? -by : by) } : affine));
   const inside = (by: 1 | -1) => ({ index: stepped(by)[axis]!, lo: 0, hi: length });
-  const lowered = (x: readonly Tensor[], index: readonly Affine[], lower: Lower): ScanValue => x.map((part) => lower(part, index)) as unknown as ScanValue;
-  const guarded = (value: ScanValue, by: 1 | -1): ScanValue => value.map((part): Scalar => ({ op: "guard", dtype: "f32", conditions: [inside(by)], value: part, fill: 0 })) as unknown as ScanValue;
+  const lowered = (x: readonly Tensor[], index: readonly Affine[], lower: Lower): ScanValue =>
+    x.map((part) => lower(part, index)) as unknown as ScanValue;
+  const guarded = (value: ScanValue, by: 1 | -1): ScanValue =>
+    value.map((part): Scalar => ({
+      op: "guard",
+      dtype: "f32",
+      conditions: [inside(by)],
+      value: part,
+      fill: 0,
+    })) as unknown as ScanValue;
 
   const isAt = (index: readonly Affine[], at: readonly Affine[]): boolean => sameAffines(index, at, loop);
   /** The state that h at an index is. */
@@ -77,7 +98,13 @@ export function lowerUnit({ scan, gradient, parts, loop, region, results }: Scan
     // At a single step the index along the axis is fixed; the region knows which step it is.
     const { offset, coefficients } = index[axis]!;
     const fixed = coefficients.every((c) => c === 0) && (offset === 0 || offset === length - 1);
-    return fixed && isAt(index.filter((_, k) => k !== axis), without) ? "current" : undefined;
+    return fixed &&
+      isAt(
+        index.filter((_, k) => k !== axis),
+        without,
+      )
+      ? "current"
+      : undefined;
   };
 
   const sums: ScanSum[] = [];
@@ -96,7 +123,13 @@ export function lowerUnit({ scan, gradient, parts, loop, region, results }: Scan
       const before = guarded(lowered(h!, stepped(-1), lower), -1);
       if (!h0) return timesConjugate(g, before);
       const first = reverse ? length - 1 : 0;
-      const start = lowered(h0, without, lower).map((part): Scalar => ({ op: "guard", dtype: "f32", conditions: [{ index: positions[axis]!, lo: first, hi: first + 1 }], value: part, fill: 0 }));
+      const start = lowered(h0, without, lower).map((part): Scalar => ({
+        op: "guard",
+        dtype: "f32",
+        conditions: [{ index: positions[axis]!, lo: first, hi: first + 1 }],
+        value: part,
+        fill: 0,
+      }));
       return timesConjugate(g, before.map((part, k) => op("add", part, start[k]!)) as unknown as ScanValue);
     };
     const value = make();
@@ -128,21 +161,50 @@ export function lowerUnit({ scan, gradient, parts, loop, region, results }: Scan
       const value = lower(input, region.values.get(input)!.index);
       // A sum over axes of extent 1.
       if (tail.keeps.length === axesAt(loop, tail.step).length) return value;
-      node = { op: "reduced", dtype: scalarType(x.dtype), reduction: sums.push({ value, keeps: tail.keeps, step: tail.step }) - 1 };
+      node = {
+        op: "reduced",
+        dtype: scalarType(x.dtype),
+        reduction: sums.push({ value, keeps: tail.keeps, step: tail.step }) - 1,
+      };
       reducedNodes.set(x, node);
     }
     return node;
   };
 
-  const own: LoweringContext = { resolve: (x) => context.resolve(x), isStored: (x) => !unstored.has(x) && context.isStored(x), place };
+  const own: LoweringContext = {
+    resolve: (x) => context.resolve(x),
+    isStored: (x) => !unstored.has(x) && context.isStored(x),
+    place,
+  };
   const { built, inputs } = lowerExpressions(parts, own, (lower) => {
     const [a, b, h0] = valuesOf(call);
     const seed = (): ScanValue => lowered(valuesOf(gradient!)[2]!, positions, lower);
     const recurrence = scan
-      ? { reverse, decay: lowered(a!, positions, lower), drive: lowered(b!, positions, lower), ...(h0 && { initial: lowered(h0, without, lower) }), ...(gradient && { adjoint: { seed: seed() } }) }
+      ? {
+          reverse,
+          decay: lowered(a!, positions, lower),
+          drive: lowered(b!, positions, lower),
+          ...(h0 && { initial: lowered(h0, without, lower) }),
+          ...(gradient && { adjoint: { seed: seed() } }),
+        }
       : { reverse: !reverse, decay: guarded(conjugate(lowered(a!, stepped(1), lower)), 1), drive: seed() };
-    const outputs = [...results].map(([x, { index, keeps, step }]): ScanOutput => ({ dtype: x.dtype, keeps, step, value: lower(x, index) }));
+    const outputs = [...results].map(([x, { index, keeps, step }]): ScanOutput => ({
+      dtype: x.dtype,
+      keeps,
+      step,
+      value: lower(x, index),
+    }));
     return { ...recurrence, outputs };
   });
-  return { kernel: { extents: loop.extents, along: loop.along, ...built, sums, inputs: inputs.map(({ dtype, size }) => ({ dtype, size })) }, inputs, outputs: [...results.keys()] };
+  return {
+    kernel: {
+      extents: loop.extents,
+      along: loop.along,
+      ...built,
+      sums,
+      inputs: inputs.map(({ dtype, size }) => ({ dtype, size })),
+    },
+    inputs,
+    outputs: [...results.keys()],
+  };
 }

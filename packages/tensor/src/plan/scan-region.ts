@@ -60,7 +60,8 @@ export class SplitLoop extends Error {
 /** All tensors that follow from some, themselves included. */
 export function downstream(from: Iterable<Tensor>, { calls, resolve }: ScanGraph): Set<Tensor> {
   const reached = new Set(from);
-  for (const call of calls) if (inputsRead(call).some((x) => reached.has(resolve(x)))) for (const x of call.outputs) reached.add(x);
+  for (const call of calls)
+    if (inputsRead(call).some((x) => reached.has(resolve(x)))) for (const x of call.outputs) reached.add(x);
   return reached;
 }
 
@@ -74,7 +75,8 @@ function covers({ index }: Place, shape: readonly number[], keeps: readonly numb
 }
 
 /** Axes a value of the loop has at a step. */
-export const axesAt = ({ extents, along }: Loop, step: ScanStep): readonly number[] => extents.flatMap((_, axis) => (axis === along && step !== "each" ? [] : [axis]));
+export const axesAt = ({ extents, along }: Loop, step: ScanStep): readonly number[] =>
+  extents.flatMap((_, axis) => (axis === along && step !== "each" ? [] : [axis]));
 
 /**
  * The region behind some values of the loop.
@@ -82,7 +84,13 @@ export const axesAt = ({ extents, along }: Loop, step: ScanStep): readonly numbe
  * @param excluded Tensors that may not be read inside: they follow from results of this loop.
  * @param taken Sums, and tensors behind sums, that another loop computes.
  */
-export function growRegion(seeds: ReadonlyMap<Tensor, Place>, loop: Loop, graph: ScanGraph, excluded: ReadonlySet<Tensor>, taken: { has(x: Tensor): boolean } = new Set()): Region {
+export function growRegion(
+  seeds: ReadonlyMap<Tensor, Place>,
+  loop: Loop,
+  graph: ScanGraph,
+  excluded: ReadonlySet<Tensor>,
+  taken: { has(x: Tensor): boolean } = new Set(),
+): Region {
   const { calls, resolve, isKept } = graph;
   const values = new Map(seeds);
   const sums = new Map<Tensor, Call>();
@@ -97,7 +105,14 @@ export function growRegion(seeds: ReadonlyMap<Tensor, Place>, loop: Loop, graph:
     if (within.length > 0) {
       if (inputs.some((input) => !within.includes(input) && excluded.has(input))) continue;
       const sum = summed(call, values.get(within[0]!)!, loop);
-      const place = sum ?? follow(call, within.map((input) => values.get(input)!), inputs[0]!, loop);
+      const place =
+        sum ??
+        follow(
+          call,
+          within.map((input) => values.get(input)!),
+          inputs[0]!,
+          loop,
+        );
       if (!place) continue;
       if (sum) {
         sums.set(x, call);
@@ -108,7 +123,12 @@ export function growRegion(seeds: ReadonlyMap<Tensor, Place>, loop: Loop, graph:
     }
     const behind = inputs.filter((input) => tails.has(input) && !isKept(input));
     if (behind.length === 0 || inputs.some((input) => !behind.includes(input) && excluded.has(input))) continue;
-    const tail = followTail(call, behind.map((input) => tails.get(input)!), inputs[0]!, loop);
+    const tail = followTail(
+      call,
+      behind.map((input) => tails.get(input)!),
+      inputs[0]!,
+      loop,
+    );
     if (!tail) continue;
     tails.set(x, tail);
     inside.add(call);
@@ -118,13 +138,29 @@ export function growRegion(seeds: ReadonlyMap<Tensor, Place>, loop: Loop, graph:
 }
 
 /** Leaves out what one reader elsewhere computes as well from results that have memory anyway. */
-function trimTails(tails: Map<Tensor, Tail>, sums: ReadonlyMap<Tensor, Call>, inside: Set<Call>, { users, resolve, isKept }: ScanGraph): void {
+function trimTails(
+  tails: Map<Tensor, Tail>,
+  sums: ReadonlyMap<Tensor, Call>,
+  inside: Set<Call>,
+  { users, resolve, isKept }: ScanGraph,
+): void {
   const readers = (x: Tensor): readonly Call[] => (users.get(x) ?? []).filter((call) => !inside.has(call));
   const isStored = (x: Tensor): boolean => isKept(x) || readers(x).length > 0;
-  const sources = (x: Tensor): Tensor[] => inputsRead(callOf(x)!).map(resolve).filter((input) => tails.has(input));
+  const sources = (x: Tensor): Tensor[] =>
+    inputsRead(callOf(x)!)
+      .map(resolve)
+      .filter((input) => tails.has(input));
   const isAtHand = (x: Tensor): boolean => isStored(x) || (!sums.has(x) && sources(x).every(isAtHand));
   for (const x of [...tails.keys()].reverse()) {
-    if (sums.has(x) || isKept(x) || readers(x).length > 1 || (users.get(x) ?? []).some((call) => inside.has(call)) || callOf(x)!.op.rule.kind !== "elementwise" || !sources(x).every(isAtHand)) continue;
+    if (
+      sums.has(x) ||
+      isKept(x) ||
+      readers(x).length > 1 ||
+      (users.get(x) ?? []).some((call) => inside.has(call)) ||
+      callOf(x)!.op.rule.kind !== "elementwise" ||
+      !sources(x).every(isAtHand)
+    )
+      continue;
     tails.delete(x);
     inside.delete(callOf(x)!);
   }
@@ -134,9 +170,16 @@ function trimTails(tails: Map<Tensor, Tail>, sums: ReadonlyMap<Tensor, Call>, in
  * The tensors of a region that need memory.
  * @param elsewhere Calls that compute the region's values again for themselves.
  */
-export function resultsOf({ values, tails, calls }: Region, loop: Loop, { resolve, users, isKept }: ScanGraph, elsewhere: ReadonlySet<Call>, others?: Region): Map<Tensor, Tail> {
+export function resultsOf(
+  { values, tails, calls }: Region,
+  loop: Loop,
+  { resolve, users, isKept }: ScanGraph,
+  elsewhere: ReadonlySet<Call>,
+  others?: Region,
+): Map<Tensor, Tail> {
   const results = new Map<Tensor, Tail>();
-  const isRead = (x: Tensor, except: ReadonlySet<Call>): boolean => isKept(x) || (users.get(x) ?? []).some((call) => !calls.has(call) && !except.has(call));
+  const isRead = (x: Tensor, except: ReadonlySet<Call>): boolean =>
+    isKept(x) || (users.get(x) ?? []).some((call) => !calls.has(call) && !except.has(call));
   /** A view is read in the memory of what it shows, unless it is asked for itself. */
   const source = (x: Tensor): Tensor => {
     let current = x;
@@ -148,9 +191,12 @@ export function resultsOf({ values, tails, calls }: Region, loop: Loop, { resolv
     const place = values.get(x)!;
     const keeps = axesAt(loop, place.step);
     const call = callOf(x)!;
-    const sources = inputsRead(call).map(resolve).filter((input) => values.has(input));
+    const sources = inputsRead(call)
+      .map(resolve)
+      .filter((input) => values.has(input));
     const isView = call.op.rule.kind === "movement" && sources.some((input) => values.get(input)!.step === place.step);
-    if (sources.length === 0 || ((isKept(x) || !isView) && covers(place, x.shape, keeps, loop))) results.set(x, { ...place, keeps });
+    if (sources.length === 0 || ((isKept(x) || !isView) && covers(place, x.shape, keeps, loop)))
+      results.set(x, { ...place, keeps });
     else for (const input of sources) need(input);
   };
   for (const x of values.keys()) if (!others?.values.has(x) && isRead(x, elsewhere)) need(x);
@@ -174,13 +220,18 @@ function summed({ op, inputs, attributes }: Call, place: Place, loop: Loop): Tai
 }
 
 export const sameAffines = (a: readonly Affine[], b: readonly Affine[], { extents }: Loop): boolean =>
-  a.length === b.length && a.every(({ offset, coefficients }, k) => offset === b[k]!.offset && coefficients.every((c, axis) => c === b[k]!.coefficients[axis] || extents[axis] === 1));
+  a.length === b.length &&
+  a.every(
+    ({ offset, coefficients }, k) =>
+      offset === b[k]!.offset && coefficients.every((c, axis) => c === b[k]!.coefficients[axis] || extents[axis] === 1),
+  );
 
 /** The place of a call's result, given those of its inputs inside the loop. */
 function follow(call: Call, [place, ...others]: readonly Place[], input: Tensor, loop: Loop): Place | undefined {
   const { op, attributes, outputs } = call;
   const [x] = outputs as [Tensor];
-  if (others.some((other) => other.step !== place!.step || !sameAffines(other.index, place!.index, loop))) return undefined;
+  if (others.some((other) => other.step !== place!.step || !sameAffines(other.index, place!.index, loop)))
+    return undefined;
   const { index, step } = place!;
   // The states of a single step are small: what is computed from them reads them in memory.
   if (step !== "each" && op.name !== "reshape" && op.name !== "permute") return undefined;
@@ -198,7 +249,8 @@ function follow(call: Call, [place, ...others]: readonly Place[], input: Tensor,
         if (at.axis === loop.along) return undefined;
         throw new SplitLoop(at);
       }
-      if (op.name === "permute") return { index: (attributes as { axes: readonly number[] }).axes.map((axis) => index[axis]!), step };
+      if (op.name === "permute")
+        return { index: (attributes as { axes: readonly number[] }).axes.map((axis) => index[axis]!), step };
       if (op.name === "slice") return sliced(call, place!, input, loop);
       return op.name === "pad" ? place : undefined;
     }
@@ -208,16 +260,29 @@ function follow(call: Call, [place, ...others]: readonly Place[], input: Tensor,
 }
 
 /** A slice is of one step, or shifted. */
-function sliced({ attributes, outputs }: Call, place: Place, input: Tensor, { extents, along, reverse }: Loop): Place | undefined {
-  const { start, step, size } = attributes as { readonly start: readonly number[]; readonly step: readonly number[]; readonly size: readonly number[] };
+function sliced(
+  { attributes, outputs }: Call,
+  place: Place,
+  input: Tensor,
+  { extents, along, reverse }: Loop,
+): Place | undefined {
+  const { start, step, size } = attributes as {
+    readonly start: readonly number[];
+    readonly step: readonly number[];
+    readonly size: readonly number[];
+  };
   if (step.some((s) => s !== 1)) return undefined;
   const axis = place.index.findIndex(({ coefficients }) => coefficients[along] === 1);
   const cut = input.shape.flatMap((extent, k) => (size[k] === extent ? [] : [k]));
-  if (place.step !== "each" || axis < 0 || cut.some((k) => k !== axis) || input.shape[axis] !== extents[along]) return undefined;
+  if (place.step !== "each" || axis < 0 || cut.some((k) => k !== axis) || input.shape[axis] !== extents[along])
+    return undefined;
   if (outputs[0]!.shape[axis] !== 1) return place;
   const s = reverse ? extents[along]! - 1 - start[axis]! : start[axis]!;
   if (s !== 0 && s !== extents[along]! - 1) return undefined;
-  return { index: place.index.map((affine, k) => (k === axis ? constant(0, extents.length) : affine)), step: s === 0 ? "first" : "last" };
+  return {
+    index: place.index.map((affine, k) => (k === axis ? constant(0, extents.length) : affine)),
+    step: s === 0 ? "first" : "last",
+  };
 }
 
 /** What follows elementwise from sums over the last axes alone; any sum under another shape. */
@@ -227,6 +292,14 @@ function followTail(call: Call, [tail, ...others]: readonly Tail[], input: Tenso
     const at = reshapedIndex(index, input.shape, call.outputs[0]!.shape, loop.extents);
     return at && !("inner" in at) ? { index: at, step, keeps } : undefined;
   }
-  if (call.op.rule.kind !== "elementwise" || step !== "each" || !keeps.includes(loop.along) || keeps.some((axis, k) => axis !== k)) return undefined;
-  return others.every((other) => other.keeps.length === keeps.length && sameAffines(other.index, index, loop)) ? tail : undefined;
+  if (
+    call.op.rule.kind !== "elementwise" ||
+    step !== "each" ||
+    !keeps.includes(loop.along) ||
+    keeps.some((axis, k) => axis !== k)
+  )
+    return undefined;
+  return others.every((other) => other.keeps.length === keeps.length && sameAffines(other.index, index, loop))
+    ? tail
+    : undefined;
 }

@@ -7,7 +7,8 @@ const COSTLY = new Set(["exp", "log", "expm1", "log1p", "sin", "cos", "tanh", "s
 /** Infinity for what is not computed in place. */
 export function ownWork({ op }: Call): number {
   switch (op.rule.kind) {
-    case "generator": case "movement":
+    case "generator":
+    case "movement":
       return 0;
     case "elementwise":
       return COSTLY.has(op.name) ? 10 : 1;

@@ -32,7 +32,10 @@ export function reference(): Device {
   };
   const valuesOf = (buffer: DeviceBuffer): ReferenceArray => {
     const { data } = buffer as ReferenceBuffer;
-    if (!data) throw new DisposedError("reference: expected live memory, got a buffer that was released; keep its tensor until it is no longer used");
+    if (!data)
+      throw new DisposedError(
+        "reference: expected live memory, got a buffer that was released; keep its tensor until it is no longer used",
+      );
     return data;
   };
 
@@ -53,18 +56,30 @@ export function reference(): Device {
       const values = evaluate(roots, valuesOf);
       return roots.map((root) => keep(values.get(root)!.slice() as ReferenceArray, root.dtype));
     },
-    explain: ({ roots }) => sortCalls(roots).map((call) => `${call.op.name} ${call.outputs.map(String).join(", ")}`).join("\n"),
+    explain: ({ roots }) =>
+      sortCalls(roots)
+        .map((call) => `${call.op.name} ${call.outputs.map(String).join(", ")}`)
+        .join("\n"),
     memory: (): MemoryCount => ({ buffers, bytes, peakBytes, collected }),
     close: async () => {},
   };
 }
 
-const toReference = (data: HostArray, dtype: DType): ReferenceArray => (isReal(dtype) ? Float64Array.from(data) : dtype === "i32" ? Int32Array.from(data) : Uint8Array.from(data, (x) => (x === 0 ? 0 : 1)));
+const toReference = (data: HostArray, dtype: DType): ReferenceArray =>
+  isReal(dtype)
+    ? Float64Array.from(data)
+    : dtype === "i32"
+      ? Int32Array.from(data)
+      : Uint8Array.from(data, (x) => (x === 0 ? 0 : 1));
 
-const referenceArray = (size: number, dtype: DType): ReferenceArray => (isReal(dtype) ? new Float64Array(size) : dtype === "i32" ? new Int32Array(size) : new Uint8Array(size));
+const referenceArray = (size: number, dtype: DType): ReferenceArray =>
+  isReal(dtype) ? new Float64Array(size) : dtype === "i32" ? new Int32Array(size) : new Uint8Array(size);
 
 /** Values of all calls behind the roots. */
-function evaluate(roots: readonly Tensor[], valuesOf: (buffer: DeviceBuffer) => ReferenceArray): Map<Tensor, ReferenceArray> {
+function evaluate(
+  roots: readonly Tensor[],
+  valuesOf: (buffer: DeviceBuffer) => ReferenceArray,
+): Map<Tensor, ReferenceArray> {
   const values = new Map<Tensor, ReferenceArray>();
   const expansions: Expansions = new Map();
   const run = (tensors: readonly Tensor[]): void => {
@@ -77,7 +92,12 @@ function evaluate(roots: readonly Tensor[], valuesOf: (buffer: DeviceBuffer) => 
         continue;
       }
       const inputs = call.inputs.map((x): ReferenceValue => ({ shape: x.shape, dtype: x.dtype, data: read(x) }));
-      evaluateCall(call, inputs).forEach((data, k) => values.set(call.outputs[k]!, call.outputs[k]!.dtype === "f16" ? data.map(roundToHalf) as ReferenceArray : data));
+      evaluateCall(call, inputs).forEach((data, k) =>
+        values.set(
+          call.outputs[k]!,
+          call.outputs[k]!.dtype === "f16" ? (data.map(roundToHalf) as ReferenceArray) : data,
+        ),
+      );
     }
   };
   const read = (x: Tensor): ReferenceArray => {
@@ -101,7 +121,11 @@ function evaluateCall(call: Call, inputs: readonly ReferenceValue[]): readonly R
       return [elementwise(op.rule.number, inputs, sizeOf(shape), dtype)];
     case "generator": {
       const rule = op.rule;
-      return [pointwise(shape, dtype, (position) => constantOf(rule.scalar(position.map(constantAffine), attributes as never, scalarType(dtype))))];
+      return [
+        pointwise(shape, dtype, (position) =>
+          constantOf(rule.scalar(position.map(constantAffine), attributes as never, scalarType(dtype))),
+        ),
+      ];
     }
     case "movement":
       return [move(op, attributes, inputs[0]!, shape, dtype)];
@@ -110,7 +134,12 @@ function evaluateCall(call: Call, inputs: readonly ReferenceValue[]): readonly R
   }
 }
 
-function elementwise(f: (...args: number[]) => number, inputs: readonly ReferenceValue[], size: number, dtype: DType): ReferenceArray {
+function elementwise(
+  f: (...args: number[]) => number,
+  inputs: readonly ReferenceValue[],
+  size: number,
+  dtype: DType,
+): ReferenceArray {
   const out = referenceArray(size, dtype);
   const [x, y, z] = inputs.map(({ data }) => data);
   const bool = dtype === "bool";
@@ -132,14 +161,21 @@ function pointwise(shape: Shape, dtype: DType, f: (position: readonly number[]) 
   return out;
 }
 
-function move(op: Op, attributes: unknown, { shape: input, data }: ReferenceValue, shape: Shape, dtype: DType): ReferenceArray {
+function move(
+  op: Op,
+  attributes: unknown,
+  { shape: input, data }: ReferenceValue,
+  shape: Shape,
+  dtype: DType,
+): ReferenceArray {
   if (op.rule.kind !== "movement") throw new TypeError(`reference: ${op.name} is no movement`);
   // Indices as affine functions of the result's axes, then evaluated at each position.
   const axes = shape.map((_, k): Affine => ({ offset: 0, coefficients: shape.map((__, j) => Number(j === k)) }));
   const movement = op.rule.map(axes, attributes as never, input);
   if (movement === "reshape") return data;
   const strides = stridesOf(input);
-  const at = (affine: Affine, position: readonly number[]): number => affine.coefficients.reduce((total, c, k) => total + c * position[k]!, affine.offset);
+  const at = (affine: Affine, position: readonly number[]): number =>
+    affine.coefficients.reduce((total, c, k) => total + c * position[k]!, affine.offset);
   return pointwise(shape, dtype, (position) => {
     for (const { index, lo, hi } of movement.conditions ?? []) {
       const value = at(index, position);

@@ -1,5 +1,13 @@
 /** Scalar expressions of a scan: what they depend on, where they can be computed once, and decays that are linear in the exponent. */
-import { affinesOf, nodesOf, parts, type Affine, type Scalar, type ScanKernel, type ScanValue } from "@seqmix/tensor/backend";
+import {
+  affinesOf,
+  nodesOf,
+  parts,
+  type Affine,
+  type Scalar,
+  type ScanKernel,
+  type ScanValue,
+} from "@seqmix/tensor/backend";
 
 /** Bit k: the node depends on axis k of the loop; states depend on all. */
 export type Axes = number;
@@ -12,7 +20,8 @@ export function dependence(extents: readonly number[]): (node: Scalar) => Axes {
     let axes = known.get(node);
     if (axes === undefined) {
       axes = node.op === "state" || node.op === "reduced" ? ALL : 0;
-      for (const { coefficients } of affinesOf(node)) coefficients.forEach((c, k) => (axes! |= c !== 0 && extents[k]! > 1 ? 1 << k : 0));
+      for (const { coefficients } of affinesOf(node))
+        coefficients.forEach((c, k) => (axes! |= c !== 0 && extents[k]! > 1 ? 1 << k : 0));
       for (const part of parts(node)) axes |= axesOf(part);
       known.set(node, axes);
     }
@@ -37,7 +46,10 @@ export function frontier(roots: readonly Scalar[], early: (node: Scalar) => bool
 }
 
 /** Rebuilds expressions with indices mapped and some nodes replaced; what is shared stays shared. */
-export function rewriter(affine: (index: Affine) => Affine, instead: (node: Scalar) => Scalar | undefined): (node: Scalar) => Scalar {
+export function rewriter(
+  affine: (index: Affine) => Affine,
+  instead: (node: Scalar) => Scalar | undefined,
+): (node: Scalar) => Scalar {
   const done = new Map<Scalar, Scalar>();
   const rewrite = (node: Scalar): Scalar => {
     let result = done.get(node);
@@ -46,14 +58,24 @@ export function rewriter(affine: (index: Affine) => Affine, instead: (node: Scal
   };
   const rebuild = (node: Scalar): Scalar => {
     switch (node.op) {
-      case "constant": case "reduced": case "state":
+      case "constant":
+      case "reduced":
+      case "state":
         return node;
       case "position":
         return { ...node, index: affine(node.index) };
       case "load":
-        return { ...node, index: affine(node.index), ...(node.gather && { gather: node.gather.map((g) => ({ ...g, value: rewrite(g.value) })) }) };
+        return {
+          ...node,
+          index: affine(node.index),
+          ...(node.gather && { gather: node.gather.map((g) => ({ ...g, value: rewrite(g.value) })) }),
+        };
       case "guard":
-        return { ...node, conditions: node.conditions.map((c) => ({ ...c, index: affine(c.index) })), value: rewrite(node.value) };
+        return {
+          ...node,
+          conditions: node.conditions.map((c) => ({ ...c, index: affine(c.index) })),
+          value: rewrite(node.value),
+        };
       default:
         return { ...node, args: node.args.map(rewrite) };
     }
@@ -82,13 +104,18 @@ export function prepare(kernel: ScanKernel, register: number | undefined): Prepa
   if (imaginary || decay.op !== "exp" || decay.args[0]!.op !== "mul") return none;
   const axesOf = dependence(kernel.extents);
   const [x, y] = decay.args[0]!.args as [Scalar, Scalar];
-  const along = 1 << kernel.along, inRegisters = register === undefined ? 0 : 1 << register;
-  const fits = (step: Scalar, rate: Scalar): boolean => (axesOf(rate) & along) === 0 && (axesOf(step) & inRegisters) === 0;
+  const along = 1 << kernel.along,
+    inRegisters = register === undefined ? 0 : 1 << register;
+  const fits = (step: Scalar, rate: Scalar): boolean =>
+    (axesOf(rate) & along) === 0 && (axesOf(step) & inRegisters) === 0;
   const [step, rate] = fits(x, y) ? [x, y] : fits(y, x) ? [y, x] : [];
   if (!step || !rate) return none;
   const scaled: Scalar = { op: "mul", dtype: "f32", args: [rate, { op: "constant", dtype: "f32", value: Math.LOG2E }] };
   const faster: Scalar = { op: "exp", dtype: "f32", args: [{ op: "mul", dtype: "f32", args: [step, scaled] }] };
-  const rewrite = rewriter((index) => index, (node) => (node === decay ? faster : node === step || node === rate ? node : undefined));
+  const rewrite = rewriter(
+    (index) => index,
+    (node) => (node === decay ? faster : node === step || node === rate ? node : undefined),
+  );
   const value = (v: ScanValue): ScanValue => v.map(rewrite) as unknown as ScanValue;
   return {
     kernel: {
@@ -105,7 +132,15 @@ export function prepare(kernel: ScanKernel, register: number | undefined): Prepa
 }
 
 /** All expressions of a kernel. */
-export const scanRoots = (kernel: ScanKernel): Scalar[] => [...kernel.decay, ...kernel.drive, ...(kernel.initial ?? []), ...(kernel.adjoint?.seed ?? []), ...kernel.sums.map((s) => s.value), ...kernel.outputs.map((o) => o.value)];
+export const scanRoots = (kernel: ScanKernel): Scalar[] => [
+  ...kernel.decay,
+  ...kernel.drive,
+  ...(kernel.initial ?? []),
+  ...(kernel.adjoint?.seed ?? []),
+  ...kernel.sums.map((s) => s.value),
+  ...kernel.outputs.map((o) => o.value),
+];
 
 /** The inputs that expressions read. */
-export const inputsOf = (values: readonly Scalar[]): number[] => [...new Set([...nodesOf(values)].flatMap((node) => (node.op === "load" ? [node.input] : [])))].sort((a, b) => a - b);
+export const inputsOf = (values: readonly Scalar[]): number[] =>
+  [...new Set([...nodesOf(values)].flatMap((node) => (node.op === "load" ? [node.input] : [])))].sort((a, b) => a - b);

@@ -81,7 +81,10 @@ export function layoutOf(given: ScanKernel, tuning: Tuning): Layout {
   const L = extents[along]!;
   const others = extents.map((_, axis) => axis).filter((axis) => axis !== along && extents[axis]! > 1);
   const first = channelAxis(given, others);
-  const register = registerAxis(given, others.filter((axis) => axis !== first));
+  const register = registerAxis(
+    given,
+    others.filter((axis) => axis !== first),
+  );
   const channel = channelAxes(given, others, first, register);
   const grid = others.filter((axis) => !channel.includes(axis) && axis !== register);
   const prepared = prepare(given, register);
@@ -90,19 +93,27 @@ export function layoutOf(given: ScanKernel, tuning: Tuning): Layout {
   const N = register === undefined ? 1 : extents[register]!;
   let R = Math.min(N, MOST_REGISTERS);
   while (N % R !== 0) R--;
-  const chunked = given.adjoint !== undefined || [...given.sums, ...given.outputs].some(({ keeps }) => channel.some((axis) => !keeps.includes(axis)));
+  const chunked =
+    given.adjoint !== undefined ||
+    [...given.sums, ...given.outputs].some(({ keeps }) => channel.some((axis) => !keeps.includes(axis)));
   const complex = given.decay.length === 2;
 
   let W = Math.min(chunked ? tuning.chunkWorkgroup : tuning.workgroup, 2 ** Math.ceil(Math.log2(Math.max(C, 1))));
   let T = Math.min(chunked ? tuning.chunk : tuning.stage, 2 ** Math.ceil(Math.log2(L)));
   if (chunked) {
-    const across = given.sums.filter(({ keeps, step }) => step === "each" && keeps.includes(along) && channel.some((axis) => !keeps.includes(axis))).length;
+    const across = given.sums.filter(
+      ({ keeps, step }) => step === "each" && keeps.includes(along) && channel.some((axis) => !keeps.includes(axis)),
+    ).length;
     if (complex) T = Math.max(1, T / 2);
     // in subgroups, what each found for each state; else a row a sum and step, and what `split` threads find for each state's
-    const leavesChannel = (step: ScanStep, keeps: readonly number[]): boolean => channel.some((axis) => !keeps.includes(axis)) && !(step === "each" && keeps.includes(along) && (register === undefined || keeps.includes(register)));
-    const inRows = tuning.subgroup < 2 || [...given.sums, ...given.outputs].some(({ step, keeps }) => leavesChannel(step, keeps));
+    const leavesChannel = (step: ScanStep, keeps: readonly number[]): boolean =>
+      channel.some((axis) => !keeps.includes(axis)) &&
+      !(step === "each" && keeps.includes(along) && (register === undefined || keeps.includes(register)));
+    const inRows =
+      tuning.subgroup < 2 || [...given.sums, ...given.outputs].some(({ step, keeps }) => leavesChannel(step, keeps));
     const rows = (): number => (!inRows ? 0 : Math.max(1, across * T) * (W + 1) + R * Math.max(W, across * T));
-    const totals = (): number => (tuning.subgroup > 1 ? Math.ceil(W / tuning.subgroup) * R * 2 ** Math.ceil(Math.log2(Math.max(1, across * T))) : 0);
+    const totals = (): number =>
+      tuning.subgroup > 1 ? Math.ceil(W / tuning.subgroup) * R * 2 ** Math.ceil(Math.log2(Math.max(1, across * T))) : 0;
     const bytes = (): number => 4 * (rows() + totals()) + STAGED_BYTES + tuning.sweptBytes;
     while (bytes() > tuning.workgroupBytes && W > 32) W /= 2;
     while (bytes() > tuning.workgroupBytes && T > 1) T /= 2;
@@ -115,7 +126,29 @@ export function layoutOf(given: ScanKernel, tuning: Tuning): Layout {
   const wanted = Math.max(1, Math.min(Math.ceil(tuning.threads / points), Math.floor(L / tuning.shortest)));
   const longest = chunked ? tuning.chunks * T : Infinity;
   const segment = Math.min(longest, Math.ceil(Math.ceil(L / wanted) / T) * T);
-  const base = { ahead: tuning.ahead, subgroup: tuning.subgroup, sweptBytes: tuning.sweptBytes, ...prepared, axesOf: dependence(extents), complex, L, register, N, R, channel, C, grid, gridSize, W, channelBlocks, T, segment, segments: Math.ceil(L / segment), rows: gridSize * N * C, chunked };
+  const base = {
+    ahead: tuning.ahead,
+    subgroup: tuning.subgroup,
+    sweptBytes: tuning.sweptBytes,
+    ...prepared,
+    axesOf: dependence(extents),
+    complex,
+    L,
+    register,
+    N,
+    R,
+    channel,
+    C,
+    grid,
+    gridSize,
+    W,
+    channelBlocks,
+    T,
+    segment,
+    segments: Math.ceil(L / segment),
+    rows: gridSize * N * C,
+    chunked,
+  };
   return { ...base, groups: groupsOf(base) };
 }
 
@@ -133,13 +166,20 @@ function channelAxis(kernel: ScanKernel, others: readonly number[]): number | un
     count(extents.map((_, axis) => (axis === innermost ? 1 : keeps.includes(axis) ? 2 : 0)));
   }
   let best: number | undefined;
-  for (const axis of others) if (best === undefined || score[axis]! > score[best]! || (score[axis] === score[best] && extents[axis]! > extents[best]!)) best = axis;
+  for (const axis of others)
+    if (
+      best === undefined ||
+      score[axis]! > score[best]! ||
+      (score[axis] === score[best] && extents[axis]! > extents[best]!)
+    )
+      best = axis;
   return best;
 }
 
 /** The axis that sums at every step leave out most often; the shorter of two. */
 function registerAxis({ extents, sums }: ScanKernel, candidates: readonly number[]): number | undefined {
-  let best: number | undefined, most = 0;
+  let best: number | undefined,
+    most = 0;
   for (const axis of candidates) {
     const count = sums.filter(({ keeps, step }) => step === "each" && !keeps.includes(axis)).length;
     if (count > most || (count === most && count > 0 && extents[axis]! < extents[best!]!)) [best, most] = [axis, count];
@@ -148,13 +188,19 @@ function registerAxis({ extents, sums }: ScanKernel, candidates: readonly number
 }
 
 /** Channel axes: more of them where one is short, as long as all sums keep or leave them together. */
-function channelAxes({ extents, sums, outputs }: ScanKernel, others: readonly number[], first: number | undefined, register: number | undefined): number[] {
+function channelAxes(
+  { extents, sums, outputs }: ScanKernel,
+  others: readonly number[],
+  first: number | undefined,
+  register: number | undefined,
+): number[] {
   if (first === undefined) return [];
   const channel = [first];
   for (const axis of others.toReversed()) {
     if (axis === register || channel.includes(axis)) continue;
     if (product(channel.map((k) => extents[k]!)) >= 64) break;
-    if ([...sums, ...outputs].every(({ keeps }) => keeps.includes(axis) === keeps.includes(first))) channel.unshift(axis);
+    if ([...sums, ...outputs].every(({ keeps }) => keeps.includes(axis) === keeps.includes(first)))
+      channel.unshift(axis);
   }
   return channel;
 }
@@ -163,7 +209,11 @@ function groupsOf(layout: Omit<Layout, "groups">): Group[] {
   const { kernel, register, channel, grid, N, R, channelBlocks, segments, chunked, complex } = layout;
   const { extents, along } = kernel;
   const byKey = new Map<string, { keeps: readonly number[]; step: ScanStep; sums: number[]; outputs: number[] }>();
-  const add = (kind: "sums" | "outputs", { keeps, step }: { readonly keeps: readonly number[]; readonly step: ScanStep }, k: number): void => {
+  const add = (
+    kind: "sums" | "outputs",
+    { keeps, step }: { readonly keeps: readonly number[]; readonly step: ScanStep },
+    k: number,
+  ): void => {
     const key = `${step} ${keeps.join()}`;
     let group = byKey.get(key);
     if (!group) byKey.set(key, (group = { keeps, step, sums: [], outputs: [] }));
@@ -173,14 +223,40 @@ function groupsOf(layout: Omit<Layout, "groups">): Group[] {
   kernel.outputs.forEach((output, k) => add("outputs", output, k));
   // A chunked segment's thread reads what it begins with once: then that memory is free.
   const parts = complex ? (["re", "im"] as const) : (["re"] as const);
-  const free: StatePlace[] = chunked && segments > 1 ? (kernel.adjoint ? (["ends", "adjoints"] as const) : (["ends"] as const)).flatMap((buffer) => parts.map((part) => ({ buffer, part }))) : [];
-  return [...byKey.values()].filter(({ outputs }) => outputs.length > 0).map((group) => {
-    const { keeps, step } = group;
-    const keepsRegister = register === undefined || keeps.includes(register);
-    const keepsChannel = channel.every((axis) => keeps.includes(axis));
-    const partials = (keepsRegister ? 1 : N / R) * (keepsChannel ? 1 : channelBlocks) * product(grid.filter((axis) => !keeps.includes(axis)).map((axis) => extents[axis]!)) * (step !== "each" || keeps.includes(along) ? 1 : segments);
-    const alone = partials === 1 && (step !== "each" || keeps.includes(along));
-    const fits = step === "each" && !keeps.includes(along) && keepsRegister && keepsChannel && group.sums.length > 0 && group.sums.length <= free.length;
-    return { ...group, ...(fits && { inStates: free.splice(0, group.sums.length) }), keepsRegister, keepsChannel, partials, direct: alone && keepsChannel, finished: alone && !keepsChannel && step === "each", keptSize: product(keeps.map((axis) => extents[axis]!)) };
-  });
+  const free: StatePlace[] =
+    chunked && segments > 1
+      ? (kernel.adjoint ? (["ends", "adjoints"] as const) : (["ends"] as const)).flatMap((buffer) =>
+          parts.map((part) => ({ buffer, part })),
+        )
+      : [];
+  return [...byKey.values()]
+    .filter(({ outputs }) => outputs.length > 0)
+    .map((group) => {
+      const { keeps, step } = group;
+      const keepsRegister = register === undefined || keeps.includes(register);
+      const keepsChannel = channel.every((axis) => keeps.includes(axis));
+      const partials =
+        (keepsRegister ? 1 : N / R) *
+        (keepsChannel ? 1 : channelBlocks) *
+        product(grid.filter((axis) => !keeps.includes(axis)).map((axis) => extents[axis]!)) *
+        (step !== "each" || keeps.includes(along) ? 1 : segments);
+      const alone = partials === 1 && (step !== "each" || keeps.includes(along));
+      const fits =
+        step === "each" &&
+        !keeps.includes(along) &&
+        keepsRegister &&
+        keepsChannel &&
+        group.sums.length > 0 &&
+        group.sums.length <= free.length;
+      return {
+        ...group,
+        ...(fits && { inStates: free.splice(0, group.sums.length) }),
+        keepsRegister,
+        keepsChannel,
+        partials,
+        direct: alone && keepsChannel,
+        finished: alone && !keepsChannel && step === "each",
+        keptSize: product(keeps.map((axis) => extents[axis]!)),
+      };
+    });
 }

@@ -58,9 +58,15 @@ export function makeWriter(layout: Layout): Writer {
       return name;
     },
     pass(threads, groups, body) {
-      const declarations = [...bound.values()].map(({ name, access, type }, k) => declare(k, name, access, type)).join("");
+      const declarations = [...bound.values()]
+        .map(({ name, access, type }, k) => declare(k, name, access, type))
+        .join("");
       return {
-        code: declarations + module.map((line) => `${line}\n`).join("") + functionTexts(functions) + entryPoint(threads, body.join("\n"), body.some((line) => line.includes("subgroupMember")) ? SUBGROUP : []),
+        code:
+          declarations +
+          module.map((line) => `${line}\n`).join("") +
+          functionTexts(functions) +
+          entryPoint(threads, body.join("\n"), body.some((line) => line.includes("subgroupMember")) ? SUBGROUP : []),
         buffers: [...bound].map(([buffer, { access }]): Binding => ({ buffer, access })),
         groups,
       };
@@ -80,36 +86,62 @@ export interface Scope {
 }
 
 /** Writes statements for the roots and returns their expressions. */
-export function write({ writer, axes, known, state, reduced, loaded }: Scope, roots: readonly Scalar[], lines: string[]): string[] {
+export function write(
+  { writer, axes, known, state, reduced, loaded }: Scope,
+  roots: readonly Scalar[],
+  lines: string[],
+): string[] {
   const { kernel, base2 } = writer.layout;
-  return writeValues(roots, {
-    axes,
-    known,
-    base2,
-    functions: writer.functions,
-    fresh: () => writer.fresh(),
-    reduced: reduced ?? [],
-    loaded: (node) => loaded?.(node),
-    read: (input, index) => {
-      const { dtype } = kernel.inputs[input]!;
-      return fromMemory(dtype, `${writer.bind(input, `x${input}`, "read", memoryType(dtype))}[${index}]`);
+  return writeValues(
+    roots,
+    {
+      axes,
+      known,
+      base2,
+      functions: writer.functions,
+      fresh: () => writer.fresh(),
+      reduced: reduced ?? [],
+      loaded: (node) => loaded?.(node),
+      read: (input, index) => {
+        const { dtype } = kernel.inputs[input]!;
+        return fromMemory(dtype, `${writer.bind(input, `x${input}`, "read", memoryType(dtype))}[${index}]`);
+      },
+      ...(state && { state: (node) => state(node.which, node.part) }),
     },
-    ...(state && { state: (node) => state(node.which, node.part) }),
-  }, lines);
+    lines,
+  );
 }
 
 /** Statements for decay and drive of a state at a step, and the scope in which the decay is known. */
-export function writeStep(scope: Scope, lines: string[]): { readonly a: readonly string[]; readonly b: readonly string[]; readonly scope: Scope } {
+export function writeStep(
+  scope: Scope,
+  lines: string[],
+): { readonly a: readonly string[]; readonly b: readonly string[]; readonly scope: Scope } {
   const { writer } = scope;
   const { decay, drive } = writer.layout.kernel;
   const a = write(scope, decay, lines).map((value) => writer.named(value, lines));
-  const withDecay: Scope = { ...scope, known: new Map([...scope.known, ...decay.map((node, part) => [node, a[part]!] as const)]) };
+  const withDecay: Scope = {
+    ...scope,
+    known: new Map([...scope.known, ...decay.map((node, part) => [node, a[part]!] as const)]),
+  };
   return { a, b: write(withDecay, drive, lines).map((value) => writer.named(value, lines)), scope: withDecay };
 }
 
 /** The scope with the largest `early` parts of the roots computed here. */
-export function hoist(scope: Scope, roots: readonly Scalar[], early: (node: Scalar) => boolean, lines: string[]): Scope {
-  const nodes = frontier(roots, (node) => scope.known.has(node) || (early(node) && scope.writer.layout.axesOf(node) >= 0 && !(node.op === "load" && scope.loaded?.(node) !== undefined))).filter((node) => !scope.known.has(node));
+export function hoist(
+  scope: Scope,
+  roots: readonly Scalar[],
+  early: (node: Scalar) => boolean,
+  lines: string[],
+): Scope {
+  const nodes = frontier(
+    roots,
+    (node) =>
+      scope.known.has(node) ||
+      (early(node) &&
+        scope.writer.layout.axesOf(node) >= 0 &&
+        !(node.op === "load" && scope.loaded?.(node) !== undefined)),
+  ).filter((node) => !scope.known.has(node));
   const known = new Map(scope.known);
   write(scope, nodes, lines).forEach((text, k) => known.set(nodes[k]!, scope.writer.named(text, lines)));
   return { ...scope, known };
@@ -129,7 +161,13 @@ export function place(layout: Layout, withSegments: boolean): { readonly lines: 
   take("part", N / R);
   lines.push("let place = rest;");
   for (const axis of grid.toReversed()) take((axes[axis] = `i${axis}`), extents[axis]!);
-  lines.push(`let lane = i32(thread);`, `let own = block * ${W} + lane;`, `let inside = (own < ${C}) & (place < ${layout.gridSize});`, `let c = min(own, ${C - 1});`, `let n0 = part * ${R};`);
+  lines.push(
+    `let lane = i32(thread);`,
+    `let own = block * ${W} + lane;`,
+    `let inside = (own < ${C}) & (place < ${layout.gridSize});`,
+    `let c = min(own, ${C - 1});`,
+    `let n0 = part * ${R};`,
+  );
   let rest = "c";
   channel.toReversed().forEach((axis, k) => {
     axes[axis] = `i${axis}`;
@@ -140,15 +178,19 @@ export function place(layout: Layout, withSegments: boolean): { readonly lines: 
 }
 
 /** Workgroups of a pass over segments, or over chunks of anything. */
-export const groupsOf = ({ channelBlocks, segments, N, R, gridSize }: Layout): number => channelBlocks * segments * (N / R) * gridSize;
+export const groupsOf = ({ channelBlocks, segments, N, R, gridSize }: Layout): number =>
+  channelBlocks * segments * (N / R) * gridSize;
 
 /** Position of a state in [grid, N, C]. */
-export const rowText = ({ N, C }: Layout, n: string): string => (N === 1 ? `(place * ${C} + c)` : `((place * ${N} + ${n}) * ${C} + c)`);
+export const rowText = ({ N, C }: Layout, n: string): string =>
+  N === 1 ? `(place * ${C} + c)` : `((place * ${N} + ${n}) * ${C} + c)`;
 
 /** Position along the recurrence's axis of a step. */
-export const timeText = ({ kernel: { reverse }, L }: Layout, step: string): string => (reverse ? `(${L - 1} - (${step}))` : `(${step})`);
+export const timeText = ({ kernel: { reverse }, L }: Layout, step: string): string =>
+  reverse ? `(${L - 1} - (${step}))` : `(${step})`;
 
-export const element = (layout: Layout, index: string, part: "re" | "im"): string => (layout.complex ? `[(${index}) * 2${part === "im" ? " + 1" : ""}]` : `[${index}]`);
+export const element = (layout: Layout, index: string, part: "re" | "im"): string =>
+  layout.complex ? `[(${index}) * 2${part === "im" ? " + 1" : ""}]` : `[${index}]`;
 
 /** decay h + drive, or its adjoint's conj(decay) g + seed with `sign` -1. */
 export function advance(a: readonly string[], h: readonly string[], b: readonly string[], sign: 1 | -1 = 1): string[] {
@@ -179,7 +221,14 @@ export function keptText(layout: Layout, keeps: readonly number[], axes: readonl
 
 /** Position of a group's partial sum in the buffer of partial sums. */
 export function partialText(layout: Layout, group: Group, offset: number, axes: readonly string[]): string {
-  const { kernel: { extents, along }, grid, N, R, channelBlocks, segments } = layout;
+  const {
+    kernel: { extents, along },
+    grid,
+    N,
+    R,
+    channelBlocks,
+    segments,
+  } = layout;
   let text = "0";
   const add = (index: string, extent: number): void => {
     if (extent > 1) text = text === "0" ? index : `(${text} * ${extent} + ${index})`;
@@ -195,9 +244,15 @@ export function partialText(layout: Layout, group: Group, offset: number, axes: 
 export function storeOutputs(scope: Scope, group: Group, buffers: Buffers, lines: string[]): void {
   const { writer } = scope;
   const { kernel } = writer.layout;
-  const values = write(scope, group.outputs.map((k) => kernel.outputs[k]!.value), lines);
+  const values = write(
+    scope,
+    group.outputs.map((k) => kernel.outputs[k]!.value),
+    lines,
+  );
   group.outputs.forEach((k, at) => {
     const { dtype } = kernel.outputs[k]!;
-    lines.push(`${writer.bind(buffers.outputs + k, `y${k}`, "read_write", memoryType(dtype))}[${keptText(writer.layout, group.keeps, scope.axes)}] = ${toMemory(dtype, values[at]!)};`);
+    lines.push(
+      `${writer.bind(buffers.outputs + k, `y${k}`, "read_write", memoryType(dtype))}[${keptText(writer.layout, group.keeps, scope.axes)}] = ${toMemory(dtype, values[at]!)};`,
+    );
   });
 }

@@ -25,7 +25,13 @@ const MOST_TOGETHER = 16;
  * `transposed`, four neighbours in a vector where a line is made of fours.
  * @param bytes Workgroup memory they may take.
  */
-export function stage(scope: Scope, roots: readonly Scalar[], steps: number, transposed: boolean, bytes: number): Staging {
+export function stage(
+  scope: Scope,
+  roots: readonly Scalar[],
+  steps: number,
+  transposed: boolean,
+  bytes: number,
+): Staging {
   const { writer } = scope;
   const { layout } = writer;
   const { kernel, R, W, channel, register, axesOf, L } = layout;
@@ -35,15 +41,29 @@ export function stage(scope: Scope, roots: readonly Scalar[], steps: number, tra
   const width = transposed ? steps : R;
   const inVectors = width % 4 === 0;
   const channels = channel.reduce((bits, axis) => bits | (1 << axis), 0);
-  const fits = (load: Load): boolean => register !== undefined && R > 1 && W >= 16 && !load.gather && load.dtype === "f32" && (axesOf(load) & channels) === 0 && (axesOf(load) & along) !== 0 && (axesOf(load) & (1 << register)) !== 0;
-  const keyOf = (load: Load): string => `${load.input} ${affineText(load.index, scope.axes.map((_, k) => `i${k}`))}`;
+  const fits = (load: Load): boolean =>
+    register !== undefined &&
+    R > 1 &&
+    W >= 16 &&
+    !load.gather &&
+    load.dtype === "f32" &&
+    (axesOf(load) & channels) === 0 &&
+    (axesOf(load) & along) !== 0 &&
+    (axesOf(load) & (1 << register)) !== 0;
+  const keyOf = (load: Load): string =>
+    `${load.input} ${affineText(
+      load.index,
+      scope.axes.map((_, k) => `i${k}`),
+    )}`;
   let left = bytes;
   for (const node of nodesOf(roots)) {
     if (node.op !== "load" || !fits(node) || names.has(keyOf(node)) || left < 4 * steps * R) continue;
     left -= 4 * steps * R;
     const name = writer.fresh().replace("v", "staged");
     names.set(keyOf(node), name);
-    writer.module.push(`var<workgroup> ${name}: array<${inVectors ? `vec4<f32>, ${(steps * R) / 4}` : `f32, ${steps * R}`}>;`);
+    writer.module.push(
+      `var<workgroup> ${name}: array<${inVectors ? `vec4<f32>, ${(steps * R) / 4}` : `f32, ${steps * R}`}>;`,
+    );
     const axes = [...scope.axes];
     axes[kernel.along] = "t";
     axes[register!] = "n";
@@ -53,11 +73,18 @@ export function stage(scope: Scope, roots: readonly Scalar[], steps: number, tra
   }
   const nameOf = (load: Load): string | undefined => (fits(load) ? names.get(keyOf(load)) : undefined);
   // Neighbouring threads read neighbours on the register axis, which mostly lie next to each other in memory.
-  const split = [`let n = n0 + x % ${R};`, `let t = ${timeText(layout, `min(tile + x / ${R}, ${L - 1})`)};`, `let at = ${transposed ? `x % ${R} * ${steps} + x / ${R}` : "x"};`];
+  const split = [
+    `let n = n0 + x % ${R};`,
+    `let t = ${timeText(layout, `min(tile + x / ${R}, ${L - 1})`)};`,
+    `let at = ${transposed ? `x % ${R} * ${steps} + x / ${R}` : "x"};`,
+  ];
   const size = steps * R;
   const rounds = Math.ceil(size / W);
   /** Elements of one place x. */
-  const element = (x: string, store: (target: string, value: string) => string): string[] => [...split.map((line) => line.replaceAll(/\bx\b/g, x)), ...fill.flatMap(({ lines, value, target }) => [...lines, store(target, value)])];
+  const element = (x: string, store: (target: string, value: string) => string): string[] => [
+    ...split.map((line) => line.replaceAll(/\bx\b/g, x)),
+    ...fill.flatMap(({ lines, value, target }) => [...lines, store(target, value)]),
+  ];
   // Some elements each are asked for together: the first are not waited for before the next are.
   const together = (): string[] => {
     const rest: string[] = [];
@@ -65,13 +92,30 @@ export function stage(scope: Scope, roots: readonly Scalar[], steps: number, tra
       const at = writer.fresh();
       const held = fill.map(() => writer.fresh());
       const targets: string[] = [];
-      const lines = element(`(lane + ${round * W})`, (target, value) => `${held[targets.push(target) - 1]} = ${value};`);
+      const lines = element(
+        `(lane + ${round * W})`,
+        (target, value) => `${held[targets.push(target) - 1]} = ${value};`,
+      );
       targets.forEach((target, k) => rest.push(`${target.replaceAll(/\bat\b/g, at)} = ${held[k]};`));
-      return [`var ${at}: i32;`, ...held.map((name) => `var ${name}: f32;`), "{", ...lines.map((line) => `  ${line}`), `  ${at} = at;`, "}"];
+      return [
+        `var ${at}: i32;`,
+        ...held.map((name) => `var ${name}: f32;`),
+        "{",
+        ...lines.map((line) => `  ${line}`),
+        `  ${at} = at;`,
+        "}",
+      ];
     });
     return [...reads.flat(), ...rest];
   };
-  const body = size % W === 0 && rounds * fill.length <= MOST_TOGETHER ? together() : [`for (var x = lane; x < ${size}; x += ${W}) {`, ...element("x", (target, value) => `${target} = ${value};`).map((line) => `  ${line}`), "}"];
+  const body =
+    size % W === 0 && rounds * fill.length <= MOST_TOGETHER
+      ? together()
+      : [
+          `for (var x = lane; x < ${size}; x += ${W}) {`,
+          ...element("x", (target, value) => `${target} = ${value};`).map((line) => `  ${line}`),
+          "}",
+        ];
   return {
     fill: fill.length === 0 ? [] : ["workgroupBarrier();", ...body, "workgroupBarrier();"],
     has: (load) => nameOf(load) !== undefined,

@@ -35,7 +35,9 @@ export function subgroupSums(count: number, threads: number, fresh: () => string
       }
       waiting[level] = undefined;
       const name = fresh();
-      lines.push(`let ${name} = select(${first}, ${current}, upper${level}) + subgroupShuffleXor(select(${current}, ${first}, upper${level}), ${2 ** level}u);`);
+      lines.push(
+        `let ${name} = select(${first}, ${current}, upper${level}) + subgroupShuffleXor(select(${current}, ${first}, upper${level}), ${2 ** level}u);`,
+      );
       current = name;
     }
     ends.push(current);
@@ -43,7 +45,10 @@ export function subgroupSums(count: number, threads: number, fresh: () => string
   };
   return {
     size,
-    head: [...Array.from({ length: halvings }, (_, level) => `let upper${level} = (subgroupMember & ${2 ** level}u) != 0u;`), `let slot = i32(subgroupMember & ${2 ** halvings - 1}u);`],
+    head: [
+      ...Array.from({ length: halvings }, (_, level) => `let upper${level} = (subgroupMember & ${2 ** level}u) != 0u;`),
+      `let slot = i32(subgroupMember & ${2 ** halvings - 1}u);`,
+    ],
     take,
     finish(store) {
       const lines: string[] = [];
@@ -61,7 +66,12 @@ export function subgroupSums(count: number, threads: number, fresh: () => string
       waiting = [];
       ends = [];
       taken = 0;
-      return [...lines, ...(2 ** halvings < threads ? [`if (subgroupMember < ${2 ** halvings}u) {`, ...stores.map((line) => `  ${line}`), "}"] : stores)];
+      return [
+        ...lines,
+        ...(2 ** halvings < threads
+          ? [`if (subgroupMember < ${2 ** halvings}u) {`, ...stores.map((line) => `  ${line}`), "}"]
+          : stores),
+      ];
     },
   };
 }

@@ -25,7 +25,20 @@ export interface Tuning {
 }
 
 /** For an adapter of which nothing is known. */
-export const TUNING: Tuning = { threads: 262144, workgroup: 128, chunkWorkgroup: 64, chunk: 16, chunks: 4, stage: 64, shortest: 64, ahead: 4, subgroup: 0, workgroupBytes: 16384, sweptBytes: 4096, frugal: [{ chunks: 8 }, { chunks: 16 }] };
+export const TUNING: Tuning = {
+  threads: 262144,
+  workgroup: 128,
+  chunkWorkgroup: 64,
+  chunk: 16,
+  chunks: 4,
+  stage: 64,
+  shortest: 64,
+  ahead: 4,
+  subgroup: 0,
+  workgroupBytes: 16384,
+  sweptBytes: 4096,
+  frugal: [{ chunks: 8 }, { chunks: 16 }],
+};
 
 /** Shorter texts: a processor gains nothing from steps written out, and compiling them takes most of the time. */
 const SOFTWARE: Tuning = { ...TUNING, chunk: 4, ahead: 1 };
@@ -34,14 +47,27 @@ const SOFTWARE: Tuning = { ...TUNING, chunk: 4, ahead: 1 };
 const MOST_WORKGROUP_BYTES = 32768;
 
 /** @param adapter Whether it is a program on the processor, the size of all its subgroups (0 if they differ), and its workgroup memory. */
-export function tuningOf({ software, subgroup, workgroupBytes }: { readonly software: boolean; readonly subgroup: number; readonly workgroupBytes: number }): Tuning {
+export function tuningOf({
+  software,
+  subgroup,
+  workgroupBytes,
+}: {
+  readonly software: boolean;
+  readonly subgroup: number;
+  readonly workgroupBytes: number;
+}): Tuning {
   if (software) return SOFTWARE;
   if (subgroup < 16) return TUNING;
   const most = Math.min(workgroupBytes, MOST_WORKGROUP_BYTES);
   // After selective scans of 33 to 268 million steps and channels on an H100.
   const small = { chunk: 8, chunks: 16, chunkWorkgroup: 256, sweptBytes: 8192 };
   return {
-    ...TUNING, workgroup: 256, ahead: 8, subgroup, workgroupBytes: most, chunkWorkgroup: 128,
+    ...TUNING,
+    workgroup: 256,
+    ahead: 8,
+    subgroup,
+    workgroupBytes: most,
+    chunkWorkgroup: 128,
     frugal: most < MOST_WORKGROUP_BYTES ? [{ chunks: 8 }] : [small, { ...small, chunks: 32, sweptBytes: 16384 }],
   };
 }

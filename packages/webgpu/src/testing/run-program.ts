@@ -10,13 +10,30 @@ import { bytesOf, type GpuProgram } from "../program.js";
 const pipelines = new WeakMap<GPUDevice, Pipelines>();
 
 /** @returns Contents of the outputs, all f32. */
-export async function runProgram(gpu: GPUDevice, program: GpuProgram, inputs: readonly HostArray[], outputs: readonly number[]): Promise<Float32Array[]> {
+export async function runProgram(
+  gpu: GPUDevice,
+  program: GpuProgram,
+  inputs: readonly HostArray[],
+  outputs: readonly number[],
+): Promise<Float32Array[]> {
   let compiler = pipelines.get(gpu);
   if (!compiler) pipelines.set(gpu, (compiler = makePipelines(gpu, watchLoss(gpu))));
-  const memory = makeMemory(gpu, { buffer: gpu.limits.maxBufferSize, memory: Infinity }, watchLoss(gpu), { poison: true });
-  const bytes = [...inputs.map(({ length }) => bytesOf(length)), ...outputs.map((size) => bytesOf(size)), ...program.scratch];
+  const memory = makeMemory(gpu, { buffer: gpu.limits.maxBufferSize, memory: Infinity }, watchLoss(gpu), {
+    poison: true,
+  });
+  const bytes = [
+    ...inputs.map(({ length }) => bytesOf(length)),
+    ...outputs.map((size) => bytesOf(size)),
+    ...program.scratch,
+  ];
   const blocks = bytes.map((size) => memory.take(size));
-  inputs.forEach((data, k) => gpu.queue.writeBuffer(blocks[k]!.buffer, 0, data instanceof Int32Array ? Int32Array.from(data) : Float32Array.from(data)));
+  inputs.forEach((data, k) =>
+    gpu.queue.writeBuffer(
+      blocks[k]!.buffer,
+      0,
+      data instanceof Int32Array ? Int32Array.from(data) : Float32Array.from(data),
+    ),
+  );
   const encode = await prepare("test", program, bytes, gpu.limits.maxStorageBufferBindingSize, gpu, compiler);
   const encoder = gpu.createCommandEncoder();
   const pass = encoder.beginComputePass();

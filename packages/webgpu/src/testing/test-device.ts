@@ -12,7 +12,8 @@ export async function testDevice(options?: WebGpuOptions): Promise<WebGpuDevice>
   const create = device.gpu.createShaderModule.bind(device.gpu);
   device.gpu.createShaderModule = (descriptor) => {
     const branch = descriptor.code.split("\n").find((line) => /&&|\|\|/.test(line));
-    if (branch !== undefined) throw new Error(`test device: expected WGSL without && and ||, got ${branch.trim()}; write & and |`);
+    if (branch !== undefined)
+      throw new Error(`test device: expected WGSL without && and ||, got ${branch.trim()}; write & and |`);
     return create(descriptor);
   };
   return device;

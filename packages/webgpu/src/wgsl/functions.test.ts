@@ -1,4 +1,20 @@
-import { cos, erf, exp, expm1, log, log1p, maximum, minimum, realize, sigmoid, sin, softplus, tanh, tensor, type Tensor } from "@seqmix/tensor";
+import {
+  cos,
+  erf,
+  exp,
+  expm1,
+  log,
+  log1p,
+  maximum,
+  minimum,
+  realize,
+  sigmoid,
+  sin,
+  softplus,
+  tanh,
+  tensor,
+  type Tensor,
+} from "@seqmix/tensor";
 import { afterAll, expect, test } from "vitest";
 import { testDevice } from "../testing/test-device.js";
 
@@ -6,7 +22,11 @@ const device = await testDevice();
 afterAll(() => device.close());
 
 /** Both signs of numbers spread evenly over the exponents from 2^low to 2^high. */
-const spread = (low: number, high: number, count = 2000): Float32Array => Float32Array.from({ length: 2 * count }, (_, k) => (k % 2 === 0 ? 1 : -1) * 2 ** (low + ((high - low) * (k >> 1)) / count));
+const spread = (low: number, high: number, count = 2000): Float32Array =>
+  Float32Array.from(
+    { length: 2 * count },
+    (_, k) => (k % 2 === 0 ? 1 : -1) * 2 ** (low + ((high - low) * (k >> 1)) / count),
+  );
 
 async function values(x: Tensor): Promise<ArrayLike<number>> {
   await realize(x, { device });
@@ -14,7 +34,12 @@ async function values(x: Tensor): Promise<ArrayLike<number>> {
 }
 
 /** Largest error in units of the last place of the float32 result; differences below `floor` count as none. */
-async function worst(f: (x: Tensor) => Tensor, exact: (x: number) => number, inputs: Float32Array, floor = 0): Promise<number> {
+async function worst(
+  f: (x: Tensor) => Tensor,
+  exact: (x: number) => number,
+  inputs: Float32Array,
+  floor = 0,
+): Promise<number> {
   const actual = await values(f(tensor(inputs.slice())));
   let largest = 0;
   inputs.forEach((x, k) => {
@@ -58,7 +83,8 @@ test.each([exp, expm1, log, log1p, tanh, sigmoid, softplus, sin, cos, erf])("NaN
 });
 
 test("infinities", async () => {
-  const at = async (f: (x: Tensor) => Tensor): Promise<number[]> => Array.from(await values(f(tensor([Infinity, -Infinity]))));
+  const at = async (f: (x: Tensor) => Tensor): Promise<number[]> =>
+    Array.from(await values(f(tensor([Infinity, -Infinity]))));
   expect(await at(exp)).toEqual([Infinity, 0]);
   expect(await at(expm1)).toEqual([Infinity, -1]);
   expect(await at(log)).toEqual([Infinity, NaN]);

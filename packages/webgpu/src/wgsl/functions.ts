@@ -9,9 +9,17 @@ const sources: Readonly<Record<string, { readonly uses?: readonly string[]; read
   isNan: { text: `fn isNan(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u; }` },
   // const expressions may be neither infinite nor NaN; a let is no const expression
   fromBits: { text: `fn fromBits(bits: u32) -> f32 { let b = bits; return bitcast<f32>(b); }` },
-  bounded: { text: `fn bounded(x: f32, lo: f32, hi: f32) -> f32 { return select(select(x, lo, x < lo), hi, x > hi); }` },
-  minimum: { uses: ["isNan"], text: `fn minimum(x: f32, y: f32) -> f32 { return select(select(y, x, x < y), x + y, isNan(x) | isNan(y)); }` },
-  maximum: { uses: ["isNan"], text: `fn maximum(x: f32, y: f32) -> f32 { return select(select(y, x, x > y), x + y, isNan(x) | isNan(y)); }` },
+  bounded: {
+    text: `fn bounded(x: f32, lo: f32, hi: f32) -> f32 { return select(select(x, lo, x < lo), hi, x > hi); }`,
+  },
+  minimum: {
+    uses: ["isNan"],
+    text: `fn minimum(x: f32, y: f32) -> f32 { return select(select(y, x, x < y), x + y, isNan(x) | isNan(y)); }`,
+  },
+  maximum: {
+    uses: ["isNan"],
+    text: `fn maximum(x: f32, y: f32) -> f32 { return select(select(y, x, x > y), x + y, isNan(x) | isNan(y)); }`,
+  },
   // WGSL leaves it to devices how they convert to f16, in packing too; this is to the nearest, of two the even one
   roundToHalf: {
     text: `fn roundToHalf(x: f32) -> f32 {

@@ -4,10 +4,29 @@
  * - serial: a thread computes one output and runs through its reduction. Neighbouring threads read neighbouring elements.
  * - rows: a workgroup computes one output; its threads share the reduction and combine in a tree, always in the same order.
  */
-import { identity, nodesOf, product, roots, type Affine, type LoopKernel, type Output, type Scalar } from "@seqmix/tensor/backend";
+import {
+  identity,
+  nodesOf,
+  product,
+  roots,
+  type Affine,
+  type LoopKernel,
+  type Output,
+  type Scalar,
+} from "@seqmix/tensor/backend";
 import { bytesOf, declare, entryPoint, indent, widthOf, type Binding, type GpuPass, type Window } from "../program.js";
 import { functionTexts } from "./functions.js";
-import { affineText, combineText, fromMemory, literal, memoryType, registerType, toMemory, writeValues, type Surroundings } from "./values.js";
+import {
+  affineText,
+  combineText,
+  fromMemory,
+  literal,
+  memoryType,
+  registerType,
+  toMemory,
+  writeValues,
+  type Surroundings,
+} from "./values.js";
 
 export type LoopForm = "map" | "serial" | "rows";
 
@@ -67,16 +86,20 @@ function layoutOf(kernel: LoopKernel, form: LoopForm, { aliases, part }: LoopBuf
   const flat = form === "map" && kernel.extents.length <= 1;
   const values = form === "map" ? kernel.outputs.map((o) => o.value) : kernel.reductions.map((r) => r.value);
   const many = product(form === "map" ? kernel.extents : all) >= MANY;
-  const width = form !== "serial" && many && (flat || all[axis]! % 4 === 0) && textLength(values) <= LONGEST_FOUR ? 4 : 1;
+  const width =
+    form !== "serial" && many && (flat || all[axis]! % 4 === 0) && textLength(values) <= LONGEST_FOUR ? 4 : 1;
   if (width === 1) return { width, axis, vectors: [] };
-  const fits = ({ offset, coefficients }: Affine): boolean => offset % 4 === 0 && coefficients.every((c, k) => (k === axis ? c === 1 : c % 4 === 0));
+  const fits = ({ offset, coefficients }: Affine): boolean =>
+    offset % 4 === 0 && coefficients.every((c, k) => (k === axis ? c === 1 : c % 4 === 0));
   const loads = loadsOf(values);
   const scalar = new Set(loads.flatMap((load) => (!load.gather && fits(load.index) ? [] : [load.input])));
   // An output's tail is computed a point at a time: what it reads is no vector.
   if (form === "rows") for (const load of loadsOf(kernel.outputs.map((o) => o.value))) scalar.add(load.input);
   for (const [input, windows] of part?.inputs ?? []) if (windows.length > 1) scalar.add(input);
   const vectors = loads.filter((load) => !scalar.has(load.input));
-  for (const input of aliases?.keys() ?? []) if (scalar.has(input)) throw new TypeError("webgpu: expected an input written over to be read in place; report this as a bug");
+  for (const input of aliases?.keys() ?? [])
+    if (scalar.has(input))
+      throw new TypeError("webgpu: expected an input written over to be read in place; report this as a bug");
   return { width, axis, vectors };
 }
 
@@ -84,12 +107,24 @@ function layoutOf(kernel: LoopKernel, form: LoopForm, { aliases, part }: LoopBuf
 const LONGEST_FOUR = 80;
 /** Fewer points than this are over before their memory is waited for. */
 const MANY = 4096;
-const FUNCTION_LENGTHS: Readonly<Record<string, number>> = { sin: 60, cos: 60, exp: 10, log: 20, expm1: 12, log1p: 20, tanh: 12, sigmoid: 12, erf: 25 };
+const FUNCTION_LENGTHS: Readonly<Record<string, number>> = {
+  sin: 60,
+  cos: 60,
+  exp: 10,
+  log: 20,
+  expm1: 12,
+  log1p: 20,
+  tanh: 12,
+  sigmoid: 12,
+  erf: 25,
+};
 
 /** Operations in the expressions, those inside functions included. */
-export const textLength = (values: readonly Scalar[]): number => [...nodesOf(values)].reduce((sum, { op }) => sum + (FUNCTION_LENGTHS[op] ?? 1), 0);
+export const textLength = (values: readonly Scalar[]): number =>
+  [...nodesOf(values)].reduce((sum, { op }) => sum + (FUNCTION_LENGTHS[op] ?? 1), 0);
 
-export const loadsOf = (values: readonly Scalar[]): readonly Load[] => [...nodesOf(values)].filter((node): node is Load => node.op === "load");
+export const loadsOf = (values: readonly Scalar[]): readonly Load[] =>
+  [...nodesOf(values)].filter((node): node is Load => node.op === "load");
 
 interface Names {
   readonly declarations: string;
@@ -100,12 +135,22 @@ interface Names {
   readonly outputs: readonly string[];
 }
 
-function nameBuffers(kernel: LoopKernel, { inputs, outputs, aliases, part }: LoopBuffers, { width, vectors }: Layout): Names {
+function nameBuffers(
+  kernel: LoopKernel,
+  { inputs, outputs, aliases, part }: LoopBuffers,
+  { width, vectors }: Layout,
+): Names {
   const used = [...new Set(loadsOf(roots(kernel)).map((load) => load.input))].sort((a, b) => a - b);
   const isVector = new Set(vectors.map((load) => load.input));
   const bindings: Binding[] = [];
   let declarations = "";
-  const bind = (buffer: number, name: string, access: Binding["access"], type: string, window: Window | undefined): void => {
+  const bind = (
+    buffer: number,
+    name: string,
+    access: Binding["access"],
+    type: string,
+    window: Window | undefined,
+  ): void => {
     declarations += declare(bindings.length, name, access, type);
     bindings.push({ buffer, access, ...(window && { window }) });
   };
@@ -119,7 +164,8 @@ function nameBuffers(kernel: LoopKernel, { inputs, outputs, aliases, part }: Loo
     const type = memoryType(kernel.inputs[input]!.dtype);
     if (output !== undefined) continue;
     const windows = part?.inputs.get(input) ?? [undefined];
-    if (windows.length === 1) bind(inputs[input]!, `x${input}`, "read", isVector.has(input) ? `vec4<${type}>` : type, windows[0]);
+    if (windows.length === 1)
+      bind(inputs[input]!, `x${input}`, "read", isVector.has(input) ? `vec4<${type}>` : type, windows[0]);
     else {
       windows.forEach((window, k) => bind(inputs[input]!, `x${input}_${k}`, "read", type, window));
       functions += readFunction(input, type, windows as readonly Window[], widthOf(kernel.inputs[input]!.dtype));
@@ -127,8 +173,20 @@ function nameBuffers(kernel: LoopKernel, { inputs, outputs, aliases, part }: Loo
     }
   }
   const outputWidth = kernel.reductions.length === 0 ? width : 1;
-  kernel.outputs.forEach(({ dtype }, k) => bind(outputs[k]!, outputNames[k]!, "read_write", outputWidth === 4 ? `vec4<${memoryType(dtype)}>` : memoryType(dtype), part && { from: part.first * widthOf(dtype), bytes: bytesOf(part.count, dtype) }));
-  const read = (input: number, index: string): string => fromMemory(kernel.inputs[input]!.dtype, divided.has(input) ? `read${input}(bitcast<u32>(${index}))` : `${inputNames.get(input)}[${index}]`);
+  kernel.outputs.forEach(({ dtype }, k) =>
+    bind(
+      outputs[k]!,
+      outputNames[k]!,
+      "read_write",
+      outputWidth === 4 ? `vec4<${memoryType(dtype)}>` : memoryType(dtype),
+      part && { from: part.first * widthOf(dtype), bytes: bytesOf(part.count, dtype) },
+    ),
+  );
+  const read = (input: number, index: string): string =>
+    fromMemory(
+      kernel.inputs[input]!.dtype,
+      divided.has(input) ? `read${input}(bitcast<u32>(${index}))` : `${inputNames.get(input)}[${index}]`,
+    );
   return { declarations: declarations + functions, bindings, read, inputs: inputNames, outputs: outputNames };
 }
 
@@ -142,10 +200,14 @@ function readFunction(input: number, type: string, windows: readonly Window[], w
   return `fn read${input}(at: u32) -> ${type} {\n${indent(reads.join("\n"))}\n}\n`;
 }
 
-export const axisNames = (kernel: LoopKernel): string[] => [...kernel.extents.map((_, k) => `i${k}`), ...kernel.reduceExtents.map((_, k) => `j${k}`)];
+export const axisNames = (kernel: LoopKernel): string[] => [
+  ...kernel.extents.map((_, k) => `i${k}`),
+  ...kernel.reduceExtents.map((_, k) => `j${k}`),
+];
 
 /** A point's position in the kernel, from its position in the part. */
-const fromFirst = (at: string, { buffers: { part } }: Context): string => (part ? `(${at} + ${part.first}u)` : at.includes(" ") ? `(${at})` : at);
+const fromFirst = (at: string, { buffers: { part } }: Context): string =>
+  part ? `(${at} + ${part.first}u)` : at.includes(" ") ? `(${at})` : at;
 
 /** Statements that split a row-major position into axis variables. */
 export function split(position: string, extents: readonly number[], names: readonly string[]): string[] {
@@ -164,7 +226,10 @@ export function split(position: string, extents: readonly number[], names: reado
 }
 
 /** A function of a point's axes and vector loads that computes the values of some roots, and how to call it. */
-function pointFunction(values: readonly Pick<Output, "dtype" | "value">[], { kernel, layout, names, functions }: Context): { text: string; call: (at: number) => string; result: (call: string, k: number) => string; head: string[] } {
+function pointFunction(
+  values: readonly Pick<Output, "dtype" | "value">[],
+  { kernel, layout, names, functions }: Context,
+): { text: string; call: (at: number) => string; result: (call: string, k: number) => string; head: string[] } {
   const axes = axisNames(kernel);
   const distinct = new Map<string, { load: Load; name: string }>();
   const parameterOf = new Map<Load, string>();
@@ -182,17 +247,29 @@ function pointFunction(values: readonly Pick<Output, "dtype" | "value">[], { ker
     loaded: (load) => parameterOf.get(load),
     read: names.read,
   };
-  const results = writeValues(values.map(({ value }) => value), around, lines);
+  const results = writeValues(
+    values.map(({ value }) => value),
+    around,
+    lines,
+  );
   const types = values.map(({ dtype }) => registerType(dtype));
-  const parameters = [...axes.map((name) => `${name}: i32`), ...[...distinct.values()].map(({ load, name }) => `${name}: ${registerType(load.dtype)}`)];
+  const parameters = [
+    ...axes.map((name) => `${name}: i32`),
+    ...[...distinct.values()].map(({ load, name }) => `${name}: ${registerType(load.dtype)}`),
+  ];
   const one = values.length === 1;
   const struct = one ? "" : `struct Values { ${types.map((type, k) => `r${k}: ${type}`).join(", ")} }\n`;
   const body = [...lines, `return ${one ? results[0] : `Values(${results.join(", ")})`};`];
   const text = `${struct}fn point(${parameters.join(", ")}) -> ${one ? types[0] : "Values"} {\n${indent(body.join("\n"))}\n}\n`;
-  const head = [...distinct.values()].map(({ load, name }) => `let ${name} = ${names.inputs.get(load.input)}[${affineText(load.index, axes)}${load.index.coefficients.some((c) => c !== 0) ? " / 4" : ""}];`);
+  const head = [...distinct.values()].map(
+    ({ load, name }) =>
+      `let ${name} = ${names.inputs.get(load.input)}[${affineText(load.index, axes)}${load.index.coefficients.some((c) => c !== 0) ? " / 4" : ""}];`,
+  );
   const call = (at: number): string => {
     const place = axes.map((name, k) => (k === layout.axis && at > 0 ? `${name} + ${at}` : name));
-    const loaded = [...distinct.values()].map(({ load, name }) => fromMemory(kernel.inputs[load.input]!.dtype, `${name}[${at}]`));
+    const loaded = [...distinct.values()].map(({ load, name }) =>
+      fromMemory(kernel.inputs[load.input]!.dtype, `${name}[${at}]`),
+    );
     return `point(${[...place, ...loaded].join(", ")})`;
   };
   return { text, call, head, result: (value, k) => (one ? value : `${value}.r${k}`) };
@@ -203,12 +280,21 @@ function mapEntry(context: Context): { text: string; points: string } {
   const point = pointFunction(kernel.outputs, context);
   const many = kernel.outputs.length > 1;
   const lines = [`let at = group * ${threads}u + thread;`, `if (at >= arrayLength(&${names.outputs[0]})) { return; }`];
-  lines.push(...split(layout.width === 4 ? fromFirst("at * 4u", context) : fromFirst("at", context), kernel.extents, axisNames(kernel)), ...point.head);
+  lines.push(
+    ...split(
+      layout.width === 4 ? fromFirst("at * 4u", context) : fromFirst("at", context),
+      kernel.extents,
+      axisNames(kernel),
+    ),
+    ...point.head,
+  );
   const calls = Array.from({ length: layout.width }, (_, k) => point.call(k));
   if (many) calls.forEach((call, k) => lines.push(`let p${k} = ${call};`));
   kernel.outputs.forEach(({ dtype }, k) => {
     const values = calls.map((call, at) => toMemory(dtype, many ? point.result(`p${at}`, k) : call));
-    lines.push(`${names.outputs[k]}[at] = ${layout.width === 4 ? `vec4<${memoryType(dtype)}>(${values.join(", ")})` : values[0]};`);
+    lines.push(
+      `${names.outputs[k]}[at] = ${layout.width === 4 ? `vec4<${memoryType(dtype)}>(${values.join(", ")})` : values[0]};`,
+    );
   });
   return { points: point.text, text: entryPoint(threads, lines.join("\n")) };
 }
@@ -223,43 +309,77 @@ function storeOutputs({ kernel, names, functions }: Context, reduced: readonly s
     loaded: () => undefined,
     read: names.read,
   };
-  const values = writeValues(kernel.outputs.map((o) => o.value), around, lines);
+  const values = writeValues(
+    kernel.outputs.map((o) => o.value),
+    around,
+    lines,
+  );
   kernel.outputs.forEach(({ dtype }, k) => lines.push(`${names.outputs[k]}[at] = ${toMemory(dtype, values[k]!)};`));
   return lines;
 }
 
 /** Declares the accumulators, and the statements that add a point to them. */
-function accumulate({ kernel, functions }: Context, result: (call: string, k: number) => string): { start: string[]; add: (call: string) => string[]; combine: (k: number, x: string, y: string) => string } {
+function accumulate(
+  { kernel, functions }: Context,
+  result: (call: string, k: number) => string,
+): { start: string[]; add: (call: string) => string[]; combine: (k: number, x: string, y: string) => string } {
   const { reductions } = kernel;
-  const combine = (k: number, x: string, y: string): string => combineText(reductions[k]!.combine, reductions[k]!.value.dtype, x, y, functions);
+  const combine = (k: number, x: string, y: string): string =>
+    combineText(reductions[k]!.combine, reductions[k]!.value.dtype, x, y, functions);
   const start = reductions.map((r, k) => `var r${k} = ${literal(identity(r), r.value.dtype, functions)};`);
   const add = (call: string): string[] => {
     const lines = reductions.length > 1 ? [`let p = ${call};`] : [];
-    return [...lines, ...reductions.map((_, k) => `r${k} = ${combine(k, `r${k}`, result(reductions.length > 1 ? "p" : call, k))};`)];
+    return [
+      ...lines,
+      ...reductions.map((_, k) => `r${k} = ${combine(k, `r${k}`, result(reductions.length > 1 ? "p" : call, k))};`),
+    ];
   };
   return { start, add, combine };
 }
 
 function serialEntry(context: Context): { text: string; points: string } {
   const { kernel, names, threads } = context;
-  const point = pointFunction(kernel.reductions.map(({ value }) => ({ dtype: value.dtype, value })), context);
+  const point = pointFunction(
+    kernel.reductions.map(({ value }) => ({ dtype: value.dtype, value })),
+    context,
+  );
   const { start, add } = accumulate(context, point.result);
-  const lines = [`let at = group * ${threads}u + thread;`, `if (at >= arrayLength(&${names.outputs[0]})) { return; }`, ...split(fromFirst("at", context), kernel.extents, axisNames(kernel)), ...start];
-  kernel.reduceExtents.forEach((extent, k) => lines.push(`${"  ".repeat(k)}for (var j${k} = 0; j${k} < ${extent}; j${k}++) {`));
+  const lines = [
+    `let at = group * ${threads}u + thread;`,
+    `if (at >= arrayLength(&${names.outputs[0]})) { return; }`,
+    ...split(fromFirst("at", context), kernel.extents, axisNames(kernel)),
+    ...start,
+  ];
+  kernel.reduceExtents.forEach((extent, k) =>
+    lines.push(`${"  ".repeat(k)}for (var j${k} = 0; j${k} < ${extent}; j${k}++) {`),
+  );
   lines.push(...add(point.call(0)).map((line) => "  ".repeat(kernel.reduceExtents.length) + line));
   kernel.reduceExtents.forEach((_, k) => lines.push(`${"  ".repeat(kernel.reduceExtents.length - 1 - k)}}`));
-  lines.push(...storeOutputs(context, kernel.reductions.map((_, k) => `r${k}`)));
+  lines.push(
+    ...storeOutputs(
+      context,
+      kernel.reductions.map((_, k) => `r${k}`),
+    ),
+  );
   return { points: point.text, text: entryPoint(threads, lines.join("\n")) };
 }
 
 function rowsEntry(context: Context): { text: string; points: string } {
   const { kernel, layout, threads } = context;
   const { reductions } = kernel;
-  const point = pointFunction(reductions.map(({ value }) => ({ dtype: value.dtype, value })), context);
+  const point = pointFunction(
+    reductions.map(({ value }) => ({ dtype: value.dtype, value })),
+    context,
+  );
   const { start, add, combine } = accumulate(context, point.result);
   const reduceNames = kernel.reduceExtents.map((_, k) => `j${k}`);
   const inner = [...split("j", kernel.reduceExtents, reduceNames), ...point.head];
-  for (let k = 0; k < layout.width; k++) inner.push(...(reductions.length > 1 && layout.width > 1 ? ["{", ...add(point.call(k)).map((line) => `  ${line}`), "}"] : add(point.call(k))));
+  for (let k = 0; k < layout.width; k++)
+    inner.push(
+      ...(reductions.length > 1 && layout.width > 1
+        ? ["{", ...add(point.call(k)).map((line) => `  ${line}`), "}"]
+        : add(point.call(k))),
+    );
   const shared = reductions.map((r, k) => `var<workgroup> shared${k}: array<${r.value.dtype}, ${threads}>;\n`).join("");
   const total = product(kernel.reduceExtents);
   const lines = [
@@ -274,12 +394,17 @@ function rowsEntry(context: Context): { text: string; points: string } {
     "workgroupBarrier();",
     `for (var half = ${threads / 2}u; half > 0u; half /= 2u) {`,
     "  if (thread < half) {",
-    ...reductions.map((_, k) => `    shared${k}[thread] = ${combine(k, `shared${k}[thread]`, `shared${k}[thread + half]`)};`),
+    ...reductions.map(
+      (_, k) => `    shared${k}[thread] = ${combine(k, `shared${k}[thread]`, `shared${k}[thread + half]`)};`,
+    ),
     "  }",
     "  workgroupBarrier();",
     "}",
     "if (thread == 0u) {",
-    ...storeOutputs(context, reductions.map((_, k) => `shared${k}[0]`)).map((line) => `  ${line}`),
+    ...storeOutputs(
+      context,
+      reductions.map((_, k) => `shared${k}[0]`),
+    ).map((line) => `  ${line}`),
     "}",
   ];
   return { points: shared + point.text, text: entryPoint(threads, lines.join("\n")) };

@@ -14,7 +14,8 @@ import { batchStart, finishFunction, placeTile, type EpilogueCode } from "./matm
 /** A fragment's extents. */
 const FRAGMENT = 16;
 /** f16 elements that are read at once, and that a row has more in workgroup memory. */
-const VECTOR = 8, PADDING = 8;
+const VECTOR = 8,
+  PADDING = 8;
 const SUBGROUP = 32;
 
 export interface MatrixUnitTile {
@@ -43,15 +44,23 @@ export interface MatrixUnitCode {
   readonly result: "f32" | "f16";
 }
 
-const threadsOf = ({ rows, columns, block }: MatrixUnitTile): number => SUBGROUP * (rows / block.rows) * (columns / block.columns);
+const threadsOf = ({ rows, columns, block }: MatrixUnitTile): number =>
+  SUBGROUP * (rows / block.rows) * (columns / block.columns);
 
 /** Vectors from one row of a slice to the next, and those of a slice. */
 const pitchOf = (row: number): number => (row + PADDING) / VECTOR;
-const sliceVectors = (lines: number, depth: number, alongDepth: boolean): number => (alongDepth ? lines * pitchOf(depth) : depth * pitchOf(lines));
+const sliceVectors = (lines: number, depth: number, alongDepth: boolean): number =>
+  alongDepth ? lines * pitchOf(depth) : depth * pitchOf(lines);
 
 /** Bytes of workgroup memory, at most. */
 export const matrixUnitBytes = (tile: MatrixUnitTile): number =>
-  16 * Math.max(...[true, false].map((along) => sliceVectors(tile.rows, tile.depth, along) + sliceVectors(tile.columns, tile.depth, along))) + 4 * FRAGMENT * FRAGMENT * threadsOf(tile) / SUBGROUP;
+  16 *
+    Math.max(
+      ...[true, false].map(
+        (along) => sliceVectors(tile.rows, tile.depth, along) + sliceVectors(tile.columns, tile.depth, along),
+      ),
+    ) +
+  (4 * FRAGMENT * FRAGMENT * threadsOf(tile)) / SUBGROUP;
 
 /** Invocations of a workgroup. */
 export const matrixUnitThreads = threadsOf;
@@ -72,14 +81,28 @@ export function matrixUnitCode(code: MatrixUnitCode, parameters: Parameters): st
   const load = `${ragged ? `if (next + ${tile.depth} <= p.k) {\n${indent(read)}\n} else {\n${indent(fills.map((f) => f.loadRagged).join("\n"))}\n}` : read}
 ${fills.map((f) => f.advance).join("\n")}
 next += ${tile.depth};`;
-  const stepsAt = (blockRow: number, blockColumn: number): string => Array.from({ length: tile.depth / FRAGMENT }, (_, step) => `{
-${indent([
+  const stepsAt = (blockRow: number, blockColumn: number): string =>
+    Array.from(
+      { length: tile.depth / FRAGMENT },
+      (_, step) => `{
+${indent(
+  [
     ...along.map((j) => `let b${j} = ${fills[1]!.fragment(step, blockColumn + FRAGMENT * j)};`),
-    ...down.flatMap((i) => [`let a${i} = ${fills[0]!.fragment(step, blockRow + FRAGMENT * i)};`, ...along.map((j) => `s${i}_${j} = subgroupMatrixMultiplyAccumulate(a${i}, b${j}, s${i}_${j});`)]),
-  ].join("\n"))}
-}`).join("\n");
+    ...down.flatMap((i) => [
+      `let a${i} = ${fills[0]!.fragment(step, blockRow + FRAGMENT * i)};`,
+      ...along.map((j) => `s${i}_${j} = subgroupMatrixMultiplyAccumulate(a${i}, b${j}, s${i}_${j});`),
+    ]),
+  ].join("\n"),
+)}
+}`,
+    ).join("\n");
   const subgroups = Array.from({ length: threads / SUBGROUP }, (_, q) => q);
-  const steps = subgroups.map((q) => `  ${q === 0 ? "default" : `case ${q}u`} {\n${indent(stepsAt(Math.floor(q / across) * tile.block.rows, (q % across) * tile.block.columns), 2)}\n  }`).join("\n");
+  const steps = subgroups
+    .map(
+      (q) =>
+        `  ${q === 0 ? "default" : `case ${q}u`} {\n${indent(stepsAt(Math.floor(q / across) * tile.block.rows, (q % across) * tile.block.columns), 2)}\n  }`,
+    )
+    .join("\n");
   const store = fills.map((f) => f.store).join("\n");
   const loop = `for (var begin = 0; begin < p.k; begin += ${tile.depth}) {
 ${indent(store)}
@@ -93,13 +116,31 @@ ${indent(steps)}
   workgroupBarrier();
 }`;
   const each = down.flatMap((i) => along.map((j) => ({ name: `s${i}_${j}`, row: FRAGMENT * i, column: FRAGMENT * j })));
-  const whole = each.map(({ name, row, column }) => `subgroupMatrixStore<row_major>(&c, u32(start + (firstRow + blockRow + ${row}) * p.n + firstColumn + blockColumn + ${column}), ${name}, u32(p.n));`).join("\n");
+  const whole = each
+    .map(
+      ({ name, row, column }) =>
+        `subgroupMatrixStore<row_major>(&c, u32(start + (firstRow + blockRow + ${row}) * p.n + firstColumn + blockColumn + ${column}), ${name}, u32(p.n));`,
+    )
+    .join("\n");
   // Through workgroup memory, where each element can be looked at.
-  const singly = each.map(({ name, row, column }) => `subgroupMatrixStore<row_major>(&results, subgroup * ${FRAGMENT * FRAGMENT}u, ${name}, ${FRAGMENT}u);
+  const singly = each
+    .map(
+      ({
+        name,
+        row,
+        column,
+      }) => `subgroupMatrixStore<row_major>(&results, subgroup * ${FRAGMENT * FRAGMENT}u, ${name}, ${FRAGMENT}u);
 workgroupBarrier();
 store(start, firstRow + blockRow + ${row}, firstColumn + blockColumn + ${column}, lane);
-workgroupBarrier();`).join("\n");
-  const stores = direct === "never" ? singly : direct === "always" ? whole : `if (firstRow + ${tile.rows} <= p.m && firstColumn + ${tile.columns} <= p.n) {
+workgroupBarrier();`,
+    )
+    .join("\n");
+  const stores =
+    direct === "never"
+      ? singly
+      : direct === "always"
+        ? whole
+        : `if (firstRow + ${tile.rows} <= p.m && firstColumn + ${tile.columns} <= p.n) {
 ${indent(whole)}
 } else {
 ${indent(singly)}
@@ -118,8 +159,14 @@ ${load}
 ${loop}
 let start = batch * p.m * p.n;
 ${stores}`;
-  const declarations = [declare(0, "a", "read", "vec4<u32>"), declare(1, "b", "read", "vec4<u32>"), declare(2, "c", "read_write", result), epilogue?.declarations ?? "", Object.keys(parameters).length > 0 ? declareParameters(3 + (epilogue?.buffers ?? 0), parameters) : ""];
-  return `${declarations.join("")}${fills.map((f) => f.declaration).join("")}${direct !== "always" ? `var<workgroup> results: array<f32, ${FRAGMENT * FRAGMENT * threads / SUBGROUP}>;\n${epilogue ? finishFunction(epilogue) : ""}${storeFunction(result, epilogue !== undefined)}` : ""}${entryPoint(threads, body, ["@builtin(subgroup_id) subgroup: u32"])}`;
+  const declarations = [
+    declare(0, "a", "read", "vec4<u32>"),
+    declare(1, "b", "read", "vec4<u32>"),
+    declare(2, "c", "read_write", result),
+    epilogue?.declarations ?? "",
+    Object.keys(parameters).length > 0 ? declareParameters(3 + (epilogue?.buffers ?? 0), parameters) : "",
+  ];
+  return `${declarations.join("")}${fills.map((f) => f.declaration).join("")}${direct !== "always" ? `var<workgroup> results: array<f32, ${(FRAGMENT * FRAGMENT * threads) / SUBGROUP}>;\n${epilogue ? finishFunction(epilogue) : ""}${storeFunction(result, epilogue !== undefined)}` : ""}${entryPoint(threads, body, ["@builtin(subgroup_id) subgroup: u32"])}`;
 }
 
 /** Stores a fragment's elements that are in the result: eight a thread, neighbouring threads neighbouring elements. */
@@ -164,22 +211,41 @@ function fill(operand: "a" | "b", lines: number, tile: MatrixUnitTile, alongDept
   const inRow = (alongDepth ? depth : lines) / VECTOR;
   const pitch = pitchOf(alongDepth ? depth : lines);
   const read = (q: number): string => `${name("Read", q)} = ${operand}[${name("At", q)}];`;
-  const inside = (q: number): string => (alongDepth ? `next + ${name("Column", q)} * ${VECTOR} < p.k` : `next + ${name("Row", q)} < p.k`);
+  const inside = (q: number): string =>
+    alongDepth ? `next + ${name("Column", q)} * ${VECTOR} < p.k` : `next + ${name("Row", q)} < p.k`;
   const type = `subgroup_matrix_${operand === "a" ? "left" : "right"}<f16, ${FRAGMENT}, ${FRAGMENT}>`;
   // A's lines are the fragment's rows, B's its columns.
   const major = alongDepth === (operand === "a") ? "row_major" : "col_major";
   return {
     operand,
     declaration: `var<workgroup> ${operand}Tile: array<vec4<u32>, ${sliceVectors(lines, depth, alongDepth)}>;\n`,
-    head: (first, start) => [`let ${operand}Start = ${start};`, ...some.flatMap((q) => {
-      const e = q === 0 ? "lane" : `(lane + ${threads * q})`;
-      const at = alongDepth ? `(${first} + ${name("Row", q)}) * p.${operand}Line + ${name("Column", q)}` : `${first} / ${VECTOR} + ${name("Column", q)} + ${name("Row", q)} * p.${operand}Inner`;
-      return [`let ${name("Row", q)} = ${e} / ${inRow};`, `let ${name("Column", q)} = ${e} % ${inRow};`, `var ${name("At", q)} = ${operand}Start + ${at};`, `var ${name("Read", q)} = vec4<u32>();`];
-    })].join("\n"),
+    head: (first, start) =>
+      [
+        `let ${operand}Start = ${start};`,
+        ...some.flatMap((q) => {
+          const e = q === 0 ? "lane" : `(lane + ${threads * q})`;
+          const at = alongDepth
+            ? `(${first} + ${name("Row", q)}) * p.${operand}Line + ${name("Column", q)}`
+            : `${first} / ${VECTOR} + ${name("Column", q)} + ${name("Row", q)} * p.${operand}Inner`;
+          return [
+            `let ${name("Row", q)} = ${e} / ${inRow};`,
+            `let ${name("Column", q)} = ${e} % ${inRow};`,
+            `var ${name("At", q)} = ${operand}Start + ${at};`,
+            `var ${name("Read", q)} = vec4<u32>();`,
+          ];
+        }),
+      ].join("\n"),
     load: some.map(read).join("\n"),
-    loadRagged: some.map((q) => `${read(q)}\n${name("Read", q)} = select(vec4<u32>(), ${name("Read", q)}, ${inside(q)});`).join("\n"),
-    advance: some.map((q) => `${name("At", q)} += ${alongDepth ? depth / VECTOR : `${depth} * p.${operand}Inner`};`).join("\n"),
-    store: some.map((q) => `${operand}Tile[${name("Row", q)} * ${pitch} + ${name("Column", q)}] = ${name("Read", q)};`).join("\n"),
-    fragment: (step, line) => `subgroupMatrixLoad<${type}, ${major}>(&${operand}Tile, ${alongDepth ? line * pitch + (step * FRAGMENT) / VECTOR : step * FRAGMENT * pitch + line / VECTOR}u, ${pitch}u)`,
+    loadRagged: some
+      .map((q) => `${read(q)}\n${name("Read", q)} = select(vec4<u32>(), ${name("Read", q)}, ${inside(q)});`)
+      .join("\n"),
+    advance: some
+      .map((q) => `${name("At", q)} += ${alongDepth ? depth / VECTOR : `${depth} * p.${operand}Inner`};`)
+      .join("\n"),
+    store: some
+      .map((q) => `${operand}Tile[${name("Row", q)} * ${pitch} + ${name("Column", q)}] = ${name("Read", q)};`)
+      .join("\n"),
+    fragment: (step, line) =>
+      `subgroupMatrixLoad<${type}, ${major}>(&${operand}Tile, ${alongDepth ? line * pitch + (step * FRAGMENT) / VECTOR : step * FRAGMENT * pitch + line / VECTOR}u, ${pitch}u)`,
   };
 }

@@ -9,7 +9,8 @@ import { bytesOf, widthOf, WINDOW_ALIGNMENT, type BindingLimits, type GpuPass, t
 import { loopPass, type LoopBuffers, type LoopForm } from "./loop.js";
 
 /** Elements that parts and windows of a kernel start at a multiple of. */
-const stepOf = (kernel: LoopKernel): number => WINDOW_ALIGNMENT / Math.min(...[...kernel.inputs, ...kernel.outputs].map(({ dtype }) => widthOf(dtype)));
+const stepOf = (kernel: LoopKernel): number =>
+  WINDOW_ALIGNMENT / Math.min(...[...kernel.inputs, ...kernel.outputs].map(({ dtype }) => widthOf(dtype)));
 /** Parts at most; beyond, operands are bound as several windows instead. */
 const MOST_PARTS = 64;
 /** Elements that indices of 32 bits tell apart. */
@@ -26,35 +27,72 @@ interface Span {
  * @param kernel Simplified, of at least one point.
  * @throws LimitError if a part would need more bindings than the adapter has, or more elements than 32 bits count.
  */
-export function loopPasses(kernel: LoopKernel, form: LoopForm, buffers: LoopBuffers, threads: number, limits: BindingLimits): GpuPass[] {
+export function loopPasses(
+  kernel: LoopKernel,
+  form: LoopForm,
+  buffers: LoopBuffers,
+  threads: number,
+  limits: BindingLimits,
+): GpuPass[] {
   const total = product(kernel.extents);
   const largest = Math.max(total, ...[...usedInputs(kernel)].map((input) => kernel.inputs[input]!.size));
   if (bytesOf(largest) <= limits.bytes) return [loopPass(kernel, form, buffers, threads)];
-  if (largest > ADDRESSABLE) throw new LimitError(`webgpu: expected at most ${ADDRESSABLE * 4} bytes in an operand of a kernel (indices have 32 bits), got ${largest * 4}; use smaller batches`);
+  if (largest > ADDRESSABLE)
+    throw new LimitError(
+      `webgpu: expected at most ${ADDRESSABLE * 4} bytes in an operand of a kernel (indices have 32 bits), got ${largest * 4}; use smaller batches`,
+    );
   // as many elements of each operand as f32 would have
   const step = stepOf(kernel);
   const binding = Math.floor(limits.bytes / (4 * step)) * step;
-  return partsOf(kernel, total, binding).map(({ from, to }) => partPass(kernel, form, buffers, threads, limits, from, to - from, binding));
+  return partsOf(kernel, total, binding).map(({ from, to }) =>
+    partPass(kernel, form, buffers, threads, limits, from, to - from, binding),
+  );
 }
 
-function partPass(original: LoopKernel, form: LoopForm, buffers: LoopBuffers, threads: number, limits: BindingLimits, first: number, count: number, binding: number): GpuPass {
+function partPass(
+  original: LoopKernel,
+  form: LoopForm,
+  buffers: LoopBuffers,
+  threads: number,
+  limits: BindingLimits,
+  first: number,
+  count: number,
+  binding: number,
+): GpuPass {
   const kernel = decided(original, boxOf(original, first, count));
   const spans = spansOf(kernel, first, count);
   // what is written over is seen through the window of the result, at the same points
   for (const input of buffers.aliases?.keys() ?? []) spans.set(input, { from: first, to: first + count });
-  const inputs = new Map([...spans].map(([input, span]) => [input, windowsOf(span, binding, kernel.inputs[input]!.dtype)] as const));
-  const bound = kernel.outputs.length + [...inputs].reduce((sum, [input, windows]) => sum + (buffers.aliases?.has(input) ? 0 : windows.length), 0);
+  const inputs = new Map(
+    [...spans].map(([input, span]) => [input, windowsOf(span, binding, kernel.inputs[input]!.dtype)] as const),
+  );
+  const bound =
+    kernel.outputs.length +
+    [...inputs].reduce((sum, [input, windows]) => sum + (buffers.aliases?.has(input) ? 0 : windows.length), 0);
   if (bound > limits.buffers) {
     const bytes = [...inputs.values()].flat().reduce((sum, window) => sum + window.bytes, 0);
-    throw new LimitError(`webgpu: expected a kernel to read at most ${(limits.buffers - kernel.outputs.length) * limits.bytes} bytes at once (maxStorageBuffersPerShaderStage times maxStorageBufferBindingSize), got ${bytes} in ${bound} bindings; use smaller batches`);
+    throw new LimitError(
+      `webgpu: expected a kernel to read at most ${(limits.buffers - kernel.outputs.length) * limits.bytes} bytes at once (maxStorageBuffersPerShaderStage times maxStorageBufferBindingSize), got ${bytes} in ${bound} bindings; use smaller batches`,
+    );
   }
   return loopPass(relativeTo(kernel, spans), form, { ...buffers, part: { first, count, inputs } }, threads);
 }
 
 /** As few parts of the points as let every operand fit into a binding, or where parts do not help, as the results need. */
 function partsOf(kernel: LoopKernel, total: number, binding: number): readonly Span[] {
-  const cut = (length: number): readonly Span[] => Array.from({ length: Math.ceil(total / length) }, (_, k) => ({ from: k * length, to: Math.min(total, (k + 1) * length) }));
-  const worst = (parts: readonly Span[]): number => Math.max(...parts.flatMap(({ from, to }) => [...spansOf(decided(kernel, boxOf(kernel, from, to - from)), from, to - from).values()].map((span) => span.to - span.from)));
+  const cut = (length: number): readonly Span[] =>
+    Array.from({ length: Math.ceil(total / length) }, (_, k) => ({
+      from: k * length,
+      to: Math.min(total, (k + 1) * length),
+    }));
+  const worst = (parts: readonly Span[]): number =>
+    Math.max(
+      ...parts.flatMap(({ from, to }) =>
+        [...spansOf(decided(kernel, boxOf(kernel, from, to - from)), from, to - from).values()].map(
+          (span) => span.to - span.from,
+        ),
+      ),
+    );
   const step = stepOf(kernel);
   let length = Math.min(binding, Math.ceil(total / step) * step);
   let parts = cut(length);
@@ -67,7 +105,8 @@ function partsOf(kernel: LoopKernel, total: number, binding: number): readonly S
   return parts;
 }
 
-const usedInputs = (kernel: LoopKernel): Set<number> => new Set([...nodesOf(roots(kernel))].flatMap((node) => (node.op === "load" ? [node.input] : [])));
+const usedInputs = (kernel: LoopKernel): Set<number> =>
+  new Set([...nodesOf(roots(kernel))].flatMap((node) => (node.op === "load" ? [node.input] : [])));
 
 /** By input, the elements that points [first, first + count) read; the start is one where windows may start. */
 function spansOf(kernel: LoopKernel, first: number, count: number): Map<number, Span> {
@@ -84,7 +123,10 @@ function spansOf(kernel: LoopKernel, first: number, count: number): Map<number, 
     const to = Math.min(size, Math.max(from, hi + reach.reduce((sum, by) => sum + Math.max(0, by), 0)) + 1);
     const known = spans.get(node.input);
     const aligned = Math.floor(from / step) * step;
-    spans.set(node.input, known ? { from: Math.min(known.from, aligned), to: Math.max(known.to, to) } : { from: aligned, to });
+    spans.set(
+      node.input,
+      known ? { from: Math.min(known.from, aligned), to: Math.max(known.to, to) } : { from: aligned, to },
+    );
   }
   return spans;
 }
@@ -93,7 +135,10 @@ function windowsOf({ from, to }: Span, binding: number, dtype: DType): Window[] 
   const width = widthOf(dtype);
   return Array.from({ length: Math.ceil((to - from) / binding) }, (_, k) => {
     const start = from + k * binding;
-    return { from: start * width, bytes: k * binding + binding < to - from ? binding * width : bytesOf(to - start, dtype) };
+    return {
+      from: start * width,
+      bytes: k * binding + binding < to - from ? binding * width : bytesOf(to - start, dtype),
+    };
   });
 }
 
@@ -126,7 +171,10 @@ function rangeOf({ offset, coefficients }: Affine, box: Box): readonly [low: num
   return [low, high];
 }
 
-function mapNodes(kernel: LoopKernel, change: (node: Scalar, rewrite: (node: Scalar) => Scalar) => Scalar | undefined): LoopKernel {
+function mapNodes(
+  kernel: LoopKernel,
+  change: (node: Scalar, rewrite: (node: Scalar) => Scalar) => Scalar | undefined,
+): LoopKernel {
   const done = new Map<Scalar, Scalar>();
   const rewrite = (node: Scalar): Scalar => {
     let result = done.get(node);
@@ -135,10 +183,15 @@ function mapNodes(kernel: LoopKernel, change: (node: Scalar, rewrite: (node: Sca
   };
   const rebuild = (node: Scalar): Scalar => {
     if (node.op === "guard") return { ...node, value: rewrite(node.value) };
-    if (node.op === "load") return node.gather ? { ...node, gather: node.gather.map((g) => ({ ...g, value: rewrite(g.value) })) } : node;
+    if (node.op === "load")
+      return node.gather ? { ...node, gather: node.gather.map((g) => ({ ...g, value: rewrite(g.value) })) } : node;
     return "args" in node ? { ...node, args: node.args.map(rewrite) } : node;
   };
-  return { ...kernel, reductions: kernel.reductions.map((r) => ({ ...r, value: rewrite(r.value) })), outputs: kernel.outputs.map((o) => ({ ...o, value: rewrite(o.value) })) };
+  return {
+    ...kernel,
+    reductions: kernel.reductions.map((r) => ({ ...r, value: rewrite(r.value) })),
+    outputs: kernel.outputs.map((o) => ({ ...o, value: rewrite(o.value) })),
+  };
 }
 
 const shifted = ({ offset, coefficients }: Affine, by: number): Affine => ({ offset: offset - by, coefficients });
@@ -161,5 +214,13 @@ function decided(kernel: LoopKernel, box: Box): LoopKernel {
 
 /** The kernel with its loads counted from where their inputs' spans start. */
 function relativeTo(kernel: LoopKernel, spans: ReadonlyMap<number, Span>): LoopKernel {
-  return mapNodes(kernel, (node, rewrite) => (node.op === "load" ? { ...node, index: shifted(node.index, spans.get(node.input)!.from), ...(node.gather && { gather: node.gather.map((g) => ({ ...g, value: rewrite(g.value) })) }) } : undefined));
+  return mapNodes(kernel, (node, rewrite) =>
+    node.op === "load"
+      ? {
+          ...node,
+          index: shifted(node.index, spans.get(node.input)!.from),
+          ...(node.gather && { gather: node.gather.map((g) => ({ ...g, value: rewrite(g.value) })) }),
+        }
+      : undefined,
+  );
 }

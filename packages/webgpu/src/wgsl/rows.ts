@@ -4,23 +4,49 @@
  * outputs. Threads combine on two levels, always in the same order. What a later stage needs of a point stays in registers
  * where a thread has few points, and is computed again from memory near the processor where it has many.
  */
-import { identity, parts, product, roots, rowStages, stageValues, variesAlongRow, type Affine, type LoopKernel, type Output, type Reduction, type RowStage, type Scalar } from "@seqmix/tensor/backend";
+import {
+  identity,
+  parts,
+  product,
+  roots,
+  rowStages,
+  stageValues,
+  variesAlongRow,
+  type Affine,
+  type LoopKernel,
+  type Output,
+  type Reduction,
+  type RowStage,
+  type Scalar,
+} from "@seqmix/tensor/backend";
 import { declare, entryPoint, indent, type Binding, type GpuPass } from "../program.js";
 import { functionTexts } from "./functions.js";
 import { axisNames, loadsOf, split, textLength, type Load } from "./loop.js";
-import { affineText, combineText, fromMemory, literal, memoryType, registerType, toMemory, writeValues, type Surroundings } from "./values.js";
+import {
+  affineText,
+  combineText,
+  fromMemory,
+  literal,
+  memoryType,
+  registerType,
+  toMemory,
+  writeValues,
+  type Surroundings,
+} from "./values.js";
 
 /** Points of a row that a thread takes, as long as the row has threads for them. */
 const POINTS = 16;
 /** Most points a thread computes without a loop, and most registers it keeps values in from stage to stage. */
-const MOST_POINTS = 32, MOST_KEPT = 48;
+const MOST_POINTS = 32,
+  MOST_KEPT = 48;
 const MOST_HEADS = 16;
 /** Threads of a workgroup of short rows: many small workgroups take longer to start than to run. */
 const THREADS = 256;
 /** 4-byte elements of workgroup memory that every adapter has. */
 const SHARED = 4096;
 /** Most operations written out: compilers take long over more. Four points together, and all points of a thread. */
-const LONGEST_FOUR = 120, LONGEST_UNROLLED = 2400;
+const LONGEST_FOUR = 120,
+  LONGEST_UNROLLED = 2400;
 
 /** Threads of a workgroup: `lanes` share a row, and there are `rows` rows. */
 interface Arrangement {
@@ -33,19 +59,37 @@ interface Arrangement {
 }
 
 /** @param kernel Simplified, of at least one point. @param threads The most a workgroup may have. */
-export function rowPass(kernel: LoopKernel, buffers: { readonly inputs: readonly number[]; readonly outputs: readonly number[] }, threads: number): GpuPass {
+export function rowPass(
+  kernel: LoopKernel,
+  buffers: { readonly inputs: readonly number[]; readonly outputs: readonly number[] },
+  threads: number,
+): GpuPass {
   const arrangement = arrange(kernel, threads);
   const { lanes, rows, width } = arrangement;
   const perThread = Math.ceil(product(kernel.reduceExtents) / (lanes * width)) * width;
   const unrolled = perThread <= MOST_POINTS && textLength(roots(kernel)) * perThread <= LONGEST_UNROLLED;
   // What fits: everything that later stages use, only what is read from memory, or nothing.
   const choices = unrolled ? [rowStages(kernel, () => true), rowStages(kernel, (node) => node.op === "load")] : [];
-  const stages = choices.find((list) => list.flatMap((stage) => stage.keeps).length * perThread <= MOST_KEPT) ?? rowStages(kernel, () => false);
+  const stages =
+    choices.find((list) => list.flatMap((stage) => stage.keeps).length * perThread <= MOST_KEPT) ??
+    rowStages(kernel, () => false);
   const vectors = vectorLoads(kernel, arrangement);
   const names = bind(kernel, buffers, vectors, arrangement);
   const functions = new Set<string>();
-  const code = write({ kernel, arrangement, stages, vectors, names, functions, chunks: unrolled ? perThread / width : undefined });
-  return { code: names.declarations + functionTexts(functions) + code, buffers: names.bindings, groups: Math.ceil(product(kernel.extents) / rows) };
+  const code = write({
+    kernel,
+    arrangement,
+    stages,
+    vectors,
+    names,
+    functions,
+    chunks: unrolled ? perThread / width : undefined,
+  });
+  return {
+    code: names.declarations + functionTexts(functions) + code,
+    buffers: names.bindings,
+    groups: Math.ceil(product(kernel.extents) / rows),
+  };
 }
 
 function arrange(kernel: LoopKernel, limit: number): Arrangement {
@@ -58,7 +102,12 @@ function arrange(kernel: LoopKernel, limit: number): Arrangement {
   }
   const width = kernel.reduceExtents.at(-1)! % 4 === 0 && textLength(roots(kernel)) <= LONGEST_FOUR ? 4 : 1;
   const lanes = Math.min(wanted, most);
-  return { lanes, rows: Math.max(1, Math.min(THREADS, most, powerAbove(product(kernel.extents)) * lanes) / lanes), across: false, width };
+  return {
+    lanes,
+    rows: Math.max(1, Math.min(THREADS, most, powerAbove(product(kernel.extents)) * lanes) / lanes),
+    across: false,
+    width,
+  };
 }
 
 const powerAbove = (x: number): number => 2 ** Math.ceil(Math.log2(Math.max(1, x)));
@@ -68,13 +117,18 @@ const powerBelow = (x: number): number => 2 ** Math.floor(Math.log2(Math.max(1, 
 function runsAcross(kernel: LoopKernel): boolean {
   const outer = kernel.extents.length;
   if (outer === 0) return false;
-  const indices = [...loadsOf(roots(kernel)).map((load) => load.index), ...kernel.outputs.flatMap((o) => o.index ?? [])];
-  const count = (axis: number): number => indices.filter(({ coefficients }) => Math.abs(coefficients[axis]!) === 1).length;
+  const indices = [
+    ...loadsOf(roots(kernel)).map((load) => load.index),
+    ...kernel.outputs.flatMap((o) => o.index ?? []),
+  ];
+  const count = (axis: number): number =>
+    indices.filter(({ coefficients }) => Math.abs(coefficients[axis]!) === 1).length;
   return count(outer - 1) > count(outer + kernel.reduceExtents.length - 1);
 }
 
 /** Whether four neighbouring points lie in four neighbouring elements that begin at a multiple of four. */
-const isVector = ({ offset, coefficients }: Affine): boolean => offset % 4 === 0 && coefficients.every((c, k) => (k === coefficients.length - 1 ? c === 1 : c % 4 === 0));
+const isVector = ({ offset, coefficients }: Affine): boolean =>
+  offset % 4 === 0 && coefficients.every((c, k) => (k === coefficients.length - 1 ? c === 1 : c % 4 === 0));
 
 /** Loads that come as vectors of four: a buffer is declared as one or the other. */
 function vectorLoads(kernel: LoopKernel, { width }: Arrangement): readonly Load[] {
@@ -91,7 +145,12 @@ interface Names {
   readonly wide: readonly boolean[];
 }
 
-function bind(kernel: LoopKernel, { inputs, outputs }: { readonly inputs: readonly number[]; readonly outputs: readonly number[] }, vectors: readonly Load[], { width }: Arrangement): Names {
+function bind(
+  kernel: LoopKernel,
+  { inputs, outputs }: { readonly inputs: readonly number[]; readonly outputs: readonly number[] },
+  vectors: readonly Load[],
+  { width }: Arrangement,
+): Names {
   const bindings: Binding[] = [];
   let declarations = "";
   const add = (buffer: number, name: string, access: Binding["access"], type: string): void => {
@@ -104,7 +163,9 @@ function bind(kernel: LoopKernel, { inputs, outputs }: { readonly inputs: readon
     add(inputs[input]!, `x${input}`, "read", isWide.has(input) ? `vec4<${type}>` : type);
   }
   const wide = kernel.outputs.map(({ index }) => width === 4 && index !== undefined && isVector(index));
-  kernel.outputs.forEach(({ dtype }, k) => add(outputs[k]!, `y${k}`, "read_write", wide[k] ? `vec4<${memoryType(dtype)}>` : memoryType(dtype)));
+  kernel.outputs.forEach(({ dtype }, k) =>
+    add(outputs[k]!, `y${k}`, "read_write", wide[k] ? `vec4<${memoryType(dtype)}>` : memoryType(dtype)),
+  );
   return { declarations, bindings, wide };
 }
 
@@ -120,7 +181,13 @@ interface Context {
 }
 
 function write(context: Context): string {
-  const { kernel, arrangement: { lanes, rows, across, width }, stages, functions, chunks } = context;
+  const {
+    kernel,
+    arrangement: { lanes, rows, across, width },
+    stages,
+    functions,
+    chunks,
+  } = context;
   const { reductions } = kernel;
   const count = product(kernel.extents);
   const whole = count % rows === 0;
@@ -128,7 +195,8 @@ function write(context: Context): string {
   const stride = across ? rows : 1;
   /** Lanes that combine the others' results before all lanes combine theirs. */
   const heads = Math.min(lanes, MOST_HEADS);
-  const text = (k: number, x: string, y: string): string => combineText(reductions[k]!.combine, reductions[k]!.value.dtype, x, y, functions);
+  const text = (k: number, x: string, y: string): string =>
+    combineText(reductions[k]!.combine, reductions[k]!.value.dtype, x, y, functions);
   const shared = reductions.map((r, k) => `var<workgroup> shared${k}: array<${r.value.dtype}, ${threads}>;\n`).join("");
   const kept = stages.flatMap((stage) => stage.keeps);
   const lines = [
@@ -138,7 +206,12 @@ function write(context: Context): string {
     `let at = ${whole ? "" : "min("}group * ${rows}u + ${across ? `thread % ${rows}u` : `thread / ${lanes}u`}${whole ? "" : `, ${count - 1}u)`};`,
     ...split("at", kernel.extents, axisNames(kernel)),
     ...reductions.map((r, k) => `var r${k} = ${literal(identity(r), r.value.dtype, functions)};`),
-    ...kept.flatMap((node, n) => Array.from({ length: chunks! }, (_, c) => `var k${n}_${c}: ${width === 4 ? `vec4<${registerType(node.dtype)}>` : registerType(node.dtype)};`)),
+    ...kept.flatMap((node, n) =>
+      Array.from(
+        { length: chunks! },
+        (_, c) => `var k${n}_${c}: ${width === 4 ? `vec4<${registerType(node.dtype)}>` : registerType(node.dtype)};`,
+      ),
+    ),
   ];
   let points = "";
   stages.forEach((stage, s) => {
@@ -150,25 +223,51 @@ function write(context: Context): string {
       ...stage.reductions.map((k) => `shared${k}[thread] = r${k};`),
       "workgroupBarrier();",
       // Two levels need two barriers, a binary tree needs many.
-      ...(lanes > heads ? [`if (lane < ${heads}u) {`, ...Array.from({ length: lanes / heads - 1 }, (_, n) => stage.reductions.map((k) => `  r${k} = ${text(k, `r${k}`, `shared${k}[thread + ${(n + 1) * heads * stride}u]`)};`)).flat(), ...stage.reductions.map((k) => `  shared${k}[thread] = r${k};`), "}", "workgroupBarrier();"] : []),
+      ...(lanes > heads
+        ? [
+            `if (lane < ${heads}u) {`,
+            ...Array.from({ length: lanes / heads - 1 }, (_, n) =>
+              stage.reductions.map(
+                (k) => `  r${k} = ${text(k, `r${k}`, `shared${k}[thread + ${(n + 1) * heads * stride}u]`)};`,
+              ),
+            ).flat(),
+            ...stage.reductions.map((k) => `  shared${k}[thread] = r${k};`),
+            "}",
+            "workgroupBarrier();",
+          ]
+        : []),
       ...stage.reductions.map((k) => `r${k} = shared${k}[first];`),
-      ...Array.from({ length: heads - 1 }, (_, n) => stage.reductions.map((k) => `r${k} = ${text(k, `r${k}`, `shared${k}[first + ${(n + 1) * stride}u]`)};`)).flat(),
+      ...Array.from({ length: heads - 1 }, (_, n) =>
+        stage.reductions.map((k) => `r${k} = ${text(k, `r${k}`, `shared${k}[first + ${(n + 1) * stride}u]`)};`),
+      ).flat(),
     );
   });
   const single = kernel.outputs.flatMap((o, k) => (o.index ? [] : [[o, k] as const]));
   if (single.length > 0) {
     const inner: string[] = [];
-    const values = writeValues(single.map(([o]) => o.value), rowSurroundings(context), inner);
+    const values = writeValues(
+      single.map(([o]) => o.value),
+      rowSurroundings(context),
+      inner,
+    );
     single.forEach(([{ dtype }, k], n) => inner.push(`y${k}[at] = ${toMemory(dtype, values[n]!)};`));
-    lines.push(`if (${["(lane == 0u)", ...(whole ? [] : [inside(context)])].join(" & ")}) {`, ...inner.map((line) => `  ${line}`), "}");
+    lines.push(
+      `if (${["(lane == 0u)", ...(whole ? [] : [inside(context)])].join(" & ")}) {`,
+      ...inner.map((line) => `  ${line}`),
+      "}",
+    );
   }
   return shared + points + entryPoint(threads, lines.join("\n"));
 }
 
 /** Whether the thread's row exists. */
-const inside = ({ kernel, arrangement: { lanes, rows, across } }: Context): string => `(group * ${rows}u + ${across ? `thread % ${rows}u` : `thread / ${lanes}u`} < ${product(kernel.extents)}u)`;
+const inside = ({ kernel, arrangement: { lanes, rows, across } }: Context): string =>
+  `(group * ${rows}u + ${across ? `thread % ${rows}u` : `thread / ${lanes}u`} < ${product(kernel.extents)}u)`;
 
-const readFrom = ({ kernel }: Context) => (input: number, index: string): string => fromMemory(kernel.inputs[input]!.dtype, `x${input}[${index}]`);
+const readFrom =
+  ({ kernel }: Context) =>
+  (input: number, index: string): string =>
+    fromMemory(kernel.inputs[input]!.dtype, `x${input}[${index}]`);
 
 /** For what does not vary along the row: the results of reductions are in their accumulators. */
 const rowSurroundings = (context: Context): Surroundings => ({
@@ -180,8 +279,20 @@ const rowSurroundings = (context: Context): Surroundings => ({
 });
 
 /** A function that computes a stage's values at a point, and the statements that call it for all points of the thread. */
-function stageText(stage: RowStage, s: number, kept: readonly Scalar[], context: Context): { functionText: string; body: string[] } {
-  const { kernel, arrangement: { lanes, rows, width }, vectors, names, functions, chunks } = context;
+function stageText(
+  stage: RowStage,
+  s: number,
+  kept: readonly Scalar[],
+  context: Context,
+): { functionText: string; body: string[] } {
+  const {
+    kernel,
+    arrangement: { lanes, rows, width },
+    vectors,
+    names,
+    functions,
+    chunks,
+  } = context;
   const axes = axisNames(kernel);
   const varies = variesAlongRow(kernel);
   const isVectorLoad = new Set<Scalar>(vectors);
@@ -213,10 +324,25 @@ function stageText(stage: RowStage, s: number, kept: readonly Scalar[], context:
   values.forEach(visit);
 
   const lines: string[] = [];
-  const around: Surroundings = { axes, functions, reduced: [], loaded: () => undefined, given: (node) => given.get(node), read: readFrom(context) };
+  const around: Surroundings = {
+    axes,
+    functions,
+    reduced: [],
+    loaded: () => undefined,
+    given: (node) => given.get(node),
+    read: readFrom(context),
+  };
   const results = writeValues(values, around, lines);
-  const parameter = (letter: string) => ({ dtype }: Scalar, k: number): string => `${letter}${k}: ${registerType(dtype)}`;
-  const parameters = [...axes.map((name) => `${name}: i32`), ...keptHere.map((n, k) => parameter("k")(kept[n]!, k)), ...uniform.map(parameter("u")), ...loads.map(parameter("a"))];
+  const parameter =
+    (letter: string) =>
+    ({ dtype }: Scalar, k: number): string =>
+      `${letter}${k}: ${registerType(dtype)}`;
+  const parameters = [
+    ...axes.map((name) => `${name}: i32`),
+    ...keptHere.map((n, k) => parameter("k")(kept[n]!, k)),
+    ...uniform.map(parameter("u")),
+    ...loads.map(parameter("a")),
+  ];
   const functionText = `struct Point${s} { ${values.map((node, k) => `v${k}: ${registerType(node.dtype)}`).join(", ")} }
 fn point${s}(${parameters.join(", ")}) -> Point${s} {
 ${indent([...lines, `return Point${s}(${results.join(", ")});`].join("\n"))}
@@ -234,7 +360,11 @@ ${indent([...lines, `return Point${s}(${results.join(", ")});`].join("\n"))}
     loads.forEach((load, k) => list.push(`let a${k} = x${load.input}[${affineText(load.index, axes)} / 4];`));
     for (let w = 0; w < width; w++) {
       const place = axes.map((name, k) => (k === axes.length - 1 && w > 0 ? `${name} + ${w}` : name));
-      const known = [...keptHere.map((n) => element(`k${n}_${c}`, w)), ...uniformNames, ...loads.map((load, k) => fromMemory(kernel.inputs[load.input]!.dtype, `a${k}[${w}]`))];
+      const known = [
+        ...keptHere.map((n) => element(`k${n}_${c}`, w)),
+        ...uniformNames,
+        ...loads.map((load, k) => fromMemory(kernel.inputs[load.input]!.dtype, `a${k}[${w}]`)),
+      ];
       list.push(`let p${w} = point${s}(${[...place, ...known].join(", ")});`);
       stage.reductions.forEach((k, n) => {
         const { combine, value } = kernel.reductions[k] as Reduction;
@@ -250,19 +380,30 @@ ${indent([...lines, `return Point${s}(${results.join(", ")});`].join("\n"))}
       const n = stage.reductions.length + m;
       const to = affineText(index!, axes);
       if (names.wide[k]) list.push(`y${k}[${to} / 4] = ${all(n, dtype, true)};`);
-      else for (let w = 0; w < width; w++) list.push(`y${k}[${to} + ${w * index!.coefficients.at(-1)!}] = ${toMemory(dtype, `p${w}.v${n}`)};`);
+      else
+        for (let w = 0; w < width; w++)
+          list.push(`y${k}[${to} + ${w * index!.coefficients.at(-1)!}] = ${toMemory(dtype, `p${w}.v${n}`)};`);
     });
-    stage.keeps.forEach((node, m) => list.push(`k${kept.indexOf(node)}_${c} = ${all(stage.reductions.length + stage.outputs.length + m, node.dtype, false)};`));
+    stage.keeps.forEach((node, m) =>
+      list.push(
+        `k${kept.indexOf(node)}_${c} = ${all(stage.reductions.length + stage.outputs.length + m, node.dtype, false)};`,
+      ),
+    );
     return list.map((line) => `  ${line}`);
   };
   const length = product(kernel.reduceExtents);
   // Rows beyond the last are computed twice over and stored once: by the thread whose row it is.
   const stores = stage.outputs.length > 0 && product(kernel.extents) % rows !== 0 ? ` & ${inside(context)}` : "";
-  if (chunks === undefined) body.push(`for (var j = lane * ${width}u; (j < ${length}u)${stores}; j += ${lanes * width}u) {`, ...chunk(0), "}");
-  else for (let c = 0; c < chunks; c++) {
-    const start = c * lanes * width;
-    const open = start + lanes * width <= length && stores === "" ? "{" : `if ((lane * ${width}u + ${start}u < ${length}u)${stores}) {`;
-    body.push(open, `  let j = lane * ${width}u + ${start}u;`, ...chunk(c), "}");
-  }
+  if (chunks === undefined)
+    body.push(`for (var j = lane * ${width}u; (j < ${length}u)${stores}; j += ${lanes * width}u) {`, ...chunk(0), "}");
+  else
+    for (let c = 0; c < chunks; c++) {
+      const start = c * lanes * width;
+      const open =
+        start + lanes * width <= length && stores === ""
+          ? "{"
+          : `if ((lane * ${width}u + ${start}u < ${length}u)${stores}) {`;
+      body.push(open, `  let j = lane * ${width}u + ${start}u;`, ...chunk(c), "}");
+    }
   return { functionText, body };
 }

@@ -5,8 +5,10 @@ import { parts, type Affine, type Scalar } from "@seqmix/tensor/backend";
 /** How a type is kept in a register and in memory. */
 export const registerType = (dtype: DType): string => (dtype === "f16" ? "f32" : dtype);
 export const memoryType = (dtype: DType): string => (dtype === "bool" ? "u32" : dtype);
-export const fromMemory = (dtype: DType, text: string): string => (dtype === "bool" ? `(${text} != 0u)` : dtype === "f16" ? `f32(${text})` : text);
-export const toMemory = (dtype: DType, text: string): string => (dtype === "bool" ? `u32(${text})` : dtype === "f16" ? `f16(${text})` : text);
+export const fromMemory = (dtype: DType, text: string): string =>
+  dtype === "bool" ? `(${text} != 0u)` : dtype === "f16" ? `f32(${text})` : text;
+export const toMemory = (dtype: DType, text: string): string =>
+  dtype === "bool" ? `u32(${text})` : dtype === "f16" ? `f16(${text})` : text;
 
 /** What surrounds the expressions. */
 export interface Surroundings {
@@ -63,16 +65,22 @@ export function writeValues(values: readonly Scalar[], around: Surroundings, lin
         return around.reduced[node.reduction]!;
       case "state":
         if (around.state) return around.state(node);
-        throw new TypeError("webgpu: expected state nodes in scan kernels only, got one in a loop; report this as a bug");
+        throw new TypeError(
+          "webgpu: expected state nodes in scan kernels only, got one in a loop; report this as a bug",
+        );
       case "load": {
         const loaded = around.loaded(node);
         if (loaded !== undefined) return loaded;
-        const gathers = (node.gather ?? []).map(({ value, size, stride }) => ` + clamp(${write(value)}, 0, ${size - 1})${stride === 1 ? "" : ` * ${stride}`}`);
+        const gathers = (node.gather ?? []).map(
+          ({ value, size, stride }) => ` + clamp(${write(value)}, 0, ${size - 1})${stride === 1 ? "" : ` * ${stride}`}`,
+        );
         return around.read(node.input, `${affineText(node.index, around.axes)}${gathers.join("")}`);
       }
       case "guard": {
         // Reading outside a buffer is harmless in WGSL: the guarded value is computed everywhere and chosen afterwards.
-        const inside = node.conditions.map(({ index, lo, hi }) => rangeText(affineText(index, around.axes), lo, hi)).join(" & ");
+        const inside = node.conditions
+          .map(({ index, lo, hi }) => rangeText(affineText(index, around.axes), lo, hi))
+          .join(" & ");
         return `select(${literal(node.fill, node.dtype, around.functions)}, ${write(node.value)}, ${inside})`;
       }
       default: {
@@ -84,7 +92,11 @@ export function writeValues(values: readonly Scalar[], around: Surroundings, lin
         }
         if (around.base2?.has(node)) return `exp2(${write((node as Scalar & { args: readonly Scalar[] }).args[0]!)})`;
         const fixed = node.args.every((arg) => arg.op === "constant");
-        return intrinsic(node, node.args.map((arg) => (fixed ? keep(write(arg)) : write(arg))), around.functions);
+        return intrinsic(
+          node,
+          node.args.map((arg) => (fixed ? keep(write(arg)) : write(arg))),
+          around.functions,
+        );
       }
     }
   };
@@ -126,11 +138,39 @@ export function literal(value: number, dtype: DType, functions: Set<string>): st
   return Object.is(rounded, -0) ? "(-0.0f)" : `${rounded < 0 ? `(${rounded}f)` : `${rounded}f`}`;
 }
 
-const operators: Readonly<Record<string, string>> = { add: "+", sub: "-", mul: "*", div: "/", less: "<", lessEqual: "<=", equal: "==", bitAnd: "&", bitOr: "|", bitXor: "^", and: "&", or: "|" };
+const operators: Readonly<Record<string, string>> = {
+  add: "+",
+  sub: "-",
+  mul: "*",
+  div: "/",
+  less: "<",
+  lessEqual: "<=",
+  equal: "==",
+  bitAnd: "&",
+  bitOr: "|",
+  bitXor: "^",
+  and: "&",
+  or: "|",
+};
 /** Ours, for their accuracy or their NaN. */
-const own: Readonly<Record<string, string>> = { exp: "exp_", log: "log_", expm1: "expm1_", log1p: "log1p_", sin: "sin_", cos: "cos_", tanh: "tanh_", sigmoid: "sigmoid_", erf: "erf_", roundToHalf: "roundToHalf" };
+const own: Readonly<Record<string, string>> = {
+  exp: "exp_",
+  log: "log_",
+  expm1: "expm1_",
+  log1p: "log1p_",
+  sin: "sin_",
+  cos: "cos_",
+  tanh: "tanh_",
+  sigmoid: "sigmoid_",
+  erf: "erf_",
+  roundToHalf: "roundToHalf",
+};
 
-function intrinsic(node: Scalar & { args: readonly Scalar[] }, args: readonly string[], functions: Set<string>): string {
+function intrinsic(
+  node: Scalar & { args: readonly Scalar[] },
+  args: readonly string[],
+  functions: Set<string>,
+): string {
   const [x, y, z] = args as [string, string, string];
   const { op, dtype } = node;
   const operator = operators[op];
@@ -144,9 +184,12 @@ function intrinsic(node: Scalar & { args: readonly Scalar[] }, args: readonly st
       return `(-${x})`;
     case "not":
       return `!${x}`;
-    case "abs": case "sqrt": case "floor":
+    case "abs":
+    case "sqrt":
+    case "floor":
       return `${op}(${x})`;
-    case "min": case "max":
+    case "min":
+    case "max":
       return combineText(op, dtype, x, y, functions);
     case "shiftLeft":
       return `(${x} << (bitcast<u32>(${y}) & 31u))`;
@@ -174,7 +217,13 @@ function softplusArgument(node: Scalar): Scalar | undefined {
 }
 
 /** The smaller or larger of two; NaN if either is. */
-export function combineText(how: "sum" | "min" | "max", dtype: DType, x: string, y: string, functions: Set<string>): string {
+export function combineText(
+  how: "sum" | "min" | "max",
+  dtype: DType,
+  x: string,
+  y: string,
+  functions: Set<string>,
+): string {
   if (how === "sum") return `${x} + ${y}`;
   if (dtype !== "f32") return `${how}(${x}, ${y})`;
   const name = how === "min" ? "minimum" : "maximum";

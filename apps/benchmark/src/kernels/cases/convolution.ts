@@ -21,7 +21,10 @@ export const fftConvCase: BenchmarkCase = forwardCase({
   checkedUnits: 8,
   unitName: "channels",
   tolerance: { tolerance: 1e-5, unit: "relative" },
-  inputs: () => ({ u: { values: uniformValues(D * L, 1), shape: (channels) => [1, channels, L] }, k: { values: uniformValues(D * L, 2), shape: (channels) => [channels, L] } }),
+  inputs: () => ({
+    u: { values: uniformValues(D * L, 1), shape: (channels) => [1, channels, L] },
+    k: { values: uniformValues(D * L, 2), shape: (channels) => [channels, L] },
+  }),
   compute: ({ u, k }) => [fftConv({ u, k })],
   peers: ({ u, k }) => ({ [peerNames.fft]: ({ fft }) => fftContestant(fft, u.values, k.values) }),
 });
@@ -30,7 +33,11 @@ export const fftConvCase: BenchmarkCase = forwardCase({
 function fftContestant(Fft: FftPackage, u: Float32Array, k: Float32Array): Contestant {
   const transform = new Fft(2 * L);
   const padded = new Float64Array(2 * L);
-  const [input, kernel, result] = [transform.createComplexArray(), transform.createComplexArray(), transform.createComplexArray()];
+  const [input, kernel, result] = [
+    transform.createComplexArray(),
+    transform.createComplexArray(),
+    transform.createComplexArray(),
+  ];
   const out = new Float32Array(D * L);
   const spectrum = (to: number[], values: Float32Array, channel: number): void => {
     padded.set(values.subarray(channel * L, (channel + 1) * L));

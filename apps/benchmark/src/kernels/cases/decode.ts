@@ -1,7 +1,24 @@
 /** Generating tokens one by one. */
 import { mamba } from "@seqmix/mamba";
-import { initLanguageModel, initLanguageModelState, stepLanguageModel, type LanguageModelConfig, type LanguageModelParameters, type LanguageModelState } from "@seqmix/mixer";
-import { dispose, key, leavesOf, realize, reference, tensor, type Device, type Tensor, type Tree } from "@seqmix/tensor";
+import {
+  initLanguageModel,
+  initLanguageModelState,
+  stepLanguageModel,
+  type LanguageModelConfig,
+  type LanguageModelParameters,
+  type LanguageModelState,
+} from "@seqmix/mixer";
+import {
+  dispose,
+  key,
+  leavesOf,
+  realize,
+  reference,
+  tensor,
+  type Device,
+  type Tensor,
+  type Tree,
+} from "@seqmix/tensor";
 import { tokenRate } from "../bars.js";
 import { relativeError } from "../compare.js";
 import type { BenchmarkCase, OwnContestant } from "../contestant.js";
@@ -9,7 +26,13 @@ import type { Check } from "../row.js";
 import { variantOf } from "../variant.js";
 
 /** Mamba-130m (Gu and Dao, 2023). */
-const published: LanguageModelConfig = { mixer: mamba, mixerConfig: { dState: 16, expand: 2 }, dModel: 768, nLayers: 24, vocabSize: 50280 };
+const published: LanguageModelConfig = {
+  mixer: mamba,
+  mixerConfig: { dState: 16, expand: 2 },
+  dModel: 768,
+  nLayers: 24,
+  vocabSize: 50280,
+};
 const small: LanguageModelConfig = { ...published, dModel: 64, nLayers: 2, vocabSize: 100 };
 
 interface Decoder {
@@ -68,14 +91,26 @@ async function check(device: Device): Promise<Check> {
   close(theirs);
   await oracle.close();
   const tolerance = 1e-4;
-  return { check: error <= tolerance ? "green" : "red", error, tolerance, unit: "relative", coverage: "logits of 8 tokens of a smaller model, layers2 D64 V100" };
+  return {
+    check: error <= tolerance ? "green" : "red",
+    error,
+    tolerance,
+    unit: "relative",
+    coverage: "logits of 8 tokens of a smaller model, layers2 D64 V100",
+  };
 }
 
 const weights = leavesOf(initLanguageModel(published, key(0))).reduce((total, { size }) => total + size, 0);
 
 /** One token of a Mamba language model with random weights. */
 export const mambaDecode: BenchmarkCase = {
-  kernel: "mambaDecode", shape: `layers${published.nLayers} D${published.dModel} N16 V${published.vocabSize}`, mode: "fwd",
-  flops: 2 * weights, bytes: 4 * weights, rate: "tokens/s", tokens: 1, bars: [tokenRate(8, 2)],
+  kernel: "mambaDecode",
+  shape: `layers${published.nLayers} D${published.dModel} N16 V${published.vocabSize}`,
+  mode: "fwd",
+  flops: 2 * weights,
+  bytes: 4 * weights,
+  rate: "tokens/s",
+  tokens: 1,
+  bars: [tokenRate(8, 2)],
   prepare: () => ({ open, loops: {}, peers: {} }),
 };

@@ -22,7 +22,11 @@ export const elementwiseChain: BenchmarkCase = forwardCase({
   bars: [fasterThan(3, [peerNames.tensorflow, peerNames.onnx1, peerNames.onnx2], 2)],
   ...blocks,
   tolerance: { tolerance: 1e-6, unit: "relative" },
-  inputs: () => ({ x: { values: uniformValues(N, 1, -8, 8), shape }, y: { values: uniformValues(N, 2), shape }, z: { values: uniformValues(N, 3), shape } }),
+  inputs: () => ({
+    x: { values: uniformValues(N, 1, -8, 8), shape },
+    y: { values: uniformValues(N, 2), shape },
+    z: { values: uniformValues(N, 3), shape },
+  }),
   compute: ({ x, y, z }) => [add(mul(silu(x), y), z)],
   onnx: {
     opset: 17,
@@ -102,22 +106,23 @@ const functions: readonly Unary[] = [
 ];
 
 /** Functions of one value, judged by their error in units of the last place. */
-export const unaryCases: readonly BenchmarkCase[] = functions.map(({ kernel, onnxOp, values, compute, loop, tensorflow, jax }) =>
-  forwardCase({
-    kernel,
-    shape: `N${N}`,
-    mode: "fwd",
-    flops: N,
-    bytes: 2 * 4 * N,
-    rate: "GB/s",
-    bars: [fasterThan(6, [peerNames.loop], 1)],
-    ...blocks,
-    tolerance: { tolerance: 3, unit: "ulp" },
-    inputs: () => ({ x: { values: values(), shape } }),
-    compute: ({ x }) => [compute(x)],
-    onnx: { opset: 17, nodes: [{ op: onnxOp, inputs: ["x"], outputs: ["out"] }], out: [N] },
-    ...(tensorflow && { tensorflow }),
-    ...(jax && { jax }),
-    loop: { size: N, run: ({ x }, out) => loop(x, out) },
-  }),
+export const unaryCases: readonly BenchmarkCase[] = functions.map(
+  ({ kernel, onnxOp, values, compute, loop, tensorflow, jax }) =>
+    forwardCase({
+      kernel,
+      shape: `N${N}`,
+      mode: "fwd",
+      flops: N,
+      bytes: 2 * 4 * N,
+      rate: "GB/s",
+      bars: [fasterThan(6, [peerNames.loop], 1)],
+      ...blocks,
+      tolerance: { tolerance: 3, unit: "ulp" },
+      inputs: () => ({ x: { values: values(), shape } }),
+      compute: ({ x }) => [compute(x)],
+      onnx: { opset: 17, nodes: [{ op: onnxOp, inputs: ["x"], outputs: ["out"] }], out: [N] },
+      ...(tensorflow && { tensorflow }),
+      ...(jax && { jax }),
+      loop: { size: N, run: ({ x }, out) => loop(x, out) },
+    }),
 );

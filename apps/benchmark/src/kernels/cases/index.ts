@@ -8,7 +8,22 @@ import { complexScanCase, cumsumCase, linearScanCase, selectiveScanBackward, sel
 import { mambaLmStep, mlpStep } from "./training.js";
 import { webgpuCases } from "./webgpu.js";
 
-const cpuCases: readonly BenchmarkCase[] = [...matmulCases, elementwiseChain, cumsumCase, linearScanCase, complexScanCase, ...unaryCases, softmaxCase, rmsNormCase, fftConvCase, selectiveScanForward, selectiveScanBackward, mlpStep, mambaLmStep, mambaDecode];
+const cpuCases: readonly BenchmarkCase[] = [
+  ...matmulCases,
+  elementwiseChain,
+  cumsumCase,
+  linearScanCase,
+  complexScanCase,
+  ...unaryCases,
+  softmaxCase,
+  rmsNormCase,
+  fftConvCase,
+  selectiveScanForward,
+  selectiveScanBackward,
+  mlpStep,
+  mambaLmStep,
+  mambaDecode,
+];
 
 /** Every case by device, in the order of the table. */
 export const casesOf: Readonly<Record<string, readonly BenchmarkCase[]>> = { cpu: cpuCases, webgpu: webgpuCases };

@@ -20,7 +20,10 @@ export const matmulCases: readonly BenchmarkCase[] = [256, 512, 1024].map((n) =>
     checkedUnits: 32,
     unitName: "rows",
     tolerance: { tolerance: 1e-5, unit: "relative" },
-    inputs: () => ({ a: { values: uniformValues(n * n, 1), shape: (rows) => [rows, n] }, b: { values: uniformValues(n * n, 2), shape: () => [n, n], shared: true } }),
+    inputs: () => ({
+      a: { values: uniformValues(n * n, 1), shape: (rows) => [rows, n] },
+      b: { values: uniformValues(n * n, 2), shape: () => [n, n], shared: true },
+    }),
     compute: ({ a, b }) => [matmul(a, b)],
     onnx: { opset: 17, nodes: [{ op: "MatMul", inputs: ["a", "b"], outputs: ["out"] }], out: [n, n] },
     tensorflow: (tf, a, b) => tf.matMul(a!, b!),

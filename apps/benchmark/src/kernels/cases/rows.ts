@@ -24,7 +24,11 @@ export const softmaxCase: BenchmarkCase = forwardCase({
   tolerance: { tolerance: 1e-6, unit: "relative" },
   inputs: () => ({ x: { values: uniformValues(size, 1, -5, 5), shape } }),
   compute: ({ x }) => [softmax(x, -1)],
-  onnx: { opset: 17, nodes: [{ op: "Softmax", inputs: ["x"], outputs: ["out"], integers: { axis: -1 } }], out: [rows, columns] },
+  onnx: {
+    opset: 17,
+    nodes: [{ op: "Softmax", inputs: ["x"], outputs: ["out"], integers: { axis: -1 } }],
+    out: [rows, columns],
+  },
   tensorflow: (tf, x) => tf.softmax(x!, -1),
   jax: ({ nn }, x) => nn.softmax(x!, -1),
 });
@@ -40,9 +44,27 @@ export const rmsNormCase: BenchmarkCase = forwardCase({
   rate: "GB/s",
   ...units,
   tolerance: { tolerance: 1e-6, unit: "relative" },
-  inputs: () => ({ x: { values: uniformValues(size, 1), shape }, weight: { values: uniformValues(columns, 2), shape: () => [columns], shared: true } }),
+  inputs: () => ({
+    x: { values: uniformValues(size, 1), shape },
+    weight: { values: uniformValues(columns, 2), shape: () => [columns], shared: true },
+  }),
   compute: ({ x, weight }) => [rmsNorm({ weight }, x, { eps })],
-  onnx: { opset: 23, nodes: [{ op: "RMSNormalization", inputs: ["x", "weight"], outputs: ["out"], integers: { axis: -1 }, floats: { epsilon: eps } }], out: [rows, columns] },
+  onnx: {
+    opset: 23,
+    nodes: [
+      {
+        op: "RMSNormalization",
+        inputs: ["x", "weight"],
+        outputs: ["out"],
+        integers: { axis: -1 },
+        floats: { epsilon: eps },
+      },
+    ],
+    out: [rows, columns],
+  },
   tensorflow: (tf, x, weight) => tf.mul(tf.mul(x!, tf.rsqrt(tf.add(tf.mean(tf.square(x!), -1, true), eps))), weight!),
-  jax: ({ numpy }, x, weight) => x!.ref.mul(numpy.reciprocal(numpy.sqrt(numpy.mean(numpy.square(x!), -1, { keepdims: true }).add(eps)))).mul(weight!),
+  jax: ({ numpy }, x, weight) =>
+    x!.ref
+      .mul(numpy.reciprocal(numpy.sqrt(numpy.mean(numpy.square(x!), -1, { keepdims: true }).add(eps))))
+      .mul(weight!),
 });

@@ -25,7 +25,12 @@ export const cumsumCase: BenchmarkCase = forwardCase({
   tolerance: { tolerance: 2e-5, unit: "relative" },
   inputs: () => ({ x: { values: uniformValues(rows * columns, 1), shape: (count) => [count, columns] } }),
   compute: ({ x }) => [cumsum(x, -1)],
-  onnx: { opset: 17, nodes: [{ op: "CumSum", inputs: ["x", "axis"], outputs: ["out"] }], constants: { axis: 1 }, out: [rows, columns] },
+  onnx: {
+    opset: 17,
+    nodes: [{ op: "CumSum", inputs: ["x", "axis"], outputs: ["out"] }],
+    constants: { axis: 1 },
+    out: [rows, columns],
+  },
   tensorflow: (tf, x) => tf.cumsum(x!, 1),
   jax: ({ numpy }, x) => numpy.cumsum(x!, 1),
   loop: {
@@ -54,7 +59,10 @@ export const linearScanCase: BenchmarkCase = forwardCase({
   checkedUnits: 2,
   unitName: "sequences",
   tolerance: { tolerance: 1e-5, unit: "relative" },
-  inputs: () => ({ a: { values: uniformValues(scanSize, 1, 0.5, 1), shape: (B) => [B, scan.L, scan.D] }, b: { values: uniformValues(scanSize, 2), shape: (B) => [B, scan.L, scan.D] } }),
+  inputs: () => ({
+    a: { values: uniformValues(scanSize, 1, 0.5, 1), shape: (B) => [B, scan.L, scan.D] },
+    b: { values: uniformValues(scanSize, 2), shape: (B) => [B, scan.L, scan.D] },
+  }),
   compute: ({ a, b }) => [linearScan({ a, b, axis: 1 })],
   loop: {
     size: scanSize,
@@ -80,7 +88,16 @@ export const complexScanCase: BenchmarkCase = forwardCase({
   flops: 8 * diagonalSize,
   bytes: 4 * 4 * diagonalSize,
   rate: "GB/s",
-  bars: [{ threads: 2, asked: "≥ 400 M complex updates/s", judge: ({ ms }) => ({ reached: `${Math.round(diagonalSize / ms / 1e3)} M/s`, met: diagonalSize / ms / 1e3 >= 400 }) }],
+  bars: [
+    {
+      threads: 2,
+      asked: "≥ 400 M complex updates/s",
+      judge: ({ ms }) => ({
+        reached: `${Math.round(diagonalSize / ms / 1e3)} M/s`,
+        met: diagonalSize / ms / 1e3 >= 400,
+      }),
+    },
+  ],
   units: diagonal.B,
   checkedUnits: 2,
   unitName: "sequences",
@@ -177,7 +194,10 @@ export const selectiveScanBackward: BenchmarkCase = forwardCase({
   unitName: "sequences",
   sumsOverUnits: true,
   tolerance: { tolerance: 1e-4, unit: "relative" },
-  inputs: () => ({ ...selectiveScanInputs(), dy: { values: uniformValues(s6.B * s6.L * s6.D, 7), shape: (batch) => [batch, s6.L, s6.D] } }),
+  inputs: () => ({
+    ...selectiveScanInputs(),
+    dy: { values: uniformValues(s6.B * s6.L * s6.D, 7), shape: (batch) => [batch, s6.L, s6.D] },
+  }),
   compute({ dy, ...inputs }) {
     const [y, pullBack] = vjp((x: typeof inputs) => selectiveScan(x, { deltaSoftplus: true }).y, inputs);
     return [y, ...Object.values(pullBack(dy))];

@@ -1,5 +1,10 @@
 import { mamba } from "@seqmix/mamba";
-import { forwardLanguageModel, initLanguageModel, type LanguageModelConfig, type LanguageModelParameters } from "@seqmix/mixer";
+import {
+  forwardLanguageModel,
+  initLanguageModel,
+  type LanguageModelConfig,
+  type LanguageModelParameters,
+} from "@seqmix/mixer";
 import { crossEntropy, linear, meanSquaredError, type LinearParameters } from "@seqmix/nn";
 import { adamw, clipByGlobalNorm, cosineSchedule } from "@seqmix/optim";
 import { selectiveScanKernel } from "@seqmix/selective-scan";
@@ -25,7 +30,11 @@ const mlpRate = 1e-3;
 const [beta1, beta2, eps] = [0.9, 0.999, 1e-8];
 
 /** x, target, then weights [in out] and biases of two layers. */
-function mlpValues({ batch, width, hidden }: MlpSize): readonly { readonly values: Float32Array; readonly shape: readonly number[] }[] {
+function mlpValues({
+  batch,
+  width,
+  hidden,
+}: MlpSize): readonly { readonly values: Float32Array; readonly shape: readonly number[] }[] {
   const bound = (inputs: number): number => inputs ** -0.5;
   return [
     { values: uniformValues(batch * width, 1), shape: [batch, width] },
@@ -41,16 +50,26 @@ type MlpParameters = { readonly first: LinearParameters; readonly second: Linear
 
 function mlpTraining(size: MlpSize): Training {
   const optimizer = adamw({ learningRate: mlpRate, betas: [beta1, beta2], eps, weightDecay: 0 });
-  const lossAndGradient = valueAndGrad(({ first, second }: MlpParameters, [x, target]: readonly [Tensor, Tensor]): Tensor => meanSquaredError(linear(second, relu(linear(first, x))), target));
+  const lossAndGradient = valueAndGrad(
+    ({ first, second }: MlpParameters, [x, target]: readonly [Tensor, Tensor]): Tensor =>
+      meanSquaredError(linear(second, relu(linear(first, x))), target),
+  );
   return {
     fixedBatch: true,
     start() {
       // `linear` keeps its weight as [out in].
-      const [, , w1, b1, w2, b2] = mlpValues(size).map(({ values, shape }) => (shape.length === 2 ? tensor(transposed(values, shape as readonly [number, number]), [...shape].reverse()) : tensor(values, shape)));
+      const [, , w1, b1, w2, b2] = mlpValues(size).map(({ values, shape }) =>
+        shape.length === 2
+          ? tensor(transposed(values, shape as readonly [number, number]), [...shape].reverse())
+          : tensor(values, shape),
+      );
       const params: MlpParameters = { first: { weight: w1!, bias: b1! }, second: { weight: w2!, bias: b2! } };
       return { params, optimizer: optimizer.init(params) };
     },
-    batch: () => mlpValues(size).slice(0, 2).map(({ values, shape }) => tensor(values, shape)),
+    batch: () =>
+      mlpValues(size)
+        .slice(0, 2)
+        .map(({ values, shape }) => tensor(values, shape)),
     step(learner, batch) {
       const [loss, gradient] = lossAndGradient(learner.params as MlpParameters, batch as readonly [Tensor, Tensor]);
       const [params, state] = optimizer.update(gradient, learner.optimizer, learner.params as MlpParameters);
@@ -79,14 +98,26 @@ export const mlpStep: BenchmarkCase = trainingCase({
   training: () => mlpTraining(mlpSize),
   smaller: () => mlpTraining({ batch: 64, width: 128, hidden: 128 }),
   smallerSize: "64x128x128",
-  peers: () => ({ [peerNames.tensorflow]: ({ tensorflow }) => tensorflowMlp(tensorflow), [peerNames.jax]: ({ jax }) => jaxMlp(jax) }),
+  peers: () => ({
+    [peerNames.tensorflow]: ({ tensorflow }) => tensorflowMlp(tensorflow),
+    [peerNames.jax]: ({ jax }) => jaxMlp(jax),
+  }),
 });
 
 /** Its Node build has no gradients, so the backward pass is written out, without its tape's cost; the optimizer is its own. */
 async function tensorflowMlp(tf: TensorflowPackage): Promise<Contestant> {
-  const [x, target, ...weights] = mlpValues(mlpSize).map(({ values, shape }) => tf.tensor(values, shape)) as [TensorflowTensor, TensorflowTensor, ...TensorflowTensor[]];
+  const [x, target, ...weights] = mlpValues(mlpSize).map(({ values, shape }) => tf.tensor(values, shape)) as [
+    TensorflowTensor,
+    TensorflowTensor,
+    ...TensorflowTensor[],
+  ];
   const variables = weights.map((weight) => tf.variable(weight));
-  const [w1, b1, w2, b2] = variables as [TensorflowVariable, TensorflowVariable, TensorflowVariable, TensorflowVariable];
+  const [w1, b1, w2, b2] = variables as [
+    TensorflowVariable,
+    TensorflowVariable,
+    TensorflowVariable,
+    TensorflowVariable,
+  ];
   const optimizer = tf.train.adam(mlpRate, beta1, beta2, eps);
   const step = (): TensorflowTensor =>
     tf.tidy(() => {
@@ -95,7 +126,12 @@ async function tensorflowMlp(tf: TensorflowPackage): Promise<Contestant> {
       const loss = tf.mean(tf.square(difference));
       const dOut = tf.mul(difference, 2 / (mlpSize.batch * mlpSize.width));
       const dHidden = tf.mul(tf.matMul(dOut, w2, false, true), tf.step(hidden));
-      const gradients = [tf.matMul(x, dHidden, true, false), tf.sum(dHidden, 0), tf.matMul(hidden, dOut, true, false), tf.sum(dOut, 0)];
+      const gradients = [
+        tf.matMul(x, dHidden, true, false),
+        tf.sum(dHidden, 0),
+        tf.matMul(hidden, dOut, true, false),
+        tf.sum(dOut, 0),
+      ];
       optimizer.applyGradients(gradients.map((gradient, k) => ({ name: variables[k]!.name, tensor: gradient })));
       return loss;
     });
@@ -114,7 +150,11 @@ async function tensorflowMlp(tf: TensorflowPackage): Promise<Contestant> {
 
 async function jaxMlp(jax: JaxPackage): Promise<Contestant> {
   const { numpy, nn } = jax;
-  const [x, target, ...weights] = mlpValues(mlpSize).map(({ values, shape }) => jaxArray(jax, values, shape)) as [JaxArray, JaxArray, ...JaxArray[]];
+  const [x, target, ...weights] = mlpValues(mlpSize).map(({ values, shape }) => jaxArray(jax, values, shape)) as [
+    JaxArray,
+    JaxArray,
+    ...JaxArray[],
+  ];
   const lossAndGradient = jax.valueAndGrad((params: readonly JaxArray[], ...data: readonly JaxArray[]) => {
     const [w1, b1, w2, b2] = params;
     const hidden = nn.relu(numpy.matmul(data[0]!, w1!).add(b1!));
@@ -129,15 +169,30 @@ async function jaxMlp(jax: JaxPackage): Promise<Contestant> {
   const step = jax.jit(({ params, m, v, count }: State, data: JaxArray, wanted: JaxArray) => {
     const next = count.add(1);
     const [loss, gradient] = lossAndGradient(jax.tree.ref(params), data, wanted);
-    const unbias = (beta: number): JaxArray => numpy.exp(next.ref.mul(Math.log(beta))).neg().add(1);
+    const unbias = (beta: number): JaxArray =>
+      numpy
+        .exp(next.ref.mul(Math.log(beta)))
+        .neg()
+        .add(1);
     const [bias1, bias2] = [unbias(beta1), unbias(beta2)];
     const m1 = gradient.map((g, k) => m[k]!.mul(beta1).add(g.ref.mul(1 - beta1)));
     const v1 = gradient.map((g, k) => v[k]!.mul(beta2).add(numpy.square(g).mul(1 - beta2)));
-    const moved = params.map((p, k) => p.sub(m1[k]!.ref.div(bias1.ref).div(numpy.sqrt(v1[k]!.ref.div(bias2.ref)).add(eps)).mul(mlpRate)));
+    const moved = params.map((p, k) =>
+      p.sub(
+        m1[k]!.ref.div(bias1.ref)
+          .div(numpy.sqrt(v1[k]!.ref.div(bias2.ref)).add(eps))
+          .mul(mlpRate),
+      ),
+    );
     jax.tree.dispose([bias1, bias2]);
     return { loss, state: { params: moved, m: m1, v: v1, count: next } };
   });
-  let state: State = { params: weights, m: weights.map((w) => numpy.zerosLike(w.ref)), v: weights.map((w) => numpy.zerosLike(w.ref)), count: numpy.array(0) };
+  let state: State = {
+    params: weights,
+    m: weights.map((w) => numpy.zerosLike(w.ref)),
+    v: weights.map((w) => numpy.zerosLike(w.ref)),
+    count: numpy.array(0),
+  };
   const advance = async (): Promise<JaxArray> => {
     const result = await jax.blockUntilReady(step(state, x.ref, target.ref));
     state = result.state;
@@ -154,7 +209,13 @@ async function jaxMlp(jax: JaxPackage): Promise<Contestant> {
   };
 }
 
-const model: LanguageModelConfig = { mixer: mamba, mixerConfig: { dState: 16, expand: 2 }, dModel: 64, nLayers: 2, vocabSize: 16 };
+const model: LanguageModelConfig = {
+  mixer: mamba,
+  mixerConfig: { dState: 16, expand: 2 },
+  dModel: 64,
+  nLayers: 2,
+  vocabSize: 16,
+};
 const peak = 1e-2;
 
 /** The step of `seqmix-bench run`: a new batch, forward, backward, clipping, AdamW; nothing left out. */
@@ -162,8 +223,14 @@ function mambaTraining(batchSize: number, length: number): Training {
   const dataTokens = Math.min(8, length / 4);
   const task = selectiveCopying({ vocabSize: model.vocabSize, dataTokens, positions: length - dataTokens });
   const source = key(0);
-  const optimizer = adamw({ learningRate: cosineSchedule({ peak, warmupSteps: 50, totalSteps: 10_000 }), weightDecay: 0.01, groups: parameterGroupsOf(mamba, peak) });
-  const lossAndGradient = valueAndGrad((params: LanguageModelParameters, { tokens, labels, mask }: Batch): Tensor => crossEntropy(forwardLanguageModel(model, params, tokens)[0], labels, mask));
+  const optimizer = adamw({
+    learningRate: cosineSchedule({ peak, warmupSteps: 50, totalSteps: 10_000 }),
+    weightDecay: 0.01,
+    groups: parameterGroupsOf(mamba, peak),
+  });
+  const lossAndGradient = valueAndGrad((params: LanguageModelParameters, { tokens, labels, mask }: Batch): Tensor =>
+    crossEntropy(forwardLanguageModel(model, params, tokens)[0], labels, mask),
+  );
   return {
     fixedBatch: false,
     start() {
@@ -172,8 +239,15 @@ function mambaTraining(batchSize: number, length: number): Training {
     },
     batch: (step) => ({ ...task.batch(foldIn(source, step), "train", batchSize) }),
     step(learner, batch) {
-      const [loss, gradient] = lossAndGradient(learner.params as LanguageModelParameters, batch as Tree as Batch & Tree);
-      const [params, state] = optimizer.update(clipByGlobalNorm(gradient, 1)[0], learner.optimizer, learner.params as LanguageModelParameters);
+      const [loss, gradient] = lossAndGradient(
+        learner.params as LanguageModelParameters,
+        batch as Tree as Batch & Tree,
+      );
+      const [params, state] = optimizer.update(
+        clipByGlobalNorm(gradient, 1)[0],
+        learner.optimizer,
+        learner.params as LanguageModelParameters,
+      );
       return { loss, params, optimizer: state };
     },
   };

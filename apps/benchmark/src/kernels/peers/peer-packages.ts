@@ -20,7 +20,9 @@ export const peerVersions = (): Readonly<Record<string, string>> => manifestAt("
 
 function installed(): boolean {
   try {
-    return Object.entries(peerVersions()).every(([name, version]) => manifestAt(`node_modules/${name}/package.json`).version === version);
+    return Object.entries(peerVersions()).every(
+      ([name, version]) => manifestAt(`node_modules/${name}/package.json`).version === version,
+    );
   } catch {
     return false;
   }
@@ -33,19 +35,39 @@ export function installPeers(say: (line: string) => void): void {
   // npm names its own entry file; going through it avoids npm.cmd, which Windows runs only in a shell.
   const entry = process.env["npm_execpath"]?.endsWith("npm-cli.js") ? process.env["npm_execpath"] : undefined;
   const args = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
-  const { status, stdout, stderr, error } = spawnSync(entry ? process.execPath : "npm", entry ? [entry, ...args] : args, { cwd: fileURLToPath(folder), encoding: "utf8", shell: !entry && process.platform === "win32" });
-  if (status !== 0) throw new UsageError(`The peers could not be installed; leave --peers out or see to what npm says: ${error ? messageOf(error) : `${stderr}${stdout}`.trim()}`);
+  const { status, stdout, stderr, error } = spawnSync(
+    entry ? process.execPath : "npm",
+    entry ? [entry, ...args] : args,
+    { cwd: fileURLToPath(folder), encoding: "utf8", shell: !entry && process.platform === "win32" },
+  );
+  if (status !== 0)
+    throw new UsageError(
+      `The peers could not be installed; leave --peers out or see to what npm says: ${error ? messageOf(error) : `${stderr}${stdout}`.trim()}`,
+    );
 }
 
 /** Loads the installed peers. */
 export async function loadPeers(): Promise<PeerPackages> {
   const { resolve } = createRequire(new URL("package.json", folder));
-  const load = async (name: string): Promise<Record<string, unknown>> => (await import(pathToFileURL(resolve(name)).href)) as Record<string, unknown>;
-  const [tensorflow, , jax, onnxRuntime, fft] = await Promise.all([load("@tensorflow/tfjs-core"), load("@tensorflow/tfjs-backend-wasm"), load("@jax-js/jax"), load("onnxruntime-node"), load("fft.js")]);
-  const { setBackend, ready } = tensorflow as unknown as { setBackend(name: string): Promise<boolean>; ready(): Promise<void> };
+  const load = async (name: string): Promise<Record<string, unknown>> =>
+    (await import(pathToFileURL(resolve(name)).href)) as Record<string, unknown>;
+  const [tensorflow, , jax, onnxRuntime, fft] = await Promise.all([
+    load("@tensorflow/tfjs-core"),
+    load("@tensorflow/tfjs-backend-wasm"),
+    load("@jax-js/jax"),
+    load("onnxruntime-node"),
+    load("fft.js"),
+  ]);
+  const { setBackend, ready } = tensorflow as unknown as {
+    setBackend(name: string): Promise<boolean>;
+    ready(): Promise<void>;
+  };
   await setBackend("wasm");
   await ready();
-  const { init, defaultDevice } = jax as unknown as { init(name: string): Promise<unknown>; defaultDevice(name: string): unknown };
+  const { init, defaultDevice } = jax as unknown as {
+    init(name: string): Promise<unknown>;
+    defaultDevice(name: string): unknown;
+  };
   await init("wasm");
   defaultDevice("wasm");
   return {

@@ -34,11 +34,25 @@ export interface TensorflowPackage {
   softmax(x: TensorflowTensor, axis: number): TensorflowTensor;
   sum(x: TensorflowTensor, axis: number): TensorflowTensor;
   mean(x: TensorflowTensor, axis?: number, keepDims?: boolean): TensorflowTensor;
-  readonly train: { adam(learningRate: number, beta1: number, beta2: number, epsilon: number): { applyGradients(gradients: readonly { readonly name: string; readonly tensor: TensorflowTensor }[]): void; dispose(): void } };
+  readonly train: {
+    adam(
+      learningRate: number,
+      beta1: number,
+      beta2: number,
+      epsilon: number,
+    ): {
+      applyGradients(gradients: readonly { readonly name: string; readonly tensor: TensorflowTensor }[]): void;
+      dispose(): void;
+    };
+  };
 }
 
 /** Runs a function of inputs that are in place. */
-export function tensorflowContestant(tf: TensorflowPackage, inputs: readonly { readonly values: Float32Array; readonly shape: readonly number[] }[], f: (...inputs: readonly TensorflowTensor[]) => TensorflowTensor): Contestant {
+export function tensorflowContestant(
+  tf: TensorflowPackage,
+  inputs: readonly { readonly values: Float32Array; readonly shape: readonly number[] }[],
+  f: (...inputs: readonly TensorflowTensor[]) => TensorflowTensor,
+): Contestant {
   const tensors = inputs.map(({ values, shape }) => tf.tensor(values, shape));
   const call = (): TensorflowTensor => tf.tidy(() => f(...tensors));
   return {
