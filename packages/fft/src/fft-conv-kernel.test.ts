@@ -13,7 +13,9 @@ test("the correlation keeps the laws of its record on the default device", async
   expect(report.cases).toBeGreaterThanOrEqual(fftCorrelationKernel.record.samples.length);
 });
 
-test("explain names the variant that runs", () => {
+test("explain names the variant that runs", async () => {
   const ones = (...shape: number[]) => tensor(new Float32Array(shape.reduce((a, b) => a * b)).fill(1), shape);
-  expect(explain(fftConv({ u: ones(2, 3, 8), k: ones(3, 8) }))).toContain("fftConv (four channels, modulo x^n - i)");
+  expect(await explain(fftConv({ u: ones(2, 3, 8), k: ones(3, 8) }))).toContain(
+    "fftConv (four channels, modulo x^n - i)",
+  );
 });

@@ -58,10 +58,10 @@ test("the page shows what runs here", () => {
 
 test("it is one kernel, and two or three with all gradients; none stores [B L D N]", async () => {
   const given = await inputs();
-  const forward = explain(gatedRecurrence(...given));
+  const forward = await explain(gatedRecurrence(...given));
   expect(forward.split("\n")).toHaveLength(1);
   expect(forward).toMatch(/^scan \[2,64,8,4\] along 1: recurrence, 6 inputs, sums over axes \[3\]: fused scan/);
-  const backward = explain(gradients(given)).split("\n");
+  const backward = (await explain(gradients(given))).split("\n");
   expect(backward.some((line) => line.startsWith("scan [2,64,8,4] along 1: gradient, states computed again"))).toBe(
     true,
   );

@@ -149,9 +149,9 @@ describe("agrees with the composition in float64, whatever the number of threads
 
 test("with the variant = without it, on the same device", async () => {
   const inputs = (): Inputs => draw({ B: 2, L: 70, D: 12, N: 8 });
-  const plan = explain(Object.values(gated(inputs(), {})), { device: two });
+  const plan = await explain(Object.values(gated(inputs(), {})), { device: two });
   expect(plan).toContain(cpuSelectiveScan.name);
-  expect(explain(Object.values(composed(inputs(), {})), { device: two })).not.toContain(cpuSelectiveScan.name);
+  expect(await explain(Object.values(composed(inputs(), {})), { device: two })).not.toContain(cpuSelectiveScan.name);
   const expected = await evaluate(two, valuesAndGradients(composed, inputs, { deltaSoftplus: true }));
   await compare(
     two,

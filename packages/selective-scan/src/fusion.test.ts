@@ -17,7 +17,7 @@ import { expect, test } from "vitest";
 import { selectiveScan } from "./index.js";
 
 /** The plan of a device that fuses recurrences and has no variant of the record. */
-function planOf(tree: Tree): Plan {
+async function planOf(tree: Tree): Promise<Plan> {
   let plan: Plan | undefined;
   const device = {
     ...reference(),
@@ -32,7 +32,7 @@ function planOf(tree: Tree): Plan {
       return "";
     },
   };
-  explain(tree, { device });
+  await explain(tree, { device });
   return plan!;
 }
 
@@ -63,14 +63,14 @@ const cases = {
 
 test.each(Object.entries(cases))(
   "%s: without a variant no block of memory holds the states, forward or backward",
-  (_, make) => {
+  async (_, make) => {
     const scan = (given: Record<string, unknown>): Tensor[] =>
       leavesOf(selectiveScan(given as never, { deltaSoftplus: true }) as unknown as Tree);
     const loss = (given: Record<string, unknown>): Tensor =>
       scan(given)
         .map((y, k) => sum(mul(normal(key(k), y.shape), mul(y, y))))
         .reduce((a, b) => add(a, b));
-    const plan = planOf([...scan(make()), ...leavesOf(grad(loss as never)(make() as never) as Tree)]);
+    const plan = await planOf([...scan(make()), ...leavesOf(grad(loss as never)(make() as never) as Tree)]);
     expect(Math.max(...plan.slots.map(({ size }) => size))).toBeLessThan(B * L * D * N);
     expect(plan.steps.filter(({ kind }) => kind === "native")).toEqual([]);
     expect(plan.steps.filter(({ kind }) => kind === "scan").length).toBe(3);

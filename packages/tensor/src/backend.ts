@@ -3,9 +3,9 @@
  *
  * @packageDocumentation
  */
-export type { RunOptions } from "./device.js";
-export type * from "./loop.js";
-export type * from "./scan-kernel.js";
+export type { RunOptions } from "./devices/device.js";
+export type * from "./ir/loop.js";
+export type * from "./ir/scan-kernel.js";
 export type { Graph } from "./plan/signature.js";
 export {
   makePlan,
@@ -21,21 +21,12 @@ export type { Epilogue } from "./plan/matmul-epilogue.js";
 export { matmulSpecOf, type MatmulSpec } from "./plan/matmul-spec.js";
 export { costOf } from "./plan/cost.js";
 export { storedInF32 } from "./plan/half-storage.js";
-export { fromHalfBits, toHalfBits } from "./half.js";
+export { fromHalfBits, toHalfBits } from "./graph/half.js";
 export { takeovers } from "./plan/donation.js";
-export { isRowMajor } from "./plan/affine.js";
-export { bufferOn } from "./placement.js";
-export {
-  affinesOf,
-  divideReduction,
-  identity,
-  nodesOf,
-  parts,
-  product,
-  roots,
-  simplifyLoop,
-} from "./cpu/loop-simplify.js";
-export { isRowKernel, rowStages, stageValues, variesAlongRow, type RowStage } from "./cpu/row-stages.js";
-export { interpretLoop, interpretScan, type Numbers } from "./plan/scan-interpreter.js";
+export { isRowMajor } from "./ir/affine.js";
+export { bufferOn } from "./devices/placement.js";
+export { affinesOf, divideReduction, identity, nodesOf, parts, product, roots, simplifyLoop } from "./ir/simplify.js";
+export { isRowKernel, rowStages, stageValues, variesAlongRow, type RowStage } from "./ir/row-stages.js";
+export { interpretLoop, interpretScan, type Numbers } from "./ir/interpreter.js";
 export { aroundAxis, type CumsumAttributes } from "./ops/cumsum.js";
 export type { LinearScanAttributes } from "./ops/linear-scan.js";

@@ -3,11 +3,11 @@
  *
  * @packageDocumentation
  */
-export { tensor, Tensor, type Nested } from "./tensor.js";
-export { BYTES_PER_ELEMENT, isReal, type DType, type HostArray } from "./dtype.js";
-export { roundToHalf } from "./half.js";
-export { formatShape, sizeOf, stridesOf, broadcastShapes, normalizeAxis, type Shape } from "./shape.js";
-export * from "./errors.js";
+export { tensor, Tensor, type Nested } from "./graph/tensor.js";
+export { BYTES_PER_ELEMENT, isReal, type DType, type HostArray } from "./graph/dtype.js";
+export { roundToHalf } from "./graph/half.js";
+export { formatShape, sizeOf, stridesOf, broadcastShapes, normalizeAxis, type Shape } from "./graph/shape.js";
+export * from "./graph/errors.js";
 export * from "./ops/elementwise.js";
 export * from "./ops/generators.js";
 export * from "./ops/movement.js";
@@ -23,16 +23,16 @@ export {
   type LinearScanArguments,
 } from "./ops/linear-scan.js";
 export { opTable } from "./ops/table.js";
-export type { Op, Sample, SampleInput } from "./op.js";
-export * from "./functions.js";
-export * from "./random.js";
-export { grad, valueAndGrad, valueAndGradAux, vjp, checkpoint } from "./grad.js";
-export { dispose, leavesOf, mapTree, namedLeaves, replaceLeaves, type MapTree, type Tree } from "./tree.js";
-export { realize, explain, type RealizeOptions } from "./realize.js";
-export { setDebug } from "./debug.js";
-export type { Device, DeviceBuffer, MemoryCount } from "./device.js";
-export { reference } from "./reference/device.js";
-export { cpu, type CpuOptions } from "./cpu/device.js";
+export type { Op, Sample, SampleInput } from "./graph/op.js";
+export * from "./functions/composed.js";
+export * from "./functions/random.js";
+export { grad, valueAndGrad, valueAndGradAux, vjp, checkpoint } from "./graph/grad.js";
+export { dispose, leavesOf, mapTree, namedLeaves, replaceLeaves, type MapTree, type Tree } from "./graph/tree.js";
+export { realize, explain, type RealizeOptions } from "./devices/realize.js";
+export { setDebug } from "./graph/debug.js";
+export type { Device, DeviceBuffer, MemoryCount } from "./devices/device.js";
+export { reference } from "./devices/reference/device.js";
+export { cpu, type CpuOptions } from "./devices/cpu/device.js";
 export {
   defineKernel,
   type AxisSpec,
@@ -44,5 +44,5 @@ export {
   type KernelRecord,
   type KernelSample,
   type KernelVariant,
-} from "./kernel.js";
-export type { CpuPhase, CpuProgram } from "./cpu/program.js";
+} from "./graph/kernel.js";
+export type { CpuPhase, CpuProgram } from "./devices/cpu/program.js";

@@ -4,10 +4,10 @@
  *
  * @packageDocumentation
  */
-export * from "./cpu/emitter.js";
-export * from "./cpu/vector-math.js";
-export type * from "./cpu/program.js";
-export { transposed } from "./cpu/matmul-code.js";
-export { zeroProgram } from "./cpu/zero-program.js";
-export { DeviceMemory, type MemoryCounters, type MemoryOptions } from "./cpu/memory.js";
-export { ThreadPool, type PoolOptions, type Prepared } from "./cpu/pool.js";
+export * from "./devices/cpu/wasm/emitter.js";
+export * from "./devices/cpu/wasm/vector-math.js";
+export type * from "./devices/cpu/program.js";
+export { transposed } from "./devices/cpu/matmul/code.js";
+export { zeroProgram } from "./devices/cpu/native/zero.js";
+export { DeviceMemory, type MemoryCounters, type MemoryOptions } from "./devices/cpu/memory/memory.js";
+export { ThreadPool, type PoolOptions, type Prepared } from "./devices/cpu/threads/pool.js";

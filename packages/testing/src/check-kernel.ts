@@ -211,7 +211,7 @@ async function agrees(subject: Subject, sample: Sample): Promise<void> {
   const inputs = inputsOf(subject, sample);
   const names = Object.keys(kernel.record.outputs);
   await attempt(law, async () => {
-    assertVariant(subject, law, () => outputsOf(subject, sample, inputs));
+    await assertVariant(subject, law, () => outputsOf(subject, sample, inputs));
     const expected = await evaluate(oracle, () => outputsOf(subject, sample, inputs));
     compare(
       subject,
@@ -237,9 +237,13 @@ async function agrees(subject: Subject, sample: Sample): Promise<void> {
   });
 }
 
-function assertVariant({ device, options: { variant } }: Subject, law: string, build: () => Tensor[]): void {
+async function assertVariant(
+  { device, options: { variant } }: Subject,
+  law: string,
+  build: () => Tensor[],
+): Promise<void> {
   if (variant === undefined) return;
-  const plan = explain(build(), { device });
+  const plan = await explain(build(), { device });
   if (!plan.includes(`(${variant})`))
     throw new LawError(`${law}: variant ${variant} runs`, `got the plan ${plan.split("\n").slice(0, 4).join("; ")}`);
 }

@@ -75,7 +75,7 @@ export function deviceCase<const N extends string>(description: DeviceCase<N>): 
 async function openOwn<N extends string>(description: DeviceCase<N>, device: Device): Promise<OwnContestant> {
   const inputs = description.inputs();
   await realize(inputs, { device });
-  const variant = variantOf(description.compute(inputs), device);
+  const variant = await variantOf(description.compute(inputs), device);
   const run = async (): Promise<void> => dispose(await realize(description.compute(inputs), { device }));
   const held = device.memory().bytes;
   await run();

@@ -83,7 +83,7 @@ async function openOwn<N extends string>(
   await realize(Object.values<Tensor>(given), { device });
   const call = (): Promise<readonly Tensor[]> => realize(compute(given), { device });
   return {
-    variant: variantOf(compute(given), device),
+    variant: await variantOf(compute(given), device),
     run: async () => dispose(await call()),
     async read() {
       const outputs = await call();

@@ -61,7 +61,7 @@ async function open(training: Training, device: Device, check: () => Promise<Che
   let learner = training.start();
   await realize([learner.params, learner.optimizer], { device });
   const fixed = training.fixedBatch ? await realize(training.batch(0), { device }) : undefined;
-  const variant = variantOf(rootsOf(training.step(learner, fixed ?? training.batch(0))), device);
+  const variant = await variantOf(rootsOf(training.step(learner, fixed ?? training.batch(0))), device);
   let count = 0;
   let unread: Tensor[] = [];
   const losses = async (): Promise<number[]> => {

@@ -1,8 +1,8 @@
 import { explain, type Device, type Tree } from "@seqmix/tensor";
 
 /** What `explain` says would run, in a few words: hand-written variants by name, or the one program, or how many. */
-export function variantOf(tree: Tree, device: Device): string {
-  const lines = explain(tree, { device })
+export async function variantOf(tree: Tree, device: Device): Promise<string> {
+  const lines = (await explain(tree, { device }))
     .split("\n")
     .map((line) => line.trim())
     .filter((line) => line !== "");

@@ -1,8 +1,8 @@
 /** Running sums along an axis. */
-import { DTypeError } from "../errors.js";
-import type { Op } from "../op.js";
-import { formatShape, normalizeAxis, sizeOf, type Shape } from "../shape.js";
-import { callOp, type Tensor } from "../tensor.js";
+import { DTypeError } from "../graph/errors.js";
+import type { Op } from "../graph/op.js";
+import { formatShape, normalizeAxis, sizeOf, type Shape } from "../graph/shape.js";
+import { callOp, type Tensor } from "../graph/tensor.js";
 import { concat, sliceAxis } from "./movement.js";
 import { zeros } from "./generators.js";
 

@@ -2,12 +2,12 @@
  * Elementwise rows. A row is its scalar function: the intrinsic of the kernel IR, its
  * float64 meaning, and its derivative in terms of other ops. Operands broadcast; numbers are constants.
  */
-import { isReal, type DType } from "../dtype.js";
-import { DTypeError } from "../errors.js";
-import type { Intrinsic, Scalar } from "../loop.js";
-import type { Op, Sample } from "../op.js";
-import { broadcastShapes, formatShape, sameShape } from "../shape.js";
-import { callOp, Tensor } from "../tensor.js";
+import { isReal, type DType } from "../graph/dtype.js";
+import { DTypeError } from "../graph/errors.js";
+import type { Intrinsic, Scalar } from "../ir/loop.js";
+import type { Op, Sample } from "../graph/op.js";
+import { broadcastShapes, formatShape, sameShape } from "../graph/shape.js";
+import { callOp, Tensor } from "../graph/tensor.js";
 import { broadcastTo } from "./movement.js";
 import { full } from "./generators.js";
 

@@ -1,8 +1,8 @@
 /** Rows that look elements up, or add them up, by index. */
-import { DTypeError, ShapeError } from "../errors.js";
-import type { Op, ReferenceValue } from "../op.js";
-import { formatShape, normalizeAxis, sizeOf, type Shape } from "../shape.js";
-import { callOp, type Tensor } from "../tensor.js";
+import { DTypeError, ShapeError } from "../graph/errors.js";
+import type { Op, ReferenceValue } from "../graph/op.js";
+import { formatShape, normalizeAxis, sizeOf, type Shape } from "../graph/shape.js";
+import { callOp, type Tensor } from "../graph/tensor.js";
 import { cast, equal, where } from "./elementwise.js";
 import { iota } from "./generators.js";
 import { broadcastTo, reshape, transpose } from "./movement.js";

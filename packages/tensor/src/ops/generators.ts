@@ -1,10 +1,10 @@
 /** Rows whose values depend on the position alone: they take no memory until something stores them. */
-import { isReal, type DType } from "../dtype.js";
-import { DTypeError, ShapeError } from "../errors.js";
-import { roundToHalf } from "../half.js";
-import type { Op } from "../op.js";
-import { formatShape, normalizeAxis, type Shape } from "../shape.js";
-import { callOp, type Tensor } from "../tensor.js";
+import { isReal, type DType } from "../graph/dtype.js";
+import { DTypeError, ShapeError } from "../graph/errors.js";
+import { roundToHalf } from "../graph/half.js";
+import type { Op } from "../graph/op.js";
+import { formatShape, normalizeAxis, type Shape } from "../graph/shape.js";
+import { callOp, type Tensor } from "../graph/tensor.js";
 
 interface FullAttributes {
   readonly shape: Shape;

@@ -2,11 +2,11 @@
  * Linear recurrences along an axis, real and complex, and their gradients as rows of their own, so that the planner
  * sees a recurrence and its gradient as one thing. Values are lists of their parts: [x], or [re, im].
  */
-import { DTypeError, ShapeError } from "../errors.js";
-import { backpropagate } from "../grad.js";
-import type { Op, ReferenceArray, ReferenceValue, Sample, SampleInput } from "../op.js";
-import { formatShape, normalizeAxis, sameShape, type Shape } from "../shape.js";
-import { callOp, type Tensor } from "../tensor.js";
+import { DTypeError, ShapeError } from "../graph/errors.js";
+import { backpropagate } from "../graph/grad.js";
+import type { Op, ReferenceArray, ReferenceValue, Sample, SampleInput } from "../graph/op.js";
+import { formatShape, normalizeAxis, sameShape, type Shape } from "../graph/shape.js";
+import { callOp, type Tensor } from "../graph/tensor.js";
 import { aroundAxis } from "./cumsum.js";
 import { add, mul, neg, sub } from "./elementwise.js";
 import { zeros } from "./generators.js";

@@ -1,9 +1,9 @@
 /** Matrix products. Batch axes broadcast. */
-import { isReal } from "../dtype.js";
-import { DTypeError, ShapeError } from "../errors.js";
-import type { Op } from "../op.js";
-import { broadcastShapes, formatShape, sameShape, sizeOf } from "../shape.js";
-import { callOp, type Tensor } from "../tensor.js";
+import { isReal } from "../graph/dtype.js";
+import { DTypeError, ShapeError } from "../graph/errors.js";
+import type { Op } from "../graph/op.js";
+import { broadcastShapes, formatShape, sameShape, sizeOf } from "../graph/shape.js";
+import { callOp, type Tensor } from "../graph/tensor.js";
 import { cast } from "./elementwise.js";
 import { broadcastTo, reshape, transpose } from "./movement.js";
 

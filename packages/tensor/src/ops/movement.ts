@@ -1,10 +1,10 @@
 /** Rows that move elements: each result element is an element of the input, or a constant. */
-import { DTypeError, ShapeError } from "../errors.js";
-import { roundToHalf } from "../half.js";
-import type { Affine } from "../loop.js";
-import type { Op } from "../op.js";
-import { formatShape, normalizeAxis, sameShape, sizeOf, type Shape } from "../shape.js";
-import { callOp, type Tensor } from "../tensor.js";
+import { DTypeError, ShapeError } from "../graph/errors.js";
+import { roundToHalf } from "../graph/half.js";
+import type { Affine } from "../ir/loop.js";
+import type { Op } from "../graph/op.js";
+import { formatShape, normalizeAxis, sameShape, sizeOf, type Shape } from "../graph/shape.js";
+import { callOp, type Tensor } from "../graph/tensor.js";
 import { sum } from "./reduce.js";
 
 interface ShapeAttributes {

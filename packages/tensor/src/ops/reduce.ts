@@ -1,8 +1,8 @@
 /** Rows that combine elements over axes. */
-import { DTypeError } from "../errors.js";
-import type { Op, ReferenceArray, ReferenceValue, Sample } from "../op.js";
-import { formatShape, normalizeAxes, sizeOf, stridesOf, type Shape } from "../shape.js";
-import { callOp, type Tensor } from "../tensor.js";
+import { DTypeError } from "../graph/errors.js";
+import type { Op, ReferenceArray, ReferenceValue, Sample } from "../graph/op.js";
+import { formatShape, normalizeAxes, sizeOf, stridesOf, type Shape } from "../graph/shape.js";
+import { callOp, type Tensor } from "../graph/tensor.js";
 import { cast, div, equal, mul } from "./elementwise.js";
 import { broadcastTo, reshape, transpose } from "./movement.js";
 

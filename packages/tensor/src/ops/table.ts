@@ -1,5 +1,5 @@
 /** The op table: every row, in one list, for devices and `checkOp`. */
-import type { Op } from "../op.js";
+import type { Op } from "../graph/op.js";
 import { elementwiseRows } from "./elementwise.js";
 import { cumsumRows } from "./cumsum.js";
 import { gatherRows } from "./gather.js";

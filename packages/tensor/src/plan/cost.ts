@@ -1,10 +1,10 @@
 /** Work and compulsory memory traffic of a plan's steps: what the time of a kernel is measured against. */
-import { nodesOf, product, roots } from "../cpu/loop-simplify.js";
-import type { DType } from "../dtype.js";
-import type { KernelAttributes, KernelCost } from "../kernel.js";
-import type { LoopKernel, Scalar } from "../loop.js";
-import type { ScanKernel } from "../scan-kernel.js";
-import { sizeOf } from "../shape.js";
+import { nodesOf, product, roots } from "../ir/simplify.js";
+import type { DType } from "../graph/dtype.js";
+import type { KernelAttributes, KernelCost } from "../graph/kernel.js";
+import type { LoopKernel, Scalar } from "../ir/loop.js";
+import type { ScanKernel } from "../ir/scan-kernel.js";
+import { sizeOf } from "../graph/shape.js";
 import { matmulSpecOf } from "./matmul-spec.js";
 import type { NativeCall, Slot, Step } from "./plan.js";
 

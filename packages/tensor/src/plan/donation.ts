@@ -1,6 +1,6 @@
 /** Which results may be written over which inputs. */
-import type { LoopKernel, Scalar } from "../loop.js";
-import { isRowMajor } from "./affine.js";
+import type { LoopKernel, Scalar } from "../ir/loop.js";
+import { isRowMajor } from "../ir/affine.js";
 import type { Plan, Step } from "./plan.js";
 
 /**

@@ -1,7 +1,7 @@
 /** What a plan is made for, and kernels in the making. */
-import type { DType } from "../dtype.js";
-import type { Shape } from "../shape.js";
-import type { Call, Tensor } from "../tensor.js";
+import type { DType } from "../graph/dtype.js";
+import type { Shape } from "../graph/shape.js";
+import type { Call, Tensor } from "../graph/tensor.js";
 import type { LoweredLoop } from "./lower.js";
 import type { Epilogue } from "./matmul-epilogue.js";
 import type { ScanDraft, ScanSupport } from "./scan-draft.js";

@@ -1,5 +1,5 @@
 /** Plans for devices that store no f16. */
-import type { DType } from "../dtype.js";
+import type { DType } from "../graph/dtype.js";
 import type { Plan, Step } from "./plan.js";
 
 type Typed = { readonly dtype: DType };

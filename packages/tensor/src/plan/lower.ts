@@ -2,11 +2,11 @@
  * From graph to scalar expressions. A tensor that has no memory of its own is computed at the place it is
  * used: movement ops become changes of the index, elementwise ops become expressions.
  */
-import { callOf } from "../graph.js";
-import { scalarType, type Affine, type Output, type Range, type Reduction, type Scalar } from "../loop.js";
-import { sameShape, sizeOf, stridesOf, type Shape } from "../shape.js";
-import type { Call, Tensor } from "../tensor.js";
-import { combine, constant, keyOf, reshapedIndex } from "./affine.js";
+import { callOf } from "../graph/calls.js";
+import { scalarType, type Affine, type Output, type Range, type Reduction, type Scalar } from "../ir/loop.js";
+import { sameShape, sizeOf, stridesOf, type Shape } from "../graph/shape.js";
+import type { Call, Tensor } from "../graph/tensor.js";
+import { combine, constant, keyOf, reshapedIndex } from "../ir/affine.js";
 
 /** What the planner knows when it lowers. */
 export interface LoweringContext {

@@ -1,8 +1,8 @@
 /** Elementwise work behind a native program, computed where the program stores its result. */
-import { BYTES_PER_ELEMENT, isReal, type DType } from "../dtype.js";
-import { callOf } from "../graph.js";
-import type { Scalar } from "../loop.js";
-import type { Tensor } from "../tensor.js";
+import { BYTES_PER_ELEMENT, isReal, type DType } from "../graph/dtype.js";
+import { callOf } from "../graph/calls.js";
+import type { Scalar } from "../ir/loop.js";
+import type { Tensor } from "../graph/tensor.js";
 import { readsOf, type Draft, type PlanOptions } from "./draft.js";
 import { lowerLoop, NeedsMemory, type LoweredLoop, type LoweringContext } from "./lower.js";
 

@@ -10,15 +10,15 @@
  *
  * With `fuse: false` every call gets memory and a kernel of its own: the baseline the tests compare with.
  */
-import type { DType } from "../dtype.js";
-import { callOf, sortCalls } from "../graph.js";
-import { chooseVariant, expandKernel, type Expansions, type KernelAttributes } from "../kernel.js";
-import type { Affine, LoopKernel } from "../loop.js";
-import type { ScanKernel } from "../scan-kernel.js";
-import { inputsRead } from "../op.js";
-import { sameShape, stridesOf, type Shape } from "../shape.js";
-import type { Call, Tensor } from "../tensor.js";
-import { isRowMajor } from "./affine.js";
+import type { DType } from "../graph/dtype.js";
+import { callOf, sortCalls } from "../graph/calls.js";
+import { chooseVariant, expandKernel, type Expansions, type KernelAttributes } from "../graph/kernel.js";
+import type { Affine, LoopKernel } from "../ir/loop.js";
+import type { ScanKernel } from "../ir/scan-kernel.js";
+import { inputsRead } from "../graph/op.js";
+import { sameShape, stridesOf, type Shape } from "../graph/shape.js";
+import type { Call, Tensor } from "../graph/tensor.js";
+import { isRowMajor } from "../ir/affine.js";
 import { breakCycles, draftScans } from "./scan-draft.js";
 import { findScans, isFusedScan, levelOf, NO_SCANS, Replan, type ScanDecisions, type Scans } from "./scan-fusion.js";
 import { findEpilogues, nameWithTail, type Epilogue } from "./matmul-epilogue.js";

@@ -76,7 +76,7 @@ const single: Record<string, () => Tensor> = {
 
 describe.each(Object.entries(single))("%s", (_, build) => {
   test("is one kernel, and agrees with one kernel per op and with float64", async () => {
-    expect(explain(build(), { device: cpu() }).split("\n")).toHaveLength(1);
+    expect((await explain(build(), { device: cpu() })).split("\n")).toHaveLength(1);
     await agree(build);
   });
 });

@@ -2,9 +2,9 @@
  * Row kernels: kernels that reduce the same rows and compute something along them from the results, softmax and its
  * gradient for example, joined so that a row is read from memory once and written once.
  */
-import { BYTES_PER_ELEMENT } from "../dtype.js";
-import { sameShape, sizeOf } from "../shape.js";
-import type { Tensor } from "../tensor.js";
+import { BYTES_PER_ELEMENT } from "../graph/dtype.js";
+import { sameShape, sizeOf } from "../graph/shape.js";
+import type { Tensor } from "../graph/tensor.js";
 import { readsOf, type Draft, type LoopDraft, type PlanOptions } from "./draft.js";
 import { lowerRows, NeedsMemory, reducedAxes, type LoweringContext, type RowSpace } from "./lower.js";
 

@@ -1,10 +1,10 @@
 /** Scan steps as a device can run them: within its number of buffers, with the programs it has. */
-import { callOf } from "../graph.js";
-import { inputsRead } from "../op.js";
-import type { ScanKernel } from "../scan-kernel.js";
-import { formatShape } from "../shape.js";
-import type { Call, Tensor } from "../tensor.js";
-import { isRowMajor } from "./affine.js";
+import { callOf } from "../graph/calls.js";
+import { inputsRead } from "../graph/op.js";
+import type { ScanKernel } from "../ir/scan-kernel.js";
+import { formatShape } from "../graph/shape.js";
+import type { Call, Tensor } from "../graph/tensor.js";
+import { isRowMajor } from "../ir/affine.js";
 import type { LoweringContext } from "./lower.js";
 import { demote, lowerNoting, Replan, type ScanDecisions, type Scans } from "./scan-fusion.js";
 import type { LoweredScan, ScanUnit } from "./scan-lowering.js";

@@ -35,13 +35,13 @@ import {
   type Shape,
   type Tensor,
 } from "../index.js";
-import { nodesOf } from "../cpu/loop-simplify.js";
-import type { Scalar } from "../loop.js";
-import type { ReferenceArray } from "../op.js";
-import type { ScanKernel } from "../scan-kernel.js";
-import { sizeOf } from "../shape.js";
+import { nodesOf } from "../ir/simplify.js";
+import type { Scalar } from "../ir/loop.js";
+import type { ReferenceArray } from "../graph/op.js";
+import type { ScanKernel } from "../ir/scan-kernel.js";
+import { sizeOf } from "../graph/shape.js";
 import { makePlan, type NativeCall, type Plan, type PlanOptions } from "./plan.js";
-import { interpretLoop, interpretScan, type Numbers } from "./scan-interpreter.js";
+import { interpretLoop, interpretScan, type Numbers } from "../ir/interpreter.js";
 import { graphOf } from "./signature.js";
 
 // ---- a device that interprets plans in float64 ----
@@ -151,7 +151,7 @@ async function draw(name: string, shape: Shape, low?: number, high?: number): Pr
       (async () => {
         const k = key([...id].reduce((a, c) => (a * 31 + c.charCodeAt(0)) | 0, 7));
         const x = low === undefined ? normal(k, shape) : add(mul(uniform(k, shape), high! - low), low);
-        const { tensor } = await import("../tensor.js");
+        const { tensor } = await import("../graph/tensor.js");
         return tensor(Float64Array.from(await (await realize(x, { device: reference() })).data()), shape);
       })(),
     );

@@ -6,11 +6,11 @@
  * depends on nothing behind the recurrence is the first step; the gradient and all else the second. Where the states
  * must have memory anyway, the first step stores them and the gradient is a recurrence of its own, the other way.
  */
-import { callOf } from "../graph.js";
-import type { Affine } from "../loop.js";
-import { inputsRead } from "../op.js";
+import { callOf } from "../graph/calls.js";
+import type { Affine } from "../ir/loop.js";
+import { inputsRead } from "../graph/op.js";
 import type { LinearScanAttributes } from "../ops/linear-scan.js";
-import type { Call, Tensor } from "../tensor.js";
+import type { Call, Tensor } from "../graph/tensor.js";
 import { NeedsMemory, NeedsSplit, splitParts, type LoweringContext } from "./lower.js";
 import { lowerUnit, positionsOf, valuesOf, type LoweredScan, type ScanUnit } from "./scan-lowering.js";
 import {

@@ -1,10 +1,10 @@
 /** From a recurrence and the region around it to a scan kernel. */
-import { scalarType, type Affine, type Scalar } from "../loop.js";
+import { scalarType, type Affine, type Scalar } from "../ir/loop.js";
 import type { LinearScanAttributes } from "../ops/linear-scan.js";
-import type { ScanKernel, ScanOutput, ScanSum, ScanValue } from "../scan-kernel.js";
-import { stridesOf } from "../shape.js";
-import type { Call, Tensor } from "../tensor.js";
-import { constant } from "./affine.js";
+import type { ScanKernel, ScanOutput, ScanSum, ScanValue } from "../ir/scan-kernel.js";
+import { stridesOf } from "../graph/shape.js";
+import type { Call, Tensor } from "../graph/tensor.js";
+import { constant } from "../ir/affine.js";
 import { lowerExpressions, NeedsMemory, type Lower, type LoweringContext } from "./lower.js";
 import { axesAt, sameAffines, type Loop, type Region, type Tail } from "./scan-region.js";
 

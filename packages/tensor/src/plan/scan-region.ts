@@ -2,13 +2,13 @@
  * What can be computed inside a recurrence's loop: everything elementwise that follows from its states at the same point,
  * up to sums over axes, and what follows elementwise from those sums.
  */
-import { callOf } from "../graph.js";
-import type { Affine } from "../loop.js";
-import { inputsRead } from "../op.js";
-import type { ScanStep } from "../scan-kernel.js";
-import { sizeOf, stridesOf } from "../shape.js";
-import type { Call, Tensor } from "../tensor.js";
-import { combine, constant, isRowMajor, reshapedIndex, type SplitRequest } from "./affine.js";
+import { callOf } from "../graph/calls.js";
+import type { Affine } from "../ir/loop.js";
+import { inputsRead } from "../graph/op.js";
+import type { ScanStep } from "../ir/scan-kernel.js";
+import { sizeOf, stridesOf } from "../graph/shape.js";
+import type { Call, Tensor } from "../graph/tensor.js";
+import { combine, constant, isRowMajor, reshapedIndex, type SplitRequest } from "../ir/affine.js";
 
 /** A tensor as a value at each point of the loop: the index of its element, and the step it is taken at. */
 export interface Place {

@@ -1,7 +1,7 @@
 /** The structure of a graph as a string: graphs with equal signatures run the same plan. */
-import { sortCalls } from "../graph.js";
-import { inputsRead } from "../op.js";
-import type { Call, Tensor } from "../tensor.js";
+import { sortCalls } from "../graph/calls.js";
+import { inputsRead } from "../graph/op.js";
+import type { Call, Tensor } from "../graph/tensor.js";
 
 export interface Graph {
   readonly roots: readonly Tensor[];

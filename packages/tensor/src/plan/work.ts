@@ -1,5 +1,5 @@
 /** Work an element of a call's result takes, roughly, in additions; what its inputs take left out. */
-import type { Call } from "../tensor.js";
+import type { Call } from "../graph/tensor.js";
 
 /** Operations that cost as much as some ten others. */
 const COSTLY = new Set(["exp", "log", "expm1", "log1p", "sin", "cos", "tanh", "sigmoid", "erf"]);

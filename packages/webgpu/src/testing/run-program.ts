@@ -1,11 +1,11 @@
 /** Runs a program by itself, for tests: scratch and outputs hold NaN before. */
 import type { HostArray } from "@seqmix/tensor";
-import { USAGE } from "../adapter.js";
-import { prepare } from "../commands.js";
-import { watchLoss } from "../loss.js";
-import { makeMemory } from "../memory.js";
-import { makePipelines, type Pipelines } from "../pipelines.js";
-import { bytesOf, type GpuProgram } from "../program.js";
+import { USAGE } from "../device/adapter.js";
+import { prepare } from "../device/commands.js";
+import { watchLoss } from "../device/loss.js";
+import { makeMemory } from "../memory/memory.js";
+import { makePipelines, type Pipelines } from "../device/pipelines.js";
+import { bytesOf, type GpuProgram } from "../device/program.js";
 
 const pipelines = new WeakMap<GPUDevice, Pipelines>();
 

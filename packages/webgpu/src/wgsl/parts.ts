@@ -5,8 +5,15 @@
  */
 import { LimitError, type DType } from "@seqmix/tensor";
 import { nodesOf, product, roots, type Affine, type LoopKernel, type Range, type Scalar } from "@seqmix/tensor/backend";
-import { bytesOf, widthOf, WINDOW_ALIGNMENT, type BindingLimits, type GpuPass, type Window } from "../program.js";
-import { loopPass, type LoopBuffers, type LoopForm } from "./loop.js";
+import {
+  bytesOf,
+  widthOf,
+  WINDOW_ALIGNMENT,
+  type BindingLimits,
+  type GpuPass,
+  type Window,
+} from "../device/program.js";
+import { loopPass, type LoopBuffers, type LoopForm } from "../loops/text.js";
 
 /** Elements that parts and windows of a kernel start at a multiple of. */
 const stepOf = (kernel: LoopKernel): number =>

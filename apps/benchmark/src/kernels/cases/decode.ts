@@ -68,7 +68,7 @@ async function open(device: Device): Promise<OwnContestant> {
   const decoder = await start(published, device);
   const [logits] = stepLanguageModel(published, decoder.params, tensor(Int32Array.of(1)), decoder.state);
   return {
-    variant: variantOf(logits as Tensor, device),
+    variant: await variantOf(logits as Tensor, device),
     run: async () => void (await advance(published, decoder, device)),
     read: () => [],
     check: () => check(device),

@@ -1,0 +1,202 @@
+/** The CPU device: WebAssembly SIMD programs over one memory, on worker threads where there are any. */
+import type { Device, DeviceBuffer, RunOptions } from "../device.js";
+import { BYTES_PER_ELEMENT, isReal, type DType, type HostArray } from "../../graph/dtype.js";
+import { DisposedError } from "../../graph/errors.js";
+import { bufferOn } from "../placement.js";
+import { layOut, type Arena } from "../../plan/arena.js";
+import { storedInF32 } from "../../plan/half-storage.js";
+import { takeovers } from "../../plan/donation.js";
+import { makePlan, type Plan, type Step } from "../../plan/plan.js";
+import type { Graph } from "../../plan/signature.js";
+import type { Tensor } from "../../graph/tensor.js";
+import { fusedScanProgram, supportsScan } from "./scans/fused/program.js";
+import { loopProgram } from "./loops/program.js";
+import { DeviceMemory } from "./memory/memory.js";
+import { nativeProgram, variantOf } from "./native/programs.js";
+import { ThreadPool, type Prepared } from "./threads/pool.js";
+
+/** Settings of the CPU device. */
+export interface CpuOptions {
+  /** Threads that work, the calling one included; by default all cores, or one where memory cannot be shared (a page that is not cross-origin isolated). */
+  readonly threads?: number;
+}
+
+interface CpuBuffer extends DeviceBuffer {
+  readonly address: number;
+}
+
+interface CompiledPlan {
+  readonly plan: Plan;
+  readonly arena: Arena;
+  /** Leaf slots each root may be written over. */
+  readonly takeovers: readonly (readonly number[])[];
+  readonly programs: readonly Prepared[];
+}
+
+/** Plans kept, the least recently used are dropped. */
+const CACHED_PLANS = 256;
+/** A kernel may bind as many buffers as it likes; more live pointers than this spill. */
+const MAX_BUFFERS = 16;
+
+let standard: Device | undefined;
+
+/**
+ * The CPU device. Without options all callers share one; with options each call makes a new one.
+ * Works in Node and in pages; threads need shared memory.
+ */
+export function cpu(options?: CpuOptions): Device {
+  return options ? makeDevice(options) : (standard ??= makeDevice({}));
+}
+
+function makeDevice(options: CpuOptions): Device {
+  const memory = new DeviceMemory();
+  const pool = new ThreadPool(memory, options);
+  const plans = new Map<string, CompiledPlan>();
+  let collected = 0;
+
+  const allocate = (dtype: DType, size: number): CpuBuffer => ({
+    dtype,
+    size,
+    released: false,
+    address: memory.allocate(size * BYTES_PER_ELEMENT),
+  });
+  const live = (buffer: DeviceBuffer): CpuBuffer => {
+    if (buffer.released)
+      throw new DisposedError(
+        "cpu: expected live memory, got a buffer that was released; keep its tensor until it is no longer used",
+      );
+    return buffer as CpuBuffer;
+  };
+
+  const planFor = ({ roots, key, leaves }: Graph, fuse: boolean): CompiledPlan => {
+    const name = `${fuse}\n${key}`;
+    let compiled = plans.get(name);
+    plans.delete(name);
+    if (!compiled) {
+      const plan = storedInF32(
+        makePlan(roots, leaves, {
+          device: "cpu",
+          fuse,
+          maxBuffers: MAX_BUFFERS,
+          scans: { maxBuffers: MAX_BUFFERS, accepts: supportsScan },
+        }),
+      );
+      compiled = {
+        plan,
+        arena: layOut(plan),
+        takeovers: takeovers(plan),
+        programs: plan.steps.map((step) => pool.prepare(programOf(step, memory))),
+      };
+    }
+    plans.set(name, compiled);
+    if (plans.size > CACHED_PLANS) plans.delete(plans.keys().next().value!);
+    return compiled;
+  };
+
+  const device: Device = {
+    name: "cpu",
+    description: `WebAssembly SIMD, ${pool.threads} thread${pool.threads === 1 ? "" : "s"}`,
+    upload(data, dtype) {
+      const buffer = allocate(dtype, data.length);
+      write(memory, buffer, data);
+      return buffer;
+    },
+    download: async (buffer) => read(memory, live(buffer)),
+    release(buffer, how) {
+      if (buffer.released) return;
+      buffer.released = true;
+      if (how?.collected) collected++;
+      memory.free((buffer as CpuBuffer).address);
+    },
+    run: async (graph, runOptions) => execute(device, planFor(graph, runOptions.fuse), graph.leaves, runOptions),
+    explain(graph) {
+      const { plan, programs } = planFor(graph, true);
+      return plan.steps.map((step, k) => describe(step, programs[k]!)).join("\n");
+    },
+    memory: () => ({ ...memory.counters, collected }),
+    close: async () => {
+      pool.close();
+      plans.clear();
+      if (standard === device) standard = undefined;
+    },
+  };
+
+  function execute(
+    self: Device,
+    { plan, arena, takeovers: candidates, programs }: CompiledPlan,
+    leaves: readonly Tensor[],
+    { donated }: RunOptions,
+  ): readonly CpuBuffer[] {
+    const addresses = new Array<number>(plan.slots.length).fill(0);
+    leaves.forEach((x, slot) => (addresses[slot] = live(bufferOn(x, self, "cpu")).address));
+    for (const { slot, tensor } of plan.constants) addresses[slot] = live(bufferOn(tensor, self, "cpu")).address;
+    const arenaAddress = memory.allocate(arena.bytes);
+    arena.offsets.forEach((offset, slot) => {
+      if (offset !== undefined) addresses[slot] = arenaAddress + offset;
+    });
+    const results: CpuBuffer[] = [];
+    const free = new Set(donated.filter((buffer) => !buffer.released));
+    /** A new buffer in the memory of a donated leaf. */
+    const takeOver = (slots: readonly number[], from: readonly Tensor[], dtype: DType): CpuBuffer | undefined => {
+      for (const slot of slots) {
+        const buffer = bufferOn(from[slot]!, self, "cpu") as CpuBuffer;
+        if (!free.delete(buffer)) continue;
+        buffer.released = true;
+        return { dtype, size: buffer.size, released: false, address: buffer.address };
+      }
+      return undefined;
+    };
+    try {
+      // The first root of a slot takes its memory; a root that is a leaf, or a second one, is a copy.
+      const copies: { from: number; to: CpuBuffer }[] = [];
+      plan.roots.forEach((slot, k) => {
+        const { dtype, size } = plan.slots[slot]!;
+        const isFirst = plan.roots.indexOf(slot) === k && addresses[slot] === 0;
+        const buffer = (isFirst && takeOver(candidates[k]!, leaves, dtype)) || allocate(dtype, size);
+        results.push(buffer);
+        if (isFirst) addresses[slot] = buffer.address;
+        else copies.push({ from: addresses[slot]!, to: buffer });
+      });
+      plan.steps.forEach(({ inputs, outputs }, k) =>
+        pool.run(
+          programs[k]!,
+          [...inputs, ...outputs].map((slot) => addresses[slot]!),
+        ),
+      );
+      for (const { from, to } of copies) memory.u8.copyWithin(to.address, from, from + to.size * BYTES_PER_ELEMENT);
+      return results;
+    } catch (error) {
+      for (const buffer of results) device.release(buffer);
+      throw error;
+    } finally {
+      memory.free(arenaAddress);
+    }
+  }
+
+  return device;
+}
+
+const programOf = (step: Step, memory: DeviceMemory): ReturnType<typeof loopProgram> =>
+  step.kind === "loop"
+    ? loopProgram(step.kernel, memory)
+    : step.kind === "scan"
+      ? fusedScanProgram(step.kernel, memory)
+      : nativeProgram(step.call, memory);
+
+function describe(step: Step, { program }: Prepared): string {
+  const variant = step.kind === "native" && step.call.op.startsWith("kernel") ? ` (${variantOf(step.call).name})` : "";
+  return `${step.name}${variant}: ${program.name}`;
+}
+
+function write(memory: DeviceMemory, { dtype, address, size }: CpuBuffer, data: HostArray): void {
+  const view = (isReal(dtype) ? memory.f32 : memory.i32).subarray(address / 4, address / 4 + size);
+  if (dtype === "bool") for (let i = 0; i < size; i++) view[i] = data[i] === 0 ? 0 : 1;
+  else view.set(data);
+}
+
+function read(memory: DeviceMemory, { dtype, address, size }: CpuBuffer): HostArray {
+  const view = (isReal(dtype) ? memory.f32 : memory.i32).subarray(address / 4, address / 4 + size);
+  // slice() of a view of shared memory would share it: copy into arrays of our own.
+  if (isReal(dtype)) return Float32Array.from(view);
+  return dtype === "i32" ? Int32Array.from(view) : Uint8Array.from(view);
+}

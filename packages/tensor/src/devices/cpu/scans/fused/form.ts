@@ -1,0 +1,225 @@
+/**
+ * A {@link ScanKernel} as the CPU renderer wants it: always forward in time, with at least one axis beside `along`,
+ * every result's place as an index, and expressions that are cheap to render.
+ */
+import type { DType } from "../../../../graph/dtype.js";
+import type { Affine, Scalar } from "../../../../ir/loop.js";
+import type { ScanKernel, ScanStep, ScanSum } from "../../../../ir/scan-kernel.js";
+import { affinesOf, nodesOf, parts } from "../../../../ir/simplify.js";
+
+/** A result that has an element for every point, written where the states are. */
+export interface DirectOutput {
+  readonly output: number;
+  readonly dtype: DType;
+  readonly step: ScanStep;
+  readonly value: Scalar;
+  /** Where it is stored. */
+  readonly index: Affine;
+}
+
+/** A result that is made of sums. */
+export interface SumOutput extends DirectOutput {
+  readonly keeps: readonly number[];
+}
+
+export interface ScanForm {
+  readonly extents: readonly number[];
+  readonly along: number;
+  readonly inputs: ScanKernel["inputs"];
+  readonly complex: boolean;
+  /** One expression, or the real and the imaginary part. */
+  readonly decay: readonly Scalar[];
+  readonly drive: readonly Scalar[];
+  readonly initial: readonly Scalar[] | undefined;
+  readonly seed: readonly Scalar[] | undefined;
+  readonly sums: readonly ScanSum[];
+  readonly direct: readonly DirectOutput[];
+  readonly summed: readonly SumOutput[];
+}
+
+/** Rebuilds expressions; a node none of whose parts change stays the same object. `leaf` is asked first, `finish` last. */
+export function rewriting(
+  affine: (index: Affine) => Affine,
+  leaf: (node: Scalar) => Scalar | undefined = () => undefined,
+  finish = (node: Scalar): Scalar => node,
+): (node: Scalar) => Scalar {
+  const done = new Map<Scalar, Scalar>();
+  const same = <T>(a: readonly T[], b: readonly T[]): boolean => a.every((x, k) => x === b[k]);
+  const rewrite = (node: Scalar): Scalar => {
+    let result = done.get(node);
+    if (result === undefined) done.set(node, (result = finish(leaf(node) ?? rebuild(node))));
+    return result;
+  };
+  const rebuild = (node: Scalar): Scalar => {
+    switch (node.op) {
+      case "constant":
+      case "reduced":
+      case "state":
+        return node;
+      case "position": {
+        const index = affine(node.index);
+        return index === node.index ? node : { ...node, index };
+      }
+      case "load": {
+        const index = affine(node.index);
+        const gather = node.gather?.map((g) => {
+          const value = rewrite(g.value);
+          return value === g.value ? g : { ...g, value };
+        });
+        return index === node.index && (gather === undefined || same(gather, node.gather ?? []))
+          ? node
+          : { ...node, index, ...(gather && { gather }) };
+      }
+      case "guard": {
+        const conditions = node.conditions.map((c) => {
+          const index = affine(c.index);
+          return index === c.index ? c : { ...c, index };
+        });
+        const value = rewrite(node.value);
+        return value === node.value && same(conditions, node.conditions) ? node : { ...node, conditions, value };
+      }
+      default: {
+        const args = node.args.map(rewrite);
+        return same(args, node.args) ? node : { ...node, args };
+      }
+    }
+  };
+  return rewrite;
+}
+
+/** One object for equal expressions. */
+function interning(): (node: Scalar) => Scalar {
+  const ids = new Map<Scalar, number>(),
+    known = new Map<string, Scalar>();
+  return rewriting(
+    (a) => a,
+    undefined,
+    (node) => {
+      const own = JSON.stringify(node, (key, value: unknown) =>
+        key === "args" || (key === "value" && typeof value === "object")
+          ? undefined
+          : typeof value === "number"
+            ? Object.is(value, -0)
+              ? "-0"
+              : String(value)
+            : value,
+      );
+      const key = `${own} ${parts(node)
+        .map((part) => ids.get(part))
+        .join()}`;
+      const same = known.get(key) ?? node;
+      known.set(key, same);
+      ids.set(same, ids.get(same) ?? ids.size);
+      return same;
+    },
+  );
+}
+
+/** Which axes a value varies along; a state or a record varies along all. */
+export function axesOfNodes(rank: number): (node: Scalar) => ReadonlySet<number> {
+  const known = new Map<Scalar, ReadonlySet<number>>();
+  const all = new Set(Array.from({ length: rank }, (_, k) => k));
+  const axes = (node: Scalar): ReadonlySet<number> => {
+    let result = known.get(node);
+    if (result === undefined) {
+      result =
+        node.op === "state" || node.op === "reduced"
+          ? all
+          : new Set([
+              ...affinesOf(node).flatMap((a) => a.coefficients.flatMap((c, k) => (c === 0 ? [] : [k]))),
+              ...parts(node).flatMap((part) => [...axes(part)]),
+            ]);
+      known.set(node, result);
+    }
+    return result;
+  };
+  return axes;
+}
+
+export function scanForm(kernel: ScanKernel): ScanForm {
+  const { along, reverse } = kernel;
+  const rank = kernel.extents.length;
+  const extents = rank === 1 ? [...kernel.extents, 1] : kernel.extents;
+  const length = extents[along]!;
+  const affine = (a: Affine): Affine => {
+    const c = a.coefficients[along]!;
+    const coefficients = rank === 1 ? [...a.coefficients, 0] : a.coefficients;
+    if (!reverse || c === 0) return rank === 1 ? { ...a, coefficients } : a;
+    return { offset: a.offset + c * (length - 1), coefficients: coefficients.map((x, k) => (k === along ? -x : x)) };
+  };
+  const power = powersOfTwo(kernel);
+  const intern = interning();
+  const change = rewriting(affine, (node) => power(node, (part) => change(part)));
+  const rewrite = (node: Scalar): Scalar => intern(change(node));
+  const all = (value: readonly Scalar[]): readonly Scalar[] => value.map(rewrite);
+  // Of every point: the sums are no sums.
+  const plain = rewriting(
+    (a) => a,
+    (node) => (node.op === "reduced" ? kernel.sums[node.reduction]!.value : undefined),
+  );
+  const outputs = kernel.outputs.map((o, output): SumOutput => {
+    const strides = extents.map(() => 0);
+    o.keeps.reduceRight((stride, axis) => {
+      strides[axis] = stride;
+      return stride * extents[axis]!;
+    }, 1);
+    return {
+      output,
+      dtype: o.dtype,
+      step: o.step,
+      keeps: o.keeps,
+      index: affineAt(strides, along, reverse, length),
+      value: o.value,
+    };
+  });
+  const isDirect = (o: SumOutput): boolean =>
+    extents.every((extent, axis) => extent === 1 || o.keeps.includes(axis) || (axis === along && o.step !== "each"));
+  return {
+    extents,
+    along,
+    inputs: kernel.inputs,
+    complex: kernel.decay.length === 2,
+    decay: all(kernel.decay),
+    drive: all(kernel.drive),
+    initial: kernel.initial && all(kernel.initial),
+    seed: kernel.adjoint && all(kernel.adjoint.seed),
+    sums: kernel.sums.map((sum) => ({ ...sum, value: rewrite(sum.value) })),
+    direct: outputs.filter(isDirect).map((o) => ({ ...o, value: rewrite(plain(o.value)) })),
+    summed: outputs.filter((o) => !isDirect(o)).map((o) => ({ ...o, value: rewrite(o.value) })),
+  };
+}
+
+const affineAt = (strides: readonly number[], along: number, reverse: boolean, length: number): Affine =>
+  reverse
+    ? { offset: strides[along]! * (length - 1), coefficients: strides.map((c, k) => (k === along ? -c : c)) }
+    : { offset: 0, coefficients: strides };
+
+/** e^x as 2^argument. */
+export type Power = Scalar & { readonly op: "exp"; readonly base: 2 };
+export const isPower = (node: Scalar): node is Power => node.op === "exp" && "base" in node;
+
+/**
+ * exp in the decay becomes a power of 2: the factor log2(e) goes to that side of a product that is the same for all
+ * steps. (exp of a large argument is then good to |x| units in the last place, which a decay of a state does not show.)
+ */
+function powersOfTwo(kernel: ScanKernel): (node: Scalar, rewrite: (part: Scalar) => Scalar) => Scalar | undefined {
+  const axes = axesOfNodes(kernel.extents.length);
+  const moves = (node: Scalar): boolean => axes(node).has(kernel.along);
+  const chosen = new Set([...nodesOf(kernel.decay)].filter((node) => node.op === "exp" && moves(node)));
+  const scaled = (x: Scalar): Scalar => ({
+    op: "mul",
+    dtype: "f32",
+    args: [x, { op: "constant", dtype: "f32", value: Math.LOG2E }],
+  });
+  return (node, rewrite) => {
+    if (node.op !== "exp" || !chosen.has(node)) return undefined;
+    const x = node.args[0]!;
+    let argument: Scalar | undefined;
+    if (x.op === "mul") {
+      const [a, b] = x.args as [Scalar, Scalar];
+      if (!moves(b)) argument = { ...x, args: [rewrite(a), scaled(rewrite(b))] };
+      else if (!moves(a)) argument = { ...x, args: [scaled(rewrite(a)), rewrite(b)] };
+    }
+    return { ...node, args: [argument ?? scaled(rewrite(x))], base: 2 } as Power;
+  };
+}

@@ -1,0 +1,43 @@
+/** Which memory a leaf of the graph has on a device. */
+import type { Device, DeviceBuffer } from "./device.js";
+import { DeviceError } from "../graph/errors.js";
+import { formatShape } from "../graph/shape.js";
+import { assertAlive, type Tensor } from "../graph/tensor.js";
+
+/** Frees the memory of tensors that were garbage collected without `dispose`. */
+const forgotten = new FinalizationRegistry<{ device: Device; buffer: DeviceBuffer }>(({ device, buffer }) =>
+  device.release(buffer, { collected: true }),
+);
+
+/** Gives a tensor memory of its own; it lets go of what it was computed from. */
+export function own(x: Tensor, device: Device, buffer: DeviceBuffer): void {
+  x.source = { kind: "buffer", device, buffer };
+  forgotten.register(x, { device, buffer });
+}
+
+/**
+ * The memory of a leaf on a device. Host data is uploaded once a device and stays usable on others.
+ * @throws DeviceError if the tensor was realized on another device.
+ */
+export function bufferOn(x: Tensor, device: Device, user: string): DeviceBuffer {
+  assertAlive(x, user);
+  const { source } = x;
+  if (source.kind === "host") {
+    let buffer = source.uploads.get(device);
+    if (!buffer) {
+      buffer = device.upload(source.data, x.dtype);
+      source.uploads.set(device, buffer);
+      forgotten.register(x, { device, buffer });
+    }
+    return buffer;
+  }
+  if (source.kind !== "buffer")
+    throw new DeviceError(
+      `${user}: expected a leaf with values, got a tensor that is not computed yet; report this as a bug`,
+    );
+  if (source.device !== device)
+    throw new DeviceError(
+      `${user}: expected a tensor on device ${device.name}, got ${x.dtype} ${formatShape(x.shape)} on another device (${source.device.name}); read it with data() and make a new tensor of the values`,
+    );
+  return source.buffer;
+}

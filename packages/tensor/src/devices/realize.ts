@@ -1,0 +1,129 @@
+/** Making values real: choosing the device, running the graph, and reading results. */
+import { isDebug } from "../graph/debug.js";
+import type { Device } from "./device.js";
+import { isReal, type HostArray } from "../graph/dtype.js";
+import { DeviceError, NumericError } from "../graph/errors.js";
+import { sortCalls } from "../graph/calls.js";
+import { inputsRead } from "../graph/op.js";
+import { bufferOn, own } from "./placement.js";
+import { graphOf, type Graph } from "../plan/signature.js";
+import { formatShape } from "../graph/shape.js";
+import { assertAlive, type Call, type Tensor } from "../graph/tensor.js";
+import { leavesOf, type Tree } from "../graph/tree.js";
+
+/** Where and how {@link realize} computes. */
+export interface RealizeOptions {
+  /** Where to compute. By default the device that the inputs live on, or else `cpu()`. */
+  readonly device?: Device;
+  /** Trees whose memory the results may take over; their tensors are unusable afterwards. */
+  readonly donate?: readonly Tree[];
+  /** false: one kernel per operation. The values agree with the fused ones up to rounding. */
+  readonly fuse?: boolean;
+}
+
+/** Loaded when it is first needed: a page that computes on WebGPU does not carry it. */
+const defaultDevice = async (): Promise<Device> => (await import("./cpu/device.js")).cpu();
+
+/** Runs on one device one after another, so that a tensor is never computed twice. */
+const pending = new WeakMap<Device, Promise<unknown>>();
+
+/**
+ * Computes all tensors of the tree at once, on one device, and returns the tree. Its tensors then own memory on
+ * that device and no longer depend on the graph they came from.
+ * @throws DeviceError if an input lives on another device; NumericError in debug mode at the first NaN or infinity.
+ */
+export async function realize<T extends Tree>(tree: T, options: RealizeOptions = {}): Promise<T> {
+  const roots = [...new Set(leavesOf(tree))];
+  for (const root of roots) assertAlive(root, "realize");
+  const device = options.device ?? deviceOf(roots) ?? (await defaultDevice());
+  const before = pending.get(device) ?? Promise.resolve();
+  const run = before.then(
+    () => realizeOn(device, roots, options),
+    () => realizeOn(device, roots, options),
+  );
+  pending.set(device, run);
+  await run;
+  return tree;
+}
+
+async function realizeOn(
+  device: Device,
+  roots: readonly Tensor[],
+  { donate = [], fuse = true }: RealizeOptions,
+): Promise<void> {
+  const donated = leavesOf(donate as Tree).filter((x) => !roots.includes(x));
+  if (isDebug()) await realizeStepwise(device, roots);
+  const open = roots.filter((root) => root.source.kind === "call");
+  const buffers = donated.flatMap((x) =>
+    x.source.kind === "buffer" && x.source.device === device ? [x.source.buffer] : [],
+  );
+  const results = open.length > 0 ? await device.run(placedGraph(device, open), { donated: buffers, fuse }) : [];
+  open.forEach((root, k) => own(root, device, results[k]!));
+  // Host data becomes memory of the device alone once it is a root.
+  for (const root of roots)
+    if (root.source.kind !== "call")
+      root.source = { kind: "buffer", device, buffer: bufferOn(root, device, "realize") };
+  for (const x of donated) {
+    x.dispose();
+    x.source = { kind: "disposed", how: "donated" };
+  }
+}
+
+/** The graph behind the roots, every leaf checked to be alive and readable on the device. */
+function placedGraph(device: Device, roots: readonly Tensor[]): Graph {
+  const graph = graphOf(roots);
+  for (const leaf of graph.leaves) bufferOn(leaf, device, "realize");
+  return graph;
+}
+
+/** The device of a realized tensor behind the roots, if there is one. */
+function deviceOf(roots: readonly Tensor[]): Device | undefined {
+  const seen = new Set<Call>();
+  const stack = [...roots];
+  while (stack.length > 0) {
+    const { source } = stack.pop()!;
+    if (source.kind === "buffer") return source.device;
+    if (source.kind !== "call" || seen.has(source.call)) continue;
+    seen.add(source.call);
+    stack.push(...inputsRead(source.call));
+  }
+  return undefined;
+}
+
+/** Realizes every call by itself, in order, and stops at the first value that is not finite. */
+async function realizeStepwise(device: Device, roots: readonly Tensor[]): Promise<void> {
+  for (const call of sortCalls(roots)) {
+    const open = call.outputs.filter((x) => x.source.kind === "call");
+    if (open.length === 0) continue;
+    const buffers = await device.run(placedGraph(device, open), { donated: [], fuse: false });
+    for (const [k, x] of open.entries()) {
+      own(x, device, buffers[k]!);
+      if (!isReal(x.dtype)) continue;
+      const values = await device.download(buffers[k]!);
+      const at = values.findIndex((value) => !Number.isFinite(value));
+      if (at >= 0)
+        throw new NumericError(
+          `${call.op.name}: expected finite values, got ${values[at]} at element ${at} of ${formatShape(x.shape)}${call.line ? `, made at ${call.line}` : "; switch debug mode on before building the graph to see the line"}`,
+        );
+    }
+  }
+}
+
+/** Realizes one tensor and copies it to the host. */
+export async function readTensor(x: Tensor): Promise<HostArray> {
+  assertAlive(x, "data");
+  if (x.source.kind === "host") return x.source.data.slice();
+  await realize(x);
+  if (x.source.kind !== "buffer")
+    throw new DeviceError(
+      `data: expected a realized tensor, got ${x.source.kind}; await one realize at a time for a tensor you dispose`,
+    );
+  return x.source.device.download(x.source.buffer);
+}
+
+/** The kernels that realizing the tree would run, one a line, with what was fused into each. */
+export async function explain(tree: Tree, options: { readonly device?: Device } = {}): Promise<string> {
+  const roots = leavesOf(tree).filter((x) => x.source.kind === "call");
+  const device = options.device ?? deviceOf(roots) ?? (await defaultDevice());
+  return device.explain(placedGraph(device, roots));
+}

@@ -1,0 +1,195 @@
+/** Everyday functions composed from the op table. They fuse like anything written by hand. */
+import { ShapeError } from "../graph/errors.js";
+import {
+  add,
+  cast,
+  div,
+  equal,
+  erf,
+  exp,
+  expm1,
+  less,
+  log,
+  maximum,
+  minimum,
+  mul,
+  sigmoid,
+  sqrt,
+  sub,
+  where,
+} from "../ops/elementwise.js";
+import { iota } from "../ops/generators.js";
+import { matmul } from "../ops/matmul.js";
+import { broadcastTo, reshape, stopGradient, transpose } from "../ops/movement.js";
+import { max, sum, type ReduceOptions } from "../ops/reduce.js";
+import { formatShape, normalizeAxes, normalizeAxis, sizeOf } from "../graph/shape.js";
+import type { Tensor } from "../graph/tensor.js";
+
+/** x^2. */
+export const square = (x: Tensor): Tensor => mul(x, x);
+
+/** x^p for a fixed number p; x > 0 unless p is a whole number. */
+export function power(x: Tensor, p: number): Tensor {
+  if (p === 0.5) return sqrt(x);
+  if (!Number.isInteger(p) || Math.abs(p) > 64) return exp(mul(p, log(x)));
+  if (p < 0) return div(1, power(x, -p));
+  if (p === 0) return add(mul(x, 0), 1);
+  const half = p > 1 ? power(x, Math.floor(p / 2)) : x;
+  return p === 1 ? x : p % 2 === 0 ? square(half) : mul(square(half), x);
+}
+
+/** max(x, 0). */
+export const relu = (x: Tensor): Tensor => maximum(x, 0);
+/** x sigmoid(x), also called swish. */
+export const silu = (x: Tensor): Tensor => mul(x, sigmoid(x));
+/** x Phi(x) with the exact normal distribution function (erf). */
+export const gelu = (x: Tensor): Tensor => mul(mul(x, 0.5), add(erf(mul(x, Math.SQRT1_2)), 1));
+/** x limited to low..high. */
+export const clip = (x: Tensor, low: number, high: number): Tensor => minimum(maximum(x, low), high);
+/** -1, 0 or 1. */
+export const sign = (x: Tensor): Tensor => {
+  const dtype = x.dtype === "f16" ? "f16" : "f32";
+  return sub(cast(less(0, x), dtype), cast(less(x, 0), dtype));
+};
+
+/** Mean over the axes (all by default). */
+export function mean(x: Tensor, axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
+  // the sum may be beyond the largest f16 number where the mean is not
+  if (x.dtype === "f16") return cast(mean(cast(x, "f32"), axes, options), "f16");
+  const along = normalizeAxes(axes, x.shape.length, "mean");
+  return div(sum(x, along, options), sizeOf(along.map((axis) => x.shape[axis]!)));
+}
+
+/** Mean of the squared distance from the mean over the axes (all by default). */
+export function variance(x: Tensor, axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
+  return mean(square(sub(x, mean(x, axes, { keepDims: true }))), axes, options);
+}
+
+/** Index of the first largest element along an axis, i32, without that axis. */
+export function argmax(x: Tensor, axis: number): Tensor {
+  const along = normalizeAxis(axis, x.shape.length, "argmax");
+  const extent = x.shape[along]!;
+  const largest = broadcastTo(max(x, along, { keepDims: true }), x.shape);
+  // The first index is the largest distance from the end.
+  return sub(extent - 1, max(where(equal(x, largest), sub(extent - 1, iota(x.shape, along)), -1), along));
+}
+
+/** log(sum(e^x)) over an axis, without overflow. */
+export function logSumExp(x: Tensor, axis: number, { keepDims = false }: ReduceOptions = {}): Tensor {
+  const largest = stopGradient(max(x, axis, { keepDims: true }));
+  const out = add(log(sum(exp(sub(x, largest)), axis, { keepDims: true })), largest);
+  return keepDims
+    ? out
+    : reshape(
+        out,
+        x.shape.filter((_, k) => k !== normalizeAxis(axis, x.shape.length, "logSumExp")),
+      );
+}
+
+/** e^x / sum(e^x) along an axis. */
+export function softmax(x: Tensor, axis = -1): Tensor {
+  const weights = exp(sub(x, stopGradient(max(x, axis, { keepDims: true }))));
+  return div(weights, sum(weights, axis, { keepDims: true }));
+}
+
+/** log(softmax(x)) along an axis. */
+export function logSoftmax(x: Tensor, axis = -1): Tensor {
+  const shifted = sub(x, stopGradient(max(x, axis, { keepDims: true })));
+  return sub(shifted, log(sum(exp(shifted), axis, { keepDims: true })));
+}
+
+/** (e^x - 1) / x, 1 at x = 0, without cancellation: the weight of a zero-order hold. */
+export function expm1OverX(x: Tensor): Tensor {
+  const zero = equal(x, 0);
+  return where(zero, add(1, mul(x, 0.5)), div(expm1(x), where(zero, 1, x)));
+}
+
+/**
+ * Sum of products in Einstein's notation with axis names separated by spaces,
+ * e.g. `einsum("B L D, D N -> B L N", x, w)`. Every name has one extent; names not in the result are summed.
+ * @throws ShapeError naming the axis and the two extents that differ.
+ */
+export function einsum(spec: string, ...operands: readonly Tensor[]): Tensor {
+  const [left, right] = spec.split("->");
+  if (right === undefined) throw new ShapeError(`einsum: expected "inputs -> output" with axis names, got "${spec}"`);
+  const names = (text: string): string[] => text.split(" ").filter((name) => name !== "");
+  const inputs = left!.split(",").map(names);
+  const output = names(right);
+  if (inputs.length !== operands.length)
+    throw new ShapeError(`einsum: expected ${inputs.length} operands for "${spec}", got ${operands.length}`);
+  const extents = new Map<string, number>();
+  inputs.forEach((axes, k) => {
+    const { shape } = operands[k]!;
+    if (axes.length !== shape.length || new Set(axes).size !== axes.length)
+      throw new ShapeError(
+        `einsum: expected operand ${k} with distinct axes "${axes.join(" ")}", got shape ${formatShape(shape)}`,
+      );
+    axes.forEach((name, axis) => {
+      const known = extents.get(name);
+      if (known !== undefined && known !== shape[axis])
+        throw new ShapeError(
+          `einsum: axis ${name} is ${known} before but ${shape[axis]} in operand ${k} ${formatShape(shape)}; make them equal`,
+        );
+      extents.set(name, shape[axis]!);
+    });
+  });
+  for (const name of output)
+    if (!extents.has(name)) throw new ShapeError(`einsum: expected the result axis ${name} in an operand of "${spec}"`);
+
+  let [axes, value] = [inputs[0]!, operands[0]!];
+  for (let k = 1; k < operands.length; k++) {
+    const later = new Set([...output, ...inputs.slice(k + 1).flat()]);
+    [axes, value] = contract(axes, value, inputs[k]!, operands[k]!, later);
+  }
+  const surplus = axes.flatMap((name, axis) => (output.includes(name) ? [] : [axis]));
+  if (surplus.length > 0) [axes, value] = [axes.filter((name) => output.includes(name)), sum(value, surplus)];
+  return transpose(
+    value,
+    output.map((name) => axes.indexOf(name)),
+  );
+}
+
+/** Product of two operands as one batched matmul, summed over the names that nothing later needs. */
+function contract(
+  aAxes: readonly string[],
+  a: Tensor,
+  bAxes: readonly string[],
+  b: Tensor,
+  later: ReadonlySet<string>,
+): [string[], Tensor] {
+  const alone = (axes: readonly string[], x: Tensor, others: readonly string[]): [string[], Tensor] => {
+    const gone = axes.flatMap((name, axis) => (later.has(name) || others.includes(name) ? [] : [axis]));
+    return gone.length === 0 ? [[...axes], x] : [axes.filter((_, axis) => !gone.includes(axis)), sum(x, gone)];
+  };
+  const [p, x] = alone(aAxes, a, bAxes);
+  const [q, y] = alone(bAxes, b, aAxes);
+  const batch = p.filter((name) => q.includes(name) && later.has(name));
+  const summed = p.filter((name) => q.includes(name) && !later.has(name));
+  const rows = p.filter((name) => !q.includes(name));
+  const columns = q.filter((name) => !p.includes(name));
+  const extent = (name: string): number => (p.includes(name) ? x.shape[p.indexOf(name)]! : y.shape[q.indexOf(name)]!);
+  const arrange = (axes: readonly string[], value: Tensor, order: readonly string[]): Tensor =>
+    transpose(
+      value,
+      order.map((name) => axes.indexOf(name)),
+    );
+  const sizes = (list: readonly string[]): number[] => list.map(extent);
+  const result = [...batch, ...rows, ...columns];
+  if (summed.length === 0) {
+    const left = reshape(arrange(p, x, [...batch, ...rows]), [
+      ...sizes(batch),
+      ...sizes(rows),
+      ...columns.map(() => 1),
+    ]);
+    const right = reshape(arrange(q, y, [...batch, ...columns]), [
+      ...sizes(batch),
+      ...rows.map(() => 1),
+      ...sizes(columns),
+    ]);
+    return [result, mul(left, right)];
+  }
+  const [M, K, N] = [rows, summed, columns].map((list) => sizeOf(sizes(list))) as [number, number, number];
+  const left = reshape(arrange(p, x, [...batch, ...rows, ...summed]), [...sizes(batch), M, K]);
+  const right = reshape(arrange(q, y, [...batch, ...summed, ...columns]), [...sizes(batch), K, N]);
+  return [result, reshape(matmul(left, right), sizes(result))];
+}

@@ -1,0 +1,92 @@
+/**
+ * Randomness by keys: a key and a shape give the same numbers on every device, always.
+ * Threefry-2x32 with 20 rounds (Salmon et al., Parallel Random Numbers: As Easy as 1, 2, 3, SC 2011),
+ * composed from integer ops, so that it fuses into whatever uses the numbers.
+ */
+import { add, bitOr, bitXor, cast, cos, log, mul, shiftLeft, shiftRight, sqrt, sub } from "../ops/elementwise.js";
+import { arange } from "../ops/generators.js";
+import { reshape, sliceAxis, concat } from "../ops/movement.js";
+import { sizeOf, type Shape } from "../graph/shape.js";
+import type { Tensor } from "../graph/tensor.js";
+
+/** A source of randomness: two 32-bit words. Use a key once; make more with {@link splitKey}. */
+export interface Key {
+  /** The cipher's key. */
+  readonly words: readonly [number, number];
+}
+
+const ROTATIONS = [13, 15, 26, 6, 17, 29, 16, 24] as const;
+const PARITY = 0x1bd11bda;
+
+/** A key from a seed, any integer of at most 2^53. */
+export function key(seed: number): Key {
+  if (!Number.isSafeInteger(seed)) throw new RangeError(`key: expected an integer seed, got ${seed}`);
+  return { words: [Math.floor(seed / 2 ** 32) | 0, seed | 0] };
+}
+
+/** Independent keys made of one. */
+export function splitKey(parent: Key, count = 2): Key[] {
+  return Array.from({ length: count }, (_, k) => ({ words: threefry(parent.words, [k, 0]) }));
+}
+
+/** A key made of one and a number or name, e.g. a step or a parameter's path. */
+export function foldIn(parent: Key, data: number | string): Key {
+  if (typeof data === "number") return { words: threefry(parent.words, [data | 0, 1]) };
+  let words = parent.words;
+  for (const character of data) words = threefry(words, [character.codePointAt(0)!, 2]);
+  return { words };
+}
+
+/** The block cipher on the host: 64 random bits from a key and a counter. */
+export function threefry([k0, k1]: readonly [number, number], [c0, c1]: readonly [number, number]): [number, number] {
+  const schedule = [k0, k1, k0 ^ k1 ^ PARITY];
+  let x0 = (c0 + k0) | 0;
+  let x1 = (c1 + k1) | 0;
+  for (let round = 0; round < 20; round++) {
+    const r = ROTATIONS[round % 8]!;
+    x0 = (x0 + x1) | 0;
+    x1 = ((x1 << r) | (x1 >>> (32 - r))) ^ x0;
+    if (round % 4 === 3) {
+      const s = (round + 1) / 4;
+      x0 = (x0 + schedule[s % 3]!) | 0;
+      x1 = (x1 + schedule[(s + 1) % 3]! + s) | 0;
+    }
+  }
+  return [x0, x1];
+}
+
+/** Random 32-bit words, as i32. */
+export function randomBits(source: Key, shape: Shape): Tensor {
+  const size = sizeOf(shape);
+  const half = Math.ceil(size / 2);
+  const [k0, k1] = source.words;
+  const schedule = [k0, k1, k0 ^ k1 ^ PARITY];
+  let x0 = add(arange(half), k0);
+  let x1 = add(mul(arange(half), 0), k1);
+  for (let round = 0; round < 20; round++) {
+    const r = ROTATIONS[round % 8]!;
+    x0 = add(x0, x1);
+    x1 = bitXor(bitOr(shiftLeft(x1, r), shiftRight(x1, 32 - r)), x0);
+    if (round % 4 === 3) {
+      const s = (round + 1) / 4;
+      x0 = add(x0, schedule[s % 3]!);
+      x1 = add(x1, (schedule[(s + 1) % 3]! + s) | 0);
+    }
+  }
+  return reshape(sliceAxis(concat([x0, x1], 0), 0, 0, size), shape);
+}
+
+/** Uniform f32 in [low, high), 24 random bits each. */
+export function uniform(source: Key, shape: Shape, low = 0, high = 1): Tensor {
+  const unit = mul(cast(shiftRight(randomBits(source, shape), 8), "f32"), 2 ** -24);
+  return low === 0 && high === 1 ? unit : add(mul(unit, high - low), low);
+}
+
+/** Normal f32 with the given mean and standard deviation (Box and Muller's transform). */
+export function normal(source: Key, shape: Shape, mean = 0, deviation = 1): Tensor {
+  const [a, b] = splitKey(source) as [Key, Key];
+  // 1 - u lies in (0, 1], so the logarithm is finite.
+  const radius = sqrt(mul(-2, log(sub(1, uniform(a, shape)))));
+  const z = mul(radius, cos(mul(uniform(b, shape), 2 * Math.PI)));
+  return mean === 0 && deviation === 1 ? z : add(mul(z, deviation), mean);
+}

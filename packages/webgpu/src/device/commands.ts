@@ -1,0 +1,94 @@
+/** Programs made ready to run: their pipelines, bind groups and dispatches. */
+import { LimitError } from "@seqmix/tensor";
+import { USAGE } from "./adapter.js";
+import type { Block } from "../memory/memory.js";
+import type { Pipeline, Pipelines } from "./pipelines.js";
+import type { GpuPass, GpuProgram, Parameters } from "./program.js";
+
+/** Writes the dispatches of a program on given memory: inputs, outputs, scratch. */
+export type Encode = (pass: GPUComputePassEncoder, memory: readonly Block[]) => void;
+
+/** Bind groups kept for a pass: a training step meets the same memory again after a step or two. */
+const CACHED_GROUPS = 8;
+
+/**
+ * Compiles a program's passes.
+ * @param bytes Size of each of its buffers, to bind no more than that.
+ * @param largest Bytes a pass may bind of one buffer.
+ * @throws LimitError if a pass binds more, or has more workgroups than a dispatch.
+ */
+export async function prepare(
+  name: string,
+  program: GpuProgram,
+  bytes: readonly number[],
+  largest: number,
+  gpu: GPUDevice,
+  pipelines: Pipelines,
+): Promise<Encode> {
+  const compiled = await Promise.all(
+    program.passes.map(({ code, buffers, parameters }, k) =>
+      pipelines.compile(
+        program.passes.length > 1 ? `${name} (${program.name}, pass ${k + 1})` : `${name} (${program.name})`,
+        code,
+        buffers,
+        parameters !== undefined,
+      ),
+    ),
+  );
+  const passes = program.passes.map((pass, k) => encodePass(name, pass, compiled[k]!, bytes, gpu, largest));
+  return (encoder, memory) => {
+    for (const encode of passes) encode(encoder, memory);
+  };
+}
+
+function encodePass(
+  name: string,
+  { buffers, groups, parameters }: GpuPass,
+  { pipeline, layout }: Pipeline,
+  bytes: readonly number[],
+  gpu: GPUDevice,
+  largest: number,
+): Encode {
+  const windows = buffers.map(({ buffer, window }) => window ?? { from: 0, bytes: bytes[buffer]! });
+  const asked = Math.max(...windows.map((window) => window.bytes));
+  if (asked > largest)
+    throw new LimitError(
+      `webgpu: expected ${name} to bind at most ${largest} bytes of a tensor at once (maxStorageBufferBindingSize), got ${asked} and no way to cut it; use smaller batches`,
+    );
+  const most = gpu.limits.maxComputeWorkgroupsPerDimension;
+  const x = Math.min(groups, most);
+  const y = Math.ceil(groups / x);
+  if (y > most)
+    throw new LimitError(
+      `webgpu: expected at most ${most}^2 workgroups in a dispatch (maxComputeWorkgroupsPerDimension), got ${groups}; use smaller batches`,
+    );
+  const uniforms = parameters && uniformBuffer(parameters, gpu);
+  const cache = new Map<string, GPUBindGroup>();
+  return (encoder, memory) => {
+    const key = buffers.map(({ buffer }) => memory[buffer]!.number).join();
+    let group = cache.get(key);
+    if (!group) {
+      const entries: GPUBindGroupEntry[] = buffers.map(({ buffer }, binding) => ({
+        binding,
+        resource: { buffer: memory[buffer]!.buffer, offset: windows[binding]!.from, size: windows[binding]!.bytes },
+      }));
+      if (uniforms) entries.push({ binding: buffers.length, resource: { buffer: uniforms } });
+      group = gpu.createBindGroup({ layout, entries });
+      cache.set(key, group);
+      if (cache.size > CACHED_GROUPS) cache.delete(cache.keys().next().value!);
+    }
+    encoder.setPipeline(pipeline);
+    encoder.setBindGroup(0, group);
+    encoder.dispatchWorkgroups(x, y);
+  };
+}
+
+function uniformBuffer(parameters: Parameters, gpu: GPUDevice): GPUBuffer {
+  const values = Int32Array.from(Object.values(parameters));
+  const buffer = gpu.createBuffer({
+    size: Math.ceil(values.byteLength / 16) * 16,
+    usage: USAGE.uniform | USAGE.copyDestination,
+  });
+  gpu.queue.writeBuffer(buffer, 0, values);
+  return buffer;
+}

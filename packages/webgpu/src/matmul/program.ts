@@ -1,0 +1,214 @@
+/**
+ * Matrix products [batch..., m, k] x [batch..., k, n] of strided views: which tiles, and into how many parts k is divided
+ * where the result has too few tiles to keep the device busy. The partial products are summed in a second pass.
+ */
+import { nodesOf, product, type Epilogue, type MatmulSpec, type Scalar } from "@seqmix/tensor/backend";
+import { stridesOf } from "@seqmix/tensor";
+import { loopPass } from "../loops/text.js";
+import { bytesOf, declare, type GpuPass, type GpuProgram, type Parameters } from "../device/program.js";
+import { tileBytes, tileCode, type EpilogueCode, type Reading, type Tile } from "./text.js";
+import { functionTexts } from "../wgsl/functions.js";
+import { fromMemory, memoryType, writeValues } from "../wgsl/values.js";
+
+/**
+ * What a large GPU (132 processors) does with each tile: how many workgroups a processor holds at a time, and the multiply-adds a
+ * nanosecond of all processors when they are full, after products of 4096 x 4096 x 4096 on an H200.
+ */
+const TILES: readonly { readonly tile: Tile; readonly resident: number; readonly speed: number }[] = [
+  { tile: { rows: 128, columns: 256, depth: 32 }, resident: 1, speed: 21700 },
+  { tile: { rows: 128, columns: 256, depth: 16 }, resident: 1, speed: 21000 },
+  { tile: { rows: 128, columns: 128, depth: 16 }, resident: 2, speed: 19000 },
+  { tile: { rows: 64, columns: 64, depth: 16 }, resident: 4, speed: 12000 },
+];
+export const PROCESSORS = 132;
+/** Bytes a nanosecond that the sum of partial products moves, and what its dispatch takes in nanoseconds. */
+const BANDWIDTH = 3000,
+  DISPATCH = 3000;
+/** Steps along k below which dividing it is not worth while, and elements of all partial products. */
+const SHORTEST_PART = 128,
+  MOST_PARTIAL = 1 << 24;
+/** Multiply-adds from which a product is worth a kernel compiled for its shape alone: with constant strides addresses cost nothing. */
+export const OWN_KERNEL = 2 ** 33;
+
+/**
+ * Its buffers: both operands, the epilogue's inputs, the result.
+ * @param workgroupBytes Workgroup memory a kernel may take.
+ * @param epilogue What is stored instead of the product.
+ * @param ownKernel Multiply-adds from which the kernel is compiled for the shape alone.
+ */
+export function matmulProgram(
+  shape: MatmulSpec,
+  workgroupBytes: number,
+  epilogue?: Epilogue,
+  ownKernel = OWN_KERNEL,
+): GpuProgram {
+  const { batch, m, n, k } = shape;
+  const batches = product(batch);
+  const name = `matmul ${batches > 1 ? `${batches} x ` : ""}${m}x${n}x${k}`;
+  const size = batches * m * n;
+  if (size === 0) return { name, passes: [], scratch: [] };
+  const extra = epilogue?.inputs.map((_, k) => 2 + k) ?? [];
+  const result = 2 + extra.length;
+  if (k === 0) {
+    const zero = {
+      extents: [size],
+      reduceExtents: [],
+      inputs: [],
+      reductions: [],
+      outputs: [{ dtype: "f32", value: { op: "constant", dtype: "f32", value: 0 } }],
+    } as const;
+    return { name, passes: [loopPass(zero, "map", { inputs: [], outputs: [result] }, 64)], scratch: [] };
+  }
+  const { tile, slice, parts } = chooseDivision(shape, workgroupBytes);
+  const a = operandOf("a", shape.a.row, shape.a.column, shape);
+  const b = operandOf("b", shape.b.column, shape.b.row, shape);
+  const [rows, columns] = [Math.ceil(m / tile.rows), Math.ceil(n / tile.columns)];
+  const parameters: Parameters = {
+    m,
+    n,
+    k,
+    slice,
+    parts,
+    batches,
+    rows,
+    columns,
+    ...a.parameters,
+    ...b.parameters,
+    ...Object.fromEntries(batch.map((extent, axis) => [`batch${axis}`, extent])),
+  };
+  const own = epilogue && parts === 1 ? epilogueCode(epilogue) : undefined;
+  const fixed = size * k >= ownKernel;
+  const code = tileCode(
+    {
+      tile,
+      a: a.reading,
+      b: b.reading,
+      batchAxes: batch.length,
+      ragged: k % tile.depth !== 0,
+      storesVectors: n % 4 === 0,
+      ...(own && { epilogue: own, result: storedAs(epilogue) }),
+    },
+    fixed ? {} : parameters,
+  );
+  const tilePass: GpuPass = {
+    code: !fixed ? code : code.replace(/\bp\.(\w+)/g, (_, parameter: string) => String(parameters[parameter])),
+    buffers: [
+      { buffer: 0, access: "read" },
+      { buffer: 1, access: "read" },
+      { buffer: parts > 1 ? result + 1 : result, access: "read_write" },
+      ...(own ? extra.map((buffer) => ({ buffer, access: "read" }) as const) : []),
+    ],
+    ...(!fixed && { parameters }),
+    groups: batches * rows * columns * parts,
+  };
+  const variant = `${name}, ${tile.rows}x${tile.columns}x${tile.depth} tiles${epilogue ? `, then ${epilogueLength(epilogue)}` : ""}`;
+  if (parts === 1) return { name: variant, passes: [tilePass], scratch: [] };
+  // The epilogue's indices leave out the last axis, the parts: they do not depend on it.
+  const extents = epilogue?.extents ?? [size];
+  const sum = loopPass(
+    {
+      extents,
+      reduceExtents: [parts],
+      inputs: [...(epilogue?.inputs ?? []), { dtype: "f32", size: size * parts }],
+      reductions: [
+        {
+          combine: "sum",
+          value: {
+            op: "load",
+            dtype: "f32",
+            input: extra.length,
+            index: { offset: 0, coefficients: [...stridesOf(extents), size] },
+          },
+        },
+      ],
+      outputs: [{ dtype: storedAs(epilogue), value: epilogue?.value ?? { op: "reduced", dtype: "f32", reduction: 0 } }],
+    },
+    "serial",
+    { inputs: [...extra, result + 1], outputs: [result] },
+    64,
+  );
+  return { name: `${variant}, k in ${parts} parts`, passes: [tilePass, sum], scratch: [bytesOf(size * parts)] };
+}
+
+/** How the result is stored. */
+export const storedAs = (epilogue: Epilogue | undefined): "f32" | "f16" => (epilogue?.dtype === "f16" ? "f16" : "f32");
+
+/** What is computed from the elements of a product before they are stored, in WGSL. */
+export function epilogueCode({ extents, inputs, value }: Epilogue): EpilogueCode {
+  const functions = new Set<string>();
+  const lines: string[] = [];
+  const [text] = writeValues(
+    [value],
+    {
+      axes: extents.map((_, k) => `i${k}`),
+      functions,
+      reduced: ["product"],
+      loaded: () => undefined,
+      read: (input, index) => fromMemory(inputs[input]!.dtype, `x${input}[${index}]`),
+    },
+    lines,
+  );
+  const declarations = inputs.map(({ dtype }, k) => declare(3 + k, `x${k}`, "read", memoryType(dtype))).join("");
+  return { extents, declarations, functions: functionTexts(functions), lines, value: text!, buffers: inputs.length };
+}
+
+/** "3 operations" and so on. */
+export function epilogueLength({ value }: Epilogue): string {
+  const count = [...nodesOf([value])].filter((node: Scalar) => "args" in node).length;
+  return `${count} operation${count === 1 ? "" : "s"}`;
+}
+
+/** The tile and the part of k for which the tiles are done first, by the figures above. */
+export function chooseDivision(
+  { batch, m, n, k, a }: MatmulSpec,
+  workgroupBytes: number,
+): { readonly tile: Tile; readonly slice: number; readonly parts: number; /** Nanoseconds. */ readonly time: number } {
+  const size = product(batch) * m * n;
+  // Deep slices are for rows of A that lie along k: then neighbouring threads read whole lines of the cache.
+  const deep = Math.abs(a.column) === 1;
+  const choices = TILES.filter(({ tile }) => tileBytes(tile) <= workgroupBytes && (deep || tile.depth === 16)).flatMap(
+    ({ tile, resident, speed }) => {
+      const tiles = product(batch) * Math.ceil(m / tile.rows) * Math.ceil(n / tile.columns);
+      const most = Math.min(
+        Math.floor(k / SHORTEST_PART),
+        Math.floor(MOST_PARTIAL / size),
+        Math.ceil((PROCESSORS * resident) / tiles),
+      );
+      return Array.from({ length: Math.max(1, most) }, (_, k) => k + 1).map((wanted) => {
+        const slice = wanted === 1 ? k : Math.ceil(Math.ceil(k / wanted) / tile.depth) * tile.depth;
+        const parts = Math.ceil(k / slice);
+        const rounds = Math.ceil((tiles * parts) / (PROCESSORS * resident));
+        const time = (rounds * PROCESSORS * resident * tile.rows * tile.columns * slice) / speed;
+        return { tile, slice, parts, time: parts === 1 ? time : time + DISPATCH + (8 * size * parts) / BANDWIDTH };
+      });
+    },
+  );
+  return choices.reduce((best, choice) => (choice.time < best.time ? choice : best));
+}
+
+/** How an operand is read, with its strides from line (row of a, column of b) to line and along k. */
+function operandOf(
+  name: "a" | "b",
+  line: number,
+  inner: number,
+  shape: MatmulSpec,
+): { readonly reading: Reading; readonly parameters: Parameters } {
+  const { m, n, k, [name]: operand } = shape;
+  const offset = operand.offset ?? 0;
+  const lineStride = (name === "a" ? m : n) === 1 ? 0 : line;
+  const innerStride = k === 1 ? 0 : inner;
+  const whole = [offset, ...operand.batch].every((stride) => stride % 4 === 0);
+  const alongDepth = Math.abs(innerStride) === 1;
+  const vectors = whole && ((innerStride === 1 && lineStride % 4 === 0) || (lineStride === 1 && innerStride % 4 === 0));
+  const unit = vectors ? 4 : 1;
+  return {
+    reading: { vectors, alongDepth, ...(shape.operands === "f16" && { half: true }) },
+    parameters: {
+      [`${name}Offset`]: offset / unit,
+      // the unit stride itself is not used where vectors follow it
+      [`${name}Line`]: vectors && !alongDepth ? 1 : lineStride / unit,
+      [`${name}Inner`]: vectors && alongDepth ? 1 : innerStride / unit,
+      ...Object.fromEntries(operand.batch.map((stride, axis) => [`${name}Batch${axis}`, stride / unit])),
+    },
+  };
+}

@@ -1,0 +1,46 @@
+/** Which temporaries of a plan share memory: those whose lives do not overlap. */
+import type { Plan } from "@seqmix/tensor/backend";
+import { bytesOf, type GpuProgram } from "../device/program.js";
+
+export interface Temporaries {
+  /** Sizes of the blocks to take for a run. */
+  readonly blocks: readonly number[];
+  /** By slot, the number of its block; undefined for leaves, constants and roots. */
+  readonly slots: readonly (number | undefined)[];
+  /** By step, the blocks of its program's scratch. */
+  readonly scratch: readonly (readonly number[])[];
+}
+
+/** Assigns blocks in the order of the steps: the smallest free one that is large enough, else the largest is made larger. */
+export function placeTemporaries(
+  { slots, leafCount, constants, steps, roots }: Plan,
+  programs: readonly GpuProgram[],
+): Temporaries {
+  const fixed = new Set([...roots, ...constants.map(({ slot }) => slot)]);
+  const lastUse = new Map<number, number>();
+  steps.forEach(({ inputs, outputs }, k) => {
+    for (const slot of [...inputs, ...outputs]) lastUse.set(slot, k);
+  });
+  const blocks: number[] = [];
+  const free: number[] = [];
+  const take = (bytes: number): number => {
+    free.sort((a, b) => blocks[a]! - blocks[b]!);
+    let at = free.findIndex((block) => blocks[block]! >= bytes);
+    if (at < 0) at = free.length - 1;
+    if (at < 0) return blocks.push(bytes) - 1;
+    const block = free.splice(at, 1)[0]!;
+    blocks[block] = Math.max(blocks[block]!, bytes);
+    return block;
+  };
+  const bySlot = new Array<number | undefined>(slots.length).fill(undefined);
+  const scratch = steps.map(({ inputs, outputs }, k) => {
+    for (const slot of outputs)
+      if (slot >= leafCount && !fixed.has(slot)) bySlot[slot] = take(bytesOf(slots[slot]!.size, slots[slot]!.dtype));
+    const own = programs[k]!.scratch.map(take);
+    free.push(...own);
+    for (const slot of new Set([...inputs, ...outputs]))
+      if (bySlot[slot] !== undefined && lastUse.get(slot) === k) free.push(bySlot[slot]);
+    return own;
+  });
+  return { blocks, slots: bySlot, scratch };
+}

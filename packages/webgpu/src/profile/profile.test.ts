@@ -1,0 +1,72 @@
+import { add, DeviceError, exp, key, matmul, mul, normal, realize, sum, tensor } from "@seqmix/tensor";
+import { afterAll, expect, test } from "vitest";
+import { profile, type WebGpuDevice } from "../index.js";
+import { testDevice } from "../testing/test-device.js";
+
+const device = await testDevice({ exactTimestamps: true });
+afterAll(() => device.close());
+
+test("a profile has a row for each kernel with its calls, work and time", async () => {
+  const x = await realize(normal(key(1), [256, 512]), { device });
+  const w = await realize(normal(key(2), [512, 64]), { device });
+  const { result, rows, milliseconds, spanMilliseconds, idle, roofline, table } = await profile(device, async () => {
+    for (let k = 0; k < 3; k++) await realize(sum(matmul(x, w), 1));
+    await realize(mul(exp(x), 2));
+    return "done";
+  });
+  expect(result).toBe("done");
+  expect(Object.fromEntries(rows.map(({ kernel, calls }) => [kernel, calls]))).toEqual({ matmul: 3, sum: 3, mul: 1 });
+  const of = (name: string): (typeof rows)[number] => rows.find(({ kernel }) => kernel === name)!;
+  // 2 m n k, and every operand once: against the row's own time
+  expect(of("matmul").teraflopsPerSecond * of("matmul").milliseconds * 1e9).toBeCloseTo(3 * 2 * 256 * 512 * 64, 0);
+  expect(of("matmul").gigabytesPerSecond * of("matmul").milliseconds * 1e6).toBeCloseTo(
+    3 * 4 * (256 * 512 + 512 * 64 + 256 * 64),
+    0,
+  );
+  expect(of("mul").gigabytesPerSecond * of("mul").milliseconds * 1e6).toBeCloseTo(4 * 2 * 256 * 512, 0);
+  expect(of("mul").teraflopsPerSecond * of("mul").milliseconds * 1e9).toBeCloseTo(2 * 256 * 512, 0);
+  expect(of("sum").teraflopsPerSecond * of("sum").milliseconds * 1e9).toBeCloseTo(3 * 256 * 64, 0);
+  for (const row of rows) {
+    expect(row.milliseconds).toBeGreaterThan(0);
+    expect(row.ofRoofline).toBeCloseTo(
+      Math.max(
+        row.gigabytesPerSecond / roofline.gigabytesPerSecond,
+        row.teraflopsPerSecond / roofline.teraflopsPerSecond,
+      ),
+      9,
+    );
+  }
+  expect(rows.map((row) => row.milliseconds)).toEqual(rows.map((row) => row.milliseconds).sort((a, b) => b - a));
+  expect(milliseconds).toBeCloseTo(
+    rows.reduce((total, row) => total + row.milliseconds, 0),
+    9,
+  );
+  expect(spanMilliseconds).toBeGreaterThanOrEqual(milliseconds * (1 - 1e-9));
+  expect(idle).toBeCloseTo(1 - milliseconds / spanMilliseconds, 9);
+  expect(table).toMatch(/^kernel +variant +calls +ms +share +GB\/s +TFLOP\/s +of roofline\n/);
+  expect(table).toContain("matmul 256x64x512");
+  expect(await profile(device, async () => undefined)).toMatchObject({
+    rows: [],
+    spanMilliseconds: 0,
+    idle: 0,
+    roofline,
+  });
+});
+
+test("work that fails leaves the device as it was, and a second profile meanwhile is refused", async () => {
+  await expect(
+    profile(device, async () => {
+      await realize(add(tensor([1]), 1), { device });
+      await expect(profile(device, async () => undefined)).rejects.toThrow(/one profile of a device at a time/);
+      throw new Error("own");
+    }),
+  ).rejects.toThrow("own");
+  expect([...(await (await realize(add(tensor([1]), 1), { device })).data())]).toEqual([2]);
+  expect(device.recorder).toBeUndefined();
+});
+
+test("an adapter without timestamps is told", async () => {
+  const without = { ...device, gpu: { features: new Set() } } as unknown as WebGpuDevice;
+  await expect(profile(without, async () => undefined)).rejects.toThrow(DeviceError);
+  await expect(profile(without, async () => undefined)).rejects.toThrow(/feature timestamp-query/);
+});

@@ -1,0 +1,365 @@
+/**
+ * Fused recurrences as WGSL passes. The recurrence's axis is cut into segments that run side by side:
+ * ends (what a segment does to a state, and to an adjoint), carry (the state before each segment), results; with an adjoint
+ * (or sums over channels) the results pass goes through chunks backwards and computes the states in them again. Sums over
+ * axes that no thread has for itself go through partial sums to a loop of their own.
+ */
+import { stridesOf } from "@seqmix/tensor";
+import { nodesOf, product, type Affine, type LoopKernel, type Scalar, type ScanKernel } from "@seqmix/tensor/backend";
+import { carryPass } from "./carry.js";
+import { chunkPass } from "./chunk.js";
+import { inputsOf, rewriter } from "./expressions.js";
+import { layoutOf, type Group, type Layout } from "./layout.js";
+import { stepOf, type Buffers } from "./scope.js";
+import { streamPass } from "./stream.js";
+import { TUNING, type Tuning } from "./tuning.js";
+import { loopProgram } from "../../loops/program.js";
+import { bytesOf, type BindingLimits, type GpuPass, type GpuProgram } from "../../device/program.js";
+
+/** true if the passes of a fused recurrence fit what a pass may bind, else why not. */
+export function supportsScan(
+  kernel: ScanKernel,
+  limits: Pick<BindingLimits, "buffers" | "bytes">,
+  tuning: Tuning = TUNING,
+): true | string {
+  if (product(kernel.extents) === 0) return "an axis has no points";
+  const { passes, scratch } = fusedScanProgram(kernel, Infinity, tuning, limits.buffers);
+  const most = Math.max(...passes.map(({ buffers }) => buffers.length));
+  if (most > limits.buffers) return `needs ${most} buffers in a pass, the adapter has ${limits.buffers}`;
+  const sizes = [
+    ...kernel.inputs.map(({ size }) => bytesOf(size)),
+    ...kernel.outputs.map(({ keeps }) => bytesOf(product(keeps.map((axis) => kernel.extents[axis]!)))),
+    ...scratch,
+  ];
+  const largest = Math.max(...sizes);
+  return largest <= limits.bytes || `needs a buffer of ${largest} bytes, the adapter binds ${limits.bytes}`;
+}
+
+/**
+ * The program of a fused recurrence.
+ * @param maxBuffers Buffers a pass may bind.
+ * @param wanted Buffers to aim for where more would be allowed.
+ * @throws TypeError where {@link supportsScan} says no.
+ */
+export function fusedScanProgram(
+  kernel: ScanKernel,
+  maxBuffers: number,
+  tuning: Tuning = TUNING,
+  wanted = maxBuffers,
+): GpuProgram {
+  const bound = [
+    ...kernel.inputs.map(({ size }) => size),
+    ...kernel.outputs.map(({ keeps }) => product(keeps.map((axis) => kernel.extents[axis]!))),
+  ].reduce((total, size) => total + bytesOf(size), 0);
+  const allowed = Math.max(LEAST_SCRATCH, SCRATCH_SHARE * bound);
+  let best: GpuProgram | undefined;
+  for (const sizes of [{}, ...tuning.frugal]) {
+    const program = programOf(kernel, maxBuffers, { ...tuning, ...sizes }, wanted);
+    const scratch = scratchOf(program);
+    if (!best || scratch < scratchOf(best)) best = program;
+    if (scratch <= allowed) break;
+  }
+  return best!;
+}
+
+/** Bytes of scratch memory that are no matter, and the share of what a kernel reads and writes that it may take beyond. */
+const LEAST_SCRATCH = 128 * 2 ** 20,
+  SCRATCH_SHARE = 0.08;
+
+const scratchOf = ({ scratch }: GpuProgram): number => scratch.reduce((total, bytes) => total + bytes, 0);
+
+function programOf(kernel: ScanKernel, maxBuffers: number, tuning: Tuning, wanted: number): GpuProgram {
+  const whole = layoutOf(kernel, tuning);
+  // Of several results passes, a later one reads what a segment begins with again.
+  const layout: Layout =
+    batches(whole, wanted, new Map()).length > 1
+      ? { ...whole, groups: whole.groups.map((group) => ({ ...group, inStates: undefined })) }
+      : whole;
+  const { complex, linear, rows, segments, gridSize, C, T, chunked, groups, W, segment } = layout;
+  const words = complex ? 2 : 1;
+  const scratch: number[] = [];
+  const first = kernel.inputs.length + kernel.outputs.length;
+  const block = (elements: number): number => first + scratch.push(bytesOf(elements)) - 1;
+  const many = segments > 1;
+
+  let partialCount = 0;
+  const offsets = new Map<Group, number>();
+  for (const group of groups) {
+    if (group.direct || group.finished || group.inStates) continue;
+    offsets.set(group, partialCount);
+    partialCount += group.sums.length * group.partials * group.keptSize;
+  }
+  const buffers: Buffers = {
+    outputs: kernel.inputs.length,
+    ends: many ? block(segments * rows * words) : -1,
+    decays: many ? block(linear ? segments * gridSize * C : segments * rows * words) : -1,
+    adjoints: many && kernel.adjoint ? block(segments * rows * words) : -1,
+    partials: partialCount > 0 ? block(partialCount) : -1,
+  };
+  const passes: GpuPass[] = [];
+  if (many) passes.push(streamPass(forEnds(layout, tuning), "ends", [], offsets, buffers), carryPass(layout, buffers));
+  for (const batch of batches(layout, wanted, offsets))
+    passes.push(
+      chunked ? chunkPass(layout, batch, offsets, buffers) : streamPass(layout, "results", batch, offsets, buffers),
+    );
+  for (const group of groups)
+    if (!group.direct && !group.finished)
+      passes.push(
+        ...tailPasses(
+          { ...layout, kernel },
+          group,
+          group.inStates
+            ? inStates(layout, group, buffers)
+            : inRows(layout, group, offsets.get(group)!, partialCount, buffers),
+          buffers,
+          wanted,
+          scratch,
+        ),
+      );
+  const most = Math.max(...passes.map((pass) => pass.buffers.length));
+  if (most > maxBuffers)
+    throw new TypeError(
+      `webgpu: expected a recurrence whose passes bind at most ${maxBuffers} buffers, got one that binds ${most}; compute parts of it before`,
+    );
+  return {
+    name: `fused scan [${kernel.extents.join()}] along ${kernel.along}, ${segments} segment${many ? "s" : ""} of ${segment}, chunks of ${T}, ${W} threads`,
+    passes,
+    scratch,
+  };
+}
+
+/** The layout with the sizes of a pass that runs through segments, which has no sums over channels to take. */
+function forEnds(layout: Layout, { workgroup, stage }: Tuning): Layout {
+  const { chunked, C, segment } = layout;
+  if (!chunked) return layout;
+  const W = Math.min(workgroup, 2 ** Math.ceil(Math.log2(C)));
+  return { ...layout, W, channelBlocks: Math.ceil(C / W), T: segment % stage === 0 ? stage : layout.T };
+}
+
+/** Groups in as few passes as bind no more than `limit` buffers; outputs of a group may come apart. */
+function batches(layout: Layout, limit: number, offsets: Map<Group, number>): Group[][] {
+  const { kernel, groups, segments, chunked } = layout;
+  const base = [
+    ...kernel.decay,
+    ...kernel.drive,
+    ...(kernel.adjoint?.seed ?? []),
+    ...(segments > 1 ? [] : (kernel.initial ?? [])),
+  ];
+  const carried = segments > 1 ? (chunked && kernel.adjoint ? 2 : 1) : 0;
+  const stored = ({ direct, finished }: Group): boolean => direct || finished;
+  const isPartial = (group: Group): boolean => !stored(group) && !group.inStates;
+  const count = (batch: readonly Group[]): number => {
+    const values = batch.flatMap((group) => [
+      ...group.sums.map((j) => kernel.sums[j]!.value),
+      ...(stored(group) ? group.outputs.map((k) => kernel.outputs[k]!.value) : []),
+    ]);
+    return (
+      inputsOf([...base, ...values]).length +
+      carried +
+      batch.reduce((sum, group) => sum + (stored(group) ? group.outputs.length : 0), 0) +
+      (batch.some(isPartial) ? 1 : 0)
+    );
+  };
+  const all: Group[][] = [];
+  let batch: Group[] = [];
+  const add = (group: Group): void => {
+    if (batch.length > 0 && count([...batch, group]) > limit) {
+      all.push(batch);
+      batch = [];
+    }
+    batch.push(group);
+  };
+  for (const group of groups) {
+    if (
+      count([...batch, group]) <= limit ||
+      (!stored(group) && group.sums.length <= 1) ||
+      (stored(group) && group.outputs.length === 1)
+    )
+      add(group);
+    else if (stored(group)) {
+      // outputs in one pass stay one group: sums that they share are computed once
+      const some = (outputs: readonly number[]): Group => ({
+        ...group,
+        outputs,
+        sums: group.sums.filter((j) => outputs.some((k) => uses(kernel.outputs[k]!.value, j))),
+      });
+      let taken: readonly number[] = [];
+      for (const k of group.outputs) {
+        const more = some([...taken, k]);
+        if (taken.length > 0 && count([...batch.slice(0, -1), more]) <= limit) batch[batch.length - 1] = more;
+        else add(some([k]));
+        taken = batch.at(-1)!.outputs;
+      }
+    } else
+      group.sums.forEach((j, at) => {
+        const part: Group = { ...group, sums: [j], outputs: [] };
+        offsets.set(part, (offsets.get(group) ?? 0) + at * group.partials * group.keptSize);
+        add(part);
+      });
+  }
+  if (batch.length > 0) all.push(batch);
+  return all;
+}
+
+const uses = (value: Scalar, sum: number): boolean =>
+  [...nodesOf([value])].some((node) => node.op === "reduced" && node.reduction === sum);
+
+/** Where a group's partial sums lie: by sum, at which index over the kept axes and the axes that are summed. */
+interface Partials {
+  readonly reduce: readonly number[];
+  readonly buffers: readonly { readonly buffer: number; readonly size: number }[];
+  readonly sums: readonly { readonly input: number; readonly index: Affine }[];
+}
+
+/** Partial sums [sums, partials, kept] from an offset. */
+function inRows(
+  { kernel: { extents } }: Layout,
+  { sums, partials, keptSize, keeps }: Group,
+  offset: number,
+  size: number,
+  { partials: buffer }: Buffers,
+): Partials {
+  const strides = stridesOf(keeps.map((axis) => extents[axis]!));
+  return {
+    reduce: [partials],
+    buffers: [{ buffer, size }],
+    sums: sums.map((_, at) => ({
+      input: 0,
+      index: { offset: offset + at * partials * keptSize, coefficients: [...strides, keptSize] },
+    })),
+  };
+}
+
+/** Partial sums in the place of states [segments, grid, N, C]. */
+function inStates(
+  { kernel: { extents }, complex, segments, rows, grid, channel, register, N, C }: Layout,
+  { inStates: places, keeps }: Group,
+  buffers: Buffers,
+): Partials {
+  const words = complex ? 2 : 1;
+  const strideOf = new Map<number, number>();
+  const strides = (axes: readonly number[], unit: number): void =>
+    stridesOf(axes.map((axis) => extents[axis]!)).forEach((stride, k) => strideOf.set(axes[k]!, stride * unit));
+  strides(grid, N * C * words);
+  strides(channel, words);
+  if (register !== undefined) strideOf.set(register, C * words);
+  const gone = grid.filter((axis) => !keeps.includes(axis));
+  const coefficients = [
+    ...keeps.map((axis) => strideOf.get(axis) ?? 0),
+    rows * words,
+    ...gone.map((axis) => strideOf.get(axis)!),
+  ];
+  const names = [...new Set(places!.map(({ buffer }) => buffer))];
+  return {
+    reduce: [segments, ...gone.map((axis) => extents[axis]!)],
+    buffers: names.map((name) => ({ buffer: buffers[name], size: segments * rows * words })),
+    sums: places!.map(({ buffer, part }) => ({
+      input: names.indexOf(buffer),
+      index: { offset: part === "im" ? 1 : 0, coefficients },
+    })),
+  };
+}
+
+/**
+ * Outputs from partial sums, as a loop; where neighbours in memory are no neighbours in the outputs, the sums are taken in
+ * the order of memory first.
+ */
+function tailPasses(
+  layout: Layout,
+  group: Group,
+  partials: Partials,
+  buffers: Buffers,
+  limit: number,
+  scratch: number[],
+): readonly GpuPass[] {
+  const { kernel, L } = layout;
+  const { keeps } = group;
+  const { extents, along, inputs, reverse } = kernel;
+  const [{ index: first }] = partials.sums as [Partials["sums"][number]];
+  const order = keeps.map((_, k) => k).sort((i, j) => first.coefficients[j]! - first.coefficients[i]!);
+  if (product(partials.reduce) > 1 && order.some((k, at) => k !== at)) {
+    const ordered = order.map((k) => extents[keeps[k]!]!);
+    const size = product(ordered);
+    const loop: LoopKernel = {
+      extents: ordered,
+      reduceExtents: partials.reduce,
+      inputs: partials.buffers.map((buffer) => ({ dtype: "f32", size: buffer.size })),
+      reductions: partials.sums.map(({ input, index: { offset, coefficients } }) => ({
+        combine: "sum",
+        value: {
+          op: "load",
+          dtype: "f32",
+          input,
+          index: { offset, coefficients: [...order.map((k) => coefficients[k]!), ...coefficients.slice(keeps.length)] },
+        },
+      })),
+      outputs: partials.sums.map((_, k) => ({ dtype: "f32", value: { op: "reduced", dtype: "f32", reduction: k } })),
+    };
+    const base = kernel.inputs.length + kernel.outputs.length;
+    const own = partials.sums.map(() => base + scratch.push(bytesOf(size)) - 1);
+    const strides = stridesOf(ordered);
+    const turned: Partials = {
+      reduce: [1],
+      buffers: own.map((buffer) => ({ buffer, size })),
+      sums: own.map((_, input) => ({
+        input,
+        index: { offset: 0, coefficients: [...keeps.map((_, k) => strides[order.indexOf(k)]!), 0] },
+      })),
+    };
+    return [
+      ...numbered(loop, [...partials.buffers.map(({ buffer }) => buffer), ...own], base, limit, scratch),
+      ...tailPasses(layout, group, turned, buffers, limit, scratch),
+    ];
+  }
+  const step = group.step === "each" ? 0 : stepOf(group.step, { L } as Layout);
+  const time = reverse ? L - 1 - step : step;
+  const reductionOf = new Map(group.sums.map((j, at) => [j, at]));
+  const rewrite = rewriter(
+    ({ offset, coefficients }) => ({
+      offset: offset + (group.step === "each" ? 0 : coefficients[along]! * time),
+      coefficients: [...keeps.map((axis) => coefficients[axis]!), ...partials.reduce.map(() => 0)],
+    }),
+    (node) => (node.op === "reduced" ? { ...node, reduction: reductionOf.get(node.reduction)! } : undefined),
+  );
+  const loop: LoopKernel = {
+    extents: keeps.map((axis) => extents[axis]!),
+    reduceExtents: partials.reduce,
+    inputs: [...inputs, ...partials.buffers.map(({ size }) => ({ dtype: "f32" as const, size }))],
+    reductions: partials.sums.map(({ input, index }) => ({
+      combine: "sum",
+      value: { op: "load", dtype: "f32", input: inputs.length + input, index },
+    })),
+    outputs: group.outputs.map((k) => ({ dtype: kernel.outputs[k]!.dtype, value: rewrite(kernel.outputs[k]!.value) })),
+  };
+  return numbered(
+    loop,
+    [
+      ...inputs.map((_, k) => k),
+      ...partials.buffers.map(({ buffer }) => buffer),
+      ...group.outputs.map((k) => buffers.outputs + k),
+    ],
+    kernel.inputs.length + kernel.outputs.length,
+    limit,
+    scratch,
+  );
+}
+
+/** The passes of a loop whose buffers have the given numbers in the whole program. */
+function numbered(
+  loop: LoopKernel,
+  numbers: readonly number[],
+  firstScratch: number,
+  limit: number,
+  scratch: number[],
+): readonly GpuPass[] {
+  const program = loopProgram(loop, { buffers: limit, bytes: Infinity, threads: 256, workgroupBytes: 16384 });
+  const first = firstScratch + scratch.length;
+  scratch.push(...program.scratch);
+  return program.passes.map((pass) => ({
+    ...pass,
+    buffers: pass.buffers.map(({ buffer, access }) => ({
+      buffer: numbers[buffer] ?? first + buffer - numbers.length,
+      access,
+    })),
+  }));
+}

@@ -1,0 +1,243 @@
+/**
+ * h_t = a_t h_(t-1) + b_t along the middle axis of [outer, length, inner], and running sums (all a_t = 1).
+ *
+ * The axis is cut into chunks where there are too few rows to keep the device busy. Three passes then: what each chunk
+ * does to a state (h -> A h + B), the state before each chunk, and the results. A chunk is run by one thread if rows are short or
+ * neighbouring rows lie beside each other in memory, else by a workgroup that loads tiles of it and scans them in a tree.
+ */
+import {
+  bytesOf,
+  declare,
+  declareParameters,
+  entryPoint,
+  type Binding,
+  type GpuPass,
+  type GpuProgram,
+  type Parameters,
+} from "../device/program.js";
+
+export interface ScanShape {
+  readonly outer: number;
+  readonly length: number;
+  readonly inner: number;
+  readonly reverse: boolean;
+  /** false: running sums, whose only input is b. */
+  readonly decays: boolean;
+  /** Whether the last input is the state before the first element, [outer, inner]. */
+  readonly initial: boolean;
+}
+
+/** Threads and workgroups that keep a large GPU busy. */
+const FULL_THREADS = 131072,
+  FULL_GROUPS = 528;
+/** Rows beside each other from which on a thread a row reads memory well. */
+const BESIDE = 16;
+/** A row too short for a workgroup. */
+const SHORT = 64;
+const SHORTEST_CHUNK = 16,
+  MOST_CHUNKS = 256;
+const THREADS = 256,
+  EACH = 4,
+  TILE = THREADS * EACH;
+
+interface Chunks extends ScanShape {
+  readonly chunks: number;
+  readonly steps: number;
+}
+
+/** Buffers: (a,) b (, h0), h. */
+export function scanProgram(shape: ScanShape): GpuProgram {
+  const { outer, length, inner, decays, initial } = shape;
+  const rows = outer * inner;
+  const byThread = inner >= BESIDE || length <= SHORT;
+  const wanted = byThread
+    ? Math.min(Math.ceil(FULL_THREADS / rows), Math.floor(length / SHORTEST_CHUNK), MOST_CHUNKS)
+    : Math.min(Math.ceil(FULL_GROUPS / rows), Math.ceil(length / TILE));
+  const unit = byThread ? 1 : TILE;
+  const steps = Math.ceil(Math.ceil(length / Math.max(1, wanted)) / unit) * unit;
+  const chunked: Chunks = { ...shape, steps, chunks: Math.ceil(length / steps) };
+  const { chunks } = chunked;
+  const name = `${decays ? "scan" : "running sum"} ${outer} x ${length} x ${inner}, ${chunks} chunk${chunks === 1 ? "" : "s"} a row, a ${byThread ? "thread" : "workgroup"} each`;
+
+  const values = decays ? [0, 1] : [0];
+  const h0 = initial ? [values.length] : [];
+  const out = values.length + h0.length;
+  const [endA, endB, state] = [out + 1, out + 2, out + 3];
+  const groups = byThread ? Math.ceil((rows * chunks) / 64) : rows * chunks;
+  const chunkCode = byThread ? threadChunk : groupChunk;
+  const parameters = parametersOf(chunked);
+  const pass = (code: string, read: readonly number[], write: readonly number[], groups: number): GpuPass => ({
+    code,
+    parameters,
+    buffers: [
+      ...read.map((buffer): Binding => ({ buffer, access: "read" })),
+      ...write.map((buffer): Binding => ({ buffer, access: "read_write" })),
+    ],
+    groups,
+  });
+  if (chunks === 1)
+    return { name, passes: [pass(chunkCode(chunked, "all"), [...values, ...h0], [out], groups)], scratch: [] };
+  const bytes = bytesOf(rows * chunks);
+  return {
+    name,
+    passes: [
+      pass(chunkCode(chunked, "ends"), values, decays ? [endA, endB] : [endB], groups),
+      pass(statesCode(chunked), [...(decays ? [endA] : []), endB, ...h0], [state], Math.ceil(rows / 64)),
+      pass(chunkCode(chunked, "results"), [...values, state], [out], groups),
+    ],
+    scratch: [bytes, bytes, bytes],
+  };
+}
+
+/** A row's element s is at origin + s direction. */
+function parametersOf({ outer, length, inner, reverse, chunks, steps }: Chunks): Parameters {
+  return {
+    inner,
+    length,
+    chunks,
+    steps,
+    rows: outer * inner,
+    total: outer * inner * chunks,
+    origin: reverse ? (length - 1) * inner : 0,
+    direction: reverse ? -inner : inner,
+  };
+}
+
+/** all: from the initial state. ends: what the chunk does to a state. results: from the state before the chunk. */
+type Task = "all" | "ends" | "results";
+
+/** Declarations of the buffers of a chunk's pass, and where its state starts. */
+function buffersOf(shape: Chunks, task: Task): { text: string; start: string } {
+  const { decays, initial } = shape;
+  const reads = [...(decays ? ["a"] : []), "b"];
+  if (task === "all" && initial) reads.push("h0");
+  if (task === "results") reads.push("states");
+  const writes = task === "ends" ? [...(decays ? ["endA"] : []), "endB"] : ["h"];
+  return {
+    text: declareAll(reads, writes, shape),
+    start: task === "results" ? "states[chunk]" : task === "all" && initial ? "h0[outer * p.inner + inner]" : "0.0",
+  };
+}
+
+const declareAll = (reads: readonly string[], writes: readonly string[], shape: Chunks): string =>
+  [
+    ...reads.map((name, k) => declare(k, name, "read", "f32")),
+    ...writes.map((name, k) => declare(reads.length + k, name, "read_write", "f32")),
+    declareParameters(reads.length + writes.length, parametersOf(shape)),
+  ].join("");
+
+/** Splits `chunk`, which counts [outer, chunks, inner]; element s of its row is at start + s p.direction. */
+const PLACES = `if (chunk >= p.total) { return; }
+let inner = chunk % p.inner;
+let first = chunk / p.inner % p.chunks * p.steps;
+let outer = chunk / (p.inner * p.chunks);
+let last = min(first + p.steps, p.length);
+let start = outer * p.length * p.inner + inner + p.origin;`;
+
+function threadChunk(shape: Chunks, task: Task): string {
+  const { text, start } = buffersOf(shape, task);
+  const { decays } = shape;
+  const ends = task === "ends";
+  return (
+    text +
+    entryPoint(
+      64,
+      `let chunk = i32(group * 64u + thread);
+${PLACES}
+var current = ${start};
+${ends && decays ? "var decay = 1.0;\n" : ""}for (var step = first; step < last; step++) {
+  let at = start + step * p.direction;
+${ends && decays ? "  decay *= a[at];\n" : ""}  current = ${decays ? "a[at] * current + b[at]" : "current + b[at]"};
+${ends ? "" : "  h[at] = current;\n"}}
+${ends ? `${decays ? "endA[chunk] = decay;\n" : ""}endB[chunk] = current;` : ""}`,
+    )
+  );
+}
+
+function groupChunk(shape: Chunks, task: Task): string {
+  const { text, start } = buffersOf(shape, task);
+  const { decays } = shape;
+  const ifDecays = (code: string): string => (decays ? code : "");
+  const scan = `    let n = sumB[thread];
+    var before = 0.0;
+${ifDecays("    var decay = 1.0;\n    let m = sumA[thread];\n")}    if (thread >= distance) {
+      before = sumB[thread - distance];
+${ifDecays("      decay = sumA[thread - distance];\n")}    }
+    workgroupBarrier();
+    sumB[thread] = ${decays ? "m * before + n" : "before + n"};
+${ifDecays("    sumA[thread] = m * decay;\n")}    workgroupBarrier();`;
+  const tile = `  let base = tile + i32(thread);
+  for (var k = 0; k < ${EACH}; k++) {
+    let step = base + k * ${THREADS};
+    let at = start + step * p.direction;
+    let slot = padded(i32(thread) + k * ${THREADS});
+${ifDecays("    tileA[slot] = select(1.0, a[at], step < last);\n")}    tileB[slot] = select(0.0, b[at], step < last);
+  }
+  workgroupBarrier();
+  var endOfPart = 0.0;
+${ifDecays("  var decayOfPart = 1.0;\n")}  for (var k = 0; k < ${EACH}; k++) {
+    let slot = padded(i32(thread) * ${EACH} + k);
+    endOfPart = ${decays ? "tileA[slot] * endOfPart + tileB[slot]" : "endOfPart + tileB[slot]"};
+${ifDecays("    decayOfPart *= tileA[slot];\n")}  }
+  sumB[thread] = endOfPart;
+${ifDecays("  sumA[thread] = decayOfPart;\n")}  workgroupBarrier();
+  for (var distance = 1u; distance < ${THREADS}u; distance *= 2u) {
+${scan}
+  }
+${
+  task === "ends"
+    ? ""
+    : `  var current = carry;
+  if (thread > 0u) { current = ${decays ? "sumA[thread - 1u] * carry + sumB[thread - 1u]" : "carry + sumB[thread - 1u]"}; }
+  for (var k = 0; k < ${EACH}; k++) {
+    let slot = padded(i32(thread) * ${EACH} + k);
+    current = ${decays ? "tileA[slot] * current + tileB[slot]" : "current + tileB[slot]"};
+    tileB[slot] = current;
+  }
+  workgroupBarrier();
+  for (var k = 0; k < ${EACH}; k++) {
+    let step = base + k * ${THREADS};
+    if (step < last) { h[start + step * p.direction] = tileB[padded(i32(thread) + k * ${THREADS})]; }
+  }
+`
+}  carry = ${decays ? `sumA[${THREADS - 1}] * carry + sumB[${THREADS - 1}]` : `carry + sumB[${THREADS - 1}]`};
+${task === "ends" ? ifDecays(`  decayOfChunk *= sumA[${THREADS - 1}];\n`) : ""}  workgroupBarrier();`;
+  const shared = (name: string, size: number): string => `var<workgroup> ${name}: array<f32, ${size}>;\n`;
+  const memory = `${ifDecays(shared("tileA", TILE + TILE / 32) + shared("sumA", THREADS))}${shared("tileB", TILE + TILE / 32)}${shared("sumB", THREADS)}`;
+  return `${text}${memory}// one slot left out after every 32, so that threads that run along the tile use different banks
+fn padded(k: i32) -> i32 { return k + k / 32; }
+${entryPoint(
+  THREADS,
+  `let chunk = i32(group);
+${PLACES}
+var carry = ${start};
+${task === "ends" ? ifDecays("var decayOfChunk = 1.0;\n") : ""}for (var tile = first; tile < last; tile += ${TILE}) {
+${tile}
+}
+${
+  task === "ends"
+    ? `if (thread == 0u) {
+${ifDecays("  endA[chunk] = decayOfChunk;\n")}  endB[chunk] = carry;
+}`
+    : ""
+}`,
+)}`;
+}
+
+/** The state before each chunk of a row, one row a thread. */
+function statesCode(shape: Chunks): string {
+  const { decays, initial } = shape;
+  const reads = [...(decays ? ["endA"] : []), "endB", ...(initial ? ["h0"] : [])];
+  return `${declareAll(reads, ["states"], shape)}${entryPoint(
+    64,
+    `let row = i32(group * 64u + thread);
+if (row >= p.rows) { return; }
+var current = ${initial ? "h0[row]" : "0.0"};
+var at = row / p.inner * p.inner * p.chunks + row % p.inner;
+for (var chunk = 0; chunk < p.chunks; chunk++) {
+  states[at] = current;
+  current = ${decays ? "endA[at] * current + endB[at]" : "current + endB[at]"};
+  at += p.inner;
+}`,
+  )}`;
+}
