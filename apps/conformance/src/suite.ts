@@ -1,9 +1,5 @@
 /** Every op, kernel record and mixer as one list of checks, for any device in Node or in a page. */
-import { attention } from "@seqmix/attention";
-import { fftConvKernel, fftCorrelationKernel } from "@seqmix/fft";
-import { mamba } from "@seqmix/mamba";
-import { s4d } from "@seqmix/s4";
-import { selectiveScanKernel } from "@seqmix/selective-scan";
+import { kernels, mixers } from "@seqmix/catalog";
 import { opTable, type Device } from "@seqmix/tensor";
 import { checkKernel, checkMixer, checkOp } from "@seqmix/testing";
 
@@ -21,47 +17,28 @@ export interface Check {
 const lengths = [1, 65];
 const tolerance = { lengths, relative: 2e-5, gradientRelative: 1e-4 };
 
-const kernelCheck = (name: string, run: (device: Device) => ReturnType<typeof checkKernel>): Check => ({
+const kernelChecks = kernels.map((kernel): Check => ({
   kind: "kernel",
-  name,
-  run: async (device) => `${(await run(device)).cases} cases`,
-});
+  name: kernel.record.name,
+  run: async (device) => `${(await checkKernel(kernel, device, tolerance)).cases} cases`,
+}));
 
-const mixerCheck = (name: string, run: (device: Device) => ReturnType<typeof checkMixer>): Check => ({
-  kind: "mixer",
-  name,
-  run: async (device) => `${(await run(device)).laws.length} laws`,
-});
+const mixerChecks = mixers.flatMap((mixer) =>
+  Object.entries(mixer.samples ?? {}).map(([sample, settings]): Check => ({
+    kind: "mixer",
+    name: `${mixer.id}, ${sample}`,
+    run: async (device) => {
+      const config = { ...mixer.config, ...settings };
+      return `${(await checkMixer(mixer, config, device, { length: 7 })).laws.length} laws`;
+    },
+  })),
+);
 
-const kernels: readonly Check[] = [
-  kernelCheck("fftConv", (device) => checkKernel(fftConvKernel, device, tolerance)),
-  kernelCheck("fftCorrelation", (device) => checkKernel(fftCorrelationKernel, device, tolerance)),
-  kernelCheck("selectiveScan", (device) => checkKernel(selectiveScanKernel, device, tolerance)),
-];
-
-const range = { dtMin: 0.05, dtMax: 0.5 };
-const mixers: readonly Check[] = [
-  mixerCheck("attention", (device) =>
-    checkMixer(attention, { ...attention.config, dModel: 4, nHeads: 2, bias: true, rotaryBase: 100 }, device, {
-      length: 7,
-    }),
-  ),
-  mixerCheck("s4d zoh", (device) =>
-    checkMixer(s4d, { ...s4d.config, ...range, dModel: 2, dState: 4, disc: "zoh" }, device, { length: 7 }),
-  ),
-  mixerCheck("s4d bilinear", (device) =>
-    checkMixer(s4d, { ...s4d.config, ...range, dModel: 2, dState: 4, disc: "bilinear" }, device, { length: 7 }),
-  ),
-  mixerCheck("mamba", (device) =>
-    checkMixer(mamba, { ...mamba.config, ...range, dModel: 4, dState: 3, dtRank: 2 }, device, { length: 7 }),
-  ),
-];
-
-const ops: readonly Check[] = opTable.map((op) => ({
+const opChecks = opTable.map((op): Check => ({
   kind: "op",
   name: op.name,
   run: async (device) => `${(await checkOp(op, device)).comparisons} comparisons`,
 }));
 
 /** All checks, the quick ones first. */
-export const checks: readonly Check[] = [...ops, ...kernels, ...mixers];
+export const checks: readonly Check[] = [...opChecks, ...kernelChecks, ...mixerChecks];

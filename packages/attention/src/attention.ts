@@ -59,6 +59,7 @@ export type AttentionState = {
 export const attention = defineMixer({
   id: "attention",
   config: { dModel: 64, nHeads: 4, rotaryBase: 10000, bias: false } as AttentionConfig,
+  samples: { rotary: { dModel: 4, nHeads: 2, bias: true, rotaryBase: 100 } },
   state: "grows",
 
   init({ dModel, bias, ...config }, key: Key): AttentionParameters {

@@ -82,6 +82,12 @@ export const gateLoop = defineMixer({
     parallel: "scan",
     chunkSize: 64,
   } as GateLoopConfig,
+  choices: { parallel: ["scan", "attention"] },
+  ranges: { chunkSize: [1, Infinity] },
+  samples: {
+    scan: { dModel: 2, dInner: 4, nHeads: 2, chunkSize: 2 },
+    attention: { dModel: 2, dInner: 4, nHeads: 2, chunkSize: 2, parallel: "attention", subLn: true, gated: false },
+  },
   state: "constant",
 
   init(config, key: Key): GateLoopParameters {

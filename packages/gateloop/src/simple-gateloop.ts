@@ -51,6 +51,8 @@ export type SimpleGateLoopParameters = {
 export const simpleGateLoop = defineMixer({
   id: "simple-gateloop",
   config: { dModel: 64, postLn: false, chunkSize: 64 } as SimpleGateLoopConfig,
+  ranges: { chunkSize: [1, Infinity] },
+  samples: { "with a norm": { dModel: 3, postLn: true, chunkSize: 2 } },
   state: "constant",
   init: ({ dModel, postLn }, key: Key): SimpleGateLoopParameters => ({
     norm: { gamma: ones([dModel]) },

@@ -140,6 +140,21 @@ export const mamba = defineMixer({
     selectiveC: true,
     chunkSize: 256,
   } as MambaConfig,
+  choices: { dtInit: ["random", "constant"] },
+  ranges: { dState: [1, Infinity], dConv: [1, Infinity], chunkSize: [1, Infinity] },
+  samples: {
+    published: { dModel: 4, dState: 3, dtRank: 2, dtMin: 0.05, dtMax: 0.5, chunkSize: 3 },
+    "constant maps": {
+      dModel: 2,
+      dState: 2,
+      dtMin: 0.05,
+      dtMax: 0.5,
+      selectiveB: false,
+      selectiveDelta: false,
+      bias: true,
+    },
+  },
+  parameterGroups: () => mambaParameterGroups,
   state: "constant",
 
   init(config, key: Key): MambaParameters {

@@ -1,4 +1,5 @@
 /** What a sequence mixer is: one file per architecture, a few functions, everything else comes from them. */
+import type { ParameterGroup } from "@seqmix/optim";
 import type { Key, Tensor, Tree } from "@seqmix/tensor";
 
 /** What every mixer's config has. */
@@ -19,27 +20,43 @@ export interface MixerDefinition<C extends MixerConfig, P extends Tree, S extend
   readonly id: string;
   /** The defaults. */
   readonly config: C;
+  /** Words that a setting may be, where it is one out of a list; checked by `configure`. */
+  readonly choices?: { readonly [K in keyof C]?: readonly C[K][] };
+  /** Least and largest value of a number; checked by `configure`. */
+  readonly ranges?: { readonly [K in keyof C]?: readonly [least: number, largest: number] };
+  /** Tiny settings by name, under which the laws of `checkMixer` are proven on every device; together they reach every option. */
+  readonly samples?: Readonly<Record<string, Partial<C>>>;
+  /** Whether y_t depends on x_0 .. x_t only under a config; absent: always. A mixer that sees both ways has no state and no step. */
+  causal?(config: C): boolean;
+  /** Whether the modes honour `resets`. */
+  readonly resets?: boolean;
+  /** How the published training code treats some parameters, given the peak learning rate of the others. */
+  parameterGroups?(learningRate: number): readonly ParameterGroup[];
   /** How the bytes of the state depend on the length: not at all, growing with it, or there is no finite state. */
   readonly state: "constant" | "grows" | "none";
   /** New parameters: a plain tree with the keys of published checkpoints, e.g. `{ A_log, in_proj: { weight } }`. */
   init(config: C, key: Key): P;
   /** The state before the first element of `batch` sequences. */
   initState(config: C, batch: number): S;
-  /** One element: x [B D] -> y [B D], and the state after it. */
-  step(config: C, params: P, x: Tensor, state: S): readonly [Tensor, S];
+  /** One element: x [B D] -> y [B D], and the state after it. Absent: there is no recurrent form. */
+  step?(config: C, params: P, x: Tensor, state: S): readonly [Tensor, S];
   /** Ways to run whole sequences. All agree with the folded `step`, in values and in gradients. */
   readonly modes: MixerModes<C, P, S>;
 }
 
-/** Ways to run whole sequences: x [B L D] -> y [B L D], and the state after the last element. `state` undefined means `initState`. */
+/**
+ * Ways to run whole sequences: x [B L D] -> y [B L D], and the state after the last element. `state` undefined means `initState`.
+ * `resets` [B L], bool: true at the first element of each packed sequence, before which the state is `initState` again.
+ * Only mixers that declare `resets` are given one.
+ */
 export interface MixerModes<C, P, S> {
   /** All elements at once. */
-  parallel(config: C, params: P, x: Tensor, state?: S): readonly [Tensor, S];
+  parallel(config: C, params: P, x: Tensor, state?: S, resets?: Tensor): readonly [Tensor, S];
   /** Pieces of a fixed length at once, the state carried between them. */
-  chunked?(config: C, params: P, x: Tensor, state?: S): readonly [Tensor, S];
+  chunked?(config: C, params: P, x: Tensor, state?: S, resets?: Tensor): readonly [Tensor, S];
 }
 
-/** A way to run a mixer over a sequence; "recurrent" is the folded `step`, which every mixer has. */
+/** A way to run a mixer over a sequence; "recurrent" is the folded `step`, which mixers with a `step` have. */
 export type Mode = "parallel" | "chunked" | "recurrent";
 
 /** Any mixer, for code that runs all of them and looks into none. */

@@ -36,7 +36,7 @@ export interface GenerateOptions {
  * Continues sequences. The prompt runs at once, then every token by one `step`; the state's memory is reused.
  * @param prompt i32 [B L], L at least 1
  * @returns One Int32Array of B tokens after another.
- * @throws RangeError if the mixer has no state, or temperature and key do not fit together.
+ * @throws RangeError if the mixer has no recurrent form, or temperature and key do not fit together.
  */
 export async function* generate(
   config: LanguageModelConfig,
@@ -46,9 +46,9 @@ export async function* generate(
 ): AsyncGenerator<Int32Array, void, undefined> {
   const { length, temperature = 0, key } = options;
   const where = options.device ? { device: options.device } : {};
-  if (config.mixer.state === "none")
+  if (!config.mixer.step)
     throw new RangeError(
-      `generate: expected a mixer with a state, got ${config.mixer.id} without one; call forwardLanguageModel on ever longer sequences`,
+      `generate: expected a mixer with a recurrent form, got ${config.mixer.id} without one; call forwardLanguageModel on ever longer sequences`,
     );
   if (!(temperature >= 0)) throw new RangeError(`generate: expected a temperature of at least 0, got ${temperature}`);
   if (temperature > 0 && !key)

@@ -11,7 +11,7 @@ export {
   type MixerModes,
   type Mode,
 } from "./contract.js";
-export { configure, modesOf, runMixer, type MixerSettings } from "./run-mixer.js";
+export { configure, isCausal, modesOf, runMixer, type MixerSettings } from "./run-mixer.js";
 export { inChunks } from "./in-chunks.js";
 export { initResidualBlock, residualBlock, residualBlockStep, type ResidualBlockParameters } from "./residual-block.js";
 export {

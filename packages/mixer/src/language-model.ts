@@ -67,6 +67,7 @@ export function initLanguageModelState(config: LanguageModelConfig, batch: numbe
  * @param tokens i32 [B L], 0..V-1
  * @param state Of the tokens before; none by default.
  * @param mode How the mixers run; "parallel" by default.
+ * @param resets bool or i32 [B L], not 0 at the first token of each packed sequence.
  * @returns logits [B L V] and the state after the last token
  */
 export function forwardLanguageModel(
@@ -75,12 +76,13 @@ export function forwardLanguageModel(
   tokens: Tensor,
   state?: LanguageModelState,
   mode?: Mode,
+  resets?: Tensor,
 ): readonly [Tensor, LanguageModelState] {
   assertTokens("forwardLanguageModel", "[B L]", tokens, 2);
   const mixerConfig = mixerConfigOf(config);
   let x = embedding(params.embedding, tokens);
   const after = params.layers.map((layer, k) => {
-    const [y, next] = residualBlock(config.mixer, mixerConfig, layer, x, state?.[k], mode);
+    const [y, next] = residualBlock(config.mixer, mixerConfig, layer, x, state?.[k], mode, resets);
     x = y;
     return next;
   });

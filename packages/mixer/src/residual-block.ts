@@ -2,7 +2,7 @@
 import { initRmsNorm, rmsNorm, type RmsNormParameters } from "@seqmix/nn";
 import { add, type Key, type Tensor, type Tree } from "@seqmix/tensor";
 import type { AnyMixer, MixerConfig, Mode } from "./contract.js";
-import { runMixer } from "./run-mixer.js";
+import { isCausal, runMixer } from "./run-mixer.js";
 
 /** Parameters of one block. */
 export type ResidualBlockParameters = {
@@ -26,12 +26,16 @@ export function residualBlock(
   x: Tensor,
   state?: Tree,
   mode?: Mode,
+  resets?: Tensor,
 ): readonly [Tensor, Tree] {
-  const [y, next] = runMixer(mixer, config, params.mixer, rmsNorm(params.norm, x), state, mode);
+  const [y, next] = runMixer(mixer, config, params.mixer, rmsNorm(params.norm, x), state, mode, resets);
   return [add(x, y), next];
 }
 
-/** One element of {@link residualBlock}: x [B D] -> [B D]. */
+/**
+ * One element of {@link residualBlock}: x [B D] -> [B D].
+ * @throws RangeError if the mixer has no recurrent form.
+ */
 export function residualBlockStep(
   mixer: AnyMixer,
   config: MixerConfig,
@@ -39,6 +43,8 @@ export function residualBlockStep(
   x: Tensor,
   state: Tree,
 ): readonly [Tensor, Tree] {
+  if (!mixer.step || !isCausal(mixer, config))
+    throw new RangeError(`${mixer.id}: expected a mixer with a recurrent form, got one without; run whole sequences`);
   const [y, next] = mixer.step(config, params.mixer, rmsNorm(params.norm, x), state);
   return [add(x, y), next];
 }

@@ -1,16 +1,29 @@
 /** Running a mixer over a sequence in any of its modes. */
-import { reshape, ShapeError, sliceAxis, stack, zeros, type Tensor, type Tree } from "@seqmix/tensor";
-import type { AnyMixer, MixerConfig, Mode } from "./contract.js";
+import {
+  cast,
+  DTypeError,
+  leavesOf,
+  replaceLeaves,
+  reshape,
+  ShapeError,
+  sliceAxis,
+  stack,
+  where,
+  zeros,
+  type Tensor,
+  type Tree,
+} from "@seqmix/tensor";
+import type { AnyMixer, MixerConfig, MixerDefinition, Mode } from "./contract.js";
 
 /** Values of a mixer's settings by name. */
 export type MixerSettings = Readonly<Record<string, number | string | boolean>>;
 
 /**
  * The mixer's defaults with some settings changed.
- * @throws RangeError for a setting the mixer does not have, or a value of another type.
+ * @throws RangeError for a setting the mixer does not have, a value of another type, or one outside its choices or range.
  */
 export function configure<C extends MixerConfig>(
-  mixer: { readonly id: string; readonly config: C },
+  mixer: Pick<MixerDefinition<C, Tree, Tree>, "id" | "config" | "choices" | "ranges">,
   settings: MixerSettings = {},
 ): C {
   const known = mixer.config as unknown as MixerSettings;
@@ -22,24 +35,51 @@ export function configure<C extends MixerConfig>(
     // A number may stand where the default is a word such as "auto".
     if (typeof known[name] !== "string" && typeof value !== typeof known[name])
       throw new RangeError(`${mixer.id}: expected a ${typeof known[name]} for ${name}, got ${JSON.stringify(value)}`);
+    assertAllowed(mixer, name, value);
   }
   return { ...mixer.config, ...settings };
 }
 
-/** The modes of a mixer. */
-export const modesOf = (mixer: AnyMixer): Mode[] => [
-  "parallel",
-  ...(mixer.modes.chunked ? (["chunked"] as const) : []),
-  ...(mixer.state === "none" ? [] : (["recurrent"] as const)),
-];
+/** @throws RangeError if the mixer gives choices or a range for the setting and the value is outside. */
+function assertAllowed(
+  mixer: { readonly id: string; readonly choices?: object; readonly ranges?: object },
+  name: string,
+  value: number | string | boolean,
+): void {
+  const choices = (mixer.choices as Readonly<Record<string, readonly unknown[]>> | undefined)?.[name];
+  if (choices && !choices.includes(value))
+    throw new RangeError(
+      `${mixer.id}: expected ${name} out of ${choices.join(", ")}, got ${value}; choose one of them`,
+    );
+  const range = (mixer.ranges as Readonly<Record<string, readonly [number, number]>> | undefined)?.[name];
+  if (range && typeof value === "number" && !(value >= range[0] && value <= range[1]))
+    throw new RangeError(`${mixer.id}: expected ${name} from ${range[0]} to ${range[1]}, got ${value}; change it`);
+}
+
+/** Whether outputs depend on earlier inputs only. */
+export const isCausal = (mixer: AnyMixer, config: MixerConfig): boolean => mixer.causal?.(config) ?? true;
+
+/** Whether there is a recurrent form. */
+const hasStep = (mixer: AnyMixer): boolean => mixer.step !== undefined && mixer.state !== "none";
+
+/** The modes of a mixer under a config: one that sees both ways has the parallel one alone. */
+export const modesOf = (mixer: AnyMixer, config: MixerConfig = mixer.config): Mode[] =>
+  isCausal(mixer, config)
+    ? [
+        "parallel",
+        ...(mixer.modes.chunked ? (["chunked"] as const) : []),
+        ...(hasStep(mixer) ? (["recurrent"] as const) : []),
+      ]
+    : ["parallel"];
 
 /**
  * Runs a mixer over a sequence.
  * @param x [B L D]
  * @param state As the mixer's `initState` gives it; that by default.
  * @param mode "parallel" by default.
+ * @param resets bool or i32 [B L], not 0 at the first element of each packed sequence: the state is as at the start before it.
  * @returns y [B L D] and the state after the last element
- * @throws RangeError if the mixer does not have the mode.
+ * @throws RangeError if the mixer does not have the mode, or does not honour resets.
  */
 export function runMixer(
   mixer: AnyMixer,
@@ -48,25 +88,61 @@ export function runMixer(
   x: Tensor,
   state?: Tree,
   mode: Mode = "parallel",
+  resets?: Tensor,
 ): readonly [Tensor, Tree] {
   if (x.shape.length !== 3 || x.shape[2] !== config.dModel)
     throw new ShapeError(
       `${mixer.id}: expected x [B L ${config.dModel}], got shape [${x.shape.join(",")}]; D is dModel`,
     );
-  if (!modesOf(mixer).includes(mode))
-    throw new RangeError(`${mixer.id}: expected a mode out of ${modesOf(mixer).join(", ")}, got ${mode}`);
-  return mode === "recurrent" ? fold(mixer, config, params, x, state) : mixer.modes[mode]!(config, params, x, state);
+  const modes = modesOf(mixer, config);
+  if (!modes.includes(mode))
+    throw new RangeError(`${mixer.id}: expected a mode out of ${modes.join(", ")}, got ${mode}`);
+  const flags = resets && resetFlags(mixer, x, resets);
+  return mode === "recurrent"
+    ? fold(mixer, config, params, x, state, flags)
+    : mixer.modes[mode]!(config, params, x, state, flags);
+}
+
+/** Resets as bool [B L]. */
+function resetFlags(mixer: AnyMixer, x: Tensor, resets: Tensor): Tensor {
+  if (!mixer.resets)
+    throw new RangeError(`${mixer.id}: expected no resets, which this mixer does not honour; run each sequence alone`);
+  if (resets.dtype !== "bool" && resets.dtype !== "i32")
+    throw new DTypeError(`${mixer.id}: expected bool or i32 resets [B L], got ${resets.dtype}; convert them with cast`);
+  if (resets.shape.join() !== x.shape.slice(0, 2).join())
+    throw new ShapeError(
+      `${mixer.id}: expected resets [B L] = [${x.shape.slice(0, 2).join(",")}], got shape [${resets.shape.join(",")}]`,
+    );
+  return cast(resets, "bool");
 }
 
 /** `step` applied to one element after another. */
-function fold(mixer: AnyMixer, config: MixerConfig, params: Tree, x: Tensor, state?: Tree): readonly [Tensor, Tree] {
+function fold(
+  mixer: AnyMixer,
+  config: MixerConfig,
+  params: Tree,
+  x: Tensor,
+  state: Tree | undefined,
+  resets: Tensor | undefined,
+): readonly [Tensor, Tree] {
   const [B, L, D] = x.shape as [number, number, number];
   let carried = state ?? mixer.initState(config, B);
   const outputs: Tensor[] = [];
   for (let t = 0; t < L; t++) {
-    const [y, next] = mixer.step(config, params, reshape(sliceAxis(x, 1, t, t + 1), [B, D]), carried);
+    if (resets) carried = forget(mixer, config, carried, reshape(sliceAxis(resets, 1, t, t + 1), [B]));
+    const [y, next] = mixer.step!(config, params, reshape(sliceAxis(x, 1, t, t + 1), [B, D]), carried);
     outputs.push(y);
     carried = next;
   }
   return [L === 0 ? zeros([B, 0, D]) : stack(outputs, 1), carried];
+}
+
+/** The state with that of the start in its place where `flags` [B] are true. Leaves [B ...]. */
+function forget(mixer: AnyMixer, config: MixerConfig, state: Tree, flags: Tensor): Tree {
+  const B = flags.shape[0]!;
+  const fresh = leavesOf(mixer.initState(config, B));
+  return replaceLeaves(
+    state,
+    leavesOf(state).map((leaf, k) => where(reshape(flags, [B, ...leaf.shape.slice(1).map(() => 1)]), fresh[k]!, leaf)),
+  );
 }

@@ -107,6 +107,13 @@ export const s4dParameterGroups: readonly {
 export const s4d = defineMixer({
   id: "s4d",
   config: { dModel: 64, dState: 64, dtMin: 0.001, dtMax: 0.1, disc: "zoh", init: "lin" } as S4dConfig,
+  choices: { disc: ["zoh", "bilinear"] },
+  ranges: { dState: [1, Infinity] },
+  samples: {
+    zoh: { dModel: 2, dState: 4, dtMin: 0.05, dtMax: 0.5, disc: "zoh" },
+    bilinear: { dModel: 2, dState: 4, dtMin: 0.05, dtMax: 0.5, disc: "bilinear" },
+  },
+  parameterGroups: (lr) => s4dParameterGroups.map((group) => ({ ...group, learningRateScale: Math.min(1, 1e-3 / lr) })),
   state: "constant",
 
   init({ dModel: D, dState: N, dtMin, dtMax, init }, key: Key): S4dParameters {

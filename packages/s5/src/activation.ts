@@ -10,7 +10,10 @@ export type DenseParameters = {
   readonly bias: Tensor;
 };
 
-/** Of y, the model's output, with g = gelu(y). */
+/** The names of {@link LayerActivation}. */
+export const layerActivations = ["full_glu", "half_glu1", "half_glu2", "gelu"] as const;
+
+/** What follows the recurrence, from y with g = gelu(y). */
 export type LayerActivation =
   /** W1 g o sigmoid(W2 g) */
   | "full_glu"

@@ -4,6 +4,7 @@ import { normalInit } from "@seqmix/nn";
 import type { Complex } from "@seqmix/scan";
 import {
   add,
+  cast,
   cos,
   exp,
   expandDims,
@@ -19,7 +20,13 @@ import {
   type Key,
   type Tensor,
 } from "@seqmix/tensor";
-import { activate, initActivation, type ActivationParameters, type LayerActivation } from "./activation.js";
+import {
+  activate,
+  initActivation,
+  layerActivations,
+  type ActivationParameters,
+  type LayerActivation,
+} from "./activation.js";
 import { restState, runMimo, stepMimo, type MimoSystem } from "./diagonal-recurrence.js";
 
 /** Settings of {@link lru}. */
@@ -89,10 +96,16 @@ export function lruSystem({
  * The recurrence alone: y = Re(C h) + D u.
  * @param u [B L D]
  * @param h0 State before the first position [B N].
+ * @param resets bool [B L]: true where the state before the position is forgotten.
  * @returns y [B L D] and the state after the last position [B N].
  */
-export function lruSequence(params: LruSequenceParameters, u: Tensor, h0?: Complex): readonly [Tensor, Complex] {
-  const [y, hT] = runMimo(lruSystem(params), u, { h0 });
+export function lruSequence(
+  params: LruSequenceParameters,
+  u: Tensor,
+  h0?: Complex,
+  resets?: Tensor,
+): readonly [Tensor, Complex] {
+  const [y, hT] = runMimo(lruSystem(params), u, { h0, resets: resets && cast(resets, "f32") });
   return [add(y, mul(u, params.D)), hT];
 }
 
@@ -108,6 +121,11 @@ export const lru = defineMixer({
     activation: "full_glu",
     chunkSize: 64,
   } as LruConfig,
+  choices: { activation: layerActivations },
+  ranges: { rMin: [0, 1], rMax: [0, 1], chunkSize: [1, Infinity] },
+  samples: { published: { dModel: 2, dState: 3, rMin: 0.4, rMax: 0.9, chunkSize: 2 } },
+  parameterGroups: () => lruParameterGroups,
+  resets: true,
   state: "constant",
 
   init({ dModel: D, dState: N, rMin, rMax, maxPhase, activation }, key: Key): LruParameters {
@@ -147,12 +165,13 @@ export const lru = defineMixer({
 
   modes: {
     parallel,
-    chunked: (config, params, x, state) =>
+    chunked: (config, params, x, state, resets) =>
       inChunks(
-        (piece, carried: Complex | undefined) => parallel(config, params, piece, carried),
+        (piece, carried: Complex | undefined, flags) => parallel(config, params, piece, carried, flags),
         config.chunkSize,
         x,
         state,
+        resets,
       ),
   },
 });
@@ -162,8 +181,9 @@ function parallel(
   { seq, ...gate }: LruParameters,
   x: Tensor,
   state?: Complex,
+  resets?: Tensor,
 ): readonly [Tensor, Complex] {
-  const [y, hT] = lruSequence(seq, x, state);
+  const [y, hT] = lruSequence(seq, x, state, resets);
   return [activate(activation, gate, y), hT];
 }
 

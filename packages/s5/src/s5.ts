@@ -5,6 +5,7 @@ import { normalInit } from "@seqmix/nn";
 import { complexMul, type Complex } from "@seqmix/scan";
 import {
   add,
+  cast,
   concat,
   cos,
   div,
@@ -28,7 +29,13 @@ import {
   type Key,
   type Tensor,
 } from "@seqmix/tensor";
-import { activate, initActivation, type ActivationParameters, type LayerActivation } from "./activation.js";
+import {
+  activate,
+  initActivation,
+  layerActivations,
+  type ActivationParameters,
+  type LayerActivation,
+} from "./activation.js";
 import { restState, runMimo, stepMimo, type MimoSystem } from "./diagonal-recurrence.js";
 
 /** What {@link s5System} needs to know of a config. */
@@ -186,6 +193,26 @@ export const s5 = defineMixer({
     activation: "full_glu",
     chunkSize: 64,
   } as S5Config,
+  choices: {
+    discretization: ["zoh", "bilinear"],
+    cInit: ["trunc_standard_normal", "lecun_normal", "complex_normal"],
+    activation: layerActivations,
+  },
+  ranges: { chunkSize: [1, Infinity] },
+  samples: {
+    zoh: { dModel: 2, dState: 4, dtMin: 0.05, dtMax: 0.5, chunkSize: 2 },
+    bilinear: {
+      dModel: 2,
+      dState: 4,
+      dtMin: 0.05,
+      dtMax: 0.5,
+      discretization: "bilinear",
+      blocks: 2,
+      activation: "gelu",
+    },
+  },
+  parameterGroups: (lr) => s5ParameterGroups.map((group) => ({ ...group, learningRateScale: Math.min(1, 1e-3 / lr) })),
+  resets: true,
   state: "constant",
   init: (config, key: Key): S5Parameters => ({
     seq: initS5Ssm(config, foldIn(key, "seq")),
@@ -195,12 +222,13 @@ export const s5 = defineMixer({
   step: (config, params, x, state) => resettableS5Step(config, params, x, undefined, state),
   modes: {
     parallel,
-    chunked: (config, params, x, state) =>
+    chunked: (config, params, x, state, resets) =>
       inChunks(
-        (part, carried: Complex | undefined) => parallel(config, params, part, carried),
+        (part, carried: Complex | undefined, flags) => parallel(config, params, part, carried, flags),
         config.chunkSize,
         x,
         state,
+        resets,
       ),
   },
 });
@@ -210,8 +238,9 @@ function parallel(
   { seq, ...gate }: S5Parameters,
   x: Tensor,
   state?: Complex,
+  resets?: Tensor,
 ): readonly [Tensor, Complex] {
-  const [y, hT] = s5Ssm(config, seq, x, { h0: state });
+  const [y, hT] = s5Ssm(config, seq, x, { h0: state, resets: resets && cast(resets, "f32") });
   return [activate(config.activation, gate, y), hT];
 }
 

@@ -24,6 +24,7 @@ import {
   sum,
   tensor,
   uniform,
+  where,
   zeros,
   type Key,
   type Tensor,
@@ -36,9 +37,11 @@ type Params = { readonly decay: Tensor; readonly gain: Tensor };
 type State = { readonly h: Tensor };
 type Average = MixerDefinition<Config, Params, State>;
 
-function scan({ decay, gain }: Params, x: Tensor, state?: State): readonly [Tensor, State] {
+function scan({ decay, gain }: Params, x: Tensor, state?: State, resets?: Tensor): readonly [Tensor, State] {
   const [B, L, D] = x.shape as [number, number, number];
-  const h = linearScan({ a: broadcastTo(sigmoid(decay), x.shape), b: mul(x, gain), h0: state?.h, axis: 1 });
+  const a = broadcastTo(sigmoid(decay), x.shape);
+  const kept = resets ? where(expandDims(resets, 2), 0, a) : a;
+  const h = linearScan({ a: kept, b: mul(x, gain), h0: state?.h, axis: 1 });
   return [h, { h: L === 0 ? (state?.h ?? zeros([B, D])) : reshape(sliceAxis(h, 1, L - 1, L), [B, D]) }];
 }
 
@@ -46,6 +49,7 @@ function scan({ decay, gain }: Params, x: Tensor, state?: State): readonly [Tens
 const average: Average = defineMixer({
   id: "average",
   config: { dModel: 3, chunkSize: 4 } as Config,
+  resets: true,
   state: "constant",
   init: ({ dModel }, key: Key): Params => ({
     decay: uniform(foldIn(key, 0), [dModel], -1, 1),
@@ -57,13 +61,15 @@ const average: Average = defineMixer({
     return [next, { h: next }];
   },
   modes: {
-    parallel: (_, params, x, state) => scan(params, x, state),
-    chunked({ chunkSize, dModel }, params, x, state) {
+    parallel: (_, params, x, state, resets) => scan(params, x, state, resets),
+    chunked({ chunkSize, dModel }, params, x, state, resets) {
       const [B, L] = x.shape as [number, number];
       let carried = state ?? { h: zeros([B, dModel]) };
       const parts: Tensor[] = [zeros([B, 0, dModel])];
       for (let start = 0; start < L; start += chunkSize) {
-        const [y, next] = scan(params, sliceAxis(x, 1, start, Math.min(L, start + chunkSize)), carried);
+        const end = Math.min(L, start + chunkSize);
+        const flags = resets && sliceAxis(resets, 1, start, end);
+        const [y, next] = scan(params, sliceAxis(x, 1, start, end), carried, flags);
         parts.push(y);
         carried = next;
       }
@@ -99,7 +105,7 @@ describe.each([
   test("a mixer that keeps the laws passes", async () => {
     const report = await checkMixer(average, average.config, device);
     expect(report).toMatchObject({ mixer: "average", modes: ["parallel", "chunked", "recurrent"] });
-    expect(report.laws).toHaveLength(9);
+    expect(report.laws).toHaveLength(10);
   });
 
   test("so does one whose state grows, and one without a state", async () => {
@@ -112,7 +118,7 @@ describe.each([
 
 /** The average with one thing wrong. */
 const broken = (changes: Partial<Average>): Promise<unknown> =>
-  checkMixer({ ...average, ...changes }, average.config, reference());
+  checkMixer({ ...average, resets: false, ...changes }, average.config, reference());
 const parallel = (
   change: (y: Tensor, after: State, params: Params, x: Tensor, state: State | undefined) => readonly [Tensor, State],
 ): Partial<Average> => ({
@@ -132,7 +138,34 @@ const both = (change: (params: Params, x: Tensor, state?: State) => readonly [Te
   },
 });
 
+test("one that sees both ways has other laws: no mode but the parallel one, no state, no causality", async () => {
+  const both = defineMixer({
+    ...average,
+    id: "both ways",
+    causal: () => false,
+    resets: false,
+    modes: {
+      parallel(_, params: Params, x): readonly [Tensor, State] {
+        const [forward, after] = scan(params, x);
+        return [add(forward, flip(scan(params, flip(x, 1))[0], 1)), after];
+      },
+    },
+  });
+  const report = await checkMixer(both, both.config, reference());
+  expect(report.modes).toEqual(["parallel"]);
+  expect(report.laws).toHaveLength(6);
+  await expect(checkMixer({ ...both, causal: () => true }, both.config, reference())).rejects.toThrow(
+    /mixer both ways/,
+  );
+});
+
 describe("a broken mixer is found:", () => {
+  test("one that declares resets and ignores them", async () => {
+    await expect(
+      broken({ resets: true, modes: { parallel: (_, params, x, state) => scan(params, x, state) } }),
+    ).rejects.toThrow(/packed sequences are each alone, .*\(parallel\), y: expected/);
+  });
+
   test("randomness outside the key", async () => {
     let calls = 0;
     await expect(

@@ -1,5 +1,13 @@
 /** Checks of one mixer: the laws that make it a causal map with a state, however it is run. */
-import { modesOf, runMixer, type AnyMixer, type MixerConfig, type MixerDefinition, type Mode } from "@seqmix/mixer";
+import {
+  isCausal,
+  modesOf,
+  runMixer,
+  type AnyMixer,
+  type MixerConfig,
+  type MixerDefinition,
+  type Mode,
+} from "@seqmix/mixer";
 import {
   add,
   concat,
@@ -15,6 +23,7 @@ import {
   replaceLeaves,
   sliceAxis,
   sum,
+  tensor,
   zeros,
   type Device,
   type Tensor,
@@ -68,6 +77,10 @@ interface Law {
   readonly name: string;
   /** true: for mixers with a state only. */
   readonly stateful?: boolean;
+  /** true: for mixers that see no later inputs. */
+  readonly causal?: boolean;
+  /** true: for mixers that honour resets. */
+  readonly packed?: boolean;
   /** @throws LawError if the law does not hold; `law` begins its message. */
   check(subject: Subject, law: string): Promise<void>;
 }
@@ -77,7 +90,8 @@ const BATCH = 2;
 /**
  * The laws, each in every mode: equal keys make equal parameters; all modes agree in values, final states and gradients
  * (of parameters, input and initial state, through output and final state), in float64 and on the device; a sequence split
- * anywhere, an empty part included, is the whole; no output depends on later inputs; the elements of a batch do not depend
+ * anywhere, an empty part included, is the whole; sequences packed into one with resets are each alone; no output depends on
+ * later inputs, unless the config sees both ways; the elements of a batch do not depend
  * on each other; gradients are finite differences; the state's size depends on the length only if declared; no buffer is
  * left over on the device. Use a tiny config: the finite differences and the oracle are slow.
  * @throws LawError naming the mixer, the law and the worst element.
@@ -92,7 +106,10 @@ export async function checkMixer<C extends MixerConfig, P extends Tree, S extend
   const subject = await attempt(`mixer ${mixer.id}: init, initState and parallel run`, () =>
     prepare(any, config, device, options),
   );
-  const laws = LAWS.filter(({ stateful }) => !stateful || subject.hasState);
+  const laws = LAWS.filter(
+    ({ stateful, causal, packed }) =>
+      (!stateful || subject.hasState) && (!causal || isCausal(any, config)) && (!packed || any.resets === true),
+  );
   for (const { name, check } of laws)
     await attempt(`mixer ${mixer.id}: ${name}`, () => check(subject, `mixer ${mixer.id}: ${name}`));
   return { mixer: mixer.id, modes: subject.modes, laws: laws.map(({ name }) => name) };
@@ -115,8 +132,8 @@ async function prepare(
     device,
     oracle,
     options,
-    modes: modesOf(mixer),
-    hasState: mixer.state !== "none",
+    modes: modesOf(mixer, config),
+    hasState: mixer.state !== "none" && isCausal(mixer, config),
     length,
     paramsForm,
     params,
@@ -146,7 +163,8 @@ const LAWS: readonly Law[] = [
   },
   { name: "a sequence split anywhere is the whole", stateful: true, check: split },
   { name: "the size of the state depends on the length as declared", stateful: true, check: stateSize },
-  { name: "no output depends on later inputs", check: causality },
+  { name: "packed sequences are each alone, in values, states and gradients", packed: true, check: packing },
+  { name: "no output depends on later inputs", causal: true, check: causality },
   { name: "the elements of a batch are independent", check: batchIndependence },
   { name: "gradients are finite differences", check: derivatives },
   { name: "no buffer is left over", check: memory },
@@ -160,8 +178,15 @@ const stateOf = (s: Subject, leaves: readonly Tensor[] | undefined): Tree | unde
   leaves && replaceLeaves(s.mixer.initState(s.config, BATCH), leaves);
 
 /** Output and, if there is one, the leaves of the final state. */
-function run(s: Subject, params: Tree, x: Tensor, state: Tree | undefined, mode: Mode): readonly Tensor[] {
-  const [y, after] = runMixer(s.mixer, s.config, params, x, state, mode);
+function run(
+  s: Subject,
+  params: Tree,
+  x: Tensor,
+  state: Tree | undefined,
+  mode: Mode,
+  resets?: Tensor,
+): readonly Tensor[] {
+  const [y, after] = runMixer(s.mixer, s.config, params, x, state, mode, resets);
   if (y.shape.join() !== x.shape.join())
     throw new LawError(
       `mixer ${s.mixer.id}, mode ${mode}: y [B L D] has the shape of x`,
@@ -214,7 +239,12 @@ function loss(s: Subject, given: readonly Tensor[], mode: Mode): Tensor {
   const count = s.params.length;
   const params = replaceLeaves(s.paramsForm, given.slice(0, count));
   const state = given.length > count + 1 ? stateOf(s, given.slice(count + 1)) : undefined;
-  return run(s, params, given[count]!, state, mode)
+  return weighted(run(s, params, given[count]!, state, mode));
+}
+
+/** The outputs' sum with fixed random weights. */
+function weighted(outputs: readonly Tensor[]): Tensor {
+  return outputs
     .flatMap((y, k) => (y.dtype === "f32" ? [sum(mul(y, toTensor(randomValues(foldIn(key(4), k), y.shape))))] : []))
     .reduce((a, b) => add(a, b));
 }
@@ -276,6 +306,53 @@ async function split(s: Subject, law: string): Promise<void> {
     }
   }
 }
+
+/** The ends of sequences packed into one of length L: lengths 1 and 2, and longer ones on both sides. */
+const packedEnds = (L: number): number[] =>
+  [...new Set([L >> 1, (L >> 1) + 1, (L >> 1) + 3, L])].filter((end) => end <= L);
+
+/** Output, state after the last sequence, and gradients: all sequences in one, and each alone. */
+async function packing(s: Subject, law: string): Promise<void> {
+  const L = s.length;
+  const ends = packedEnds(L);
+  const starts = [0, ...ends.slice(0, -1)];
+  const flags = Uint8Array.from({ length: BATCH * L }, (_, i) => (starts.includes(i % L) ? 1 : 0));
+  const together = (mode: Mode, given: readonly Tensor[]): readonly Tensor[] =>
+    run(s, paramsOf(s, given), given.at(-1)!, undefined, mode, tensor(flags.slice(), [BATCH, L]));
+  const alone = (given: readonly Tensor[]): readonly Tensor[] => {
+    const parts = ends.map((end, k) =>
+      run(s, paramsOf(s, given), sliceAxis(given.at(-1)!, 1, starts[k]!, end), undefined, "parallel"),
+    );
+    // A reset comes before its element, so the state at the end is that of the last sequence.
+    return [
+      concat(
+        parts.map(([y]) => y!),
+        1,
+      ),
+      ...parts.at(-1)!.slice(1),
+    ];
+  };
+  const names = gradientNamesOf(s, false);
+  const gradients = (outputs: (given: readonly Tensor[]) => readonly Tensor[]) => (): Tensor[] =>
+    own(leavesOf(grad((given: readonly Tensor[]) => weighted(outputs(given)))(inputsOf(s))));
+  const values = await evaluate(s.oracle, () => own(alone(inputsOf(s))));
+  const slopes = await evaluate(s.oracle, gradients(alone));
+  for (const mode of s.modes)
+    for (const device of [s.oracle, s.device]) {
+      const tolerance = toleranceOn(s, device);
+      const actual = await evaluate(device, () => own(together(mode, inputsOf(s))));
+      compare(`${law} (${mode})`, actual, values, namesOf(s), tolerance.values);
+      const actualSlopes = await evaluate(
+        device,
+        gradients((given) => together(mode, given)),
+      );
+      compare(`${law} (${mode}, gradients)`, actualSlopes, slopes, names, tolerance.gradients);
+    }
+}
+
+const inputsOf = (s: Subject): Tensor[] => [...s.params, s.x].map(toTensor);
+const paramsOf = (s: Subject, given: readonly Tensor[]): Tree =>
+  replaceLeaves(s.paramsForm, given.slice(0, s.params.length));
 
 async function stateSize({ mixer, config }: Subject, law: string): Promise<void> {
   const sizesAfter = (length: number): string => {

@@ -5,7 +5,7 @@ import { writeFileAtomically } from "../atomic-file.js";
 import { devices, openDevice } from "../devices.js";
 import { formatDuration } from "../format.js";
 import { gradientNorms, mixerSubject, vanillaRnn, type GradientSubject } from "../gradient-norms.js";
-import { mixers } from "../mixers.js";
+import { mixers } from "@seqmix/catalog";
 import { formatTable } from "../table.js";
 
 interface Options {

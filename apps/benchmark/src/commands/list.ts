@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { networkDefaults } from "../budgets.js";
 import { devices } from "../devices.js";
-import { mixers } from "../mixers.js";
+import { mixers } from "@seqmix/catalog";
 import type { Settings } from "../settings.js";
 import { tasks } from "../tasks.js";
 import { mixerSettingsOf } from "../trial.js";

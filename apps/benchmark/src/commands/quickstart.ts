@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { quickstartMixers } from "../budgets.js";
 import { prepare } from "../experiment.js";
-import { mixers } from "../mixers.js";
+import { mixers } from "@seqmix/catalog";
 import { runTrials, type RunOptions } from "../run-trials.js";
 import { verdictOf } from "../summary.js";
 import { tasks } from "../tasks.js";

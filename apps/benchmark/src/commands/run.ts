@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { prepare } from "../experiment.js";
-import { mixers } from "../mixers.js";
+import { mixers } from "@seqmix/catalog";
 import { readResults } from "../results.js";
 import { runTrials, type RunOptions } from "../run-trials.js";
 import { tasks } from "../tasks.js";

@@ -4,7 +4,7 @@ import { basename, dirname, extname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Command } from "commander";
 import { prepare } from "../experiment.js";
-import { mixers } from "../mixers.js";
+import { mixers } from "@seqmix/catalog";
 import { readResults } from "../results.js";
 import { runTrials } from "../run-trials.js";
 import { expandSweep, type Sweep } from "../sweep.js";

@@ -1,0 +1,28 @@
+// A package that exports a mixer or a kernel record has it in the catalog: the suites then prove its laws.
+import { readdirSync } from "node:fs";
+import { expect, test } from "vitest";
+import { kernels, mixers } from "./index.js";
+
+const packages = new URL("../../../packages/", import.meta.url);
+const kernelPackages = readdirSync(packages).filter((name) => name !== "webgpu" && name !== "software-gpu");
+const exported = await Promise.all(
+  kernelPackages.map(async (name): Promise<readonly [string, unknown[]]> => {
+    const module = (await import(new URL(`${name}/src/index.ts`, packages).href)) as Record<string, unknown>;
+    return [name, Object.values(module)];
+  }),
+);
+
+const isMixer = (value: unknown): boolean =>
+  typeof value === "object" && value !== null && ["id", "init", "modes"].every((key) => key in value);
+const isRecord = (value: unknown): boolean => typeof value === "function" && "record" in value;
+
+test.each(exported)("%s: every mixer and kernel record is in the catalog", (_, values) => {
+  expect(values.filter(isMixer).filter((each) => !mixers.includes(each as never))).toEqual([]);
+  expect(values.filter(isRecord).filter((each) => !kernels.includes(each as never))).toEqual([]);
+});
+
+test("every mixer has a name of its own, and samples for its laws", () => {
+  expect(mixers.length).toBeGreaterThan(0);
+  expect(new Set(mixers.map(({ id }) => id)).size).toBe(mixers.length);
+  expect(mixers.filter(({ samples }) => Object.keys(samples ?? {}).length === 0).map(({ id }) => id)).toEqual([]);
+});

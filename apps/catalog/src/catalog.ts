@@ -1,0 +1,31 @@
+/** Every mixer and kernel record: one line each, in the order of tables and lists. */
+import { attention } from "@seqmix/attention";
+import { fftConvKernel, fftCorrelationKernel } from "@seqmix/fft";
+import { gateLoop, simpleGateLoop } from "@seqmix/gateloop";
+import { mamba } from "@seqmix/mamba";
+import type { AnyMixer } from "@seqmix/mixer";
+import { s4d } from "@seqmix/s4";
+import { lru, s5 } from "@seqmix/s5";
+import { selectiveScanKernel } from "@seqmix/selective-scan";
+import type { AxisSpec, Kernel } from "@seqmix/tensor";
+
+/** Every architecture. */
+export const mixers: readonly AnyMixer[] = [
+  mamba,
+  s4d,
+  s5,
+  lru,
+  gateLoop,
+  simpleGateLoop,
+  attention,
+] as unknown as readonly AnyMixer[];
+
+/** A kernel record as a function, whatever its names. */
+export type AnyKernel = Kernel<AxisSpec, AxisSpec, unknown>;
+
+/** Every kernel record. */
+export const kernels: readonly AnyKernel[] = [
+  fftConvKernel,
+  fftCorrelationKernel,
+  selectiveScanKernel,
+] as unknown as readonly AnyKernel[];

@@ -1,0 +1,6 @@
+/**
+ * Every mixer and kernel record, listed once.
+ *
+ * @packageDocumentation
+ */
+export { kernels, mixers, type AnyKernel } from "./catalog.js";
