@@ -5,7 +5,7 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { Row } from "./results.js";
+import type { Row } from "./results/results.js";
 
 const app = resolve(import.meta.dirname, "..");
 const cli = join(app, "dist", "cli.js");

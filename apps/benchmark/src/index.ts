@@ -3,5 +3,5 @@
  *
  * @packageDocumentation
  */
-export { defineSweep, type Sweep } from "./sweep.js";
-export type { Setting, Settings } from "./settings.js";
+export { defineSweep, type Sweep } from "./sweeps/sweep.js";
+export type { Setting, Settings } from "./trials/settings.js";

@@ -1,8 +1,8 @@
 import { relative } from "node:path";
-import type { Row } from "../results.js";
-import { summaryTable } from "../summary.js";
-import { formatTable } from "../table.js";
-import { writeReport } from "../write-report.js";
+import type { Row } from "../results/results.js";
+import { summaryTable } from "../results/summary.js";
+import { formatTable } from "../report/table.js";
+import { writeReport } from "../report/write-report.js";
 
 /**
  * Prints the table of the trials asked for, and writes the report of all trials of the folder.

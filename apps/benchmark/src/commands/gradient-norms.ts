@@ -1,12 +1,12 @@
 import { InvalidArgumentError, type Command } from "commander";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { writeFileAtomically } from "../atomic-file.js";
-import { devices, openDevice } from "../devices.js";
-import { formatDuration } from "../format.js";
-import { gradientNorms, mixerSubject, vanillaRnn, type GradientSubject } from "../gradient-norms.js";
+import { writeFileAtomically } from "../results/atomic-file.js";
+import { devices, openDevice } from "./devices.js";
+import { formatDuration } from "../report/format.js";
+import { gradientNorms, mixerSubject, vanillaRnn, type GradientSubject } from "../sweeps/gradient-norms.js";
 import { mixers } from "@seqmix/catalog";
-import { formatTable } from "../table.js";
+import { formatTable } from "../report/table.js";
 
 interface Options {
   readonly device: string;

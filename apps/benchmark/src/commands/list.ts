@@ -1,10 +1,10 @@
 import type { Command } from "commander";
-import { networkDefaults } from "../budgets.js";
-import { devices } from "../devices.js";
+import { networkDefaults } from "../trials/budgets.js";
+import { devices } from "./devices.js";
 import { mixers } from "@seqmix/catalog";
-import type { Settings } from "../settings.js";
-import { tasks } from "../tasks.js";
-import { mixerSettingsOf } from "../trial.js";
+import type { Settings } from "../trials/settings.js";
+import { tasks } from "../trials/tasks.js";
+import { mixerSettingsOf } from "../trials/trial.js";
 
 const show = (settings: Settings): string =>
   Object.entries(settings)

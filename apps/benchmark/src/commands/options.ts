@@ -1,7 +1,7 @@
 import { InvalidArgumentError, type Command } from "commander";
 import { cpus } from "node:os";
-import { devices } from "../devices.js";
-import type { RunOptions } from "../run-trials.js";
+import { devices } from "./devices.js";
+import type { RunOptions } from "../trials/run-trials.js";
 
 /** Adds --device, --threads and --out. */
 export function addRunOptions(command: Command, out: string | undefined): Command {

@@ -1,11 +1,11 @@
 import type { Command } from "commander";
-import { quickstartMixers } from "../budgets.js";
-import { prepare } from "../experiment.js";
+import { quickstartMixers } from "../trials/budgets.js";
+import { prepare } from "../sweeps/experiment.js";
 import { mixers } from "@seqmix/catalog";
-import { runTrials, type RunOptions } from "../run-trials.js";
-import { verdictOf } from "../summary.js";
-import { tasks } from "../tasks.js";
-import { trialOf } from "../trial.js";
+import { runTrials, type RunOptions } from "../trials/run-trials.js";
+import { verdictOf } from "../results/summary.js";
+import { tasks } from "../trials/tasks.js";
+import { trialOf } from "../trials/trial.js";
 import { addRunOptions } from "./options.js";
 import { finish } from "./finish.js";
 

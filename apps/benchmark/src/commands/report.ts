@@ -1,7 +1,7 @@
 import type { Command } from "commander";
-import { readResults } from "../results.js";
-import { verdictOf } from "../summary.js";
-import { writeReport } from "../write-report.js";
+import { readResults } from "../results/results.js";
+import { verdictOf } from "../results/summary.js";
+import { writeReport } from "../report/write-report.js";
 
 /** Registers `report`. */
 export function registerReport(program: Command): void {

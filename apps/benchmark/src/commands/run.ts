@@ -1,10 +1,10 @@
 import type { Command } from "commander";
-import { prepare } from "../experiment.js";
+import { prepare } from "../sweeps/experiment.js";
 import { mixers } from "@seqmix/catalog";
-import { readResults } from "../results.js";
-import { runTrials, type RunOptions } from "../run-trials.js";
-import { tasks } from "../tasks.js";
-import { parseTrial } from "../trial.js";
+import { readResults } from "../results/results.js";
+import { runTrials, type RunOptions } from "../trials/run-trials.js";
+import { tasks } from "../trials/tasks.js";
+import { parseTrial } from "../trials/trial.js";
 import { addRunOptions } from "./options.js";
 import { finish } from "./finish.js";
 

@@ -1,5 +1,5 @@
 /** The figures asked of the devices, as rules over a row. */
-import { formatCount } from "../format.js";
+import { formatCount } from "../report/format.js";
 import type { KernelRow } from "./row.js";
 
 /** A figure that is asked for. */

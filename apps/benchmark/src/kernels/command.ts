@@ -1,8 +1,8 @@
 import { InvalidArgumentError, type Command } from "commander";
-import { devices, openDevice } from "../devices.js";
-import { formatDuration } from "../format.js";
-import { didYouMean } from "../nearest-name.js";
-import { UsageError } from "../usage-error.js";
+import { devices, openDevice } from "../commands/devices.js";
+import { formatDuration } from "../report/format.js";
+import { didYouMean } from "../commands/nearest-name.js";
+import { UsageError } from "../commands/usage-error.js";
 import { casesOf } from "./cases/index.js";
 import type { BenchmarkCase } from "./contestant.js";
 import { standardMeasure } from "./measure.js";

@@ -1,7 +1,7 @@
 /** What measuring on a GPU needs beyond running: waiting for it. */
 import { performance } from "node:perf_hooks";
 import type { Device } from "@seqmix/tensor";
-import { profileOn } from "../devices.js";
+import { profileOn } from "../commands/devices.js";
 import type { Contestant } from "./contestant.js";
 
 /** The part of a GPUDevice that is used here; this app builds without the GPU's types. */

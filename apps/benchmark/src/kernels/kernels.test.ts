@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { cpu, key, mul, normal, sigmoid, sum, type Device, type Tensor } from "@seqmix/tensor";
 import { afterAll, describe, expect, test } from "vitest";
-import { UsageError } from "../usage-error.js";
+import { UsageError } from "../commands/usage-error.js";
 import { atMost, fasterThan, shareOfTime, teraBytes, teraFlops, tokenRate } from "./bars.js";
 import { casesOf } from "./cases/index.js";
 import { registerKernels } from "./command.js";

@@ -2,9 +2,9 @@
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, statSync } from "node:fs";
 import { availableParallelism, cpus, loadavg } from "node:os";
 import { dirname, resolve } from "node:path";
-import { writeFileAtomically } from "../atomic-file.js";
-import { readEnvironment } from "../environment.js";
-import { messageOf, UsageError } from "../usage-error.js";
+import { writeFileAtomically } from "../results/atomic-file.js";
+import { readEnvironment } from "../results/environment.js";
+import { messageOf, UsageError } from "../commands/usage-error.js";
 import type { KernelReport, KernelRow } from "./row.js";
 
 const folder = new URL("../../", import.meta.url);

@@ -1,7 +1,7 @@
 /** Runs benchmark cases: opens every contestant, checks, measures, and makes rows. */
 import type { Device } from "@seqmix/tensor";
-import { openDevice } from "../devices.js";
-import { messageOf } from "../usage-error.js";
+import { openDevice } from "../commands/devices.js";
+import { messageOf } from "../commands/usage-error.js";
 import { relativeError } from "./compare.js";
 import type { BenchmarkCase, Contestant, OwnContestant, PeerPackages, PreparedCase } from "./contestant.js";
 import { inBursts } from "./gpu.js";

@@ -1,6 +1,6 @@
 /** Rows as people read them. */
-import { formatCount } from "../format.js";
-import { formatTable } from "../table.js";
+import { formatCount } from "../report/format.js";
+import { formatTable } from "../report/table.js";
 import type { BenchmarkCase } from "./contestant.js";
 import type { KernelRow } from "./row.js";
 

@@ -1,8 +1,8 @@
 /** The report's figures as SVG text. Colours are custom properties of the page, so that one figure serves light and dark. */
 import * as Plot from "@observablehq/plot";
 import { parseHTML } from "linkedom";
-import { formatBytes, formatCount } from "../format.js";
-import type { Row } from "../results.js";
+import { formatBytes, formatCount } from "./format.js";
+import type { Row } from "../results/results.js";
 
 /** A line of a training chart. */
 interface CurveLine {

@@ -1,6 +1,6 @@
 import { parseHTML } from "linkedom";
 import { expect, test } from "vitest";
-import type { Row } from "../results.js";
+import type { Row } from "../results/results.js";
 import { reportPage } from "./page.js";
 
 const row = (task: string, mixer: string, more: Partial<Row> = {}): Row => {

@@ -1,7 +1,7 @@
 /** report.html: one file with everything in it, legible in light and dark, printed or on a phone. */
-import { formatMetric } from "../format.js";
-import { summaryTable } from "../summary.js";
-import type { Row } from "../results.js";
+import { formatMetric } from "./format.js";
+import { summaryTable } from "../results/summary.js";
+import type { Row } from "../results/results.js";
 import { lossChart, seriesColor, stateChart, throughputChart, validationChart } from "./charts.js";
 
 /** What stands above the figures. */

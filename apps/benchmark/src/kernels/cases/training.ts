@@ -10,7 +10,7 @@ import { adamw, clipByGlobalNorm, cosineSchedule } from "@seqmix/optim";
 import { selectiveScanKernel } from "@seqmix/selective-scan";
 import { selectiveCopying, type Batch } from "@seqmix/tasks";
 import { foldIn, key, leavesOf, relu, tensor, valueAndGrad, type Tensor, type Tree } from "@seqmix/tensor";
-import { parameterGroupsOf } from "../../mixers.js";
+import { parameterGroupsOf } from "../../trials/parameter-groups.js";
 import { peerNames, shareOfTime, tokenRate } from "../bars.js";
 import type { BenchmarkCase, Contestant } from "../contestant.js";
 import { uniformValues } from "../host-values.js";

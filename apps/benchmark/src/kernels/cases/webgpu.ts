@@ -34,7 +34,7 @@ import {
   type Tensor,
   type Tree,
 } from "@seqmix/tensor";
-import { parameterGroupsOf } from "../../mixers.js";
+import { parameterGroupsOf } from "../../trials/parameter-groups.js";
 import { atMost, atMostWithin, idleAtMost, shareOfTraffic, teraBytes, teraFlops, type Bar } from "../bars.js";
 import type { BenchmarkCase } from "../contestant.js";
 import { copyPeer, deviceCase } from "../device-case.js";

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type { PeerPackages } from "../contestant.js";
-import { messageOf, UsageError } from "../../usage-error.js";
+import { messageOf, UsageError } from "../../commands/usage-error.js";
 
 const folder = new URL("../../../peers/", import.meta.url);
 

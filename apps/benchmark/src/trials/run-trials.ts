@@ -1,14 +1,14 @@
 /** Running a list of trials into a folder: what is finished is skipped, what was interrupted goes on. */
-import { readEnvironment } from "./environment.js";
-import { openDevice } from "./devices.js";
-import type { Experiment } from "./experiment.js";
-import { formatMetric } from "./format.js";
-import { runJobs, type Job } from "./progress.js";
-import { openResults, type Results, type Row } from "./results.js";
+import { readEnvironment } from "../results/environment.js";
+import { openDevice } from "../commands/devices.js";
+import type { Experiment } from "../sweeps/experiment.js";
+import { formatMetric } from "../report/format.js";
+import { runJobs, type Job } from "../commands/progress.js";
+import { openResults, type Results, type Row } from "../results/results.js";
 import { sameSettings } from "./settings.js";
 import { removeSnapshot } from "./snapshot.js";
 import { train } from "./train.js";
-import { messageOf } from "./usage-error.js";
+import { messageOf } from "../commands/usage-error.js";
 
 /** Where and how to run. */
 export interface RunOptions {

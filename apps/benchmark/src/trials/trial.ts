@@ -9,9 +9,9 @@
  */
 import type { AnyMixer } from "@seqmix/mixer";
 import { networkDefaults } from "./budgets.js";
-import { didYouMean } from "./nearest-name.js";
+import { didYouMean } from "../commands/nearest-name.js";
 import { parseSetting, sortSettings, type Settings } from "./settings.js";
-import { UsageError } from "./usage-error.js";
+import { UsageError } from "../commands/usage-error.js";
 import type { TaskEntry } from "./tasks.js";
 
 /** One training run. */

@@ -13,7 +13,7 @@ export interface Environment {
 
 /** Reads the environment of this process. */
 export function readEnvironment(): Environment {
-  const manifest = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string };
+  const manifest = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string };
   return {
     commit: process.env.SEQMIX_COMMIT ?? commit(),
     versions: { seqmix: manifest.version, node: process.versions.node, v8: process.versions.v8 },

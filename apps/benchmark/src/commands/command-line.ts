@@ -1,13 +1,13 @@
 import { Command, CommanderError } from "commander";
 import { constants } from "node:os";
-import { registerGradientNorms } from "./commands/gradient-norms.js";
-import { registerList } from "./commands/list.js";
-import { registerQuickstart } from "./commands/quickstart.js";
-import { registerReport } from "./commands/report.js";
-import { registerRun } from "./commands/run.js";
-import { registerSweep } from "./commands/sweep.js";
-import { registerKernels } from "./kernels/command.js";
-import { Stopped } from "./run-trials.js";
+import { registerGradientNorms } from "./gradient-norms.js";
+import { registerList } from "./list.js";
+import { registerQuickstart } from "./quickstart.js";
+import { registerReport } from "./report.js";
+import { registerRun } from "./run.js";
+import { registerSweep } from "./sweep.js";
+import { registerKernels } from "../kernels/command.js";
+import { Stopped } from "../trials/run-trials.js";
 import { UsageError } from "./usage-error.js";
 
 /** Exit codes: a failed trial or an unexpected error, and a mistake in what was asked for. */

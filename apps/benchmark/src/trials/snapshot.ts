@@ -6,8 +6,8 @@
  */
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { mapTree, namedLeaves, tensor, type HostArray, type Tree } from "@seqmix/tensor";
-import { writeFileAtomically } from "./atomic-file.js";
-import type { CurvePoint } from "./results.js";
+import { writeFileAtomically } from "../results/atomic-file.js";
+import type { CurvePoint } from "../results/results.js";
 import { sameSettings, type Settings } from "./settings.js";
 
 /** What a trial has done so far, beside its tensors. */

@@ -1,5 +1,5 @@
 /** Many trials from a few lines: a baseline, and what is changed about it. */
-import type { Settings, Setting } from "./settings.js";
+import type { Settings, Setting } from "../trials/settings.js";
 
 /** A sweep: a file exports one made by {@link defineSweep}. */
 export interface Sweep {

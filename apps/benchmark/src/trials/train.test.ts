@@ -6,7 +6,7 @@ import { existsSync, mkdtempSync, rmSync, truncateSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { prepare, type Experiment } from "./experiment.js";
+import { prepare, type Experiment } from "../sweeps/experiment.js";
 import type { Settings } from "./settings.js";
 import { train, type TrainingOptions, type TrainingOutcome } from "./train.js";
 import { trialOf } from "./trial.js";

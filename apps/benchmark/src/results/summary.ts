@@ -1,7 +1,7 @@
 /** What rows say: the cells of the table, and the verdict of the quickstart. */
-import { formatBytes, formatCount, formatDuration, formatMetric } from "./format.js";
+import { formatBytes, formatCount, formatDuration, formatMetric } from "../report/format.js";
 import type { Row } from "./results.js";
-import type { Column } from "./table.js";
+import type { Column } from "../report/table.js";
 
 /** A table: its columns, and its cells by row. */
 export interface SummaryTable {

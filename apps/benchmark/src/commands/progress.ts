@@ -1,7 +1,7 @@
 /** Progress of a list of long jobs: bars in a terminal, a line now and then elsewhere. */
 import { Listr } from "listr2";
-import { formatCount, formatDuration } from "./format.js";
-import type { TrainingReport } from "./train.js";
+import { formatCount, formatDuration } from "../report/format.js";
+import type { TrainingReport } from "../trials/train.js";
 
 /** A job: reports while it runs, and says in a few words how it came out. */
 export interface Job {

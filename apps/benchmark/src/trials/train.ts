@@ -7,9 +7,9 @@ import { dispose, foldIn, key, realize, valueAndGrad, type Device, type Tensor }
 import type { Batch } from "@seqmix/tasks";
 import { curvePoints, snapshotSeconds, validationPoints } from "./budgets.js";
 import { evaluate } from "./evaluate.js";
-import type { Experiment } from "./experiment.js";
-import { parameterGroupsOf } from "./mixers.js";
-import type { CurvePoint } from "./results.js";
+import type { Experiment } from "../sweeps/experiment.js";
+import { parameterGroupsOf } from "./parameter-groups.js";
+import type { CurvePoint } from "../results/results.js";
 import { readSnapshot, writeSnapshot, type SnapshotOwner, type TrialProgress } from "./snapshot.js";
 
 /** Steps whose losses are read from the device at once. */

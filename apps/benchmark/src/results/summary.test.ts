@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { Row } from "./results.js";
 import { summaryTable, verdictOf } from "./summary.js";
-import { formatTable } from "./table.js";
+import { formatTable } from "../report/table.js";
 
 const row = (task: string, mixer: string, value: number | undefined): Row => {
   const metric = task === "moby-dick" ? "bitsPerChar" : "accuracy";

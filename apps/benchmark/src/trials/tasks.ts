@@ -9,7 +9,7 @@ import {
 } from "@seqmix/tasks";
 import { budgets } from "./budgets.js";
 import type { Settings } from "./settings.js";
-import { UsageError } from "./usage-error.js";
+import { UsageError } from "../commands/usage-error.js";
 
 /** A task as a trial names it. */
 export interface TaskEntry {

@@ -3,8 +3,8 @@ import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { TaskMetric } from "@seqmix/tasks";
 import { appendLine, writeFileAtomically } from "./atomic-file.js";
-import type { Settings } from "./settings.js";
-import { messageOf, UsageError } from "./usage-error.js";
+import type { Settings } from "../trials/settings.js";
+import { messageOf, UsageError } from "../commands/usage-error.js";
 
 /** A point of a training curve. */
 export interface CurvePoint {

@@ -8,9 +8,9 @@ import {
 } from "@seqmix/mixer";
 import { key, zeros } from "@seqmix/tensor";
 import type { Task } from "@seqmix/tasks";
-import type { Settings } from "./settings.js";
-import { mixerSettingsOf, type Trial } from "./trial.js";
-import { messageOf, UsageError } from "./usage-error.js";
+import type { Settings } from "../trials/settings.js";
+import { mixerSettingsOf, type Trial } from "../trials/trial.js";
+import { messageOf, UsageError } from "../commands/usage-error.js";
 
 /** How a trial trains. */
 export interface TrainingSettings {

@@ -1,7 +1,7 @@
 import { full, linearScan, reference, type Tensor } from "@seqmix/tensor";
 import { describe, expect, test } from "vitest";
 import { gradientNorms, vanillaRnn, type GradientSubject } from "./gradient-norms.js";
-import { gradientNormsPage } from "./report/gradient-norms-page.js";
+import { gradientNormsPage } from "../report/gradient-norms-page.js";
 
 const measured = (subject: GradientSubject, length: number) =>
   gradientNorms(subject, { batch: 2, length, channels: 64, seed: 1, device: reference() });
