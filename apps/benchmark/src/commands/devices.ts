@@ -8,6 +8,8 @@ export interface DeviceOptions {
   readonly threads?: number;
   /** Ask a GPU for f16 and matrix units, also where they are experimental. */
   readonly halfPrecision?: boolean;
+  /** How exact products of f32 are on a GPU's matrix units. */
+  readonly products?: "f32" | "tf32";
   /** Ask a GPU for exact timestamps. */
   readonly exactTimestamps?: boolean;
 }
@@ -17,7 +19,7 @@ const WEBGPU = "@seqmix/webgpu";
 
 /** What is used of it. */
 interface WebGpuPackage {
-  webgpu(options: Required<Pick<DeviceOptions, "halfPrecision" | "exactTimestamps">>): Promise<Device>;
+  webgpu(options: Required<Pick<DeviceOptions, "halfPrecision" | "products" | "exactTimestamps">>): Promise<Device>;
   profile(device: Device, work: () => Promise<void>): Promise<{ readonly idle: number }>;
 }
 
@@ -39,10 +41,10 @@ export const profileOn: WebGpuPackage["profile"] = async (device, work) =>
 export const devices: Readonly<Record<string, (options: DeviceOptions) => Device | Promise<Device>>> = {
   cpu: ({ threads }) => cpu(threads === undefined ? {} : { threads }),
   reference: () => reference(),
-  async webgpu({ halfPrecision = false, exactTimestamps = false }) {
+  async webgpu({ halfPrecision = false, products = "f32", exactTimestamps = false }) {
     const { webgpu } = await webgpuPackage();
     try {
-      return await webgpu({ halfPrecision, exactTimestamps });
+      return await webgpu({ halfPrecision, products, exactTimestamps });
     } catch (error) {
       throw error instanceof DeviceError ? new UsageError(error.message) : error;
     }

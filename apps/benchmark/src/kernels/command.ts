@@ -1,4 +1,4 @@
-import { InvalidArgumentError, type Command } from "commander";
+import { InvalidArgumentError, Option, type Command } from "commander";
 import { devices, openDevice } from "../commands/devices.js";
 import { formatDuration } from "../report/format.js";
 import { didYouMean } from "../commands/nearest-name.js";
@@ -8,7 +8,7 @@ import type { BenchmarkCase } from "./contestant.js";
 import { standardMeasure } from "./measure.js";
 import { installPeers, loadPeers, peerVersions } from "./peers/peer-packages.js";
 import { allGreen, assertWritable, machineNow, versionsOf, writeReport } from "./report.js";
-import type { KernelRow, NotRun } from "./row.js";
+import type { KernelRow, NotRun, Products } from "./row.js";
 import { runCase } from "./run-kernels.js";
 import { formatRows, summaryOf } from "./show.js";
 
@@ -18,6 +18,7 @@ interface Options {
   readonly peers?: boolean;
   readonly only?: readonly string[];
   readonly threads: readonly number[];
+  readonly products: Products;
 }
 
 /** Registers `kernels`. The exit code is 1 if a check is red. */
@@ -34,6 +35,11 @@ export function registerKernels(program: Command, exit: (code: number) => void):
         .join("; ")}`,
       parseNames,
     )
+    .addOption(
+      new Option("--products <precision>", "how exact products of f32 are on a GPU's matrix units")
+        .choices(["f32", "tf32"])
+        .default("f32"),
+    )
     .option("--peers", `measure beside ${Object.keys(peerVersions()).join(", ")}; installed at the first use (350 MB)`)
     .option("--json <file>", "write the figures to this file")
     .action(async (options: Options) => {
@@ -41,7 +47,14 @@ export function registerKernels(program: Command, exit: (code: number) => void):
     });
 }
 
-async function measureKernels({ device, json, peers = false, only, threads: asked }: Options): Promise<number> {
+async function measureKernels({
+  device,
+  json,
+  peers = false,
+  only,
+  threads: asked,
+  products,
+}: Options): Promise<number> {
   if (device === "reference")
     throw new UsageError(
       'The reference device is what results are checked against, not measured; choose "cpu" or "webgpu"',
@@ -51,7 +64,7 @@ async function measureKernels({ device, json, peers = false, only, threads: aske
   const chosen = chooseCases(device, only);
   if (json !== undefined) assertWritable(json);
   const threads = device === "cpu" ? asked : [1];
-  const opened = await openDevice(device, { threads: Math.max(...threads), halfPrecision: true });
+  const opened = await openDevice(device, { threads: Math.max(...threads), halfPrecision: true, products });
   const adapter = opened.description;
   const missing = new Map(chosen.map((each) => [each, each.missing?.(opened)]));
   await opened.close();
@@ -81,6 +94,7 @@ async function measureKernels({ device, json, peers = false, only, threads: aske
       threads,
       packages,
       measure: standardMeasure,
+      products,
       warn: (sentence) => void warnings.push(sentence),
     });
     console.log(`${terminal ? "\r" : ""}${title}: ${summaryOf(found)}`);

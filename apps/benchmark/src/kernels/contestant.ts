@@ -5,7 +5,7 @@ import type { JaxPackage } from "./peers/jax.js";
 import type { OnnxRuntimePackage } from "./peers/onnxruntime.js";
 import type { FftPackage } from "./peers/fft.js";
 import type { TensorflowPackage } from "./peers/tensorflow.js";
-import type { Check, KernelRow } from "./row.js";
+import type { Check, KernelRow, Products } from "./row.js";
 
 /** Somebody doing a case's work, with the inputs in place. */
 export interface Contestant {
@@ -65,7 +65,8 @@ export interface BenchmarkCase {
 
 /** A case with its inputs. */
 export interface PreparedCase {
-  open(device: Device): Promise<OwnContestant>;
+  /** @param products How exact products of f32 are there. */
+  open(device: Device, products: Products): Promise<OwnContestant>;
   /** What takes turns with the case on the same device; its results are not compared. */
   readonly beside?: (device: Device) => Promise<Readonly<Record<string, Contestant>>>;
   /** Peers that need no package. */

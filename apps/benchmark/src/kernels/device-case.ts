@@ -16,7 +16,7 @@ import type { Bar } from "./bars.js";
 import { relativeError } from "./compare.js";
 import type { BenchmarkCase, Contestant, OwnContestant } from "./contestant.js";
 import { spread } from "./forward-case.js";
-import type { Check } from "./row.js";
+import type { Check, Products } from "./row.js";
 import { variantOf } from "./variant.js";
 
 /** `N` are the names of the inputs. */
@@ -42,6 +42,8 @@ export interface DeviceCase<N extends string> extends Pick<
   /** The same inputs at a size the reference computes whole, for outputs that sum over the units. */
   readonly smaller?: { readonly size: string; inputs(): Readonly<Record<N, Tensor>> };
   readonly tolerance: number;
+  /** Where products of f32 are of tf32; as `tolerance` by default. */
+  readonly tf32Tolerance?: number;
   /** Elements of a tensor whose negation takes turns with the case: what the memory does in the same rounds. */
   readonly copyOf?: number;
 }
@@ -64,7 +66,7 @@ export function deviceCase<const N extends string>(description: DeviceCase<N>): 
     ...(missing && { missing }),
     ...(elsewhere !== undefined && { reference: elsewhere }),
     prepare: () => ({
-      open: (device) => openOwn(description, device),
+      open: (device, products) => openOwn(description, device, products),
       beside: async (device) => (copyOf === undefined ? {} : { [copyPeer]: await openNegation(device, copyOf) }),
       loops: {},
       peers: {},
@@ -72,7 +74,13 @@ export function deviceCase<const N extends string>(description: DeviceCase<N>): 
   };
 }
 
-async function openOwn<N extends string>(description: DeviceCase<N>, device: Device): Promise<OwnContestant> {
+async function openOwn<N extends string>(
+  description: DeviceCase<N>,
+  device: Device,
+  products: Products,
+): Promise<OwnContestant> {
+  const { tf32Tolerance } = description;
+  const tolerance = products === "tf32" && tf32Tolerance !== undefined ? tf32Tolerance : description.tolerance;
   const inputs = description.inputs();
   await realize(inputs, { device });
   const variant = await variantOf(description.compute(inputs), device);
@@ -85,7 +93,7 @@ async function openOwn<N extends string>(description: DeviceCase<N>, device: Dev
     extraBytes: Math.max(0, device.memory().peakBytes - held),
     // Peers are copies, not other ways to compute the same.
     read: () => [],
-    check: () => check(description, inputs, device),
+    check: () => check({ ...description, tolerance }, inputs, device),
     close: () => dispose(inputs),
   };
 }

@@ -51,6 +51,7 @@ const silu = (
 const run = (case_: BenchmarkCase, warnings: string[] = []): ReturnType<typeof runCase> =>
   runCase(case_, {
     device: "cpu",
+    products: "f32",
     threads: [1],
     packages: undefined,
     measure: brief,
@@ -209,6 +210,7 @@ describe("onnx model", () => {
 describe("rows", () => {
   const findings = (check: "green" | "red"): Findings => ({
     device: "cpu",
+    products: "f32",
     threads: 1,
     variant: "loop",
     timing: { ms: 2, minMs: 1, maxMs: 3 },
@@ -223,6 +225,7 @@ describe("rows", () => {
       kernel: "silu",
       variant: "loop",
       device: "cpu",
+      products: "f32",
       threads: 1,
       shape: "6x4",
       dtype: "f32",
@@ -291,6 +294,7 @@ describe("running a case", () => {
       kernel: "silu",
       check: "green",
       device: "cpu",
+      products: "f32",
       threads: 1,
       checkDetail: { coverage: "3 of 6 rows, evenly spread" },
       bar: { met: true },
@@ -348,7 +352,7 @@ describe("running a case", () => {
   test("the checks of the training steps hold, and nothing stays on the device", async () => {
     const device: Device = cpu({ threads: 1 });
     for (const case_ of casesOf["cpu"]!.filter(({ kernel }) => kernel === "mlpStep")) {
-      const contestant = await case_.prepare().open(device);
+      const contestant = await case_.prepare().open(device, "f32");
       expect(await contestant.check()).toMatchObject({
         check: "green",
         coverage: "loss and gradients of a smaller instance, 64x128x128",

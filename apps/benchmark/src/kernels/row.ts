@@ -1,6 +1,9 @@
 /** The result file of the kernel benchmark. */
 import type { Timing } from "./statistics.js";
 
+/** How exact products of f32 are. */
+export type Products = "f32" | "tf32";
+
 /** How a result compared with the float64 reference in the same run. */
 export interface Check {
   /** red: an error above the tolerance. */
@@ -25,6 +28,8 @@ export interface KernelRow extends Timing {
   /** Axes with sizes, e.g. "B8 L256 D128 N16" or "512x512x512". */
   readonly shape: string;
   readonly dtype: "f32" | "f16";
+  /** How exact matrix products were: of f16 operands, of f32, or of f32 rounded to 10 bits of mantissa. */
+  readonly products: Products | "f16";
   readonly mode: "fwd" | "fwd+bwd" | "step";
   /** Least memory traffic of a run: inputs and outputs once. */
   readonly bytes: number;

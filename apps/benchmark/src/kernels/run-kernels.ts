@@ -6,7 +6,7 @@ import { relativeError } from "./compare.js";
 import type { BenchmarkCase, Contestant, OwnContestant, PeerPackages, PreparedCase } from "./contestant.js";
 import { inBursts } from "./gpu.js";
 import { measure, type MeasureOptions } from "./measure.js";
-import type { Check, KernelRow } from "./row.js";
+import type { Check, KernelRow, Products } from "./row.js";
 import type { Timing } from "./statistics.js";
 
 /** What to measure. */
@@ -17,6 +17,8 @@ export interface KernelRun {
   /** Undefined: only the loops that need no package. */
   readonly packages: PeerPackages | undefined;
   readonly measure: MeasureOptions;
+  /** How exact products of f32 are on a GPU's matrix units; "f32" by default. */
+  readonly products?: Products;
   /** Called with a sentence about a peer that was left out. */
   readonly warn: (sentence: string) => void;
 }
@@ -32,14 +34,15 @@ interface Own {
 
 /** One row for each number of threads, all measured in the same rounds as the peers. */
 export async function runCase(case_: BenchmarkCase, run: KernelRun): Promise<readonly KernelRow[]> {
+  const { products = "f32" } = run;
   const prepared = case_.prepare();
   const own: Own[] = [];
   let peers = new Map<string, Contestant>();
   let beside: Readonly<Record<string, Contestant>> = {};
   try {
     for (const threads of run.threads) {
-      const device = await openDevice(run.device, { threads, halfPrecision: true, exactTimestamps: true });
-      own.push({ threads, device, contestant: await prepared.open(device) });
+      const device = await openDevice(run.device, { threads, halfPrecision: true, products, exactTimestamps: true });
+      own.push({ threads, device, contestant: await prepared.open(device, products) });
     }
     peers = await openPeers(case_, prepared, await own[0]!.contestant.read(), run);
     beside = (await prepared.beside?.(own[0]!.device)) ?? {};
@@ -57,6 +60,7 @@ export async function runCase(case_: BenchmarkCase, run: KernelRun): Promise<rea
       rows.push(
         rowOf(case_, {
           device: device.name,
+          products,
           threads,
           variant: contestant.variant,
           timing: timings.get(threads)!,
@@ -124,6 +128,7 @@ async function openPeers(
 /** What was found of a case. */
 export interface Findings {
   readonly device: string;
+  readonly products: Products;
   readonly threads: number;
   readonly variant: string;
   readonly timing: Timing;
@@ -136,7 +141,7 @@ export interface Findings {
 /** The row of a case. A bar is judged only if the check is green. */
 export function rowOf(
   { kernel, shape, mode, bytes, flops, tokens, bars, reference, dtype = "f32" }: BenchmarkCase,
-  { device, threads, variant, timing, extraBytes, idle, check: { check, ...checkDetail }, peers }: Findings,
+  { device, products, threads, variant, timing, extraBytes, idle, check: { check, ...checkDetail }, peers }: Findings,
 ): KernelRow {
   const tokensPerSecond = tokens === undefined ? {} : { tokensPerSecond: (1000 * tokens) / timing.ms };
   const more = {
@@ -153,6 +158,7 @@ export function rowOf(
     threads,
     shape,
     dtype,
+    products: dtype === "f16" ? "f16" : products,
     mode,
     ...timing,
     bytes,

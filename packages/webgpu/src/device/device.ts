@@ -13,6 +13,13 @@ import { makeStaging } from "../memory/staging.js";
 
 /** Settings of the WebGPU device. */
 export interface WebGpuOptions extends AdapterOptions {
+  /**
+   * How exact matrix products of f32 are where they run on matrix units. "f32", the default: as exact as f32 (each number as
+   * two of f16, of which three products are taken). "tf32": operands have 10 bits of mantissa, several times as fast; it asks
+   * for `halfPrecision` by itself. Rows and columns are scaled, so that numbers of any size keep their digits. Without
+   * matrix units products are plain f32 either way; `description` says which.
+   */
+  readonly products?: "f32" | "tf32";
   /** `explain` prints the WGSL of every kernel too. */
   readonly explainCode?: boolean;
   /** Fill all memory with NaN before it is used, so that a kernel that reads what it never wrote is found out. Slow: for tests. */
@@ -55,7 +62,11 @@ const AHEAD = 3;
  * @throws DeviceError if there is no adapter.
  */
 export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice> {
-  const found = await requestDevice(options);
+  const { products = "f32" } = options;
+  const found = await requestDevice({
+    ...options,
+    halfPrecision: options.halfPrecision ?? products === "tf32",
+  });
   const { gpu, adapter } = found;
   const loss = watchLoss(gpu);
   const { maxStorageBufferBindingSize = Infinity, maxBufferSize = Infinity, memory = Infinity } = options.limits ?? {};
@@ -66,6 +77,7 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
     workgroupBytes: gpu.limits.maxComputeWorkgroupStorageSize,
     storesHalf: gpu.features.has("shader-f16"),
     matrixUnits: hasMatrixUnits(found),
+    products,
   };
   const { subgroupMinSize, subgroupMaxSize } = adapter.info;
   const tuning = tuningOf({
@@ -256,14 +268,18 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
   return device;
 }
 
-function describe({ info, limits }: GPUAdapter, { features }: GPUDevice, { matrixUnits }: BindingLimits): string {
+function describe(
+  { info, limits }: GPUAdapter,
+  { features }: GPUDevice,
+  { matrixUnits, products }: BindingLimits,
+): string {
   // On some adapters the description is that of the driver alone.
   const name =
     [...new Set([info.vendor, info.architecture, info.device, info.description])].filter(Boolean).join(" ") ||
     "unnamed adapter";
   const found = [
     ...["shader-f16", "subgroups", "timestamp-query"].filter((feature) => features.has(feature)),
-    ...(matrixUnits ? ["matrix units for f16"] : []),
+    ...(matrixUnits ? [`matrix units for f16 and products of ${products}`] : []),
   ];
   return `${name}, ${limits.maxStorageBuffersPerShaderStage} buffers a kernel, ${Math.floor(limits.maxStorageBufferBindingSize / 2 ** 20)} MiB a tensor${found.length > 0 ? `, ${found.join(", ")}` : ""}`;
 }

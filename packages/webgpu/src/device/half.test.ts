@@ -187,7 +187,7 @@ describe("stored in two bytes, the kernels are valid", () => {
 });
 
 describe("products on matrix units", () => {
-  const limits = { matrixUnits: true, workgroupBytes: 49152, threads: 1024 };
+  const limits = { matrixUnits: true, workgroupBytes: 49152, threads: 1024, buffers: 16, bytes: 2 ** 31 };
   const spec = (m: number, n: number, k: number, layout: "NN" | "NT" | "TN") =>
     ({
       operands: "f16",
@@ -213,8 +213,8 @@ describe("products on matrix units", () => {
   ])("%i x %i x %i in every layout", async (m, n, k) => {
     for (const layout of ["NN", "NT", "TN"] as const)
       for (const own of [1, Infinity]) {
-        const program = matrixUnitProgram(spec(m, n, k, layout), limits, undefined, own)!;
-        expect(program.name).toMatch(/tiles on matrix units$/);
+        const program = matrixUnitProgram(spec(m, n, k, layout), limits, undefined, { ownKernel: own })!;
+        expect(program.name).toMatch(/tiles on matrix units(, k in \d+ parts)?$/);
         expect(await valid(program.passes[0]!.code)).toBeUndefined();
       }
   });
@@ -251,13 +251,25 @@ describe("products on matrix units", () => {
     }
   });
 
-  test("other tiles take what is not aligned, f32, small results of many steps, and adapters without", () => {
+  test.each([
+    [4096, 4096, 4096],
+    [1000, 1030, 72],
+    [768, 48, 8192],
+  ])("%i x %i x %i of f32, in every layout, as one number and as two", async (m, n, k) => {
+    for (const layout of ["NN", "NT", "TN"] as const)
+      for (const products of ["f32", "tf32"] as const) {
+        const { operands: _, ...shape } = spec(m, n, k, layout);
+        const program = matrixUnitProgram(shape, { ...limits, products }, undefined, { always: true })!;
+        for (const { code } of program.passes) expect(await valid(code)).toBeUndefined();
+      }
+  });
+
+  test("other tiles take what is not aligned, and adapters without; small results of many steps divide k", () => {
     const wide = spec(4096, 4096, 4096, "NN");
     expect(matrixUnitProgram(wide, { ...limits, matrixUnits: false })).toBeUndefined();
-    expect(matrixUnitProgram({ ...wide, operands: "f32" }, limits)).toBeUndefined();
     expect(matrixUnitProgram({ ...wide, a: { ...wide.a, offset: 4 } }, limits)).toBeUndefined();
     expect(matrixUnitProgram(spec(4096, 4100, 4096, "NN"), limits)).toBeUndefined();
-    expect(matrixUnitProgram(spec(8, 8, 2 ** 20, "NN"), limits)).toBeUndefined();
+    expect(matrixUnitProgram(spec(8, 8, 2 ** 20, "NN"), limits)!.name).toMatch(/k in \d+ parts/);
     expect(matmulProgram(spec(8, 8, 2 ** 20, "NN"), 32768).name).toMatch(/k in \d+ parts/);
   });
 });

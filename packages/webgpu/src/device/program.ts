@@ -42,8 +42,10 @@ export interface BindingLimits {
   readonly workgroupBytes: number;
   /** Whether f16 is stored in two bytes; else it is kept as f32 numbers. */
   readonly storesHalf?: boolean;
-  /** Whether matrix products of f16 run on subgroup matrices of 16 x 16 x 16 with sums in f32. */
+  /** Whether matrix products run on subgroup matrices of 16 x 16 x 16: f16 operands, sums in f32. */
   readonly matrixUnits?: boolean;
+  /** How f32 products run on them: "f32" keeps its accuracy, "tf32" rounds operands to 10 bits of mantissa. */
+  readonly products?: "f32" | "tf32";
 }
 
 /** Bytes that windows start at a multiple of, on every adapter (the highest minStorageBufferOffsetAlignment that WebGPU allows). */

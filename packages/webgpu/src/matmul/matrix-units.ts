@@ -1,19 +1,37 @@
-/** Matrix products of f16 on matrix units: when they are possible and worth while, and with which tiles. */
+/** Matrix products on matrix units: when they are possible and worth while, with which tiles, and into how many parts k is divided. */
 import { product, type Epilogue, type MatmulSpec } from "@seqmix/tensor/backend";
-import { chooseDivision, epilogueCode, epilogueLength, OWN_KERNEL, PROCESSORS, storedAs } from "./program.js";
-import type { BindingLimits, GpuProgram, Parameters } from "../device/program.js";
-import { matrixUnitBytes, matrixUnitCode, matrixUnitThreads, type MatrixUnitTile } from "./matrix-unit-text.js";
+import { bytesOf, type BindingLimits, type GpuPass, type GpuProgram, type Parameters } from "../device/program.js";
+import { matrixUnits, type FragmentTexts } from "./fragments.js";
+import {
+  chooseDivision,
+  divisionsOf,
+  epilogueCode,
+  epilogueLength,
+  OWN_KERNEL,
+  storedAs,
+  sumOfParts,
+} from "./program.js";
+import {
+  matrixUnitBytes,
+  matrixUnitCode,
+  matrixUnitThreads,
+  type MatrixUnitCode,
+  type MatrixUnitTile,
+  type Terms,
+} from "./matrix-unit-text.js";
+import type { OperandReading } from "./operand-texts.js";
+import { largestProgram, linesOf } from "./scaling.js";
 
-/**
- * What a large GPU (132 processors) does with each tile, as for the tiles in f32. Speeds by the number of operands whose
- * neighbours follow k, of which a slice has no more than its depth in a row: none, one or both. After products of
- * 4096 x 4096 x 4096 on an H100.
- */
-const TILES: readonly {
+/** A tile with what a large GPU (132 processors) does with it, as for the tiles in f32. */
+interface TunedTile {
   readonly tile: MatrixUnitTile;
   readonly resident: number;
+  /** By the number of operands whose neighbours follow k, of which a slice has no more than its depth in a row: none, one, both. */
   readonly speeds: readonly [number, number, number];
-}[] = [
+}
+
+/** f16 operands: after products of 4096 x 4096 x 4096 on an H100. */
+const HALF_TILES: readonly TunedTile[] = [
   {
     tile: { rows: 128, columns: 256, depth: 32, block: { rows: 64, columns: 64 } },
     resident: 1,
@@ -40,106 +58,215 @@ const TILES: readonly {
     speeds: [88000, 88000, 88000],
   },
 ];
-/** Elements that are read at once. */
-const VECTOR = 8;
+
+/** f32 operands as one f16 each, and as two. */
+const SINGLE_TILES: Readonly<Record<Terms, readonly TunedTile[]>> = {
+  1: [
+    {
+      tile: { rows: 128, columns: 256, depth: 32, block: { rows: 64, columns: 64 } },
+      resident: 1,
+      speeds: [100000, 95000, 90000],
+    },
+    {
+      tile: { rows: 128, columns: 128, depth: 32, block: { rows: 64, columns: 64 } },
+      resident: 2,
+      speeds: [100000, 95000, 90000],
+    },
+    {
+      tile: { rows: 64, columns: 64, depth: 32, block: { rows: 32, columns: 32 } },
+      resident: 4,
+      speeds: [65000, 65000, 65000],
+    },
+  ],
+  3: [
+    {
+      tile: { rows: 128, columns: 128, depth: 32, block: { rows: 64, columns: 64 } },
+      resident: 1,
+      speeds: [36000, 36000, 36000],
+    },
+    {
+      tile: { rows: 128, columns: 128, depth: 32, block: { rows: 64, columns: 32 } },
+      resident: 1,
+      speeds: [36000, 36000, 36000],
+    },
+    {
+      tile: { rows: 64, columns: 64, depth: 32, block: { rows: 32, columns: 32 } },
+      resident: 3,
+      speeds: [28000, 28000, 28000],
+    },
+  ],
+};
+
+/** Bytes a nanosecond that the largest sizes are found at, and what the two dispatches take in nanoseconds. */
+const READING = 3000,
+  DISPATCHES = 6000;
+
+/** What a program on matrix units needs to know of the device. */
+export type MatrixUnitLimits = BindingLimits & {
+  /** In place of the adapter's own: for tests. */
+  readonly fragments?: FragmentTexts;
+};
+
+interface Choice {
+  readonly tile: MatrixUnitTile;
+  readonly slice: number;
+  readonly parts: number;
+  readonly time: number;
+}
 
 /**
  * Its buffers: both operands, the epilogue's inputs, the result.
  * @param ownKernel Multiply-adds from which the kernel is compiled for the shape alone.
+ * @param always Also where other tiles are faster: for tests.
  * @returns undefined where other tiles have to do it, or are faster.
  */
 export function matrixUnitProgram(
   shape: MatmulSpec,
-  limits: Pick<BindingLimits, "matrixUnits" | "workgroupBytes" | "threads">,
+  limits: MatrixUnitLimits,
   epilogue?: Epilogue,
-  ownKernel = OWN_KERNEL,
+  { ownKernel = OWN_KERNEL, always = false } = {},
 ): GpuProgram | undefined {
   const { batch, m, n, k } = shape;
   const batches = product(batch);
-  if (!limits.matrixUnits || shape.operands !== "f16" || batches * m * n * k === 0) return undefined;
-  const a = operandOf("a", shape.a.row, shape.a.column, shape);
-  const b = operandOf("b", shape.b.column, shape.b.row, shape);
-  const tile = a && b && chooseTile(shape, Number(a.alongDepth) + Number(b.alongDepth), limits);
-  if (!tile) return undefined;
+  const stored = shape.operands ?? "f32";
+  if (!limits.matrixUnits || batches * m * n * k === 0) return undefined;
+  const terms: Terms = stored === "f32" && limits.products !== "tf32" ? 3 : 1;
+  const a = operandOf("a", shape.a.row, shape.a.column, shape, stored);
+  const b = operandOf("b", shape.b.column, shape.b.row, shape, stored);
+  const extra = epilogue?.inputs.map((_, q) => 2 + q) ?? [];
+  if (!a || !b || extra.length + (stored === "f32" ? 5 : 3) > limits.buffers) return undefined;
+  const choice = chooseTile(shape, terms, a.reading, b.reading, limits, always);
+  if (!choice) return undefined;
+  const { tile, slice, parts } = choice;
   const [rows, columns] = [Math.ceil(m / tile.rows), Math.ceil(n / tile.columns)];
+  const lines = stored === "f32" ? { a: linesOf(shape, "a"), b: linesOf(shape, "b") } : undefined;
   const parameters: Parameters = {
     m,
     n,
     k,
+    slice,
+    parts,
     batches,
     rows,
     columns,
     ...a.parameters,
     ...b.parameters,
+    ...lines?.a.parameters,
+    ...lines?.b.parameters,
     ...Object.fromEntries(batch.map((extent, axis) => [`batch${axis}`, extent])),
   };
+  const own = epilogue && parts === 1 ? epilogueCode(epilogue) : undefined;
   const fixed = batches * m * n * k >= ownKernel;
-  const code = matrixUnitCode(
-    {
-      tile,
-      alongDepth: { a: a.alongDepth, b: b.alongDepth },
-      batchAxes: batch.length,
-      ragged: k % tile.depth !== 0,
-      // fragments are stored whole where their rows begin at multiples of 16 bytes, and the result has room for one
-      direct:
-        epilogue || n % 4 !== 0 || m < tile.rows || n < tile.columns
-          ? "never"
-          : m % tile.rows === 0 && n % tile.columns === 0
-            ? "always"
-            : "inside",
-      result: storedAs(epilogue),
-      ...(epilogue && { epilogue: epilogueCode(epilogue) }),
-    },
-    fixed ? {} : parameters,
-  );
-  const extra = epilogue?.inputs.map((_, q) => 2 + q) ?? [];
-  return {
-    name: `matmul ${batches > 1 ? `${batches} x ` : ""}${m}x${n}x${k}, ${tile.rows}x${tile.columns}x${tile.depth} tiles on matrix units${epilogue ? `, then ${epilogueLength(epilogue)}` : ""}`,
-    passes: [
-      {
-        code: fixed ? code.replace(/\bp\.(\w+)/g, (_, parameter: string) => String(parameters[parameter])) : code,
-        buffers: [
-          { buffer: 0, access: "read" },
-          { buffer: 1, access: "read" },
-          { buffer: 2 + extra.length, access: "read_write" },
-          ...extra.map((buffer) => ({ buffer, access: "read" }) as const),
-        ],
-        ...(!fixed && { parameters }),
-        groups: batches * rows * columns,
-      },
+  const code: MatrixUnitCode = {
+    tile,
+    fragments: limits.fragments ?? matrixUnits,
+    a: a.reading,
+    b: b.reading,
+    terms,
+    batchAxes: batch.length,
+    ragged: k % tile.depth !== 0,
+    direct: stored === "f32" || own ? "never" : directness(shape, tile),
+    result: parts === 1 ? storedAs(epilogue) : "f32",
+    ...(own && { epilogue: own }),
+  };
+  const text = matrixUnitCode(code, fixed ? {} : parameters);
+  const result = 2 + extra.length;
+  // Scratch: the partial products, then the largest sizes of both operands and what finding them takes.
+  const partial = parts > 1 ? [bytesOf(batches * m * n * parts)] : [];
+  const scales = lines ? scalePasses(shape, limits, result + 1 + partial.length, lines) : undefined;
+  const tilePass: GpuPass = {
+    code: fixed ? text.replace(/\bp\.(\w+)/g, (_, parameter: string) => String(parameters[parameter])) : text,
+    buffers: [
+      { buffer: 0, access: "read" },
+      { buffer: 1, access: "read" },
+      { buffer: parts > 1 ? result + 1 : result, access: "read_write" },
+      ...(own ? extra.map((buffer) => ({ buffer, access: "read" }) as const) : []),
+      ...(scales?.sizes.map((buffer) => ({ buffer, access: "read" }) as const) ?? []),
     ],
-    scratch: [],
+    ...(!fixed && { parameters }),
+    groups: batches * rows * columns * parts,
+  };
+  const kind = stored === "f16" ? "" : terms === 1 ? " of tf32" : " of f32 in two parts";
+  const name = `matmul ${batches > 1 ? `${batches} x ` : ""}${m}x${n}x${k}, ${tile.rows}x${tile.columns}x${tile.depth} tiles${kind} on matrix units${epilogue ? `, then ${epilogueLength(epilogue)}` : ""}`;
+  return {
+    name: parts === 1 ? name : `${name}, k in ${parts} parts`,
+    passes: [
+      ...(scales?.passes ?? []),
+      tilePass,
+      ...(parts > 1 ? [sumOfParts(batches * m * n, parts, epilogue, extra, result + 1, result)] : []),
+    ],
+    scratch: [...partial, ...(scales?.scratch ?? [])],
   };
 }
 
-/** The tile with which the product is done first, unless plain tiles are faster: they divide k where the result is small. */
+/** Fragments are stored whole where their rows begin at multiples of 16 bytes, and the result has room for one. */
+function directness({ m, n }: MatmulSpec, tile: MatrixUnitTile): MatrixUnitCode["direct"] {
+  if (n % 4 !== 0 || m < tile.rows || n < tile.columns) return "never";
+  return m % tile.rows === 0 && n % tile.columns === 0 ? "always" : "inside";
+}
+
+/** The passes that find the largest sizes in the lines of both operands; scratch begins at buffer `first`. */
+function scalePasses(
+  shape: MatmulSpec,
+  limits: BindingLimits,
+  first: number,
+  lines: Readonly<Record<"a" | "b", { readonly size: number }>>,
+): {
+  readonly passes: readonly GpuPass[];
+  readonly sizes: readonly [number, number];
+  readonly scratch: readonly number[];
+} {
+  const sizes = [first, first + 1] as const;
+  const scratch = [bytesOf(lines.a.size), bytesOf(lines.b.size)];
+  const passes = (["a", "b"] as const).flatMap((name, operand) => {
+    const found = largestProgram(shape, name, limits);
+    const own = [operand, sizes[operand]!, ...found.scratch.map((bytes) => first + scratch.push(bytes) - 1)];
+    return found.passes.map((pass) => ({
+      ...pass,
+      buffers: pass.buffers.map((binding) => ({ ...binding, buffer: own[binding.buffer]! })),
+    }));
+  });
+  return { passes, sizes, scratch };
+}
+
+/** The tile and parts of k with which the product is done first, unless plain tiles are faster. */
 function chooseTile(
   shape: MatmulSpec,
-  alongDepth: number,
+  terms: Terms,
+  a: OperandReading,
+  b: OperandReading,
   { workgroupBytes, threads }: Pick<BindingLimits, "workgroupBytes" | "threads">,
-): MatrixUnitTile | undefined {
+  always: boolean,
+): Choice | undefined {
   const { batch, m, n, k } = shape;
-  let best: { readonly tile?: MatrixUnitTile; readonly time: number } = {
-    time: chooseDivision(shape, workgroupBytes).time,
-  };
-  for (const { tile, resident, speeds } of TILES) {
-    if (matrixUnitBytes(tile) > workgroupBytes || matrixUnitThreads(tile) > threads) continue;
-    const rounds = Math.ceil(
-      (product(batch) * Math.ceil(m / tile.rows) * Math.ceil(n / tile.columns)) / (PROCESSORS * resident),
+  const size = product(batch) * m * n;
+  const single = a.stored === "f32";
+  const alongDepth = Number(a.alongDepth) + Number(b.alongDepth);
+  const before = single ? DISPATCHES + (4 * product(batch) * (m + n) * k) / READING : 0;
+  const plain = always ? Infinity : chooseDivision(shape, workgroupBytes).time;
+  const choices = (single ? SINGLE_TILES[terms] : HALF_TILES)
+    .filter(
+      ({ tile }) => matrixUnitBytes({ tile, terms, a, b }) <= workgroupBytes && matrixUnitThreads(tile) <= threads,
+    )
+    .flatMap(({ tile, resident, speeds }) =>
+      divisionsOf({ tile, resident, speed: speeds[alongDepth]! }, product(batch), m, n, k, size).map((division) => ({
+        ...division,
+        tile,
+        time: division.time + before,
+      })),
     );
-    const time = (rounds * PROCESSORS * resident * tile.rows * tile.columns * k) / speeds[alongDepth]!;
-    if (time < best.time) best = { tile, time };
-  }
-  return best.tile;
+  const best = choices.reduce<Choice | undefined>((x, y) => (x && x.time <= y.time ? x : y), undefined);
+  return best && best.time < plain ? best : undefined;
 }
 
-/** How an operand is read, with its strides from line (row of a, column of b) to line and along k; undefined if not in whole vectors. */
+/** How an operand is read, with its strides from line (row of a, column of b) to line and along k; undefined for f16 that is not in whole vectors. */
 function operandOf(
   name: "a" | "b",
   line: number,
   inner: number,
   shape: MatmulSpec,
-): { readonly alongDepth: boolean; readonly parameters: Parameters } | undefined {
+  stored: "f16" | "f32",
+): { readonly reading: OperandReading; readonly parameters: Parameters } | undefined {
   const {
     m,
     n,
@@ -148,18 +275,23 @@ function operandOf(
   } = shape;
   const lineStride = (name === "a" ? m : n) === 1 ? 0 : line;
   const innerStride = k === 1 ? 0 : inner;
-  const aligned = (...strides: readonly number[]): boolean => strides.every((stride) => stride % VECTOR === 0);
-  if (!aligned(offset, ...batch)) return undefined;
-  const alongDepth = innerStride === 1 && aligned(lineStride, k);
-  if (!alongDepth && !(lineStride === 1 && aligned(innerStride))) return undefined;
+  const vector = stored === "f16" ? 8 : 4;
+  const aligned = (...strides: readonly number[]): boolean => strides.every((stride) => stride % vector === 0);
+  const whole = aligned(offset, ...batch);
+  // f16 vectors at the end of k are read whole.
+  const depthFirst = whole && innerStride === 1 && aligned(lineStride) && (stored === "f32" || k % vector === 0);
+  const vectors = depthFirst || (whole && lineStride === 1 && aligned(innerStride));
+  if (!vectors && stored === "f16") return undefined;
+  const unit = vectors ? vector : 1;
+  const alongDepth = vectors ? depthFirst : Math.abs(innerStride) === 1;
   return {
-    alongDepth,
+    reading: { stored, alongDepth, unit },
     parameters: {
-      [`${name}Offset`]: offset / VECTOR,
-      // the unit stride itself is not used: vectors follow it
-      [`${name}Line`]: alongDepth ? lineStride / VECTOR : 1,
-      [`${name}Inner`]: alongDepth ? 1 : innerStride / VECTOR,
-      ...Object.fromEntries(batch.map((stride, axis) => [`${name}Batch${axis}`, stride / VECTOR])),
+      [`${name}Offset`]: offset / unit,
+      // where vectors follow it, the unit stride itself is not used
+      [`${name}Line`]: vectors && !alongDepth ? 1 : lineStride / unit,
+      [`${name}Inner`]: vectors && alongDepth ? 1 : innerStride / unit,
+      ...Object.fromEntries(batch.map((stride, axis) => [`${name}Batch${axis}`, stride / unit])),
     },
   };
 }

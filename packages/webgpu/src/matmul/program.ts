@@ -20,7 +20,7 @@ const TILES: readonly { readonly tile: Tile; readonly resident: number; readonly
   { tile: { rows: 128, columns: 128, depth: 16 }, resident: 2, speed: 19000 },
   { tile: { rows: 64, columns: 64, depth: 16 }, resident: 4, speed: 12000 },
 ];
-export const PROCESSORS = 132;
+const PROCESSORS = 132;
 /** Bytes a nanosecond that the sum of partial products moves, and what its dispatch takes in nanoseconds. */
 const BANDWIDTH = 3000,
   DISPATCH = 3000;
@@ -103,31 +103,37 @@ export function matmulProgram(
   };
   const variant = `${name}, ${tile.rows}x${tile.columns}x${tile.depth} tiles${epilogue ? `, then ${epilogueLength(epilogue)}` : ""}`;
   if (parts === 1) return { name: variant, passes: [tilePass], scratch: [] };
+  const sum = sumOfParts(size, parts, epilogue, extra, result + 1, result);
+  return { name: `${variant}, k in ${parts} parts`, passes: [tilePass, sum], scratch: [bytesOf(size * parts)] };
+}
+
+/**
+ * The pass that sums partial products and computes the epilogue.
+ * @param extra Buffers of the epilogue's inputs. @param from Of the parts [parts, size]. @param to Of the result.
+ */
+export function sumOfParts(
+  size: number,
+  parts: number,
+  epilogue: Epilogue | undefined,
+  extra: readonly number[],
+  from: number,
+  to: number,
+): GpuPass {
   // The epilogue's indices leave out the last axis, the parts: they do not depend on it.
   const extents = epilogue?.extents ?? [size];
-  const sum = loopPass(
+  const index = { offset: 0, coefficients: [...stridesOf(extents), size] };
+  return loopPass(
     {
       extents,
       reduceExtents: [parts],
       inputs: [...(epilogue?.inputs ?? []), { dtype: "f32", size: size * parts }],
-      reductions: [
-        {
-          combine: "sum",
-          value: {
-            op: "load",
-            dtype: "f32",
-            input: extra.length,
-            index: { offset: 0, coefficients: [...stridesOf(extents), size] },
-          },
-        },
-      ],
+      reductions: [{ combine: "sum", value: { op: "load", dtype: "f32", input: extra.length, index } }],
       outputs: [{ dtype: storedAs(epilogue), value: epilogue?.value ?? { op: "reduced", dtype: "f32", reduction: 0 } }],
     },
     "serial",
-    { inputs: [...extra, result + 1], outputs: [result] },
+    { inputs: [...extra, from], outputs: [to] },
     64,
   );
-  return { name: `${variant}, k in ${parts} parts`, passes: [tilePass, sum], scratch: [bytesOf(size * parts)] };
 }
 
 /** How the result is stored. */
@@ -167,23 +173,38 @@ export function chooseDivision(
   // Deep slices are for rows of A that lie along k: then neighbouring threads read whole lines of the cache.
   const deep = Math.abs(a.column) === 1;
   const choices = TILES.filter(({ tile }) => tileBytes(tile) <= workgroupBytes && (deep || tile.depth === 16)).flatMap(
-    ({ tile, resident, speed }) => {
-      const tiles = product(batch) * Math.ceil(m / tile.rows) * Math.ceil(n / tile.columns);
-      const most = Math.min(
-        Math.floor(k / SHORTEST_PART),
-        Math.floor(MOST_PARTIAL / size),
-        Math.ceil((PROCESSORS * resident) / tiles),
-      );
-      return Array.from({ length: Math.max(1, most) }, (_, k) => k + 1).map((wanted) => {
-        const slice = wanted === 1 ? k : Math.ceil(Math.ceil(k / wanted) / tile.depth) * tile.depth;
-        const parts = Math.ceil(k / slice);
-        const rounds = Math.ceil((tiles * parts) / (PROCESSORS * resident));
-        const time = (rounds * PROCESSORS * resident * tile.rows * tile.columns * slice) / speed;
-        return { tile, slice, parts, time: parts === 1 ? time : time + DISPATCH + (8 * size * parts) / BANDWIDTH };
-      });
-    },
+    (tuned) => divisionsOf(tuned, product(batch), m, n, k, size).map((division) => ({ ...division, tile: tuned.tile })),
   );
   return choices.reduce((best, choice) => (choice.time < best.time ? choice : best));
+}
+
+/** Ways to divide k for a tile, and the time of each: rounds of workgroups at the tile's speed, and the sum of the parts. */
+export function divisionsOf(
+  {
+    tile,
+    resident,
+    speed,
+  }: {
+    readonly tile: { readonly rows: number; readonly columns: number; readonly depth: number };
+    readonly resident: number;
+    readonly speed: number;
+  },
+  batches: number,
+  m: number,
+  n: number,
+  k: number,
+  size: number,
+): { readonly slice: number; readonly parts: number; /** Nanoseconds. */ readonly time: number }[] {
+  const tiles = batches * Math.ceil(m / tile.rows) * Math.ceil(n / tile.columns);
+  const full = PROCESSORS * resident;
+  const most = Math.min(Math.floor(k / SHORTEST_PART), Math.floor(MOST_PARTIAL / size), Math.ceil(full / tiles));
+  return Array.from({ length: Math.max(1, most) }, (_, k) => k + 1).map((wanted) => {
+    const slice = wanted === 1 ? k : Math.ceil(Math.ceil(k / wanted) / tile.depth) * tile.depth;
+    const parts = Math.ceil(k / slice);
+    const rounds = Math.ceil((tiles * parts) / full);
+    const time = (rounds * full * tile.rows * tile.columns * slice) / speed;
+    return { slice, parts, time: parts === 1 ? time : time + DISPATCH + (8 * size * parts) / BANDWIDTH };
+  });
 }
 
 /** How an operand is read, with its strides from line (row of a, column of b) to line and along k. */

@@ -284,12 +284,12 @@ function loadSlice(fills: readonly Fill[], sliceDepth: number, ragged: boolean):
   return `${text}\n${fills.map((f) => f.advance).join("\n")}\nnext += ${sliceDepth};`;
 }
 
-/** Where the batch element of an operand starts. */
-export function batchStart(operand: "a" | "b", axes: number): string {
-  const terms = [`p.${operand}Offset`];
+/** Where the batch element of an operand starts; with "Lines", in what there is one of for each line. */
+export function batchStart(operand: "a" | "b", axes: number, strides: "Batch" | "Lines" = "Batch"): string {
+  const terms = [strides === "Batch" ? `p.${operand}Offset` : "0"];
   let index = "batch";
   for (let axis = axes - 1; axis >= 0; axis--) {
-    terms.push(`${index} % p.batch${axis} * p.${operand}Batch${axis}`);
+    terms.push(`${index} % p.batch${axis} * p.${operand}${strides}${axis}`);
     index = `${index} / p.batch${axis}`;
   }
   return terms.join(" + ");

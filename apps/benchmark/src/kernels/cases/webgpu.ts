@@ -125,6 +125,7 @@ const matmulCase = (
         ? { count: batches, checked: 3, name: "products", inputAxis: { a: 0, b: 0 }, outputAxis: [0] }
         : { count: m, checked: 8, name: "rows", inputAxis: { a: layout === "TN" ? 1 : 0 }, outputAxis: [0] },
     tolerance: 1e-5,
+    tf32Tolerance: 2e-3,
   });
 };
 
@@ -379,6 +380,12 @@ export const webgpuCases: readonly BenchmarkCase[] = [
   matmulCase([64], 1024, 1024, 64, "NT"),
   matmulCase([64], 1024, 64, 1024, "NN"),
   matmulCase([], 8192, 2048, 512, "NT"),
+  // Of a Mamba language model's training step: projections forward, gradients of weights, the head.
+  matmulCase([], 8192, 3072, 768, "NT"),
+  matmulCase([], 8192, 80, 1536, "NT"),
+  matmulCase([], 3072, 768, 8192, "TN"),
+  matmulCase([], 768, 1536, 8192, "TN"),
+  matmulCase([], 8192, 50280, 768, "NT"),
   ...(["NN", "NT", "TN"] as const).map((layout) => halfMatmulCase(4096, layout)),
   halfNegation,
   ...scans,

@@ -1,0 +1,118 @@
+// Products of f32 on matrix units, with fragments emulated on the software adapter: the same texts, the same arithmetic.
+import { afterAll, describe, expect, test } from "vitest";
+import type { MatmulSpec } from "@seqmix/tensor/backend";
+import { emulatedFragments } from "../testing/emulated-fragments.js";
+import { runProgram } from "../testing/run-program.js";
+import { testDevice } from "../testing/test-device.js";
+import { matrixUnitProgram, type MatrixUnitLimits } from "./matrix-units.js";
+
+const device = await testDevice({ poison: true });
+afterAll(() => device.close());
+
+const limits = (products: "f32" | "tf32"): MatrixUnitLimits => ({
+  matrixUnits: true,
+  products,
+  fragments: emulatedFragments,
+  buffers: device.gpu.limits.maxStorageBuffersPerShaderStage,
+  bytes: device.gpu.limits.maxStorageBufferBindingSize,
+  threads: device.gpu.limits.maxComputeInvocationsPerWorkgroup,
+  workgroupBytes: device.gpu.limits.maxComputeWorkgroupStorageSize,
+});
+
+/** Numbers of 24 bits between -1 and 1. */
+const values = (count: number, seed: number): Float32Array =>
+  Float32Array.from({ length: count }, (_, k) => Math.fround(Math.sin(((k + 1) * 12.9898 + seed) * 43758.5453) * 0.99));
+
+type Layout = "NN" | "NT" | "TN" | "TT";
+const spec = (batch: number, m: number, n: number, k: number, layout: Layout, offset = 0): MatmulSpec => ({
+  batch: batch > 1 ? [batch] : [],
+  m,
+  n,
+  k,
+  a: {
+    offset,
+    batch: batch > 1 ? [m * k] : [],
+    ...(layout[0] === "N" ? { row: k, column: 1 } : { row: 1, column: m }),
+  },
+  b: {
+    offset,
+    batch: batch > 1 ? [k * n] : [],
+    ...(layout[1] === "N" ? { row: n, column: 1 } : { row: 1, column: k }),
+  },
+});
+
+/** The exact product, and for each element the largest product of sizes in its row and column. */
+function exact(s: MatmulSpec, a: Float32Array, b: Float32Array): { c: Float64Array; scale: Float64Array } {
+  const batches = s.batch[0] ?? 1;
+  const [c, scale] = [new Float64Array(batches * s.m * s.n), new Float64Array(batches * s.m * s.n)];
+  for (let q = 0; q < batches; q++)
+    for (let i = 0; i < s.m; i++)
+      for (let j = 0; j < s.n; j++) {
+        const at = (q * s.m + i) * s.n + j;
+        let [most, other] = [0, 0];
+        for (let k = 0; k < s.k; k++) {
+          const x = a[(s.a.offset ?? 0) + q * (s.a.batch[0] ?? 0) + i * s.a.row + k * s.a.column]!;
+          const y = b[(s.b.offset ?? 0) + q * (s.b.batch[0] ?? 0) + j * s.b.column + k * s.b.row]!;
+          c[at]! += x * y;
+          most = Math.max(most, Math.abs(x));
+          other = Math.max(other, Math.abs(y));
+        }
+        scale[at] = most * other;
+      }
+  return { c, scale };
+}
+
+/** The largest error, relative to the size of the row times that of the column times the square root of k. */
+async function errorOf(s: MatmulSpec, a: Float32Array, b: Float32Array, products: "f32" | "tf32"): Promise<number> {
+  const program = matrixUnitProgram(s, limits(products), undefined, { always: true })!;
+  expect(program.name).toContain(products === "f32" ? "of f32 in two parts" : "of tf32");
+  const { c, scale } = exact(s, a, b);
+  const [found] = await runProgram(device.gpu, program, [a, b], [c.length]);
+  return found!.reduce((worst, x, at) => {
+    const error = Math.abs(x - c[at]!) / (scale[at]! * Math.sqrt(s.k) || 1);
+    return Number.isNaN(error) ? Infinity : Math.max(worst, error);
+  }, 0);
+}
+
+describe.each([
+  ["f32", 2e-6],
+  ["tf32", 1e-3],
+] as const)("products of %s", (products, tolerance) => {
+  const shapes: [string, MatmulSpec][] = [
+    ["a batch, rows of odd lengths", spec(3, 17, 13, 33, "NT")],
+    ["transposed, k in parts", spec(1, 20, 36, 700, "TN")],
+  ];
+  const more: [string, MatmulSpec][] = [
+    ["both transposed, ragged", spec(1, 24, 20, 36, "TT")],
+    ["an offset of one", spec(1, 1, 40, 64, "NN", 1)],
+  ];
+  test.each(products === "f32" ? [...shapes, ...more] : shapes)("%s", async (_, s) => {
+    const [a, b] = [values(5000 + s.m * s.k * (s.batch[0] ?? 1), 1), values(5000 + s.n * s.k * (s.batch[0] ?? 1), 2)];
+    const error = await errorOf(s, a, b, products);
+    expect(error).toBeLessThan(tolerance);
+    if (products === "tf32") expect(error).toBeGreaterThan(1e-5);
+  });
+
+  test("huge, tiny and mixed rows and columns keep their digits, which needs the scales", async () => {
+    const s = spec(1, 32, 32, 40, "NN");
+    const sizes = (line: number): number => [1, 1e24, 1e-24, 3e4, 7e-12, 2 ** -100][line % 6]!;
+    const a = values(32 * 40, 3).map((x, at) => x * sizes(Math.floor(at / 40)));
+    const b = values(32 * 40, 4).map((x, at) => x * [1, 1e3, 1e12, 10][(at % 32) % 4]!);
+    expect(await errorOf(s, a, b, products)).toBeLessThan(tolerance);
+  });
+});
+
+test("a row with an infinity or NaN is what its sum is, and no other row", async () => {
+  const s = spec(1, 16, 16, 300, "NN");
+  const [a, b] = [values(16 * 300, 5), values(16 * 300, 6)];
+  a[3 * 300 + 7] = Infinity;
+  a[9 * 300 + 2] = NaN;
+  b[40 * 16 + 5] = -Infinity;
+  const program = matrixUnitProgram(s, limits("f32"), undefined, { always: true })!;
+  const [found] = await runProgram(device.gpu, program, [a, b], [256]);
+  const { c } = exact(s, a, b);
+  found!.forEach((x, at) => {
+    if (Number.isFinite(c[at]!)) expect(Math.abs(x - c[at]!)).toBeLessThan(1e-4);
+    else expect(x).toBe(c[at]);
+  });
+});

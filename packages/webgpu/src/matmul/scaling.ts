@@ -1,0 +1,89 @@
+/**
+ * f32 operands on units for f16, which end at 65504: every line (row of A, column of B) is multiplied by the power of two
+ * that brings its largest number below 2^13, and the products are multiplied by the inverse of both. Powers of two change
+ * no digit, so huge, tiny and mixed lines lose nothing. The largest sizes are found by a pass of its own. Where a line
+ * holds an infinity or NaN, its elements of the result are summed one by one.
+ */
+import { product, type LoopKernel, type MatmulSpec, type Scalar } from "@seqmix/tensor/backend";
+import { loopProgram } from "../loops/program.js";
+import { indent, type BindingLimits, type GpuProgram, type Parameters } from "../device/program.js";
+import type { OperandReading } from "./operand-texts.js";
+import { batchStart } from "./text.js";
+
+/** Extents of the batch axes along which an operand is not repeated, 1 for the others: it has largest sizes for those alone. */
+const ownExtents = ({ batch }: MatmulSpec, operand: MatmulSpec["a"]): number[] =>
+  batch.map((extent, axis) => (operand.batch[axis] === 0 ? 1 : extent));
+
+/** Largest sizes of an operand: how many there are, and the strides in them along the batch. */
+export function linesOf(spec: MatmulSpec, name: "a" | "b"): { readonly size: number; readonly parameters: Parameters } {
+  const own = ownExtents(spec, spec[name]);
+  const lines = name === "a" ? spec.m : spec.n;
+  const stride = (axis: number): number => (own[axis] === 1 ? 0 : product(own.slice(axis + 1)) * lines);
+  return {
+    size: product(own) * lines,
+    parameters: Object.fromEntries(own.map((_, axis) => [`${name}Lines${axis}`, stride(axis)])),
+  };
+}
+
+/** Buffers: the operand, then the largest size in each of its lines [batch.., line]. */
+export function largestProgram(spec: MatmulSpec, name: "a" | "b", limits: BindingLimits): GpuProgram {
+  const operand = spec[name];
+  const [line, inner] = name === "a" ? [operand.row, operand.column] : [operand.column, operand.row];
+  const extents = [...ownExtents(spec, operand), name === "a" ? spec.m : spec.n];
+  const coefficients = [...operand.batch, line, inner];
+  const offset = operand.offset ?? 0;
+  const reach = [...extents, spec.k].reduce(
+    (sum, extent, axis) => sum + Math.max(0, coefficients[axis]! * (extent - 1)),
+    0,
+  );
+  const load: Scalar = { op: "load", dtype: "f32", input: 0, index: { offset, coefficients } };
+  const kernel: LoopKernel = {
+    extents,
+    reduceExtents: [spec.k],
+    inputs: [{ dtype: "f32", size: offset + reach + 1 }],
+    reductions: [{ combine: "max", value: { op: "abs", dtype: "f32", args: [load] } }],
+    outputs: [{ dtype: "f32", value: { op: "reduced", dtype: "f32", reduction: 0 } }],
+  };
+  return loopProgram(kernel, limits);
+}
+
+/** WGSL: `scaleOf`, `pack8`, `highPart` for what goes in, `unscaled` for what comes out. */
+export function scalingFunctions(a: OperandReading, b: OperandReading, batchAxes: number): string {
+  return `fn exponentOf(most: f32) -> i32 { return i32((bitcast<u32>(most) >> 23u) & 255u); }
+// The exponent of the scale, as it stands in a number's bits.
+fn scaleBits(most: f32) -> i32 { return clamp(266 - exponentOf(most), 1, 253); }
+fn powerOf(bits: i32) -> f32 { return bitcast<f32>(bits << 23u); }
+fn scaleOf(most: f32) -> f32 { return powerOf(scaleBits(most)); }
+// The nearest number of eleven bits.
+fn highPart(x: vec4<f32>) -> vec4<f32> {
+  return bitcast<vec4<f32>>((bitcast<vec4<u32>>(x) + vec4<u32>(0x1000u)) & vec4<u32>(0xffffe000u));
+}
+fn pack8(x: vec4<f32>, y: vec4<f32>) -> vec4<u32> {
+  return vec4<u32>(pack2x16float(x.xy), pack2x16float(x.zw), pack2x16float(y.xy), pack2x16float(y.zw));
+}
+fn summedSingly(row: i32, column: i32, batch: i32, part: i32) -> f32 {
+  var sum = 0f;
+  let end = min(p.k, (part + 1) * p.slice);
+  for (var k = part * p.slice; k < end; k++) {
+    sum += ${elementText("a", a, "row", batchAxes)} * ${elementText("b", b, "column", batchAxes)};
+  }
+  return sum;
+}
+fn unscaled(value: f32, row: i32, column: i32, batch: i32, part: i32) -> f32 {
+  let x = aMost[${batchStart("a", batchAxes, "Lines")} + row];
+  let y = bMost[${batchStart("b", batchAxes, "Lines")} + column];
+  if (max(exponentOf(x), exponentOf(y)) == 255) { return summedSingly(row, column, batch, part); }
+  let by = 254 - scaleBits(x) - scaleBits(y);
+${indent("// In two steps: the inverse of both may be no number where the result is one.")}
+  return value * powerOf(127 + by / 2) * powerOf(127 + by - by / 2);
+}
+`;
+}
+
+/** An element of an operand at a line and depth k, read by itself. */
+function elementText(name: "a" | "b", { alongDepth, unit }: OperandReading, line: string, batchAxes: number): string {
+  const start = batchStart(name, batchAxes);
+  if (unit === 1) return `${name}[${start} + ${line} * p.${name}Line + k * p.${name}Inner]`;
+  const [near, far, stride] = alongDepth ? ["k", line, "Line"] : [line, "k", "Inner"];
+  return `${name}[${start} + ${far} * p.${name}${stride} + ${near} / ${unit}][${near} % ${unit}]`;
+}
