@@ -23,7 +23,7 @@ export interface MatrixUnitTile {
   readonly rows: 64 | 128 | 256;
   readonly columns: 64 | 128 | 256;
   /** Steps along k that are in workgroup memory at a time. */
-  readonly depth: 32 | 64;
+  readonly depth: 16 | 32 | 64;
   /** What a subgroup computes. */
   readonly block: { readonly rows: 32 | 64; readonly columns: 32 | 64 };
 }
@@ -45,6 +45,10 @@ export interface MatrixUnitCode {
    * "inside": of tiles that do not reach beyond the result. The others go through workgroup memory.
    */
   readonly direct: "never" | "inside" | "always";
+  /** Whether four neighbours of the result are stored at once; only where none is stored directly. */
+  readonly storesVectors: boolean;
+  /** Depths after which sums are added to the result in memory and begun anew: those of matrix units are cut, not rounded. */
+  readonly stretch?: number;
   readonly epilogue?: EpilogueCode;
   /** How the result is kept. */
   readonly result: "f32" | "f16";
@@ -95,7 +99,7 @@ export const matrixUnitBytes = (code: Pick<MatrixUnitCode, "tile" | "terms" | "a
  * of f32 operands XLinesI, the strides of the largest sizes.
  */
 export function matrixUnitCode(code: MatrixUnitCode, parameters: Parameters): string {
-  const { tile, fragments, batchAxes, direct, epilogue, result } = code;
+  const { tile, fragments, batchAxes, direct, epilogue, result, stretch, storesVectors } = code;
   const threads = matrixUnitThreads(tile);
   const places = layout(code);
   const operands = [
@@ -108,15 +112,16 @@ export function matrixUnitCode(code: MatrixUnitCode, parameters: Parameters): st
     ...operands.map((each) => each.head(batchStart(each.operand, batchAxes))),
     ...blockFragments(tile).map(({ name }) => `var ${name} = ${fragments.zero};`),
     loadSlices(code, operands),
-    mainLoop(code, operands),
     "let start = (part * p.batches + batch) * p.m * p.n;",
+    ...(stretch === undefined ? [] : ["var added = false;"]),
+    mainLoop(code, operands),
     storeResults(code),
   ].join("\n");
   const extra = epilogue?.buffers ?? 0;
   const declarations = [
     declare(0, "a", "read", operands[0].type),
     declare(1, "b", "read", operands[1].type),
-    declare(2, "c", "read_write", result),
+    declare(2, "c", "read_write", storesVectors ? `vec4<${result}>` : result),
     epilogue?.declarations ?? "",
     scaled ? declare(3 + extra, "aMost", "read", "f32") + declare(4 + extra, "bMost", "read", "f32") : "",
     Object.keys(parameters).length > 0 ? declareParameters((scaled ? 5 : 3) + extra, parameters) : "",
@@ -150,6 +155,7 @@ ${placeTile(tile)}
 let own = i32(${fragments.subgroup});
 let blockRow = own / ${across} * ${tile.block.rows};
 let blockColumn = own % ${across} * ${tile.block.columns};
+let strip = own * ${FRAGMENT * stripPitch(tile)};
 let end = min(p.k, (part + 1) * p.slice);
 var next = part * p.slice;`;
 }
@@ -164,7 +170,7 @@ function loadSlices({ tile, ragged }: MatrixUnitCode, operands: readonly Operand
 }
 
 function mainLoop(code: MatrixUnitCode, operands: readonly [OperandTexts, OperandTexts]): string {
-  const { tile } = code;
+  const { tile, stretch } = code;
   const across = tile.columns / tile.block.columns;
   const steps = Array.from({ length: matrixUnitThreads(tile) / SUBGROUP }, (_, q) => {
     const text = blockSteps(
@@ -185,8 +191,21 @@ ${indent(loadSlices(code, operands), 2)}
 ${indent(steps.join("\n"))}
   }
   workgroupBarrier();
+${stretch === undefined ? "" : indent(flush(code))}
 }`;
 }
+
+/** At the end of a stretch that is not the last: the sums go to memory and begin anew. */
+const flush = (code: MatrixUnitCode): string => `let done = begin + ${code.tile.depth} - part * p.slice;
+if ((done % ${code.stretch} == 0) & (begin + ${code.tile.depth} < end)) {
+${indent(storeResults(code))}
+  added = true;
+${indent(
+  blockFragments(code.tile)
+    .map(({ name }) => `${name} = ${code.fragments.zero};`)
+    .join("\n"),
+)}
+}`;
 
 /** The products of a slice for the block at a row and column of the tile. */
 function blockSteps(
@@ -237,7 +256,7 @@ function blockSteps(
 
 /** Fragments to memory: at once, or a strip of the block's fragments at a time through workgroup memory. */
 function storeResults(code: MatrixUnitCode): string {
-  const { tile, direct, fragments } = code;
+  const { tile, direct, fragments, a, stretch } = code;
   const each = blockFragments(tile);
   const whole = each
     .map(({ name, row, column }) =>
@@ -256,28 +275,51 @@ function storeResults(code: MatrixUnitCode): string {
       .map(({ name, column }) => fragments.store("tiles", `u32(strip + ${column / 4})`, name, `${stripPitch(tile)}u`));
     return `${stores.join("\n")}
 workgroupBarrier();
-storeStrip(start, firstRow + blockRow + ${FRAGMENT * i}, firstColumn + blockColumn, strip, lane % ${SUBGROUP}, batch, part);
+storeStrip(start, firstRow + blockRow + ${FRAGMENT * i}, firstColumn + blockColumn, strip, lane % ${SUBGROUP}${a.stored === "f32" ? ", batch, part, aLines, bLines" : ""}${stretch === undefined ? "" : ", added"});
 workgroupBarrier();`;
   });
-  const singly = `let strip = own * ${FRAGMENT * stripPitch(tile)};\n${strips.join("\n")}`;
+  const singly = strips.join("\n");
   if (direct === "never") return singly;
   return `if ((firstRow + ${tile.rows} <= p.m) & (firstColumn + ${tile.columns} <= p.n)) {\n${indent(whole)}\n} else {\n${indent(singly)}\n}`;
 }
 
-/** Stores a strip's elements that are in the result: neighbouring threads neighbouring elements. */
-function storeFunction({ tile, result, epilogue, a }: MatrixUnitCode): string {
-  const { columns } = tile.block;
-  const read = "bitcast<f32>(tiles[strip + r * PITCH + q / 4][q % 4])".replace("PITCH", String(stripPitch(tile)));
-  const value = a.stored === "f32" ? `unscaled(${read}, row + r, column + q, batch, part)` : read;
-  const finished = epilogue ? `finish(at, ${value})` : value;
-  return `fn storeStrip(start: i32, row: i32, column: i32, strip: i32, thread: i32, batch: i32, part: i32) {
-  for (var e = thread; e < ${FRAGMENT * columns}; e += ${SUBGROUP}) {
-    let r = e / ${columns};
-    let q = e % ${columns};
-    if ((row + r < p.m) & (column + q < p.n)) {
-      let at = start + (row + r) * p.n + column + q;
-      c[at] = ${result === "f16" ? `f16(${finished})` : finished};
-    }
+/**
+ * Stores a strip's elements that are in the result, four neighbours a thread: a thread has the same columns in every row.
+ * Where k is summed in stretches, all but the first add to what is there.
+ */
+function storeFunction({ tile, result, epilogue, a, stretch, storesVectors }: MatrixUnitCode): string {
+  const quads = tile.block.columns / 4;
+  const scaled = a.stored === "f32";
+  const adds = stretch !== undefined;
+  const element = (e: number): string => (epilogue ? `finish(at + ${e}, value[${e}])` : `value[${e}]`);
+  const stored = (text: string, type: string): string => (result === "f16" ? `${type}(${text})` : text);
+  const vector = epilogue ? `vec4<f32>(${[0, 1, 2, 3].map(element).join(", ")})` : "value";
+  const four = `${adds ? "if (adds) { value += c[at / 4]; }\n" : ""}c[at / 4] = ${stored(vector, "vec4<f16>")};`;
+  const singly = [0, 1, 2, 3]
+    .map((e) => {
+      const value = stored(element(e), "f16");
+      const text = adds
+        ? `if (adds) { value[${e}] += c[at + ${e}]; } c[at + ${e}] = ${value};`
+        : `c[at + ${e}] = ${value};`;
+      return `if (column + ${e} < p.n) { ${text} }`;
+    })
+    .join("\n");
+  return `fn storeStrip(start: i32, row: i32, firstColumn: i32, strip: i32, thread: i32${scaled ? ", batch: i32, part: i32, aLines: i32, bLines: i32" : ""}${adds ? ", adds: bool" : ""}) {
+  let quad = thread % ${quads};
+  let column = firstColumn + 4 * quad;
+  if (column >= p.n) { return; }
+${
+  scaled
+    ? indent(`let columns = bLines + min(vec4<i32>(column) + vec4<i32>(0, 1, 2, 3), vec4<i32>(p.n - 1));
+let most = vec4<f32>(bMost[columns.x], bMost[columns.y], bMost[columns.z], bMost[columns.w]);`)
+    : ""
+}
+  for (var r = thread / ${quads}; r < ${FRAGMENT}; r += ${SUBGROUP / quads}) {
+    if (row + r >= p.m) { break; }
+    var value = bitcast<vec4<f32>>(tiles[strip + r * ${stripPitch(tile)} + quad]);
+${scaled ? indent("value = unscaled(value, aMost[aLines + row + r], most, row + r, column, batch, part);", 2) : ""}
+    let at = start + (row + r) * p.n + column;
+${indent(storesVectors ? four : singly, 2)}
   }
 }
 `;

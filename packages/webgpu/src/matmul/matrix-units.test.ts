@@ -4,7 +4,7 @@ import type { MatmulSpec } from "@seqmix/tensor/backend";
 import { emulatedFragments } from "../testing/emulated-fragments.js";
 import { runProgram } from "../testing/run-program.js";
 import { testDevice } from "../testing/test-device.js";
-import { matrixUnitProgram, type MatrixUnitLimits } from "./matrix-units.js";
+import { matrixUnitProgram, type MatrixUnitLimits, type TunedTile } from "./matrix-units.js";
 
 const device = await testDevice({ poison: true });
 afterAll(() => device.close());
@@ -18,6 +18,15 @@ const limits = (products: "f32" | "tf32"): MatrixUnitLimits => ({
   threads: device.gpu.limits.maxComputeInvocationsPerWorkgroup,
   workgroupBytes: device.gpu.limits.maxComputeWorkgroupStorageSize,
 });
+
+/** A small one: SwiftShader compiles it sooner. */
+const tiles: readonly TunedTile[] = [
+  {
+    tile: { rows: 64, columns: 64, depth: 32, block: { rows: 32, columns: 32 } },
+    resident: 4,
+    speeds: [1, 1, 1],
+  },
+];
 
 /** Numbers of 24 bits between -1 and 1. */
 const values = (count: number, seed: number): Float32Array =>
@@ -64,7 +73,7 @@ function exact(s: MatmulSpec, a: Float32Array, b: Float32Array): { c: Float64Arr
 
 /** The largest error, relative to the size of the row times that of the column times the square root of k. */
 async function errorOf(s: MatmulSpec, a: Float32Array, b: Float32Array, products: "f32" | "tf32"): Promise<number> {
-  const program = matrixUnitProgram(s, limits(products), undefined, { always: true })!;
+  const program = matrixUnitProgram(s, limits(products), undefined, { tiles })!;
   expect(program.name).toContain(products === "f32" ? "of f32 in two parts" : "of tf32");
   const { c, scale } = exact(s, a, b);
   const [found] = await runProgram(device.gpu, program, [a, b], [c.length]);
@@ -81,6 +90,7 @@ describe.each([
   const shapes: [string, MatmulSpec][] = [
     ["a batch, rows of odd lengths", spec(3, 17, 13, 33, "NT")],
     ["transposed, k in parts", spec(1, 20, 36, 700, "TN")],
+    ["many steps, summed in stretches", spec(1, 20, 36, 2200, "TN")],
   ];
   const more: [string, MatmulSpec][] = [
     ["both transposed, ragged", spec(1, 24, 20, 36, "TT")],
@@ -108,7 +118,7 @@ test("a row with an infinity or NaN is what its sum is, and no other row", async
   a[3 * 300 + 7] = Infinity;
   a[9 * 300 + 2] = NaN;
   b[40 * 16 + 5] = -Infinity;
-  const program = matrixUnitProgram(s, limits("f32"), undefined, { always: true })!;
+  const program = matrixUnitProgram(s, limits("f32"), undefined, { tiles })!;
   const [found] = await runProgram(device.gpu, program, [a, b], [256]);
   const { c } = exact(s, a, b);
   found!.forEach((x, at) => {

@@ -23,7 +23,7 @@ import type { OperandReading } from "./operand-texts.js";
 import { largestProgram, linesOf } from "./scaling.js";
 
 /** A tile with what a large GPU (132 processors) does with it, as for the tiles in f32. */
-interface TunedTile {
+export interface TunedTile {
   readonly tile: MatrixUnitTile;
   readonly resident: number;
   /** By the number of operands whose neighbours follow k, of which a slice has no more than its depth in a row: none, one, both. */
@@ -31,7 +31,7 @@ interface TunedTile {
 }
 
 /** f16 operands: after products of 4096 x 4096 x 4096 on an H100. */
-const HALF_TILES: readonly TunedTile[] = [
+const halfTiles: readonly TunedTile[] = [
   {
     tile: { rows: 128, columns: 256, depth: 32, block: { rows: 64, columns: 64 } },
     resident: 1,
@@ -59,43 +59,26 @@ const HALF_TILES: readonly TunedTile[] = [
   },
 ];
 
-/** f32 operands as one f16 each, and as two. */
-const SINGLE_TILES: Readonly<Record<Terms, readonly TunedTile[]>> = {
+const block = (rows: 32 | 64, columns: 32 | 64): MatrixUnitTile["block"] => ({ rows, columns });
+
+/** f32 operands as one f16 each, and as two: after products of 4096 x 4096 x 4096 on an H200. */
+export const singleTiles: Readonly<Record<Terms, readonly TunedTile[]>> = {
   1: [
-    {
-      tile: { rows: 128, columns: 256, depth: 32, block: { rows: 64, columns: 64 } },
-      resident: 1,
-      speeds: [100000, 95000, 90000],
-    },
-    {
-      tile: { rows: 128, columns: 128, depth: 32, block: { rows: 64, columns: 64 } },
-      resident: 2,
-      speeds: [100000, 95000, 90000],
-    },
-    {
-      tile: { rows: 64, columns: 64, depth: 32, block: { rows: 32, columns: 32 } },
-      resident: 4,
-      speeds: [65000, 65000, 65000],
-    },
+    { tile: { rows: 128, columns: 256, depth: 32, block: block(64, 64) }, resident: 1, speeds: [82000, 80000, 76000] },
+    { tile: { rows: 128, columns: 128, depth: 16, block: block(64, 64) }, resident: 2, speeds: [70000, 70000, 65000] },
+    { tile: { rows: 64, columns: 64, depth: 32, block: block(32, 32) }, resident: 4, speeds: [32000, 30000, 30000] },
   ],
   3: [
-    {
-      tile: { rows: 128, columns: 128, depth: 32, block: { rows: 64, columns: 64 } },
-      resident: 1,
-      speeds: [36000, 36000, 36000],
-    },
-    {
-      tile: { rows: 128, columns: 128, depth: 32, block: { rows: 64, columns: 32 } },
-      resident: 1,
-      speeds: [36000, 36000, 36000],
-    },
-    {
-      tile: { rows: 64, columns: 64, depth: 32, block: { rows: 32, columns: 32 } },
-      resident: 3,
-      speeds: [28000, 28000, 28000],
-    },
+    { tile: { rows: 128, columns: 128, depth: 16, block: block(64, 64) }, resident: 2, speeds: [55000, 53000, 47000] },
+    { tile: { rows: 64, columns: 64, depth: 32, block: block(32, 32) }, resident: 4, speeds: [30000, 27000, 25000] },
   ],
 };
+
+/**
+ * Depths over which matrix units sum f32 products as exactly as f32: they cut sums instead of rounding them, so errors grow
+ * with the depth (4e-6 of the largest element after 1,024 on an H200, 2e-5 after 4,096).
+ */
+const LONGEST_SUM = 1024;
 
 /** Bytes a nanosecond that the largest sizes are found at, and what the two dispatches take in nanoseconds. */
 const READING = 3000,
@@ -117,14 +100,14 @@ interface Choice {
 /**
  * Its buffers: both operands, the epilogue's inputs, the result.
  * @param ownKernel Multiply-adds from which the kernel is compiled for the shape alone.
- * @param always Also where other tiles are faster: for tests.
+ * @param tiles The tiles to choose from, also where plain ones are faster: for tests and measurements.
  * @returns undefined where other tiles have to do it, or are faster.
  */
 export function matrixUnitProgram(
   shape: MatmulSpec,
   limits: MatrixUnitLimits,
   epilogue?: Epilogue,
-  { ownKernel = OWN_KERNEL, always = false } = {},
+  { ownKernel = OWN_KERNEL, tiles }: { readonly ownKernel?: number; readonly tiles?: readonly TunedTile[] } = {},
 ): GpuProgram | undefined {
   const { batch, m, n, k } = shape;
   const batches = product(batch);
@@ -135,7 +118,7 @@ export function matrixUnitProgram(
   const b = operandOf("b", shape.b.column, shape.b.row, shape, stored);
   const extra = epilogue?.inputs.map((_, q) => 2 + q) ?? [];
   if (!a || !b || extra.length + (stored === "f32" ? 5 : 3) > limits.buffers) return undefined;
-  const choice = chooseTile(shape, terms, a.reading, b.reading, limits, always);
+  const choice = chooseTile(shape, terms, a.reading, b.reading, limits, epilogue, tiles);
   if (!choice) return undefined;
   const { tile, slice, parts } = choice;
   const [rows, columns] = [Math.ceil(m / tile.rows), Math.ceil(n / tile.columns)];
@@ -157,6 +140,9 @@ export function matrixUnitProgram(
   };
   const own = epilogue && parts === 1 ? epilogueCode(epilogue) : undefined;
   const fixed = batches * m * n * k >= ownKernel;
+  const direct = stored === "f32" || own ? "never" : directness(shape, tile);
+  // Memory that an epilogue reads may be the result's own: there k is in parts.
+  const stretch = terms === 3 && slice > LONGEST_SUM && !epilogue ? LONGEST_SUM : undefined;
   const code: MatrixUnitCode = {
     tile,
     fragments: limits.fragments ?? matrixUnits,
@@ -165,7 +151,9 @@ export function matrixUnitProgram(
     terms,
     batchAxes: batch.length,
     ragged: k % tile.depth !== 0,
-    direct: stored === "f32" || own ? "never" : directness(shape, tile),
+    direct,
+    storesVectors: direct === "never" && n % 4 === 0,
+    ...(stretch !== undefined && { stretch }),
     result: parts === 1 ? storedAs(epilogue) : "f32",
     ...(own && { epilogue: own }),
   };
@@ -236,24 +224,29 @@ function chooseTile(
   a: OperandReading,
   b: OperandReading,
   { workgroupBytes, threads }: Pick<BindingLimits, "workgroupBytes" | "threads">,
-  always: boolean,
+  epilogue: Epilogue | undefined,
+  only: readonly TunedTile[] | undefined,
 ): Choice | undefined {
   const { batch, m, n, k } = shape;
   const size = product(batch) * m * n;
   const single = a.stored === "f32";
+  // An epilogue is computed once, from the whole sum.
+  const leastParts = terms === 3 && epilogue ? Math.ceil(k / LONGEST_SUM) : 1;
   const alongDepth = Number(a.alongDepth) + Number(b.alongDepth);
   const before = single ? DISPATCHES + (4 * product(batch) * (m + n) * k) / READING : 0;
-  const plain = always ? Infinity : chooseDivision(shape, workgroupBytes).time;
-  const choices = (single ? SINGLE_TILES[terms] : HALF_TILES)
+  const plain = only ? Infinity : chooseDivision(shape, workgroupBytes).time;
+  const choices = (only ?? (single ? singleTiles[terms] : halfTiles))
     .filter(
       ({ tile }) => matrixUnitBytes({ tile, terms, a, b }) <= workgroupBytes && matrixUnitThreads(tile) <= threads,
     )
     .flatMap(({ tile, resident, speeds }) =>
-      divisionsOf({ tile, resident, speed: speeds[alongDepth]! }, product(batch), m, n, k, size).map((division) => ({
-        ...division,
-        tile,
-        time: division.time + before,
-      })),
+      divisionsOf({ tile, resident, speed: speeds[alongDepth]! }, product(batch), m, n, k, size, leastParts).map(
+        (division) => ({
+          ...division,
+          tile,
+          time: division.time + before,
+        }),
+      ),
     );
   const best = choices.reduce<Choice | undefined>((x, y) => (x && x.time <= y.time ? x : y), undefined);
   return best && best.time < plain ? best : undefined;

@@ -194,11 +194,12 @@ export function divisionsOf(
   n: number,
   k: number,
   size: number,
+  leastParts = 1,
 ): { readonly slice: number; readonly parts: number; /** Nanoseconds. */ readonly time: number }[] {
   const tiles = batches * Math.ceil(m / tile.rows) * Math.ceil(n / tile.columns);
   const full = PROCESSORS * resident;
   const most = Math.min(Math.floor(k / SHORTEST_PART), Math.floor(MOST_PARTIAL / size), Math.ceil(full / tiles));
-  return Array.from({ length: Math.max(1, most) }, (_, k) => k + 1).map((wanted) => {
+  return Array.from({ length: Math.max(1, most - leastParts + 1) }, (_, k) => k + leastParts).map((wanted) => {
     const slice = wanted === 1 ? k : Math.ceil(Math.ceil(k / wanted) / tile.depth) * tile.depth;
     const parts = Math.ceil(k / slice);
     const rounds = Math.ceil((tiles * parts) / full);

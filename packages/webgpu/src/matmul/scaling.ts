@@ -53,6 +53,7 @@ export function scalingFunctions(a: OperandReading, b: OperandReading, batchAxes
 // The exponent of the scale, as it stands in a number's bits.
 fn scaleBits(most: f32) -> i32 { return clamp(266 - exponentOf(most), 1, 253); }
 fn powerOf(bits: i32) -> f32 { return bitcast<f32>(bits << 23u); }
+fn powersOf(bits: vec4<i32>) -> vec4<f32> { return bitcast<vec4<f32>>(bits << vec4<u32>(23u)); }
 fn scaleOf(most: f32) -> f32 { return powerOf(scaleBits(most)); }
 // The nearest number of eleven bits.
 fn highPart(x: vec4<f32>) -> vec4<f32> {
@@ -69,13 +70,19 @@ fn summedSingly(row: i32, column: i32, batch: i32, part: i32) -> f32 {
   }
   return sum;
 }
-fn unscaled(value: f32, row: i32, column: i32, batch: i32, part: i32) -> f32 {
-  let x = aMost[${batchStart("a", batchAxes, "Lines")} + row];
-  let y = bMost[${batchStart("b", batchAxes, "Lines")} + column];
-  if (max(exponentOf(x), exponentOf(y)) == 255) { return summedSingly(row, column, batch, part); }
-  let by = 254 - scaleBits(x) - scaleBits(y);
+fn unscaled(
+  value: vec4<f32>, x: f32, y: vec4<f32>, row: i32, column: i32, batch: i32, part: i32,
+) -> vec4<f32> {
+  let exponents = max(vec4<i32>(exponentOf(x)), vec4<i32>((bitcast<vec4<u32>>(y) >> vec4<u32>(23u)) & vec4<u32>(255u)));
+  if (any(exponents == vec4<i32>(255))) {
+    var sums = vec4<f32>();
+    for (var e = 0; e < 4; e++) { if (column + e < p.n) { sums[e] = summedSingly(row, column + e, batch, part); } }
+    return sums;
+  }
+  let by = vec4<i32>(254 - scaleBits(x)) - vec4<i32>(scaleBits(y.x), scaleBits(y.y), scaleBits(y.z), scaleBits(y.w));
 ${indent("// In two steps: the inverse of both may be no number where the result is one.")}
-  return value * powerOf(127 + by / 2) * powerOf(127 + by - by / 2);
+  let half = by / 2;
+  return value * powersOf(127 + half) * powersOf(127 + by - half);
 }
 `;
 }
