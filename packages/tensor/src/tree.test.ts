@@ -34,3 +34,9 @@ test("a checkpoint takes its arguments in their places", async () => {
   const difference = checkpoint(([p, q]: readonly [{ readonly x: Tensor }, Tensor]) => sub(p.x, q));
   expect(await values(difference([{ x: tensor([5]) }, tensor([1])]))).toEqual([4]);
 });
+
+test("vjp matches cotangents by name, whatever order their keys have", async () => {
+  const [, pull] = vjp((x: Tensor) => ({ twice: mul(x, 2), thrice: mul(x, 3) }), tensor([1]));
+  expect(await values(pull({ thrice: tensor([10]), twice: tensor([1]) }))).toEqual([32]);
+  expect(() => pull({ thrice: tensor([10]), twice: tensor([1, 2]) })).toThrow(/"twice"/);
+});
