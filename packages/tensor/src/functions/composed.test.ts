@@ -13,7 +13,7 @@ import {
   sum,
   tensor,
   type Tensor,
-} from "./index.js";
+} from "../index.js";
 
 describe.each([
   ["reference", reference()],

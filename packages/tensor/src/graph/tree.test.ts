@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { add, checkpoint, grad, leavesOf, mul, namedLeaves, sub, sum, tensor, vjp, type Tensor } from "./index.js";
+import { add, checkpoint, grad, leavesOf, mul, namedLeaves, sub, sum, tensor, vjp, type Tensor } from "../index.js";
 
 const values = async (x: Tensor): Promise<number[]> => [...(await x.data())];
 
