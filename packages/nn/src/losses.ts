@@ -4,6 +4,7 @@ import {
   cast,
   div,
   equal,
+  expandDims,
   logSumExp,
   mean,
   mul,
@@ -13,6 +14,7 @@ import {
   sub,
   sum,
   where,
+  type Shape,
   type Tensor,
 } from "@seqmix/tensor";
 
@@ -24,7 +26,9 @@ import {
  */
 export function crossEntropy(logits: Tensor, labels: Tensor, mask?: Tensor): Tensor {
   assertLabels("crossEntropy", logits, labels);
-  return maskedMean(sub(logSumExp(logits, -1), pick(logits, labels)), mask);
+  assertMask(labels.shape, mask);
+  const scores = counted(cast(logits, "f32"), mask && expandDims(mask, -1));
+  return maskedMean(sub(logSumExp(scores, -1), pick(scores, labels)), mask);
 }
 
 /** Cross entropy in nats a token as bits a character. @param charactersPerToken 1 for models of single characters. */
@@ -38,6 +42,7 @@ export const bitsPerChar = (nats: number, charactersPerToken = 1): number => nat
  */
 export function accuracy(logits: Tensor, labels: Tensor, mask?: Tensor): Tensor {
   assertLabels("accuracy", logits, labels);
+  assertMask(labels.shape, mask);
   return maskedMean(cast(equal(argmax(logits, -1), labels), "f32"), mask);
 }
 
@@ -47,20 +52,30 @@ export function meanSquaredError(prediction: Tensor, target: Tensor, mask?: Tens
     throw new ShapeError(
       `meanSquaredError: expected prediction and target of one shape, got [${prediction.shape.join(",")}] and [${target.shape.join(",")}]; reshape one`,
     );
-  return maskedMean(square(sub(prediction, target)), mask);
+  assertMask(prediction.shape, mask);
+  return maskedMean(square(counted(sub(prediction, target), mask)), mask);
 }
+
+/**
+ * x where the mask counts, else 0: what lies outside it may be infinite, and a cotangent of 0 times infinity is NaN.
+ * @param mask Broadcasts to x.
+ */
+const counted = (x: Tensor, mask: Tensor | undefined): Tensor => (mask ? where(cast(mask, "bool"), x, 0) : x);
 
 function maskedMean(values: Tensor, mask: Tensor | undefined): Tensor {
   if (!mask) return mean(values);
-  if (mask.shape.join() !== values.shape.join())
-    throw new ShapeError(
-      `mask: expected shape [${values.shape.join(",")}], one value a position, got [${mask.shape.join(",")}]`,
-    );
   const weights = cast(mask, "f32");
   const total = sum(weights);
   // Values outside the mask may be infinite: a product with 0 would be NaN.
   const kept = where(equal(weights, 0), 0, mul(values, weights));
   return div(sum(kept), where(equal(total, 0), 1, total));
+}
+
+function assertMask(shape: Shape, mask: Tensor | undefined): void {
+  if (mask && mask.shape.join() !== shape.join())
+    throw new ShapeError(
+      `mask: expected shape [${shape.join(",")}], one value a position, got [${mask.shape.join(",")}]`,
+    );
 }
 
 function assertLabels(name: string, logits: Tensor, labels: Tensor): void {

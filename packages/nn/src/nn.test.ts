@@ -1,15 +1,20 @@
 import {
+  broadcastTo,
+  cast,
   concat,
   cpu,
+  expandDims,
   grad,
   key,
   leavesOf,
+  mul,
   normal,
   realize,
   reference,
   sliceAxis,
   sum,
   tensor,
+  variance,
   type Tensor,
   type Tree,
 } from "@seqmix/tensor";
@@ -329,4 +334,60 @@ test("parameters are trees, and the default device agrees with the oracle", asyn
   const [fast, exact] = [await run(cpu()), await run(oracle)];
   expect(fast).toHaveLength(7);
   fast.forEach((g, k) => expectClose(g, exact[k]!, 4));
+});
+
+describe("f16 numbers whose squares are beyond the largest", () => {
+  const half = (rows: number[][]): Tensor => tensor(rows.flat(), [rows.length, rows[0]!.length], "f16");
+  test.each([
+    ["reference", oracle],
+    ["cpu", cpu()],
+  ] as const)("norms on %s", async (_, device) => {
+    const on = async (x: Tensor): Promise<number[]> => [...(await (await realize(x, { device })).data())];
+    expect(await on(rmsNorm({}, half([[300, 300]])))).toEqual([1, 1]);
+    expect(await on(layerNorm({}, half([[-300, 300]])))).toEqual([-1, 1]);
+    expect(await on(groupNorm({}, half([[-300, 300, 1, 3]]), { groups: 2 }))).toEqual([-1, 1, -1, 1]);
+    expect(await on(rmsNorm({ weight: tensor([2, 3], [2], "f16") }, half([[60000, 60000]])))).toEqual([2, 3]);
+    expect(await on(variance(half([[-250, 250]])))).toEqual([62496]);
+    const g = grad((x: Tensor) => sum(cast(mul(layerNorm({}, x), half([[1, 2, 4]])), "f32")))(half([[-300, 0, 300]]));
+    const exact = grad((x: Tensor) => sum(mul(layerNorm({}, x), tensor([[1, 2, 4]]))))(tensor([[-300, 0, 300]]));
+    const [got, expected] = [await on(g), await values(exact)];
+    got.forEach((value, k) => expect(value).toBeCloseTo(expected[k]!, 4));
+  });
+});
+
+describe("what lies outside the mask has no gradient, infinite or not", () => {
+  const { POSITIVE_INFINITY: inf } = Number;
+  const mask = tensor([0, 1], undefined, "bool");
+  test.each([
+    ["crossEntropy", (x: Tensor) => crossEntropy(x, tensor([0, 1], undefined, "i32"), mask), [0, 0, 0.5, -0.5]],
+    [
+      "crossEntropy of weights",
+      (x: Tensor) => crossEntropy(x, tensor([0, 1], undefined, "i32"), cast(mask, "f32")),
+      [0, 0, 0.5, -0.5],
+    ],
+    [
+      "meanSquaredError",
+      (x: Tensor) =>
+        meanSquaredError(
+          x,
+          tensor([
+            [0, 0],
+            [1, 3],
+          ]),
+          broadcastTo(expandDims(mask, 1), [2, 2]),
+        ),
+      [0, 0, -1, -3],
+    ],
+  ] as [string, (x: Tensor) => Tensor, number[]][])("%s", async (_, loss, expected) => {
+    for (const first of [
+      [inf, 0],
+      [-inf, -inf],
+      [NaN, 0],
+      [inf, inf],
+    ]) {
+      const x = tensor([first, [0, 0]]);
+      expectClose(await values(grad(loss)(x)), expected);
+      expect(Number.isFinite((await values(loss(x)))[0])).toBe(true);
+    }
+  });
 });

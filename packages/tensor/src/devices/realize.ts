@@ -112,7 +112,10 @@ async function realizeStepwise(device: Device, roots: readonly Tensor[]): Promis
 /** Realizes one tensor and copies it to the host. */
 export async function readTensor(x: Tensor): Promise<HostArray> {
   assertAlive(x, "data");
-  if (x.source.kind === "host") return x.source.data.slice();
+  if (x.source.kind === "host") {
+    const { data } = x.source;
+    return data instanceof Float64Array ? Float32Array.from(data) : data.slice();
+  }
   await realize(x);
   if (x.source.kind !== "buffer")
     throw new DeviceError(
