@@ -19,8 +19,8 @@ const programs: Readonly<Record<string, (call: NativeCall, memory: Memory) => Cp
     return cumsumProgram({ ...aroundAxis(y!.shape, axis), reverse, exclusive: false }, memory);
   },
   linearScan({ attributes, inputs, outputs: [y] }, memory) {
-    const { axis, reverse } = attributes as LinearScanAttributes;
-    return scanProgram({ ...aroundAxis(y!.shape, axis), reverse, initial: inputs.length > 2 }, memory);
+    const { axis, ...how } = attributes as LinearScanAttributes;
+    return scanProgram({ ...aroundAxis(y!.shape, axis), ...how, initial: inputs.length > 2 }, memory);
   },
   scatterAdd({ inputs: [, indices], outputs: [y] }, memory) {
     return scatterAddProgram(

@@ -27,6 +27,7 @@ export interface ScanForm {
   readonly along: number;
   readonly inputs: ScanKernel["inputs"];
   readonly complex: boolean;
+  readonly forgets: boolean;
   /** One expression, or the real and the imaginary part. */
   readonly decay: readonly Scalar[];
   readonly drive: readonly Scalar[];
@@ -179,6 +180,7 @@ export function scanForm(kernel: ScanKernel): ScanForm {
     along,
     inputs: kernel.inputs,
     complex: kernel.decay.length === 2,
+    forgets: kernel.forgets === true,
     decay: all(kernel.decay),
     drive: all(kernel.drive),
     initial: kernel.initial && all(kernel.initial),
