@@ -18,8 +18,8 @@ const programs: Readonly<Record<string, (call: NativeCall, limits: BindingLimits
     return cutScan({ ...aroundAxis(y!.shape, axis), reverse, decays: false, initial: false }, limits);
   },
   linearScan({ attributes, inputs, outputs: [y] }, limits) {
-    const { axis, reverse } = attributes as LinearScanAttributes;
-    return cutScan({ ...aroundAxis(y!.shape, axis), reverse, decays: true, initial: inputs.length > 2 }, limits);
+    const { axis, ...how } = attributes as LinearScanAttributes;
+    return cutScan({ ...aroundAxis(y!.shape, axis), ...how, decays: true, initial: inputs.length > 2 }, limits);
   },
   scatterAdd({ inputs: [, indices], outputs: [y] }) {
     return scatterAddProgram({ rows: sizeOf(indices!.shape), inner: sizeOf(y!.shape.slice(1)), size: y!.shape[0]! });
