@@ -20,7 +20,6 @@ import {
   sqrt,
   sub,
   transpose,
-  where,
   zeros,
   type Tensor,
 } from "@seqmix/tensor";

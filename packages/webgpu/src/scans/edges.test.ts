@@ -22,7 +22,7 @@ function plain(a: readonly number[], b: readonly number[], h0: number): number[]
 }
 
 /** The last says whether the state before a segment is 0 wherever the product of its decays overflows. */
-const cases: readonly (readonly [string, number[], number[], number, boolean])[] = [
+const cases: [string, number[], number[], number, boolean][] = [
   ["129 decays of 2, nothing driven", repeat(129, 2), repeat(129, 0), 0, true],
   ["3000 decays of 2, driven at the end", repeat(3000, 2), at(3000, { 2990: 1, 2999: 3 }), 0, true],
   ["decays of 1e20 before a 0", at(700, { 350: 0 }, 1e20), at(700, { 699: 1 }), 0, true],
