@@ -30,3 +30,4 @@ export { isRowKernel, rowStages, stageValues, variesAlongRow, type RowStage } fr
 export { interpretLoop, interpretScan, type Numbers } from "./ir/interpreter.js";
 export { aroundAxis, type CumsumAttributes } from "./ops/cumsum.js";
 export type { LinearScanAttributes } from "./ops/linear-scan.js";
+export { chooseVariant, type KernelStep } from "./graph/kernel-variant.js";

@@ -36,13 +36,11 @@ export { cpu, type CpuOptions } from "./devices/cpu/device.js";
 export {
   defineKernel,
   type AxisSpec,
-  type Dims,
   type Kernel,
-  type KernelCase,
-  type KernelConstant,
   type KernelCost,
   type KernelRecord,
   type KernelSample,
-  type KernelVariant,
 } from "./graph/kernel.js";
+export type { CpuVariant, Dims, GpuVariant, KernelCase, KernelTable, KernelVariant } from "./graph/kernel-variant.js";
 export type { CpuPhase, CpuProgram } from "./devices/cpu/program.js";
+export type { GpuLimits, GpuPass, GpuProgram } from "./devices/webgpu/program.js";

@@ -4,4 +4,4 @@
  *
  * @packageDocumentation
  */
-export * from "./gpu-program.js";
+export * from "./devices/webgpu/program.js";

@@ -9,7 +9,7 @@ import {
   type LoopKernel,
 } from "@seqmix/tensor/backend";
 import { fitBuffers, type NumberedKernel } from "../native/fit-buffers.js";
-import { bytesOf, type BindingLimits, type GpuPass, type GpuProgram } from "../device/program.js";
+import { bytesOf, type GpuLimits, type GpuPass, type GpuProgram } from "@seqmix/tensor/wgsl";
 import type { LoopForm } from "./text.js";
 import { loopPasses } from "../wgsl/parts.js";
 import { rowPass } from "../rows/text.js";
@@ -28,7 +28,7 @@ const SERIAL_PART = 64,
  */
 export function loopProgram(
   kernel: LoopKernel,
-  limits: BindingLimits,
+  limits: GpuLimits,
   aliases?: ReadonlyMap<number, number>,
 ): GpuProgram {
   const name = describe(kernel);
@@ -57,7 +57,7 @@ function passesOf(
   part: NumberedKernel,
   sizes: number[],
   firstScratch: number,
-  limits: BindingLimits,
+  limits: GpuLimits,
   aliases?: ReadonlyMap<number, number>,
 ): GpuPass[] {
   const { kernel, inputs, outputs } = part;
@@ -80,7 +80,7 @@ function passesOf(
 /** How to run a kernel, and the length of the parts its reduction is to be divided into. */
 function chooseForm(
   kernel: LoopKernel,
-  limits: BindingLimits,
+  limits: GpuLimits,
 ): { readonly form: LoopForm; readonly partLength?: number } {
   if (kernel.reductions.length === 0) return { form: "map" };
   const outputs = product(kernel.extents);

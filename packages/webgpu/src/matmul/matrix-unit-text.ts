@@ -8,7 +8,7 @@
  *
  * Lines (rows of A, columns of B) beyond the result are read as whatever is there and never stored; depths beyond k are made zero.
  */
-import { declare, declareParameters, entryPoint, indent, type Parameters } from "../device/program.js";
+import { declare, declareParameters, entryPoint, indent, type Parameters } from "@seqmix/tensor/wgsl";
 import { batchStart, finishFunction, placeTile, type EpilogueCode } from "./text.js";
 
 /** A fragment's extents. */

@@ -1,7 +1,7 @@
 /** Matrix products of f16 on matrix units: when they are possible and worth while, and with which tiles. */
 import { product, type Epilogue, type MatmulSpec } from "@seqmix/tensor/backend";
 import { chooseDivision, epilogueCode, epilogueLength, OWN_KERNEL, PROCESSORS, storedAs } from "./program.js";
-import type { BindingLimits, GpuProgram, Parameters } from "../device/program.js";
+import type { GpuLimits, GpuProgram, Parameters } from "@seqmix/tensor/wgsl";
 import { matrixUnitBytes, matrixUnitCode, matrixUnitThreads, type MatrixUnitTile } from "./matrix-unit-text.js";
 
 /**
@@ -50,7 +50,7 @@ const VECTOR = 8;
  */
 export function matrixUnitProgram(
   shape: MatmulSpec,
-  limits: Pick<BindingLimits, "matrixUnits" | "workgroupBytes" | "threads">,
+  limits: Pick<GpuLimits, "matrixUnits" | "workgroupBytes" | "threads">,
   epilogue?: Epilogue,
   ownKernel = OWN_KERNEL,
 ): GpuProgram | undefined {
@@ -116,7 +116,7 @@ export function matrixUnitProgram(
 function chooseTile(
   shape: MatmulSpec,
   alongDepth: number,
-  { workgroupBytes, threads }: Pick<BindingLimits, "workgroupBytes" | "threads">,
+  { workgroupBytes, threads }: Pick<GpuLimits, "workgroupBytes" | "threads">,
 ): MatrixUnitTile | undefined {
   const { batch, m, n, k } = shape;
   let best: { readonly tile?: MatrixUnitTile; readonly time: number } = {

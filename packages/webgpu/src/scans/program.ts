@@ -14,7 +14,7 @@ import {
   type GpuPass,
   type GpuProgram,
   type Parameters,
-} from "../device/program.js";
+} from "@seqmix/tensor/wgsl";
 
 export interface ScanShape {
   readonly outer: number;

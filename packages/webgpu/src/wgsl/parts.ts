@@ -9,10 +9,10 @@ import {
   bytesOf,
   widthOf,
   WINDOW_ALIGNMENT,
-  type BindingLimits,
+  type GpuLimits,
   type GpuPass,
   type Window,
-} from "../device/program.js";
+} from "@seqmix/tensor/wgsl";
 import { loopPass, type LoopBuffers, type LoopForm } from "../loops/text.js";
 
 /** Elements that parts and windows of a kernel start at a multiple of. */
@@ -39,7 +39,7 @@ export function loopPasses(
   form: LoopForm,
   buffers: LoopBuffers,
   threads: number,
-  limits: BindingLimits,
+  limits: GpuLimits,
 ): GpuPass[] {
   const total = product(kernel.extents);
   const largest = Math.max(total, ...[...usedInputs(kernel)].map((input) => kernel.inputs[input]!.size));
@@ -61,7 +61,7 @@ function partPass(
   form: LoopForm,
   buffers: LoopBuffers,
   threads: number,
-  limits: BindingLimits,
+  limits: GpuLimits,
   first: number,
   count: number,
   binding: number,

@@ -12,7 +12,7 @@ import type { Tensor } from "../../graph/tensor.js";
 import { fusedScanProgram, supportsScan } from "./scans/fused/program.js";
 import { loopProgram } from "./loops/program.js";
 import { DeviceMemory } from "./memory/memory.js";
-import { nativeProgram, variantOf } from "./native/programs.js";
+import { nativeProgram, cpuVariantOf } from "./native/programs.js";
 import { ThreadPool, type Prepared } from "./threads/pool.js";
 
 /** Settings of the CPU device. */
@@ -111,7 +111,9 @@ function makeDevice(options: CpuOptions): Device {
     run: async (graph, runOptions) => execute(device, planFor(graph, runOptions.fuse), graph.leaves, runOptions),
     explain(graph) {
       const { plan, programs } = planFor(graph, true);
-      return plan.steps.map((step, k) => describe(step, programs[k]!)).join("\n");
+      return [...plan.steps.map((step, k) => describe(step, programs[k]!)), ...plan.notes.map((note) => `# ${note}`)].join(
+        "\n",
+      );
     },
     memory: () => ({ ...memory.counters, collected }),
     close: async () => {
@@ -184,7 +186,7 @@ const programOf = (step: Step, memory: DeviceMemory): ReturnType<typeof loopProg
       : nativeProgram(step.call, memory);
 
 function describe(step: Step, { program }: Prepared): string {
-  const variant = step.kind === "native" && step.call.op.startsWith("kernel") ? ` (${variantOf(step.call).name})` : "";
+  const variant = step.kind === "native" && step.call.op.startsWith("kernel") ? ` (${cpuVariantOf(step.call).name})` : "";
   return `${step.name}${variant}: ${program.name}`;
 }
 

@@ -1,5 +1,5 @@
 /** From what each segment does to a state to the state before each segment, and the same backwards for the adjoint. A thread a state or adjoint. */
-import { indent, type GpuPass } from "../../device/program.js";
+import { indent, type GpuPass } from "@seqmix/tensor/wgsl";
 import type { Layout } from "./layout.js";
 import {
   advance,

@@ -5,7 +5,7 @@
  * where its size is known, else in rows of workgroup memory, a row a sum and step.
  */
 import type { Scalar } from "@seqmix/tensor/backend";
-import { indent, type GpuPass } from "../../device/program.js";
+import { indent, type GpuPass } from "@seqmix/tensor/wgsl";
 import { frontier } from "./expressions.js";
 import { STAGED_BYTES, type Group, type Layout } from "./layout.js";
 import {

@@ -1,6 +1,6 @@
 /** WGSL text of a scan's passes: names of axes, states and buffers, and expressions in their scopes. */
 import type { Scalar, ScanValue } from "@seqmix/tensor/backend";
-import { declare, entryPoint, type Binding, type GpuPass } from "../../device/program.js";
+import { declare, entryPoint, type Binding, type GpuPass } from "@seqmix/tensor/wgsl";
 import { functionTexts } from "../../wgsl/functions.js";
 import { fromMemory, memoryType, toMemory, writeValues } from "../../wgsl/values.js";
 import { frontier } from "./expressions.js";

@@ -4,7 +4,7 @@
  * - results: the outputs.
  */
 import type { Scalar } from "@seqmix/tensor/backend";
-import { indent, type GpuPass } from "../../device/program.js";
+import { indent, type GpuPass } from "@seqmix/tensor/wgsl";
 import type { Group, Layout } from "./layout.js";
 import {
   advance,

@@ -1,5 +1,5 @@
 /** The run through a segment that finds the states before its chunks. */
-import { indent } from "../../device/program.js";
+import { indent } from "@seqmix/tensor/wgsl";
 import type { Scalar } from "@seqmix/tensor/backend";
 import { advance, forgotten, hoist, partsOf, timeText, writeStep, type Scope } from "./scope.js";
 import { stage } from "./stage.js";

@@ -1,5 +1,5 @@
 /** What a kernel looks like to the device: WGSL passes over numbered buffers. */
-import type { DType } from "./dtype.js";
+import type { DType } from "../../graph/dtype.js";
 
 /** One dispatch. */
 export interface GpuPass {
@@ -31,7 +31,7 @@ export interface Window {
 }
 
 /** What an adapter allows a pass to bind. */
-export interface BindingLimits {
+export interface GpuLimits {
   /** maxStorageBuffersPerShaderStage. */
   readonly buffers: number;
   /** maxStorageBufferBindingSize. */
@@ -45,6 +45,9 @@ export interface BindingLimits {
   /** Whether matrix products of f16 run on subgroup matrices of 16 x 16 x 16 with sums in f32. */
   readonly matrixUnits?: boolean;
 }
+
+/** The lowest limits that WebGPU allows: every adapter has them. */
+export const PORTABLE_LIMITS: GpuLimits = { buffers: 8, bytes: 2 ** 27, threads: 256, workgroupBytes: 16384 };
 
 /** Bytes that windows start at a multiple of, on every adapter (the highest minStorageBufferOffsetAlignment that WebGPU allows). */
 export const WINDOW_ALIGNMENT = 256;
