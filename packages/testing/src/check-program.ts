@@ -46,7 +46,13 @@ export function checkProgram(
 
 type Fail = (found: string) => never;
 
-function checkBindings({ buffers }: GpuPass, bytes: readonly number[], inputs: number, limits: GpuLimits, fail: Fail): void {
+function checkBindings(
+  { buffers }: GpuPass,
+  bytes: readonly number[],
+  inputs: number,
+  limits: GpuLimits,
+  fail: Fail,
+): void {
   if (buffers.length > limits.buffers) fail(`${buffers.length} buffers are bound, of ${limits.buffers} at most`);
   for (const { buffer, access, window = { from: 0, bytes: bytes[buffer]! } } of buffers) {
     const whole = bytes[buffer];
@@ -54,7 +60,8 @@ function checkBindings({ buffers }: GpuPass, bytes: readonly number[], inputs: n
     if (access === "read_write" && buffer < inputs) fail(`input ${buffer} is bound to be written`);
     if (window.from % WINDOW_ALIGNMENT !== 0 || window.from + window.bytes > whole!)
       fail(`bytes ${window.from} to ${window.from + window.bytes} of buffer ${buffer} are bound, of ${whole!}`);
-    if (window.bytes > limits.bytes) fail(`${window.bytes} bytes of buffer ${buffer} are bound, of ${limits.bytes} at most`);
+    if (window.bytes > limits.bytes)
+      fail(`${window.bytes} bytes of buffer ${buffer} are bound, of ${limits.bytes} at most`);
   }
   for (const { buffer, access } of buffers)
     if (access === "read_write" && buffers.filter((other) => other.buffer === buffer).length > 1)
@@ -63,16 +70,16 @@ function checkBindings({ buffers }: GpuPass, bytes: readonly number[], inputs: n
 
 function checkText({ code, buffers, parameters }: GpuPass, limits: GpuLimits, fail: Fail): void {
   const declared = [...code.matchAll(/@binding\((\d+)\) var<(storage, read_write|storage, read|uniform)>/g)];
-  const expected = [
-    ...buffers.map(({ access }) => `storage, ${access}`),
-    ...(parameters ? ["uniform"] : []),
-  ];
+  const expected = [...buffers.map(({ access }) => `storage, ${access}`), ...(parameters ? ["uniform"] : [])];
   const found = expected.map((_, k) => declared.find(([, binding]) => Number(binding) === k)?.[2]);
   if (declared.length !== expected.length || expected.some((access, k) => access !== found[k]))
     fail(`the text declares ${found.join("; ")}, and ${expected.join("; ")} are bound`);
   const threads = Number(/@workgroup_size\((\d+)\)/.exec(code)?.[1]);
   if (!(threads <= limits.threads)) fail(`a workgroup has ${threads} invocations, of ${limits.threads} at most`);
-  const memory = [...code.matchAll(/var<workgroup> \w+: ([^;]+);/g)].reduce((sum, [, type]) => sum + typeBytes(type!), 0);
+  const memory = [...code.matchAll(/var<workgroup> \w+: ([^;]+);/g)].reduce(
+    (sum, [, type]) => sum + typeBytes(type!),
+    0,
+  );
   if (memory > limits.workgroupBytes) fail(`a workgroup has ${memory} bytes, of ${limits.workgroupBytes} at most`);
 }
 

@@ -17,8 +17,8 @@ export function bind(
 ): { readonly declarations: string; readonly buffers: GpuPass["buffers"] } {
   return {
     declarations:
-      bound.map(({ name, type, access = "read" }, k) => declare(k, name, access, type)).join("") +
+      bound.map(({ name, type, access }, k) => declare(k, name, access ?? "read", type)).join("") +
       declareParameters(bound.length, parameters),
-    buffers: bound.map(({ buffer, access = "read" }) => ({ buffer, access })),
+    buffers: bound.map(({ buffer, access }) => ({ buffer, access: access ?? "read" })),
   };
 }

@@ -169,7 +169,12 @@ const kernelsOf = ({ K, R, skip }: RowCase): string[] => [
 const TYPES = { twiddles: "vec4f", spectrum: "vec4f" } as const;
 
 /** The transforms of the kernels into memory. Buffers: those of the kernels, `twiddles`, `spectrum`. */
-export function spectrumPass(kase: RowCase, tuning: RowTuning, offsets: readonly number[], buffers: RowBuffers): GpuPass {
+export function spectrumPass(
+  kase: RowCase,
+  tuning: RowTuning,
+  offsets: readonly number[],
+  buffers: RowBuffers,
+): GpuPass {
   const transform = rowTransform(tuning.shape);
   const row: Row = { ...tuning, kase, transform, offsets };
   const parameters = parametersOf({ ...kase, B: 1 }, 1);
@@ -203,7 +208,7 @@ function prologue(row: Row, half: ReadonlySet<string>): Text {
   return [names.map((name) => `var ${name}: vec2f;`), spectrum(row, names, half), BARRIER];
 }
 
-const eachRow = (parts: number, body: Text): Text => [
+const eachRow = (body: Text): Text => [
   "let firstOfBatch = unit % u32(p.parts) * u32(p.share);",
   "for (var i = 0u; i < u32(p.share); i++) {",
   "let at = ((firstOfBatch + i) * u32(p.channels) + channel) * length;",
@@ -212,7 +217,12 @@ const eachRow = (parts: number, body: Text): Text => [
 ];
 
 /** y = gate * (u * k + ...). Buffers: u, the kernels' or `spectrum`, gate, `twiddles`, y. */
-export function forwardPass(kase: RowCase, tuning: RowTuning, offsets: readonly number[], buffers: RowBuffers): GpuPass {
+export function forwardPass(
+  kase: RowCase,
+  tuning: RowTuning,
+  offsets: readonly number[],
+  buffers: RowBuffers,
+): GpuPass {
   const transform = rowTransform(tuning.shape);
   const row: Row = { ...tuning, kase, transform, offsets };
   const { L, gate } = kase;
@@ -238,13 +248,18 @@ export function forwardPass(kase: RowCase, tuning: RowTuning, offsets: readonly 
   const body = lines(
     text,
     prologue(row, half),
-    eachRow(tuning.parts, [
+    eachRow([
       read(transform, "length", full, (position) => element(`u[at + ${position}]`, half.has("u"))),
       forward(row),
       multiply(row, false),
       inverse(row),
-      write(transform, "length", full, ragged, (position, value) =>
-        `y[at + ${position}] = ${gate ? `${element(`gate[at + ${position}]`, half.has("gate"))} * ` : ""}${value};`,
+      write(
+        transform,
+        "length",
+        full,
+        ragged,
+        (position, value) =>
+          `y[at + ${position}] = ${gate ? `${element(`gate[at + ${position}]`, half.has("gate"))} * ` : ""}${value};`,
       ),
     ]),
   );
@@ -256,38 +271,30 @@ export function forwardPass(kase: RowCase, tuning: RowTuning, offsets: readonly 
   };
 }
 
-/** What a backward pass writes. With parts, the sums over the batch are one partial sum a part: [parts, D ..]. */
-export interface RowGradients {
-  readonly gate: boolean;
-  readonly k: boolean;
-  readonly kReverse: boolean;
-  readonly skip: boolean;
-}
+/** Elements of a channel's sums over the batch: those of k, of kReverse and of the skip behind each other. */
+export const sumsWidth = ({ K, R, skip }: RowCase): number => (K ?? 0) + (R ?? 0) + (skip ? 1 : 0);
 
 /**
  * The gradients in one pass: du = g conj(H), the sums of g conj(u) over the batch for the kernels, and g (u H) for the gate.
- * Buffers: u, g, the kernels' or `spectrum`, gate, `twiddles`, du, dgate, dk, dkReverse, dskip.
+ * Buffers: u, g, the kernels' or `spectrum`, gate, `twiddles`, du, dgate, and dk, dkReverse, dskip or `sums`
+ * [parts, D, {@link sumsWidth}].
  */
 export function backwardPass(
   kase: RowCase,
   tuning: RowTuning,
   offsets: readonly number[],
   buffers: RowBuffers,
+  target: "gradients" | "sums",
 ): GpuPass {
   const transform = rowTransform(tuning.shape);
   const row: Row = { ...tuning, kase, transform, offsets };
   const { L, K, R, gate, skip } = kase;
   const { half } = buffers;
   const full = L === transform.n;
-  const parameters = parametersOf(kase, tuning.parts);
+  const inSums = target === "sums";
+  const parameters = { ...parametersOf(kase, tuning.parts), ...(inSums && { width: sumsWidth(kase) }) };
   const { text, groups, ragged } = head(row, tuning.parts);
-  const written = [
-    "du",
-    ...(gate ? ["dgate"] : []),
-    ...(K === undefined ? [] : ["dk"]),
-    ...(R === undefined ? [] : ["dkReverse"]),
-    ...(skip ? ["dskip"] : []),
-  ];
+  const written = ["du", ...(gate ? ["dgate"] : []), ...(inSums ? ["sums"] : sumNames(kase))];
   const { declarations, buffers: used } = bind(
     bound(
       [
@@ -308,20 +315,22 @@ export function backwardPass(
   const sums = transform.values.map((_, k) => `s${k}`);
   const gateAt = (position: string): string => element(`gate[at + ${position}]`, half.has("gate"));
   const scale = number(1 / transform.n);
-  const kernelGradient = (name: string, length: string, taps: number, turn: (sum: string) => string): Text => [
+  /** Where a sum goes: a channel's elements, or a part's sums of a channel. */
+  const sumAt = (name: string, length: string, before: string): string =>
+    inSums ? `sums[sumsOf${before}` : `${name}[channel * ${length}`;
+  const kernelGradient = (at: string, length: string, taps: number, turn: (sum: string) => string): Text => [
     transform.values.map((value, k) => `${value} = ${scale} * ${turn(sums[k]!)};`),
     BARRIER,
     inverse(row),
-    write(transform, length, taps === transform.n, ragged, (position, value) => `${name}[unit0 * ${length} + ${position}] = ${value};`),
+    write(transform, length, taps === transform.n, ragged, (position, value) => `${at} + ${position}] = ${value};`),
   ];
   const body = lines(
     text,
-    // partial sums lie [part, channel]
-    "let unit0 = unit % u32(p.parts) * u32(p.channels) + channel;",
+    inSums ? "let sumsOf = (unit % u32(p.parts) * u32(p.channels) + channel) * u32(p.width);" : "",
     us.map((name) => `var ${name}: vec2f;`),
     sums.map((name) => `var ${name}: vec2f;`),
     prologue(row, half),
-    eachRow(tuning.parts, [
+    eachRow([
       read(transform, "length", full, (position) => element(`u[at + ${position}]`, half.has("u"))),
       forward(row),
       us.map((name, k) => `${name} = ${transform.values[k]!};`),
@@ -329,7 +338,13 @@ export function backwardPass(
         ? [
             multiply(row, false),
             inverse(row),
-            write(transform, "length", full, ragged, (position, value) => `dgate[at + ${position}] = g[at + ${position}] * ${value};`),
+            write(
+              transform,
+              "length",
+              full,
+              ragged,
+              (position, value) => `dgate[at + ${position}] = g[at + ${position}] * ${value};`,
+            ),
           ]
         : transform.memory === ""
           ? ""
@@ -341,15 +356,61 @@ export function backwardPass(
       inverse(row),
       write(transform, "length", full, ragged, (position, value) => `du[at + ${position}] = ${value};`),
     ]),
-    K === undefined ? "" : kernelGradient("dk", "taps", K, (sum) => sum),
-    R === undefined ? "" : kernelGradient("dkReverse", "tapsAhead", R, (sum) => `conj(${sum})`),
-    // the lag 0 of both
-    skip ? [`if (${ragged ? "(t == 0u) & live" : "t == 0u"}) { dskip[unit0] = v0.x; }`] : "",
+    K === undefined ? "" : kernelGradient(sumAt("dk", "taps", ""), "taps", K, (sum) => sum),
+    R === undefined
+      ? ""
+      : kernelGradient(
+          sumAt("dkReverse", "tapsAhead", K === undefined ? "" : " + taps"),
+          "tapsAhead",
+          R,
+          (sum) => `conj(${sum})`,
+        ),
+    // both sums at lag 0
+    skip
+      ? `if (${ragged ? "(t == 0u) & live" : "t == 0u"}) { ${inSums ? "sums[sumsOf + u32(p.width) - 1u]" : "dskip[channel]"} = v0.x; }`
+      : "",
   );
   return {
     code: `${declarations}${transform.memory}${COMPLEX}${entryPoint(transform.invocations, body)}`,
     buffers: used,
     parameters,
     groups,
+  };
+}
+
+/** Names of the gradients that are sums over the batch. */
+const sumNames = ({ K, R, skip }: RowCase): string[] => [
+  ...(K === undefined ? [] : ["dk"]),
+  ...(R === undefined ? [] : ["dkReverse"]),
+  ...(skip ? ["dskip"] : []),
+];
+
+/** The parts' sums added up. Buffers: `sums` [parts, D, width], dk, dkReverse, dskip. */
+export function sumsPass(kase: RowCase, parts: number, buffers: RowBuffers): GpuPass {
+  const { D, K, R } = kase;
+  const width = sumsWidth(kase);
+  const parameters = { size: D * width, width, parts, taps: K ?? 0, tapsAhead: R ?? 0 };
+  const names = sumNames(kase);
+  const { declarations, buffers: used } = bind(bound(["sums", ...names], buffers, TYPES, names), parameters);
+  const stores: Readonly<Record<string, string>> = {
+    dk: "if (at < u32(p.taps)) { dk[channel * u32(p.taps) + at] = total; }",
+    dkReverse:
+      "if ((at >= u32(p.taps)) & (at < u32(p.taps + p.tapsAhead))) { dkReverse[channel * u32(p.tapsAhead) + at - u32(p.taps)] = total; }",
+    dskip: "if (at == u32(p.taps + p.tapsAhead)) { dskip[channel] = total; }",
+  };
+  const body = lines(
+    "let i = group * 64u + thread;",
+    "if (i >= u32(p.size)) { return; }",
+    "var total = 0.0;",
+    "for (var part = 0u; part < u32(p.parts); part++) { total += sums[part * u32(p.size) + i]; }",
+    "let channel = i / u32(p.width);",
+    "let at = i % u32(p.width);",
+    names.map((name) => stores[name]!),
+  );
+  return {
+    code: `${declarations}${entryPoint(64, body)}`,
+    buffers: used,
+    parameters,
+    groups: Math.ceil((D * width) / 64),
   };
 }

@@ -3,7 +3,7 @@
  * they change places through workgroup memory. Everything is in place: a thread's values after the inverse are those it
  * had before, so that what is read and written beside a row (gate, skip) needs no movement.
  */
-import { forwardLevels, inverseLevels, lines, loadedTwiddles, type Text } from "./butterflies.js";
+import { forwardLevels, inverseLevels, loadedTwiddles, type Text } from "./butterflies.js";
 import { levelsOf, range, twiddleVectors } from "./residues.js";
 
 /** How a row of n = r1 r2 .. rk values is laid on threads. */
@@ -118,12 +118,9 @@ export function rowTransform(shape: RowShape): RowTransform {
     atFirst(body) {
       const [radix] = radices as [number];
       const span = n / radix;
-      return each(0, (own) =>
-        own.map((value, q) => body(value, q === 0 ? "beta" : `${q * span}u + beta`, q)),
-      );
+      return each(0, (own) => own.map((value, q) => body(value, q === 0 ? "beta" : `${q * span}u + beta`, q)));
     },
-    forward: (offsets, block) =>
-      range(last).map((k) => [change(k, k + 1), butterflies(k + 1, offsets, block, false)]),
+    forward: (offsets, block) => range(last).map((k) => [change(k, k + 1), butterflies(k + 1, offsets, block, false)]),
     inverse: (offsets, block) =>
       range(last)
         .reverse()
@@ -142,5 +139,3 @@ export function radicesOf(n: number, largest: number): readonly number[] {
   const [whole, rest] = [Math.floor(levels / most), levels % most];
   return [...(rest > 0 ? [1 << rest] : []), ...range(whole).map(() => largest)];
 }
-
-export { lines };

@@ -6,14 +6,7 @@
 import { product, type Epilogue, type LoopKernel, type MatmulSpec, type Scalar } from "@seqmix/tensor/backend";
 import { matmulProgram } from "../matmul/program.js";
 import { matrixUnitProgram } from "../matmul/matrix-units.js";
-import {
-  bytesOf,
-  widthOf,
-  WINDOW_ALIGNMENT,
-  type GpuLimits,
-  type GpuProgram,
-  type Window,
-} from "@seqmix/tensor/wgsl";
+import { bytesOf, widthOf, WINDOW_ALIGNMENT, type GpuLimits, type GpuProgram, type Window } from "@seqmix/tensor/wgsl";
 import { scanProgram, type ScanShape } from "../scans/program.js";
 import { loopPasses } from "../wgsl/parts.js";
 

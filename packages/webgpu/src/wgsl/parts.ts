@@ -5,14 +5,7 @@
  */
 import { LimitError, type DType } from "@seqmix/tensor";
 import { nodesOf, product, roots, type Affine, type LoopKernel, type Range, type Scalar } from "@seqmix/tensor/backend";
-import {
-  bytesOf,
-  widthOf,
-  WINDOW_ALIGNMENT,
-  type GpuLimits,
-  type GpuPass,
-  type Window,
-} from "@seqmix/tensor/wgsl";
+import { bytesOf, widthOf, WINDOW_ALIGNMENT, type GpuLimits, type GpuPass, type Window } from "@seqmix/tensor/wgsl";
 import { loopPass, type LoopBuffers, type LoopForm } from "../loops/text.js";
 
 /** Elements that parts and windows of a kernel start at a multiple of. */

@@ -111,9 +111,10 @@ function makeDevice(options: CpuOptions): Device {
     run: async (graph, runOptions) => execute(device, planFor(graph, runOptions.fuse), graph.leaves, runOptions),
     explain(graph) {
       const { plan, programs } = planFor(graph, true);
-      return [...plan.steps.map((step, k) => describe(step, programs[k]!)), ...plan.notes.map((note) => `# ${note}`)].join(
-        "\n",
-      );
+      return [
+        ...plan.steps.map((step, k) => describe(step, programs[k]!)),
+        ...plan.notes.map((note) => `# ${note}`),
+      ].join("\n");
     },
     memory: () => ({ ...memory.counters, collected }),
     close: async () => {
@@ -186,7 +187,8 @@ const programOf = (step: Step, memory: DeviceMemory): ReturnType<typeof loopProg
       : nativeProgram(step.call, memory);
 
 function describe(step: Step, { program }: Prepared): string {
-  const variant = step.kind === "native" && step.call.op.startsWith("kernel") ? ` (${cpuVariantOf(step.call).name})` : "";
+  const variant =
+    step.kind === "native" && step.call.op.startsWith("kernel") ? ` (${cpuVariantOf(step.call).name})` : "";
   return `${step.name}${variant}: ${program.name}`;
 }
 

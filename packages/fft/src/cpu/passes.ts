@@ -14,11 +14,9 @@ import {
   i32,
   loop,
   memory,
-  shuffle32,
   transposed,
   v128,
   when,
-  whileLoop,
   type Code,
   type Local,
   type WasmFunction,
@@ -267,22 +265,18 @@ export function lastPassFunction(name: string, size: number, radix: 2 | 4): Wasm
   ]);
 }
 
-/** (to, x, y, count, accumulate): to = x * y elementwise, or to += x * y if `accumulate` is not 0. */
-export function productFunction(name: string): WasmFunction {
+/** (to, x, y, count, accumulate): to = x * y elementwise, or x * conj(y); to += that if `accumulate` is not 0. */
+export function productFunction(name: string, conjugate: boolean): WasmFunction {
   const f = functionBuilder(["i32", "i32", "i32", "i32", "i32"]);
   const [to, x, y, count, accumulate] = f.params;
   const make: Make = () => f.local("v128");
-  const [a, b, c] = [
-    complexes(make, 1)[0] as Complex,
-    complexes(make, 1)[0] as Complex,
-    complexes(make, 1)[0] as Complex,
-  ];
+  const [a, b, c] = complexes(make, 3) as [Complex, Complex, Complex];
   const read = (into: Complex, from: Local): Code => into.map((part, p) => part.set(v128.load(from.get, 16 * p)));
   const run = (more: boolean): Code =>
     loop([
       read(a, x),
       read(b, y),
-      multiply(c, a, b, false),
+      multiply(c, a, b, conjugate),
       c.map((part, p) => v128.store(to.get, more ? f32x4.add(part.get, v128.load(to.get, 16 * p)) : part.get, 16 * p)),
       [to, x, y].map((p) => advance(p, ELEMENT)),
       brIf(0, count.tee(i32.sub(count.get, i32.const(1)))),
@@ -290,45 +284,72 @@ export function productFunction(name: string): WasmFunction {
   return f.finish(name, when(accumulate.get, run(true), run(false)));
 }
 
-/** (from, to): copies `length` numbers, reversed or not, then zeros up to `padded`. */
-export function stageInFunction(name: string, length: number, padded: number, reverse: boolean): WasmFunction {
-  const f = functionBuilder(["i32", "i32"]);
-  const [from, to] = f.params;
-  const zeros =
-    padded === length
-      ? []
-      : memory.fill(i32.add(to.get, i32.const(4 * length)), i32.const(0), i32.const(4 * (padded - length)));
-  if (!reverse) return f.finish(name, [memory.copy(to.get, from.get, i32.const(4 * length)), zeros]);
-  const [x, at] = [f.local("v128"), f.local("i32")];
-  // The last vector may begin up to three elements before the row.
-  return f.finish(name, [
-    at.set(i32.const(0)),
-    from.set(i32.add(from.get, i32.const(4 * (length - 4)))),
-    whileLoop(i32.ltS(at.get, i32.const(4 * length)), [
-      x.set(v128.load(i32.sub(from.get, at.get))),
-      v128.store(i32.add(to.get, at.get), shuffle32(x.get, x.get, 3, 2, 1, 0)),
-      advance(at, 16),
+/** (to, from, count): to += conj(from). */
+export function addConjugateFunction(name: string): WasmFunction {
+  const f = functionBuilder(["i32", "i32", "i32"]);
+  const [to, from, count] = f.params;
+  return f.finish(
+    name,
+    loop([
+      v128.store(to.get, f32x4.add(v128.load(to.get), v128.load(from.get))),
+      v128.store(to.get, f32x4.sub(v128.load(to.get, 16), v128.load(from.get, 16)), 16),
+      advance(to, ELEMENT),
+      advance(from, ELEMENT),
+      brIf(0, count.tee(i32.sub(count.get, i32.const(1)))),
     ]),
-    zeros,
+  );
+}
+
+/** (to, from, count): adds the four numbers at `from`, times `scale`, to the real parts. */
+export function addRealFunction(name: string, scale: number): WasmFunction {
+  const f = functionBuilder(["i32", "i32", "i32"]);
+  const [to, from, count] = f.params;
+  const value = f.local("v128");
+  return f.finish(name, [
+    value.set(f32x4.mul(v128.load(from.get), f32x4.const(scale))),
+    loop([
+      v128.store(to.get, f32x4.add(v128.load(to.get), value.get)),
+      advance(to, ELEMENT),
+      brIf(0, count.tee(i32.sub(count.get, i32.const(1)))),
+    ]),
   ]);
 }
 
-/** (from, to): writes the first `count` of `length` numbers, or of the same in reverse. */
-export function stageOutFunction(name: string, length: number, count: number, reverse: boolean): WasmFunction {
+/** (to, from): to *= from, `length` numbers each. */
+export function gateFunction(name: string, length: number): WasmFunction {
+  const f = functionBuilder(["i32", "i32"]);
+  const [to, from] = f.params;
+  const at = f.local("i32");
+  const whole = length - (length % 4);
+  const vectors = [
+    at.set(i32.const(0)),
+    forLoop(at, 4 * whole, 16, [
+      v128.store(
+        i32.add(to.get, at.get),
+        f32x4.mul(v128.load(i32.add(to.get, at.get)), v128.load(i32.add(from.get, at.get))),
+      ),
+    ]),
+  ];
+  const rest = range(length - whole).map((k) => {
+    const offset = 4 * (whole + k);
+    return f32.store(to.get, f32.mul(f32.load(to.get, offset), f32.load(from.get, offset)), offset);
+  });
+  return f.finish(name, [whole > 0 ? vectors : [], rest]);
+}
+
+/** (from, to): copies `length` numbers, then zeros up to `padded`. */
+export function stageInFunction(name: string, length: number, padded: number): WasmFunction {
   const f = functionBuilder(["i32", "i32"]);
   const [from, to] = f.params;
-  if (!reverse) return f.finish(name, memory.copy(to.get, from.get, i32.const(4 * count)));
-  const [x, at] = [f.local("v128"), f.local("i32")];
-  const whole = count - (count % 4);
   return f.finish(name, [
-    at.set(i32.const(0)),
-    whileLoop(i32.ltS(at.get, i32.const(4 * whole)), [
-      x.set(v128.load(i32.sub(i32.add(from.get, i32.const(4 * (length - 4))), at.get))),
-      v128.store(i32.add(to.get, at.get), shuffle32(x.get, x.get, 3, 2, 1, 0)),
-      advance(at, 16),
-    ]),
-    range(count - whole).map((i) =>
-      f32.store(to.get, f32.load(from.get, 4 * (length - 1 - whole - i)), 4 * (whole + i)),
-    ),
+    memory.copy(to.get, from.get, i32.const(4 * length)),
+    memory.fill(i32.add(to.get, i32.const(4 * length)), i32.const(0), i32.const(4 * (padded - length))),
   ]);
+}
+
+/** (from, to): copies the first `count` numbers. */
+export function stageOutFunction(name: string, count: number): WasmFunction {
+  const f = functionBuilder(["i32", "i32"]);
+  const [from, to] = f.params;
+  return f.finish(name, memory.copy(to.get, from.get, i32.const(4 * count)));
 }
