@@ -12,6 +12,7 @@ import {
   sum,
   zeros,
   type Kernel,
+  type KernelSample,
   type Tensor,
 } from "@seqmix/tensor";
 import { convolutionOnCpu, correlationOnCpu } from "./cpu/variants.js";
@@ -73,7 +74,7 @@ export const fftConvKernel: Kernel<FftConvInputs, FftConvOutputs, undefined> = d
   outputs: { y: "B D L" },
   backwardReads: [],
   reference({ u, k, kReverse, skip, gate }: ConvInputs) {
-    if (u.size === 0 || (k ?? kReverse).size === 0) return { y: zeros(u.shape) };
+    if (u.size === 0) return { y: zeros(u.shape) };
     const y = convolved(u, k, kReverse);
     const direct = skip ? add(y, mul(u, expandDims(skip, 1))) : y;
     return { y: gate ? mul(gate, direct) : direct };
@@ -101,26 +102,21 @@ export const fftConvKernel: Kernel<FftConvInputs, FftConvOutputs, undefined> = d
   },
   variants: [convolutionOnGpu, convolutionOnCpu],
   samples: [
-    ...(
-      [
-        [2, 3, 16, 16],
-        [2, 2, 63, 63],
-        [1, 2, 65, 4],
-        [1, 1, 1, 1],
-        [1, 5, 2, 2],
-        [1, 2, 1000, 1000],
-      ] as const
-    ).map(([B, D, L, K]) => sample("causal", { B, D, L, K }, ["kReverse", "skip", "gate"])),
+    sample("causal", { B: 2, D: 3, L: 16, K: 16 }, ["kReverse", "skip", "gate"]),
+    sample("causal", { B: 1, D: 2, L: 65, K: 4 }, ["kReverse", "skip", "gate"]),
+    sample("causal", { B: 1, D: 2, L: 1000, K: 1000 }, ["kReverse", "skip", "gate"]),
     sample("looking ahead", { B: 2, D: 3, L: 40, R: 33 }, ["k", "skip", "gate"]),
-    sample("both ways", { B: 2, D: 3, L: 33, K: 33, R: 7 }, ["skip", "gate"]),
-    sample("skip", { B: 3, D: 5, L: 20, K: 9 }, ["kReverse", "gate"]),
-    sample("gate and skip", { B: 2, D: 6, L: 35, K: 35 }, ["kReverse"]),
+    sample("gate and skip", { B: 3, D: 5, L: 35, K: 9 }, ["kReverse"]),
     sample("all", { B: 2, D: 3, L: 64, K: 20, R: 64 }, []),
     { ...sample("f16", { B: 2, D: 2, L: 50, K: 50 }, ["kReverse", "skip"]), halves: ["u", "k", "gate"] },
   ],
 });
 
-function sample(name: string, dims: Readonly<Record<string, number>>, without: readonly (keyof FftConvInputs)[]) {
+function sample(
+  name: string,
+  dims: Readonly<Record<string, number>>,
+  without: readonly (keyof FftConvInputs)[],
+): KernelSample<keyof FftConvInputs, undefined> {
   return { name: `${name}, length ${dims.L}`, dims, options: undefined, without };
 }
 
