@@ -17,7 +17,8 @@ import {
 } from "@seqmix/tensor";
 import { convolutionOnCpu, correlationOnCpu } from "./cpu/variants.js";
 import { irfft, rfft, type Complex } from "./fft.js";
-import { convolutionOnGpu } from "./webgpu/variant.js";
+import { longOnGpu } from "./webgpu/long-variant.js";
+import { rowsOnGpu } from "./webgpu/row-variant.js";
 
 /** Settings of {@link fftCorrelationKernel}. */
 export interface FftCorrelationOptions {
@@ -100,7 +101,7 @@ export const fftConvKernel: Kernel<FftConvInputs, FftConvOutputs, undefined> = d
       bytes: 4 * D! * ((has("gate") ? 3 : 2) * B! * L! + k + r + (has("skip") ? 1 : 0)),
     };
   },
-  variants: [convolutionOnGpu, convolutionOnCpu],
+  variants: [rowsOnGpu, longOnGpu, convolutionOnCpu],
   samples: [
     sample("causal", { B: 2, D: 3, L: 16, K: 16 }, ["kReverse", "skip", "gate"]),
     sample("causal", { B: 1, D: 2, L: 65, K: 4 }, ["kReverse", "skip", "gate"]),

@@ -1,4 +1,4 @@
-/** The convolution on the WebGPU device: transforms modulo x^n - i in WGSL, forward and backward. */
+/** The convolution of rows that fit into a workgroup, on the WebGPU device. */
 import type { GpuVariant, KernelCase, KernelTable } from "@seqmix/tensor";
 import { bytesOf, type GpuLimits, type GpuProgram } from "@seqmix/tensor/wgsl";
 import { tapsOf, withinLength } from "../cpu/variants.js";
@@ -22,7 +22,7 @@ const THREADS = 128;
 /** Workgroups that fill a large GPU. */
 const FULL = 1024;
 
-type Case = KernelCase<undefined>;
+export type Case = KernelCase<undefined>;
 
 const rowCaseOf = (kase: Case): RowCase => ({
   B: kase.dims.B!,
@@ -35,14 +35,17 @@ const rowCaseOf = (kase: Case): RowCase => ({
 });
 
 /** Points of the transform of rows of a length. */
-const pointsFor = (length: number): number => Math.max(VALUES, 2 ** Math.ceil(Math.log2(length)));
+export const pointsFor = (length: number): number => Math.max(VALUES, 2 ** Math.ceil(Math.log2(length)));
 
-/** How a row of n points lies on the threads of a workgroup; undefined if it is too long for these limits. */
-export function rowShapeFor(n: number, limits: GpuLimits): RowShape | undefined {
+/**
+ * How rows of n points lie on the threads of a workgroup; undefined if they are too long for these limits.
+ * @param most Rows of a workgroup at most.
+ */
+export function rowShapeFor(n: number, limits: GpuLimits, most = THREADS): RowShape | undefined {
   const radices = radicesOf(n, VALUES);
   const threads = n / VALUES;
   const shapes: RowShape[] = [];
-  for (let rows = Math.max(1, THREADS / threads); rows >= 1; rows /= 2)
+  for (let rows = Math.max(1, Math.min(most, THREADS / threads)); rows >= 1; rows /= 2)
     for (const exchange of ["whole", "halves"] as const)
       shapes.push({ radices, values: VALUES, rows, exchange, padded: true });
   shapes.push({ radices, values: VALUES, rows: 1, exchange: "halves", padded: false });
@@ -71,7 +74,7 @@ function rowPlan(kase: Case, limits: GpuLimits): RowPlan | undefined {
 }
 
 /** Numbers of a program's buffers: inputs, `more`, table, results, scratch. */
-function numbered(
+export function numbered(
   { present, halves }: Case,
   { storesHalf }: GpuLimits,
   more: readonly string[],
@@ -93,7 +96,7 @@ function forward(kase: Case, limits: GpuLimits): GpuProgram {
   const buffers = numbered(kase, limits, [], ["y"], []);
   const tuning: RowTuning = { shape: plan.shape, parts: plan.parts, spectrum: "registers" };
   return {
-    name: `a workgroup a row: ${describe(plan, plan.parts)}`,
+    name: describe(plan, plan.parts),
     passes: [forwardPass(plan.kase, tuning, plan.table.offsets, buffers)],
     scratch: [],
   };
@@ -111,7 +114,7 @@ function backward(kase: Case, limits: GpuLimits): GpuProgram {
   const tuning: RowTuning = { shape, parts, spectrum: "memory" };
   const n = shape.radices.reduce((a, b) => a * b, 1);
   return {
-    name: `a workgroup a row: ${describe(plan, parts)}`,
+    name: describe(plan, parts),
     passes: [
       spectrumPass(rows, tuning, table.offsets, buffers),
       backwardPass(rows, tuning, table.offsets, buffers, target),
@@ -121,13 +124,17 @@ function backward(kase: Case, limits: GpuLimits): GpuProgram {
   };
 }
 
+/** Whether a pass can bind the tensors of a case whole. */
+export function bindable(kase: Case, limits: GpuLimits): true | string {
+  const { B = 0, D = 0, L = 0 } = kase.dims;
+  const bytes = bytesOf(B * D * L);
+  return bytes > limits.bytes ? `expected tensors of at most ${limits.bytes} bytes, got ${bytes}` : withinLength(kase);
+}
+
 function supports(kase: Case, limits: GpuLimits): true | string {
-  const fits = withinLength(kase);
+  const fits = bindable(kase, limits);
   if (fits !== true) return fits;
-  const { B, D, L } = kase.dims;
-  const bytes = bytesOf(B! * D! * L!);
-  if (bytes > limits.bytes) return `expected tensors of at most ${limits.bytes} bytes, got ${bytes}`;
-  return rowPlan(kase, limits) ? true : `expected a shorter sequence, got length ${L}`;
+  return rowPlan(kase, limits) ? true : `expected rows that fit into a workgroup, got length ${kase.dims.L}`;
 }
 
 function tables(kase: Case, limits: GpuLimits): readonly KernelTable[] {
@@ -136,9 +143,9 @@ function tables(kase: Case, limits: GpuLimits): readonly KernelTable[] {
 }
 
 /** Of {@link fftConvKernel}. */
-export const convolutionOnGpu: GpuVariant<undefined> = {
+export const rowsOnGpu: GpuVariant<undefined> = {
   device: "webgpu",
-  name: "modulo x^n - i",
+  name: "modulo x^n - i, a workgroup a row",
   supports,
   tables,
   forward,
