@@ -55,6 +55,8 @@ export interface Semiseparable {
   readonly drive: OuterProduct;
   /** The cotangent of the states. */
   readonly seed?: OuterProduct;
+  /** The cotangent of the last states, beside the seed. */
+  readonly final?: Scalar;
   /** By sum of the kernel. */
   readonly sums: readonly StateSum[];
 }
@@ -195,7 +197,8 @@ function withAxes(facts: Facts, keys: number, values: number): Semiseparable | s
   };
   const drive = outer(kernel.drive[0]);
   if (!drive) return "the drive is no outer product";
-  const seed = kernel.adjoint && outer(kernel.adjoint.seed[0]);
+  const [given, final] = kernel.adjoint ? withoutFinal(kernel, kernel.adjoint.seed[0]) : [];
+  const seed = given && outer(given);
   if (kernel.adjoint && !seed) return "the cotangent of the states is no outer product";
   const kind = axes(decay).has(keys)
     ? "vector"
@@ -215,9 +218,34 @@ function withAxes(facts: Facts, keys: number, values: number): Semiseparable | s
     decay: { kind, value: decay },
     drive,
     ...(seed && { seed }),
+    ...(final && { final }),
     sums: sums as StateSum[],
   };
 }
+
+/** A seed and what is added to it at the last step alone. */
+function withoutFinal({ along, extents, reverse }: ScanKernel, seed: Scalar): readonly [Scalar, Scalar?] {
+  if (seed.op !== "add") return [seed];
+  const last = reverse ? 0 : extents[along]! - 1;
+  const isFinal = (x: Scalar): boolean => {
+    if (x.op !== "guard" || x.fill !== 0 || x.conditions.length !== 1) return false;
+    const [{ index, lo, hi }] = x.conditions as [(typeof x.conditions)[0]];
+    return (
+      index.coefficients.every((c, axis) => (axis === along ? c === 1 : c === 0)) &&
+      (reverse ? hi - index.offset === 1 : lo - index.offset === last)
+    );
+  };
+  const [a, b] = seed.args as [Scalar, Scalar];
+  const [at, other] = isFinal(b) ? [b, a] : isFinal(a) ? [a, b] : [];
+  return at?.op === "guard" && other ? [other, atStep(at.value, along, last)] : [seed];
+}
+
+/** The expression with one axis at a position. */
+const atStep = (x: Scalar, axis: number, position: number): Scalar =>
+  rewriting(({ offset, coefficients }) => ({
+    offset: offset + coefficients[axis]! * position,
+    coefficients: coefficients.map((c, k) => (k === axis ? 0 : c)),
+  }))(x);
 
 function roleOf(
   { kernel: { along }, axes, product, others }: Facts,
