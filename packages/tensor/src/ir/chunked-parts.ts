@@ -15,10 +15,10 @@ export interface Operand {
   readonly axes: readonly number[];
   /** Where it lies in an input of the kernel, or a loop that computes it row-major. */
   readonly from:
-    { readonly input: number; readonly index: Affine } | { readonly loop: LoopKernel; readonly index: Affine };
+    { readonly input: number; readonly index: Affine } | { readonly loop: LoopKernel; readonly layout: Layout };
 }
 
-/** What the chunks compute, row-major over its axes. */
+/** What the chunks compute. */
 export interface Result {
   readonly of:
     | {
@@ -30,7 +30,7 @@ export interface Result {
     | { readonly kind: "decay" }
     /** The states after the last step; the adjoint states of the first. */
     | { readonly kind: "last" | "first" };
-  readonly axes: readonly number[];
+  readonly layout: Layout;
   /** The output that it is. */
   readonly output?: number;
 }
@@ -62,14 +62,20 @@ export interface ChunkedParts {
   readonly finals: readonly FinalLoop[];
 }
 
-/** Row-major index over some axes of a loop of `rank` axes. */
-export function rowMajorOver(axes: readonly number[], extents: readonly number[]): Affine {
+/** An array over axes of a loop, row-major; rows, along the last axis, are multiples of `lanes`. */
+export interface Layout {
+  readonly axes: readonly number[];
+  readonly index: Affine;
+  readonly size: number;
+}
+
+export function layoutOver(axes: readonly number[], extents: readonly number[], lanes = 1): Layout {
   const coefficients = extents.map(() => 0);
-  axes.reduceRight((stride, axis) => {
+  const size = axes.reduceRight((stride, axis, k) => {
     coefficients[axis] = stride;
-    return stride * extents[axis]!;
+    return stride * (k === axes.length - 1 ? Math.ceil(extents[axis]! / lanes) * lanes : extents[axis]!);
   }, 1);
-  return { offset: 0, coefficients };
+  return { axes, index: { offset: 0, coefficients }, size };
 }
 
 /** Expressions over the given axes alone; other axes are at `at`, or do not matter. */
@@ -80,8 +86,11 @@ const overAxes =
     coefficients: axes.map((axis) => coefficients[axis]!),
   });
 
-/** The parts, or why there are none. */
-export function chunkedParts(form: Semiseparable): ChunkedParts | string {
+/**
+ * The parts, or why there are none.
+ * @param lanes Rows of keys and values begin and end at multiples of so many elements; what does not is laid out anew.
+ */
+export function chunkedParts(form: Semiseparable, lanes = 1): ChunkedParts | string {
   const { kernel, keys, values, heads, drive, seed, sums } = form;
   const { extents, along } = kernel;
   const operands = new Map<string, Operand>();
@@ -102,7 +111,7 @@ export function chunkedParts(form: Semiseparable): ChunkedParts | string {
     if (!found) {
       const varies = own(value);
       const axes = [...[...heads, along].filter((axis) => varies.has(axis)).sort((a, b) => a - b), ...last];
-      operands.set(key, (found = { value, axes, from: placeOf(form, value, axes, last) }));
+      operands.set(key, (found = { value, axes, from: placeOf(form, value, axes, last, lanes) }));
     }
     return found;
   };
@@ -131,7 +140,7 @@ export function chunkedParts(form: Semiseparable): ChunkedParts | string {
   const states = (which: "current" | "adjoint"): number =>
     result(which, () => ({
       of: { kind: which === "current" ? "last" : "first" },
-      axes: [...heads, keys, values],
+      layout: layoutOver([...heads, keys, values], extents, lanes),
     }));
   /** The result that a sum is made of. */
   const resultOf = (k: number): number | undefined => {
@@ -141,14 +150,19 @@ export function chunkedParts(form: Semiseparable): ChunkedParts | string {
     if (role.role === "decay")
       return result("decay", () => ({
         of: { kind: "decay" },
-        axes: [...all.filter((axis) => axis !== keys && axis !== values), ...(vector ? [keys] : [])],
+        layout: vector
+          ? layoutOver([...all.filter((axis) => axis !== keys && axis !== values), keys], extents, lanes)
+          : layoutOver(
+              all.filter((axis) => axis !== keys && axis !== values),
+              extents,
+            ),
       }));
     const { state, over } = role;
     const [summed, kept] = over === "keys" ? [keys, values] : [values, keys];
     const read = operand(role.operand, summed);
     return result(`${state} ${over} ${idOf(role.operand)}`, () => ({
       of: { kind: "read", state, over, operand: read },
-      axes: [...all.filter((axis) => axis !== keys && axis !== values), kept],
+      layout: layoutOver([...all.filter((axis) => axis !== keys && axis !== values), kept], extents, lanes),
     }));
   };
 
@@ -206,17 +220,18 @@ function directly(
   results: readonly Result[],
   states: (which: "current" | "adjoint") => number,
 ): number | undefined {
-  const inOrder = (axes: readonly number[]): boolean =>
+  const inOrder = ({ axes, size }: Layout): boolean =>
+    size === product(keeps.map((axis) => extents[axis]!)) &&
     axes.filter((axis) => extents[axis]! > 1).join() === keeps.filter((axis) => extents[axis]! > 1).join();
   if (dtype !== "f32") return undefined;
   if (value.op === "state") {
     const k = states(value.which as "current" | "adjoint");
-    return inOrder(results[k]!.axes) ? k : undefined;
+    return inOrder(results[k]!.layout) ? k : undefined;
   }
   const role = sums[used[0] ?? -1];
   if (value.op !== "reduced" || !role || role.role === "ends" || role.outside !== ONE || role.lost.length > 0)
     return undefined;
-  return all[used[0]!]!.step === "each" && inOrder(results[made[0]!]!.axes) ? made[0] : undefined;
+  return all[used[0]!]!.step === "each" && inOrder(results[made[0]!]!.layout) ? made[0] : undefined;
 }
 
 /** Where an operand lies, or the loop that lays it out. */
@@ -225,14 +240,19 @@ function placeOf(
   value: Scalar,
   axes: readonly number[],
   last: readonly number[],
+  lanes: number,
 ): Operand["from"] {
   const lane = last.at(-1);
+  const whole = (n: number): boolean => n % lanes === 0;
   if (
     value.op === "load" &&
     !value.gather &&
     inputs[value.input]!.dtype === "f32" &&
     last.every((axis) => value.index.coefficients[axis] !== 0) &&
-    (lane === undefined || value.index.coefficients[lane] === 1)
+    (lane === undefined ||
+      (value.index.coefficients[lane] === 1 &&
+        [value.index.offset, extents[lane]!].every(whole) &&
+        value.index.coefficients.every((c, axis) => axis === lane || extents[axis] === 1 || whole(c))))
   )
     return {
       input: value.input,
@@ -241,14 +261,34 @@ function placeOf(
         coefficients: value.index.coefficients.map((c, axis) => (extents[axis]! > 1 ? c : 0)),
       },
     };
+  const layout = layoutOver(axes, extents, lane === undefined ? 1 : lanes);
+  const rows = axes.map((axis, k) =>
+    axis === lane && k === axes.length - 1 ? Math.ceil(extents[axis]! / lanes) * lanes : extents[axis]!,
+  );
+  const inRows = rewriting(overAxes(axes))(value);
+  const ends = { offset: 0, coefficients: axes.map((_, k) => (k === axes.length - 1 ? 1 : 0)) };
   const loop: LoopKernel = {
-    extents: axes.map((axis) => extents[axis]!),
+    extents: rows,
     reduceExtents: [],
     inputs,
     reductions: [],
-    outputs: [{ dtype: "f32", value: rewriting(overAxes(axes))(value) }],
+    outputs: [
+      {
+        dtype: "f32",
+        value:
+          lane === undefined || whole(extents[lane]!)
+            ? inRows
+            : {
+                op: "guard",
+                dtype: "f32",
+                conditions: [{ index: ends, lo: 0, hi: extents[lane]! }],
+                value: inRows,
+                fill: 0,
+              },
+      },
+    ],
   };
-  return { loop, index: rowMajorOver(axes, extents) };
+  return { loop, layout };
 }
 
 /** Outputs of the same axes from results. */
@@ -271,7 +311,7 @@ function finalLoop(
     op: "load",
     dtype: "f32",
     input: inputs.length + k,
-    index: overAxes(axes)(rowMajorOver(results[k]!.axes, extents)),
+    index: overAxes(axes)(results[k]!.layout.index),
   });
   const place = rewriting(overAxes(axes, atStep(step)), (node) =>
     node.op === "state" ? load(states(node.which as "current" | "adjoint")) : undefined,
@@ -295,10 +335,7 @@ function finalLoop(
   return {
     extents: keeps.map((axis) => extents[axis]!),
     reduceExtents: lost.map((axis) => extents[axis]!),
-    inputs: [
-      ...inputs,
-      ...results.map(({ axes: own }) => ({ dtype: "f32" as const, size: product(own.map((axis) => extents[axis]!)) })),
-    ],
+    inputs: [...inputs, ...results.map(({ layout }) => ({ dtype: "f32" as const, size: layout.size }))],
     reductions: lost.length > 0 ? used.map((k) => ({ combine: "sum", value: whole.get(k)! })) : [],
     outputs: outputs.map(({ dtype, value }) => ({ dtype, value: final(value) })),
   };

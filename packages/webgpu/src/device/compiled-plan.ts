@@ -1,7 +1,7 @@
 /** A graph's plan with its programs, and the memory results may take over. */
 import { makePlan, storedInF32, takeovers, type Graph, type Plan, type Step } from "@seqmix/tensor/backend";
 import { prepare, type Encode } from "./commands.js";
-import { supportsScan, fusedScanProgram } from "../scans/fused/program.js";
+import { recurrenceProgram, supportsRecurrence } from "../scans/recurrence.js";
 import type { Tuning } from "../scans/fused/tuning.js";
 import { loopProgram } from "../loops/program.js";
 import { nativeProgram } from "../native/programs.js";
@@ -37,14 +37,14 @@ export function compilePlan(
     maxBuffers: limits.buffers,
     maxBindingBytes: limits.bytes,
     epilogues: EPILOGUES,
-    scans: { maxBuffers: limits.buffers, accepts: (kernel) => supportsScan(kernel, limits, tuning) },
+    scans: { maxBuffers: limits.buffers, accepts: (kernel) => supportsRecurrence(kernel, limits, tuning) },
   });
   const plan = limits.storesHalf ? made : storedInF32(made);
   const programs = plan.steps.map((step) =>
     step.kind === "loop"
       ? loopProgram(step.kernel, limits)
       : step.kind === "scan"
-        ? fusedScanProgram(step.kernel, limits.buffers, tuning)
+        ? recurrenceProgram(step.kernel, limits, tuning)
         : nativeProgram(step.call, limits),
   );
   const prepared = new Map<string, Promise<Encode>>();

@@ -1,8 +1,6 @@
 /** Where the arrays of a chunked recurrence lie: the program's arguments, and its shared block. */
-import type { ChunkedParts, Operand, Result } from "../../../../ir/chunked-parts.js";
-import { rowMajorOver } from "../../../../ir/chunked-parts.js";
+import type { ChunkedParts, Layout, Operand, Result } from "../../../../ir/chunked-parts.js";
 import type { Affine } from "../../../../ir/loop.js";
-import { product } from "../../../../ir/simplify.js";
 
 /** An array: its position among the function's arguments, and elements from there by axis of the loop. */
 export interface Place {
@@ -22,32 +20,32 @@ export interface Places {
 const GUARD = 64;
 
 export function placesOf({ form: { kernel }, operands, results }: ChunkedParts): Places {
-  const { extents, inputs, outputs } = kernel;
+  const { inputs, outputs } = kernel;
   const shared = inputs.length + outputs.length;
   let bytes = GUARD;
-  const allocate = (axes: readonly number[]): Place => {
+  const allocate = ({ index, size }: Layout): Place => {
     const offset = bytes;
-    bytes += Math.ceil((4 * product(axes.map((axis) => extents[axis]!))) / GUARD) * GUARD + GUARD;
-    return { position: shared, offset, index: rowMajorOver(axes, extents) };
+    bytes += Math.ceil((4 * size) / GUARD) * GUARD + GUARD;
+    return { position: shared, offset, index };
   };
   const placed = {
     operands: new Map(
       operands.map((operand) => {
-        const { from, axes } = operand;
+        const { from } = operand;
         return [
           operand,
-          "input" in from ? { position: from.input, offset: 0, index: from.index } : allocate(axes),
+          "input" in from ? { position: from.input, offset: 0, index: from.index } : allocate(from.layout),
         ] as const;
       }),
     ),
     results: new Map(
       results.map((result) => {
-        const { output, axes } = result;
+        const { output, layout } = result;
         return [
           result,
           output === undefined
-            ? allocate(axes)
-            : { position: inputs.length + output, offset: 0, index: rowMajorOver(axes, extents) },
+            ? allocate(layout)
+            : { position: inputs.length + output, offset: 0, index: layout.index },
         ] as const;
       }),
     ),
