@@ -1,7 +1,7 @@
 /** A graph's plan with its programs, and the memory results may take over. */
 import { makePlan, storedInF32, takeovers, type Graph, type Plan, type Step } from "@seqmix/tensor/backend";
 import { prepare, type Encode } from "./commands.js";
-import { recurrenceProgram, supportsRecurrence } from "../scans/recurrence.js";
+import { recurrenceProgram, runsInChunks, supportsRecurrence } from "../scans/recurrence.js";
 import type { Tuning } from "../scans/fused/tuning.js";
 import { loopProgram } from "../loops/program.js";
 import { nativeProgram } from "../native/programs.js";
@@ -37,7 +37,11 @@ export function compilePlan(
     maxBuffers: limits.buffers,
     maxBindingBytes: limits.bytes,
     epilogues: EPILOGUES,
-    scans: { maxBuffers: limits.buffers, accepts: (kernel) => supportsRecurrence(kernel, limits, tuning) },
+    scans: {
+      maxBuffers: limits.buffers,
+      accepts: (kernel) => supportsRecurrence(kernel, limits, tuning),
+      anyBuffers: (kernel) => runsInChunks(kernel, limits),
+    },
   });
   const plan = limits.storesHalf ? made : storedInF32(made);
   const programs = plan.steps.map((step) =>

@@ -5,9 +5,13 @@ import { chunkedForm, chunkedProgram } from "./chunked/program.js";
 import { fusedScanProgram, supportsScan } from "./fused/program.js";
 import type { Tuning } from "./fused/tuning.js";
 
+/** Whether the recurrence runs as products of matrices. */
+export const runsInChunks = (kernel: ScanKernel, limits: BindingLimits): boolean =>
+  typeof inChunks(kernel, limits) !== "string";
+
 /** true if the passes fit what a pass may bind, else why not. */
 export function supportsRecurrence(kernel: ScanKernel, limits: BindingLimits, tuning: Tuning): true | string {
-  return typeof inChunks(kernel, limits) !== "string" || supportsScan(kernel, limits, tuning);
+  return runsInChunks(kernel, limits) || supportsScan(kernel, limits, tuning);
 }
 
 /** @throws TypeError where {@link supportsRecurrence} says no. */

@@ -9,7 +9,7 @@ import { takeovers } from "../../plan/donation.js";
 import { makePlan, type Plan, type Step } from "../../plan/plan.js";
 import type { Graph } from "../../plan/signature.js";
 import type { Tensor } from "../../graph/tensor.js";
-import { recurrenceProgram, supportsRecurrence } from "./scans/recurrence.js";
+import { recurrenceProgram, runsInChunks, supportsRecurrence } from "./scans/recurrence.js";
 import { loopProgram } from "./loops/program.js";
 import { DeviceMemory } from "./memory/memory.js";
 import { nativeProgram, variantOf } from "./native/programs.js";
@@ -78,7 +78,7 @@ function makeDevice(options: CpuOptions): Device {
           device: "cpu",
           fuse,
           maxBuffers: MAX_BUFFERS,
-          scans: { maxBuffers: MAX_BUFFERS, accepts: supportsRecurrence },
+          scans: { maxBuffers: MAX_BUFFERS, accepts: supportsRecurrence, anyBuffers: runsInChunks },
         }),
       );
       compiled = {

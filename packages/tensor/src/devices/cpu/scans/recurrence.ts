@@ -4,9 +4,12 @@ import type { CpuProgram } from "../program.js";
 import { chunkedForm, chunkedProgram } from "./chunked/program.js";
 import { fusedScanProgram, supportsScan } from "./fused/program.js";
 
+/** Whether the recurrence runs as products of matrices. */
+export const runsInChunks = (kernel: ScanKernel): boolean => typeof chunkedForm(kernel) !== "string";
+
 /** true, or why the kernel cannot be rendered, or is better not fused. */
 export function supportsRecurrence(kernel: ScanKernel): true | string {
-  return typeof chunkedForm(kernel) !== "string" || supportsScan(kernel);
+  return runsInChunks(kernel) || supportsScan(kernel);
 }
 
 /** @throws TypeError where {@link supportsRecurrence} says no. */
