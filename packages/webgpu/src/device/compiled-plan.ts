@@ -1,7 +1,7 @@
 /** A graph's plan with its programs, and the memory results may take over. */
 import { makePlan, storedInF32, takeovers, type Graph, type Plan, type Step } from "@seqmix/tensor/backend";
 import { prepare, type Encode } from "./commands.js";
-import { supportsScan, fusedScanProgram } from "../scans/fused/program.js";
+import { recurrenceProgram, runsInChunks, supportsRecurrence } from "../scans/recurrence.js";
 import type { Tuning } from "../scans/fused/tuning.js";
 import { loopProgram } from "../loops/program.js";
 import { gpuVariantOf, nativeProgram } from "../native/programs.js";
@@ -37,7 +37,11 @@ export function compilePlan(
     maxBuffers: limits.buffers,
     maxBindingBytes: limits.bytes,
     epilogues: EPILOGUES,
-    scans: { maxBuffers: limits.buffers, accepts: (kernel) => supportsScan(kernel, limits, tuning) },
+    scans: {
+      maxBuffers: limits.buffers,
+      accepts: (kernel) => supportsRecurrence(kernel, limits, tuning),
+      anyBuffers: (kernel) => runsInChunks(kernel, limits),
+    },
     limits,
   });
   const plan = limits.storesHalf ? made : storedInF32(made);
@@ -45,7 +49,7 @@ export function compilePlan(
     step.kind === "loop"
       ? loopProgram(step.kernel, limits)
       : step.kind === "scan"
-        ? fusedScanProgram(step.kernel, limits.buffers, tuning)
+        ? recurrenceProgram(step.kernel, limits, tuning)
         : nativeProgram(step.call, limits),
   );
   const prepared = new Map<string, Promise<Encode>>();

@@ -41,6 +41,7 @@ import { copyPeer, deviceCase } from "../device-case.js";
 import { withoutHalf } from "../gpu.js";
 import { trainingCase, type Training } from "../training-case.js";
 import { webgpuConvolutions } from "./webgpu-convolution.js";
+import { matrixStateCases } from "./matrix-states.js";
 
 const k = key(2026);
 const draw = (name: string, shape: readonly number[]): Tensor => normal(foldIn(k, name), shape);
@@ -411,5 +412,6 @@ export const webgpuCases: readonly BenchmarkCase[] = [
     ),
   ),
   ...webgpuConvolutions,
+  ...matrixStateCases,
   attentionStep,
 ];

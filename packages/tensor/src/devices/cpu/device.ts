@@ -9,7 +9,7 @@ import { takeovers } from "../../plan/donation.js";
 import { makePlan, type Plan, type Step } from "../../plan/plan.js";
 import type { Graph } from "../../plan/signature.js";
 import type { Tensor } from "../../graph/tensor.js";
-import { fusedScanProgram, supportsScan } from "./scans/fused/program.js";
+import { recurrenceProgram, runsInChunks, supportsRecurrence } from "./scans/recurrence.js";
 import { loopProgram } from "./loops/program.js";
 import { DeviceMemory } from "./memory/memory.js";
 import { nativeProgram, cpuVariantOf } from "./native/programs.js";
@@ -78,7 +78,7 @@ function makeDevice(options: CpuOptions): Device {
           device: "cpu",
           fuse,
           maxBuffers: MAX_BUFFERS,
-          scans: { maxBuffers: MAX_BUFFERS, accepts: supportsScan },
+          scans: { maxBuffers: MAX_BUFFERS, accepts: supportsRecurrence, anyBuffers: runsInChunks },
         }),
       );
       compiled = {
@@ -183,7 +183,7 @@ const programOf = (step: Step, memory: DeviceMemory): ReturnType<typeof loopProg
   step.kind === "loop"
     ? loopProgram(step.kernel, memory)
     : step.kind === "scan"
-      ? fusedScanProgram(step.kernel, memory)
+      ? recurrenceProgram(step.kernel, memory)
       : nativeProgram(step.call, memory);
 
 function describe(step: Step, { program }: Prepared): string {

@@ -8,7 +8,7 @@
  */
 import type { Scalar } from "../../../../ir/loop.js";
 import { f32x4, i32, v128, type Code, type Local, type WasmFunction } from "../../wasm/emitter.js";
-import { rewriting } from "./form.js";
+import { rewriting } from "../../../../ir/interning.js";
 import { plus, range, scanFunction, stateOffset, statesAt, times } from "./function.js";
 import { STAGED_GROUPS, sumsUsed, VECTOR, type ScanPlan } from "./plan.js";
 import { stepResults } from "./results.js";
