@@ -24,10 +24,10 @@ import {
   type Local,
   type WasmFunction,
 } from "@seqmix/tensor/wasm";
-import { eachVector, slopeOf } from "./cpu-forward.js";
+import { ABREAST, eachVector, slopeOf } from "./cpu-forward.js";
 import { KEYS, layoutOf, plus, QUERIES, SCORE_ROW, times, type AttentionLayout } from "./cpu-layout.js";
 import { PANEL, panelsFunction, panelsOf, productFunction, type Add } from "./cpu-products.js";
-import { atMost, isSeen, overRows, rowLocals, type Block } from "./cpu-scores.js";
+import { atMost, isSeen, overRows, rowLocals, trimKeys, type Block } from "./cpu-scores.js";
 import type { AttentionOptions } from "./options.js";
 
 interface Backward extends AttentionLayout {
@@ -144,6 +144,7 @@ function unitFunction(layout: Backward, parts: Parts): WasmFunction {
     more: 0 | 1,
   ): Code => call(part, a.get, b.get, c.get, size.get, panels, steps, i32.const(more));
   const pair: Code = [
+    trimKeys(layout, block),
     qAt.set(input("q", ofHead(query), keyWidth)),
     dqAt.set(input("dq", ofHead(query), keyWidth)),
     hasOut ? gAt.set(input("d out", ofHead(query), valueWidth)) : [],
@@ -188,7 +189,11 @@ function unitFunction(layout: Backward, parts: Parts): WasmFunction {
         call(parts.packKeys, kAt.get, keyPanels.get, count.get),
         hasOut ? call(parts.packValues, vAt.get, valuePanels.get, count.get) : [],
         query.set(i32.const(0)),
-        forLoop(query, queries, QUERIES, [atMost(rows, query, queries, QUERIES), when(isSeen(layout, block), pair)]),
+        forLoop(query, queries, QUERIES, [
+          atMost(rows, query, queries, QUERIES),
+          atMost(count, key, keys, KEYS),
+          when(isSeen(layout, block), pair),
+        ]),
       ]),
     ]),
   ]);
@@ -245,43 +250,55 @@ function gradientRows(
 ): Code {
   const row = rowLocals(local);
   const [at, gradient, offsetAt, sumAt] = [local("i32"), local("i32"), local("i32"), local("i32")] as const;
-  const [x, sum, offset] = [local("v128"), local("v128"), local("v128")] as const;
-  const math = vectorScratch(local);
-  emitVectorFunction(math, "exp", [x.get], [x]);
+  const [sum, offset] = [local("v128"), local("v128")] as const;
+  const vectors = ABREAST.map(() => local("v128"));
   const scale = f32x4.const(layout.scale);
-  return overRows(layout, block, row, (scores) => ({
-    before: [
-      at.set(scratch.get),
-      gradient.set(dPowers.get),
-      offsetAt.set(i32.add(offsets.get, times(block.query.get, 4))),
-      sumAt.set(
-        i32.add(
-          i32.load(block.args.get, layout.argument("logSumExp")),
-          times(i32.add(times(unit.get, layout.queries), block.query.get), 4),
+  return overRows(layout, block, row, (scores) => {
+    const x = scores.masked ? vectors.slice(0, 1) : vectors;
+    const bytes = 16 * x.length;
+    const math = vectorScratch(local);
+    emitVectorFunction(
+      math,
+      "exp",
+      x.map(({ get }) => get),
+      x,
+    );
+    const dScore = (power: Local, v: number): Code =>
+      f32x4.mul(f32x4.mul(power.get, f32x4.sub(v128.load(gradient.get, 16 * v), offset.get)), scale);
+    return {
+      before: [
+        at.set(scratch.get),
+        gradient.set(dPowers.get),
+        offsetAt.set(i32.add(offsets.get, times(block.query.get, 4))),
+        sumAt.set(
+          i32.add(
+            i32.load(block.args.get, layout.argument("logSumExp")),
+            times(i32.add(times(unit.get, layout.queries), block.query.get), 4),
+          ),
         ),
-      ),
-    ],
-    eachRow: [
-      sum.set(v128.load32Splat(sumAt.get)),
-      offset.set(v128.load32Splat(offsetAt.get)),
-      row.column.set(i32.const(0)),
-      forLoop(row.column, block.count, 4, [
-        scores.set(x, v128.load(at.get)),
-        x.set(f32x4.sub(x.get, sum.get)),
-        math.body,
-        scores.masked ? x.set(v128.and(x.get, row.mask.get)) : [],
-        v128.store(at.get, x.get),
-        v128.store(gradient.get, f32x4.mul(f32x4.mul(x.get, f32x4.sub(v128.load(gradient.get), offset.get)), scale)),
-        at.set(plus(at.get, 16)),
-        gradient.set(plus(gradient.get, 16)),
-      ]),
-      at.set(plus(i32.add(at.get, times(row.column.get, -4)), SCORE_ROW)),
-      gradient.set(plus(i32.add(gradient.get, times(row.column.get, -4)), SCORE_ROW)),
-      offsetAt.set(plus(offsetAt.get, 4)),
-      sumAt.set(plus(sumAt.get, 4)),
-    ],
-    after: [],
-  }));
+      ],
+      eachRow: [
+        sum.set(v128.load32Splat(sumAt.get)),
+        offset.set(v128.load32Splat(offsetAt.get)),
+        row.column.set(i32.const(0)),
+        forLoop(row.column, block.count, 4 * x.length, [
+          x.map((score, v) => [scores.set(score, v128.load(at.get, 16 * v)), score.set(f32x4.sub(score.get, sum.get))]),
+          math.body,
+          scores.masked ? x.map((power) => power.set(v128.and(power.get, row.mask.get))) : [],
+          x.map((power, v) => [
+            v128.store(at.get, power.get, 16 * v),
+            v128.store(gradient.get, dScore(power, v), 16 * v),
+          ]),
+          at.set(plus(at.get, bytes)),
+          gradient.set(plus(gradient.get, bytes)),
+        ]),
+        at.set(plus(i32.add(at.get, times(row.column.get, -4)), SCORE_ROW)),
+        gradient.set(plus(i32.add(gradient.get, times(row.column.get, -4)), SCORE_ROW)),
+        offsetAt.set(plus(offsetAt.get, 4)),
+        sumAt.set(plus(sumAt.get, 4)),
+      ],
+    };
+  });
 }
 
 /** dK and dV of a group: the sums of its heads'. */

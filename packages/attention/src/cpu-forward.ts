@@ -25,13 +25,15 @@ import {
 } from "@seqmix/tensor/wasm";
 import { KEYS, layoutOf, plus, QUERIES, SCORE_ROW, times, type AttentionLayout } from "./cpu-layout.js";
 import { PANEL, panelsFunction, panelsOf, productFunction, type Add } from "./cpu-products.js";
-import { atMost, isSeen, overRows, rowLocals, type Block } from "./cpu-scores.js";
+import { atMost, isSeen, overRows, rowLocals, trimKeys, type Block } from "./cpu-scores.js";
 import { UNSEEN, type AttentionOptions } from "./options.js";
 
 /** The least running maximum: e^(UNSEEN - LEAST) is 0, so that a row that sees nothing sums to 0. */
 const LEAST = UNSEEN / 2;
 /** Bytes a query keeps: its running maximum in all lanes, and four partial sums. */
 const RUNNING = 32;
+/** Vectors of scores that go side by side where none is masked. */
+export const ABREAST = [0, 1, 2, 3] as const;
 /** Multiply-adds worth a claim. */
 const GRAIN = 100_000;
 
@@ -126,6 +128,7 @@ function unitFunction(
       forLoop(key, keys, KEYS, [
         atMost(count, key, keys, KEYS),
         when(isSeen(layout, block), [
+          trimKeys(layout, block),
           keyAt.set(address("k", ofGroup, keyWidth)),
           valueAt.set(address("v", ofGroup, valueWidth)),
           call(parts.pack, keyAt.get, panels.get, count.get),
@@ -203,58 +206,63 @@ function foldRows(
 ): Code {
   const row = rowLocals(local);
   const [at, out] = [local("i32"), local("i32")] as const;
-  const [x, best, total, factor, scaled] = [
-    local("v128"),
-    local("v128"),
-    local("v128"),
-    local("v128"),
-    local("v128"),
-  ] as const;
-  const math = vectorScratch(local);
-  const exp = (value: Local): Code => {
-    math.body = [];
-    emitVectorFunction(math, "exp", [value.get], [value]);
+  const [best, total, factor, scaled] = [local("v128"), local("v128"), local("v128"), local("v128")] as const;
+  const vectors = ABREAST.map(() => local("v128"));
+  const exp = (values: readonly Local[]): Code => {
+    const math = vectorScratch(local);
+    emitVectorFunction(
+      math,
+      "exp",
+      values.map(({ get }) => get),
+      values,
+    );
     return math.body;
   };
-  return overRows(layout, block, row, (scores) => ({
-    before: [at.set(scratch.get), running.set(runningAt(scratch)), out.set(outAt.get)],
-    eachRow: [
-      best.set(v128.load(running.get)),
+  return overRows(layout, block, row, (scores) => {
+    const x = scores.masked ? vectors.slice(0, 1) : vectors;
+    const overColumns = (body: Code): Code => [
       row.column.set(i32.const(0)),
-      forLoop(row.column, block.count, 4, [
-        scores.set(x, v128.load(at.get)),
-        best.set(f32x4.pmax(best.get, x.get)),
-        v128.store(at.get, x.get),
-        at.set(plus(at.get, 16)),
+      forLoop(row.column, block.count, 4 * x.length, [
+        body,
+        x.map((value, v) => v128.store(at.get, value.get, 16 * v)),
+        at.set(plus(at.get, 16 * x.length)),
       ]),
       at.set(plus(at.get, times(row.column.get, -4))),
-      acrossLanes(best, f32x4.pmax),
-      total.set(v128.load(running.get, 16)),
-      when(f32.ne(f32x4.extractLane(best.get, 0), f32.load(running.get)), [
-        factor.set(f32x4.sub(v128.load(running.get), best.get)),
-        exp(factor),
-        total.set(f32x4.mul(total.get, factor.get)),
-        v128.store(running.get, best.get),
-        eachVector(layout.valueWidth, (offset, lanes) => [
-          scaled.set(f32x4.mul(v128.load(out.get, offset), factor.get)),
-          storeLanes(out, offset, scaled, lanes),
+    ];
+    return {
+      before: [at.set(scratch.get), running.set(runningAt(scratch)), out.set(outAt.get)],
+      eachRow: [
+        best.set(v128.load(running.get)),
+        overColumns(
+          x.map((value, v) => [
+            scores.set(value, v128.load(at.get, 16 * v)),
+            best.set(f32x4.pmax(best.get, value.get)),
+          ]),
+        ),
+        acrossLanes(best, f32x4.pmax),
+        total.set(v128.load(running.get, 16)),
+        when(f32.ne(f32x4.extractLane(best.get, 0), f32.load(running.get)), [
+          factor.set(f32x4.sub(v128.load(running.get), best.get)),
+          exp([factor]),
+          total.set(f32x4.mul(total.get, factor.get)),
+          v128.store(running.get, best.get),
+          eachVector(layout.valueWidth, (offset, lanes) => [
+            scaled.set(f32x4.mul(v128.load(out.get, offset), factor.get)),
+            storeLanes(out, offset, scaled, lanes),
+          ]),
         ]),
-      ]),
-      row.column.set(i32.const(0)),
-      forLoop(row.column, block.count, 4, [
-        x.set(f32x4.sub(v128.load(at.get), best.get)),
-        exp(x),
-        total.set(f32x4.add(total.get, x.get)),
-        v128.store(at.get, x.get),
-        at.set(plus(at.get, 16)),
-      ]),
-      v128.store(running.get, total.get, 16),
-      at.set(plus(i32.add(at.get, times(row.column.get, -4)), SCORE_ROW)),
-      running.set(plus(running.get, RUNNING)),
-      out.set(plus(out.get, 4 * layout.valueWidth)),
-    ],
-    after: [],
-  }));
+        overColumns([
+          x.map((value, v) => value.set(f32x4.sub(v128.load(at.get, 16 * v), best.get))),
+          exp(x),
+          x.map((value) => total.set(f32x4.add(total.get, value.get))),
+        ]),
+        v128.store(running.get, total.get, 16),
+        at.set(plus(at.get, SCORE_ROW)),
+        running.set(plus(running.get, RUNNING)),
+        out.set(plus(out.get, 4 * layout.valueWidth)),
+      ],
+    };
+  });
 }
 
 /** Code for each vector of a row: its offset in bytes, and how many of its lanes belong to the row. */

@@ -4,7 +4,7 @@ import { i32, type Code } from "@seqmix/tensor/wasm";
 import type { AttentionOptions } from "./options.js";
 
 /** Queries in a block. */
-export const QUERIES = 32;
+export const QUERIES = 16;
 /** Keys in a block: its scores, 8 KB, stay in the first-level cache. */
 export const KEYS = 64;
 /** Bytes of a row of scores. */

@@ -110,11 +110,11 @@ export function overRows(
   layout: AttentionLayout,
   block: Block,
   row: Row,
-  body: (scores: Scores) => { readonly before: Code; readonly eachRow: Code; readonly after: Code },
+  body: (scores: Scores) => { readonly before: Code; readonly eachRow: Code },
 ): Code {
   const run = (scores: Scores): Code => {
-    const { before, eachRow, after } = body(scores);
-    return [before, row.row.set(i32.const(0)), forLoop(row.row, block.rows, 1, [scores.beginRow(), eachRow]), after];
+    const { before, eachRow } = body(scores);
+    return [before, row.row.set(i32.const(0)), forLoop(row.row, block.rows, 1, [scores.beginRow(), eachRow])];
   };
   const masked = run(maskedScores(layout, block, row));
   const code = needsPositions(layout) ? masked : when(isFull(layout, block), run(plainScores(layout)), masked);
@@ -156,6 +156,17 @@ function ends({ queries, keys }: AttentionLayout, { query, rows, key, count }: B
     firstKey: key.get,
     lastKey: plus(i32.add(key.get, count.get), -1),
   };
+}
+
+/**
+ * Lowers `block.count` to the keys that the block's last query still sees, where that follows from the default positions;
+ * to a multiple of 4, unless all are seen.
+ */
+export function trimKeys(layout: AttentionLayout, block: Block): Code {
+  if (!layout.causal || layout.queryPositions || layout.keyPositions) return [];
+  const { last, firstKey } = ends(layout, block);
+  const seen = i32.and(plus(i32.sub(last, firstKey), 4), i32.const(-4));
+  return when(i32.ltS(seen, block.count.get), block.count.set(seen));
 }
 
 /** Sets a count of what is left from `first` on, at most `block`. */
