@@ -1,5 +1,5 @@
 /** Every mixer and kernel record: one line each, in the order of tables and lists. */
-import { attention } from "@seqmix/attention";
+import { attention, scaledDotProductAttention, transformer } from "@seqmix/attention";
 import { fftConvKernel, fftCorrelationKernel } from "@seqmix/fft";
 import { gateLoop, simpleGateLoop } from "@seqmix/gateloop";
 import { mamba } from "@seqmix/mamba";
@@ -17,6 +17,7 @@ export const mixers: readonly AnyMixer[] = [
   lru,
   gateLoop,
   simpleGateLoop,
+  transformer,
   attention,
 ] as unknown as readonly AnyMixer[];
 
@@ -28,4 +29,5 @@ export const kernels: readonly AnyKernel[] = [
   fftConvKernel,
   fftCorrelationKernel,
   selectiveScanKernel,
+  scaledDotProductAttention,
 ] as unknown as readonly AnyKernel[];

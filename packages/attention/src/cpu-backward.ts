@@ -22,6 +22,7 @@ import {
   whileLoop,
   type Code,
   type Local,
+  type ValueType,
   type WasmFunction,
 } from "@seqmix/tensor/wasm";
 import { ABREAST, eachVector, slopeOf } from "./cpu-forward.js";
@@ -202,7 +203,7 @@ function unitFunction(layout: Backward, parts: Parts): WasmFunction {
 /** Of each query, dOut . out - dLogSumExp: what the softmax takes off the gradient of every power. */
 function rowOffsets(
   { queries, valueWidth }: Backward,
-  local: (type: "i32" | "v128") => Local,
+  local: (type: ValueType) => Local,
   from: {
     readonly offsets: Local;
     readonly out: Code;
@@ -245,7 +246,7 @@ function rowOffsets(
 function gradientRows(
   layout: Backward,
   block: Block,
-  local: (type: "i32" | "v128") => Local,
+  local: (type: ValueType) => Local,
   { scratch, dPowers, offsets, unit }: Readonly<Record<"scratch" | "dPowers" | "offsets" | "unit", Local>>,
 ): Code {
   const row = rowLocals(local);

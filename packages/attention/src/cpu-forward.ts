@@ -21,6 +21,7 @@ import {
   when,
   type Code,
   type Local,
+  type ValueType,
   type WasmFunction,
 } from "@seqmix/tensor/wasm";
 import { KEYS, layoutOf, plus, QUERIES, SCORE_ROW, times, type AttentionLayout } from "./cpu-layout.js";
@@ -201,7 +202,7 @@ interface Rows {
 function foldRows(
   layout: AttentionLayout,
   block: Block,
-  local: (type: "v128" | "i32") => Local,
+  local: (type: ValueType) => Local,
   { scratch, running, outAt }: Rows,
 ): Code {
   const row = rowLocals(local);
@@ -273,7 +274,7 @@ export const eachVector = (width: number, code: (offset: number, lanes: number) 
 function finishRows(
   { valueWidth }: AttentionLayout,
   { rows }: Block,
-  local: (type: "v128" | "i32") => Local,
+  local: (type: ValueType) => Local,
   { scratch, running, outAt, sumAt }: Rows & { readonly sumAt: Local },
 ): Code {
   const n = local("i32");

@@ -186,8 +186,10 @@ const slopes = (H: number): Tensor => exp(mul(add(cast(iota([H, 1, 1], 0), "f32"
 
 /** Position of the query less that of the key, i32 [1 or B, 1, L, S]. */
 function distances({ queryPositions, keyPositions }: Inputs, L: number, S: number): Tensor {
-  const query = queryPositions ? reshape(queryPositions, [-1, 1, L, 1]) : add(iota([1, 1, L, 1], 2), S - L);
-  return sub(query, keyPositions ? reshape(keyPositions, [-1, 1, 1, S]) : iota([1, 1, 1, S], 3));
+  const query = queryPositions
+    ? reshape(queryPositions, [queryPositions.shape[0]!, 1, L, 1])
+    : add(iota([1, 1, L, 1], 2), S - L);
+  return sub(query, keyPositions ? reshape(keyPositions, [keyPositions.shape[0]!, 1, 1, S]) : iota([1, 1, 1, S], 3));
 }
 
 /** Whether a query sees a key; undefined if all see all. */
@@ -200,8 +202,12 @@ function visible(
   const conditions = [
     causal && lessEqual(0, distance),
     window > 0 && less(causal ? distance : abs(distance), window),
-    querySegments && equal(reshape(querySegments, [-1, 1, L, 1]), reshape(keySegments!, [-1, 1, 1, S])),
-    keyPositions && lessEqual(0, reshape(keyPositions, [-1, 1, 1, S])),
+    querySegments &&
+      equal(
+        reshape(querySegments, [querySegments.shape[0]!, 1, L, 1]),
+        reshape(keySegments!, [keySegments!.shape[0]!, 1, 1, S]),
+      ),
+    keyPositions && lessEqual(0, reshape(keyPositions, [keyPositions.shape[0]!, 1, 1, S])),
   ].filter((condition): condition is Tensor => typeof condition === "object");
   return conditions.length === 0 ? undefined : conditions.reduce((all, condition) => and(all, condition));
 }

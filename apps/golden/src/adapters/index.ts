@@ -19,7 +19,9 @@ import { s4dKernelAdapter } from "./s4d-kernel.js";
 import { s4dLayerAdapter } from "./s4d-layer.js";
 import { s5SsmAdapter } from "./s5-ssm.js";
 import { selectiveScanAdapter } from "./selective-scan.js";
+import { sdpaAdapter } from "./sdpa.js";
 import { selectiveStateUpdateAdapter } from "./selective-state-update.js";
+import { gpt2LmAdapter, llamaLmAdapter } from "./transformers.js";
 
 /** One adapter an operator. */
 export const adapters: readonly GoldenAdapter[] = [
@@ -43,4 +45,7 @@ export const adapters: readonly GoldenAdapter[] = [
   s5SsmAdapter,
   selectiveScanAdapter,
   selectiveStateUpdateAdapter,
+  sdpaAdapter,
+  gpt2LmAdapter,
+  llamaLmAdapter,
 ];
