@@ -29,7 +29,7 @@ import {
   withRoom,
   type AttentionState,
 } from "./cache.js";
-import { POSITIONS, xpos, type Positions } from "./positions.js";
+import { POSITION_ENCODINGS, xpos, type PositionEncoding } from "./positions.js";
 import { scaledDotProductAttention } from "./scaled-dot-product.js";
 
 /** Settings of {@link attention}. */
@@ -43,7 +43,7 @@ export type AttentionConfig = {
   /** Channels a head P; 0: D / H. */
   readonly headDim: number;
   /** How positions are known: "rope" (the default), "xpos", "alibi", "absolute" (a learned table added to the input) or "none". */
-  readonly positions: Positions;
+  readonly positionEncoding: PositionEncoding;
   /** Base of the rotations of "rope" and "xpos". */
   readonly rotaryBase: number;
   /** Positions that "absolute" has vectors for; later ones take the last. */
@@ -68,7 +68,7 @@ export type AttentionParameters = {
   readonly v_proj: LinearParameters;
   /** The heads' results, side by side, to the output [D, H P]. */
   readonly out_proj: LinearParameters;
-  /** With positions "absolute": vectors of positions [maxLength D]. */
+  /** With "absolute": vectors of positions [maxLength D]. */
   readonly wpe?: EmbeddingParameters;
 };
 
@@ -84,7 +84,7 @@ export const attention = defineMixer({
     nHeads: 4,
     nKvHeads: 0,
     headDim: 0,
-    positions: "rope",
+    positionEncoding: "rope",
     rotaryBase: 10000,
     maxLength: 1024,
     window: 0,
@@ -92,7 +92,7 @@ export const attention = defineMixer({
     causal: true,
     chunkSize: 256,
   } as AttentionConfig,
-  choices: { positions: POSITIONS },
+  choices: { positionEncoding: POSITION_ENCODINGS },
   ranges: {
     nHeads: [1, Infinity],
     nKvHeads: [0, Infinity],
@@ -102,16 +102,16 @@ export const attention = defineMixer({
   },
   samples: {
     "grouped, rope": { dModel: 4, nHeads: 2, nKvHeads: 1, bias: true, rotaryBase: 100, chunkSize: 3 },
-    "window, xpos": { dModel: 2, nHeads: 1, headDim: 2, positions: "xpos", window: 3, chunkSize: 4 },
-    absolute: { dModel: 2, nHeads: 2, positions: "absolute", maxLength: 20, chunkSize: 5 },
-    "both ways": { dModel: 4, nHeads: 2, positions: "alibi", causal: false, window: 2 },
+    "window, xpos": { dModel: 2, nHeads: 1, headDim: 2, positionEncoding: "xpos", window: 3, chunkSize: 4 },
+    absolute: { dModel: 2, nHeads: 2, positionEncoding: "absolute", maxLength: 20, chunkSize: 5 },
+    "both ways": { dModel: 4, nHeads: 2, positionEncoding: "alibi", causal: false, window: 2 },
   },
   state: "grows",
   resets: true,
   causal: ({ causal }) => causal,
 
   init(config, key: Key): AttentionParameters {
-    const { dModel: D, positions, maxLength, bias } = config;
+    const { dModel: D, positionEncoding, maxLength, bias } = config;
     const { H, G, P } = headsOf(config);
     const project = (name: string, inputs: number, outputs: number): LinearParameters =>
       initLinear(foldIn(key, name), inputs, outputs, { bias });
@@ -120,7 +120,7 @@ export const attention = defineMixer({
       k_proj: project("k_proj", D, G * P),
       v_proj: project("v_proj", D, G * P),
       out_proj: project("out_proj", H * P, D),
-      ...(positions === "absolute" && { wpe: initEmbedding(foldIn(key, "wpe"), maxLength, D) }),
+      ...(positionEncoding === "absolute" && { wpe: initEmbedding(foldIn(key, "wpe"), maxLength, D) }),
     };
   },
 
@@ -181,23 +181,23 @@ function attend(
   );
   const { out } = scaledDotProductAttention(
     { q: turn(heads(params.q_proj, H), "query"), k: next.k, v: next.v, ...places },
-    { causal: config.causal, window: config.window, scale: P ** -0.5, alibi: config.positions === "alibi" },
+    { causal: config.causal, window: config.window, scale: P ** -0.5, alibi: config.positionEncoding === "alibi" },
   );
   return [linear(params.out_proj, reshape(transpose(out, [0, 2, 1, 3]), [B, L, H * P])), next];
 }
 
 /** What is done to queries and keys [B . L P] of elements from `offset` on. */
 function turning(
-  { positions, rotaryBase: base }: AttentionConfig,
+  { positionEncoding, rotaryBase: base }: AttentionConfig,
   offset: number | Tensor,
 ): (x: Tensor, side: "query" | "key") => Tensor {
-  if (positions === "rope") return (x) => rotaryEmbedding(x, { offset, base });
-  if (positions === "xpos") return (x, side) => xpos(x, side, { offset, base });
+  if (positionEncoding === "rope") return (x) => rotaryEmbedding(x, { offset, base });
+  if (positionEncoding === "xpos") return (x, side) => xpos(x, side, { offset, base });
   return (x) => x;
 }
 
 /** H, G and P. @throws ShapeError if the heads do not divide the channels, the groups the heads, or rotations have no pairs. */
-function headsOf({ dModel, nHeads: H, nKvHeads, headDim, positions }: AttentionConfig): {
+function headsOf({ dModel, nHeads: H, nKvHeads, headDim, positionEncoding }: AttentionConfig): {
   readonly H: number;
   readonly G: number;
   readonly P: number;
@@ -210,9 +210,9 @@ function headsOf({ dModel, nHeads: H, nKvHeads, headDim, positions }: AttentionC
     );
   if (H % G !== 0)
     throw new ShapeError(`attention: expected nKvHeads that divides nHeads, got nKvHeads=${G} and nHeads=${H}`);
-  if (["rope", "xpos"].includes(positions) && P % 2 !== 0)
+  if (["rope", "xpos"].includes(positionEncoding) && P % 2 !== 0)
     throw new ShapeError(
-      `attention: expected an even number of channels a head for rotations, got ${P}; change nHeads, or set positions`,
+      `attention: expected an even number of channels a head for rotations, got ${P}; change nHeads, or set positionEncoding`,
     );
   return { H, G, P };
 }

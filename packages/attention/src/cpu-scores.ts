@@ -1,6 +1,6 @@
 /** What becomes of a block of products: scores, where they stand, and which are seen. */
 import { f32x4, forLoop, i32, i32x4, v128, when, type Code, type Local, type ValueType } from "@seqmix/tensor/wasm";
-import { KEYS, needsPositions, plus, QUERIES, times, type AttentionLayout } from "./cpu-layout.js";
+import { KEYS, needsPositions, plus, times, type AttentionLayout, type QUERIES } from "./cpu-layout.js";
 import { UNSEEN } from "./options.js";
 
 /** A block under way: `rows` queries from `query` on against `count` keys from `key` on. */

@@ -8,7 +8,7 @@ export { alibiSlope, UNSEEN, type AttentionOptions } from "./options.js";
 export { attention, type AttentionConfig, type AttentionParameters } from "./attention.js";
 export type { AttentionState } from "./cache.js";
 export { transformer, type TransformerConfig, type TransformerParameters } from "./transformer.js";
-export { POSITIONS, type Positions } from "./positions.js";
+export { POSITION_ENCODINGS, type PositionEncoding } from "./positions.js";
 export {
   ACTIVATIONS,
   gpt2LanguageModel,

@@ -5,7 +5,7 @@ import {
   layerNorm,
   linear,
   rmsNorm,
-  rotatePairs,
+  rotaryEmbedding,
   type EmbeddingParameters,
   type GatedMlpParameters,
   type LayerNormParameters,
@@ -26,7 +26,6 @@ import {
   sliceAxis,
   split,
   stopGradient,
-  tensor,
   transpose,
   where,
   type Tensor,
@@ -196,7 +195,6 @@ export function llamaLanguageModel(
   const pad = config.pad_token_id;
   let x = typeof pad === "number" ? where(expandDims(equal(tokens, pad), 2), stopGradient(vectors), vectors) : vectors;
   const hiddenStates: Tensor[] = [];
-  const angles = singleAngles(tokens.shape[1]!, (model.layers[0]?.self_attn.q_proj.weight.shape[0] ?? 0) / heads, base);
   for (const { input_layernorm, self_attn, post_attention_layernorm, mlp } of model.layers) {
     hiddenStates.push(x);
     const y = rmsNorm(input_layernorm, x, { eps });
@@ -205,7 +203,7 @@ export function llamaLanguageModel(
       Tensor,
       Tensor,
     ];
-    const mixed = attendHeads(q, k, v, { heads, groups, scale: (q.shape[2]! / heads) ** -0.5, angles });
+    const mixed = attendHeads(q, k, v, { heads, groups, scale: (q.shape[2]! / heads) ** -0.5, base });
     x = add(x, linear(self_attn.o_proj, mixed));
     x = add(x, gatedMlp(mlp, rmsNorm(post_attention_layernorm, x, { eps })));
   }
@@ -213,36 +211,18 @@ export function llamaLanguageModel(
   return { logits: linear(lm_head ?? model.embed_tokens, last), hiddenStates: [...hiddenStates, last] };
 }
 
-/** Cosines and sines of the rotations [L P/2]. */
-interface Angles {
-  readonly cosines: Tensor;
-  readonly sines: Tensor;
-}
-
-/** The angles t base^(-2i/P) in single precision at every step, as the published code computes them whatever the model's precision. */
-function singleAngles(L: number, P: number, base: number): Angles {
-  const half = P / 2;
-  const rates = Array.from({ length: half }, (_, i) => Math.fround(1 / Math.fround(base ** Math.fround((2 * i) / P))));
-  const table = (f: (angle: number) => number): Tensor =>
-    tensor(
-      Float32Array.from({ length: L * half }, (_, k) => f(Math.fround(Math.floor(k / half) * rates[k % half]!))),
-      [L, half],
-    );
-  return { cosines: table(Math.cos), sines: table(Math.sin) };
-}
-
 /** Causal attention of maps whose heads lie side by side: q [B L H P], k and v [B L G P] -> [B L H P], flat. */
 function attendHeads(
   q: Tensor,
   k: Tensor,
   v: Tensor,
-  { heads, groups, scale, angles }: { heads: number; groups: number; scale: number; angles?: Angles },
+  { heads, groups, scale, base }: { heads: number; groups: number; scale: number; base?: number },
 ): Tensor {
   const apart = (x: Tensor, count: number): Tensor => {
     const [B, L, width] = x.shape as [number, number, number];
     return transpose(reshape(x, [B, L, count, width / count]), [0, 2, 1, 3]);
   };
-  const turn = (x: Tensor): Tensor => (angles ? rotatePairs(x, angles.cosines, angles.sines) : x);
+  const turn = (x: Tensor): Tensor => (base === undefined ? x : rotaryEmbedding(x, { base }));
   const { out } = scaledDotProductAttention(
     { q: turn(apart(q, heads)), k: turn(apart(k, groups)), v: apart(v, groups) },
     { causal: true, window: 0, scale, alibi: false },

@@ -3,10 +3,10 @@ import { rotaryEmbedding } from "@seqmix/nn";
 import { add, arange, cast, concat, div, exp, log, mul, reshape, type Tensor } from "@seqmix/tensor";
 
 /** How {@link attention} knows positions; "none": by nothing but what a query may see. */
-export const POSITIONS = ["rope", "xpos", "alibi", "absolute", "none"] as const;
+export const POSITION_ENCODINGS = ["rope", "xpos", "alibi", "absolute", "none"] as const;
 
-/** One of {@link POSITIONS}. */
-export type Positions = (typeof POSITIONS)[number];
+/** One of {@link POSITION_ENCODINGS}. */
+export type PositionEncoding = (typeof POSITION_ENCODINGS)[number];
 
 /** Positions over which xPos' factor of the fastest pair falls to gamma / (1 + gamma) = 0.29. */
 const SCALE_BASE = 512;

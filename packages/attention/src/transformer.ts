@@ -52,14 +52,12 @@ export const transformer = defineMixer({
   choices: { ...attention.choices, feedForward: ["swiglu", "gelu"], norm: ["rms", "layer"] },
   ranges: { ...attention.ranges, dHidden: [0, Infinity] },
   samples: {
-    "swiglu, rope": { dModel: 4, nHeads: 2, nKvHeads: 1, dHidden: 3, chunkSize: 4 },
+    "swiglu, rope": { dModel: 4, nHeads: 2, nKvHeads: 1, dHidden: 2, chunkSize: 3 },
     "gelu, layer norm, biases": {
-      dModel: 3,
+      dModel: 2,
       nHeads: 1,
-      positions: "absolute",
-      maxLength: 20,
       feedForward: "gelu",
-      dHidden: 4,
+      dHidden: 3,
       norm: "layer",
       bias: true,
       chunkSize: 5,

@@ -39,18 +39,7 @@ export function rotaryEmbedding(x: Tensor, { offset = 0, base = 10000 }: RotaryO
   const half = P / 2;
   const frequencies = exp(mul(cast(arange(half), "f32"), (-2 * Math.log(base)) / P));
   const angles = mul(reshape(cast(add(arange(L), offset), "f32"), [L, 1]), frequencies);
-  return rotatePairs(x, cos(angles), sin(angles));
-}
-
-/**
- * Pairs (i, i + P/2) of channels turned by given angles.
- * @param x [.. L P], P even
- * @param cosines [L P/2]
- * @param sines [L P/2]
- * @returns [.. L P]
- */
-export function rotatePairs(x: Tensor, cosines: Tensor, sines: Tensor): Tensor {
-  const half = x.shape.at(-1)! / 2;
+  const [cosines, sines] = [cos(angles), sin(angles)];
   const [a, b] = split(x, [half, half]) as [Tensor, Tensor];
   return concat([sub(mul(a, cosines), mul(b, sines)), add(mul(b, cosines), mul(a, sines))], -1);
 }
