@@ -4,6 +4,7 @@ import { fftConvKernel, fftCorrelationKernel } from "@seqmix/fft";
 import { gateLoop, simpleGateLoop } from "@seqmix/gateloop";
 import { mamba } from "@seqmix/mamba";
 import type { AnyMixer } from "@seqmix/mixer";
+import { rwkv4 } from "@seqmix/rwkv";
 import { s4d } from "@seqmix/s4";
 import { lru, s5 } from "@seqmix/s5";
 import { selectiveScanKernel } from "@seqmix/selective-scan";
@@ -17,6 +18,7 @@ export const mixers: readonly AnyMixer[] = [
   lru,
   gateLoop,
   simpleGateLoop,
+  rwkv4,
   transformer,
   attention,
 ] as unknown as readonly AnyMixer[];
