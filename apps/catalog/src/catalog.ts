@@ -1,9 +1,10 @@
 /** Every mixer and kernel record: one line each, in the order of tables and lists. */
-import { attention } from "@seqmix/attention";
+import { attention, scaledDotProductAttention, transformer } from "@seqmix/attention";
 import { fftConvKernel, fftCorrelationKernel } from "@seqmix/fft";
 import { gateLoop, simpleGateLoop } from "@seqmix/gateloop";
 import { mamba } from "@seqmix/mamba";
 import type { AnyMixer } from "@seqmix/mixer";
+import { rwkv4 } from "@seqmix/rwkv";
 import { s4d } from "@seqmix/s4";
 import { lru, s5 } from "@seqmix/s5";
 import { selectiveScanKernel } from "@seqmix/selective-scan";
@@ -17,6 +18,8 @@ export const mixers: readonly AnyMixer[] = [
   lru,
   gateLoop,
   simpleGateLoop,
+  rwkv4,
+  transformer,
   attention,
 ] as unknown as readonly AnyMixer[];
 
@@ -28,4 +31,5 @@ export const kernels: readonly AnyKernel[] = [
   fftConvKernel,
   fftCorrelationKernel,
   selectiveScanKernel,
+  scaledDotProductAttention,
 ] as unknown as readonly AnyKernel[];

@@ -1,5 +1,6 @@
-/** Losses and the measures that go with them; each is a mean over positions. */
+/** Losses and the measures that go with them; each is a mean over positions unless told otherwise. */
 import {
+  add,
   argmax,
   cast,
   div,
@@ -8,6 +9,7 @@ import {
   logSumExp,
   mean,
   mul,
+  not,
   pick,
   ShapeError,
   square,
@@ -18,17 +20,43 @@ import {
   type Tensor,
 } from "@seqmix/tensor";
 
+/** Settings of {@link crossEntropy}. */
+export interface CrossEntropyOptions {
+  /** A label whose positions do not count, -100 in published training code; none by default. */
+  readonly ignoreIndex?: number;
+  /** Share of the target that is spread evenly over all V classes, 0..1; 0 by default (Szegedy et al., 2016, section 7). */
+  readonly labelSmoothing?: number;
+  /** "mean" over the positions that count (the default), their "sum", or "none": a value a position, 0 where it does not count. */
+  readonly reduction?: "mean" | "sum" | "none";
+}
+
 /**
- * Mean over the positions that count of -log softmax(logits)[label], in nats.
+ * -log softmax(logits)[label] in nats, its mean over the positions that count by default; as PyTorch's, but 0 instead of NaN
+ * if no position counts.
  * @param logits [.. V]
- * @param labels i32 [..], 0..V-1; any value where the mask is false
- * @param mask bool [..], or f32 weights; all positions by default. 0 if no position counts.
+ * @param labels i32 [..], 0..V-1; any value where the position does not count
+ * @param mask bool [..], or f32 weights; all positions by default
  */
-export function crossEntropy(logits: Tensor, labels: Tensor, mask?: Tensor): Tensor {
+export function crossEntropy(
+  logits: Tensor,
+  labels: Tensor,
+  mask?: Tensor,
+  { ignoreIndex, labelSmoothing = 0, reduction = "mean" }: CrossEntropyOptions = {},
+): Tensor {
   assertLabels("crossEntropy", logits, labels);
   assertMask(labels.shape, mask);
-  const scores = counted(cast(logits, "f32"), mask && expandDims(mask, -1));
-  return maskedMean(sub(logSumExp(scores, -1), pick(scores, labels)), mask);
+  if (!(labelSmoothing >= 0 && labelSmoothing <= 1))
+    throw new RangeError(`crossEntropy: expected labelSmoothing from 0 to 1, got ${labelSmoothing}`);
+  const known = ignoreIndex === undefined ? undefined : cast(not(equal(labels, ignoreIndex)), "f32");
+  const weights = known && mask ? mul(known, cast(mask, "f32")) : (known ?? mask);
+  const scores = counted(cast(logits, "f32"), weights && expandDims(weights, -1));
+  const chosen = pick(scores, labels);
+  const target =
+    labelSmoothing === 0 ? chosen : add(mul(chosen, 1 - labelSmoothing), mul(mean(scores, -1), labelSmoothing));
+  const losses = sub(logSumExp(scores, -1), target);
+  if (reduction === "mean") return maskedMean(losses, weights);
+  const kept = weights ? weighted(losses, cast(weights, "f32")) : losses;
+  return reduction === "sum" ? sum(kept) : kept;
 }
 
 /** Cross entropy in nats a token as bits a character. @param charactersPerToken 1 for models of single characters. */
@@ -66,10 +94,11 @@ function maskedMean(values: Tensor, mask: Tensor | undefined): Tensor {
   if (!mask) return mean(values);
   const weights = cast(mask, "f32");
   const total = sum(weights);
-  // Values outside the mask may be infinite: a product with 0 would be NaN.
-  const kept = where(equal(weights, 0), 0, mul(values, weights));
-  return div(sum(kept), where(equal(total, 0), 1, total));
+  return div(sum(weighted(values, weights)), where(equal(total, 0), 1, total));
 }
+
+/** Values outside the mask may be infinite: a product with 0 would be NaN. */
+const weighted = (values: Tensor, weights: Tensor): Tensor => where(equal(weights, 0), 0, mul(values, weights));
 
 function assertMask(shape: Shape, mask: Tensor | undefined): void {
   if (mask && mask.shape.join() !== shape.join())

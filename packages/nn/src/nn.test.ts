@@ -297,6 +297,28 @@ describe("losses", () => {
     expect(() => crossEntropy(tensor(logits), labels, tensor([1, 0]))).toThrow(/expected shape \[3\]/);
   });
 
+  test("labels to ignore, smoothing and the reduction are PyTorch's", async () => {
+    const some = tensor([0, -100, 1], undefined, "i32");
+    const ignore = { ignoreIndex: -100 };
+    expectClose(await values(crossEntropy(tensor(logits), some, undefined, ignore)), [(nats[0]! + nats[2]!) / 2]);
+    expectClose(await values(crossEntropy(tensor(logits), some, undefined, { ...ignore, reduction: "none" })), [
+      nats[0]!,
+      0,
+      nats[2]!,
+    ]);
+    const mask = tensor([1, 1, 0], undefined, "bool");
+    expectClose(await values(crossEntropy(tensor(logits), some, mask, { ...ignore, reduction: "sum" })), [nats[0]!]);
+    // the mean over all classes of -log softmax, in the share of the smoothing
+    const even = nats[0]! + (2 * 2 - 1 + 1) / 3;
+    expectClose(
+      await values(
+        crossEntropy(tensor([logits[0]!]), tensor([0], undefined, "i32"), undefined, { labelSmoothing: 0.25 }),
+      ),
+      [0.75 * nats[0]! + 0.25 * even],
+    );
+    expect(() => crossEntropy(tensor(logits), some, undefined, { labelSmoothing: 2 })).toThrow(/from 0 to 1, got 2/);
+  });
+
   test("its gradient is (softmax - one hot) / n", async () => {
     const g = await values(
       grad((x: Tensor) => crossEntropy(x, tensor([0, 2], undefined, "i32")))(

@@ -138,6 +138,24 @@ describe.each([
     expectClose(result.b, [loop(3, lastGradients, 0)], digits);
   });
 
+  test("Nesterov's momentum steps along g + mu v", async () => {
+    const result = await train(sgd({ learningRate: 0.02, momentum: 0.9, nesterov: true }), 25, device);
+    const loop = (p: number, gradients: readonly number[]): number => {
+      let v = 0;
+      for (const g of gradients) {
+        v = 0.9 * v + g;
+        p -= 0.02 * (g + 0.9 * v);
+      }
+      return p;
+    };
+    expectClose(
+      result.a,
+      [1, -2, 0.5].map((p, k) => loop(p, leafGradients[k]!)),
+      digits,
+    );
+    expect(() => sgd({ learningRate: 1, nesterov: true })).toThrow(/momentum above 0/);
+  });
+
   test("clipping scales to the norm, and leaves shorter gradients alone", async () => {
     const tree = { a: tensor([3, 0]), b: [tensor([[4]])] };
     expectClose(await values(globalNorm(tree), device), [5], 6);

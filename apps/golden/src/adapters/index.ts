@@ -1,6 +1,7 @@
 /** Every operator of the fixtures that something here computes. */
 import type { GoldenAdapter } from "@seqmix/testing";
 import { causalConv1dAdapter } from "./causal-conv1d.js";
+import { crossEntropyAdapter } from "./cross-entropy.js";
 import { discretizeDiagAdapter } from "./discretize-diag.js";
 import { elementwiseScanAdapter } from "./elementwise-scan.js";
 import { fftconvAdapter } from "./fftconv.js";
@@ -15,11 +16,15 @@ import { lruAdapter, lruPytorchPortAdapter, lruSequenceLayerAdapter } from "./lr
 import { mambaBlockAdapter } from "./mamba-block.js";
 import { mambaInnerAdapter } from "./mamba-inner.js";
 import { mambaLmAdapter } from "./mamba-lm.js";
+import { optimizerAdapter } from "./optimizer.js";
+import { rwkv4ModelAdapter, rwkv4WkvAdapter, rwkvLmHfAdapter } from "./rwkv.js";
 import { s4dKernelAdapter } from "./s4d-kernel.js";
 import { s4dLayerAdapter } from "./s4d-layer.js";
 import { s5SsmAdapter } from "./s5-ssm.js";
 import { selectiveScanAdapter } from "./selective-scan.js";
+import { sdpaAdapter } from "./sdpa.js";
 import { selectiveStateUpdateAdapter } from "./selective-state-update.js";
+import { gpt2LmAdapter, llamaLmAdapter } from "./transformers.js";
 
 /** One adapter an operator. */
 export const adapters: readonly GoldenAdapter[] = [
@@ -43,4 +48,12 @@ export const adapters: readonly GoldenAdapter[] = [
   s5SsmAdapter,
   selectiveScanAdapter,
   selectiveStateUpdateAdapter,
+  sdpaAdapter,
+  crossEntropyAdapter,
+  optimizerAdapter,
+  rwkv4WkvAdapter,
+  rwkv4ModelAdapter,
+  rwkvLmHfAdapter,
+  gpt2LmAdapter,
+  llamaLmAdapter,
 ];

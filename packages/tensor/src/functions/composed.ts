@@ -20,6 +20,7 @@ import {
   sigmoid,
   sqrt,
   sub,
+  tanh,
   where,
 } from "../ops/elementwise.js";
 import { iota } from "../ops/generators.js";
@@ -48,6 +49,9 @@ export const relu = (x: Tensor): Tensor => maximum(x, 0);
 export const silu = (x: Tensor): Tensor => mul(x, sigmoid(x));
 /** x Phi(x) with the exact normal distribution function (erf). */
 export const gelu = (x: Tensor): Tensor => mul(mul(x, 0.5), add(erf(mul(x, Math.SQRT1_2)), 1));
+/** {@link gelu} with Phi by tanh, sqrt(2 / pi) (x + 0.044715 x^3) inside (Hendrycks and Gimpel, 2016); GPT-2's and flax's. */
+export const geluTanh = (x: Tensor): Tensor =>
+  mul(mul(x, 0.5), add(tanh(mul(add(x, mul(mul(square(x), x), 0.044715)), Math.sqrt(2 / Math.PI))), 1));
 /** x limited to low..high. */
 export const clip = (x: Tensor, low: number, high: number): Tensor => minimum(maximum(x, low), high);
 /** -1, 0 or 1. */
