@@ -20,6 +20,14 @@ import { s4dLayerAdapter } from "./s4d-layer.js";
 import { s5SsmAdapter } from "./s5-ssm.js";
 import { selectiveScanAdapter } from "./selective-scan.js";
 import { selectiveStateUpdateAdapter } from "./selective-state-update.js";
+import {
+  mamba2SplitConv1dScanAdapter,
+  rmsNormGatedAdapter,
+  segsumAdapter,
+  ssdChunkScanCombinedAdapter,
+  ssdChunkStatePassingAdapter,
+  ssdMinimalDiscreteAdapter,
+} from "./ssd.js";
 
 /** One adapter an operator. */
 export const adapters: readonly GoldenAdapter[] = [
@@ -43,4 +51,10 @@ export const adapters: readonly GoldenAdapter[] = [
   s5SsmAdapter,
   selectiveScanAdapter,
   selectiveStateUpdateAdapter,
+  mamba2SplitConv1dScanAdapter,
+  rmsNormGatedAdapter,
+  segsumAdapter,
+  ssdChunkScanCombinedAdapter,
+  ssdChunkStatePassingAdapter,
+  ssdMinimalDiscreteAdapter,
 ];
