@@ -11,7 +11,19 @@ import {
   type StructuredMaskedAttentionArguments,
   type StructuredMaskedAttentionResult,
 } from "@seqmix/ssd";
-import { add, cast, cumsum, exp, expandDims, mul, reshape, sliceAxis, split, transpose, type Tensor } from "@seqmix/tensor";
+import {
+  add,
+  cast,
+  cumsum,
+  exp,
+  expandDims,
+  mul,
+  reshape,
+  sliceAxis,
+  split,
+  transpose,
+  type Tensor,
+} from "@seqmix/tensor";
 import type { GoldenAdapter, GoldenValues } from "@seqmix/testing";
 import { count, maybe, real } from "../inputs.js";
 
@@ -22,7 +34,11 @@ export function everyWay(
   run: (algorithm: StructuredMaskedAttentionAlgorithm) => StructuredMaskedAttentionResult,
 ): StructuredMaskedAttentionResult {
   const results = ALGORITHMS.map(run);
-  const mean = (parts: readonly Tensor[]): Tensor => mul(1 / 3, parts.reduce((a, b) => add(a, b)));
+  const mean = (parts: readonly Tensor[]): Tensor =>
+    mul(
+      1 / 3,
+      parts.reduce((a, b) => add(a, b)),
+    );
   return { y: mean(results.map(({ y }) => y)), hT: mean(results.map(({ hT }) => hT)) };
 }
 
@@ -156,7 +172,7 @@ const normOptions = (
   eps: count(options, "eps"),
 });
 
-/** Everything of a Mamba-2 block behind its first projection; the norm is of each group of B and C. */
+/** Everything of a Mamba-2 block behind its first projection; the reference normalizes all channels together. */
 export const mamba2SplitConv1dScanAdapter: GoldenAdapter = {
   operator: "mamba2_split_conv1d_scan",
   options: [
@@ -164,7 +180,8 @@ export const mamba2SplitConv1dScanAdapter: GoldenAdapter = {
     ...["outproj", "dt_limit", "eps", "activation", "initial_states", "seq_idx"],
   ],
   supports: ({ options }) =>
-    ["silu", "swish"].includes(String(options["activation"] ?? "silu")) || `activation=${String(options["activation"])}`,
+    ["silu", "swish"].includes(String(options["activation"] ?? "silu")) ||
+    `activation=${String(options["activation"])}`,
   run(inputs, { options }) {
     const [H, P, N, G] = ["nheads", "headdim", "d_state", "ngroups"].map((name) => count(options, name)) as [
       number,
@@ -178,7 +195,7 @@ export const mamba2SplitConv1dScanAdapter: GoldenAdapter = {
     const segments = maybe(inputs, "seq_idx");
     const resets = segments && resetsOfSegments(cast(segments, "i32"));
     const convolved = causalConv1d(
-      { weight: real(inputs, "conv1d_weight"), ...affine({ bias: inputs["conv1d_bias"]! }, "none", "bias") },
+      { weight: real(inputs, "conv1d_weight"), ...affine(inputs, "none", "conv1d_bias") },
       xBC,
       undefined,
       { activation: "silu", resets },
@@ -204,10 +221,7 @@ export const mamba2SplitConv1dScanAdapter: GoldenAdapter = {
     const flat = reshape(y, [batch, L, H * P]);
     const normed =
       options["rmsnorm"] === true
-        ? gatedRmsNorm(affine(inputs, "rmsnorm_weight", "none"), flat, z, {
-            ...normOptions(options, flat),
-            groups: G,
-          })
+        ? gatedRmsNorm(affine(inputs, "rmsnorm_weight", "none"), flat, z, normOptions(options, flat))
         : flat;
     const weight = maybe(inputs, "outproj_weight");
     return { out: weight ? linear({ weight, ...affine(inputs, "none", "outproj_bias") }, normed) : normed };
