@@ -11,6 +11,11 @@ import {
   gateLoopSimpleAdapter,
   gateLoopTransformerAdapter,
 } from "./gateloop.js";
+import {
+  causalLinearAttentionEluAdapter,
+  linearAttentionAdapter,
+  linearAttentionNoncausalEluAdapter,
+} from "./linear-attention.js";
 import { lruAdapter, lruPytorchPortAdapter, lruSequenceLayerAdapter } from "./lru.js";
 import { mambaBlockAdapter } from "./mamba-block.js";
 import { mambaInnerAdapter } from "./mamba-inner.js";
@@ -51,6 +56,9 @@ export const adapters: readonly GoldenAdapter[] = [
   s5SsmAdapter,
   selectiveScanAdapter,
   selectiveStateUpdateAdapter,
+  causalLinearAttentionEluAdapter,
+  linearAttentionAdapter,
+  linearAttentionNoncausalEluAdapter,
   mamba2SplitConv1dScanAdapter,
   rmsNormGatedAdapter,
   segsumAdapter,

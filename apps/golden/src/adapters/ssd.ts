@@ -27,7 +27,8 @@ import {
 import type { GoldenAdapter, GoldenValues } from "@seqmix/testing";
 import { count, maybe, real } from "../inputs.js";
 
-const ALGORITHMS: readonly StructuredMaskedAttentionAlgorithm[] = ["recurrent", "chunked", "quadratic"];
+/** All of them, for cases that are run in each. */
+export const ALGORITHMS: readonly StructuredMaskedAttentionAlgorithm[] = ["recurrent", "chunked", "quadratic"];
 
 /** The mean of the three algorithms, so that an error of any shows. */
 export function everyWay(
