@@ -11,6 +11,7 @@ import {
   gateLoopSimpleAdapter,
   gateLoopTransformerAdapter,
 } from "./gateloop.js";
+import { glaAdapter, simpleGlaAdapter } from "./gla.js";
 import {
   causalLinearAttentionEluAdapter,
   linearAttentionAdapter,
@@ -20,6 +21,14 @@ import { lruAdapter, lruPytorchPortAdapter, lruSequenceLayerAdapter } from "./lr
 import { mambaBlockAdapter } from "./mamba-block.js";
 import { mambaInnerAdapter } from "./mamba-inner.js";
 import { mambaLmAdapter } from "./mamba-lm.js";
+import {
+  retentionRawAdapter,
+  retentionSimpleAdapter,
+  retentionTorchscaleAdapter,
+  retnetLmAdapter,
+  retnetPaperAdapter,
+  xposAdapter,
+} from "./retention.js";
 import { s4dKernelAdapter } from "./s4d-kernel.js";
 import { s4dLayerAdapter } from "./s4d-layer.js";
 import { s5SsmAdapter } from "./s5-ssm.js";
@@ -65,4 +74,12 @@ export const adapters: readonly GoldenAdapter[] = [
   ssdChunkScanCombinedAdapter,
   ssdChunkStatePassingAdapter,
   ssdMinimalDiscreteAdapter,
+  glaAdapter,
+  simpleGlaAdapter,
+  retentionRawAdapter,
+  retentionSimpleAdapter,
+  retentionTorchscaleAdapter,
+  retnetLmAdapter,
+  retnetPaperAdapter,
+  xposAdapter,
 ];
