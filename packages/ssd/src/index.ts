@@ -18,6 +18,7 @@ export {
   resetsOfSegments,
   ssd,
   ssdStep,
+  ssdStepSizes,
   type SsdArguments,
   type SsdOptions,
   type SsdResult,

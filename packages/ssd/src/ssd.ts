@@ -70,12 +70,28 @@ export interface SsdResult {
  */
 export function ssd({ x, dt, A, B, C, D, z, dtBias, h0, resets }: SsdArguments, options: SsdOptions = {}): SsdResult {
   expectSteps("ssd", x, dt, 4);
-  const delta = stepSize(dt, dtBias, options);
+  const delta = ssdStepSizes(dt, dtBias, options);
   const { y, hT } = structuredMaskedAttention(
     { q: C, k: B, v: mul(x, expandDims(delta, 3)), logDecay: mul(delta, A), h0, resets },
     options,
   );
   return { y: finish(y, x, D, z), hT };
+}
+
+/**
+ * Step sizes as {@link ssd} has them: softplus(dt + bias) within the limits.
+ * @param dt [.. H]
+ * @param bias [H]
+ */
+export function ssdStepSizes(
+  dt: Tensor,
+  bias: Tensor | undefined,
+  { dtSoftplus = false, dtLimit: [low, high] = [0, Infinity] }: Pick<SsdOptions, "dtSoftplus" | "dtLimit"> = {},
+): Tensor {
+  const shifted = bias ? add(dt, bias) : dt;
+  const delta = dtSoftplus ? softplus(shifted) : shifted;
+  // The largest number stands for a limit that is none.
+  return low === 0 && high === Infinity ? delta : clip(delta, Math.max(low, -3e38), Math.min(high, 3e38));
 }
 
 /** What {@link ssdStep} takes: one position. */
@@ -109,7 +125,7 @@ export function ssdStep(
   options: Pick<SsdOptions, "dtSoftplus" | "dtLimit"> = {},
 ): readonly [Tensor, Tensor] {
   expectSteps("ssdStep", x, dt, 3);
-  const delta = expandDims(stepSize(dt, dtBias, options), 2);
+  const delta = expandDims(ssdStepSizes(dt, dtBias, options), 2);
   const logDecay = mul(delta, reshape(A, [A.shape[0]!, 1]));
   const [y, next] = structuredMaskedAttentionStep({ q: C, k: B, v: mul(x, delta), logDecay, h });
   return [finish(y, x, D, z), next];
@@ -128,17 +144,6 @@ export function resetsOfSegments(segments: Tensor): Tensor {
   if (L === 0) return zeros([B, 0]);
   const changes = not(equal(sliceAxis(segments, 1, 1, L), sliceAxis(segments, 1, 0, L - 1)));
   return concat([zeros([B, 1]), cast(changes, "f32")], 1);
-}
-
-function stepSize(
-  dt: Tensor,
-  bias: Tensor | undefined,
-  { dtSoftplus = false, dtLimit: [low, high] = [0, Infinity] }: SsdOptions,
-): Tensor {
-  const shifted = bias ? add(dt, bias) : dt;
-  const delta = dtSoftplus ? softplus(shifted) : shifted;
-  // A softplus is within the limits that are none; the largest number stands for no upper limit.
-  return low === 0 && high === Infinity ? delta : clip(delta, low, Math.min(high, 3e38));
 }
 
 function finish(y: Tensor, x: Tensor, D: Tensor | undefined, z: Tensor | undefined): Tensor {

@@ -21,6 +21,7 @@ import { lruAdapter, lruPytorchPortAdapter, lruSequenceLayerAdapter } from "./lr
 import { mambaBlockAdapter } from "./mamba-block.js";
 import { mambaInnerAdapter } from "./mamba-inner.js";
 import { mambaLmAdapter } from "./mamba-lm.js";
+import { mamba2BlockAdapter, mamba2LmAdapter } from "./mamba2.js";
 import {
   retentionRawAdapter,
   retentionSimpleAdapter,
@@ -68,6 +69,8 @@ export const adapters: readonly GoldenAdapter[] = [
   causalLinearAttentionEluAdapter,
   linearAttentionAdapter,
   linearAttentionNoncausalEluAdapter,
+  mamba2BlockAdapter,
+  mamba2LmAdapter,
   mamba2SplitConv1dScanAdapter,
   rmsNormGatedAdapter,
   segsumAdapter,
