@@ -10,11 +10,9 @@ import {
   normal,
   realize,
   reference,
-  reshape,
   sum,
   tensor,
   transpose,
-  where,
   type Tensor,
 } from "@seqmix/tensor";
 import { describe, expect, test } from "vitest";

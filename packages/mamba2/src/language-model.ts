@@ -60,7 +60,11 @@ export function mamba2ConfigOf(
   const S = H * headDim;
   return {
     ...mamba2.config,
-    ...{ dModel, dConv, headDim, nGroups, expand: E / dModel },
+    dModel,
+    dConv,
+    headDim,
+    nGroups,
+    expand: E / dModel,
     dState: (channels - S) / (2 * nGroups),
     dSsm: S === E ? "auto" : S,
     dPerChannel: D.shape[0] !== H,

@@ -123,8 +123,15 @@ export const retnet = defineMixer({
   samples: {
     torchscale: { dModel: 4, nHeads: 2, chunkSize: 3, normEps: 1e-3 },
     paper: {
-      ...{ dModel: 4, nHeads: 1, valueFactor: 1, chunkSize: 4, positions: "xpos", decay: "log range", normEps: 1e-3 },
-      ...{ norm: "group", scaleKeys: false },
+      dModel: 4,
+      nHeads: 1,
+      valueFactor: 1,
+      positions: "xpos",
+      decay: "log range",
+      scaleKeys: false,
+      norm: "group",
+      normEps: 1e-3,
+      chunkSize: 4,
     },
     attention: { dModel: 4, nHeads: 2, positions: "rotary", gate: "gelu", parallel: "attention", normEps: 1e-3 },
   },

@@ -85,7 +85,7 @@ async function all(
   return evaluate(device, () => {
     const fixed = resets && { resets: toTensor(resets) };
     const gradients = grad((inputs: Readonly<Record<string, Tensor>>) => {
-      const [y, hT] = run({ ...(inputs as never), ...fixed });
+      const [y, hT] = run({ ...(inputs as unknown as StructuredMaskedAttentionArguments), ...fixed });
       return add(
         sum(mul(y, toTensor(randomValues(key(6), y.shape)))),
         sum(mul(hT, toTensor(randomValues(key(7), hT.shape)))),

@@ -16,8 +16,23 @@ import { limitsOf } from "./ssd.js";
 
 /** Settings that the parameters say, or that decide the initial ones alone. */
 const GIVEN = [
-  ...["batch", "L", "d_model", "d_state", "d_conv", "expand", "d_ssm", "rmsnorm", "D_has_hdim", "bias", "conv_bias"],
-  ...["dt_min", "dt_max", "dt_init_floor", "A_init_range", "conv_init", "use_mem_eff_path"],
+  "batch",
+  "L",
+  "d_model",
+  "d_state",
+  "d_conv",
+  "expand",
+  "d_ssm",
+  "rmsnorm",
+  "D_has_hdim",
+  "bias",
+  "conv_bias",
+  "dt_min",
+  "dt_max",
+  "dt_init_floor",
+  "A_init_range",
+  "conv_init",
+  "use_mem_eff_path",
 ];
 
 /** The two ways to run whole sequences and chunks in equal parts, so that an error of any shows. */

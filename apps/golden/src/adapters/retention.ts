@@ -216,8 +216,17 @@ function angles(K: number, L: number): GoldenValues {
 
 /** Options of the language model that change nothing here: sizes, and what only training does. */
 const RETNET_SIZES = [
-  ...["batch", "L", "decoder_embed_dim", "decoder_value_embed_dim", "decoder_layers", "decoder_ffn_embed_dim"],
-  ...["vocab_size", "checkpoint_activations", "fsdp", "layernorm_embedding", "share_decoder_input_output_embed"],
+  "batch",
+  "L",
+  "decoder_embed_dim",
+  "decoder_value_embed_dim",
+  "decoder_layers",
+  "decoder_ffn_embed_dim",
+  "vocab_size",
+  "checkpoint_activations",
+  "fsdp",
+  "layernorm_embedding",
+  "share_decoder_input_output_embed",
 ];
 /** Options that must be zero: dropout, and mixtures of experts. */
 const RETNET_ZERO = ["dropout", "drop_path_rate", "activation_dropout", "moe_freq"];
@@ -227,8 +236,14 @@ export const retnetLmAdapter: GoldenAdapter = {
   options: [
     ...RETNET_SIZES,
     ...RETNET_ZERO,
-    ...["layernorm_eps", "decoder_retention_heads", "recurrent_chunk_size", "chunkwise_recurrent"],
-    ...["decoder_normalize_before", "activation_fn", "deepnorm", "no_scale_embedding"],
+    "layernorm_eps",
+    "decoder_retention_heads",
+    "recurrent_chunk_size",
+    "chunkwise_recurrent",
+    "decoder_normalize_before",
+    "activation_fn",
+    "deepnorm",
+    "no_scale_embedding",
   ],
   supports({ options }) {
     const present = RETNET_ZERO.find((name) => options[name] !== undefined && options[name] !== 0);

@@ -89,8 +89,20 @@ export const ssdMinimalDiscreteAdapter: GoldenAdapter = {
 export const ssdChunkScanCombinedAdapter: GoldenAdapter = {
   operator: "ssd_chunk_scan_combined",
   options: [
-    ...["batch", "L", "nheads", "headdim", "d_state", "ngroups", "suggested_chunk_size"],
-    ...["D", "z", "dt_bias", "dt_softplus", "dt_limit", "initial_states", "seq_idx"],
+    "batch",
+    "L",
+    "nheads",
+    "headdim",
+    "d_state",
+    "ngroups",
+    "suggested_chunk_size",
+    "D",
+    "z",
+    "dt_bias",
+    "dt_softplus",
+    "dt_limit",
+    "initial_states",
+    "seq_idx",
   ],
   run(inputs, { options }) {
     const [start, segments] = [maybe(inputs, "initial_states"), maybe(inputs, "seq_idx")];
@@ -177,8 +189,21 @@ const normOptions = (
 export const mamba2SplitConv1dScanAdapter: GoldenAdapter = {
   operator: "mamba2_split_conv1d_scan",
   options: [
-    ...["batch", "L", "nheads", "headdim", "d_state", "ngroups", "d_conv", "rmsnorm", "norm_before_gate"],
-    ...["outproj", "dt_limit", "eps", "activation", "initial_states", "seq_idx"],
+    "batch",
+    "L",
+    "nheads",
+    "headdim",
+    "d_state",
+    "ngroups",
+    "d_conv",
+    "rmsnorm",
+    "norm_before_gate",
+    "outproj",
+    "dt_limit",
+    "eps",
+    "activation",
+    "initial_states",
+    "seq_idx",
   ],
   supports: ({ options }) =>
     ["silu", "swish"].includes(String(options["activation"] ?? "silu")) ||
