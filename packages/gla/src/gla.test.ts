@@ -23,10 +23,14 @@ const values = async (x: Tensor): Promise<number[]> => {
 };
 
 describe("gla", () => {
-  test.each(Object.keys(gla.samples!))("keeps the laws of a mixer, %s", async (name) => {
-    const report = await checkMixer(gla, configure(gla, gla.samples![name] as never), cpu(), { length: 7 });
-    expect(report.modes).toEqual(["parallel", "chunked", "recurrent"]);
-  });
+  test.each(Object.keys(gla.samples!))(
+    "keeps the laws of a mixer, %s",
+    async (name) => {
+      const report = await checkMixer(gla, configure(gla, gla.samples![name] as never), cpu(), { length: 7 });
+      expect(report.modes).toEqual(["parallel", "chunked", "recurrent"]);
+    },
+    120_000,
+  );
 
   test("parameters have the published names and shapes", () => {
     const shapes = (config: Partial<GlaConfig>): Record<string, readonly number[]> =>

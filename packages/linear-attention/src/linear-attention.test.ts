@@ -32,11 +32,15 @@ const values = async (x: Tensor): Promise<number[]> => {
 };
 
 describe("linear attention", () => {
-  test.each(Object.keys(linearAttentionMixer.samples!))("keeps the laws of a mixer, %s", async (name) => {
-    const config = configure(linearAttentionMixer, linearAttentionMixer.samples![name]!);
-    const report = await checkMixer(linearAttentionMixer, config, cpu(), { length: 7 });
-    expect(report.modes).toEqual(config.causal ? ["parallel", "chunked", "recurrent"] : ["parallel"]);
-  });
+  test.each(Object.keys(linearAttentionMixer.samples!))(
+    "keeps the laws of a mixer, %s",
+    async (name) => {
+      const config = configure(linearAttentionMixer, linearAttentionMixer.samples![name]!);
+      const report = await checkMixer(linearAttentionMixer, config, cpu(), { length: 7 });
+      expect(report.modes).toEqual(config.causal ? ["parallel", "chunked", "recurrent"] : ["parallel"]);
+    },
+    120_000,
+  );
 
   test("is attention with weights phi(q) phi(k) in place of the exponentials", async () => {
     const [B, L, H, K, V] = [2, 6, 2, 3, 4];

@@ -37,10 +37,14 @@ const expectClose = async (actual: Tensor, expected: Tensor, digits = 12): Promi
 const sample = (name: string): Mamba2Config => configure(mamba2, mamba2.samples![name] as never);
 
 describe("mamba2", () => {
-  test.each(Object.keys(mamba2.samples!))("keeps the laws of a mixer, %s", async (name) => {
-    const report = await checkMixer(mamba2, sample(name), cpu(), { length: 7 });
-    expect(report.modes).toEqual(["parallel", "chunked", "recurrent"]);
-  });
+  test.each(Object.keys(mamba2.samples!))(
+    "keeps the laws of a mixer, %s",
+    async (name) => {
+      const report = await checkMixer(mamba2, sample(name), cpu(), { length: 7 });
+      expect(report.modes).toEqual(["parallel", "chunked", "recurrent"]);
+    },
+    120_000,
+  );
 
   test("parameters have the published names and shapes", () => {
     const shapes = (config: Partial<Mamba2Config>): Record<string, readonly number[]> =>

@@ -44,10 +44,14 @@ const expectClose = async (actual: Tensor, expected: Tensor, digits = 12): Promi
 };
 
 describe("retnet", () => {
-  test.each(Object.keys(retnet.samples!))("keeps the laws of a mixer, %s", async (name) => {
-    const report = await checkMixer(retnet, configure(retnet, retnet.samples![name] as never), cpu(), { length: 7 });
-    expect(report.modes).toEqual(["parallel", "chunked", "recurrent"]);
-  });
+  test.each(Object.keys(retnet.samples!))(
+    "keeps the laws of a mixer, %s",
+    async (name) => {
+      const report = await checkMixer(retnet, configure(retnet, retnet.samples![name] as never), cpu(), { length: 7 });
+      expect(report.modes).toEqual(["parallel", "chunked", "recurrent"]);
+    },
+    120_000,
+  );
 
   test("parameters have the published names and shapes, the state has the positions", () => {
     const params = retnet.init({ ...retnet.config, dModel: 8, nHeads: 2, norm: "group" }, key(1));

@@ -5,7 +5,7 @@
  */
 export { decayMask, segsum } from "./decay-mask.js";
 export { type StructuredMaskedAttentionArguments } from "./heads.js";
-export { passStates, type PassStatesArguments } from "./pass-states.js";
+export { passStates, type PassStatesArguments, type PassStatesResult } from "./pass-states.js";
 export {
   structuredMaskedAttention,
   structuredMaskedAttentionStep,

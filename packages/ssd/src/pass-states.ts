@@ -12,15 +12,19 @@ export interface PassStatesArguments {
   readonly h0?: Tensor | undefined;
 }
 
+/** What {@link passStates} returns. */
+export interface PassStatesResult {
+  /** The state before each piece [B C ..]. */
+  readonly before: Tensor;
+  /** The state after the last piece [B ..]. */
+  readonly hT: Tensor;
+}
+
 /**
  * The recurrence over pieces, h_c = kept_c h_(c-1) + states_c: how chunks of one sequence, or the devices that share it,
  * depend on each other (Dao and Gu, Transformers are SSMs, 2024, sections 6 and 8.2).
- * @returns The state before each piece [B C ..], and the one after the last [B ..].
  */
-export function passStates({ states, kept, h0 }: PassStatesArguments): {
-  readonly before: Tensor;
-  readonly hT: Tensor;
-} {
+export function passStates({ states, kept, h0 }: PassStatesArguments): PassStatesResult {
   const [B, C, ...state] = states.shape as [number, number, ...number[]];
   const start = h0 ?? zeros([B, ...state]);
   if (C === 0) return { before: states, hT: start };
