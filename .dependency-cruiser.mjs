@@ -14,7 +14,7 @@ const layers = {
   lti: ["tensor", "fft", "hippo", "discretize"],
   scan: ["tensor"],
   "selective-scan": ["tensor", "scan", "discretize"],
-  ssd: ["tensor"],
+  ssd: ["tensor", "scan"],
   // L2: what a model is made of
   nn: ["tensor"],
   optim: ["tensor"],

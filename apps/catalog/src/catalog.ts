@@ -2,9 +2,13 @@
 import { attention, scaledDotProductAttention, transformer } from "@seqmix/attention";
 import { fftConvKernel, fftCorrelationKernel } from "@seqmix/fft";
 import { gateLoop, simpleGateLoop } from "@seqmix/gateloop";
+import { gla } from "@seqmix/gla";
+import { linearAttentionMixer } from "@seqmix/linear-attention";
 import { mamba } from "@seqmix/mamba";
+import { mamba2 } from "@seqmix/mamba2";
 import type { AnyMixer } from "@seqmix/mixer";
 import { rwkv4 } from "@seqmix/rwkv";
+import { retnet } from "@seqmix/retnet";
 import { s4d } from "@seqmix/s4";
 import { lru, s5 } from "@seqmix/s5";
 import { selectiveScanKernel } from "@seqmix/selective-scan";
@@ -13,6 +17,7 @@ import type { AxisSpec, Kernel } from "@seqmix/tensor";
 /** Every architecture. */
 export const mixers: readonly AnyMixer[] = [
   mamba,
+  mamba2,
   s4d,
   s5,
   lru,
@@ -20,6 +25,9 @@ export const mixers: readonly AnyMixer[] = [
   simpleGateLoop,
   rwkv4,
   transformer,
+  linearAttentionMixer,
+  retnet,
+  gla,
   attention,
 ] as unknown as readonly AnyMixer[];
 

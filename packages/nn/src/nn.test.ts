@@ -1,4 +1,5 @@
 import {
+  add,
   broadcastTo,
   cast,
   concat,
@@ -11,6 +12,8 @@ import {
   normal,
   realize,
   reference,
+  reshape,
+  silu,
   sliceAxis,
   sum,
   tensor,
@@ -28,6 +31,7 @@ import {
   crossEntropy,
   embedding,
   gatedMlp,
+  gatedRmsNorm,
   glu,
   groupNorm,
   initCausalConv1d,
@@ -157,6 +161,24 @@ describe("norms", () => {
     expectClose(await values(groupNorm({ weight: tensor(weight) }, tensor(rows), { groups: 2 })), expected);
     expect(() => groupNorm({}, tensor(rows), { groups: 3 })).toThrow(/got 3 groups for D = 4/);
   });
+
+  test("gatedRmsNorm gates before the norm or after it, in groups", async () => {
+    const [x, z] = [tensor(rows), tensor([3, -1, 0.5, 2])];
+    const parameters = { weight: tensor(weight), bias: tensor(bias) };
+    const gate = silu(z);
+    const halves = (y: Tensor): Tensor => reshape(rmsNorm({}, reshape(y, [2, 2, 2])), [2, 4]);
+    const affine = (y: Tensor): Tensor => add(mul(y, parameters.weight), parameters.bias);
+    expectClose(
+      await values(gatedRmsNorm(parameters, x, z, { groups: 2 })),
+      await values(affine(halves(mul(x, gate)))),
+    );
+    expectClose(
+      await values(gatedRmsNorm(parameters, x, z, { groups: 2, normBeforeGate: true })),
+      await values(mul(affine(halves(x)), gate)),
+    );
+    expectClose(await values(gatedRmsNorm({}, x)), await values(rmsNorm({}, x)));
+    expect(() => gatedRmsNorm({}, x, z, { groups: 3 })).toThrow(/got 3 groups for D = 4/);
+  });
 });
 
 describe("causalConv1d", () => {
@@ -210,6 +232,28 @@ describe("causalConv1d", () => {
     const [again] = causalConv1dStep(pointwise, await rowAt(x, 2), initCausalConv1dState(B, D, 1));
     expectClose(await values(again), await values(await rowAt(y, 2)));
   });
+
+  test.each([[[3]], [[0, 3]], [[1, 2, 6]], [[5, 6]]])(
+    "packed sequences that begin at %j are each alone",
+    async (starts) => {
+      const flags = tensor(
+        Array.from({ length: B }, () => Array.from({ length: L }, (_, t) => (starts.includes(t) ? 1 : 0))),
+      );
+      const carried = normal(key(4), [B, D, W - 1]);
+      const [packed, end] = causalConv1d(parameters, x, carried, { resets: flags });
+      const cuts = [...new Set([0, ...starts, L])];
+      let last = carried;
+      const parts = cuts.slice(0, -1).map((start, n) => {
+        const before = starts.includes(start) ? undefined : carried;
+        const [y, after] = causalConv1d(parameters, sliceAxis(x, 1, start, cuts[n + 1]!), before);
+        last = after;
+        return y;
+      });
+      expectClose(await values(packed), await values(concat(parts, 1)));
+      expectClose(await values(end), await values(last));
+      expect(() => causalConv1d(parameters, x, undefined, { resets: tensor([1]) })).toThrow("expected resets [B L]");
+    },
+  );
 
   test("states of another shape are refused", () => {
     expect(() => causalConv1d(parameters, x, initCausalConv1dState(B, D, W + 1))).toThrow(

@@ -12,12 +12,27 @@ import {
   gateLoopSimpleAdapter,
   gateLoopTransformerAdapter,
 } from "./gateloop.js";
+import { glaAdapter, simpleGlaAdapter } from "./gla.js";
+import {
+  causalLinearAttentionEluAdapter,
+  linearAttentionAdapter,
+  linearAttentionNoncausalEluAdapter,
+} from "./linear-attention.js";
 import { lruAdapter, lruPytorchPortAdapter, lruSequenceLayerAdapter } from "./lru.js";
 import { mambaBlockAdapter } from "./mamba-block.js";
 import { mambaInnerAdapter } from "./mamba-inner.js";
 import { mambaLmAdapter } from "./mamba-lm.js";
 import { optimizerAdapter } from "./optimizer.js";
 import { rwkv4ModelAdapter, rwkv4WkvAdapter, rwkvLmHfAdapter } from "./rwkv.js";
+import { mamba2BlockAdapter, mamba2LmAdapter } from "./mamba2.js";
+import {
+  retentionRawAdapter,
+  retentionSimpleAdapter,
+  retentionTorchscaleAdapter,
+  retnetLmAdapter,
+  retnetPaperAdapter,
+  xposAdapter,
+} from "./retention.js";
 import { s4dKernelAdapter } from "./s4d-kernel.js";
 import { s4dLayerAdapter } from "./s4d-layer.js";
 import { s5SsmAdapter } from "./s5-ssm.js";
@@ -25,6 +40,14 @@ import { selectiveScanAdapter } from "./selective-scan.js";
 import { sdpaAdapter } from "./sdpa.js";
 import { selectiveStateUpdateAdapter } from "./selective-state-update.js";
 import { gpt2LmAdapter, llamaLmAdapter } from "./transformers.js";
+import {
+  mamba2SplitConv1dScanAdapter,
+  rmsNormGatedAdapter,
+  segsumAdapter,
+  ssdChunkScanCombinedAdapter,
+  ssdChunkStatePassingAdapter,
+  ssdMinimalDiscreteAdapter,
+} from "./ssd.js";
 
 /** One adapter an operator. */
 export const adapters: readonly GoldenAdapter[] = [
@@ -56,4 +79,23 @@ export const adapters: readonly GoldenAdapter[] = [
   rwkvLmHfAdapter,
   gpt2LmAdapter,
   llamaLmAdapter,
+  causalLinearAttentionEluAdapter,
+  linearAttentionAdapter,
+  linearAttentionNoncausalEluAdapter,
+  mamba2BlockAdapter,
+  mamba2LmAdapter,
+  mamba2SplitConv1dScanAdapter,
+  rmsNormGatedAdapter,
+  segsumAdapter,
+  ssdChunkScanCombinedAdapter,
+  ssdChunkStatePassingAdapter,
+  ssdMinimalDiscreteAdapter,
+  glaAdapter,
+  simpleGlaAdapter,
+  retentionRawAdapter,
+  retentionSimpleAdapter,
+  retentionTorchscaleAdapter,
+  retnetLmAdapter,
+  retnetPaperAdapter,
+  xposAdapter,
 ];

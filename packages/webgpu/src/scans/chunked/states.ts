@@ -14,8 +14,6 @@ import {
 } from "./layout.js";
 import { tileShader } from "./tile.js";
 
-/** Vectors of a chunk's states. */
-const stateVectors = ({ K, V4 }: Chunks): number => K * V4;
 
 /** S of each chunk [heads, chunks, K, V]: the sum of x_t z_t^T, weighted by the decay to the chunk's end (adjoint: from its beginning). */
 export function statesPass(
