@@ -1,0 +1,19 @@
+/**
+ * Linear time-invariant state-space models: one system as a continuous equation, a recurrence and a convolution.
+ *
+ * @packageDocumentation
+ */
+export { convolve, recur, type LtiRun, type LtiSystem } from "./system.js";
+export {
+  diagonalKernel,
+  diagonalRecurrence,
+  diagonalSystem,
+  dssKernel,
+  type DiagonalOptions,
+  type DiagonalSystem,
+  type DiscreteDiagonal,
+  type DssKernel,
+  type DssOptions,
+} from "./diagonal.js";
+export { companionKernel, companionStep, companionSystem, type CompanionParameters } from "./companion.js";
+export { powerCollect, powerSum, powerTable, type Decay, type PowerTable } from "./powers.js";
