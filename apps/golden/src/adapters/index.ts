@@ -3,6 +3,7 @@ import type { GoldenAdapter } from "@seqmix/testing";
 import { causalConv1dAdapter } from "./causal-conv1d.js";
 import { crossEntropyAdapter } from "./cross-entropy.js";
 import { discretizeDiagAdapter } from "./discretize-diag.js";
+import { discretizeDenseAdapter, discretizeDiagAdapter, discretizeGbtAdapter } from "./discretize.js";
 import { elementwiseScanAdapter } from "./elementwise-scan.js";
 import { fftconvAdapter } from "./fftconv.js";
 import { fftconvH3Adapter } from "./fftconv-h3.js";
@@ -29,7 +30,9 @@ import { gpt2LmAdapter, llamaLmAdapter } from "./transformers.js";
 /** One adapter an operator. */
 export const adapters: readonly GoldenAdapter[] = [
   causalConv1dAdapter,
+  discretizeDenseAdapter,
   discretizeDiagAdapter,
+  discretizeGbtAdapter,
   elementwiseScanAdapter,
   fftconvAdapter,
   fftconvH3Adapter,
