@@ -13,6 +13,7 @@ import {
   gateLoopSimpleAdapter,
   gateLoopTransformerAdapter,
 } from "./gateloop.js";
+import { hippoProjectionAdapter, hippoTransitionAdapter } from "./hippo.js";
 import { lruAdapter, lruPytorchPortAdapter, lruSequenceLayerAdapter } from "./lru.js";
 import { mambaBlockAdapter } from "./mamba-block.js";
 import { mambaInnerAdapter } from "./mamba-inner.js";
@@ -40,6 +41,8 @@ export const adapters: readonly GoldenAdapter[] = [
   gateLoopOperatorAdapter,
   gateLoopSimpleAdapter,
   gateLoopTransformerAdapter,
+  hippoProjectionAdapter,
+  hippoTransitionAdapter,
   lruAdapter,
   lruPytorchPortAdapter,
   lruSequenceLayerAdapter,
