@@ -3,6 +3,13 @@
  *
  * @packageDocumentation
  */
+export {
+  denseStateSpace,
+  diagonalStateSpace,
+  dplrStateSpace,
+  type StateSpace,
+  type StateSpaceRule,
+} from "./state-space.js";
 export { convolve, recur, type LtiRun, type LtiSystem } from "./system.js";
 export {
   diagonalKernel,
@@ -17,3 +24,17 @@ export {
 } from "./diagonal.js";
 export { companionKernel, companionStep, companionSystem, type CompanionParameters } from "./companion.js";
 export { powerCollect, powerSum, powerTable, type Decay, type PowerTable } from "./powers.js";
+export { denseSystem, discreteDenseSystem, matrixPower, type DenseLti, type DiscreteDense } from "./dense.js";
+export {
+  completeOutput,
+  doubleTruncation,
+  dplrKernel,
+  dplrSystem,
+  realForm,
+  truncateOutput,
+  type DplrKernel,
+  type DplrKernelOptions,
+  type DplrLti,
+  type DplrRule,
+} from "./dplr.js";
+export { cauchyKernel, cauchySums, halfAngles, type CauchyInputs, type CauchyOutputs } from "./cauchy.js";

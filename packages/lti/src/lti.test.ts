@@ -9,6 +9,7 @@ import {
   reference,
   sliceAxis,
   square,
+  sub,
   sum,
   tensor,
   leavesOf,
@@ -16,8 +17,20 @@ import {
   type Tensor,
   type Tree,
 } from "@seqmix/tensor";
+import { identityMatrix } from "@seqmix/discretize";
 import { describe, expect, test } from "vitest";
-import { companionSystem, convolve, diagonalSystem, recur, type DiagonalSystem, type LtiSystem } from "./index.js";
+import {
+  companionSystem,
+  convolve,
+  denseSystem,
+  diagonalSystem,
+  dplrSystem,
+  recur,
+  type DenseLti,
+  type DiagonalSystem,
+  type DplrLti,
+  type LtiSystem,
+} from "./index.js";
 
 const oracle = reference();
 const values = async (x: Tensor, device = oracle): Promise<number[]> => {
@@ -45,12 +58,25 @@ const companion = (N = 4, M = 2) => ({
   c: normal(key(3), [M, 2, N]),
 });
 
+const dense = (N = 3, M = 2): DenseLti => ({
+  dt: tensor([0.1, 0.3]),
+  A: sub(mul(0.5, normal(key(1), [2, N, N])), identityMatrix(N)),
+  B: normal(key(2), [2, N]),
+  C: normal(key(3), [M, 2, N]),
+});
+const dplr = (R: number, M = 2): DplrLti => ({ ...diagonal(2, 3, M), P: complexNormal(7, [R, 2, 3]) });
+
 const systems: Record<string, () => LtiSystem<Tree>> = {
   "diagonal, zoh": () => diagonalSystem(diagonal()) as unknown as LtiSystem<Tree>,
   "diagonal, bilinear": () => diagonalSystem(diagonal(), { rule: "bilinear" }) as unknown as LtiSystem<Tree>,
   "diagonal, dirac, no pairs": () =>
     diagonalSystem(diagonal(), { rule: "dirac", conjugatePairs: false }) as unknown as LtiSystem<Tree>,
   companion: () => companionSystem(companion()) as unknown as LtiSystem<Tree>,
+  "dense, bilinear": () => denseSystem(dense()) as unknown as LtiSystem<Tree>,
+  "dense, zoh": () => denseSystem(dense(), { rule: "zoh" }) as unknown as LtiSystem<Tree>,
+  "diagonal plus low rank": () => dplrSystem(dplr(1)) as unknown as LtiSystem<Tree>,
+  "diagonal plus low rank, rank 3": () => dplrSystem(dplr(3)) as unknown as LtiSystem<Tree>,
+  "diagonal plus low rank, zoh": () => dplrSystem(dplr(1), { rule: "zoh" }) as unknown as LtiSystem<Tree>,
   shift: () => companionSystem({ ...companion(), a: undefined }) as unknown as LtiSystem<Tree>,
 };
 
