@@ -73,6 +73,7 @@ export function inverse(M: Tensor): Tensor {
   const [N, K] = M.shape.slice(-2);
   if (N === undefined || N !== K)
     throw new ShapeError(`inverse: expected square matrices [.. N N], got shape ${formatShape(M.shape)}`);
+  if (N === 1) return div(1, M);
   const batch = sizeOf(M.shape.slice(0, -2));
   return reshape(inverseKernel({ M: reshape(M, [batch, N, N]) }, undefined).X, M.shape);
 }

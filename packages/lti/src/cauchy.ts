@@ -1,6 +1,8 @@
 /** Sums over poles at the points of a Fourier transform: the kernels of S4 in the frequency domain. */
 import {
   add,
+  arange,
+  cast,
   complexAdd,
   complexMap,
   complexMul,
@@ -10,9 +12,9 @@ import {
   expandDims,
   mul,
   neg,
+  sin,
   sub,
   sum,
-  tensor,
   type Complex,
   type Kernel,
   type Tensor,
@@ -126,12 +128,10 @@ function termOf(inputs: Inputs): Complex {
   return complexMul(numerator, reciprocalOf(inputs));
 }
 
-/** sin and cos of half the angles 2 pi k / L, k = 0 .. floor(L/2), in double precision; and e^(i theta/2). */
+/** sin and cos of half the angles 2 pi k / L, k = 0 .. floor(L/2) [F]; small values of both keep their digits. */
 export function halfAngles(L: number): { readonly sine: Tensor; readonly cosine: Tensor } {
-  const count = Math.floor(L / 2) + 1;
-  const at = (f: (angle: number) => number): Tensor =>
-    tensor(Float64Array.from({ length: count }, (_, k) => f((Math.PI * k) / L)));
-  return { sine: at(Math.sin), cosine: at(Math.cos) };
+  const k = cast(arange(Math.floor(L / 2) + 1), "f32");
+  return { sine: sin(mul(k, Math.PI / L)), cosine: sin(mul(sub(L / 2, k), Math.PI / L)) };
 }
 
 /**

@@ -80,6 +80,31 @@ export function dplrSystem(system: DplrLti, { rule = "bilinear", alpha }: DplrRu
   };
 }
 
+/**
+ * All views of a bilinear system whose C is C~ of length `truncation`, as published checkpoints have it. Kernels need no
+ * powers of Abar, but for lengths beyond the truncation, which is doubled; steps need the true C ({@link completeOutput}).
+ */
+export function truncatedDplrSystem(system: DplrLti, truncation: number): LtiSystem<Complex> {
+  const atLeast = (L: number): { readonly C: Complex; readonly length: number } => {
+    let [C, length] = [system.C, truncation];
+    for (; length < L; length *= 2) C = doubleTruncation({ ...system, C }, length);
+    return { C, length };
+  };
+  // Neither states nor what an input makes of them depend on C.
+  const shared = dplrSystem(system);
+  const kernels = (L: number, state?: Complex): DplrKernel => {
+    const { C, length } = atLeast(L);
+    return dplrKernel({ ...system, C }, L, { truncation: length, state });
+  };
+  const [M, H] = system.C.re.shape as [number, number];
+  return {
+    ...shared,
+    step: (u, h) => dplrSystem({ ...system, C: completeOutput(system, truncation) }).step(u, h),
+    kernel: (L) => (L === 0 ? zeros([M, H, 0]) : kernels(L).K),
+    response: (h, L) => (L === 0 ? zeros([h.re.shape[0]!, M, H, 0]) : kernels(L, h).KState!),
+  };
+}
+
 /** Settings of {@link dplrKernel}. */
 export interface DplrKernelOptions {
   /** L' of C = C~ = C (1 - Abar^L'); the kernel's length by default. */

@@ -14,6 +14,7 @@ export { convolve, recur, type LtiRun, type LtiSystem } from "./system.js";
 export {
   diagonalKernel,
   diagonalRecurrence,
+  diagonalScan,
   diagonalSystem,
   dssKernel,
   type DiagonalOptions,
@@ -31,6 +32,7 @@ export {
   dplrKernel,
   dplrSystem,
   realForm,
+  truncatedDplrSystem,
   truncateOutput,
   type DplrKernel,
   type DplrKernelOptions,

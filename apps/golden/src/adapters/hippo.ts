@@ -74,6 +74,9 @@ export const hippoTransitionAdapter: GoldenAdapter = {
 const RULES: Readonly<Record<string, HippoRule>> = {
   forward: "euler",
   backward: "backward_euler",
+  // scipy's, where the window is discretized.
+  euler: "euler",
+  backward_diff: "backward_euler",
   bilinear: "bilinear",
   zoh: "zoh",
 };

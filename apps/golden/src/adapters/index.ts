@@ -22,6 +22,8 @@ import { optimizerAdapter } from "./optimizer.js";
 import { rwkv4ModelAdapter, rwkv4WkvAdapter, rwkvLmHfAdapter } from "./rwkv.js";
 import { s4dKernelAdapter } from "./s4d-kernel.js";
 import { s4dLayerAdapter } from "./s4d-layer.js";
+import { s4DplrKernelAdapter, s4dKernelAdapter } from "./s4-kernels.js";
+import { dssKernelAdapter, dssLayerAdapter, s4BlockAdapter, s4dLayerAdapter } from "./s4-layers.js";
 import { s5SsmAdapter } from "./s5-ssm.js";
 import { selectiveScanAdapter } from "./selective-scan.js";
 import { sdpaAdapter } from "./sdpa.js";
@@ -34,6 +36,8 @@ export const adapters: readonly GoldenAdapter[] = [
   discretizeDenseAdapter,
   discretizeDiagAdapter,
   discretizeGbtAdapter,
+  dssKernelAdapter,
+  dssLayerAdapter,
   elementwiseScanAdapter,
   fftconvAdapter,
   fftconvH3Adapter,
@@ -49,8 +53,10 @@ export const adapters: readonly GoldenAdapter[] = [
   mambaBlockAdapter,
   mambaInnerAdapter,
   mambaLmAdapter,
+  s4BlockAdapter,
   s4dKernelAdapter,
   s4dLayerAdapter,
+  s4DplrKernelAdapter,
   s5SsmAdapter,
   selectiveScanAdapter,
   selectiveStateUpdateAdapter,
