@@ -5,7 +5,6 @@ import {
   complexAdd,
   complexExp,
   complexExpm1,
-  complexExpm1OverX,
   complexMul,
   complexReciprocal,
   complexScale,
@@ -21,6 +20,7 @@ import {
   type Complex,
   type Operand,
 } from "@seqmix/tensor";
+import { complexExpm1OverX } from "./expm1-over-x.js";
 import { differenceWeight, type DiscretizationRule, type RuleOptions } from "./rules.js";
 
 /** Decay and input weight of each eigenvalue, real or complex as the eigenvalues are. */

@@ -32,6 +32,7 @@ import {
   discretizeDss,
   discretizeOutputs,
   dplrMatrix,
+  expm1OverXKernel,
   identityMatrix,
   inverse,
   inverseKernel,
@@ -83,6 +84,10 @@ describe("diagonal systems", () => {
         [...(await values(scalar.Abar)), ...(await values(scalar.Bbar))],
       );
     }
+  });
+
+  test("the weight of a held input keeps the laws of a kernel", async () => {
+    await checkKernel(expm1OverXKernel, cpu(), { relative: 1e-5, gradientRelative: 1e-5 });
   });
 
   test.each(["zoh", "bilinear", "euler", "backward_euler", "gbt"] as const)(

@@ -23,3 +23,4 @@ export {
 export { discretizeDplr, dplrMatrix, type DplrOptions, type DplrRecurrence, type DplrSystem } from "./dplr.js";
 export { identityMatrix, inverse, inverseKernel, type InverseInputs, type InverseOutputs } from "./inverse.js";
 export { matrixExponential } from "./matrix-exponential.js";
+export { complexExpm1OverX, expm1OverXKernel, type ComplexElements } from "./expm1-over-x.js";

@@ -20,6 +20,7 @@ import {
   sliceAxis,
   stopGradient,
   sub,
+  transpose,
   zeros,
   type Complex,
   type Tensor,
@@ -109,8 +110,10 @@ export function powerSum(W: Complex, { fine, coarse, length }: PowerTable): Tens
   );
   const left = concat([started.re, neg(started.im)], 2);
   const right = concat([fine.re, fine.im], 1);
-  const sums = einsum("M H N C, H N T -> M H C T", left, right);
-  return sliceAxis(reshape(sums, [M, H, sums.shape[2]! * sums.shape[3]!]), 2, 0, length);
+  // Channels first, as the product leaves them: a single output needs no copy.
+  const sums = einsum("M H N C, H N T -> H M C T", left, right);
+  const rows = reshape(sums, [H, M, sums.shape[2]! * sums.shape[3]!]);
+  return sliceAxis(M === 1 ? reshape(rows, [M, H, rows.shape[2]!]) : transpose(rows, [1, 0, 2]), 2, 0, length);
 }
 
 /**

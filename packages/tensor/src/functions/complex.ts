@@ -1,7 +1,7 @@
 /** Arithmetic of complex tensors, elementwise with broadcasting. A complex tensor is a pair `{ re, im }` of one shape. */
 import { einsum } from "./composed.js";
-import { add, cos, div, exp, expm1, less, mul, neg, sin, sub, where, type Operand } from "../ops/elementwise.js";
-import { ones, zeros } from "../ops/generators.js";
+import { add, cos, div, exp, expm1, mul, neg, sin, sub, type Operand } from "../ops/elementwise.js";
+import { zeros } from "../ops/generators.js";
 import type { Tensor } from "../graph/tensor.js";
 
 /** A complex tensor: real and imaginary parts of one shape. */
@@ -63,25 +63,6 @@ export function complexExpm1(x: Complex): Complex {
   // e^a cos b - 1 = (e^a - 1) cos b - 2 sin^2(b/2).
   const half = sin(mul(x.im, 0.5));
   return { re: sub(mul(expm1(x.re), cos(x.im)), mul(2, mul(half, half))), im: mul(exp(x.re), sin(x.im)) };
-}
-
-/** Below this square of |x| the series is exact in double precision with {@link SERIES_TERMS} terms. */
-const SERIES_RADIUS_SQUARED = 1 / 16;
-const SERIES_TERMS = 11;
-
-/**
- * (e^x - 1) / x, 1 at x = 0: the weight of a zero-order hold. Near 0 it is the series, so that neither the value nor its
- * gradient loses digits there.
- */
-export function complexExpm1OverX(x: Complex): Complex {
-  const near = less(add(mul(x.re, x.re), mul(x.im, x.im)), SERIES_RADIUS_SQUARED);
-  // Each branch gets arguments at which it is finite: what is not chosen must not spoil the gradient.
-  const small = complexMap(x, (part) => where(near, part, 0));
-  const large = { re: where(near, 1, x.re), im: where(near, 0, x.im) };
-  const quotient = complexMul(complexExpm1(large), complexReciprocal(large));
-  let series: Complex = complexOf(ones(near.shape));
-  for (let k = SERIES_TERMS; k >= 2; k--) series = complexShift(complexScale(complexMul(series, small), 1 / k), 1);
-  return { re: where(near, series.re, quotient.re), im: where(near, series.im, quotient.im) };
 }
 
 /** {@link einsum} of two complex operands. */
