@@ -1,5 +1,6 @@
 /** Every mixer and kernel record: one line each, in the order of tables and lists. */
 import { attention, scaledDotProductAttention, transformer } from "@seqmix/attention";
+import { inverseKernel } from "@seqmix/discretize";
 import { fftConvKernel, fftCorrelationKernel } from "@seqmix/fft";
 import { gateLoop, simpleGateLoop } from "@seqmix/gateloop";
 import { gla } from "@seqmix/gla";
@@ -38,6 +39,7 @@ export type AnyKernel = Kernel<AxisSpec, AxisSpec, unknown>;
 export const kernels: readonly AnyKernel[] = [
   fftConvKernel,
   fftCorrelationKernel,
+  inverseKernel,
   selectiveScanKernel,
   scaledDotProductAttention,
 ] as unknown as readonly AnyKernel[];

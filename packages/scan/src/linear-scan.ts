@@ -4,7 +4,9 @@ import {
   broadcastShapes,
   broadcastTo,
   cast,
+  complexAdd,
   complexLinearScan,
+  complexMul,
   concat,
   expandDims,
   linearScan as realLinearScan,
@@ -15,16 +17,9 @@ import {
   Tensor,
   where,
   zeros,
+  type Complex,
   type Shape,
 } from "@seqmix/tensor";
-
-/** A complex tensor: real and imaginary parts of one shape. */
-export type Complex = {
-  /** Real part. */
-  readonly re: Tensor;
-  /** Imaginary part. */
-  readonly im: Tensor;
-};
 
 /** What {@link linearScan} takes. `T` is a tensor, or a pair of tensors for complex values. */
 export interface LinearScanArguments<T extends Tensor | Complex> {
@@ -63,15 +58,6 @@ export type ComplexLinearElement = {
   /** Drive. */
   readonly b: Complex;
 };
-
-/** Product of two complex tensors, elementwise with broadcasting. */
-export const complexMul = (x: Complex, y: Complex): Complex => ({
-  re: sub(mul(x.re, y.re), mul(x.im, y.im)),
-  im: add(mul(x.re, y.im), mul(x.im, y.re)),
-});
-
-/** Sum of two complex tensors, elementwise with broadcasting. */
-export const complexAdd = (x: Complex, y: Complex): Complex => ({ re: add(x.re, y.re), im: add(x.im, y.im) });
 
 /**
  * Two elements of a linear recurrence as one: first `earlier`, then `later`

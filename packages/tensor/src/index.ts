@@ -24,6 +24,7 @@ export {
 } from "./ops/linear-scan.js";
 export { opTable } from "./ops/table.js";
 export type { Op, Sample, SampleInput } from "./graph/op.js";
+export * from "./functions/complex.js";
 export * from "./functions/composed.js";
 export * from "./functions/random.js";
 export { grad, valueAndGrad, valueAndGradAux, vjp, checkpoint } from "./graph/grad.js";

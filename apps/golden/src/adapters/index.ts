@@ -3,6 +3,7 @@ import type { GoldenAdapter } from "@seqmix/testing";
 import { causalConv1dAdapter } from "./causal-conv1d.js";
 import { crossEntropyAdapter } from "./cross-entropy.js";
 import { discretizeDiagAdapter } from "./discretize-diag.js";
+import { discretizeDenseAdapter, discretizeDiagAdapter, discretizeGbtAdapter } from "./discretize.js";
 import { elementwiseScanAdapter } from "./elementwise-scan.js";
 import { fftconvAdapter } from "./fftconv.js";
 import { fftconvH3Adapter } from "./fftconv-h3.js";
@@ -18,6 +19,7 @@ import {
   linearAttentionAdapter,
   linearAttentionNoncausalEluAdapter,
 } from "./linear-attention.js";
+import { hippoProjectionAdapter, hippoTransitionAdapter } from "./hippo.js";
 import { lruAdapter, lruPytorchPortAdapter, lruSequenceLayerAdapter } from "./lru.js";
 import { mambaBlockAdapter } from "./mamba-block.js";
 import { mambaInnerAdapter } from "./mamba-inner.js";
@@ -35,6 +37,8 @@ import {
 } from "./retention.js";
 import { s4dKernelAdapter } from "./s4d-kernel.js";
 import { s4dLayerAdapter } from "./s4d-layer.js";
+import { s4DplrKernelAdapter, s4dKernelAdapter } from "./s4-kernels.js";
+import { dssKernelAdapter, dssLayerAdapter, s4BlockAdapter, s4dLayerAdapter } from "./s4-layers.js";
 import { s5SsmAdapter } from "./s5-ssm.js";
 import { selectiveScanAdapter } from "./selective-scan.js";
 import { sdpaAdapter } from "./sdpa.js";
@@ -52,7 +56,11 @@ import {
 /** One adapter an operator. */
 export const adapters: readonly GoldenAdapter[] = [
   causalConv1dAdapter,
+  discretizeDenseAdapter,
   discretizeDiagAdapter,
+  discretizeGbtAdapter,
+  dssKernelAdapter,
+  dssLayerAdapter,
   elementwiseScanAdapter,
   fftconvAdapter,
   fftconvH3Adapter,
@@ -60,14 +68,18 @@ export const adapters: readonly GoldenAdapter[] = [
   gateLoopOperatorAdapter,
   gateLoopSimpleAdapter,
   gateLoopTransformerAdapter,
+  hippoProjectionAdapter,
+  hippoTransitionAdapter,
   lruAdapter,
   lruPytorchPortAdapter,
   lruSequenceLayerAdapter,
   mambaBlockAdapter,
   mambaInnerAdapter,
   mambaLmAdapter,
+  s4BlockAdapter,
   s4dKernelAdapter,
   s4dLayerAdapter,
+  s4DplrKernelAdapter,
   s5SsmAdapter,
   selectiveScanAdapter,
   selectiveStateUpdateAdapter,

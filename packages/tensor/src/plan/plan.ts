@@ -26,6 +26,7 @@ import { findEpilogues, nameWithTail, type Epilogue } from "./matmul-epilogue.js
 import { lowerLoop, NeedsMemory, reducedExtents, type LoweredLoop, type LoweringContext } from "./lower.js";
 import { readsOf, type Draft, type LoopDraft, type NativeOperand, type PlanOptions } from "./draft.js";
 import { groupRows } from "./row-groups.js";
+import { outgrownValues } from "./outgrown.js";
 import { ownWork } from "./work.js";
 
 export type { NativeOperand, PlanOptions } from "./draft.js";
@@ -315,14 +316,18 @@ function chooseStored(
   }
 
   const weights = weigh(calls, resolve);
+  const isUsedOften = (x: Tensor): boolean => {
+    const { readers, spread } = readersOf(x, users);
+    return readers.size > 1 || spread;
+  };
+  const outgrown = outgrownValues(calls, resolve, isUsedOften);
   for (let k = calls.length - 1; k >= 0; k--) {
     const call = calls[k]!;
     const { kind } = call.op.rule;
     if (kind !== "elementwise" && kind !== "concat" && kind !== "gather") continue;
     const x = call.outputs[0]!;
-    if (stored.has(x) || claimed.has(x) || weights.get(x)! <= CHEAP) continue;
-    const { readers, spread } = readersOf(x, users);
-    if (readers.size > 1 || spread) stored.set(x, undefined);
+    if (stored.has(x) || claimed.has(x) || weights.get(x)! <= CHEAP || outgrown.has(x)) continue;
+    if (isUsedOften(x)) stored.set(x, undefined);
   }
   return stored;
 }

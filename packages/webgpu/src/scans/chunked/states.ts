@@ -14,7 +14,6 @@ import {
 } from "./layout.js";
 import { tileShader } from "./tile.js";
 
-
 /** S of each chunk [heads, chunks, K, V]: the sum of x_t z_t^T, weighted by the decay to the chunk's end (adjoint: from its beginning). */
 export function statesPass(
   chunks: Chunks,
