@@ -2,7 +2,6 @@
 import type { GoldenAdapter } from "@seqmix/testing";
 import { causalConv1dAdapter } from "./causal-conv1d.js";
 import { crossEntropyAdapter } from "./cross-entropy.js";
-import { discretizeDiagAdapter } from "./discretize-diag.js";
 import { discretizeDenseAdapter, discretizeDiagAdapter, discretizeGbtAdapter } from "./discretize.js";
 import { elementwiseScanAdapter } from "./elementwise-scan.js";
 import { fftconvAdapter } from "./fftconv.js";
@@ -35,8 +34,6 @@ import {
   retnetPaperAdapter,
   xposAdapter,
 } from "./retention.js";
-import { s4dKernelAdapter } from "./s4d-kernel.js";
-import { s4dLayerAdapter } from "./s4d-layer.js";
 import { s4DplrKernelAdapter, s4dKernelAdapter } from "./s4-kernels.js";
 import { dssKernelAdapter, dssLayerAdapter, s4BlockAdapter, s4dLayerAdapter } from "./s4-layers.js";
 import { s5SsmAdapter } from "./s5-ssm.js";
