@@ -14,7 +14,7 @@ const layers = {
   lti: ["tensor", "fft", "hippo", "discretize"],
   scan: ["tensor"],
   "selective-scan": ["tensor", "scan", "discretize"],
-  ssd: ["tensor"],
+  ssd: ["tensor", "scan"],
   // L2: what a model is made of
   nn: ["tensor"],
   optim: ["tensor"],
@@ -69,12 +69,13 @@ export default {
     },
     {
       name: "only-through-the-index",
-      comment: "A package is used through its src/index.ts (and tensor/wasm by packages with CPU programs).",
+      comment:
+        "A package is used through its src/index.ts (and tensor/wasm and tensor/wgsl by packages with programs of their own).",
       severity: "error",
       from: { path: "^(packages|apps)/([^/]+)/" },
       to: {
         path: "^packages/[^/]+/src/",
-        pathNot: ["^packages/$2/", "^packages/[^/]+/src/index\\.ts$", "^packages/tensor/src/(wasm|backend)\\.ts$"],
+        pathNot: ["^packages/$2/", "^packages/[^/]+/src/index\\.ts$", "^packages/tensor/src/(wasm|wgsl|backend)\\.ts$"],
       },
     },
     {

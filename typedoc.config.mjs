@@ -4,7 +4,13 @@ import { katex } from "@mdit/plugin-katex";
 export default {
   name: "seqmix",
   readme: "README.md",
-  projectDocuments: ["ARCHITECTURE.md", "CONTRIBUTING.md", "docs/notation.md", "docs/your-own-recurrence.md"],
+  projectDocuments: [
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "docs/notation.md",
+    "docs/your-own-recurrence.md",
+    "docs/duality.md",
+  ],
   entryPointStrategy: "packages",
   entryPoints: ["packages/*"],
   packageOptions: {

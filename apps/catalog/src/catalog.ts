@@ -1,9 +1,15 @@
 /** Every mixer and kernel record: one line each, in the order of tables and lists. */
-import { attention } from "@seqmix/attention";
+import { attention, scaledDotProductAttention, transformer } from "@seqmix/attention";
+import { inverseKernel } from "@seqmix/discretize";
 import { fftConvKernel, fftCorrelationKernel } from "@seqmix/fft";
 import { gateLoop, simpleGateLoop } from "@seqmix/gateloop";
+import { gla } from "@seqmix/gla";
+import { linearAttentionMixer } from "@seqmix/linear-attention";
 import { mamba } from "@seqmix/mamba";
+import { mamba2 } from "@seqmix/mamba2";
 import type { AnyMixer } from "@seqmix/mixer";
+import { rwkv4 } from "@seqmix/rwkv";
+import { retnet } from "@seqmix/retnet";
 import { s4d } from "@seqmix/s4";
 import { lru, s5 } from "@seqmix/s5";
 import { selectiveScanKernel } from "@seqmix/selective-scan";
@@ -12,11 +18,17 @@ import type { AxisSpec, Kernel } from "@seqmix/tensor";
 /** Every architecture. */
 export const mixers: readonly AnyMixer[] = [
   mamba,
+  mamba2,
   s4d,
   s5,
   lru,
   gateLoop,
   simpleGateLoop,
+  rwkv4,
+  transformer,
+  linearAttentionMixer,
+  retnet,
+  gla,
   attention,
 ] as unknown as readonly AnyMixer[];
 
@@ -27,5 +39,7 @@ export type AnyKernel = Kernel<AxisSpec, AxisSpec, unknown>;
 export const kernels: readonly AnyKernel[] = [
   fftConvKernel,
   fftCorrelationKernel,
+  inverseKernel,
   selectiveScanKernel,
+  scaledDotProductAttention,
 ] as unknown as readonly AnyKernel[];

@@ -78,13 +78,17 @@ function loops(
   return out;
 }
 
-describe.each([
-  { dModel: 8, nHeads: 2, rotaryBase: 10000, bias: false },
+const settings: readonly Partial<AttentionConfig>[] = [
+  { dModel: 8, nHeads: 2 },
   { dModel: 6, nHeads: 1, rotaryBase: 100, bias: true },
-  { dModel: 3, nHeads: 3, rotaryBase: 0, bias: true },
-] satisfies AttentionConfig[])("attention %o", (config) => {
+  { dModel: 3, nHeads: 3, positionEncoding: "none", bias: true },
+];
+
+describe.each(settings)("attention %o", (given) => {
+  const config = { ...attention.config, ...given };
   const [B, L] = [2, 5];
-  const { dModel: D, nHeads: H, rotaryBase: base } = config;
+  const { dModel: D, nHeads: H } = config;
+  const base = config.positionEncoding === "none" ? 0 : config.rotaryBase;
   const params = attention.init(config, key(1));
   const x = normal(key(2), [B, L, D]);
 
@@ -133,34 +137,68 @@ describe.each([
   });
 });
 
-describe.each([
-  ["reference", reference()],
-  ["cpu", cpu()],
-] as const)("on %s", (_, device) => {
-  test.each([
-    { nHeads: 2, bias: true, rotaryBase: 100 },
-    { nHeads: 1, bias: false, rotaryBase: 0 },
-  ])("the laws of a mixer hold with %o", async (settings) => {
-    const report = await checkMixer(attention, { ...attention.config, dModel: 4, ...settings }, device, { length: 7 });
-    expect(report.modes).toEqual(["parallel", "recurrent"]);
+describe("the laws of a mixer", () => {
+  test.each(["grouped, rope", "both ways"])("attention, %s", async (name) => {
+    const report = await checkMixer(attention, { ...attention.config, ...attention.samples![name] }, cpu(), {
+      length: 4,
+    });
+    expect(report.modes).toEqual(name === "both ways" ? ["parallel"] : ["parallel", "chunked", "recurrent"]);
+    expect(report.laws).toContain("packed sequences are each alone, in values, states and gradients");
   });
 });
 
-test("the cache grows by 2 D numbers an element", () => {
-  expect(stateBytes(attention, { dModel: 16 }, 0)).toBe(0);
-  expect(stateBytes(attention, { dModel: 16 }, 10)).toBe(10 * 2 * 16 * 4);
+const small = { ...attention.config, dModel: 8, nHeads: 4, nKvHeads: 2 };
+
+describe("a cache with room", () => {
+  const [B, L] = [2, 6];
+  const x = normal(key(2), [B, L, 8]);
+
+  test.each(["rope", "xpos", "alibi", "absolute"] as const)(
+    "gives what one without gives, with %s",
+    async (positionEncoding) => {
+      const config = { ...small, positionEncoding, window: positionEncoding === "alibi" ? 3 : 0 };
+      const params = attention.init(config, key(1));
+      const [whole] = attention.modes.parallel(config, params, x);
+      const [first, cache] = attention.modes.parallel(config, params, sliceAxis(x, 1, 0, 2));
+      const roomy = attention.reserve!(config, cache, 4);
+      const [second] = runMixer(attention as never, config, params, sliceAxis(x, 1, 2, L), roomy, "recurrent");
+      await expectEqual(concat([first, second], 1), await values(whole));
+      const [together] = attention.modes.parallel(config, params, sliceAxis(x, 1, 2, L), roomy);
+      await expectEqual(concat([first, together], 1), await values(whole));
+    },
+  );
+
+  test("keeps its shapes, so that one plan serves all elements", () => {
+    const params = attention.init(small, key(1));
+    const roomy = attention.reserve!(small, attention.initState(small, B), 3);
+    const [, next] = attention.step!(small, params, normal(key(3), [B, 8]), roomy);
+    expect(next.k.shape).toEqual(roomy.k.shape);
+    expect(next.k.shape).toEqual([B, 2, 3, 2]);
+    expect(Object.keys(next).sort()).toEqual(Object.keys(roomy).sort());
+  });
+});
+
+test("padding on the left is hidden by a reset", async () => {
+  const params = attention.init(small, key(1));
+  const x = normal(key(2), [1, 5, 8]);
+  const padded = concat([normal(key(3), [1, 3, 8]), x], 1);
+  const resets = tensor([[0, 0, 0, 1, 0, 0, 0, 0]], undefined, "bool");
+  const [y] = attention.modes.parallel(small, params, padded, undefined, resets);
+  await expectEqual(sliceAxis(y, 1, 3, 8), await values(attention.modes.parallel(small, params, x)[0]));
+});
+
+test("the cache grows by 2 G P numbers an element", () => {
+  const bytes = (nKvHeads: number, length: number): number =>
+    stateBytes(attention as never, { dModel: 16, nHeads: 4, nKvHeads }, length)! - 4;
+  expect(bytes(4, 0)).toBe(0);
+  expect(bytes(4, 10)).toBe(10 * 2 * 16 * 4);
+  expect(bytes(1, 10)).toBe(10 * 2 * 4 * 4);
 });
 
 test("heads that do not fit are named", () => {
   expect(() => attention.init({ ...attention.config, dModel: 10 }, key(0))).toThrow(/nHeads=4 and dModel=10/);
   expect(() => attention.initState({ ...attention.config, dModel: 12 }, 1)).toThrow(
-    /even dModel \/ nHeads for rotary positions, got 3/,
+    /even number of channels a head for rotations, got 3/,
   );
-  expect(
-    attention.modes.parallel(
-      attention.config,
-      attention.init(attention.config, key(0)),
-      tensor([[[...Array(64).keys()]]]),
-    )[0].shape,
-  ).toEqual([1, 1, 64]);
+  expect(() => attention.initState({ ...attention.config, nKvHeads: 3 }, 1)).toThrow(/nKvHeads=3 and nHeads=4/);
 });

@@ -2,26 +2,23 @@
 import {
   add,
   defineKernel,
-  flip,
+  expandDims,
   mul,
+  neg,
   pad,
+  ShapeError,
   sliceAxis,
   sub,
   sum,
   zeros,
-  type Dims,
   type Kernel,
-  type KernelVariant,
+  type KernelSample,
   type Tensor,
 } from "@seqmix/tensor";
-import { fftConvProgram, fftConvTable } from "./cpu-fft-program.js";
-import { fft, ifft, type Complex } from "./fft.js";
-
-/** Settings of {@link fftConvKernel}. */
-export interface FftConvOptions {
-  /** Look ahead instead of back: tap s multiplies u_(t+s). This is the adjoint of the causal convolution. */
-  readonly transposed: boolean;
-}
+import { convolutionOnCpu, correlationOnCpu } from "./cpu/variants.js";
+import { irfft, rfft, type Complex } from "./fft.js";
+import { longOnGpu } from "./webgpu/long-variant.js";
+import { rowsOnGpu } from "./webgpu/row-variant.js";
 
 /** Settings of {@link fftCorrelationKernel}. */
 export interface FftCorrelationOptions {
@@ -33,8 +30,14 @@ export interface FftCorrelationOptions {
 export type FftConvInputs = {
   /** Input. */
   readonly u: "B D L";
-  /** Taps, at most as many as positions. */
+  /** Taps that look back: tap s multiplies u_(t-s). */
   readonly k: "D K";
+  /** Taps that look ahead: tap s multiplies u_(t+s). */
+  readonly kReverse: "D R";
+  /** Multiplies u_t: as if it were added to the first tap. */
+  readonly skip: "D";
+  /** Multiplies the result. */
+  readonly gate: "B D L";
 };
 
 /** Axes of the output of {@link fftConvKernel}. */
@@ -57,96 +60,66 @@ export type FftCorrelationOutputs = {
   readonly c: "D K";
 };
 
-/** Roots of unity. */
-const constants = { table: { axes: "L", values: ({ L }: Dims) => fftConvTable(L!) } };
-
-/** Modulo x^n - i, four channels at once: no zero padding, a complex transform of the sequence's own length. */
-const convolutionOnCpu: KernelVariant<FftConvOptions> = {
-  device: "cpu",
-  name: "four channels, modulo x^n - i",
-  supports: ({ dims: { L, K } }) => K! <= L! || `expected at most ${L} taps for length ${L}, got ${K}`,
-  forward: ({ dims: { B, D, L, K }, options: { transposed } }, memory) =>
-    fftConvProgram(
-      { batch: B!, channels: D!, length: L!, kernelLength: K!, reverseInput: transposed, reverseOutput: transposed },
-      memory,
-    ),
-};
-
-const correlationOnCpu: KernelVariant<FftCorrelationOptions> = {
-  device: "cpu",
-  name: "four channels, modulo x^n - i",
-  supports: ({ dims: { L, K } }) => K! <= L! || `expected at most ${L} lags for length ${L}, got ${K}`,
-  forward: ({ dims: { B, D, L, K } }, memory) =>
-    fftConvProgram(
-      {
-        batch: B!,
-        channels: D!,
-        length: L!,
-        kernelLength: L!,
-        outputLength: K!,
-        batchedKernel: true,
-        sumBatch: true,
-        reverseInput: true,
-        reverseOutput: true,
-      },
-      memory,
-    ),
-};
+type ConvInputs = { readonly [K in keyof FftConvInputs]: Tensor };
 
 /**
- * The record of {@link fftConv}: u [B D L] and k [D K], K <= L, -> y [B D L] with y_t = sum_(s <= min(t, K-1)) k_s u_(t-s),
- * or u_(t+s) if transposed.
+ * The record of {@link fftConv}: y_t = gate_t (sum_s k_s u_(t-s) + sum_s kReverse_s u_(t+s) + skip u_t) [B D L] for
+ * u [B D L], of which k [D K], kReverse [D R], skip [D] and gate [B D L] may be left out, but not both kernels. Programs
+ * take at most L taps; u, k, kReverse and gate may be f16.
  */
-export const fftConvKernel: Kernel<FftConvInputs, FftConvOutputs, FftConvOptions> = defineKernel({
+export const fftConvKernel: Kernel<FftConvInputs, FftConvOutputs, undefined> = defineKernel({
   name: "fftConv",
-  inputs: { u: "B D L", k: "D K" },
-  constants,
+  inputs: { u: "B D L", k: "D K", kReverse: "D R", skip: "D", gate: "B D L" },
+  optional: ["k", "kReverse", "skip", "gate"],
+  halves: ["u", "k", "kReverse", "gate"],
   outputs: { y: "B D L" },
-  reference({ u, k }: { readonly u: Tensor; readonly k: Tensor }, { transposed }: FftConvOptions) {
-    if (u.size === 0 || k.size === 0) return { y: zeros(u.shape) };
-    const input = transposed ? flip(u, 2) : u;
-    const y = sliceAxis(circularProduct(input, k, u.shape[2]! + k.shape[1]! - 1), 2, 0, u.shape[2]!);
-    return { y: transposed ? flip(y, 2) : y };
+  backwardReads: [],
+  reference({ u, k, kReverse, skip, gate }: ConvInputs) {
+    if (u.size === 0) return { y: zeros(u.shape) };
+    const y = convolved(u, k, kReverse);
+    const direct = skip ? add(y, mul(u, expandDims(skip, 1))) : y;
+    return { y: gate ? mul(gate, direct) : direct };
   },
-  gradient(
-    { u, k }: { readonly u: Tensor; readonly k: Tensor },
-    { y: g }: { readonly y?: Tensor },
-    { transposed }: FftConvOptions,
-  ): { readonly u?: Tensor; readonly k?: Tensor } {
-    const [a, b] = transposed ? [u, g!] : [g!, u];
-    // Taps beyond the length reach no output.
-    const [taps, L] = [k.shape[1]!, u.shape[2]!];
+  gradient({ u, k, kReverse, skip, gate }: ConvInputs, { y }: { readonly y?: Tensor }): Partial<ConvInputs> {
+    const g = gate ? mul(y!, gate) : y!;
     return {
-      u: fftConvKernel({ u: g, k }, { transposed: !transposed }).y,
-      k: widen(fftCorrelationKernel({ a, b }, { taps: Math.min(taps, L) }).c, taps),
+      u: fftConvKernel({ u: g, k: kReverse, kReverse: k, skip }, undefined).y,
+      ...(k && { k: correlated(g, u, k.shape[1]!) }),
+      ...(kReverse && { kReverse: correlated(u, g, kReverse.shape[1]!) }),
+      ...(skip && { skip: sum(mul(g, u), [0, 2]) }),
+      ...(gate && { gate: mul(y!, fftConvKernel({ u, k, kReverse, skip }, undefined).y) }),
     };
   },
-  cost({ B, D, L, K }) {
-    const length = transformLength(L! + K! - 1);
+  cost({ B, D, L, K, R }, _, present) {
+    const has = (name: string): boolean => present?.has(name) ?? true;
+    const [k, r] = [has("k") ? K! : 0, has("kReverse") ? R! : 0];
+    const length = transformLength(L! + Math.max(k, r) - 1);
+    const transforms = 2 * B! + (k > 0 ? 1 : 0) + (r > 0 ? 1 : 0);
     // A real transform of n points is about 2.5 n log2 n operations; two an input row, one a kernel row.
     return {
-      flops: D! * (2.5 * length * Math.log2(length) * (2 * B! + 1) + 3 * B! * length),
-      bytes: 4 * D! * (2 * B! * L! + K!),
+      flops: D! * (2.5 * length * Math.log2(length) * transforms + 3 * B! * length),
+      bytes: 4 * D! * ((has("gate") ? 3 : 2) * B! * L! + k + r + (has("skip") ? 1 : 0)),
     };
   },
-  variants: [convolutionOnCpu],
-  samples: (
-    [
-      [2, 3, 16, 16],
-      [2, 2, 63, 63],
-      [1, 2, 65, 4],
-      [1, 1, 1, 1],
-      [1, 5, 2, 2],
-      [1, 2, 1000, 1000],
-    ] as const
-  ).flatMap(([B, D, L, K]) =>
-    [false, true].map((transposed) => ({
-      name: `length ${L}, ${K} taps${transposed ? ", transposed" : ""}`,
-      dims: { B, D, L, K },
-      options: { transposed },
-    })),
-  ),
+  variants: [rowsOnGpu, longOnGpu, convolutionOnCpu],
+  samples: [
+    sample("causal", { B: 2, D: 3, L: 16, K: 16 }, ["kReverse", "skip", "gate"]),
+    sample("causal", { B: 1, D: 2, L: 65, K: 4 }, ["kReverse", "skip", "gate"]),
+    sample("causal", { B: 1, D: 2, L: 1000, K: 1000 }, ["kReverse", "skip", "gate"]),
+    sample("looking ahead", { B: 2, D: 3, L: 40, R: 33 }, ["k", "skip", "gate"]),
+    sample("gate and skip", { B: 3, D: 5, L: 35, K: 9 }, ["kReverse"]),
+    sample("all", { B: 2, D: 3, L: 64, K: 20, R: 64 }, []),
+    { ...sample("f16", { B: 2, D: 2, L: 50, K: 50 }, ["kReverse", "skip"]), halves: ["u", "k", "gate"] },
+  ],
 });
+
+function sample(
+  name: string,
+  dims: Readonly<Record<string, number>>,
+  without: readonly (keyof FftConvInputs)[],
+): KernelSample<keyof FftConvInputs, undefined> {
+  return { name: `${name}, length ${dims.L}`, dims, options: undefined, without };
+}
 
 /**
  * Correlation summed over the batch: a, b [B D L] -> c [D K] with c_s = sum_(b, t) a_(t+s) b_t, the gradient of
@@ -156,24 +129,23 @@ export const fftCorrelationKernel: Kernel<FftCorrelationInputs, FftCorrelationOu
   defineKernel({
     name: "fftCorrelation",
     inputs: { a: "B D L", b: "B D L" },
-    constants,
     outputs: { c: "D K" },
     extraDims: (_, { taps }: FftCorrelationOptions) => ({ K: taps }),
     reference({ a, b }: { readonly a: Tensor; readonly b: Tensor }, { taps }: FftCorrelationOptions) {
       const [, D, L] = a.shape as [number, number, number];
       if (a.size === 0) return { c: zeros([D, taps]) };
-      // flip(a) convolved with b has c_s at L - 1 - s.
+      const size = transformLength(2 * L - 1);
       const lags = Math.min(taps, L);
-      const all = sum(flip(sliceAxis(circularProduct(flip(a, 2), b, 2 * L - 1), 2, 0, L), 2), 0);
-      return { c: widen(sliceAxis(all, 1, 0, lags), taps) };
+      const products = multiply(rfft(widen(a, size)), conjugate(rfft(widen(b, size))));
+      return { c: widen(sliceAxis(sum(irfft(products, size), 0), 1, 0, lags), taps) };
     },
     gradient(
       { a, b }: { readonly a: Tensor; readonly b: Tensor },
       { c: g }: { readonly c?: Tensor },
     ): { readonly a?: Tensor; readonly b?: Tensor } {
       return {
-        a: fftConvKernel({ u: b, k: g }, { transposed: false }).y,
-        b: fftConvKernel({ u: a, k: g }, { transposed: true }).y,
+        a: fftConvKernel({ u: b, k: g }, undefined).y,
+        b: fftConvKernel({ u: a, kReverse: g }, undefined).y,
       };
     },
     cost({ B, D, L, K }) {
@@ -201,35 +173,49 @@ export const fftCorrelationKernel: Kernel<FftCorrelationInputs, FftCorrelationOu
 
 /** What {@link fftConv} takes. */
 export interface FftConvArguments {
-  /** Input [B D L]. */
+  /** Input [B D L], f32 or f16. */
   readonly u: Tensor;
-  /** Causal kernel [D K], any K: tap s multiplies u_(t-s). */
-  readonly k: Tensor;
-  /** Kernel [D R] that looks ahead: tap s multiplies u_(t+s), the present input included. None by default. */
+  /** Kernel [D K] that looks back, any K: tap s multiplies u_(t-s). */
+  readonly k?: Tensor | undefined;
+  /** Kernel [D R] that looks ahead, any R: tap s multiplies u_(t+s), the present input included. */
   readonly kReverse?: Tensor | undefined;
+  /** Factor [D] of the present input, as if it were added to the first tap. */
+  readonly skip?: Tensor | undefined;
+  /** Factor [B D L] of the result. */
+  readonly gate?: Tensor | undefined;
 }
 
 /**
- * Convolution of every channel with its own long kernel, in O(L log L):
- * y_t = sum_s k_s u_(t-s), plus sum_s kReverse_s u_(t+s) if that kernel is given; zeros lie beyond both ends.
- * @returns y [B D L]
- * @throws ShapeError if axis D differs.
+ * Convolution of every channel with its own long kernel, in O(L log L), with what models put around it:
+ * y_t = gate_t (sum_s k_s u_(t-s) + sum_s kReverse_s u_(t+s) + skip u_t); zeros lie beyond both ends. At least one of k
+ * and kReverse is given. Taps that reach beyond all inputs count as zero.
+ * @returns y [B D L], f32
+ * @throws ShapeError if axes differ, or there is no kernel.
  */
-export function fftConv({ u, k, kReverse }: FftConvArguments): Tensor {
+export function fftConv({ u, k, kReverse, skip, gate }: FftConvArguments): Tensor {
+  if (!k && !kReverse) throw new ShapeError("fftConv: expected a kernel k [D K] or kReverse [D R], got none");
   const L = u.shape[2] ?? 0;
   // Taps beyond the length reach no output.
-  const within = (taps: Tensor): Tensor =>
-    taps.shape.length === 2 && taps.shape[1]! > L ? sliceAxis(taps, 1, 0, L) : taps;
-  const { y } = fftConvKernel({ u, k: within(k) }, { transposed: false });
-  return kReverse ? add(y, fftConvKernel({ u, k: within(kReverse) }, { transposed: true }).y) : y;
+  const within = (taps: Tensor | undefined): Tensor | undefined =>
+    taps?.shape.length === 2 && taps.shape[1]! > L ? sliceAxis(taps, 1, 0, L) : taps;
+  return fftConvKernel({ u, k: within(k), kReverse: within(kReverse), skip, gate }, undefined).y;
 }
 
 const transformLength = (length: number): number => 2 ** Math.ceil(Math.log2(Math.max(2, length)));
 
-/** Product of polynomials x [B D L] and k [.. D K] of at most `length` coefficients, padded to a power of 2. */
-function circularProduct(x: Tensor, k: Tensor, length: number): Tensor {
-  const size = transformLength(length);
-  return ifft(multiply(fft({ re: widen(x, size) }), fft({ re: widen(k, size) }))).re;
+/** Convolution both ways by one product: taps that look ahead come in as the conjugate of their transform. */
+function convolved(u: Tensor, k: Tensor | undefined, kReverse: Tensor | undefined): Tensor {
+  const L = u.shape[2]!;
+  const size = transformLength(L + Math.max(k?.shape[1] ?? 0, kReverse?.shape[1] ?? 0) - 1);
+  const spectra = [...(k ? [rfft(widen(k, size))] : []), ...(kReverse ? [conjugate(rfft(widen(kReverse, size)))] : [])];
+  const kernel = spectra.reduce((a, b) => ({ re: add(a.re, b.re), im: add(a.im, b.im) }));
+  return sliceAxis(irfft(multiply(rfft(widen(u, size)), kernel), size), 2, 0, L);
+}
+
+/** The correlation at the first lags; taps beyond the length reach no output. */
+function correlated(a: Tensor, b: Tensor, taps: number): Tensor {
+  const lags = Math.min(taps, a.shape[2]!);
+  return widen(fftCorrelationKernel({ a, b }, { taps: lags }).c, taps);
 }
 
 const widen = (x: Tensor, length: number): Tensor =>
@@ -238,6 +224,8 @@ const widen = (x: Tensor, length: number): Tensor =>
     x.shape.map(() => 0),
     x.shape.map((extent, axis) => (axis === x.shape.length - 1 ? length - extent : 0)),
   );
+
+const conjugate = ({ re, im }: Complex): Complex => ({ re, im: neg(im) });
 
 const multiply = (x: Complex, y: Complex): Complex => ({
   re: sub(mul(x.re, y.re), mul(x.im, y.im)),

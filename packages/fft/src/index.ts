@@ -10,7 +10,6 @@ export {
   fftCorrelationKernel,
   type FftConvArguments,
   type FftConvInputs,
-  type FftConvOptions,
   type FftConvOutputs,
   type FftCorrelationInputs,
   type FftCorrelationOptions,

@@ -1,6 +1,20 @@
 import { parameterCount } from "@seqmix/mixer";
 import { checkMixer } from "@seqmix/testing";
-import { cpu, full, grad, key, mul, normal, realize, reference, sub, sum, zeros, type Tensor } from "@seqmix/tensor";
+import {
+  cpu,
+  full,
+  grad,
+  key,
+  mul,
+  normal,
+  realize,
+  reference,
+  sub,
+  sum,
+  tensor,
+  zeros,
+  type Tensor,
+} from "@seqmix/tensor";
 import { describe, expect, test } from "vitest";
 import {
   gateLoop,
@@ -8,7 +22,9 @@ import {
   gateLoopChunked,
   gateLoopScan,
   simpleGateLoop,
+  type GateLoopArguments,
   type GateLoopConfig,
+  type GateLoopResult,
 } from "./index.js";
 
 const oracle = reference();
@@ -90,5 +106,55 @@ describe("gateloop", () => {
         a: { re: zeros([1, 2]), im: zeros([1, 2]) },
       }),
     ).toThrow("one for each position and head");
+  });
+
+  describe("transitions of 0 end the memory", () => {
+    const line = (...numbers: number[]): Tensor => tensor(numbers, [1, numbers.length, 1, 1]);
+    const inputs = (re: number[], im: number[] = re.map(() => 0)): GateLoopArguments => ({
+      q: line(...re.map(() => 1)),
+      k: line(...re.map(() => 1)),
+      v: line(...re.map((_, t) => 2 ** t)),
+      a: { re: tensor(re, [1, re.length, 1]), im: tensor(im, [1, re.length, 1]) },
+    });
+    const forms: [string, (x: GateLoopArguments) => GateLoopResult][] = [
+      ["attention", gateLoopAttention],
+      ["chunks of 3", (x) => gateLoopChunked(x, 3)],
+      ["chunks of 1", (x) => gateLoopChunked(x, 1)],
+      ["scan", gateLoopScan],
+    ];
+    const cases: [string, GateLoopArguments, number[]][] = [
+      ["one inside", inputs([1, 0, 1, 1]), [1, 2, 6, 14]],
+      ["the first", inputs([0, 1, 1, 1]), [1, 3, 7, 15]],
+      ["the last", inputs([1, 1, 1, 0]), [1, 3, 7, 8]],
+      ["all", inputs([0, 0, 0, 0]), [1, 2, 4, 8]],
+      ["so small that its square is 0", inputs([1, 1e-25, 1e20, 1e4]), [1, 2, 2e20, 2e24]],
+      ["so large that its square overflows", inputs([1, 1e25, 1e-20, 1]), [1, 1e25, 100004, 100012]],
+      ["a quarter turn", inputs([1, 0, 0, 1], [0, 1, 1, 0]), [1, 2, 3, 11]],
+    ];
+    test.each(forms.flatMap(([form, run]) => cases.map(([name, x, y]) => [form, name, run, x, y] as const)))(
+      "%s, %s",
+      async (_, __, run, given, expected) => {
+        for (const device of [oracle, cpu()])
+          (await values(run(given)[0], device)).forEach((y, t) => expect(y / expected[t]!).toBeCloseTo(1, 5));
+      },
+    );
+
+    test("an initial state passes where no transition is 0", async () => {
+      for (const [, run] of forms) {
+        const h0 = { re: tensor([10], [1, 1, 1, 1]), im: tensor([0], [1, 1, 1, 1]) };
+        const [y, h] = run({ ...inputs([1, 2, 0, 1]), h0 });
+        expect([await values(y), await values(h.re)]).toEqual([[11, 24, 4, 12], [12]]);
+      }
+    });
+
+    test("their gradients are those of the scan", async () => {
+      const slope = (run: (x: GateLoopArguments) => GateLoopResult): Promise<number[]> => {
+        const { q, k, v } = inputs([1, 0, 1, 1]);
+        const loss = (re: Tensor): Tensor => sum(run({ q, k, v, a: { re, im: tensor([0, 0, 0, 0], [1, 4, 1]) } })[0]);
+        return values(grad(loss)(tensor([1, 0, 1, 1], [1, 4, 1])));
+      };
+      expect(await slope(gateLoopScan)).toEqual([0, 3, 4, 6]);
+      for (const [, run] of forms) expect(await slope(run)).toEqual([0, 3, 4, 6]);
+    });
   });
 });

@@ -1,21 +1,17 @@
 /** The GateLoop recurrence (Katsch, GateLoop: Fully Data-Controlled Linear Recurrence for Sequence Modeling, 2023): S_t = a_t S_(t-1) + k_t v_t^T, y_t = q_t Re(S_t), a_t complex. */
-import { associativeScan, complexMul, linearScan, type Complex } from "@seqmix/scan";
+import { complexMul, linearScan, type Complex } from "@seqmix/scan";
 import {
   add,
   cast,
   concat,
-  cumsum,
   div,
   einsum,
-  exp,
+  equal,
   expandDims,
   formatShape,
   full,
   iota,
-  lessEqual,
-  log,
   matmul,
-  maximum,
   mul,
   reshape,
   ShapeError,
@@ -24,7 +20,6 @@ import {
   sqrt,
   sub,
   transpose,
-  where,
   zeros,
   type Tensor,
 } from "@seqmix/tensor";
@@ -65,8 +60,7 @@ export function gateLoopScan({ q, k, v, a, h0 }: GateLoopArguments): GateLoopRes
 
 /**
  * The recurrence as surrogate attention: y = (q k^T o Re M) v with M_ts = a_(s+1) .. a_t for s <= t. Memory B H L L.
- * Products of transitions are differences of summed log-magnitudes and quotients of unit phases, so that they neither
- * underflow nor divide where |a| is far from 1.
+ * Products of transitions are run up step by step, so that they neither divide nor overflow where |a| is far from 1, or 0.
  */
 export function gateLoopAttention({ q, k, v, a, h0 }: GateLoopArguments): GateLoopResult {
   const { B, L, H, K, V } = extents(q, v, a);
@@ -74,7 +68,7 @@ export function gateLoopAttention({ q, k, v, a, h0 }: GateLoopArguments): GateLo
   const heads = (x: Tensor): Tensor => transpose(x, [0, 2, 1, 3]);
   const [Q, Y, Z] = [heads(q), heads(k), heads(v)];
   const path = products({ re: transpose(a.re), im: transpose(a.im) });
-  const within = matmul(mul(matmul(Q, transpose(Y)), pairwise(path).re), Z);
+  const within = matmul(mul(matmul(Q, transpose(Y)), path.pairs.re), Z);
   const carried = h0 && fromState(path, Q, h0);
   const h = absorb(path, Y, Z);
   const decay = at(total(path), 2);
@@ -103,7 +97,7 @@ export function gateLoopChunked({ q, k, v, a, h0 }: GateLoopArguments, chunkSize
   const before = (end: Tensor, start: Tensor): Tensor =>
     concat([expandDims(start, 2), sliceAxis(end, 2, 0, pieces - 1)], 2);
   const carried = fromState(path, Q, { re: before(ends.re, first.re), im: before(ends.im, first.im) });
-  const y = add(matmul(mul(matmul(Q, transpose(Y)), pairwise(path).re), Z), carried);
+  const y = add(matmul(mul(matmul(Q, transpose(Y)), path.pairs.re), Z), carried);
   const last = (part: Tensor): Tensor => reshape(sliceAxis(part, 2, pieces - 1, pieces), [B, H, K, V]);
   return [
     sliceAxis(reshape(transpose(y, [0, 2, 3, 1, 4]), [B, pieces * chunkSize, H, V]), 1, 0, L),
@@ -141,59 +135,48 @@ export function polarGate({ re, im }: Complex): Complex {
   return { re: mul(re, factor), im: mul(im, factor) };
 }
 
-/** a_0 .. a_t along the last axis: logarithm of the magnitude, and unit phase. */
+/** Products of transitions over L positions [..]. */
 interface Path {
-  readonly logSize: Tensor;
-  readonly phase: Complex;
+  /** M_ts [.. L L]: the product from s + 1 to t for s <= t, else 0. */
+  readonly pairs: Complex;
+  /** a_0 .. a_t [.. L]. */
+  readonly prefix: Complex;
 }
 
+/**
+ * M is the recurrence itself, run on the identity: M_ts = a_t M_(t-1)s for t > s, M_ss = 1. Nothing is divided and no
+ * logarithm taken, so that a transition of 0 ends the memory and has a gradient.
+ */
 function products({ re, im }: Complex): Path {
-  const square = maximum(add(mul(re, re), mul(im, im)), 1e-37);
-  const inverse = exp(mul(-0.5, log(square)));
-  const axis = re.shape.length - 1;
-  return {
-    logSize: cumsum(mul(0.5, log(square)), axis),
-    phase: associativeScan(complexMul, { re: mul(re, inverse), im: mul(im, inverse) }, axis),
-  };
+  const shape = [...re.shape, re.shape.at(-1)!];
+  const axis = shape.length - 2;
+  const diagonal = cast(equal(iota(shape, axis), iota(shape, axis + 1)), "f32");
+  const column = (x: Tensor): Tensor => expandDims(x, -1);
+  const run = (b: Complex): Complex => linearScan({ a: { re: column(re), im: column(im) }, b, axis });
+  const pairs = run({ re: diagonal, im: zeros(shape) });
+  // The prefix is a_0 M_t0.
+  const first = (x: Tensor): Tensor => sliceAxis(x, -1, 0, 1);
+  const from0 = (x: Tensor): Tensor => reshape(first(x), re.shape);
+  return { pairs, prefix: complexMul({ re: first(re), im: first(im) }, { re: from0(pairs.re), im: from0(pairs.im) }) };
 }
-
-/** M_ts [.. L L]: the product from s + 1 to t for s <= t, else 0. */
-function pairwise({ logSize, phase }: Path): Complex {
-  const L = logSize.shape.at(-1)!;
-  const [later, earlier] = [(x: Tensor): Tensor => expandDims(x, -1), (x: Tensor): Tensor => expandDims(x, -2)];
-  const causal = lessEqual(iota([L, L], 1), iota([L, L], 0));
-  // Above the diagonal the difference is positive and may overflow, so it is cut before exp.
-  const size = mul(exp(where(causal, sub(later(logSize), earlier(logSize)), 0)), cast(causal, "f32"));
-  return {
-    re: mul(size, add(mul(later(phase.re), earlier(phase.re)), mul(later(phase.im), earlier(phase.im)))),
-    im: mul(size, sub(mul(later(phase.im), earlier(phase.re)), mul(later(phase.re), earlier(phase.im)))),
-  };
-}
-
-/** a_0 .. a_t itself [.. L]. */
-const prefix = ({ logSize, phase }: Path): Complex => ({
-  re: mul(exp(logSize), phase.re),
-  im: mul(exp(logSize), phase.im),
-});
 
 /** The product of all [..]. */
-function total(path: Path): Complex {
-  const L = path.logSize.shape.at(-1)!;
+function total({ prefix }: Path): Complex {
+  const L = prefix.re.shape.at(-1)!;
   const last = (x: Tensor): Tensor => reshape(sliceAxis(x, -1, L - 1, L), x.shape.slice(0, -1));
-  const all = prefix(path);
-  return { re: last(all.re), im: last(all.im) };
+  return { re: last(prefix.re), im: last(prefix.im) };
 }
 
 /** What a state [.. K V] before the first position adds to the outputs: Q [.. L K] -> [.. L V]. */
 function fromState(path: Path, Q: Tensor, h: Complex): Tensor {
-  const reach = prefix(path);
+  const reach = path.prefix;
   return sub(mul(expandDims(reach.re, -1), matmul(Q, h.re)), mul(expandDims(reach.im, -1), matmul(Q, h.im)));
 }
 
 /** The state after the last position from nothing: sum_s M_(L-1)s k_s v_s^T [.. K V]. */
 function absorb(path: Path, keys: Tensor, v: Tensor): Complex {
-  const L = path.logSize.shape.at(-1)!;
-  const { re, im } = pairwise(path);
+  const { re, im } = path.pairs;
+  const L = re.shape.at(-1)!;
   const weighted = (part: Tensor): Tensor => matmul(transpose(mul(keys, transpose(sliceAxis(part, -2, L - 1, L)))), v);
   return { re: weighted(re), im: weighted(im) };
 }

@@ -1,13 +1,37 @@
 /**
- * HiPPO matrices and their diagonal form, as numbers: what structured state spaces start from.
+ * HiPPO: matrices of every measure, their normal and diagonal forms, starts of diagonal models, and the memory of a signal
+ * while it goes by.
  *
  * @packageDocumentation
  */
 export {
-  diagonalizeLegs,
+  hippo,
   hippoLegs,
-  hippoLegsNormal,
+  hippoMeasures,
+  type HippoMeasure,
+  type HippoMeasureName,
+  type HippoOptions,
   type HippoSystem,
-  type LegsEigenvectors,
+} from "./matrices.js";
+export {
+  hippoDiagonal,
+  hippoNormal,
+  otherEndpoint,
+  type ComplexNumbers,
+  type DiagonalPlusLowRank,
+  type NormalFormOptions,
   type NormalPlusLowRank,
-} from "./legs.js";
+} from "./normal-forms.js";
+export { diagonalizeSkew, type SkewEigenvectors } from "./skew-eigenvectors.js";
+export { diagonalizeLegs, type LegsEigenvectors } from "./legs.js";
+export {
+  dssEigenvalues,
+  s4dEigenvalues,
+  s4dInits,
+  type S4dEigenvalueOptions,
+  type S4dInit,
+} from "./initial-eigenvalues.js";
+export { lruRing, type LruEigenvalues, type LruRing } from "./lru-ring.js";
+export { hippoBasis, hippoKernel } from "./basis.js";
+export { hippoRecurrence, scaledLegsRecurrence, type HippoRecurrence, type HippoRule } from "./recurrence.js";
+export { project, reconstruct, type ProjectionOptions, type ReconstructionOptions } from "./projection.js";

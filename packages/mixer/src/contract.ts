@@ -8,6 +8,14 @@ export type MixerConfig = {
   readonly dModel: number;
 };
 
+/** Where in a stack of layers a mixer stands; some published initialisations depend on it. */
+export interface LayerPlace {
+  /** From 0, at the input. */
+  readonly index: number;
+  /** Layers in all. */
+  readonly count: number;
+}
+
 /**
  * A causal map of sequences x [B L D] -> y [B L D] with a state.
  * y_t depends on x_0 .. x_t only, and the state after x_t holds all that later outputs need of them.
@@ -34,10 +42,19 @@ export interface MixerDefinition<C extends MixerConfig, P extends Tree, S extend
   parameterGroups?(learningRate: number): readonly ParameterGroup[];
   /** How the bytes of the state depend on the length: not at all, growing with it, or there is no finite state. */
   readonly state: "constant" | "grows" | "none";
-  /** New parameters: a plain tree with the keys of published checkpoints, e.g. `{ A_log, in_proj: { weight } }`. */
-  init(config: C, key: Key): P;
+  /** "own": a whole block with norms and residual connections inside, so that `residualBlock` adds neither. */
+  readonly residual?: "own";
+  /**
+   * New parameters: a plain tree with the keys of published checkpoints, e.g. `{ A_log, in_proj: { weight } }`.
+   * @param place The first of one layer by default.
+   */
+  init(config: C, key: Key, place?: LayerPlace): P;
   /** The state before the first element of `batch` sequences. */
   initState(config: C, batch: number): S;
+  /** A state that grows, with room for `length` more elements: `step` then keeps its shapes, so that one plan serves all elements. */
+  reserve?(config: C, state: S, length: number): S;
+  /** The state with that of the start in its place where `flags` [B], bool, are true; for states that grow and honour resets. */
+  forget?(config: C, state: S, flags: Tensor): S;
   /** One element: x [B D] -> y [B D], and the state after it. Absent: there is no recurrent form. */
   step?(config: C, params: P, x: Tensor, state: S): readonly [Tensor, S];
   /** Ways to run whole sequences. All agree with the folded `step`, in values and in gradients. */

@@ -14,6 +14,7 @@ import {
 } from "@seqmix/tensor";
 import {
   forwardLanguageModel,
+  mixerConfigOf,
   stepLanguageModel,
   type LanguageModelConfig,
   type LanguageModelParameters,
@@ -64,7 +65,7 @@ export async function* generate(
   const V = config.vocabSize;
   const [all, afterPrompt] = forwardLanguageModel(config, params, prompt);
   let logits: Tensor = reshape(sliceAxis(all, 1, L - 1, L), [B, V]);
-  let state: LanguageModelState = afterPrompt;
+  let state = withRoom(config, afterPrompt, length);
   try {
     await realize([logits, state] as readonly Tree[], where);
     for (let t = 0; t < length; t++) {
@@ -85,6 +86,12 @@ export async function* generate(
   } finally {
     dispose([logits, state] as readonly Tree[]);
   }
+}
+
+/** The state with room for `length` more tokens where it grows, so that every token is the same plan. */
+function withRoom(config: LanguageModelConfig, state: LanguageModelState, length: number): LanguageModelState {
+  const { mixer } = config;
+  return mixer.reserve ? state.map((layer) => mixer.reserve!(mixerConfigOf(config), layer, length)) : state;
 }
 
 /** The index of the largest score, or one drawn with probability softmax(scores / temperature) by 24 of 32 random bits. */

@@ -6,6 +6,7 @@
 export {
   defineMixer,
   type AnyMixer,
+  type LayerPlace,
   type MixerConfig,
   type MixerDefinition,
   type MixerModes,

@@ -50,7 +50,7 @@ export function initLanguageModel(config: LanguageModelConfig, key: Key): Langua
   return {
     embedding: initEmbedding(foldIn(key, "embedding"), config.vocabSize, config.dModel),
     layers: Array.from({ length: config.nLayers }, (_, k) =>
-      initResidualBlock(config.mixer, mixerConfig, foldIn(key, `layers.${k}`)),
+      initResidualBlock(config.mixer, mixerConfig, foldIn(key, `layers.${k}`), { index: k, count: config.nLayers }),
     ),
     norm_f: initRmsNorm(config.dModel),
   };

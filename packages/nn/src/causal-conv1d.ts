@@ -1,15 +1,18 @@
 /** Short depthwise convolution that looks back only, as in front of a selective SSM. */
 import {
   add,
+  cast,
   concat,
   expandDims,
   foldIn,
   mul,
+  ones,
   pad,
   reshape,
   ShapeError,
   silu,
   sliceAxis,
+  sub,
   sum,
   transpose,
   zeros,
@@ -30,6 +33,12 @@ export type CausalConv1dParameters = {
 export interface CausalConv1dOptions {
   /** "silu": y sigmoid(y). */
   readonly activation?: "silu";
+}
+
+/** How {@link causalConv1d} runs over sequences. */
+export interface CausalConv1dSequenceOptions extends CausalConv1dOptions {
+  /** 1 at the first position of each of several sequences packed into one, else 0 [B L]: no input reaches across, `state` included. */
+  readonly resets?: Tensor | undefined;
 }
 
 /** Parameters for D channels and width W; uniform in +-1/sqrt(W) by default, as in PyTorch for one input a group. */
@@ -59,7 +68,7 @@ export function causalConv1d(
   parameters: CausalConv1dParameters,
   x: Tensor,
   state?: Tensor,
-  { activation }: CausalConv1dOptions = {},
+  { activation, resets }: CausalConv1dSequenceOptions = {},
 ): readonly [Tensor, Tensor] {
   const [D, W] = parameters.weight.shape as [number, number];
   if (x.shape.length !== 3 || x.shape[2] !== D)
@@ -69,13 +78,36 @@ export function causalConv1d(
   const [B, L] = x.shape as [number, number];
   assertState("causalConv1d", state, [B, D, W - 1]);
   const padded = state ? concat([transpose(state), x], 1) : pad(x, [0, W - 1, 0], [0, 0, 0]);
+  const reach = resets && reachOf(resets, [B, L], W);
   let y: Tensor | undefined;
   for (let w = 0; w < W; w++) {
     // [D] per tap: the sum of W products fuses into one loop.
     const term = mul(sliceAxis(padded, 1, w, w + L), reshape(sliceAxis(parameters.weight, 1, w, w + 1), [D]));
-    y = y ? add(y, term) : term;
+    const reached = reach ? mul(term, reach[W - 1 - w]!) : term;
+    y = y ? add(y, reached) : reached;
   }
-  return [finish(parameters, y!, activation), transpose(sliceAxis(padded, 1, L, L + W - 1))];
+  const last = transpose(sliceAxis(padded, 1, L, L + W - 1));
+  // Of the last inputs, those of the last sequence: the one at distance d before the end is as far away as d positions.
+  const own =
+    reach && L > 0 && W > 1
+      ? concat(
+          Array.from({ length: W - 1 }, (_, j) => reshape(sliceAxis(reach[W - 2 - j]!, 1, L - 1, L), [B, 1, 1])),
+          2,
+        )
+      : undefined;
+  return [finish(parameters, y!, activation), own ? mul(last, own) : last];
+}
+
+/** For each distance d below W: 1 where the input d positions back is of the same sequence, else 0 [B L 1]. */
+function reachOf(resets: Tensor, [B, L]: readonly [number, number], W: number): readonly Tensor[] {
+  if (resets.shape.join() !== `${B},${L}`)
+    throw new ShapeError(
+      `causalConv1d: expected resets [B L] of shape [${B},${L}], got shape [${resets.shape.join(",")}]; give one number a position`,
+    );
+  const kept = pad(sub(1, cast(resets, "f32")), [0, W - 1], [0, 0], 1);
+  const reach: Tensor[] = [ones([B, L, 1])];
+  for (let d = 1; d < W; d++) reach.push(mul(reach[d - 1]!, expandDims(sliceAxis(kept, 1, W - d, W - d + L), 2)));
+  return reach;
 }
 
 /**

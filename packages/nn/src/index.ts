@@ -7,6 +7,7 @@ export * from "./initialize.js";
 export * from "./linear.js";
 export * from "./embedding.js";
 export * from "./norms.js";
+export * from "./gated-norms.js";
 export * from "./causal-conv1d.js";
 export * from "./feed-forward.js";
 export * from "./rotary.js";

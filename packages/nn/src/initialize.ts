@@ -1,5 +1,20 @@
 /** Distributions of fresh parameters. */
-import { full, normal, uniform, type Key, type Shape, type Tensor } from "@seqmix/tensor";
+import {
+  add,
+  div,
+  full,
+  matmul,
+  mul,
+  normal,
+  reshape,
+  sizeOf,
+  sqrt,
+  square,
+  sum,
+  transpose,
+  uniform,
+} from "@seqmix/tensor";
+import type { Key, Shape, Tensor } from "@seqmix/tensor";
 
 /** Makes a fresh parameter of the given shape. */
 export type Initializer = (key: Key, shape: Shape) => Tensor;
@@ -21,3 +36,25 @@ export const constantInit =
   (value: number): Initializer =>
   (_, shape) =>
     full(shape, value);
+
+/** Steps of the iteration: a singular value of 1/3000 of the norm, few random matrices have a smaller one, reaches 1. */
+const ORTHOGONAL_STEPS = 30;
+
+/**
+ * Random matrices [O I] with orthonormal rows or columns, whichever are fewer, times `gain`: the orthogonal factor of a
+ * normal matrix, by Newton's iteration X = 3/2 X - 1/2 X X^T X (Bjorck and Bowie, 1971). By default the gain is
+ * sqrt(O / I) where O > I, else 1, RWKV's choice.
+ */
+export const orthogonalInit =
+  (gain?: number): Initializer =>
+  (key, shape) => {
+    const [O, I] = [shape[0]!, sizeOf(shape.slice(1))];
+    const drawn = normal(key, [O, I]);
+    // no singular value is above the root of the sum of squares
+    let x = div(drawn, sqrt(sum(square(drawn))));
+    for (let k = 0; k < ORTHOGONAL_STEPS; k++) {
+      const product = O <= I ? matmul(matmul(x, transpose(x)), x) : matmul(x, matmul(transpose(x), x));
+      x = add(mul(x, 1.5), mul(product, -0.5));
+    }
+    return reshape(mul(x, gain ?? Math.sqrt(Math.max(1, O / I))), shape);
+  };

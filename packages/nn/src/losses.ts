@@ -1,30 +1,62 @@
-/** Losses and the measures that go with them; each is a mean over positions. */
+/** Losses and the measures that go with them; each is a mean over positions unless told otherwise. */
 import {
+  add,
   argmax,
   cast,
   div,
   equal,
+  expandDims,
   logSumExp,
   mean,
   mul,
+  not,
   pick,
   ShapeError,
   square,
   sub,
   sum,
   where,
+  type Shape,
   type Tensor,
 } from "@seqmix/tensor";
 
+/** Settings of {@link crossEntropy}. */
+export interface CrossEntropyOptions {
+  /** A label whose positions do not count, -100 in published training code; none by default. */
+  readonly ignoreIndex?: number;
+  /** Share of the target that is spread evenly over all V classes, 0..1; 0 by default (Szegedy et al., 2016, section 7). */
+  readonly labelSmoothing?: number;
+  /** "mean" over the positions that count (the default), their "sum", or "none": a value a position, 0 where it does not count. */
+  readonly reduction?: "mean" | "sum" | "none";
+}
+
 /**
- * Mean over the positions that count of -log softmax(logits)[label], in nats.
+ * -log softmax(logits)[label] in nats, its mean over the positions that count by default; as PyTorch's, but 0 instead of NaN
+ * if no position counts.
  * @param logits [.. V]
- * @param labels i32 [..], 0..V-1; any value where the mask is false
- * @param mask bool [..], or f32 weights; all positions by default. 0 if no position counts.
+ * @param labels i32 [..], 0..V-1; any value where the position does not count
+ * @param mask bool [..], or f32 weights; all positions by default
  */
-export function crossEntropy(logits: Tensor, labels: Tensor, mask?: Tensor): Tensor {
+export function crossEntropy(
+  logits: Tensor,
+  labels: Tensor,
+  mask?: Tensor,
+  { ignoreIndex, labelSmoothing = 0, reduction = "mean" }: CrossEntropyOptions = {},
+): Tensor {
   assertLabels("crossEntropy", logits, labels);
-  return maskedMean(sub(logSumExp(logits, -1), pick(logits, labels)), mask);
+  assertMask(labels.shape, mask);
+  if (!(labelSmoothing >= 0 && labelSmoothing <= 1))
+    throw new RangeError(`crossEntropy: expected labelSmoothing from 0 to 1, got ${labelSmoothing}`);
+  const known = ignoreIndex === undefined ? undefined : cast(not(equal(labels, ignoreIndex)), "f32");
+  const weights = known && mask ? mul(known, cast(mask, "f32")) : (known ?? mask);
+  const scores = counted(cast(logits, "f32"), weights && expandDims(weights, -1));
+  const chosen = pick(scores, labels);
+  const target =
+    labelSmoothing === 0 ? chosen : add(mul(chosen, 1 - labelSmoothing), mul(mean(scores, -1), labelSmoothing));
+  const losses = sub(logSumExp(scores, -1), target);
+  if (reduction === "mean") return maskedMean(losses, weights);
+  const kept = weights ? weighted(losses, cast(weights, "f32")) : losses;
+  return reduction === "sum" ? sum(kept) : kept;
 }
 
 /** Cross entropy in nats a token as bits a character. @param charactersPerToken 1 for models of single characters. */
@@ -38,6 +70,7 @@ export const bitsPerChar = (nats: number, charactersPerToken = 1): number => nat
  */
 export function accuracy(logits: Tensor, labels: Tensor, mask?: Tensor): Tensor {
   assertLabels("accuracy", logits, labels);
+  assertMask(labels.shape, mask);
   return maskedMean(cast(equal(argmax(logits, -1), labels), "f32"), mask);
 }
 
@@ -47,20 +80,31 @@ export function meanSquaredError(prediction: Tensor, target: Tensor, mask?: Tens
     throw new ShapeError(
       `meanSquaredError: expected prediction and target of one shape, got [${prediction.shape.join(",")}] and [${target.shape.join(",")}]; reshape one`,
     );
-  return maskedMean(square(sub(prediction, target)), mask);
+  assertMask(prediction.shape, mask);
+  return maskedMean(square(counted(sub(prediction, target), mask)), mask);
 }
+
+/**
+ * x where the mask counts, else 0: what lies outside it may be infinite, and a cotangent of 0 times infinity is NaN.
+ * @param mask Broadcasts to x.
+ */
+const counted = (x: Tensor, mask: Tensor | undefined): Tensor => (mask ? where(cast(mask, "bool"), x, 0) : x);
 
 function maskedMean(values: Tensor, mask: Tensor | undefined): Tensor {
   if (!mask) return mean(values);
-  if (mask.shape.join() !== values.shape.join())
-    throw new ShapeError(
-      `mask: expected shape [${values.shape.join(",")}], one value a position, got [${mask.shape.join(",")}]`,
-    );
   const weights = cast(mask, "f32");
   const total = sum(weights);
-  // Values outside the mask may be infinite: a product with 0 would be NaN.
-  const kept = where(equal(weights, 0), 0, mul(values, weights));
-  return div(sum(kept), where(equal(total, 0), 1, total));
+  return div(sum(weighted(values, weights)), where(equal(total, 0), 1, total));
+}
+
+/** Values outside the mask may be infinite: a product with 0 would be NaN. */
+const weighted = (values: Tensor, weights: Tensor): Tensor => where(equal(weights, 0), 0, mul(values, weights));
+
+function assertMask(shape: Shape, mask: Tensor | undefined): void {
+  if (mask && mask.shape.join() !== shape.join())
+    throw new ShapeError(
+      `mask: expected shape [${shape.join(",")}], one value a position, got [${mask.shape.join(",")}]`,
+    );
 }
 
 function assertLabels(name: string, logits: Tensor, labels: Tensor): void {

@@ -1,15 +1,23 @@
 import {
+  add,
+  broadcastTo,
+  cast,
   concat,
   cpu,
+  expandDims,
   grad,
   key,
   leavesOf,
+  mul,
   normal,
   realize,
   reference,
+  reshape,
+  silu,
   sliceAxis,
   sum,
   tensor,
+  variance,
   type Tensor,
   type Tree,
 } from "@seqmix/tensor";
@@ -23,6 +31,7 @@ import {
   crossEntropy,
   embedding,
   gatedMlp,
+  gatedRmsNorm,
   glu,
   groupNorm,
   initCausalConv1d,
@@ -152,6 +161,24 @@ describe("norms", () => {
     expectClose(await values(groupNorm({ weight: tensor(weight) }, tensor(rows), { groups: 2 })), expected);
     expect(() => groupNorm({}, tensor(rows), { groups: 3 })).toThrow(/got 3 groups for D = 4/);
   });
+
+  test("gatedRmsNorm gates before the norm or after it, in groups", async () => {
+    const [x, z] = [tensor(rows), tensor([3, -1, 0.5, 2])];
+    const parameters = { weight: tensor(weight), bias: tensor(bias) };
+    const gate = silu(z);
+    const halves = (y: Tensor): Tensor => reshape(rmsNorm({}, reshape(y, [2, 2, 2])), [2, 4]);
+    const affine = (y: Tensor): Tensor => add(mul(y, parameters.weight), parameters.bias);
+    expectClose(
+      await values(gatedRmsNorm(parameters, x, z, { groups: 2 })),
+      await values(affine(halves(mul(x, gate)))),
+    );
+    expectClose(
+      await values(gatedRmsNorm(parameters, x, z, { groups: 2, normBeforeGate: true })),
+      await values(mul(affine(halves(x)), gate)),
+    );
+    expectClose(await values(gatedRmsNorm({}, x)), await values(rmsNorm({}, x)));
+    expect(() => gatedRmsNorm({}, x, z, { groups: 3 })).toThrow(/got 3 groups for D = 4/);
+  });
 });
 
 describe("causalConv1d", () => {
@@ -205,6 +232,28 @@ describe("causalConv1d", () => {
     const [again] = causalConv1dStep(pointwise, await rowAt(x, 2), initCausalConv1dState(B, D, 1));
     expectClose(await values(again), await values(await rowAt(y, 2)));
   });
+
+  test.each([[[3]], [[0, 3]], [[1, 2, 6]], [[5, 6]]])(
+    "packed sequences that begin at %j are each alone",
+    async (starts) => {
+      const flags = tensor(
+        Array.from({ length: B }, () => Array.from({ length: L }, (_, t) => (starts.includes(t) ? 1 : 0))),
+      );
+      const carried = normal(key(4), [B, D, W - 1]);
+      const [packed, end] = causalConv1d(parameters, x, carried, { resets: flags });
+      const cuts = [...new Set([0, ...starts, L])];
+      let last = carried;
+      const parts = cuts.slice(0, -1).map((start, n) => {
+        const before = starts.includes(start) ? undefined : carried;
+        const [y, after] = causalConv1d(parameters, sliceAxis(x, 1, start, cuts[n + 1]!), before);
+        last = after;
+        return y;
+      });
+      expectClose(await values(packed), await values(concat(parts, 1)));
+      expectClose(await values(end), await values(last));
+      expect(() => causalConv1d(parameters, x, undefined, { resets: tensor([1]) })).toThrow("expected resets [B L]");
+    },
+  );
 
   test("states of another shape are refused", () => {
     expect(() => causalConv1d(parameters, x, initCausalConv1dState(B, D, W + 1))).toThrow(
@@ -292,6 +341,28 @@ describe("losses", () => {
     expect(() => crossEntropy(tensor(logits), labels, tensor([1, 0]))).toThrow(/expected shape \[3\]/);
   });
 
+  test("labels to ignore, smoothing and the reduction are PyTorch's", async () => {
+    const some = tensor([0, -100, 1], undefined, "i32");
+    const ignore = { ignoreIndex: -100 };
+    expectClose(await values(crossEntropy(tensor(logits), some, undefined, ignore)), [(nats[0]! + nats[2]!) / 2]);
+    expectClose(await values(crossEntropy(tensor(logits), some, undefined, { ...ignore, reduction: "none" })), [
+      nats[0]!,
+      0,
+      nats[2]!,
+    ]);
+    const mask = tensor([1, 1, 0], undefined, "bool");
+    expectClose(await values(crossEntropy(tensor(logits), some, mask, { ...ignore, reduction: "sum" })), [nats[0]!]);
+    // the mean over all classes of -log softmax, in the share of the smoothing
+    const even = nats[0]! + (2 * 2 - 1 + 1) / 3;
+    expectClose(
+      await values(
+        crossEntropy(tensor([logits[0]!]), tensor([0], undefined, "i32"), undefined, { labelSmoothing: 0.25 }),
+      ),
+      [0.75 * nats[0]! + 0.25 * even],
+    );
+    expect(() => crossEntropy(tensor(logits), some, undefined, { labelSmoothing: 2 })).toThrow(/from 0 to 1, got 2/);
+  });
+
   test("its gradient is (softmax - one hot) / n", async () => {
     const g = await values(
       grad((x: Tensor) => crossEntropy(x, tensor([0, 2], undefined, "i32")))(
@@ -329,4 +400,60 @@ test("parameters are trees, and the default device agrees with the oracle", asyn
   const [fast, exact] = [await run(cpu()), await run(oracle)];
   expect(fast).toHaveLength(7);
   fast.forEach((g, k) => expectClose(g, exact[k]!, 4));
+});
+
+describe("f16 numbers whose squares are beyond the largest", () => {
+  const half = (rows: number[][]): Tensor => tensor(rows.flat(), [rows.length, rows[0]!.length], "f16");
+  test.each([
+    ["reference", oracle],
+    ["cpu", cpu()],
+  ] as const)("norms on %s", async (_, device) => {
+    const on = async (x: Tensor): Promise<number[]> => [...(await (await realize(x, { device })).data())];
+    expect(await on(rmsNorm({}, half([[300, 300]])))).toEqual([1, 1]);
+    expect(await on(layerNorm({}, half([[-300, 300]])))).toEqual([-1, 1]);
+    expect(await on(groupNorm({}, half([[-300, 300, 1, 3]]), { groups: 2 }))).toEqual([-1, 1, -1, 1]);
+    expect(await on(rmsNorm({ weight: tensor([2, 3], [2], "f16") }, half([[60000, 60000]])))).toEqual([2, 3]);
+    expect(await on(variance(half([[-250, 250]])))).toEqual([62496]);
+    const g = grad((x: Tensor) => sum(cast(mul(layerNorm({}, x), half([[1, 2, 4]])), "f32")))(half([[-300, 0, 300]]));
+    const exact = grad((x: Tensor) => sum(mul(layerNorm({}, x), tensor([[1, 2, 4]]))))(tensor([[-300, 0, 300]]));
+    const [got, expected] = [await on(g), await values(exact)];
+    got.forEach((value, k) => expect(value).toBeCloseTo(expected[k]!, 4));
+  });
+});
+
+describe("what lies outside the mask has no gradient, infinite or not", () => {
+  const { POSITIVE_INFINITY: inf } = Number;
+  const mask = tensor([0, 1], undefined, "bool");
+  test.each([
+    ["crossEntropy", (x: Tensor) => crossEntropy(x, tensor([0, 1], undefined, "i32"), mask), [0, 0, 0.5, -0.5]],
+    [
+      "crossEntropy of weights",
+      (x: Tensor) => crossEntropy(x, tensor([0, 1], undefined, "i32"), cast(mask, "f32")),
+      [0, 0, 0.5, -0.5],
+    ],
+    [
+      "meanSquaredError",
+      (x: Tensor) =>
+        meanSquaredError(
+          x,
+          tensor([
+            [0, 0],
+            [1, 3],
+          ]),
+          broadcastTo(expandDims(mask, 1), [2, 2]),
+        ),
+      [0, 0, -1, -3],
+    ],
+  ] as [string, (x: Tensor) => Tensor, number[]][])("%s", async (_, loss, expected) => {
+    for (const first of [
+      [inf, 0],
+      [-inf, -inf],
+      [NaN, 0],
+      [inf, inf],
+    ]) {
+      const x = tensor([first, [0, 0]]);
+      expectClose(await values(grad(loss)(x)), expected);
+      expect(Number.isFinite((await values(loss(x)))[0])).toBe(true);
+    }
+  });
 });

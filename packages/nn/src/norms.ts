@@ -1,5 +1,19 @@
 /** Normalizations over channels, each position by itself, so that causality is kept. */
-import { add, div, mean, mul, ones, reshape, ShapeError, sqrt, square, sub, zeros, type Tensor } from "@seqmix/tensor";
+import {
+  add,
+  cast,
+  div,
+  mean,
+  mul,
+  ones,
+  reshape,
+  ShapeError,
+  sqrt,
+  square,
+  sub,
+  zeros,
+  type Tensor,
+} from "@seqmix/tensor";
 
 /** The learned scale of {@link rmsNorm}. */
 export type RmsNormParameters = {
@@ -34,8 +48,9 @@ export function rmsNorm(
   x: Tensor,
   { eps = 1e-5 }: { readonly eps?: number } = {},
 ): Tensor {
-  const y = div(x, sqrt(add(mean(square(x), -1, { keepDims: true }), eps)));
-  return weight ? mul(y, weight) : y;
+  return inSingle(x, (z) =>
+    affine({ ...(weight && { weight }) }, div(z, sqrt(add(mean(square(z), -1, { keepDims: true }), eps)))),
+  );
 }
 
 /**
@@ -48,7 +63,7 @@ export function layerNorm(
   x: Tensor,
   { eps = 1e-5 }: { readonly eps?: number } = {},
 ): Tensor {
-  return affine(parameters, standardize(x, eps));
+  return inSingle(x, (z) => affine(parameters, standardize(z, eps)));
 }
 
 /**
@@ -67,10 +82,8 @@ export function groupNorm(
     throw new ShapeError(
       `groupNorm: expected groups that divide axis D of x, got ${groups} groups for D = ${D}; change one of them`,
     );
-  return affine(
-    parameters,
-    reshape(standardize(reshape(x, [...x.shape.slice(0, -1), groups, D / groups]), eps), x.shape),
-  );
+  const grouped = [...x.shape.slice(0, -1), groups, D / groups];
+  return inSingle(x, (z) => affine(parameters, reshape(standardize(reshape(z, grouped), eps), x.shape)));
 }
 
 function standardize(x: Tensor, eps: number): Tensor {
@@ -78,7 +91,13 @@ function standardize(x: Tensor, eps: number): Tensor {
   return div(centered, sqrt(add(mean(square(centered), -1, { keepDims: true }), eps)));
 }
 
+/** In f32, rounded to the type of x at the end: squares of f16 numbers may be beyond the largest. */
+function inSingle(x: Tensor, f: (x: Tensor) => Tensor): Tensor {
+  return cast(f(cast(x, "f32")), x.dtype);
+}
+
+/** Scale and shift of f32 numbers. */
 function affine({ weight, bias }: LayerNormParameters, x: Tensor): Tensor {
-  const scaled = weight ? mul(x, weight) : x;
-  return bias ? add(scaled, bias) : scaled;
+  const scaled = weight ? mul(x, cast(weight, "f32")) : x;
+  return bias ? add(scaled, cast(bias, "f32")) : scaled;
 }

@@ -7,18 +7,18 @@ import {
   cos,
   exp,
   mul,
-  neg,
   reshape,
   ShapeError,
   sin,
   split,
+  sub,
   type Tensor,
 } from "@seqmix/tensor";
 
 /** Which positions and angles {@link rotaryEmbedding} uses. */
 export interface RotaryOptions {
-  /** Position of the first element, 0 by default. */
-  readonly offset?: number;
+  /** Position of the first element, 0 by default; as a tensor, i32 [], it may change from call to call under one plan. */
+  readonly offset?: number | Tensor;
   /** Pair i turns by position * base^(-2i/P); 10000 by default. */
   readonly base?: number;
 }
@@ -39,7 +39,7 @@ export function rotaryEmbedding(x: Tensor, { offset = 0, base = 10000 }: RotaryO
   const half = P / 2;
   const frequencies = exp(mul(cast(arange(half), "f32"), (-2 * Math.log(base)) / P));
   const angles = mul(reshape(cast(add(arange(L), offset), "f32"), [L, 1]), frequencies);
+  const [cosines, sines] = [cos(angles), sin(angles)];
   const [a, b] = split(x, [half, half]) as [Tensor, Tensor];
-  const [c, s] = [cos(angles), sin(angles)];
-  return concat([add(mul(a, c), neg(mul(b, s))), add(mul(b, c), mul(a, s))], -1);
+  return concat([sub(mul(a, cosines), mul(b, sines)), add(mul(b, cosines), mul(a, sines))], -1);
 }

@@ -138,6 +138,24 @@ describe.each([
     expectClose(result.b, [loop(3, lastGradients, 0)], digits);
   });
 
+  test("Nesterov's momentum steps along g + mu v", async () => {
+    const result = await train(sgd({ learningRate: 0.02, momentum: 0.9, nesterov: true }), 25, device);
+    const loop = (p: number, gradients: readonly number[]): number => {
+      let v = 0;
+      for (const g of gradients) {
+        v = 0.9 * v + g;
+        p -= 0.02 * (g + 0.9 * v);
+      }
+      return p;
+    };
+    expectClose(
+      result.a,
+      [1, -2, 0.5].map((p, k) => loop(p, leafGradients[k]!)),
+      digits,
+    );
+    expect(() => sgd({ learningRate: 1, nesterov: true })).toThrow(/momentum above 0/);
+  });
+
   test("clipping scales to the norm, and leaves shorter gradients alone", async () => {
     const tree = { a: tensor([3, 0]), b: [tensor([[4]])] };
     expectClose(await values(globalNorm(tree), device), [5], 6);
@@ -232,4 +250,36 @@ test("wrong settings and trees are named", () => {
   expect(() => optimizer.update({ w: mul(params.w, 1) }, { step: tensor(0, undefined, "i32") }, params)).toThrow(
     /state that init made/,
   );
+});
+
+test.each([
+  ["adamw", adamw({ learningRate: 0.1, weightDecay: 0 })],
+  ["sgd", sgd({ learningRate: 0.1, momentum: 0.9 })],
+] as [string, Optimizer][])(
+  "%s: the leaves of a list of an object and a tensor stay in their places",
+  async (_, optimizer) => {
+    const params = [{ w: tensor([1]) }, tensor([2]), { "a.b": tensor([3]), a: { b: tensor([4]) } }] as const;
+    const still = optimizer.update(params, optimizer.init(params), params);
+    const rest = adamw({ learningRate: 0 }).update(params, adamw({ learningRate: 0 }).init(params), params);
+    const list = ([p, q, r]: typeof params): Tensor[] => [p.w, q, r["a.b"], r.a.b];
+    expect((await Promise.all(list(rest[0]).map((x) => values(x)))).flat()).toEqual([1, 2, 3, 4]);
+    const moved = (await Promise.all(list(still[0]).map((x) => values(x)))).flat();
+    const alone = await Promise.all(
+      [1, 2, 3, 4].map(async (v) => {
+        const p = { w: tensor([v]) };
+        return (await values(optimizer.update(p, optimizer.init(p), p)[0].w))[0]!;
+      }),
+    );
+    expect(moved).toEqual(alone);
+  },
+);
+
+test("a state whose keys come in another order is matched by name", async () => {
+  const optimizer = sgd({ learningRate: 1, momentum: 0.5 });
+  const params = { b: tensor([0]), a: tensor([0]) };
+  const state = { velocity: { a: tensor([10]), b: tensor([20]) }, step: tensor(0, undefined, "i32") };
+  const [next, after] = optimizer.update({ a: tensor([1]), b: tensor([2]) }, state, params);
+  const velocity = after.velocity as typeof params;
+  expect([await values(next.a), await values(next.b)]).toEqual([[-6], [-12]]);
+  expect([await values(velocity.a), await values(velocity.b)]).toEqual([[6], [12]]);
 });

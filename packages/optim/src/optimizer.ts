@@ -1,5 +1,5 @@
 /** What all optimizers share: the form of their state, and groups of parameters with settings of their own. */
-import { DTypeError, leavesOf, namedLeaves, replaceLeaves, zeros, type Tensor, type Tree } from "@seqmix/tensor";
+import { DTypeError, leavesOf, mapTree, replaceLeaves, zeros, type Tensor, type Tree } from "@seqmix/tensor";
 
 /** A step counter and moments; each moment has the form of the parameters. */
 export type OptimizerState = {
@@ -62,26 +62,41 @@ export function updateLeaves<P extends Tree>(
   moments: readonly (Tree | undefined)[],
   rule: (path: string, ...leaves: Tensor[]) => readonly Tensor[],
 ): readonly [P, ...Tree[]] {
-  const trees = [params, gradients, ...moments].map((tree) => namedLeaves(tree ?? {}));
-  const kept = [params, ...moments.map((tree) => tree ?? {})];
-  const results: Tensor[][] = kept.map(() => []);
-  for (const path of Object.keys(trees[0]!)) {
-    const leaves = trees.map((tree) => {
-      const leaf = tree[path];
-      if (!leaf)
+  const results: Tensor[][] = [params, ...moments].map(() => []);
+  const present = new Set(namesOf(params));
+  for (const tree of [gradients, ...moments]) {
+    const found = new Set(namesOf(tree ?? {}));
+    for (const path of present)
+      if (!found.has(path))
         throw new TypeError(
           `update: expected "${path}" in the gradients and in the state, got none; pass gradients of these parameters and the state that init made for them`,
         );
-      return leaf;
-    });
-    if (leaves[0]!.dtype === "f16")
-      throw new DTypeError(
-        `update: expected f32 for "${path}", got f16, in which small steps are lost; keep parameters in f32 and cast them where they are used`,
-      );
-    const updated = leaves[0]!.dtype === "f32" ? rule(path, ...leaves) : [leaves[0]!, ...leaves.slice(2)];
-    updated.forEach((leaf, k) => results[k]!.push(leaf));
   }
-  return kept.map((tree, k) => replaceLeaves(tree, results[k]!)) as unknown as readonly [P, ...Tree[]];
+  // By name: the keys of a state that was read from a file may be in another order.
+  mapTree(
+    (parameter, path, ...others) => {
+      if (parameter.dtype === "f16")
+        throw new DTypeError(
+          `update: expected f32 for "${path}", got f16, in which small steps are lost; keep parameters in f32 and cast them where they are used`,
+        );
+      const updated = parameter.dtype === "f32" ? rule(path, parameter, ...others) : [parameter, ...others.slice(1)];
+      updated.forEach((leaf, k) => results[k]!.push(leaf));
+      return parameter;
+    },
+    params as Tree,
+    gradients,
+    ...moments.map((tree) => tree ?? {}),
+  );
+  return results.map((leaves) => replaceLeaves(params as Tree, leaves)) as unknown as readonly [P, ...Tree[]];
+}
+
+function namesOf(tree: Tree): string[] {
+  const names: string[] = [];
+  mapTree((leaf, path) => {
+    names.push(path);
+    return leaf;
+  }, tree);
+  return names;
 }
 
 /** @throws RangeError if a value lies outside low <= value < high. */

@@ -9,6 +9,8 @@ export interface SgdOptions {
   readonly learningRate: number | Schedule;
   /** Share of the last update's velocity that is kept, in [0, 1); 0 by default. */
   readonly momentum?: number;
+  /** Whether the step goes along g + momentum velocity, ahead of the velocity (Nesterov, 1983); false by default. */
+  readonly nesterov?: boolean;
   /** This many times the parameter is added to its gradient; 0 by default. */
   readonly weightDecay?: number;
   /** Settings of some parameters; the first that matches counts. */
@@ -16,12 +18,21 @@ export interface SgdOptions {
 }
 
 /**
- * velocity = momentum velocity + g + decay p;  p = p - rate velocity, as in PyTorch's SGD.
+ * velocity = momentum velocity + g + decay p;  p = p - rate velocity, as in PyTorch's SGD; with Nesterov's momentum
+ * p = p - rate (g + decay p + momentum velocity).
  * State: `step` and, with momentum, `velocity`.
  */
-export function sgd({ learningRate, momentum = 0, weightDecay = 0, groups = [] }: SgdOptions): Optimizer {
+export function sgd({
+  learningRate,
+  momentum = 0,
+  nesterov = false,
+  weightDecay = 0,
+  groups = [],
+}: SgdOptions): Optimizer {
   assertRange("sgd", "momentum", momentum, 0, 1);
   assertRange("sgd", "weightDecay", weightDecay, 0);
+  if (nesterov && momentum === 0)
+    throw new RangeError("sgd: expected a momentum above 0 with nesterov, got 0; set momentum");
   if (typeof learningRate === "number") assertRange("sgd", "learningRate", learningRate, 0);
   return {
     init: (params) => ({ step: zeros([], "i32"), ...(momentum > 0 && { velocity: zerosLike(params) }) }),
@@ -36,7 +47,8 @@ export function sgd({ learningRate, momentum = 0, weightDecay = 0, groups = [] }
           const scaled = settings.learningRateScale === 1 ? rate : mul(rate, settings.learningRateScale);
           const force = settings.weightDecay === 0 ? g! : add(g!, mul(p!, settings.weightDecay));
           const moving = before ? add(mul(before, momentum), force) : force;
-          const moved = sub(p!, mul(scaled, moving));
+          const direction = nesterov ? add(force, mul(moving, momentum)) : moving;
+          const moved = sub(p!, mul(scaled, direction));
           return before ? [moved, moving] : [moved];
         },
       );

@@ -1,6 +1,7 @@
 /** S4D, the minimal layer of the published code: a diagonal state-space convolution, GELU, and a gated linear map. */
-import { fftConv, type Complex } from "@seqmix/fft";
-import { defineMixer } from "@seqmix/mixer";
+import { s4dEigenvalues, s4dInits, type S4dInit } from "@seqmix/hippo";
+import { convolve, diagonalScan, diagonalSystem, type DiagonalSystem } from "@seqmix/lti";
+import { defineMixer, inChunks } from "@seqmix/mixer";
 import { linear, normalInit, uniformInit } from "@seqmix/nn";
 import {
   add,
@@ -8,7 +9,6 @@ import {
   expandDims,
   exp,
   foldIn,
-  full,
   gelu,
   mul,
   normal,
@@ -16,35 +16,15 @@ import {
   reshape,
   sigmoid,
   sliceAxis,
+  stack,
   transpose,
   uniform,
   zeros,
   tensor,
+  type Complex,
   type Key,
   type Tensor,
 } from "@seqmix/tensor";
-import {
-  diagonalFinalState,
-  diagonalKernel,
-  diagonalStep,
-  type DiagonalDiscretization,
-  type DiagonalSystem,
-} from "./diagonal-kernel.js";
-
-/** Where the eigenvalues of A start (S4D paper, section 4); n counts the N/2 stored modes. */
-export type S4dInit =
-  /** -1/2 + i pi n */
-  | "lin"
-  /** -1/2 + i (N/pi) (N/(2n+1) - 1), the asymptotics of HiPPO-LegS */
-  | "inv"
-  /** -1/2 + i (N/pi) (N/(n+1) - 1) */
-  | "inv2"
-  /** -1/2 + i (1/pi) (1 + 2n)^2 */
-  | "quad"
-  /** -(n + 1): decay without oscillation */
-  | "real"
-  /** -1/2 + i e^x, x from a normal distribution */
-  | "rand";
 
 /** Settings of {@link s4d}. */
 export type S4dConfig = {
@@ -57,9 +37,11 @@ export type S4dConfig = {
   /** See `dtMin`. */
   readonly dtMax: number;
   /** Discretization. */
-  readonly disc: DiagonalDiscretization;
+  readonly disc: "zoh" | "bilinear";
   /** Initial eigenvalues. */
   readonly init: S4dInit;
+  /** Q, positions in a piece of the chunked mode. */
+  readonly chunkSize: number;
 };
 
 /** Parameters under the published keys: A = -exp(log_A_real) + i A_imag, B = 1, dt = exp(log_dt). */
@@ -106,14 +88,15 @@ export const s4dParameterGroups: readonly {
  */
 export const s4d = defineMixer({
   id: "s4d",
-  config: { dModel: 64, dState: 64, dtMin: 0.001, dtMax: 0.1, disc: "zoh", init: "lin" } as S4dConfig,
-  choices: { disc: ["zoh", "bilinear"] },
-  ranges: { dState: [1, Infinity] },
+  config: { dModel: 64, dState: 64, dtMin: 0.001, dtMax: 0.1, disc: "zoh", init: "lin", chunkSize: 256 } as S4dConfig,
+  choices: { disc: ["zoh", "bilinear"], init: s4dInits },
+  ranges: { dState: [2, Infinity], chunkSize: [1, Infinity] },
   samples: {
-    zoh: { dModel: 2, dState: 4, dtMin: 0.05, dtMax: 0.5, disc: "zoh" },
+    zoh: { dModel: 2, dState: 4, dtMin: 0.05, dtMax: 0.5, disc: "zoh", chunkSize: 4 },
     bilinear: { dModel: 2, dState: 4, dtMin: 0.05, dtMax: 0.5, disc: "bilinear" },
   },
   parameterGroups: (lr) => s4dParameterGroups.map((group) => ({ ...group, learningRateScale: Math.min(1, 1e-3 / lr) })),
+  resets: true,
   state: "constant",
 
   init({ dModel: D, dState: N, dtMin, dtMax, init }, key: Key): S4dParameters {
@@ -138,23 +121,38 @@ export const s4d = defineMixer({
   initState: ({ dModel, dState }, batch): Complex => restState(batch, dModel, modesOf(dState)),
 
   step({ disc }, params, x, state) {
-    const { y, h } = diagonalStep(s4dSystem(params), disc, x, state);
+    const [y, h] = diagonalSystem(s4dSystem(params), { rule: disc }).step(x, state);
     return [output(params, reshape(y, x.shape), x), h];
   },
 
   modes: {
-    parallel({ disc, dModel, dState }, params, x, state): readonly [Tensor, Complex] {
-      const [B, L] = x.shape as [number, number];
-      if (L === 0) return [x, state ?? restState(B, dModel, modesOf(dState))];
-      const system = s4dSystem(params);
-      const u = transpose(x);
-      const { K, KState } = diagonalKernel(system, L, { disc, state });
-      const convolved = fftConv({ u, k: reshape(K, [dModel, L]) });
-      const y = KState ? add(convolved, reshape(KState, [B, dModel, L])) : convolved;
-      return [output(params, transpose(y), x), diagonalFinalState(system, disc, u, state)];
-    },
+    parallel,
+    chunked: (config, params, x, state, resets) =>
+      inChunks(
+        (piece, carried: Complex | undefined, flags) => parallel(config, params, piece, carried, flags),
+        config.chunkSize,
+        x,
+        state,
+        resets,
+      ),
   },
 });
+
+function parallel(
+  { disc, dModel, dState }: S4dConfig,
+  params: S4dParameters,
+  x: Tensor,
+  state?: Complex,
+  resets?: Tensor,
+): readonly [Tensor, Complex] {
+  const [B, L] = x.shape as [number, number];
+  if (L === 0) return [x, state ?? restState(B, dModel, modesOf(dState))];
+  const [system, rule, u] = [s4dSystem(params), { rule: disc }, transpose(x)];
+  const { y, hT } = resets
+    ? diagonalScan(system, rule, u, state, resets)
+    : convolve(diagonalSystem(system, rule), u, state);
+  return [output(params, transpose(reshape(y, [B, dModel, L])), x), hT];
+}
 
 /** The system that the parameters stand for. */
 export function s4dSystem({ kernel: { C, log_dt, log_A_real, A_imag } }: S4dParameters): DiagonalSystem {
@@ -188,27 +186,13 @@ function modesOf(dState: number): number {
   return dState / 2;
 }
 
-/** log(-Re A) and Im A, [D N/2] each. */
+/** log(-Re A) and Im A, [D N/2] each; random ones are drawn for each channel. */
 function eigenvalues(init: S4dInit, N: number, D: number, key: Key): { readonly real: Tensor; readonly imag: Tensor } {
-  const modes = modesOf(N);
-  const shape = [D, modes];
-  const rows = (f: (n: number) => number): Tensor =>
-    broadcastTo(tensor(Float64Array.from({ length: modes }, (_, n) => f(n))), shape);
-  const real = full(shape, Math.log(0.5));
-  switch (init) {
-    case "lin":
-      return { real, imag: rows((n) => Math.PI * n) };
-    case "inv":
-      return { real, imag: rows((n) => (N / Math.PI) * (N / (2 * n + 1) - 1)) };
-    case "inv2":
-      return { real, imag: rows((n) => (N / Math.PI) * (N / (n + 1) - 1)) };
-    case "quad":
-      return { real, imag: rows((n) => (1 + 2 * n) ** 2 / Math.PI) };
-    case "real":
-      return { real: rows((n) => Math.log(n + 1)), imag: zeros(shape) };
-    case "rand":
-      return { real, imag: exp(normal(key, shape)) };
-    default:
-      throw new RangeError(`s4d: expected init "lin", "inv", "inv2", "quad", "real" or "rand", got "${String(init)}"`);
-  }
+  modesOf(N);
+  const rows = Array.from({ length: init === "rand" ? D : 1 }, (_, d) =>
+    s4dEigenvalues(init, N, { key: foldIn(key, d) }),
+  );
+  const all = (of: (row: (typeof rows)[number]) => Float64Array): Tensor =>
+    broadcastTo(stack(rows.map((row) => tensor(of(row)))), [D, N / 2]);
+  return { real: all(({ re }) => re.map((x) => Math.log(-x))), imag: all(({ im }) => im) };
 }

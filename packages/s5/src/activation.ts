@@ -1,6 +1,6 @@
 /** What follows the state-space model inside a layer: GELU and a gate, with the parameters of the published JAX code. */
 import { uniformInit } from "@seqmix/nn";
-import { add, foldIn, matmul, mul, sigmoid, tanh, zeros, type Key, type Tensor } from "@seqmix/tensor";
+import { add, foldIn, geluTanh, matmul, mul, sigmoid, zeros, type Key, type Tensor } from "@seqmix/tensor";
 
 /** An affine map in flax's layout. */
 export type DenseParameters = {
@@ -69,7 +69,3 @@ function dense(map: DenseParameters | undefined, name: string, x: Tensor): Tenso
     );
   return add(matmul(x, map.kernel), map.bias);
 }
-
-/** x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), flax's default (Hendrycks and Gimpel, Gaussian Error Linear Units, 2016). */
-const geluTanh = (x: Tensor): Tensor =>
-  mul(mul(0.5, x), add(1, tanh(mul(Math.sqrt(2 / Math.PI), add(x, mul(0.044715, mul(x, mul(x, x))))))));

@@ -2,6 +2,7 @@
 import { linearScan, type Complex } from "@seqmix/scan";
 import {
   add,
+  cast,
   expandDims,
   formatShape,
   matmul,
@@ -11,6 +12,7 @@ import {
   sliceAxis,
   sub,
   transpose,
+  where,
   zeros,
   type Tensor,
 } from "@seqmix/tensor";
@@ -63,9 +65,7 @@ export function runMimo(
       `runMimo: expected resets [${batch} ${L}] as the input has [B L], got shape ${formatShape(resets.shape)}`,
     );
   if (L === 0) return [zeros([batch, 0, C.re.shape[0]!]), h0 ?? restState(batch, N)];
-  const kept = resets && expandDims(sub(1, resets), 2);
-  const decay = kept ? { re: mul(a.re, kept), im: mul(a.im, kept) } : a;
-  const h = linearScan({ a: decay, b: project(u, B), h0, axis: 1, reverse });
+  const h = linearScan({ a, b: project(u, B), h0, axis: 1, reverse, resets: resets && expandDims(resets, 2) });
   const end = reverse ? 0 : L - 1;
   const last = (part: Tensor): Tensor => reshape(sliceAxis(part, 1, end, end + 1), [batch, N]);
   return [readOut(h, C), { re: last(h.re), im: last(h.im) }];
@@ -79,8 +79,8 @@ export function runMimo(
  * @returns Re(C h) [B M] and the next state.
  */
 export function stepMimo({ a, B, C }: MimoSystem, u: Tensor, h: Complex, reset?: Tensor): readonly [Tensor, Complex] {
-  const kept = reset && expandDims(sub(1, reset), 1);
-  const before = kept ? { re: mul(h.re, kept), im: mul(h.im, kept) } : h;
+  const forgotten = reset && cast(expandDims(reset, 1), "bool");
+  const before = forgotten ? { re: where(forgotten, 0, h.re), im: where(forgotten, 0, h.im) } : h;
   const drive = project(u, B);
   const next = {
     re: add(sub(mul(a.re, before.re), mul(a.im, before.im)), drive.re),

@@ -1,25 +1,9 @@
 /** The linear recurrent unit (Orvieto et al., Resurrecting Recurrent Neural Networks for Long Sequences, 2023). */
+import { lruRing } from "@seqmix/hippo";
 import { defineMixer, inChunks } from "@seqmix/mixer";
 import { normalInit } from "@seqmix/nn";
 import type { Complex } from "@seqmix/scan";
-import {
-  add,
-  cast,
-  cos,
-  exp,
-  expandDims,
-  expm1,
-  foldIn,
-  log,
-  maximum,
-  mul,
-  neg,
-  normal,
-  sin,
-  uniform,
-  type Key,
-  type Tensor,
-} from "@seqmix/tensor";
+import { add, cast, cos, exp, expandDims, foldIn, mul, neg, normal, sin, type Key, type Tensor } from "@seqmix/tensor";
 import {
   activate,
   initActivation,
@@ -129,23 +113,11 @@ export const lru = defineMixer({
   state: "constant",
 
   init({ dModel: D, dState: N, rMin, rMax, maxPhase, activation }, key: Key): LruParameters {
-    if (!(rMin >= 0 && rMin < rMax && rMax <= 1))
-      throw new RangeError(`lru: expected 0 <= rMin < rMax <= 1, got rMin ${rMin} and rMax ${rMax}`);
     const part = (name: string, shape: readonly number[], deviation: number): Tensor =>
       normalInit(deviation)(foldIn(key, name), shape);
-    // |lambda|^2 is uniform; the bounds keep both logarithms finite.
-    const nu_log = log(
-      mul(
-        -0.5,
-        log(maximum(uniform(foldIn(key, "nu_log"), [N], rMin ** 2, Math.min(rMax ** 2, 1 - 2 ** -20)), 2 ** -24)),
-      ),
-    );
     return {
       seq: {
-        nu_log,
-        theta_log: log(mul(maxPhase, maximum(uniform(foldIn(key, "theta_log"), [N]), 2 ** -24))),
-        // log sqrt(1 - e^(-2 nu)).
-        gamma_log: mul(0.5, log(neg(expm1(mul(-2, exp(nu_log)))))),
+        ...lruRing({ rMin, rMax, maxPhase }, N, key),
         B_re: part("B_re", [N, D], 1 / Math.sqrt(2 * D)),
         B_im: part("B_im", [N, D], 1 / Math.sqrt(2 * D)),
         C_re: part("C_re", [D, N], 1 / Math.sqrt(N)),

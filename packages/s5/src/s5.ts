@@ -1,4 +1,5 @@
 /** S5 (Smith, Warrington, Linderman, Simplified State Space Layers for Sequence Modeling, 2023), also with resets (Lu et al., Structured State Space Models for In-Context Reinforcement Learning, 2023). */
+import { discretizeDiagonal } from "@seqmix/discretize";
 import { diagonalizeLegs } from "@seqmix/hippo";
 import { defineMixer, inChunks } from "@seqmix/mixer";
 import { normalInit } from "@seqmix/nn";
@@ -7,11 +8,8 @@ import {
   add,
   cast,
   concat,
-  cos,
-  div,
   exp,
   expandDims,
-  expm1,
   foldIn,
   matmul,
   minimum,
@@ -19,7 +17,6 @@ import {
   neg,
   normal,
   reshape,
-  sin,
   sliceAxis,
   stack,
   sub,
@@ -113,7 +110,7 @@ export function s5System(
   const N = Lambda_re.shape[0]!;
   const lambda = { re: clipEigs ? minimum(Lambda_re, -1e-4) : Lambda_re, im: Lambda_im };
   const delta = mul(stepRescale, exp(reshape(log_step, [N])));
-  const { a, weight } = discretize(discretization, lambda, delta);
+  const { Abar: a, weight } = discretizeDiagonal(lambda, delta, discretization);
   const output = (map: Tensor): Complex => {
     const { re, im } = fromPairs(map);
     return conjSym ? { re: mul(2, re), im: mul(2, im) } : { re, im };
@@ -320,39 +317,6 @@ function storedStates({ dState, blocks, conjSym }: S5Config): number {
       `s5: expected dState / blocks to be a positive integer, even with conjSym, got ${dState} / ${blocks}`,
     );
   return conjSym ? dState / 2 : dState;
-}
-
-/** Abar [N], and what multiplies B. */
-function discretize(
-  rule: "zoh" | "bilinear",
-  lambda: Complex,
-  delta: Tensor,
-): { readonly a: Complex; readonly weight: Complex } {
-  const [x, y] = [mul(lambda.re, delta), mul(lambda.im, delta)];
-  switch (rule) {
-    case "zoh": {
-      const size = exp(x);
-      const half = sin(mul(0.5, y));
-      const a = { re: mul(size, cos(y)), im: mul(size, sin(y)) };
-      // e^x cos y - 1 = (e^x - 1) cos y - 2 sin^2(y/2): nothing cancels where dt is small.
-      const difference = { re: sub(mul(expm1(x), cos(y)), mul(2, mul(half, half))), im: a.im };
-      return { a, weight: complexMul(difference, reciprocal(lambda)) };
-    }
-    case "bilinear": {
-      const inverse = reciprocal({ re: sub(1, mul(0.5, x)), im: mul(-0.5, y) });
-      return {
-        a: complexMul({ re: add(1, mul(0.5, x)), im: mul(0.5, y) }, inverse),
-        weight: { re: mul(inverse.re, delta), im: mul(inverse.im, delta) },
-      };
-    }
-    default:
-      throw new RangeError(`s5: expected discretization "zoh" or "bilinear", got "${String(rule)}"`);
-  }
-}
-
-function reciprocal({ re, im }: Complex): Complex {
-  const size = add(mul(re, re), mul(im, im));
-  return { re: div(re, size), im: neg(div(im, size)) };
 }
 
 /** [.. 2] -> [..]. */

@@ -5,13 +5,11 @@
  */
 export { associativeScan, type AssociativeScanOptions } from "./associative-scan.js";
 export {
-  complexAdd,
-  complexMul,
   composeComplexLinear,
   composeLinear,
   linearScan,
-  type Complex,
   type ComplexLinearElement,
   type LinearElement,
   type LinearScanArguments,
 } from "./linear-scan.js";
+export { complexAdd, complexMul, type Complex } from "@seqmix/tensor";

@@ -3,28 +3,22 @@ import {
   add,
   broadcastShapes,
   broadcastTo,
+  cast,
+  complexAdd,
   complexLinearScan,
+  complexMul,
   concat,
-  DTypeError,
   expandDims,
-  formatShape,
   linearScan as realLinearScan,
   mul,
   normalizeAxis,
   sliceAxis,
-  sub,
   Tensor,
+  where,
   zeros,
+  type Complex,
   type Shape,
 } from "@seqmix/tensor";
-
-/** A complex tensor: real and imaginary parts of one shape. */
-export type Complex = {
-  /** Real part. */
-  readonly re: Tensor;
-  /** Imaginary part. */
-  readonly im: Tensor;
-};
 
 /** What {@link linearScan} takes. `T` is a tensor, or a pair of tensors for complex values. */
 export interface LinearScanArguments<T extends Tensor | Complex> {
@@ -41,8 +35,8 @@ export interface LinearScanArguments<T extends Tensor | Complex> {
   /** Give the state before each element, h_(t-1), instead of the one after it. */
   readonly exclusive?: boolean;
   /**
-   * Where sequences packed into one begin: f32, 1 at the first element of each (the last, with `reverse`), else 0; broadcast
-   * against the result. The state before such an element counts as zero, `h0` included
+   * Where sequences packed into one begin: 1 (or true) at the first element of each (the last, with `reverse`), else 0;
+   * broadcast against the result. The state before such an element is forgotten, `h0` included, infinite or not
    * (Lu et al., Structured State Space Models for In-Context Reinforcement Learning, 2023, section 3.2).
    */
   readonly resets?: Tensor | undefined;
@@ -63,15 +57,6 @@ export type ComplexLinearElement = {
   /** Drive. */
   readonly b: Complex;
 };
-
-/** Product of two complex tensors, elementwise with broadcasting. */
-export const complexMul = (x: Complex, y: Complex): Complex => ({
-  re: sub(mul(x.re, y.re), mul(x.im, y.im)),
-  im: add(mul(x.re, y.im), mul(x.im, y.re)),
-});
-
-/** Sum of two complex tensors, elementwise with broadcasting. */
-export const complexAdd = (x: Complex, y: Complex): Complex => ({ re: add(x.re, y.re), im: add(x.im, y.im) });
 
 /**
  * Two elements of a linear recurrence as one: first `earlier`, then `later`
@@ -95,7 +80,7 @@ export const composeComplexLinear = (
  * The linear recurrence h_t = a_t h_(t-1) + b_t along an axis, in one pass over the sequence. Where the device can, what is
  * computed into a and b and out of h runs in the same pass and takes no memory.
  * @returns All states h, of the shape that `a`, `b` and `resets` broadcast to.
- * @throws ShapeError if they do not broadcast, or `h0` has another shape; DTypeError if any is not f32.
+ * @throws ShapeError if they do not broadcast, or `h0` has another shape; DTypeError if any but the resets is not f32.
  */
 export function linearScan(scan: LinearScanArguments<Tensor>): Tensor;
 export function linearScan(scan: LinearScanArguments<Complex>): Complex;
@@ -108,10 +93,6 @@ export function linearScan({
   exclusive = false,
   resets,
 }: LinearScanArguments<Tensor> | LinearScanArguments<Complex>): Tensor | Complex {
-  if (resets && resets.dtype !== "f32")
-    throw new DTypeError(
-      `linearScan: expected f32 resets, got ${resets.dtype} ${formatShape(resets.shape)}; convert them with cast`,
-    );
   const [decay, drive, start] = [partsOf(a), partsOf(b), h0 && partsOf(h0)];
   const together = [...decay, ...drive, ...(resets ? [resets] : [])].reduce<Shape>(
     (shape, x) => broadcastShapes(shape, x.shape, "linearScan"),
@@ -119,15 +100,14 @@ export function linearScan({
   );
   const along = normalizeAxis(axis, together.length, "linearScan");
   const whole = (x: Tensor): Tensor => broadcastTo(x, together);
-  const kept = resets && sub(1, resets);
+  const forgotten = resets && cast(resets, "bool");
   const h = rowOf(
-    decay.map((x) => whole(kept ? mul(x, kept) : x)),
+    decay.map((x) => whole(forgotten ? where(forgotten, 0, x) : x)),
     drive.map(whole),
     start,
-    along,
-    reverse,
+    { axis: along, reverse, forgets: forgotten !== undefined },
   );
-  const states = exclusive ? h.map((x, k) => before(x, start?.[k], resets && whole(kept!), along, reverse)) : h;
+  const states = exclusive ? h.map((x, k) => before(x, start?.[k], forgotten, along, reverse)) : h;
   return valueOf(states);
 }
 
@@ -138,24 +118,29 @@ function rowOf(
   a: readonly Tensor[],
   b: readonly Tensor[],
   h0: readonly Tensor[] | undefined,
-  axis: number,
-  reverse: boolean,
+  how: { readonly axis: number; readonly reverse: boolean; readonly forgets: boolean },
 ): readonly Tensor[] {
   const pair = ([re, im]: readonly Tensor[]): Complex => ({ re: re!, im: im! });
   return partsOf(
     a.length === 1
-      ? realLinearScan({ a: a[0]!, b: b[0]!, h0: h0?.[0], axis, reverse })
-      : complexLinearScan({ a: pair(a), b: pair(b), h0: h0 && pair(h0), axis, reverse }),
+      ? realLinearScan({ a: a[0]!, b: b[0]!, h0: h0?.[0], ...how })
+      : complexLinearScan({ a: pair(a), b: pair(b), h0: h0 && pair(h0), ...how }),
   );
 }
 
 /** The state before each element; nothing is before one that resets. */
-function before(h: Tensor, h0: Tensor | undefined, kept: Tensor | undefined, axis: number, reverse: boolean): Tensor {
+function before(
+  h: Tensor,
+  h0: Tensor | undefined,
+  forgotten: Tensor | undefined,
+  axis: number,
+  reverse: boolean,
+): Tensor {
   const L = h.shape[axis]!;
   if (L === 0) return h;
   const start = h0 ? expandDims(h0, axis) : zeros(h.shape.map((extent, k) => (k === axis ? 1 : extent)));
   const shifted = reverse
     ? concat([sliceAxis(h, axis, 1, L), start], axis)
     : concat([start, sliceAxis(h, axis, 0, L - 1)], axis);
-  return kept ? mul(shifted, kept) : shifted;
+  return forgotten ? where(forgotten, 0, shifted) : shifted;
 }

@@ -262,6 +262,7 @@ test("an empty axis is left to the composition, with the reason", async () => {
       dims: { B: 1, L: 0, D: 2, N: 2 },
       options: {},
       present: new Set(Object.keys(inputs)),
+      halves: new Set(),
       cotangents: new Set(),
     }),
   ).toBe("axis L is empty");

@@ -1,5 +1,5 @@
 /** The selective scan on the CPU device: WebAssembly SIMD, written by hand. */
-import type { KernelCase, KernelVariant } from "@seqmix/tensor";
+import type { CpuVariant, KernelCase } from "@seqmix/tensor";
 import { backwardProgram } from "./cpu-backward.js";
 import { forwardProgram } from "./cpu-forward.js";
 import type { CpuScanOptions } from "./cpu-layout.js";
@@ -10,7 +10,7 @@ import type { CpuScanOptions } from "./cpu-layout.js";
  * Neither direction stores a value per position, channel and state. The state is f32; errors are about 1e-6 of the
  * largest value. A result does not depend on the number of threads.
  */
-export const cpuSelectiveScan: KernelVariant<CpuScanOptions> = {
+export const cpuSelectiveScan: CpuVariant<CpuScanOptions> = {
   device: "cpu",
   name: "wasm simd",
   supports({ dims }: KernelCase<CpuScanOptions>): true | string {

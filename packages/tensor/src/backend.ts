@@ -27,6 +27,17 @@ export { isRowMajor } from "./ir/affine.js";
 export { bufferOn } from "./devices/placement.js";
 export { affinesOf, divideReduction, identity, nodesOf, parts, product, roots, simplifyLoop } from "./ir/simplify.js";
 export { isRowKernel, rowStages, stageValues, variesAlongRow, type RowStage } from "./ir/row-stages.js";
+export { semiseparable, type OuterProduct, type Semiseparable, type StateSum } from "./ir/semiseparable.js";
+export {
+  chunkedParts,
+  type ChunkedParts,
+  type Layout,
+  type Operand,
+  type OuterOperands,
+  type Result,
+} from "./ir/chunked-parts.js";
 export { interpretLoop, interpretScan, type Numbers } from "./ir/interpreter.js";
 export { aroundAxis, type CumsumAttributes } from "./ops/cumsum.js";
 export type { LinearScanAttributes } from "./ops/linear-scan.js";
+export { chooseVariant, type KernelStep } from "./graph/kernel-variant.js";
+export { randomSemiseparable } from "./ir/random-semiseparable.js";

@@ -24,6 +24,7 @@ export {
 } from "./ops/linear-scan.js";
 export { opTable } from "./ops/table.js";
 export type { Op, Sample, SampleInput } from "./graph/op.js";
+export * from "./functions/complex.js";
 export * from "./functions/composed.js";
 export * from "./functions/random.js";
 export { grad, valueAndGrad, valueAndGradAux, vjp, checkpoint } from "./graph/grad.js";
@@ -36,13 +37,11 @@ export { cpu, type CpuOptions } from "./devices/cpu/device.js";
 export {
   defineKernel,
   type AxisSpec,
-  type Dims,
   type Kernel,
-  type KernelCase,
-  type KernelConstant,
   type KernelCost,
   type KernelRecord,
   type KernelSample,
-  type KernelVariant,
 } from "./graph/kernel.js";
+export type { CpuVariant, Dims, GpuVariant, KernelCase, KernelTable, KernelVariant } from "./graph/kernel-variant.js";
 export type { CpuPhase, CpuProgram } from "./devices/cpu/program.js";
+export type { GpuLimits, GpuPass, GpuProgram } from "./devices/webgpu/program.js";

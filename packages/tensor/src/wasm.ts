@@ -7,7 +7,14 @@
 export * from "./devices/cpu/wasm/emitter.js";
 export * from "./devices/cpu/wasm/vector-math.js";
 export type * from "./devices/cpu/program.js";
-export { transposed } from "./devices/cpu/matmul/code.js";
+export {
+  packFunction,
+  storeLanes,
+  tileFunction,
+  transposed,
+  type PanelShape,
+  type TileShape,
+} from "./devices/cpu/matmul/code.js";
 export { zeroProgram } from "./devices/cpu/native/zero.js";
 export { DeviceMemory, type MemoryCounters, type MemoryOptions } from "./devices/cpu/memory/memory.js";
 export { ThreadPool, type PoolOptions, type Prepared } from "./devices/cpu/threads/pool.js";

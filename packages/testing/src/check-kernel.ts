@@ -13,11 +13,15 @@ import {
   type AxisSpec,
   type Device,
   type Dims,
+  type DType,
+  type KernelCase,
   type Kernel,
   type KernelRecord,
   type Shape,
   type Tensor,
 } from "@seqmix/tensor";
+import { PORTABLE_LIMITS } from "@seqmix/tensor/wgsl";
+import { checkProgram } from "./check-program.js";
 import { assertClose, attempt, LawError, toleranceOfScale } from "./compare.js";
 import { checkDerivatives } from "./finite-differences.js";
 import { evaluate, keyAt, poison, randomValues, toTensor, type HostValues } from "./host-values.js";
@@ -58,6 +62,9 @@ interface Subject {
   readonly tally: { cases: number; worst: number };
 }
 
+/** Share of a value by which f16 results may fall on either side of a rounding. */
+const HALF_ULP = 2 ** -10;
+
 /** Elements of the product of all axes of a case, at most: the reference device is slow. */
 const RAGGED_BUDGET = 40_000;
 const TINY_BUDGET = 250;
@@ -65,7 +72,8 @@ const TINY_BUDGET = 250;
 /**
  * For every sample of the record, and for every kind of sample (options, inputs left out) at lengths 1, 2, 63, 64, 65 and
  * 1000: the device's outputs and gradients are those of the reference in float64, the gradients of all outputs together
- * and of each alone. On small shapes the reference's gradients are finite differences, through initial and final states
+ * and of each alone, in memory full of NaN. Programs for WebGPU keep within the lowest limits of adapters, unless their
+ * variant says why not, and bind the bytes that the record's cost declares. On small shapes the reference's gradients are finite differences, through initial and final states
  * too. A sequence run in two parts with the state carried is the whole sequence.
  * @throws LawError naming the sample, the law and the worst element.
  */
@@ -115,7 +123,7 @@ export async function checkKernel<I extends AxisSpec, U extends AxisSpec, O>(
 function kindsOf(samples: readonly Sample[]): Sample[][] {
   const kinds = new Map<string, Sample[]>();
   for (const sample of samples) {
-    const identity = JSON.stringify([sample.options, sample.without, sample.ranges]);
+    const identity = JSON.stringify([sample.options, sample.without, sample.halves, sample.ranges]);
     kinds.set(identity, [...(kinds.get(identity) ?? []), sample]);
   }
   return [...kinds.values()];
@@ -149,10 +157,63 @@ function inputsOf({ kernel: { record } }: Subject, sample: Sample): Named {
       const [low, high] = sample.ranges?.[name] ?? [-1, 1];
       return [
         name,
-        randomValues(keyAt(key(0), record.name, sample.name, name), shape, record.dtypes?.[name], low, high),
+        randomValues(keyAt(key(0), record.name, sample.name, name), shape, typeOf(record, sample, name), low, high),
       ];
     }),
   );
+}
+
+const typeOf = ({ dtypes }: AnyKernel["record"], { halves }: Sample, name: string): DType =>
+  halves?.includes(name) ? "f16" : (dtypes?.[name] ?? "f32");
+
+/** The programs of the record's WebGPU variants, as data; and the bytes that the record declares. */
+function checkVariants(subject: Subject, sample: Sample): void {
+  const { record } = subject.kernel;
+  const variants = record.variants.filter((variant) => variant.device === "webgpu");
+  if (variants.length === 0) return;
+  const law = lawOf(subject, sample);
+  const present = new Set(Object.keys(record.inputs).filter((name) => !sample.without?.includes(name)));
+  const dims = { ...sample.dims, ...record.extraDims?.(sample.dims, sample.options) };
+  const sizeOf = (axes: string): number => letters(axes).reduce((size, letter) => size * dims[letter]!, 1);
+  const kase: KernelCase<unknown> = {
+    dims,
+    options: sample.options,
+    present,
+    halves: new Set(sample.halves),
+    cotangents: new Set(),
+  };
+  const inputs = [...present].map((name) => sizeOf(record.inputs[name]!));
+  const outputs = Object.values(record.outputs).map(sizeOf);
+  const kept = [...outputs, ...Object.values(record.residuals ?? {}).map(sizeOf)];
+  const declared = record.cost(dims, sample.options, present).bytes;
+  const bound = 4 * [...inputs, ...outputs].reduce((a, b) => a + b, 0);
+  if (declared !== bound)
+    throw new LawError(
+      `${law}: cost declares the bytes of inputs and outputs`,
+      `${declared} are declared, of ${bound}`,
+    );
+  const portable = variants.filter(({ needs }) => needs === undefined);
+  const verdicts = portable.map((variant) => variant.supports?.(kase, PORTABLE_LIMITS) ?? true);
+  if (portable.length > 0 && !verdicts.includes(true) && record.samples.includes(sample))
+    throw new LawError(
+      `${law}: a variant runs on every adapter`,
+      portable.map(({ name }, k) => `${name}: ${String(verdicts[k])}`).join("; "),
+    );
+  for (const variant of portable.filter((_, k) => verdicts[k] === true)) {
+    const tables = (variant.tables?.(kase, PORTABLE_LIMITS) ?? []).map(({ values }) => values().length);
+    checkProgram(`${law}: ${variant.name}`, variant.forward(kase, PORTABLE_LIMITS), {
+      inputs: [...inputs, ...tables],
+      outputs: kept,
+    });
+    if (!variant.backward) continue;
+    const names = [...Object.keys(record.outputs), ...Object.keys(record.residuals ?? {})];
+    const read = kept.filter((_, k) => record.backwardReads?.includes(names[k]!) ?? true);
+    const backward: KernelCase<unknown> = { ...kase, cotangents: new Set(Object.keys(record.outputs)) };
+    checkProgram(`${law}: ${variant.name} backward`, variant.backward(backward, PORTABLE_LIMITS), {
+      inputs: [...inputs, ...read, ...outputs, ...tables],
+      outputs: [...present].flatMap((name, k) => (isReal({ dtype: typeOf(record, sample, name) }) ? [inputs[k]!] : [])),
+    });
+  }
 }
 
 function outputsOf({ kernel }: Subject, sample: Sample, inputs: Named): Tensor[] {
@@ -173,10 +234,12 @@ function loss(
     .reduce((a, b) => add(a, b));
 }
 
-/** Gradients of {@link loss} with respect to all f32 inputs. */
+const isReal = ({ dtype }: { readonly dtype: DType }): boolean => dtype === "f32" || dtype === "f16";
+
+/** Gradients of {@link loss} with respect to all f32 and f16 inputs. */
 function gradientsOf(subject: Subject, sample: Sample, inputs: Named, wanted: readonly string[]): Tensor[] {
   const all = tensorsOf(inputs);
-  const active = Object.fromEntries(Object.entries(all).filter(([, x]) => x.dtype === "f32"));
+  const active = Object.fromEntries(Object.entries(all).filter(([, x]) => isReal(x)));
   // times 1: each gets memory of its own
   return leavesOf(
     grad((given: Readonly<Record<string, Tensor>>) => loss(subject, sample, { ...all, ...given }, wanted))(active),
@@ -191,12 +254,12 @@ function compare(
   names: readonly string[],
   relative: number,
 ): void {
-  expected.forEach(({ data, shape }, k) => {
+  expected.forEach(({ data, shape, dtype }, k) => {
     const { ratio } = assertClose(
       `${law}, ${names[k]}`,
       actual[k]!.data,
       data,
-      toleranceOfScale(data, relative),
+      toleranceOfScale(data, dtype === "f16" ? Math.max(relative, HALF_ULP) : relative),
       shape,
     );
     tally.worst = Math.max(tally.worst, ratio);
@@ -210,6 +273,7 @@ async function agrees(subject: Subject, sample: Sample): Promise<void> {
   const law = lawOf(subject, sample);
   const inputs = inputsOf(subject, sample);
   const names = Object.keys(kernel.record.outputs);
+  checkVariants(subject, sample);
   await attempt(law, async () => {
     await assertVariant(subject, law, () => outputsOf(subject, sample, inputs));
     const expected = await evaluate(oracle, () => outputsOf(subject, sample, inputs));
@@ -221,7 +285,7 @@ async function agrees(subject: Subject, sample: Sample): Promise<void> {
       names,
       options.relative ?? 2e-5,
     );
-    const active = Object.keys(inputs).filter((name) => inputs[name]!.dtype === "f32");
+    const active = Object.keys(inputs).filter((name) => isReal(inputs[name]!));
     for (const wanted of names.length > 1 ? [names, ...names.map((name) => [name])] : [names]) {
       const exact = await evaluate(oracle, () => gradientsOf(subject, sample, inputs, wanted));
       const actual = await evaluate(device, () => gradientsOf(subject, sample, inputs, wanted));

@@ -13,7 +13,7 @@ import { finish } from "./finish.js";
 export function registerQuickstart(program: Command, exit: (code: number) => void): void {
   const command = program
     .command("quickstart")
-    .description("train a selective SSM, an LTI SSM and attention on two tasks, and compare them");
+    .description("train a selective SSM, an LTI SSM and a Transformer on two tasks, and compare them");
   addRunOptions(command, "results/quickstart").action(async (options: RunOptions) => {
     const experiments = tasks.flatMap((task) =>
       Object.entries(quickstartMixers).map(([mixer, settings]) =>

@@ -6,9 +6,11 @@ export async function variantOf(tree: Tree, device: Device): Promise<string> {
     .split("\n")
     .map((line) => line.trim())
     .filter((line) => line !== "");
+  // Remarks at the end say why a record has no hand-written program here.
+  const remarks = lines.filter((line) => line.startsWith("# ")).map((line) => `; ${line.slice(2)}`);
+  const programs = lines.length - remarks.length;
   // A line is "op: program" or "op (variant): program".
-  const named = [...new Set(lines.flatMap((line) => /^\w+ \((.+)\): /.exec(line)?.[1] ?? []))];
-  const programs = `${lines.length} programs`;
-  if (lines.length === 1) return named[0] ?? lines[0]!;
-  return named.length > 0 ? `${named.join(", ")}; ${programs} in all` : programs;
+  const named = [...new Set(lines.flatMap((line) => /^\w+(?: backward)? \((.+?)\): /.exec(line)?.[1] ?? []))];
+  const text = named.length > 0 ? `${named.join(", ")}; ${programs} programs in all` : `${programs} programs`;
+  return (programs === 1 ? (named[0] ?? lines[0]!) : text) + remarks.join("");
 }

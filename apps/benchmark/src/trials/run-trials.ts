@@ -74,7 +74,14 @@ export async function runTrials(experiments: readonly Experiment[], options: Run
         async run(report) {
           if (signal) throw stoppedBy(signal, results, undefined);
           const snapshot = results.path(`${identity.replaceAll(/[^\w.=-]+/g, "_")}.snapshot`);
-          const run = { device, deviceName: options.device, snapshot, stopAsked: () => signal !== undefined, report };
+          const run = {
+            device,
+            deviceName: options.device,
+            snapshot,
+            stopAsked: () => signal !== undefined,
+            report,
+            warn: console.warn,
+          };
           const outcome = await attempt(experiment, run);
           if (outcome.status === "stopped") throw stoppedBy(signal!, results, outcome.step);
           const row = rowOf(experiment, outcome, {

@@ -2,8 +2,10 @@
  * A running trial on the disk: everything that its further steps depend on. A trial continued from a snapshot ends with
  * exactly the numbers of one that was never stopped, since batches are functions of seed and step.
  *
- * Format: length of the header (u32, little-endian), header (JSON), then the tensors' values one after another.
+ * Format: length of the header (u32, little-endian), header (JSON), the tensors' values one after another, and the
+ * SHA-256 of all that: a file that was damaged on the disk is not continued, however little of it changed.
  */
+import { createHash } from "node:crypto";
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { mapTree, namedLeaves, tensor, type HostArray, type Tree } from "@seqmix/tensor";
 import { writeFileAtomically } from "../results/atomic-file.js";
@@ -39,6 +41,10 @@ interface Header extends SnapshotOwner {
   }[];
 }
 
+/** Bytes of the checksum at the end. */
+const CHECKSUM = 32;
+const checksumOf = (bytes: Uint8Array): Buffer => createHash("sha256").update(bytes).digest();
+
 const arrays = { Float32Array, Float64Array, Int32Array, Uint8Array };
 
 /** Writes a snapshot; a kill at any moment leaves the one before or this one. */
@@ -62,46 +68,55 @@ export async function writeSnapshot(
   const json = Buffer.from(JSON.stringify(header));
   const length = Buffer.alloc(4);
   length.writeUInt32LE(json.length);
-  writeFileAtomically(
-    path,
-    Buffer.concat([length, json, ...values.map((data) => Buffer.from(data.buffer, data.byteOffset, data.byteLength))]),
-  );
+  const content = Buffer.concat([
+    length,
+    json,
+    ...values.map((data) => Buffer.from(data.buffer, data.byteOffset, data.byteLength)),
+  ]);
+  writeFileAtomically(path, Buffer.concat([content, checksumOf(content)]));
+}
+
+/** What a snapshot says. */
+export interface Snapshot<T> {
+  readonly progress: TrialProgress;
+  readonly tree: T;
 }
 
 /**
  * Reads a snapshot back.
  * @param like A tree of the form that was written; its values are not used.
- * @returns undefined if there is no snapshot, or it is another trial's, or of other settings or another device, or damaged.
+ * @returns The snapshot; "none" if there is none, or it is another trial's, or of other settings or another device;
+ *   "damaged" if its checksum does not fit, or what it holds.
  */
 export function readSnapshot<T extends Tree>(
   path: string,
   owner: SnapshotOwner,
   like: T,
-): { readonly progress: TrialProgress; readonly tree: T } | undefined {
-  if (!existsSync(path)) return undefined;
+): Snapshot<T> | "none" | "damaged" {
+  if (!existsSync(path)) return "none";
+  const bytes = readFileSync(path);
+  const content = bytes.subarray(0, Math.max(0, bytes.length - CHECKSUM));
+  if (!checksumOf(content).equals(bytes.subarray(content.length))) return "damaged";
   try {
-    const bytes = readFileSync(path);
-    const start = 4 + bytes.readUInt32LE(0);
-    const header = JSON.parse(bytes.toString("utf8", 4, start)) as Header;
+    const start = 4 + content.readUInt32LE(0);
+    const header = JSON.parse(content.toString("utf8", 4, start)) as Header;
     if (header.trial !== owner.trial || header.device !== owner.device || !sameSettings(header.config, owner.config))
-      return undefined;
+      return "none";
     const values = new Map<string, HostArray>();
     let offset = start;
     for (const { path: name, type, shape } of header.tensors) {
       const size = shape.reduce((product, extent) => product * extent, 1);
       const end = offset + size * arrays[type].BYTES_PER_ELEMENT;
-      if (end > bytes.length) return undefined;
       // A copy, since the values need not be aligned in the file.
       values.set(
         name,
-        new arrays[type](bytes.buffer.slice(bytes.byteOffset + offset, bytes.byteOffset + end) as ArrayBuffer),
+        new arrays[type](content.buffer.slice(content.byteOffset + offset, content.byteOffset + end) as ArrayBuffer),
       );
       offset = end;
     }
-    const tree = mapTree((leaf, name) => tensor(values.get(name)!, leaf.shape), like);
-    return { progress: header.progress, tree };
+    return { progress: header.progress, tree: mapTree((leaf, name) => tensor(values.get(name)!, leaf.shape), like) };
   } catch {
-    return undefined;
+    return "damaged";
   }
 }
 

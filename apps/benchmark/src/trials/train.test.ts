@@ -2,7 +2,7 @@ import { attention } from "@seqmix/attention";
 import { defineMixer } from "@seqmix/mixer";
 import { cpu, mul, normal, reference, type Device, type Key, type Tensor } from "@seqmix/tensor";
 import { selectiveCopying } from "@seqmix/tasks";
-import { existsSync, mkdtempSync, rmSync, truncateSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -120,6 +120,42 @@ test("a snapshot that is damaged or of other settings is not used", async () => 
   expect(await first(experiment("attention", { lr: 0.02 }))).toBe(1);
   truncateSync(join(folder, "snapshot"), 700);
   expect(await first(experiment("attention"))).toBe(1);
+});
+
+test("a snapshot with one flipped bit, anywhere, is told apart: the trial starts again and says so", async () => {
+  const device = reference();
+  const whole = await run(experiment("attention"), device);
+  await run(experiment("attention"), device, stopAfter(19));
+  const path = join(folder, "snapshot");
+  const good = readFileSync(path);
+  const places = [
+    0,
+    3,
+    4,
+    60,
+    good.indexOf("}") + 1,
+    good.length - 200,
+    good.length - 40,
+    good.length - 33,
+    good.length - 1,
+  ];
+  for (const place of places) {
+    const bad = Buffer.from(good);
+    bad[place]! ^= 64;
+    writeFileSync(path, bad);
+    const [seen, said] = [[] as number[], [] as string[]];
+    const outcome = await run(experiment("attention"), device, {
+      report: ({ step }) => seen.push(step),
+      warn: (message) => said.push(message),
+    });
+    expect([seen[0], said.length], `byte ${place}`).toEqual([1, 1]);
+    expect(said[0]).toMatch(/expected a whole snapshot .* starts again/i);
+    expect(numbers(outcome)).toEqual(numbers(whole));
+  }
+  writeFileSync(path, good);
+  const seen: number[] = [];
+  await run(experiment("attention"), device, { report: ({ step }) => seen.push(step) });
+  expect(seen[0]).toBe(20);
 });
 
 test("the seed decides: same seed, same numbers; other seed, others", async () => {

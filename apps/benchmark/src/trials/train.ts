@@ -35,6 +35,8 @@ export interface TrainingOptions {
   /** Called after every step; true ends the trial with a snapshot. */
   readonly stopAsked: () => boolean;
   readonly report: (report: TrainingReport) => void;
+  /** Told what the user should know though the trial goes on. */
+  readonly warn?: (message: string) => void;
   /** Seconds between snapshots; {@link snapshotSeconds} by default. */
   readonly snapshotEvery?: number;
 }
@@ -81,7 +83,12 @@ export async function train(
 
   const fresh = initLanguageModel(model, foldIn(source, "parameters"));
   const start: Learner = { params: fresh, optimizer: optimizer.init(fresh) };
-  const saved = readSnapshot(snapshot, owner, { ...start });
+  const found = readSnapshot(snapshot, owner, { ...start });
+  if (found === "damaged")
+    options.warn?.(
+      `Expected a whole snapshot in ${snapshot}, got a damaged file; ${trial.identity} starts again from its first step.`,
+    );
+  const saved = typeof found === "string" ? undefined : found;
   let learner: Learner = await realize({ ...(saved?.tree ?? start) }, { device });
   const progress: TrialProgress = saved?.progress ?? {
     step: 0,

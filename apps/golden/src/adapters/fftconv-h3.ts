@@ -1,5 +1,5 @@
 import { fftConv } from "@seqmix/fft";
-import { add, einsum, expandDims, mul, reshape, type Tensor } from "@seqmix/tensor";
+import { einsum, expandDims, mul, reshape, type Tensor } from "@seqmix/tensor";
 import type { GoldenAdapter } from "@seqmix/testing";
 import { maybe, real } from "../inputs.js";
 
@@ -8,19 +8,21 @@ export const fftconvH3Adapter: GoldenAdapter = {
   operator: "fftconv_h3",
   options: ["B", "d_model", "head_dim", "L", "rev"],
   run(inputs) {
-    const D = real(inputs, "D");
     const q = real(inputs, "q");
     const [B, channels, L] = q.shape as [number, number, number];
-    const H = D.shape[0]!;
+    const skip = real(inputs, "D");
+    const H = skip.shape[0]!;
     const P = channels / H;
     const heads = (name: string): Tensor => reshape(real(inputs, name), [B, H, P, L]);
     const kv = mul(expandDims(heads("k"), 3), expandDims(heads("v"), 2));
     // One kernel a head: the P P products go with the batch.
     const u = reshape(einsum("B H P V L -> B P V H L", kv), [B * P * P, H, L]);
-    const filtered = add(
-      fftConv({ u, k: real(inputs, "ssm_kernel"), kReverse: maybe(inputs, "ssm_kernel_rev") }),
-      mul(u, expandDims(D, 1)),
-    );
+    const filtered = fftConv({
+      u,
+      k: real(inputs, "ssm_kernel"),
+      kReverse: maybe(inputs, "ssm_kernel_rev"),
+      skip,
+    });
     const out = einsum("B H P L, B P V H L -> B H V L", heads("q"), reshape(filtered, [B, P, P, H, L]));
     return { out: reshape(out, [B, channels, L]) };
   },

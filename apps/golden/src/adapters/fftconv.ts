@@ -1,5 +1,5 @@
 import { fftConv } from "@seqmix/fft";
-import { add, expandDims, gelu, mul } from "@seqmix/tensor";
+import { expandDims, gelu, mul } from "@seqmix/tensor";
 import type { GoldenAdapter } from "@seqmix/testing";
 import { maybe, real } from "../inputs.js";
 
@@ -8,11 +8,12 @@ export const fftconvAdapter: GoldenAdapter = {
   operator: "fftconv",
   options: ["B", "H", "L", "gelu", "k_rev", "dropout_mask"],
   run(inputs, { options }) {
-    const u = real(inputs, "u");
-    const y = add(
-      fftConv({ u, k: real(inputs, "k"), kReverse: maybe(inputs, "k_rev") }),
-      mul(u, expandDims(real(inputs, "D"), 1)),
-    );
+    const y = fftConv({
+      u: real(inputs, "u"),
+      k: real(inputs, "k"),
+      kReverse: maybe(inputs, "k_rev"),
+      skip: real(inputs, "D"),
+    });
     const activated = options["gelu"] === true ? gelu(y) : y;
     const mask = maybe(inputs, "dropout_mask");
     return { out: mask ? mul(activated, expandDims(mask, 2)) : activated };

@@ -1,7 +1,8 @@
 /** Every operator of the fixtures that something here computes. */
 import type { GoldenAdapter } from "@seqmix/testing";
 import { causalConv1dAdapter } from "./causal-conv1d.js";
-import { discretizeDiagAdapter } from "./discretize-diag.js";
+import { crossEntropyAdapter } from "./cross-entropy.js";
+import { discretizeDenseAdapter, discretizeDiagAdapter, discretizeGbtAdapter } from "./discretize.js";
 import { elementwiseScanAdapter } from "./elementwise-scan.js";
 import { fftconvAdapter } from "./fftconv.js";
 import { fftconvH3Adapter } from "./fftconv-h3.js";
@@ -11,20 +12,52 @@ import {
   gateLoopSimpleAdapter,
   gateLoopTransformerAdapter,
 } from "./gateloop.js";
+import { glaAdapter, simpleGlaAdapter } from "./gla.js";
+import {
+  causalLinearAttentionEluAdapter,
+  linearAttentionAdapter,
+  linearAttentionNoncausalEluAdapter,
+} from "./linear-attention.js";
+import { hippoProjectionAdapter, hippoTransitionAdapter } from "./hippo.js";
 import { lruAdapter, lruPytorchPortAdapter, lruSequenceLayerAdapter } from "./lru.js";
 import { mambaBlockAdapter } from "./mamba-block.js";
 import { mambaInnerAdapter } from "./mamba-inner.js";
 import { mambaLmAdapter } from "./mamba-lm.js";
-import { s4dKernelAdapter } from "./s4d-kernel.js";
-import { s4dLayerAdapter } from "./s4d-layer.js";
+import { optimizerAdapter } from "./optimizer.js";
+import { rwkv4ModelAdapter, rwkv4WkvAdapter, rwkvLmHfAdapter } from "./rwkv.js";
+import { mamba2BlockAdapter, mamba2LmAdapter } from "./mamba2.js";
+import {
+  retentionRawAdapter,
+  retentionSimpleAdapter,
+  retentionTorchscaleAdapter,
+  retnetLmAdapter,
+  retnetPaperAdapter,
+  xposAdapter,
+} from "./retention.js";
+import { s4DplrKernelAdapter, s4dKernelAdapter } from "./s4-kernels.js";
+import { dssKernelAdapter, dssLayerAdapter, s4BlockAdapter, s4dLayerAdapter } from "./s4-layers.js";
 import { s5SsmAdapter } from "./s5-ssm.js";
 import { selectiveScanAdapter } from "./selective-scan.js";
+import { sdpaAdapter } from "./sdpa.js";
 import { selectiveStateUpdateAdapter } from "./selective-state-update.js";
+import { gpt2LmAdapter, llamaLmAdapter } from "./transformers.js";
+import {
+  mamba2SplitConv1dScanAdapter,
+  rmsNormGatedAdapter,
+  segsumAdapter,
+  ssdChunkScanCombinedAdapter,
+  ssdChunkStatePassingAdapter,
+  ssdMinimalDiscreteAdapter,
+} from "./ssd.js";
 
 /** One adapter an operator. */
 export const adapters: readonly GoldenAdapter[] = [
   causalConv1dAdapter,
+  discretizeDenseAdapter,
   discretizeDiagAdapter,
+  discretizeGbtAdapter,
+  dssKernelAdapter,
+  dssLayerAdapter,
   elementwiseScanAdapter,
   fftconvAdapter,
   fftconvH3Adapter,
@@ -32,15 +65,46 @@ export const adapters: readonly GoldenAdapter[] = [
   gateLoopOperatorAdapter,
   gateLoopSimpleAdapter,
   gateLoopTransformerAdapter,
+  hippoProjectionAdapter,
+  hippoTransitionAdapter,
   lruAdapter,
   lruPytorchPortAdapter,
   lruSequenceLayerAdapter,
   mambaBlockAdapter,
   mambaInnerAdapter,
   mambaLmAdapter,
+  s4BlockAdapter,
   s4dKernelAdapter,
   s4dLayerAdapter,
+  s4DplrKernelAdapter,
   s5SsmAdapter,
   selectiveScanAdapter,
   selectiveStateUpdateAdapter,
+  sdpaAdapter,
+  crossEntropyAdapter,
+  optimizerAdapter,
+  rwkv4WkvAdapter,
+  rwkv4ModelAdapter,
+  rwkvLmHfAdapter,
+  gpt2LmAdapter,
+  llamaLmAdapter,
+  causalLinearAttentionEluAdapter,
+  linearAttentionAdapter,
+  linearAttentionNoncausalEluAdapter,
+  mamba2BlockAdapter,
+  mamba2LmAdapter,
+  mamba2SplitConv1dScanAdapter,
+  rmsNormGatedAdapter,
+  segsumAdapter,
+  ssdChunkScanCombinedAdapter,
+  ssdChunkStatePassingAdapter,
+  ssdMinimalDiscreteAdapter,
+  glaAdapter,
+  simpleGlaAdapter,
+  retentionRawAdapter,
+  retentionSimpleAdapter,
+  retentionTorchscaleAdapter,
+  retnetLmAdapter,
+  retnetPaperAdapter,
+  xposAdapter,
 ];

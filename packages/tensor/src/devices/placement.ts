@@ -1,18 +1,14 @@
 /** Which memory a leaf of the graph has on a device. */
 import type { Device, DeviceBuffer } from "./device.js";
 import { DeviceError } from "../graph/errors.js";
+import { freeWhenForgotten } from "../graph/forgotten.js";
 import { formatShape } from "../graph/shape.js";
 import { assertAlive, type Tensor } from "../graph/tensor.js";
-
-/** Frees the memory of tensors that were garbage collected without `dispose`. */
-const forgotten = new FinalizationRegistry<{ device: Device; buffer: DeviceBuffer }>(({ device, buffer }) =>
-  device.release(buffer, { collected: true }),
-);
 
 /** Gives a tensor memory of its own; it lets go of what it was computed from. */
 export function own(x: Tensor, device: Device, buffer: DeviceBuffer): void {
   x.source = { kind: "buffer", device, buffer };
-  forgotten.register(x, { device, buffer });
+  freeWhenForgotten(x, device, buffer);
 }
 
 /**
@@ -20,14 +16,14 @@ export function own(x: Tensor, device: Device, buffer: DeviceBuffer): void {
  * @throws DeviceError if the tensor was realized on another device.
  */
 export function bufferOn(x: Tensor, device: Device, user: string): DeviceBuffer {
-  assertAlive(x, user);
   const { source } = x;
+  if (source.kind === "disposed") assertAlive(x, user);
   if (source.kind === "host") {
     let buffer = source.uploads.get(device);
     if (!buffer) {
       buffer = device.upload(source.data, x.dtype);
       source.uploads.set(device, buffer);
-      forgotten.register(x, { device, buffer });
+      freeWhenForgotten(x, device, buffer);
     }
     return buffer;
   }

@@ -6,6 +6,7 @@ import { DeviceError, NumericError } from "../graph/errors.js";
 import { sortCalls } from "../graph/calls.js";
 import { inputsRead } from "../graph/op.js";
 import { bufferOn, own } from "./placement.js";
+import { hold, letGo } from "../graph/holds.js";
 import { graphOf, type Graph } from "../plan/signature.js";
 import { formatShape } from "../graph/shape.js";
 import { assertAlive, type Call, type Tensor } from "../graph/tensor.js";
@@ -35,15 +36,27 @@ const pending = new WeakMap<Device, Promise<unknown>>();
 export async function realize<T extends Tree>(tree: T, options: RealizeOptions = {}): Promise<T> {
   const roots = [...new Set(leavesOf(tree))];
   for (const root of roots) assertAlive(root, "realize");
-  const device = options.device ?? deviceOf(roots) ?? (await defaultDevice());
-  const before = pending.get(device) ?? Promise.resolve();
-  const run = before.then(
-    () => realizeOn(device, roots, options),
-    () => realizeOn(device, roots, options),
-  );
-  pending.set(device, run);
-  await run;
+  await runRoots(roots, options);
   return tree;
+}
+
+async function runRoots(roots: readonly Tensor[], options: RealizeOptions): Promise<void> {
+  // What the run reads or makes stays until it is over, though the user disposes it meanwhile.
+  const { leaves, device: found } = behind(roots);
+  const held = [...roots, ...leaves];
+  for (const x of held) hold(x);
+  try {
+    const device = options.device ?? found ?? (await defaultDevice());
+    const before = pending.get(device) ?? Promise.resolve();
+    const run = before.then(
+      () => realizeOn(device, roots, options),
+      () => realizeOn(device, roots, options),
+    );
+    pending.set(device, run);
+    await run;
+  } finally {
+    for (const x of held) if (letGo(x) && x.source.kind !== "disposed") x.release("disposed");
+  }
 }
 
 async function realizeOn(
@@ -63,10 +76,7 @@ async function realizeOn(
   for (const root of roots)
     if (root.source.kind !== "call")
       root.source = { kind: "buffer", device, buffer: bufferOn(root, device, "realize") };
-  for (const x of donated) {
-    x.dispose();
-    x.source = { kind: "disposed", how: "donated" };
-  }
+  for (const x of donated) x.release("donated");
 }
 
 /** The graph behind the roots, every leaf checked to be alive and readable on the device. */
@@ -76,18 +86,23 @@ function placedGraph(device: Device, roots: readonly Tensor[]): Graph {
   return graph;
 }
 
-/** The device of a realized tensor behind the roots, if there is one. */
-function deviceOf(roots: readonly Tensor[]): Device | undefined {
+/** The tensors with values behind the roots, and the device that one of them lives on. */
+function behind(roots: readonly Tensor[]): { readonly leaves: readonly Tensor[]; readonly device: Device | undefined } {
   const seen = new Set<Call>();
+  const leaves = new Set<Tensor>();
+  let device: Device | undefined;
   const stack = [...roots];
   while (stack.length > 0) {
-    const { source } = stack.pop()!;
-    if (source.kind === "buffer") return source.device;
-    if (source.kind !== "call" || seen.has(source.call)) continue;
-    seen.add(source.call);
-    stack.push(...inputsRead(source.call));
+    const x = stack.pop()!;
+    const { source } = x;
+    if (source.kind === "buffer") device ??= source.device;
+    if (source.kind !== "call") leaves.add(x);
+    else if (!seen.has(source.call)) {
+      seen.add(source.call);
+      for (const input of inputsRead(source.call)) stack.push(input);
+    }
   }
-  return undefined;
+  return { leaves: [...leaves], device };
 }
 
 /** Realizes every call by itself, in order, and stops at the first value that is not finite. */
@@ -111,9 +126,11 @@ async function realizeStepwise(device: Device, roots: readonly Tensor[]): Promis
 
 /** Realizes one tensor and copies it to the host. */
 export async function readTensor(x: Tensor): Promise<HostArray> {
-  assertAlive(x, "data");
-  if (x.source.kind === "host") return x.source.data.slice();
-  await realize(x);
+  if (x.source.kind === "host") {
+    const { data } = x.source;
+    return data instanceof Float64Array ? Float32Array.from(data) : data.slice();
+  }
+  await runRoots([x], {});
   if (x.source.kind !== "buffer")
     throw new DeviceError(
       `data: expected a realized tensor, got ${x.source.kind}; await one realize at a time for a tensor you dispose`,
@@ -124,6 +141,6 @@ export async function readTensor(x: Tensor): Promise<HostArray> {
 /** The kernels that realizing the tree would run, one a line, with what was fused into each. */
 export async function explain(tree: Tree, options: { readonly device?: Device } = {}): Promise<string> {
   const roots = leavesOf(tree).filter((x) => x.source.kind === "call");
-  const device = options.device ?? deviceOf(roots) ?? (await defaultDevice());
+  const device = options.device ?? behind(roots).device ?? (await defaultDevice());
   return device.explain(placedGraph(device, roots));
 }

@@ -1,6 +1,8 @@
 /** Everyday functions composed from the op table. They fuse like anything written by hand. */
 import { ShapeError } from "../graph/errors.js";
+import { isReal } from "../graph/dtype.js";
 import {
+  abs,
   add,
   cast,
   div,
@@ -13,9 +15,12 @@ import {
   maximum,
   minimum,
   mul,
+  not,
+  or,
   sigmoid,
   sqrt,
   sub,
+  tanh,
   where,
 } from "../ops/elementwise.js";
 import { iota } from "../ops/generators.js";
@@ -44,6 +49,9 @@ export const relu = (x: Tensor): Tensor => maximum(x, 0);
 export const silu = (x: Tensor): Tensor => mul(x, sigmoid(x));
 /** x Phi(x) with the exact normal distribution function (erf). */
 export const gelu = (x: Tensor): Tensor => mul(mul(x, 0.5), add(erf(mul(x, Math.SQRT1_2)), 1));
+/** {@link gelu} with Phi by tanh, sqrt(2 / pi) (x + 0.044715 x^3) inside (Hendrycks and Gimpel, 2016); GPT-2's and flax's. */
+export const geluTanh = (x: Tensor): Tensor =>
+  mul(mul(x, 0.5), add(tanh(mul(add(x, mul(mul(square(x), x), 0.044715)), Math.sqrt(2 / Math.PI))), 1));
 /** x limited to low..high. */
 export const clip = (x: Tensor, low: number, high: number): Tensor => minimum(maximum(x, low), high);
 /** -1, 0 or 1. */
@@ -62,47 +70,91 @@ export function mean(x: Tensor, axes?: number | readonly number[], options: Redu
 
 /** Mean of the squared distance from the mean over the axes (all by default). */
 export function variance(x: Tensor, axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
-  return mean(square(sub(x, mean(x, axes, { keepDims: true }))), axes, options);
+  return inSingle(x, (y) => mean(square(sub(y, mean(y, axes, { keepDims: true }))), axes, options));
 }
 
-/** Index of the first largest element along an axis, i32, without that axis. */
+/** f of x in f32, rounded to the type of x at the end: what f squares or adds up may be beyond the largest f16 number. */
+function inSingle(x: Tensor, f: (x: Tensor) => Tensor): Tensor {
+  return x.dtype === "f16" ? cast(f(cast(x, "f32")), "f16") : f(x);
+}
+
+/**
+ * Index of the first largest element along an axis, i32, without that axis. NaN counts as larger than any number, as in numpy.
+ * @throws ShapeError if the axis has no elements.
+ */
 export function argmax(x: Tensor, axis: number): Tensor {
   const along = normalizeAxis(axis, x.shape.length, "argmax");
   const extent = x.shape[along]!;
+  if (extent === 0)
+    throw new ShapeError(
+      `argmax: expected at least one element along axis ${along}, got shape ${formatShape(x.shape)}; leave such tensors out`,
+    );
   const largest = broadcastTo(max(x, along, { keepDims: true }), x.shape);
+  const attained = isReal(x.dtype) ? or(equal(x, largest), not(equal(x, x))) : equal(x, largest);
   // The first index is the largest distance from the end.
-  return sub(extent - 1, max(where(equal(x, largest), sub(extent - 1, iota(x.shape, along)), -1), along));
+  return sub(extent - 1, max(where(attained, sub(extent - 1, iota(x.shape, along)), -1), along));
 }
 
-/** log(sum(e^x)) over an axis, without overflow. */
-export function logSumExp(x: Tensor, axis: number, { keepDims = false }: ReduceOptions = {}): Tensor {
+/** The largest element along an axis, to be subtracted before exp; 0 where that is infinite, since inf - inf is no number. */
+function shiftOf(x: Tensor, axis: number): Tensor {
   const largest = stopGradient(max(x, axis, { keepDims: true }));
-  const out = add(log(sum(exp(sub(x, largest)), axis, { keepDims: true })), largest);
-  return keepDims
-    ? out
-    : reshape(
-        out,
-        x.shape.filter((_, k) => k !== normalizeAxis(axis, x.shape.length, "logSumExp")),
-      );
+  return where(equal(abs(largest), Infinity), 0, largest);
 }
 
-/** e^x / sum(e^x) along an axis. */
+/** log(sum(e^x)) over an axis, without overflow; -infinity where there is nothing to sum, or -infinity alone. */
+export function logSumExp(x: Tensor, axis: number, { keepDims = false }: ReduceOptions = {}): Tensor {
+  const along = normalizeAxis(axis, x.shape.length, "logSumExp");
+  return inSingle(x, (y) => {
+    const shift = shiftOf(y, along);
+    const total = sum(exp(sub(y, shift)), along, { keepDims: true });
+    // A branch of its own for nothing, whose gradient would be 0 / 0.
+    const none = equal(total, 0);
+    const out = where(none, -Infinity, add(log(where(none, 1, total)), shift));
+    return keepDims
+      ? out
+      : reshape(
+          out,
+          y.shape.filter((_, k) => k !== along),
+        );
+  });
+}
+
+/** e^x / sum(e^x) along an axis; NaN where all are -infinity, or one is infinite. */
 export function softmax(x: Tensor, axis = -1): Tensor {
-  const weights = exp(sub(x, stopGradient(max(x, axis, { keepDims: true }))));
-  return div(weights, sum(weights, axis, { keepDims: true }));
+  return inSingle(x, (y) => {
+    const weights = exp(sub(y, stopGradient(max(y, axis, { keepDims: true }))));
+    return div(weights, sum(weights, axis, { keepDims: true }));
+  });
 }
 
 /** log(softmax(x)) along an axis. */
 export function logSoftmax(x: Tensor, axis = -1): Tensor {
-  const shifted = sub(x, stopGradient(max(x, axis, { keepDims: true })));
-  return sub(shifted, log(sum(exp(shifted), axis, { keepDims: true })));
+  return inSingle(x, (y) => {
+    const shifted = sub(y, stopGradient(max(y, axis, { keepDims: true })));
+    return sub(shifted, log(sum(exp(shifted), axis, { keepDims: true })));
+  });
 }
 
-/** (e^x - 1) / x, 1 at x = 0, without cancellation: the weight of a zero-order hold. */
+/** Below this size (e^x - 1) / x is summed as a series: its derivative would cancel otherwise. */
+const SERIES = 0.5;
+/** Terms of the series, enough for float64. */
+const TERMS = 14;
+
+/** (e^x - 1) / x, 1 at x = 0, without cancellation in it or its derivative: the weight of a zero-order hold. */
 export function expm1OverX(x: Tensor): Tensor {
-  const zero = equal(x, 0);
-  return where(zero, add(1, mul(x, 0.5)), div(expm1(x), where(zero, 1, x)));
+  const small = less(abs(x), SERIES);
+  // Each branch sees arguments it is good for, so that the other's gradient is 0 and not 0 times infinity.
+  const near = where(small, x, 0);
+  // 1 + x/2 (1 + x/3 (1 + ...))
+  let series: Tensor = add(mul(near, 1 / (TERMS + 1)), 1);
+  for (let n = TERMS; n > 1; n--) series = add(mul(mul(near, 1 / n), series), 1);
+  const far = where(small, 1, x);
+  // e^x is infinite before x is
+  return where(small, series, div(expm1(far), minimum(far, LARGEST)));
 }
+
+/** The largest f32 number. */
+const LARGEST = (2 - 2 ** -23) * 2 ** 127;
 
 /**
  * Sum of products in Einstein's notation with axis names separated by spaces,

@@ -14,6 +14,7 @@ import {
   mul,
   normal,
   realize,
+  reference,
   sin,
   square,
   stopGradient,
@@ -92,6 +93,19 @@ test("a checkpoint keeps fewer values for the backward pass and gives the same g
   a.forEach((value, k) => expect(b[k]).toBeCloseTo(value, 5));
   expect(await saved[0].item()).toBeCloseTo(await plain[0].item(), 4);
   await device.close();
+});
+
+test("a checkpoint with several results runs on every device where a result needs only some of the arguments", async () => {
+  const twice = checkpoint(({ x, y }: { x: Tensor; y: Tensor }) => ({ a: mul(x, 2), b: mul(x, y) }));
+  const f = (x: Tensor): Tensor => {
+    const { a } = twice({ x, y: add(x, 1) });
+    return sum(mul(a, twice({ x: a, y: x }).b));
+  };
+  for (const device of [reference(), cpu()]) {
+    const g = grad(f)(tensor([3]));
+    await realize(g, { device });
+    expect([...(await g.data())]).toEqual([12 * 9]);
+  }
 });
 
 test("a deep chain is no deep recursion", async () => {

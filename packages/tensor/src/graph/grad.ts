@@ -128,13 +128,20 @@ export function vjp<T extends Tree, U extends Tree>(f: (tree: T) => U, tree: T):
   return [
     outputs,
     (cotangents) => {
-      const given = leavesOf(cotangents);
-      values.forEach((x, k) => {
-        if (!given[k] || !sameShape(given[k].shape, x.shape))
-          throw new ShapeError(
-            `vjp: expected a cotangent ${formatShape(x.shape)} for output ${k}, got ${given[k] ? formatShape(given[k].shape) : "none"}`,
-          );
-      });
+      const given: Tensor[] = [];
+      // By name: the keys of the cotangents may be in another order.
+      mapTree(
+        (x, path, g) => {
+          if (!sameShape(g!.shape, x.shape))
+            throw new ShapeError(
+              `vjp: expected a cotangent ${formatShape(x.shape)} for the output${path && ` "${path}"`}, got ${formatShape(g!.shape)}; give it the shape of the output`,
+            );
+          given.push(g!);
+          return x;
+        },
+        outputs as Tree,
+        cotangents,
+      );
       const gradients = pull(given);
       return replaceLeaves(
         tree,

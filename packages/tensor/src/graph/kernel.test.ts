@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import {
-  add,
+  cast,
   cpu,
   defineKernel,
   explain,
@@ -52,29 +52,31 @@ test("one tensor given for two inputs counts as two", async () => {
   expect([...(await second.data())]).toEqual([6, 12]);
 });
 
-test("a table reaches variants, not the reference, and is made once an extent", async () => {
-  let made = 0;
-  const scaled = defineKernel({
-    name: "scaled",
+test("what a record is composed of takes f16 inputs as f32, and their gradients are f16", async () => {
+  const square = defineKernel({
+    name: "square",
     inputs: { x: "N" },
+    halves: ["x"],
     outputs: { y: "N" },
     variants: [],
     samples: [],
-    constants: { table: { axes: "N", values: ({ N }) => (made++, new Float32Array(N!)) } },
-    reference: (inputs: { readonly x: Tensor }) => {
-      expect(Object.keys(inputs)).toEqual(["x"]);
-      return { y: add(inputs.x, 1) };
+    reference: ({ x }: { readonly x: Tensor }) => {
+      expect(x.dtype).toBe("f32");
+      return { y: mul(x, x) };
     },
     cost: () => ({ flops: 0, bytes: 0 }),
   });
-  for (const values of [
-    [1, 2],
-    [3, 4],
-    [5, 6, 7],
-  ])
-    expect([...(await scaled({ x: tensor(values) }, undefined).y.data())]).toEqual(values.map((v) => v + 1));
-  expect(made).toBe(2);
-  expect(await explain(scaled({ x: tensor([1]) }, undefined).y)).toContain("add");
+  const x = cast(tensor([1.5, 2]), "f16");
+  const g = grad((v: Tensor) => sum(square({ x: v }, undefined).y))(x);
+  expect(g.dtype).toBe("f16");
+  expect([...(await g.data())]).toEqual([3, 4]);
+  expect(() => product({ x, y: tensor([1, 2]) }, undefined)).toThrow("expected f32 for x, got f16 [2]");
+});
+
+test("explain says why a variant does not run", async () => {
+  expect(await explain(product({ x: tensor([1]), y: tensor([1]) }, undefined).z, { device: cpu() })).toContain(
+    "# product is composed of ops: never: expected a reason, got none",
+  );
 });
 
 test("NaN in a scan stays NaN to the end", async () => {

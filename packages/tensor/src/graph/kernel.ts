@@ -4,47 +4,19 @@
  * Without a variant for a device the planner puts the reference in the call's place; without a backward
  * program the gradient is that of the reference.
  */
-import type { CpuProgram } from "../devices/cpu/program.js";
-import type { DType, HostArray } from "./dtype.js";
+import { isReal, type DType } from "./dtype.js";
 import { DTypeError, ShapeError } from "./errors.js";
 import { backpropagate } from "./grad.js";
+import type { Dims, KernelCase, KernelVariant } from "./kernel-variant.js";
 import type { Op } from "./op.js";
+import { cast } from "../ops/elementwise.js";
 import { zeros } from "../ops/generators.js";
 import { identity } from "../ops/movement.js";
 import { formatShape, type Shape } from "./shape.js";
-import { callOp, tensor, type Call, type Tensor } from "./tensor.js";
-
-/** Extents by axis letter, e.g. `{ B: 8, L: 256, D: 128, N: 16 }`. */
-export type Dims = Readonly<Record<string, number>>;
+import { callOp, type Call, type Tensor } from "./tensor.js";
 
 /** Axis letters by tensor name, e.g. `{ u: "B L D", A: "D N" }`. */
 export type AxisSpec = Readonly<Record<string, string>>;
-
-/** What one call of a kernel looks like, for variants to decide by. */
-export interface KernelCase<O> {
-  /** Extents of all axes. */
-  readonly dims: Dims;
-  /** Options of the call. */
-  readonly options: O;
-  /** Names of the inputs given. */
-  readonly present: ReadonlySet<string>;
-  /** In a backward program: names of the outputs that have a cotangent. */
-  readonly cotangents: ReadonlySet<string>;
-}
-
-/** A hand-written implementation of a record for one device. */
-export interface KernelVariant<O> {
-  /** The device's name. */
-  readonly device: "cpu";
-  /** The name `explain` and benchmark rows print. */
-  readonly name: string;
-  /** true, or the reason why this variant cannot run the case. */
-  supports?(kase: KernelCase<O>): true | string;
-  /** Buffers: the present inputs, the constants, then outputs and residuals, in the record's order. */
-  forward(kase: KernelCase<O>, memory: { readonly shared: boolean }): CpuProgram;
-  /** Buffers: present inputs, constants, outputs, residuals, given cotangents; then one gradient per present f32 input. */
-  backward?(kase: KernelCase<O>, memory: { readonly shared: boolean }): CpuProgram;
-}
 
 /** Everything there is to know of a kernel. */
 export interface KernelRecord<I extends AxisSpec, U extends AxisSpec, O> {
@@ -56,19 +28,21 @@ export interface KernelRecord<I extends AxisSpec, U extends AxisSpec, O> {
   readonly optional?: readonly (keyof I & string)[];
   /** Element types other than f32. */
   readonly dtypes?: Readonly<Partial<Record<keyof I & string, DType>>>;
+  /** f32 inputs that may be f16 as well: the reference gets them as f32, and their gradients are rounded at the end. */
+  readonly halves?: readonly (keyof I & string)[];
   /** Axes of each output; all are f32. */
   readonly outputs: U;
-  /** Tables that variants read beside the inputs, in this order; the reference does without. */
-  readonly constants?: Readonly<Record<string, KernelConstant>>;
   /** Values the forward program keeps for the backward one; axes may use those of `extraDims`. */
   readonly residuals?: AxisSpec;
+  /** Outputs and residuals that backward programs read; all by default. */
+  readonly backwardReads?: readonly string[];
   /** Axes that no input has, computed from those that have one. */
   extraDims?(dims: Dims, options: O): Dims;
   /** The definition, composed from ops. */
   reference(inputs: { readonly [K in keyof I]: Tensor }, options: O, dims: Dims): { readonly [K in keyof U]: Tensor };
   /**
-   * Gradients of the inputs from the cotangents of the outputs, as tensor code. Without it the gradient is a variant's
-   * backward program, or that of the reference.
+   * Gradients of the inputs from the cotangents of the outputs, as tensor code: what runs where no variant has a backward
+   * program. Without it the gradient there is that of the reference.
    */
   gradient?(
     inputs: { readonly [K in keyof I]: Tensor },
@@ -76,20 +50,12 @@ export interface KernelRecord<I extends AxisSpec, U extends AxisSpec, O> {
     options: O,
     dims: Dims,
   ): { readonly [K in keyof I]?: Tensor };
-  /** Work and compulsory memory traffic of the forward pass. */
-  cost(dims: Dims, options: O): KernelCost;
+  /** Work and compulsory memory traffic of the forward pass. @param present The inputs given; all by default. */
+  cost(dims: Dims, options: O, present?: ReadonlySet<string>): KernelCost;
   /** Hand-written programs, tried in order. */
   readonly variants: readonly KernelVariant<O>[];
   /** Cases that `checkKernel` runs. */
   readonly samples: readonly KernelSample<keyof I & string, O>[];
-}
-
-/** A table that programs of a kernel read, e.g. roots of unity. */
-export interface KernelConstant {
-  /** The axes it depends on, e.g. "L". */
-  readonly axes: string;
-  /** Its values, computed once for each extent of those axes. */
-  values(dims: Dims): HostArray;
 }
 
 /** A case of a kernel for tests. */
@@ -102,6 +68,8 @@ export interface KernelSample<Names extends string, O> {
   readonly options: O;
   /** Optional inputs left out. */
   readonly without?: readonly Names[];
+  /** Inputs given as f16. */
+  readonly halves?: readonly Names[];
   /** Ranges of the random values by input; -1 to 1 by default. */
   readonly ranges?: Readonly<Record<string, readonly [low: number, high: number]>>;
 }
@@ -136,7 +104,6 @@ export interface Kernel<I extends AxisSpec, U extends AxisSpec, O> {
 export function defineKernel<const I extends AxisSpec, const U extends AxisSpec, O = undefined>(
   record: KernelRecord<I, U, O>,
 ): Kernel<I, U, O> {
-  const tables = new Map<string, Tensor>();
   const call = (
     inputs: { readonly [K in keyof I]?: Tensor | undefined },
     options: O,
@@ -148,23 +115,20 @@ export function defineKernel<const I extends AxisSpec, const U extends AxisSpec,
       else if (!record.optional?.includes(name))
         throw new ShapeError(`${record.name}: expected input ${name} [${record.inputs[name]}], got none`);
     }
+    const halves = new Set<string>();
     for (const [name, x] of Object.entries(given)) {
       const expected = record.dtypes?.[name] ?? "f32";
-      if (x.dtype !== expected)
+      if (x.dtype === "f16" && record.halves?.includes(name)) halves.add(name);
+      else if (x.dtype !== expected)
         throw new DTypeError(
           `${record.name}: expected ${expected} for ${name}, got ${x.dtype} ${formatShape(x.shape)}; convert it with cast`,
         );
     }
     const bound = bindDims(record.name, record.inputs, given);
     const dims = { ...bound, ...record.extraDims?.(bound, options) };
-    const kase: KernelCase<unknown> = { dims, options, present: new Set(Object.keys(given)), cotangents: new Set() };
-    const constants = Object.entries(record.constants ?? {}).map(([name, { axes, values }]) => {
-      const id = `${name} ${shapeOf(axes, dims).join(",")}`;
-      let table = tables.get(id);
-      if (!table) tables.set(id, (table = tensor(values(dims))));
-      return table;
-    });
-    const results = callOp(kernelOp, [...Object.values(given), ...constants], {
+    const present = new Set(Object.keys(given));
+    const kase: KernelCase<unknown> = { dims, options, present, halves, cotangents: new Set() };
+    const results = callOp(kernelOp, Object.values(given), {
       record: record as unknown as AnyKernelRecord,
       kase,
     } satisfies KernelAttributes);
@@ -207,6 +171,13 @@ const resultNames = (record: AnyKernelRecord): [string, string][] => [
   ...Object.entries(record.residuals ?? {}),
 ];
 
+/** The values of the forward call that backward programs read. */
+function readBackward({ outputs, attributes }: Call): readonly Tensor[] {
+  const { record } = attributes as KernelAttributes;
+  const { backwardReads } = record;
+  return backwardReads ? outputs.filter((_, k) => backwardReads.includes(resultNames(record)[k]![0])) : outputs;
+}
+
 /** A forward call. */
 export const kernelOp: Op = {
   name: "kernel",
@@ -218,47 +189,59 @@ export const kernelOp: Op = {
   gradient(call, cotangents) {
     const { record, kase } = call.attributes as KernelAttributes;
     const names = Object.keys(record.outputs).filter((_, k) => cotangents[k]);
-    if (record.gradient) {
-      const inputs = Object.fromEntries([...kase.present].map((name, k) => [name, call.inputs[k]!]));
-      const gradients = record.gradient(
-        inputs,
-        Object.fromEntries(Object.keys(record.outputs).map((name, k) => [name, cotangents[k]!])),
-        kase.options,
-        kase.dims,
-      );
-      return [...kase.present].map((name) => gradients[name]);
-    }
-    const given = cotangents.filter((g): g is Tensor => g !== undefined);
-    const attributes: KernelAttributes = { record, kase: { ...kase, cotangents: new Set(names) }, forward: call };
-    const gradients = callOp(kernelGradientOp, [...call.inputs, ...call.outputs, ...given], attributes);
+    const given: KernelCase<unknown> = { ...kase, cotangents: new Set(names) };
+    const present = cotangents.filter((g): g is Tensor => g !== undefined);
+    if (record.gradient && !record.variants.some(({ backward }) => backward))
+      return rounded(call, composedGradient(record, given, call.inputs, present));
+    const attributes: KernelAttributes = { record, kase: given, forward: call };
+    const gradients = callOp(kernelGradientOp, [...call.inputs, ...readBackward(call), ...present], attributes);
     let next = 0;
-    return call.inputs.map((_, k) => (isDifferentiable(call, k) ? gradients[next++] : undefined));
+    return rounded(
+      call,
+      call.inputs.map((x) => (isReal(x.dtype) ? gradients[next++] : undefined)),
+    );
   },
   samples: [],
 };
 
-/** A backward call: inputs, outputs, residuals and given cotangents of the forward call -> gradients of its f32 inputs. */
+/** Gradients of f16 inputs are computed as f32. */
+const rounded = ({ inputs }: Call, gradients: readonly (Tensor | undefined)[]): (Tensor | undefined)[] =>
+  gradients.map((g, k) => (g && inputs[k]!.dtype === "f16" ? cast(g, "f16") : g));
+
+/** The record's own gradient in tensor code: one tensor an input, of the cotangents given. */
+function composedGradient(
+  record: AnyKernelRecord,
+  kase: KernelCase<unknown>,
+  inputs: readonly Tensor[],
+  cotangents: readonly Tensor[],
+): (Tensor | undefined)[] {
+  const names = [...kase.present];
+  const gradients = record.gradient!(
+    Object.fromEntries(names.map((name, k) => [name, widened(inputs[k]!)])),
+    Object.fromEntries([...kase.cotangents].map((name, k) => [name, cotangents[k]!])),
+    kase.options,
+    kase.dims,
+  );
+  return names.map((name) => gradients[name]);
+}
+
+const widened = (x: Tensor): Tensor => (x.dtype === "f16" ? cast(x, "f32") : x);
+
+/** A backward call: inputs, what backward programs read, and given cotangents of the forward call -> gradients of its real inputs. */
 export const kernelGradientOp: Op = {
   name: "kernelGradient",
   rule: { kind: "kernel" },
   infer(_, attributes) {
     const { forward } = attributes as KernelAttributes;
-    return forward!.inputs.flatMap(({ shape }, k) =>
-      isDifferentiable(forward!, k) ? [{ shape, dtype: "f32" as const }] : [],
-    );
+    return forward!.inputs.flatMap(({ shape, dtype }) => (isReal(dtype) ? [{ shape, dtype: "f32" as const }] : []));
   },
-  // Second derivatives go through the reference.
+  // Second derivatives go through the composed gradient.
   gradient(call, cotangents) {
     const inputs = call.inputs.map(identity);
     return backpropagate(expandKernel(call, new Map(), inputs), cotangents, inputs);
   },
   samples: [],
 };
-
-/** Whether input k of a forward call has a gradient. */
-function isDifferentiable({ inputs, attributes }: Call, k: number): boolean {
-  return inputs[k]!.dtype === "f32" && k < (attributes as KernelAttributes).kase.present.size;
-}
 
 /** References already put in the place of forward calls, so that a gradient shares its forward pass. */
 export type Expansions = Map<Call, Expansion>;
@@ -269,7 +252,10 @@ interface Expansion {
   readonly outputs: readonly Tensor[];
 }
 
-/** The call's reference (or the gradient of it) in terms of `given`, the call's inputs; one tensor per result but the residuals. */
+/**
+ * What a call is composed of, in terms of `given`, the call's inputs: its reference, or the record's gradient, or that of
+ * the reference; one tensor per result but the residuals.
+ */
 export function expandKernel(
   call: Call,
   expansions: Expansions = new Map(),
@@ -278,42 +264,37 @@ export function expandKernel(
   const { record, kase, forward } = call.attributes as KernelAttributes;
   const origin = forward ?? call;
   const count = origin.inputs.length;
+  if (!forward) return expandReference(origin, expansions, given).outputs;
+  const cotangents = given.slice(count + readBackward(forward).length);
+  const gradients = record.gradient
+    ? composedGradient(record, kase, given.slice(0, count), cotangents)
+    : referenceGradient(kase, expandReference(origin, expansions, given.slice(0, count)), record, cotangents);
+  return origin.inputs.flatMap((x, k) => (isReal(x.dtype) ? [widened(gradients[k] ?? zeros(x.shape))] : []));
+}
+
+function expandReference(origin: Call, expansions: Expansions, given: readonly Tensor[]): Expansion {
+  const { record, kase } = origin.attributes as KernelAttributes;
   let expansion = expansions.get(origin);
   if (!expansion) {
-    const inputs = given.slice(0, count).map(identity);
+    const inputs = given.map(identity);
     const results = record.reference(
-      Object.fromEntries([...kase.present].map((name, k) => [name, inputs[k]!])),
+      Object.fromEntries([...kase.present].map((name, k) => [name, widened(inputs[k]!)])),
       kase.options,
       kase.dims,
     );
     expansion = { inputs, outputs: Object.keys(record.outputs).map((name) => results[name]!) };
     expansions.set(origin, expansion);
   }
-  if (!forward) return expansion.outputs;
-  const cotangents = given.slice(count + forward.outputs.length);
-  let next = 0;
-  const present = Object.keys(record.outputs).map((name) =>
-    kase.cotangents.has(name) ? cotangents[next++] : undefined,
-  );
-  const gradients = backpropagate(expansion.outputs, present, expansion.inputs);
-  return origin.inputs.flatMap((x, k) => (isDifferentiable(origin, k) ? [gradients[k] ?? zeros(x.shape)] : []));
+  return expansion;
 }
 
-/** The first variant that runs the case on a device, or the reasons why none does. */
-export function chooseVariant(
-  {
-    record,
-    kase,
-    gradient,
-  }: { readonly record: AnyKernelRecord; readonly kase: KernelCase<unknown>; readonly gradient: boolean },
-  device: string,
-): KernelVariant<unknown> | readonly string[] {
-  const reasons: string[] = [];
-  for (const variant of record.variants) {
-    if (variant.device !== device) continue;
-    const verdict = variant.supports?.(kase) ?? true;
-    if (verdict === true && (!gradient || variant.backward)) return variant;
-    reasons.push(`${variant.name}: ${verdict === true ? "no backward program" : verdict}`);
-  }
-  return reasons;
+function referenceGradient(
+  { cotangents: names }: KernelCase<unknown>,
+  { inputs, outputs }: Expansion,
+  record: AnyKernelRecord,
+  cotangents: readonly Tensor[],
+): readonly (Tensor | undefined)[] {
+  let next = 0;
+  const present = Object.keys(record.outputs).map((name) => (names.has(name) ? cotangents[next++] : undefined));
+  return backpropagate(outputs, present, inputs);
 }

@@ -24,3 +24,19 @@ test("softmax sums to one and cumsum runs", async () => {
   for (const value of await total.data()) expect(value).toBeCloseTo(1, 12);
   expect([...(await cumsum(tensor([1, 2, 3]), 0).data())]).toEqual([1, 3, 6]);
 });
+
+test("data() has one class of array by element type, before and after a tensor is realized", async () => {
+  const x = tensor([0.1]);
+  const before = await x.data();
+  expect(before).toBeInstanceOf(Float32Array);
+  expect([...before]).toEqual([Math.fround(0.1)]);
+  await realize(x);
+  expect(await x.data()).toEqual(before);
+  expect(await tensor(Float64Array.of(0.1)).data()).toEqual(Float32Array.of(0.1));
+  expect(await tensor([0.1], undefined, "f16").data()).toEqual(Float32Array.of(0.0999755859375));
+  expect(await tensor([1], undefined, "i32").data()).toBeInstanceOf(Int32Array);
+  expect(await tensor([1], undefined, "bool").data()).toBeInstanceOf(Uint8Array);
+  const y = tensor([0.1]);
+  await realize(y, { device: reference() });
+  expect(await y.data()).toEqual(Float64Array.of(0.1));
+});

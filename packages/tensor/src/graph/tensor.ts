@@ -6,7 +6,9 @@
 import type { Device, DeviceBuffer } from "../devices/device.js";
 import { dtypeOf, type DType, type HostArray } from "./dtype.js";
 import { DisposedError, DTypeError, ShapeError } from "./errors.js";
+import { notForgotten } from "./forgotten.js";
 import { roundedToHalf } from "./half.js";
+import { disposeLater, hold, isLeaving, letGo } from "./holds.js";
 import type { Op } from "./op.js";
 import { formatShape, sizeOf, type Shape } from "./shape.js";
 import { userLine } from "./debug.js";
@@ -59,8 +61,14 @@ export class Tensor {
    */
   async data(): Promise<HostArray> {
     // Loaded here, since devices are made of tensors: nothing else of the graph knows of them.
-    const { readTensor } = await import("../devices/realize.js");
-    return readTensor(this);
+    assertAlive(this, "data");
+    hold(this);
+    try {
+      const { readTensor } = await import("../devices/realize.js");
+      return await readTensor(this);
+    } finally {
+      if (letGo(this)) this.release("disposed");
+    }
   }
 
   /**
@@ -77,9 +85,23 @@ export class Tensor {
 
   /** Gives the tensor's device memory back at once. Using the tensor afterwards is a DisposedError. */
   dispose(): void {
-    if (this.source.kind === "buffer") this.source.device.release(this.source.buffer);
-    if (this.source.kind === "host") for (const [device, buffer] of this.source.uploads) device.release(buffer);
-    this.source = { kind: "disposed", how: "disposed" };
+    if (!disposeLater(this)) this.release("disposed");
+  }
+
+  /** Gives the memory back, whoever holds it. @internal */
+  release(how: "disposed" | "donated"): void {
+    const { source } = this;
+    const buffers =
+      source.kind === "buffer"
+        ? [[source.device, source.buffer] as const]
+        : source.kind === "host"
+          ? source.uploads
+          : [];
+    for (const [device, buffer] of buffers) {
+      device.release(buffer);
+      notForgotten(buffer);
+    }
+    this.source = { kind: "disposed", how };
   }
 
   /** `using t = ...` disposes the tensor at the end of the block. */
@@ -173,8 +195,9 @@ export function callOp(op: Op, inputs: readonly Tensor[], attributes: unknown = 
 
 /** @throws DisposedError if the tensor's memory was given back. */
 export function assertAlive(input: Tensor, name: string): void {
-  if (input.source.kind === "disposed")
+  const how = input.source.kind === "disposed" ? input.source.how : isLeaving(input) ? "disposed" : undefined;
+  if (how)
     throw new DisposedError(
-      `${name}: expected a live tensor, got one of shape ${formatShape(input.shape)} that was ${input.source.how}; use the result that replaced it, or dispose it later`,
+      `${name}: expected a live tensor, got one of shape ${formatShape(input.shape)} that was ${how}; use the result that replaced it, or dispose it later`,
     );
 }

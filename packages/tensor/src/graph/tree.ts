@@ -61,15 +61,27 @@ const join = (path: string, key: string): string => (path === "" ? key : `${path
 const describe = (value: unknown): string =>
   value === null ? "null" : Array.isArray(value) ? "an array" : typeof value;
 
-/** The tensors of a tree, in a fixed order. */
+/** The tensors of a tree in the order in which it is walked: entries of an array, keys of an object as they lie in it. */
 export function leavesOf(tree: Tree): Tensor[] {
-  return Object.values(namedLeaves(tree));
+  const out: Tensor[] = [];
+  mapTree((leaf) => {
+    out.push(leaf);
+    return leaf;
+  }, tree);
+  return out;
 }
 
-/** The tensors of a tree by path, e.g. "layers.0.in_proj.weight". */
+/**
+ * The tensors of a tree by path, e.g. "layers.0.in_proj.weight".
+ * @throws TypeError if two have one path, as with the keys "a.b" and "a" around "b".
+ */
 export function namedLeaves(tree: Tree): Record<string, Tensor> {
   const out: Record<string, Tensor> = {};
-  mapTree((leaf, path) => (out[path] = leaf), tree);
+  mapTree((leaf, path) => {
+    if (Object.hasOwn(out, path))
+      throw new TypeError(`namedLeaves: expected one tensor at "${path}", got two; leave the dots out of the keys`);
+    return (out[path] = leaf);
+  }, tree);
   return out;
 }
 

@@ -204,7 +204,7 @@ const conjugate = ([a, b]: Complex): Complex => [a, -b];
 
 /** Results of a scan kernel. Every state is kept. */
 export function interpretScan(
-  { extents, along, reverse, decay, drive, initial, adjoint, sums, outputs }: ScanKernel,
+  { extents, along, reverse, forgets, decay, drive, initial, adjoint, sums, outputs }: ScanKernel,
   inputs: readonly Numbers[],
 ): Float64Array[] {
   const L = extents[along]!;
@@ -226,6 +226,8 @@ export function interpretScan(
     place = point.join();
     enter(point);
   };
+  const step = (decay: Complex, h: Complex, drive: Complex): Complex =>
+    follow(decay, forgets && decay[0] === 0 && decay[1] === 0 ? ZERO : h, drive);
   const valueOf = ([re, im]: ScanValue): Complex => [evaluate(re), im ? evaluate(im) : 0];
   /** Point of step s, in the order of the recurrence, on the line through `point`. */
   const at = (point: readonly number[], s: number): number[] =>
@@ -237,13 +239,13 @@ export function interpretScan(
     for (let s = 0; s < L; s++) {
       go(at(line, s));
       states.previous.set(place, h);
-      states.current.set(place, (h = follow(valueOf(decay), h, valueOf(drive))));
+      states.current.set(place, (h = step(valueOf(decay), h, valueOf(drive))));
     }
     if (!adjoint) continue;
     let [g, after] = [ZERO, ZERO];
     for (let s = L - 1; s >= 0; s--) {
       go(at(line, s));
-      states.adjoint.set(place, (g = follow(conjugate(after), g, valueOf(adjoint.seed))));
+      states.adjoint.set(place, (g = step(conjugate(after), g, valueOf(adjoint.seed))));
       after = valueOf(decay);
     }
   }

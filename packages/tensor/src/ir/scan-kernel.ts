@@ -47,6 +47,8 @@ export interface ScanKernel {
   /** Number of the recurrence's axis. */
   readonly along: number;
   readonly reverse: boolean;
+  /** A decay of 0 forgets the state (and the adjoint) it would multiply, infinite or not: 0 times it is 0. */
+  readonly forgets?: true;
   /** Element counts and types of the buffers read. */
   readonly inputs: readonly { readonly dtype: DType; readonly size: number }[];
   /** All of decay, drive, initial and seed are real, or all are complex. No `state` nodes in them. */

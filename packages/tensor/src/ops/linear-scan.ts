@@ -8,14 +8,16 @@ import type { Op, ReferenceArray, ReferenceValue, Sample, SampleInput } from "..
 import { formatShape, normalizeAxis, sameShape, type Shape } from "../graph/shape.js";
 import { callOp, type Tensor } from "../graph/tensor.js";
 import { aroundAxis } from "./cumsum.js";
-import { add, mul, neg, sub } from "./elementwise.js";
-import { zeros } from "./generators.js";
+import { add, and, bitAnd, equal, mul, neg, or, sub, where } from "./elementwise.js";
+import { iota, zeros } from "./generators.js";
 import { concat, expandDims, identity, reshape, sliceAxis } from "./movement.js";
 
 /** @internal */
 export interface LinearScanAttributes {
   readonly axis: number;
   readonly reverse: boolean;
+  /** Set where a decay of 0 forgets the state, infinite or not: 0 times it is 0. */
+  readonly forgets?: true;
 }
 
 type Value = readonly Tensor[];
@@ -25,6 +27,12 @@ const times = (x: Value, y: Value): Value =>
   x.length === 1
     ? [mul(x[0]!, y[0]!)]
     : [sub(mul(x[0]!, y[0]!), mul(x[1]!, y[1]!)), add(mul(x[0]!, y[1]!), mul(x[1]!, y[0]!))];
+const isZero = (x: Value): Tensor => x.map((part) => equal(part, 0)).reduce((a, b) => and(a, b));
+/** A product of decays times a state of 0 is 0, though the product may have overflowed; times 0 that forgets, too. */
+function carried(x: Value, state: Value, forgets: boolean | undefined): Value {
+  const zero = forgets ? or(isZero(state), isZero(x)) : isZero(state);
+  return times(x, state).map((part) => where(zero, 0, part));
+}
 const plus = (x: Value, y: Value): Value => x.map((part, k) => add(part, y[k]!));
 const conjugate = (x: Value): Value => x.map((part, k) => (k === 1 ? neg(part) : part));
 const shift = (x: Value, axis: number, by: 1 | -1, edge: Value): Value =>
@@ -86,8 +94,9 @@ function rowsOf(parts: 1 | 2): { readonly scan: Op; readonly gradient: Op } {
 
   const run = (inputs: readonly Tensor[], attributes: LinearScanAttributes): Tensor =>
     concat(callOp(scan, inputs, attributes), attributes.axis);
-  const pull = (inputs: readonly Tensor[], { axis, reverse }: LinearScanAttributes): Tensor => {
-    const [da, db, dh0] = grouped(callOp(gradient, inputs, { axis, reverse }), parts) as readonly Tensor[][];
+  const pull = (inputs: readonly Tensor[], attributes: LinearScanAttributes): Tensor => {
+    const { axis } = attributes;
+    const [da, db, dh0] = grouped(callOp(gradient, inputs, attributes), parts) as readonly Tensor[][];
     return concat([...da!, ...db!, ...(dh0 ?? []).map((x) => expandDims(x, axis))], axis);
   };
   return {
@@ -98,7 +107,7 @@ function rowsOf(parts: 1 | 2): { readonly scan: Op; readonly gradient: Op } {
 
 function scanReference(
   [a, b, h0]: readonly (readonly ReferenceValue[])[],
-  { axis, reverse }: LinearScanAttributes,
+  { axis, reverse, forgets }: LinearScanAttributes,
   parts: 1 | 2,
 ): readonly ReferenceArray[] {
   const { outer, length, inner } = aroundAxis(b![0]!.shape, axis);
@@ -109,13 +118,10 @@ function scanReference(
   ];
   const [re, im] = [new Float64Array(br.length), new Float64Array(br.length)];
   if (parts === 1) {
-    eachStep(
-      outer,
-      length,
-      inner,
-      reverse,
-      (at, before, line) => (re[at] = ar[at]! * (before === undefined ? (hr?.[line] ?? 0) : re[before]!) + br[at]!),
-    );
+    eachStep(outer, length, inner, reverse, (at, before, line) => {
+      const state = forgets && ar[at] === 0 ? 0 : before === undefined ? (hr?.[line] ?? 0) : re[before]!;
+      re[at] = ar[at]! * state + br[at]!;
+    });
     return [re];
   }
   const [ai, bi, hi] = [a!, b!, h0].map((x) => x?.[1]!.data) as [
@@ -124,7 +130,12 @@ function scanReference(
     ReferenceArray | undefined,
   ];
   eachStep(outer, length, inner, reverse, (at, before, line) => {
-    const [x, y] = before === undefined ? [hr?.[line] ?? 0, hi?.[line] ?? 0] : [re[before]!, im[before]!];
+    const [x, y] =
+      forgets && ar[at] === 0 && ai[at] === 0
+        ? [0, 0]
+        : before === undefined
+          ? [hr?.[line] ?? 0, hi?.[line] ?? 0]
+          : [re[before]!, im[before]!];
     re[at] = ar[at]! * x - ai[at]! * y + br[at]!;
     im[at] = ar[at]! * y + ai[at]! * x + bi[at]!;
   });
@@ -134,7 +145,7 @@ function scanReference(
 /** s_t = dh_t + conj(a_(t+1)) s_(t+1) is the cotangent of b; that of a is s_t conj(h_(t-1)). */
 function gradientReference(
   [a, h, dh, h0]: readonly (readonly ReferenceValue[])[],
-  { axis, reverse }: LinearScanAttributes,
+  { axis, reverse, forgets }: LinearScanAttributes,
   parts: 1 | 2,
 ): readonly ReferenceArray[] {
   const { outer, length, inner } = aroundAxis(a![0]!.shape, axis);
@@ -150,15 +161,16 @@ function gradientReference(
   const make = (size: number): [Float64Array, Float64Array] => [new Float64Array(size), new Float64Array(size)];
   const [da, db, d0] = [make(none.length), make(none.length), make(outer * inner)];
   eachStep(outer, length, inner, !reverse, (at, after, line) => {
-    const [sr, si] = after === undefined ? [0, 0] : [db[0][after]!, db[1][after]!];
+    const isForgotten = (step: number): boolean => forgets === true && ar[step] === 0 && ai[step] === 0;
+    const [sr, si] = after === undefined || isForgotten(after) ? [0, 0] : [db[0][after]!, db[1][after]!];
     const [cr, ci] = after === undefined ? [0, 0] : [ar[after]!, ai[after]!];
     db[0][at] = gr[at]! + cr * sr + ci * si;
     db[1][at] = gi[at]! + cr * si - ci * sr;
     if (after !== undefined) storeDecay(after, hr[at]!, hi[at]!);
     // The last visit of a line is its first step.
     storeDecay(at, h0?.[0]!.data[line] ?? 0, h0?.[1]?.data[line] ?? 0);
-    d0[0][line] = ar[at]! * db[0][at]! + ai[at]! * db[1][at]!;
-    d0[1][line] = ar[at]! * db[1][at]! - ai[at]! * db[0][at]!;
+    d0[0][line] = isForgotten(at) ? 0 : ar[at]! * db[0][at]! + ai[at]! * db[1][at]!;
+    d0[1][line] = isForgotten(at) ? 0 : ar[at]! * db[1][at]! - ai[at]! * db[0][at]!;
   });
   /** da = s conj(x + iy), where x + iy is the state before the step. */
   function storeDecay(at: number, x: number, y: number): void {
@@ -187,28 +199,26 @@ function eachStep(
     }
 }
 
-function composedGradient(
-  [a, h, dh, h0]: readonly Value[],
-  { axis, reverse }: LinearScanAttributes,
-): readonly Tensor[] {
+function composedGradient([a, h, dh, h0]: readonly Value[], attributes: LinearScanAttributes): readonly Tensor[] {
+  const { axis, reverse, forgets } = attributes;
   const { shape } = a![0]!;
   const L = shape[axis]!;
   const edge = a!.map(() => zeros([...shape.slice(0, axis), 1, ...shape.slice(axis + 1)]));
   const next = shift(conjugate(a!), axis, reverse ? 1 : -1, edge);
   const db = callOp(a!.length === 1 ? linearScanRows.linearScan : linearScanRows.complexLinearScan, [...next, ...dh!], {
-    axis,
+    ...attributes,
     reverse: !reverse,
   } satisfies LinearScanAttributes);
   const start = h0 ? h0.map((x) => expandDims(x, axis)) : edge;
   const da = times(db, conjugate(shift(h!, axis, reverse ? -1 : 1, start)));
   const first = (x: Value): Value =>
     x.map((part) => (reverse ? sliceAxis(part, axis, L - 1, L) : sliceAxis(part, axis, 0, 1)));
-  const dh0 = h0 ? times(conjugate(first(a!)), first(db)).map((x, k) => reshape(x, h0[k]!.shape)) : [];
+  const dh0 = h0 ? carried(conjugate(first(a!)), first(db), forgets).map((x, k) => reshape(x, h0[k]!.shape)) : [];
   return [...da, ...db, ...dh0];
 }
 
 /** Every element combined with the one 1, 2, 4, ... places before it (Hillis and Steele, 1986). */
-function prefixes([a, b, h0]: readonly Value[], { axis, reverse }: LinearScanAttributes): readonly Tensor[] {
+function prefixes([a, b, h0]: readonly Value[], { axis, reverse, forgets }: LinearScanAttributes): readonly Tensor[] {
   const L = b![0]!.shape[axis]!;
   if (b![0]!.size === 0) return b!;
   const part = (x: Value, start: number, end: number): Value => x.map((tensor) => sliceAxis(tensor, axis, start, end));
@@ -219,14 +229,14 @@ function prefixes([a, b, h0]: readonly Value[], { axis, reverse }: LinearScanAtt
     const start = h0.map((x) => expandDims(x, axis));
     const first = reverse ? part(a!, L - 1, L) : part(a!, 0, 1);
     const rest = reverse ? part(b!, 0, L - 1) : part(b!, 1, L);
-    state = join(plus(times(first, start), reverse ? part(b!, L - 1, L) : part(b!, 0, 1)), rest);
+    state = join(plus(carried(first, start, forgets), reverse ? part(b!, L - 1, L) : part(b!, 0, 1)), rest);
   }
   for (let step = 1; step < L; step *= 2) {
     const early = (x: Value): Value => (reverse ? part(x, step, L) : part(x, 0, L - step));
     const late = (x: Value): Value => (reverse ? part(x, 0, L - step) : part(x, step, L));
     const kept = (x: Value): Value => (reverse ? part(x, L - step, L) : part(x, 0, step));
-    state = join(kept(state), plus(times(late(decay), early(state)), late(state)));
-    decay = join(kept(decay), times(late(decay), early(decay)));
+    state = join(kept(state), plus(carried(late(decay), early(state), forgets), late(state)));
+    decay = join(kept(decay), carried(late(decay), early(decay), forgets));
   }
   return state;
 }
@@ -241,7 +251,7 @@ function samplesOf(
     name: string,
     shape: Shape,
     axis: number,
-    { reverse = false, initial = true, range = { low: -1, high: 1 } } = {},
+    { reverse = false, initial = true, forgets = false, range = { low: -1, high: 1 } } = {},
   ): Sample => {
     const each = (input: SampleInput): SampleInput[] => Array.from({ length: parts }, () => input);
     const inputs = [
@@ -251,7 +261,11 @@ function samplesOf(
     ].flat();
     // Scan steps read operands as loops do: some samples try every view.
     const views = name === "from zero" || (parts === 1 && lists === 2 && shape.length === 3 && axis === 1);
-    return { name, inputs, ...(!views && { views }), apply: (...given) => run(given, { axis, reverse }) };
+    const attributes: LinearScanAttributes = { axis, reverse, ...(forgets && { forgets }) };
+    // Some steps forget.
+    const reset = (x: Tensor, k: number): Tensor =>
+      forgets && k < parts ? where(equal(bitAnd(iota(shape, axis), 2), 2), 0, x) : x;
+    return { name, inputs, ...(!views && { views }), apply: (...given) => run(given.map(reset), attributes) };
   };
   const decays = parts === 1 ? { low: 0.5, high: 1 } : { low: -0.7, high: 0.7 };
   // The complex row and the gradients are loops over the same lines: every axis is tried on the real one.
@@ -267,6 +281,8 @@ function samplesOf(
     ),
     sample("from zero", [2, 7], 1, { initial: false }),
     ...(lists === 2 ? [sample("long", [2, parts === 1 ? 1037 : 70], 1, { initial: false, range: decays })] : []),
+    sample("steps that forget", [2, 7, 3], 1, { forgets: true }),
+    sample("steps that forget, reversed, from zero", [7], 0, { forgets: true, reverse: true, initial: false }),
     sample("length 1", [2, 1, 3], 1),
     ...(lists === 2 ? [sample("empty", [2, 0], 1, { initial: false })] : []),
   ];
@@ -298,6 +314,8 @@ export interface LinearScanArguments {
   readonly axis: number;
   /** Run from the last element to the first: h_t = a_t h_(t+1) + b_t. */
   readonly reverse?: boolean;
+  /** A decay of 0 forgets the state before it, infinity and NaN too; without it 0 times infinity is NaN. */
+  readonly forgets?: boolean;
 }
 
 /** Checks types and shapes of the named inputs. */
@@ -328,12 +346,13 @@ function checkScan(
  * @returns h, the shape of b.
  * @throws ShapeError if the shapes do not fit.
  */
-export function linearScan({ a, b, h0, axis, reverse = false }: LinearScanArguments): Tensor {
+export function linearScan({ a, b, h0, axis, reverse = false, forgets = false }: LinearScanArguments): Tensor {
   const along = normalizeAxis(axis, b.shape.length, "linearScan");
   checkScan("linearScan", { a, b, h0 }, along);
   return callOp(linearScanRows.linearScan, h0 ? [a, b, h0] : [a, b], {
     axis: along,
     reverse,
+    ...(forgets && { forgets }),
   } satisfies LinearScanAttributes)[0]!;
 }
 
@@ -357,6 +376,8 @@ export interface ComplexLinearScanArguments {
   readonly axis: number;
   /** Run from the last element to the first: h_t = a_t h_(t+1) + b_t. */
   readonly reverse?: boolean;
+  /** A decay of 0 forgets the state before it, infinity and NaN too; without it 0 times infinity is NaN. */
+  readonly forgets?: boolean;
 }
 
 /**
@@ -364,7 +385,14 @@ export interface ComplexLinearScanArguments {
  * @returns h, the shape of b.
  * @throws ShapeError if the shapes do not fit.
  */
-export function complexLinearScan({ a, b, h0, axis, reverse = false }: ComplexLinearScanArguments): ComplexParts {
+export function complexLinearScan({
+  a,
+  b,
+  h0,
+  axis,
+  reverse = false,
+  forgets = false,
+}: ComplexLinearScanArguments): ComplexParts {
   const along = normalizeAxis(axis, b.re.shape.length, "complexLinearScan");
   if (!sameShape(a.re.shape, b.re.shape))
     throw new ShapeError(
@@ -379,6 +407,7 @@ export function complexLinearScan({ a, b, h0, axis, reverse = false }: ComplexLi
   const [re, im] = callOp(linearScanRows.complexLinearScan, [a.re, a.im, b.re, b.im, ...(h0 ? [h0.re, h0.im] : [])], {
     axis: along,
     reverse,
+    ...(forgets && { forgets }),
   } satisfies LinearScanAttributes) as [Tensor, Tensor];
   return { re, im };
 }

@@ -1,4 +1,5 @@
 /** What a plan is made for, and kernels in the making. */
+import type { GpuLimits } from "../devices/webgpu/program.js";
 import type { DType } from "../graph/dtype.js";
 import type { Shape } from "../graph/shape.js";
 import type { Call, Tensor } from "../graph/tensor.js";
@@ -17,6 +18,8 @@ export interface PlanOptions {
   readonly epilogues?: ReadonlySet<string>;
   /** Which fused recurrences the device runs; without it linear recurrences run by themselves. */
   readonly scans?: ScanSupport | undefined;
+  /** What a program of the WebGPU device may use, for variants of kernel records to decide by. */
+  readonly limits?: GpuLimits;
 }
 
 /** How an operand lies in its slot: row-major unless the op reads strided views. */

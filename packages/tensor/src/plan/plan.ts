@@ -12,7 +12,8 @@
  */
 import type { DType } from "../graph/dtype.js";
 import { callOf, sortCalls } from "../graph/calls.js";
-import { chooseVariant, expandKernel, type Expansions, type KernelAttributes } from "../graph/kernel.js";
+import { expandKernel, type Expansions, type KernelAttributes } from "../graph/kernel.js";
+import { chooseVariant, tablesOf, type KernelStep } from "../graph/kernel-variant.js";
 import type { Affine, LoopKernel } from "../ir/loop.js";
 import type { ScanKernel } from "../ir/scan-kernel.js";
 import { inputsRead } from "../graph/op.js";
@@ -25,6 +26,7 @@ import { findEpilogues, nameWithTail, type Epilogue } from "./matmul-epilogue.js
 import { lowerLoop, NeedsMemory, reducedExtents, type LoweredLoop, type LoweringContext } from "./lower.js";
 import { readsOf, type Draft, type LoopDraft, type NativeOperand, type PlanOptions } from "./draft.js";
 import { groupRows } from "./row-groups.js";
+import { outgrownValues } from "./outgrown.js";
 import { ownWork } from "./work.js";
 
 export type { NativeOperand, PlanOptions } from "./draft.js";
@@ -77,6 +79,8 @@ export interface Plan {
   readonly steps: readonly Step[];
   /** Slot of each root. */
   readonly roots: readonly number[];
+  /** Which kernel records run as what they are composed of although they have variants, and why. */
+  readonly notes: readonly string[];
 }
 
 /** Ops whose native programs read strided views of their operands. */
@@ -87,11 +91,12 @@ const CHEAP = 8;
 /** Makes the plan of a graph whose leaves are the given tensors. */
 export function makePlan(roots: readonly Tensor[], leaves: readonly Tensor[], options: PlanOptions): Plan {
   const forced = new Set<Tensor>();
-  const replacements: Replacements = { expansions: new Map(), replaced: new Map() };
+  const replacements: Replacements = { expansions: new Map(), replaced: new Map(), notes: new Set() };
   const decisions: ScanDecisions = { levels: new Map(), parts: new Map() };
   for (;;) {
     try {
-      return planWith(resolveGraph(roots, options, replacements, decisions), leaves, forced, decisions, options);
+      const graph = resolveGraph(roots, options, replacements, decisions);
+      return { ...planWith(graph, leaves, forced, decisions, options), notes: [...replacements.notes] };
     } catch (request) {
       if (request instanceof Replan) continue;
       if (!(request instanceof NeedsMemory)) throw request;
@@ -110,6 +115,8 @@ export function makePlan(roots: readonly Tensor[], leaves: readonly Tensor[], op
 interface Replacements {
   readonly expansions: Expansions;
   readonly replaced: Map<Call, readonly Tensor[]>;
+  /** Why kernel calls have no program. */
+  readonly notes: Set<string>;
 }
 
 interface Graph {
@@ -121,14 +128,19 @@ interface Graph {
 /** The graph with marks looked through, and others in the place of calls that have no program here. */
 function resolveGraph(
   roots: readonly Tensor[],
-  { device, fuse, scans }: PlanOptions,
-  { expansions, replaced }: Replacements,
+  options: PlanOptions,
+  { expansions, replaced, notes }: Replacements,
   decisions: ScanDecisions,
 ): Graph {
+  const { fuse, scans } = options;
   const replacement = (call: Call): (() => readonly Tensor[]) | undefined => {
     const { rule, expand } = call.op;
-    if (rule.kind === "kernel")
-      return !fuse || isReasons(variantFor(call, device)) ? () => expandKernel(call, expansions) : undefined;
+    if (rule.kind === "kernel") {
+      const choice = fuse ? variantFor(call, options) : [];
+      if (!isReasons(choice)) return undefined;
+      if (fuse) noteReasons(call, choice, options, notes);
+      return () => expandKernel(call, expansions);
+    }
     return expand && (!scans || levelOf(call, decisions, fuse) === "refused")
       ? () => expand(call.inputs, call.attributes)
       : undefined;
@@ -153,10 +165,21 @@ function resolveGraph(
   return { roots: resolved, resolve, calls: sortCalls(resolved, (call) => inputsRead(call).map(resolve)) };
 }
 
-/** The variant of a kernel call, or why there is none. */
-function variantFor(call: Call, device: string): ReturnType<typeof chooseVariant> {
+const stepOf = (call: Call): KernelStep => {
   const { record, kase, forward } = call.attributes as KernelAttributes;
-  return chooseVariant({ record, kase, gradient: forward !== undefined }, device);
+  return { record, kase, gradient: forward !== undefined };
+};
+
+/** The variant of a kernel call, or why there is none. */
+const variantFor = (call: Call, options: PlanOptions): ReturnType<typeof chooseVariant> =>
+  chooseVariant(stepOf(call), options);
+
+/** Says why a record that has variants runs as what it is composed of. */
+function noteReasons(call: Call, reasons: readonly string[], { device }: PlanOptions, notes: Set<string>): void {
+  const { record, gradient } = stepOf(call);
+  if (record.variants.length === 0) return;
+  const why = reasons.length > 0 ? reasons.join("; ") : `no variant for ${device}`;
+  notes.add(`${record.name}${gradient ? " backward" : ""} is composed of ops: ${why}`);
 }
 
 const isReasons = (choice: unknown): choice is readonly string[] => Array.isArray(choice);
@@ -167,7 +190,7 @@ function planWith(
   forced: Set<Tensor>,
   decisions: ScanDecisions,
   options: PlanOptions,
-): Plan {
+): Omit<Plan, "notes"> {
   const users = usersOf(calls, resolve);
   const kept = keptAnyway(
     roots,
@@ -192,13 +215,13 @@ function planWith(
       forced,
     ))
       if (steps.length > 0) drafts.push(...steps);
-      else drafts.push(nativeDraft(unit.scan!, context, reason));
+      else drafts.push(nativeDraft(unit.scan!, context, options, reason));
   for (const call of calls) {
     const { kind } = call.op.rule;
     if (scans.calls.has(call) || call.outputs.some((x) => scans.results.has(x))) continue;
     if (kind === "native" || kind === "kernel") {
       if (call.outputs.every((x) => x.size === 0)) continue;
-      drafts.push(nativeDraft(call, context, scans.reasonOf(call)));
+      drafts.push(nativeDraft(call, context, options, scans.reasonOf(call)));
       continue;
     }
     const x = call.outputs[0]!;
@@ -293,14 +316,18 @@ function chooseStored(
   }
 
   const weights = weigh(calls, resolve);
+  const isUsedOften = (x: Tensor): boolean => {
+    const { readers, spread } = readersOf(x, users);
+    return readers.size > 1 || spread;
+  };
+  const outgrown = outgrownValues(calls, resolve, isUsedOften);
   for (let k = calls.length - 1; k >= 0; k--) {
     const call = calls[k]!;
     const { kind } = call.op.rule;
     if (kind !== "elementwise" && kind !== "concat" && kind !== "gather") continue;
     const x = call.outputs[0]!;
-    if (stored.has(x) || claimed.has(x) || weights.get(x)! <= CHEAP) continue;
-    const { readers, spread } = readersOf(x, users);
-    if (readers.size > 1 || spread) stored.set(x, undefined);
+    if (stored.has(x) || claimed.has(x) || weights.get(x)! <= CHEAP || outgrown.has(x)) continue;
+    if (isUsedOften(x)) stored.set(x, undefined);
   }
   return stored;
 }
@@ -407,16 +434,23 @@ function behindReduction(x: Tensor, stored: ReadonlyMap<Tensor, unknown>, resolv
   return false;
 }
 
-function nativeDraft(call: Call, context: LoweringContext, note?: string): Draft {
+function nativeDraft(call: Call, context: LoweringContext, options: PlanOptions, note?: string): Draft {
   const operands: NativeOperand[] = [];
   const sources: Tensor[] = [];
-  for (const input of call.inputs) {
+  for (const input of [...call.inputs, ...tablesFor(call, options)]) {
     const x = context.resolve(input);
     const { source, offset, strides } = viewOf(x, context, READS_VIEWS.has(call.op.name));
     sources.push(source);
     operands.push({ shape: x.shape, dtype: x.dtype, offset, strides });
   }
   return { kind: "native", call, operands, sources, outputs: call.outputs, note };
+}
+
+/** The tables that the variant of a kernel call reads. */
+function tablesFor(call: Call, options: PlanOptions): readonly Tensor[] {
+  if (call.op.rule.kind !== "kernel") return [];
+  const variant = variantFor(call, options);
+  return isReasons(variant) ? [] : tablesOf(variant, stepOf(call).kase, options);
 }
 
 /** Native kernels with the elementwise loops behind them, as far as their programs take those. */
@@ -645,7 +679,7 @@ function sortDrafts(drafts: readonly Draft[]): Draft[] {
 }
 
 /** Numbers the blocks of memory and lets go of the graph. */
-function emit(drafts: readonly Draft[], roots: readonly Tensor[], leaves: readonly Tensor[]): Plan {
+function emit(drafts: readonly Draft[], roots: readonly Tensor[], leaves: readonly Tensor[]): Omit<Plan, "notes"> {
   const slots: Slot[] = [];
   const numbers = new Map<Tensor, number>();
   const constants: { slot: number; tensor: Tensor }[] = [];
@@ -700,8 +734,8 @@ function emit(drafts: readonly Draft[], roots: readonly Tensor[], leaves: readon
 /** A gradient's attributes lead to its forward call and so to the whole graph: keep that it is one, drop the call. */
 function withoutGraph(attributes: unknown): unknown {
   const kernel = attributes as Partial<KernelAttributes> | undefined;
-  if (!kernel?.record) return attributes;
-  return { record: kernel.record, kase: kernel.kase, gradient: kernel.forward !== undefined };
+  if (!kernel?.record || !kernel.kase) return attributes;
+  return { record: kernel.record, kase: kernel.kase, gradient: kernel.forward !== undefined } satisfies KernelStep;
 }
 
 /** "exp+mul+sum" and so on: the ops whose results are stored. */

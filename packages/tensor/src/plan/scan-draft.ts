@@ -16,6 +16,8 @@ export interface ScanSupport {
   readonly maxBuffers: number;
   /** Whether the device has a program for a kernel, or why not. */
   accepts(kernel: ScanKernel): true | string;
+  /** Whether that program has passes that each bind a few of the buffers, so that there may be any number. */
+  anyBuffers?(kernel: ScanKernel): boolean;
 }
 
 /** A scan step with tensors in the place of buffers. */
@@ -49,14 +51,12 @@ export function draftScans(
     const whole = lowerNoting(unit, context, decisions);
     if (call.op.name === "linearScan" && !unit.gradient && isBare(whole.kernel, [...unit.results.keys()], call))
       return { unit, drafts: [], reason };
-    if (buffersOf(whole) > support.maxBuffers && storePrologue(unit, whole, scans, context, support.maxBuffers, forced))
-      changed = true;
-    const parts = partsOf(unit, whole, support.maxBuffers, (part) =>
-      lowerNoting(part, context, decisions, unit.results),
-    );
+    const maxBuffers = support.anyBuffers?.(whole.kernel) ? Infinity : support.maxBuffers;
+    if (buffersOf(whole) > maxBuffers && storePrologue(unit, whole, scans, context, maxBuffers, forced)) changed = true;
+    const parts = partsOf(unit, whole, maxBuffers, (part) => lowerNoting(part, context, decisions, unit.results));
     const verdict = parts
       ? parts.map(({ kernel }) => support.accepts(kernel)).find((answer) => answer !== true)
-      : `${buffersOf(whole)} buffers where ${support.maxBuffers} can be bound`;
+      : `${buffersOf(whole)} buffers where ${maxBuffers} can be bound`;
     if (verdict !== undefined) {
       changed = true;
       demote(call, decisions, fuse, verdict);

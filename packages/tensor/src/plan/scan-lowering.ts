@@ -48,6 +48,19 @@ const timesConjugate = ([a, b]: ScanValue, [c, d]: ScanValue): ScanValue =>
     ? [op("add", op("mul", a, c), op("mul", b, d)), op("sub", op("mul", b, c), op("mul", a, d))]
     : [op("mul", a, c)];
 
+/** The product of a decay, or 0 where the decay is. */
+function unlessZero(decay: ScanValue, product: ScanValue): ScanValue {
+  const zero: Scalar = { op: "constant", dtype: "f32", value: 0 };
+  const isZero = decay
+    .map((part): Scalar => ({ op: "equal", dtype: "bool", args: [part, zero] }))
+    .reduce((a, b) => ({ op: "and", dtype: "bool", args: [a, b] }));
+  return product.map((part): Scalar => ({
+    op: "where",
+    dtype: "f32",
+    args: [isZero, zero, part],
+  })) as unknown as ScanValue;
+}
+
 /** A kernel with tensors in the place of buffers. */
 export interface LoweredScan {
   readonly kernel: ScanKernel;
@@ -65,7 +78,7 @@ export function lowerUnit(
   unstored: ReadonlyMap<Tensor, unknown> = results,
 ): LoweredScan {
   const call = (scan ?? gradient)!;
-  const { axis, reverse } = call.attributes as LinearScanAttributes;
+  const { axis, reverse, forgets } = call.attributes as LinearScanAttributes;
   const length = loop.extents[loop.along]!;
   const count = call.op.name.startsWith("complex") ? 2 : 1;
   const state = (which: "current" | "previous" | "adjoint"): ScanValue =>
@@ -118,7 +131,11 @@ export function lowerUnit(
     const make = (): ScanValue => {
       if (group === 1) return g;
       const [a, h, , h0] = valuesOf(gradient!);
-      if (group === 2) return timesConjugate(g, lowered(a!, positions, lower));
+      if (group === 2) {
+        const first = lowered(a!, positions, lower);
+        const product = timesConjugate(g, first);
+        return forgets ? unlessZero(first, product) : product;
+      }
       if (scan) return timesConjugate(g, states.previous);
       const before = guarded(lowered(h!, stepped(-1), lower), -1);
       if (!h0) return timesConjugate(g, before);
@@ -182,12 +199,18 @@ export function lowerUnit(
     const recurrence = scan
       ? {
           reverse,
+          ...(forgets && { forgets }),
           decay: lowered(a!, positions, lower),
           drive: lowered(b!, positions, lower),
           ...(h0 && { initial: lowered(h0, without, lower) }),
           ...(gradient && { adjoint: { seed: seed() } }),
         }
-      : { reverse: !reverse, decay: guarded(conjugate(lowered(a!, stepped(1), lower)), 1), drive: seed() };
+      : {
+          reverse: !reverse,
+          ...(forgets && { forgets }),
+          decay: guarded(conjugate(lowered(a!, stepped(1), lower)), 1),
+          drive: seed(),
+        };
     const outputs = [...results].map(([x, { index, keeps, step }]): ScanOutput => ({
       dtype: x.dtype,
       keeps,

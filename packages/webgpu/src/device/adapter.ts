@@ -91,13 +91,24 @@ export interface Found {
   readonly language: WGSLLanguageFeatures;
 }
 
-/** A new device with the highest limits its adapter has. @throws DeviceError if there is no adapter. */
-export async function requestDevice({
-  powerPreference = "high-performance",
-  dawn = DAWN_SWITCHES,
-  exactTimestamps = false,
-  halfPrecision = false,
-}: AdapterOptions): Promise<Found> {
+/** Limits of kernels that may be asked for below the adapter's; the others are kept by the device itself. */
+const LOWERED = [
+  "maxStorageBuffersPerShaderStage",
+  "maxComputeWorkgroupStorageSize",
+  "maxComputeInvocationsPerWorkgroup",
+] as const;
+type LowerLimits = Partial<Readonly<Record<(typeof LOWERED)[number], number>>>;
+
+/** A new device with the highest limits its adapter has, or those in `lower`. @throws DeviceError if there is no adapter. */
+export async function requestDevice(
+  {
+    powerPreference = "high-performance",
+    dawn = DAWN_SWITCHES,
+    exactTimestamps = false,
+    halfPrecision = false,
+  }: AdapterOptions,
+  lower: LowerLimits = {},
+): Promise<Found> {
   const switches = joined([
     ...dawn,
     ...(halfPrecision ? [HALF_PRECISION] : []),
@@ -112,6 +123,7 @@ export async function requestDevice({
     );
   const requiredLimits: Record<string, number> = {};
   for (const name of WANTED_LIMITS) requiredLimits[name] = adapter.limits[name];
+  for (const name of LOWERED) requiredLimits[name] = Math.min(adapter.limits[name], lower[name] ?? Infinity);
   const requiredFeatures = [...WANTED_FEATURES, ...(halfPrecision ? [MATRIX_FEATURE] : [])].filter((name) =>
     adapter.features.has(name),
   );

@@ -3,7 +3,7 @@ import { LimitError } from "@seqmix/tensor";
 import { USAGE } from "./adapter.js";
 import type { Block } from "../memory/memory.js";
 import type { Pipeline, Pipelines } from "./pipelines.js";
-import type { GpuPass, GpuProgram, Parameters } from "./program.js";
+import type { GpuPass, GpuProgram, Parameters } from "@seqmix/tensor/wgsl";
 
 /** Writes the dispatches of a program on given memory: inputs, outputs, scratch. */
 export type Encode = (pass: GPUComputePassEncoder, memory: readonly Block[]) => void;

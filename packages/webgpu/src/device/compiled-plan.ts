@@ -1,12 +1,12 @@
 /** A graph's plan with its programs, and the memory results may take over. */
 import { makePlan, storedInF32, takeovers, type Graph, type Plan, type Step } from "@seqmix/tensor/backend";
 import { prepare, type Encode } from "./commands.js";
-import { supportsScan, fusedScanProgram } from "../scans/fused/program.js";
+import { recurrenceProgram, runsInChunks, supportsRecurrence } from "../scans/recurrence.js";
 import type { Tuning } from "../scans/fused/tuning.js";
 import { loopProgram } from "../loops/program.js";
-import { nativeProgram } from "../native/programs.js";
+import { gpuVariantOf, nativeProgram } from "../native/programs.js";
 import type { Pipelines } from "./pipelines.js";
-import { bytesOf, type BindingLimits, type GpuProgram } from "./program.js";
+import { bytesOf, type GpuLimits, type GpuProgram } from "@seqmix/tensor/wgsl";
 import { placeTemporaries, type Temporaries } from "../memory/temporaries.js";
 
 export interface CompiledPlan {
@@ -26,7 +26,7 @@ const EPILOGUES: ReadonlySet<string> = new Set(["matmul"]);
 export function compilePlan(
   { roots, leaves }: Graph,
   fuse: boolean,
-  limits: BindingLimits,
+  limits: GpuLimits,
   tuning: Tuning,
   gpu: GPUDevice,
   pipelines: Pipelines,
@@ -37,14 +37,19 @@ export function compilePlan(
     maxBuffers: limits.buffers,
     maxBindingBytes: limits.bytes,
     epilogues: EPILOGUES,
-    scans: { maxBuffers: limits.buffers, accepts: (kernel) => supportsScan(kernel, limits, tuning) },
+    scans: {
+      maxBuffers: limits.buffers,
+      accepts: (kernel) => supportsRecurrence(kernel, limits, tuning),
+      anyBuffers: (kernel) => runsInChunks(kernel, limits),
+    },
+    limits,
   });
   const plan = limits.storesHalf ? made : storedInF32(made);
   const programs = plan.steps.map((step) =>
     step.kind === "loop"
       ? loopProgram(step.kernel, limits)
       : step.kind === "scan"
-        ? fusedScanProgram(step.kernel, limits.buffers, tuning)
+        ? recurrenceProgram(step.kernel, limits, tuning)
         : nativeProgram(step.call, limits),
   );
   const prepared = new Map<string, Promise<Encode>>();
@@ -73,6 +78,12 @@ export function compilePlan(
     candidates: withoutConflicts(plan, programs),
     ready: (over) => Promise.all(plan.steps.map((step, k) => stepOver(step, k, over))),
   };
+}
+
+/** A step as `explain` names it: a kernel record with its variant. */
+export function nameOf(step: Step, limits: GpuLimits): string {
+  const isRecord = step.kind === "native" && step.call.op.startsWith("kernel");
+  return isRecord ? `${step.name} (${gpuVariantOf(step.call, limits).name})` : step.name;
 }
 
 /** By input of a step, the output written over it in the same dispatch. */

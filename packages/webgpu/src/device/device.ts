@@ -2,13 +2,13 @@
 import { DisposedError, type Device, type DeviceBuffer, type DType, type HostArray, type Tensor } from "@seqmix/tensor";
 import { bufferOn, fromHalfBits, toHalfBits, type Graph, type RunOptions } from "@seqmix/tensor/backend";
 import { hasMatrixUnits, isSoftware, requestDevice, type AdapterOptions } from "./adapter.js";
-import { compilePlan, type CompiledPlan } from "./compiled-plan.js";
+import { compilePlan, nameOf, type CompiledPlan } from "./compiled-plan.js";
 import { tuningOf } from "../scans/fused/tuning.js";
 import { watchLoss } from "./loss.js";
 import { makeMemory, type Block, type GpuMemoryCount } from "../memory/memory.js";
 import { makePipelines } from "./pipelines.js";
 import type { Recorder } from "../profile/profile.js";
-import { bytesOf, widthOf, type BindingLimits } from "./program.js";
+import { bytesOf, widthOf, type GpuLimits } from "@seqmix/tensor/wgsl";
 import { makeStaging } from "../memory/staging.js";
 
 /** Settings of the WebGPU device. */
@@ -28,7 +28,7 @@ export interface WebGpuOptions extends AdapterOptions {
   readonly limits?: Partial<DeviceLimits>;
 }
 
-/** Bytes. */
+/** Bytes, and counts where a name says so. */
 export interface DeviceLimits {
   /** What a kernel may bind of one tensor; larger ones are read and written in parts. */
   readonly maxStorageBufferBindingSize: number;
@@ -36,6 +36,12 @@ export interface DeviceLimits {
   readonly maxBufferSize: number;
   /** What all tensors, temporaries and memory kept for reuse may take. */
   readonly memory: number;
+  /** Buffers a kernel binds. */
+  readonly maxStorageBuffersPerShaderStage: number;
+  /** Memory of a workgroup. */
+  readonly maxComputeWorkgroupStorageSize: number;
+  /** Threads of a workgroup. */
+  readonly maxComputeInvocationsPerWorkgroup: number;
 }
 
 /** A device on a GPU. */
@@ -63,14 +69,12 @@ const AHEAD = 3;
  */
 export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice> {
   const { products = "f32" } = options;
-  const found = await requestDevice({
-    ...options,
-    halfPrecision: options.halfPrecision ?? products === "tf32",
-  });
+  const halfPrecision = options.halfPrecision ?? products === "tf32";
+  const found = await requestDevice({ ...options, halfPrecision }, options.limits);
   const { gpu, adapter } = found;
   const loss = watchLoss(gpu);
   const { maxStorageBufferBindingSize = Infinity, maxBufferSize = Infinity, memory = Infinity } = options.limits ?? {};
-  const bindingLimits: BindingLimits = {
+  const bindingLimits: GpuLimits = {
     buffers: gpu.limits.maxStorageBuffersPerShaderStage,
     bytes: Math.min(gpu.limits.maxStorageBufferBindingSize, maxStorageBufferBindingSize),
     threads: gpu.limits.maxComputeInvocationsPerWorkgroup,
@@ -170,12 +174,12 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
     },
     explain(graph) {
       const { plan, programs } = planFor(graph, true);
-      return plan.steps
-        .map(({ name }, k) => {
-          const { name: variant, passes } = programs[k]!;
-          return `${name}: ${variant}${options.explainCode ? passes.map(({ code }) => `\n${code}`).join("") : ""}`;
-        })
-        .join("\n");
+      const steps = plan.steps.map((step, k) => {
+        const { name: program, passes } = programs[k]!;
+        const code = options.explainCode ? passes.map((pass) => `\n${pass.code}`).join("") : "";
+        return `${nameOf(step, bindingLimits)}: ${program}${code}`;
+      });
+      return [...steps, ...plan.notes.map((note) => `# ${note}`)].join("\n");
     },
     memory: () => ({ ...live, peakBytes: pool.taken.peak, reservedBytes: pool.taken.reserved }),
     async close() {
@@ -268,11 +272,7 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
   return device;
 }
 
-function describe(
-  { info, limits }: GPUAdapter,
-  { features }: GPUDevice,
-  { matrixUnits, products }: BindingLimits,
-): string {
+function describe({ info, limits }: GPUAdapter, { features }: GPUDevice, { matrixUnits, products }: GpuLimits): string {
   // On some adapters the description is that of the driver alone.
   const name =
     [...new Set([info.vendor, info.architecture, info.device, info.description])].filter(Boolean).join(" ") ||

@@ -34,7 +34,7 @@ import {
 } from "@seqmix/tensor";
 import { afterAll, describe, expect, test } from "vitest";
 import { webgpu } from "./device.js";
-import { withExtensions } from "./program.js";
+import { withExtensions } from "@seqmix/tensor/wgsl";
 import { matmulProgram } from "../matmul/program.js";
 import { matrixUnitProgram, singleTiles } from "../matmul/matrix-units.js";
 import { testDevice } from "../testing/test-device.js";

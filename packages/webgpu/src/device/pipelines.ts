@@ -1,7 +1,7 @@
 /** Compiled WGSL, once per text. */
 import { KernelCompileError } from "@seqmix/tensor";
 import type { Loss } from "./loss.js";
-import { withExtensions, type Binding } from "./program.js";
+import { withExtensions, type Binding } from "@seqmix/tensor/wgsl";
 
 export interface Pipeline {
   readonly pipeline: GPUComputePipeline;

@@ -9,7 +9,7 @@ import {
   type LoopKernel,
 } from "@seqmix/tensor/backend";
 import { fitBuffers, type NumberedKernel } from "../native/fit-buffers.js";
-import { bytesOf, type BindingLimits, type GpuPass, type GpuProgram } from "../device/program.js";
+import { bytesOf, type GpuLimits, type GpuPass, type GpuProgram } from "@seqmix/tensor/wgsl";
 import type { LoopForm } from "./text.js";
 import { loopPasses } from "../wgsl/parts.js";
 import { rowPass } from "../rows/text.js";
@@ -26,11 +26,7 @@ const SERIAL_PART = 64,
  * @param aliases By input, the output whose memory it is.
  * @param limits What a pass may bind.
  */
-export function loopProgram(
-  kernel: LoopKernel,
-  limits: BindingLimits,
-  aliases?: ReadonlyMap<number, number>,
-): GpuProgram {
+export function loopProgram(kernel: LoopKernel, limits: GpuLimits, aliases?: ReadonlyMap<number, number>): GpuProgram {
   const name = describe(kernel);
   if (product(kernel.extents) === 0) return { name, passes: [], scratch: [] };
   const sizes: number[] = [];
@@ -57,7 +53,7 @@ function passesOf(
   part: NumberedKernel,
   sizes: number[],
   firstScratch: number,
-  limits: BindingLimits,
+  limits: GpuLimits,
   aliases?: ReadonlyMap<number, number>,
 ): GpuPass[] {
   const { kernel, inputs, outputs } = part;
@@ -78,10 +74,7 @@ function passesOf(
 }
 
 /** How to run a kernel, and the length of the parts its reduction is to be divided into. */
-function chooseForm(
-  kernel: LoopKernel,
-  limits: BindingLimits,
-): { readonly form: LoopForm; readonly partLength?: number } {
+function chooseForm(kernel: LoopKernel, limits: GpuLimits): { readonly form: LoopForm; readonly partLength?: number } {
   if (kernel.reductions.length === 0) return { form: "map" };
   const outputs = product(kernel.extents);
   const reduced = product(kernel.reduceExtents);

@@ -23,7 +23,7 @@ import {
   type Binding,
   type GpuPass,
   type Window,
-} from "../device/program.js";
+} from "@seqmix/tensor/wgsl";
 import { functionTexts } from "../wgsl/functions.js";
 import {
   affineText,

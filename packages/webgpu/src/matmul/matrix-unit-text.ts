@@ -11,7 +11,7 @@
  *
  * Lines (rows of A, columns of B) beyond the result are read as whatever is there and never stored; depths beyond k are made zero.
  */
-import { declare, declareParameters, entryPoint, indent, type Parameters } from "../device/program.js";
+import { declare, declareParameters, entryPoint, indent, type Parameters } from "@seqmix/tensor/wgsl";
 import { FRAGMENT, type FragmentTexts } from "./fragments.js";
 import { operandTexts, PADDING, VECTOR, type OperandReading, type OperandTexts } from "./operand-texts.js";
 import { scalingFunctions } from "./scaling.js";

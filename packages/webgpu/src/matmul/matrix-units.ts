@@ -1,6 +1,6 @@
 /** Matrix products on matrix units: when they are possible and worth while, with which tiles, and into how many parts k is divided. */
 import { product, type Epilogue, type MatmulSpec } from "@seqmix/tensor/backend";
-import { bytesOf, type BindingLimits, type GpuPass, type GpuProgram, type Parameters } from "../device/program.js";
+import { bytesOf, type GpuLimits, type GpuPass, type GpuProgram, type Parameters } from "@seqmix/tensor/wgsl";
 import { matrixUnits, type FragmentTexts } from "./fragments.js";
 import {
   chooseDivision,
@@ -90,7 +90,7 @@ const READING = 3000,
   DISPATCHES = 6000;
 
 /** What a program on matrix units needs to know of the device. */
-export type MatrixUnitLimits = BindingLimits & {
+export type MatrixUnitLimits = GpuLimits & {
   /** In place of the adapter's own: for tests. */
   readonly fragments?: FragmentTexts;
 };
@@ -201,7 +201,7 @@ function directness({ m, n }: MatmulSpec, tile: MatrixUnitTile): MatrixUnitCode[
 /** The passes that find the largest sizes in the lines of both operands; scratch begins at buffer `first`. */
 function scalePasses(
   shape: MatmulSpec,
-  limits: BindingLimits,
+  limits: GpuLimits,
   first: number,
   lines: Readonly<Record<"a" | "b", { readonly size: number }>>,
 ): {
@@ -228,7 +228,7 @@ function chooseTile(
   terms: Terms,
   a: OperandReading,
   b: OperandReading,
-  { workgroupBytes, threads }: Pick<BindingLimits, "workgroupBytes" | "threads">,
+  { workgroupBytes, threads }: Pick<GpuLimits, "workgroupBytes" | "threads">,
   epilogue: Epilogue | undefined,
   only: readonly TunedTile[] | undefined,
 ): Choice | undefined {

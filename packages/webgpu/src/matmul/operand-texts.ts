@@ -4,7 +4,7 @@
  * most eleven bits and the rest. The high part is found with integers: a difference of x and its rounded value is zero to
  * compilers that fold it.
  */
-import { indent } from "../device/program.js";
+import { indent } from "@seqmix/tensor/wgsl";
 import { FRAGMENT } from "./fragments.js";
 import { batchStart } from "./text.js";
 

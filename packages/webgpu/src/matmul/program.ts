@@ -5,7 +5,7 @@
 import { nodesOf, product, type Epilogue, type MatmulSpec, type Scalar } from "@seqmix/tensor/backend";
 import { stridesOf } from "@seqmix/tensor";
 import { loopPass } from "../loops/text.js";
-import { bytesOf, declare, type GpuPass, type GpuProgram, type Parameters } from "../device/program.js";
+import { bytesOf, declare, type GpuPass, type GpuProgram, type Parameters } from "@seqmix/tensor/wgsl";
 import { tileBytes, tileCode, type EpilogueCode, type Reading, type Tile } from "./text.js";
 import { functionTexts } from "../wgsl/functions.js";
 import { fromMemory, memoryType, writeValues } from "../wgsl/values.js";

@@ -6,7 +6,7 @@
  */
 import { product, type LoopKernel, type MatmulSpec, type Scalar } from "@seqmix/tensor/backend";
 import { loopProgram } from "../loops/program.js";
-import { indent, type BindingLimits, type GpuProgram, type Parameters } from "../device/program.js";
+import { indent, type GpuLimits, type GpuProgram, type Parameters } from "@seqmix/tensor/wgsl";
 import type { OperandReading } from "./operand-texts.js";
 import { batchStart } from "./text.js";
 
@@ -26,7 +26,7 @@ export function linesOf(spec: MatmulSpec, name: "a" | "b"): { readonly size: num
 }
 
 /** Buffers: the operand, then the largest size in each of its lines [batch.., line]. */
-export function largestProgram(spec: MatmulSpec, name: "a" | "b", limits: BindingLimits): GpuProgram {
+export function largestProgram(spec: MatmulSpec, name: "a" | "b", limits: GpuLimits): GpuProgram {
   const operand = spec[name];
   const [line, inner] = name === "a" ? [operand.row, operand.column] : [operand.column, operand.row];
   const extents = [...ownExtents(spec, operand), name === "a" ? spec.m : spec.n];

@@ -7,7 +7,7 @@
  * Lines beyond the result are read as whatever is there (reads outside a buffer are harmless in WGSL) and never stored;
  * depths beyond k are made zero.
  */
-import { declare, declareParameters, entryPoint, indent, type Parameters } from "../device/program.js";
+import { declare, declareParameters, entryPoint, indent, type Parameters } from "@seqmix/tensor/wgsl";
 import { split } from "../loops/text.js";
 
 export interface Tile {

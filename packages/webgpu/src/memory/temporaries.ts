@@ -1,6 +1,6 @@
 /** Which temporaries of a plan share memory: those whose lives do not overlap. */
 import type { Plan } from "@seqmix/tensor/backend";
-import { bytesOf, type GpuProgram } from "../device/program.js";
+import { bytesOf, type GpuProgram } from "@seqmix/tensor/wgsl";
 
 export interface Temporaries {
   /** Sizes of the blocks to take for a run. */

@@ -6,14 +6,7 @@
 import { product, type Epilogue, type LoopKernel, type MatmulSpec, type Scalar } from "@seqmix/tensor/backend";
 import { matmulProgram } from "../matmul/program.js";
 import { matrixUnitProgram } from "../matmul/matrix-units.js";
-import {
-  bytesOf,
-  widthOf,
-  WINDOW_ALIGNMENT,
-  type BindingLimits,
-  type GpuProgram,
-  type Window,
-} from "../device/program.js";
+import { bytesOf, widthOf, WINDOW_ALIGNMENT, type GpuLimits, type GpuProgram, type Window } from "@seqmix/tensor/wgsl";
 import { scanProgram, type ScanShape } from "../scans/program.js";
 import { loopPasses } from "../wgsl/parts.js";
 
@@ -96,7 +89,7 @@ function spanOf(
 }
 
 /** On matrix units where that is possible and faster. */
-const productProgram = (spec: MatmulSpec, limits: BindingLimits, epilogue?: Epilogue): GpuProgram =>
+const productProgram = (spec: MatmulSpec, limits: GpuLimits, epilogue?: Epilogue): GpuProgram =>
   matrixUnitProgram(spec, limits, epilogue) ?? matmulProgram(spec, limits.workgroupBytes, epilogue);
 
 /** A product whose result starts at an element of a buffer. */
@@ -106,7 +99,7 @@ interface Product {
 }
 
 /** @param epilogue Only where everything can be bound whole. */
-export function cutMatmul(spec: MatmulSpec, limits: BindingLimits, epilogue?: Epilogue): GpuProgram {
+export function cutMatmul(spec: MatmulSpec, limits: GpuLimits, epilogue?: Epilogue): GpuProgram {
   const operands = spec.operands ?? "f32";
   const whole = productProgram(spec, limits, epilogue);
   const { m, n, k, batch } = spec;
@@ -218,7 +211,7 @@ export function cutMatmul(spec: MatmulSpec, limits: BindingLimits, epilogue?: Ep
 }
 
 /** Buffers: (a,) b (, h0), h. */
-export function cutScan(shape: ScanShape, limits: BindingLimits): GpuProgram {
+export function cutScan(shape: ScanShape, limits: GpuLimits): GpuProgram {
   const whole = scanProgram(shape);
   const { outer, length, inner, decays, initial } = shape;
   const row = length * inner;

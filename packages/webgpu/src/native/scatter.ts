@@ -4,7 +4,7 @@
  * are few result rows, the updates are divided among several workgroups and their results summed in a second pass.
  */
 import { loopPass } from "../loops/text.js";
-import { bytesOf, declare, declareParameters, entryPoint, type GpuPass, type GpuProgram } from "../device/program.js";
+import { bytesOf, declare, declareParameters, entryPoint, type GpuPass, type GpuProgram } from "@seqmix/tensor/wgsl";
 
 export interface ScatterShape {
   readonly rows: number;

@@ -19,7 +19,7 @@ import {
   type RowStage,
   type Scalar,
 } from "@seqmix/tensor/backend";
-import { declare, entryPoint, indent, type Binding, type GpuPass } from "../device/program.js";
+import { declare, entryPoint, indent, type Binding, type GpuPass } from "@seqmix/tensor/wgsl";
 import { functionTexts } from "../wgsl/functions.js";
 import { axisNames, loadsOf, split, textLength, type Load } from "../loops/text.js";
 import {

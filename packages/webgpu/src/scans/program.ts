@@ -14,7 +14,7 @@ import {
   type GpuPass,
   type GpuProgram,
   type Parameters,
-} from "../device/program.js";
+} from "@seqmix/tensor/wgsl";
 
 export interface ScanShape {
   readonly outer: number;
@@ -25,6 +25,8 @@ export interface ScanShape {
   readonly decays: boolean;
   /** Whether the last input is the state before the first element, [outer, inner]. */
   readonly initial: boolean;
+  /** A decay of 0 forgets the state before it, infinite or not. */
+  readonly forgets?: boolean | undefined;
 }
 
 /** Threads and workgroups that keep a large GPU busy. */
@@ -82,7 +84,12 @@ export function scanProgram(shape: ScanShape): GpuProgram {
     name,
     passes: [
       pass(chunkCode(chunked, "ends"), values, decays ? [endA, endB] : [endB], groups),
-      pass(statesCode(chunked), [...(decays ? [endA] : []), endB, ...h0], [state], Math.ceil(rows / 64)),
+      pass(
+        statesCode(chunked),
+        [...(decays ? [endA] : []), endB, ...h0, ...(decays ? values : [])],
+        [state],
+        Math.ceil(rows / 64),
+      ),
       pass(chunkCode(chunked, "results"), [...values, state], [out], groups),
     ],
     scratch: [bytes, bytes, bytes],
@@ -119,6 +126,14 @@ function buffersOf(shape: Chunks, task: Task): { text: string; start: string } {
   };
 }
 
+/** decay times a state: 0 where the decay is 0 and forgets. */
+const keptText = ({ forgets }: ScanShape, decay: string, state: string): string =>
+  forgets ? `select(${decay} * ${state}, 0.0, ${decay} == 0.0)` : `${decay} * ${state}`;
+
+/** Whether a product of decays says what a stretch does to a state: not where it overflowed, nor where something was forgotten. */
+const isWhole = ({ forgets }: ScanShape, product: string): string =>
+  `((bitcast<u32>(${product}) & 0x7f800000u) != 0x7f800000u)${forgets ? ` & (${product} != 0.0)` : ""}`;
+
 const declareAll = (reads: readonly string[], writes: readonly string[], shape: Chunks): string =>
   [
     ...reads.map((name, k) => declare(k, name, "read", "f32")),
@@ -147,7 +162,7 @@ ${PLACES}
 var current = ${start};
 ${ends && decays ? "var decay = 1.0;\n" : ""}for (var step = first; step < last; step++) {
   let at = start + step * p.direction;
-${ends && decays ? "  decay *= a[at];\n" : ""}  current = ${decays ? "a[at] * current + b[at]" : "current + b[at]"};
+${ends && decays ? "  decay = select(decay * a[at], 0.0, a[at] == 0.0);\n" : ""}  current = ${decays ? `${keptText(shape, "a[at]", "current")} + b[at]` : "current + b[at]"};
 ${ends ? "" : "  h[at] = current;\n"}}
 ${ends ? `${decays ? "endA[chunk] = decay;\n" : ""}endB[chunk] = current;` : ""}`,
     )
@@ -184,15 +199,28 @@ ${ifDecays("  sumA[thread] = decayOfPart;\n")}  workgroupBarrier();
   for (var distance = 1u; distance < ${THREADS}u; distance *= 2u) {
 ${scan}
   }
-${
-  task === "ends"
-    ? ""
-    : `  var current = carry;
-  if (thread > 0u) { current = ${decays ? "sumA[thread - 1u] * carry + sumB[thread - 1u]" : "carry + sumB[thread - 1u]"}; }
-  for (var k = 0; k < ${EACH}; k++) {
-    let slot = padded(i32(thread) * ${EACH} + k);
-    current = ${decays ? "tileA[slot] * current + tileB[slot]" : "current + tileB[slot]"};
-    tileB[slot] = current;
+${ifDecays(`  let composed = sumA[${THREADS - 1}];
+  let whole = ${isWhole(shape, "composed")};
+  // where products do not say it, step by step
+  if (!whole & (thread == 0u)) {
+    var current = carry;
+    for (var k = 0; k < ${TILE}; k++) {
+      let slot = padded(k);
+      current = ${keptText(shape, "tileA[slot]", "current")} + tileB[slot];
+      tileB[slot] = current;
+    }
+    sumB[${THREADS - 1}] = current;
+  }
+`)}${
+    task === "ends"
+      ? ifDecays("  workgroupBarrier();\n")
+      : `${decays ? "  if (whole) {\n" : "  {\n"}    var current = carry;
+    if (thread > 0u) { current = ${decays ? "sumA[thread - 1u] * carry + sumB[thread - 1u]" : "carry + sumB[thread - 1u]"}; }
+    for (var k = 0; k < ${EACH}; k++) {
+      let slot = padded(i32(thread) * ${EACH} + k);
+      current = ${decays ? "tileA[slot] * current + tileB[slot]" : "current + tileB[slot]"};
+      tileB[slot] = current;
+    }
   }
   workgroupBarrier();
   for (var k = 0; k < ${EACH}; k++) {
@@ -200,8 +228,8 @@ ${
     if (step < last) { h[start + step * p.direction] = tileB[padded(i32(thread) + k * ${THREADS})]; }
   }
 `
-}  carry = ${decays ? `sumA[${THREADS - 1}] * carry + sumB[${THREADS - 1}]` : `carry + sumB[${THREADS - 1}]`};
-${task === "ends" ? ifDecays(`  decayOfChunk *= sumA[${THREADS - 1}];\n`) : ""}  workgroupBarrier();`;
+  }  carry = ${decays ? `select(sumB[${THREADS - 1}], composed * carry + sumB[${THREADS - 1}], whole)` : `carry + sumB[${THREADS - 1}]`};
+${task === "ends" ? ifDecays("  decayOfChunk = select(decayOfChunk * composed, 0.0, composed == 0.0);\n") : ""}  workgroupBarrier();`;
   const shared = (name: string, size: number): string => `var<workgroup> ${name}: array<f32, ${size}>;\n`;
   const memory = `${ifDecays(shared("tileA", TILE + TILE / 32) + shared("sumA", THREADS))}${shared("tileB", TILE + TILE / 32)}${shared("sumB", THREADS)}`;
   return `${text}${memory}// one slot left out after every 32, so that threads that run along the tile use different banks
@@ -224,19 +252,35 @@ ${ifDecays("  endA[chunk] = decayOfChunk;\n")}  endB[chunk] = carry;
 )}`;
 }
 
-/** The state before each chunk of a row, one row a thread. */
+/**
+ * The state before each chunk of a row, one row a thread. Where the product of a chunk's decays overflowed though the state
+ * before it is not 0, the chunk is run again from that state.
+ */
 function statesCode(shape: Chunks): string {
-  const { decays, initial } = shape;
-  const reads = [...(decays ? ["endA"] : []), "endB", ...(initial ? ["h0"] : [])];
+  const { decays, initial, forgets } = shape;
+  const reads = [...(decays ? ["endA"] : []), "endB", ...(initial ? ["h0"] : []), ...(decays ? ["a", "b"] : [])];
+  const next = decays
+    ? `  let product = endA[at];
+  let zero = (current == 0.0)${forgets ? " | (product == 0.0)" : ""};
+  if (((bitcast<u32>(product) & 0x7f800000u) != 0x7f800000u) | zero) {
+    current = select(product * current, 0.0, zero) + endB[at];
+  } else {
+    for (var step = chunk * p.steps; step < min((chunk + 1) * p.steps, p.length); step++) {
+      let place = start + step * p.direction;
+      current = ${keptText(shape, "a[place]", "current")} + b[place];
+    }
+  }`
+    : "  current = current + endB[at];";
   return `${declareAll(reads, ["states"], shape)}${entryPoint(
     64,
     `let row = i32(group * 64u + thread);
 if (row >= p.rows) { return; }
 var current = ${initial ? "h0[row]" : "0.0"};
+let start = row / p.inner * p.length * p.inner + row % p.inner + p.origin;
 var at = row / p.inner * p.inner * p.chunks + row % p.inner;
 for (var chunk = 0; chunk < p.chunks; chunk++) {
   states[at] = current;
-  current = ${decays ? "endA[at] * current + endB[at]" : "current + endB[at]"};
+${next}
   at += p.inner;
 }`,
   )}`;

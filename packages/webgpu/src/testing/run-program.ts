@@ -5,7 +5,7 @@ import { prepare } from "../device/commands.js";
 import { watchLoss } from "../device/loss.js";
 import { makeMemory } from "../memory/memory.js";
 import { makePipelines, type Pipelines } from "../device/pipelines.js";
-import { bytesOf, type GpuProgram } from "../device/program.js";
+import { bytesOf, type GpuProgram } from "@seqmix/tensor/wgsl";
 
 const pipelines = new WeakMap<GPUDevice, Pipelines>();
 

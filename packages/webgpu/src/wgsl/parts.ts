@@ -5,14 +5,7 @@
  */
 import { LimitError, type DType } from "@seqmix/tensor";
 import { nodesOf, product, roots, type Affine, type LoopKernel, type Range, type Scalar } from "@seqmix/tensor/backend";
-import {
-  bytesOf,
-  widthOf,
-  WINDOW_ALIGNMENT,
-  type BindingLimits,
-  type GpuPass,
-  type Window,
-} from "../device/program.js";
+import { bytesOf, widthOf, WINDOW_ALIGNMENT, type GpuLimits, type GpuPass, type Window } from "@seqmix/tensor/wgsl";
 import { loopPass, type LoopBuffers, type LoopForm } from "../loops/text.js";
 
 /** Elements that parts and windows of a kernel start at a multiple of. */
@@ -39,7 +32,7 @@ export function loopPasses(
   form: LoopForm,
   buffers: LoopBuffers,
   threads: number,
-  limits: BindingLimits,
+  limits: GpuLimits,
 ): GpuPass[] {
   const total = product(kernel.extents);
   const largest = Math.max(total, ...[...usedInputs(kernel)].map((input) => kernel.inputs[input]!.size));
@@ -61,7 +54,7 @@ function partPass(
   form: LoopForm,
   buffers: LoopBuffers,
   threads: number,
-  limits: BindingLimits,
+  limits: GpuLimits,
   first: number,
   count: number,
   binding: number,

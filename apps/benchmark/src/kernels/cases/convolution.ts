@@ -7,7 +7,7 @@ import type { FftPackage } from "../peers/fft.js";
 
 const D = 64;
 const L = 16384;
-const cost = fftConvKernel.record.cost({ B: 1, D, L, K: L }, { transposed: false });
+const cost = fftConvKernel.record.cost({ B: 1, D, L, K: L }, undefined, new Set(["u", "k"]));
 
 /** A causal convolution as long as the sequence; input and kernel are both transformed. */
 export const fftConvCase: BenchmarkCase = forwardCase({

@@ -5,6 +5,7 @@ import { matmulCases } from "./matmul.js";
 import { rmsNormCase, softmaxCase } from "./rows.js";
 import { mambaDecode } from "./decode.js";
 import { complexScanCase, cumsumCase, linearScanCase, selectiveScanBackward, selectiveScanForward } from "./scans.js";
+import { matrixStateHostCases } from "./matrix-states.js";
 import { mambaLmStep, mlpStep } from "./training.js";
 import { webgpuCases } from "./webgpu.js";
 
@@ -20,6 +21,7 @@ const cpuCases: readonly BenchmarkCase[] = [
   fftConvCase,
   selectiveScanForward,
   selectiveScanBackward,
+  ...matrixStateHostCases,
   mlpStep,
   mambaLmStep,
   mambaDecode,

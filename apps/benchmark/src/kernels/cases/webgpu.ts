@@ -40,6 +40,8 @@ import type { BenchmarkCase } from "../contestant.js";
 import { copyPeer, deviceCase } from "../device-case.js";
 import { withoutHalf } from "../gpu.js";
 import { trainingCase, type Training } from "../training-case.js";
+import { webgpuConvolutions } from "./webgpu-convolution.js";
+import { matrixStateCases } from "./matrix-states.js";
 
 const k = key(2026);
 const draw = (name: string, shape: readonly number[]): Tensor => normal(foldIn(k, name), shape);
@@ -416,5 +418,7 @@ export const webgpuCases: readonly BenchmarkCase[] = [
       "the same positions as one sequence of 1,048,576",
     ),
   ),
+  ...webgpuConvolutions,
+  ...matrixStateCases,
   attentionStep,
 ];

@@ -9,10 +9,10 @@ import { takeovers } from "../../plan/donation.js";
 import { makePlan, type Plan, type Step } from "../../plan/plan.js";
 import type { Graph } from "../../plan/signature.js";
 import type { Tensor } from "../../graph/tensor.js";
-import { fusedScanProgram, supportsScan } from "./scans/fused/program.js";
+import { recurrenceProgram, runsInChunks, supportsRecurrence } from "./scans/recurrence.js";
 import { loopProgram } from "./loops/program.js";
 import { DeviceMemory } from "./memory/memory.js";
-import { nativeProgram, variantOf } from "./native/programs.js";
+import { nativeProgram, cpuVariantOf } from "./native/programs.js";
 import { ThreadPool, type Prepared } from "./threads/pool.js";
 
 /** Settings of the CPU device. */
@@ -78,7 +78,7 @@ function makeDevice(options: CpuOptions): Device {
           device: "cpu",
           fuse,
           maxBuffers: MAX_BUFFERS,
-          scans: { maxBuffers: MAX_BUFFERS, accepts: supportsScan },
+          scans: { maxBuffers: MAX_BUFFERS, accepts: supportsRecurrence, anyBuffers: runsInChunks },
         }),
       );
       compiled = {
@@ -111,7 +111,10 @@ function makeDevice(options: CpuOptions): Device {
     run: async (graph, runOptions) => execute(device, planFor(graph, runOptions.fuse), graph.leaves, runOptions),
     explain(graph) {
       const { plan, programs } = planFor(graph, true);
-      return plan.steps.map((step, k) => describe(step, programs[k]!)).join("\n");
+      return [
+        ...plan.steps.map((step, k) => describe(step, programs[k]!)),
+        ...plan.notes.map((note) => `# ${note}`),
+      ].join("\n");
     },
     memory: () => ({ ...memory.counters, collected }),
     close: async () => {
@@ -180,11 +183,12 @@ const programOf = (step: Step, memory: DeviceMemory): ReturnType<typeof loopProg
   step.kind === "loop"
     ? loopProgram(step.kernel, memory)
     : step.kind === "scan"
-      ? fusedScanProgram(step.kernel, memory)
+      ? recurrenceProgram(step.kernel, memory)
       : nativeProgram(step.call, memory);
 
 function describe(step: Step, { program }: Prepared): string {
-  const variant = step.kind === "native" && step.call.op.startsWith("kernel") ? ` (${variantOf(step.call).name})` : "";
+  const variant =
+    step.kind === "native" && step.call.op.startsWith("kernel") ? ` (${cpuVariantOf(step.call).name})` : "";
   return `${step.name}${variant}: ${program.name}`;
 }
 

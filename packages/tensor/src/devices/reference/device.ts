@@ -91,7 +91,7 @@ function evaluate(
         graph.forEach((x, k) => values.set(call.outputs[k]!, read(x)));
         continue;
       }
-      const inputs = call.inputs.map((x): ReferenceValue => ({ shape: x.shape, dtype: x.dtype, data: read(x) }));
+      const inputs = inputsRead(call).map((x): ReferenceValue => ({ shape: x.shape, dtype: x.dtype, data: read(x) }));
       evaluateCall(call, inputs).forEach((data, k) =>
         values.set(
           call.outputs[k]!,

@@ -1,7 +1,17 @@
 /** From what each segment does to a state to the state before each segment, and the same backwards for the adjoint. A thread a state or adjoint. */
-import { indent, type GpuPass } from "../../device/program.js";
+import { indent, type GpuPass } from "@seqmix/tensor/wgsl";
 import type { Layout } from "./layout.js";
-import { advance, element, initialState, makeWriter, partsOf, write, type Buffers, type Scope } from "./scope.js";
+import {
+  advance,
+  element,
+  initialState,
+  isZero,
+  makeWriter,
+  partsOf,
+  write,
+  type Buffers,
+  type Scope,
+} from "./scope.js";
 
 const THREADS = 64;
 /** Segments loaded ahead of their use. */
@@ -54,11 +64,16 @@ export function carryPass(layout: Layout, buffers: Buffers): GpuPass {
       }
       for (let u = 0; u < count; u++) {
         parts.forEach((part) => inner.push(`${buffer}${element(layout, `at${u}`, part)} = ${name}${part};`));
+        const a = parts.map((part) => `a${u}${part}`);
+        const state = parts.map((part) => `${name}${part}`);
+        // The product may have overflowed; a state of 0 stays 0.
+        const zero = [isZero(state), ...(kernel.forgets ? [isZero(a)] : [])].map((text) => `(${text})`).join(" | ");
         const next = advance(
-          parts.map((part) => `a${u}${part}`),
-          parts.map((part) => `${name}${part}`),
+          a,
+          state,
           parts.map((part) => `e${u}${part}`),
           sign,
+          zero,
         );
         parts.forEach((part, at) => inner.push(`let next${u}${part} = ${next[at]};`));
         parts.forEach((part) => inner.push(`${name}${part} = next${u}${part};`));

@@ -5,12 +5,13 @@
  * where its size is known, else in rows of workgroup memory, a row a sum and step.
  */
 import type { Scalar } from "@seqmix/tensor/backend";
-import { indent, type GpuPass } from "../../device/program.js";
+import { indent, type GpuPass } from "@seqmix/tensor/wgsl";
 import { frontier } from "./expressions.js";
 import { STAGED_BYTES, type Group, type Layout } from "./layout.js";
 import {
   advance,
   element,
+  forgotten,
   groupsOf,
   hoist,
   initialState,
@@ -193,7 +194,7 @@ export function chunkPass(
       known: new Map([...scope.known, ...kernel.decay.map((node, part) => [node, a[part]!] as const)]),
     };
     const b = write(scopeAt[u]!, kernel.drive, inner).map((value) => onlyLive(u, "0.0", value));
-    h = advance(a, h, b).map((value) => writer.named(value, inner));
+    h = advance(a, h, b, 1, forgotten(layout, a)).map((value) => writer.named(value, inner));
     states.push(h);
   }
   const runs = groups.filter((group) => isRunning(group) && group.keepsRegister).flatMap((group) => group.sums);
@@ -220,6 +221,7 @@ export function chunkPass(
         parts.map((part) => `g${part}`),
         parts.map(() => "0.0"),
         -1,
+        forgotten(layout, decays[u]!),
       ).map((value) => writer.named(value, inner));
       parts.forEach((part, k) => inner.push(`g${part} = ${next[k]};`));
     }

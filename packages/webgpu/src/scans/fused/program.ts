@@ -14,12 +14,12 @@ import { stepOf, type Buffers } from "./scope.js";
 import { streamPass } from "./stream.js";
 import { TUNING, type Tuning } from "./tuning.js";
 import { loopProgram } from "../../loops/program.js";
-import { bytesOf, type BindingLimits, type GpuPass, type GpuProgram } from "../../device/program.js";
+import { bytesOf, type GpuLimits, type GpuPass, type GpuProgram } from "@seqmix/tensor/wgsl";
 
 /** true if the passes of a fused recurrence fit what a pass may bind, else why not. */
 export function supportsScan(
   kernel: ScanKernel,
-  limits: Pick<BindingLimits, "buffers" | "bytes">,
+  limits: Pick<GpuLimits, "buffers" | "bytes">,
   tuning: Tuning = TUNING,
 ): true | string {
   if (product(kernel.extents) === 0) return "an axis has no points";

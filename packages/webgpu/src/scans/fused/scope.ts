@@ -1,6 +1,6 @@
 /** WGSL text of a scan's passes: names of axes, states and buffers, and expressions in their scopes. */
 import type { Scalar, ScanValue } from "@seqmix/tensor/backend";
-import { declare, entryPoint, type Binding, type GpuPass } from "../../device/program.js";
+import { declare, entryPoint, type Binding, type GpuPass } from "@seqmix/tensor/wgsl";
 import { functionTexts } from "../../wgsl/functions.js";
 import { fromMemory, memoryType, toMemory, writeValues } from "../../wgsl/values.js";
 import { frontier } from "./expressions.js";
@@ -192,11 +192,31 @@ export const timeText = ({ kernel: { reverse }, L }: Layout, step: string): stri
 export const element = (layout: Layout, index: string, part: "re" | "im"): string =>
   layout.complex ? `[(${index}) * 2${part === "im" ? " + 1" : ""}]` : `[${index}]`;
 
-/** decay h + drive, or its adjoint's conj(decay) g + seed with `sign` -1. */
-export function advance(a: readonly string[], h: readonly string[], b: readonly string[], sign: 1 | -1 = 1): string[] {
-  if (a.length === 1) return [`${a[0]} * ${h[0]} + ${b[0]}`];
+/** Whether a real or complex number is 0. */
+export const isZero = (x: readonly string[]): string => x.map((part) => `(${part} == 0.0)`).join(" & ");
+
+/** Whether a decay forgets what it multiplies; undefined if none does. */
+export const forgotten = ({ kernel: { forgets } }: Layout, a: readonly string[]): string | undefined =>
+  forgets && isZero(a);
+
+/**
+ * decay h + drive, or its adjoint's conj(decay) g + seed with `sign` -1.
+ * @param zero When the product is 0, even of infinity.
+ */
+export function advance(
+  a: readonly string[],
+  h: readonly string[],
+  b: readonly string[],
+  sign: 1 | -1 = 1,
+  zero?: string,
+): string[] {
+  const product = (text: string): string => (zero === undefined ? text : `select(${text}, 0.0, ${zero})`);
+  if (a.length === 1) return [`${product(`${a[0]} * ${h[0]}`)} + ${b[0]}`];
   const [re, im] = sign === 1 ? ["-", "+"] : ["+", "-"];
-  return [`${a[0]} * ${h[0]} ${re} ${a[1]} * ${h[1]} + ${b[0]}`, `${a[0]} * ${h[1]} ${im} ${a[1]} * ${h[0]} + ${b[1]}`];
+  return [
+    `${product(`${a[0]} * ${h[0]} ${re} ${a[1]} * ${h[1]}`)} + ${b[0]}`,
+    `${product(`${a[0]} * ${h[1]} ${im} ${a[1]} * ${h[0]}`)} + ${b[1]}`,
+  ];
 }
 
 /** The initial state, or zeros. */

@@ -4,14 +4,16 @@
  * - results: the outputs.
  */
 import type { Scalar } from "@seqmix/tensor/backend";
-import { indent, type GpuPass } from "../../device/program.js";
+import { indent, type GpuPass } from "@seqmix/tensor/wgsl";
 import type { Group, Layout } from "./layout.js";
 import {
   advance,
   element,
+  forgotten,
   groupsOf,
   hoist,
   initialState,
+  isZero,
   makeWriter,
   partialText,
   partsOf,
@@ -26,6 +28,9 @@ import {
   type Scope,
 } from "./scope.js";
 import { stage } from "./stage.js";
+
+/** The largest f32 number: decays that are powers are positive, and NaN is in the state too. */
+const LARGEST = "3.4028234e38";
 
 export type Task = "ends" | "results";
 
@@ -133,15 +138,20 @@ export function streamPass(
         const values: string[] = [];
         const { a, b, scope: withDecay } = writeStep(scope, values);
         const previous = names.map((name) => writer.named(name, values));
-        const next = advance(a, previous, b);
+        const next = advance(a, previous, b, 1, forgotten(layout, a));
         names.forEach((name, at) => values.push(`${name} = ${next[at]};`));
         if (task === "ends" && (!linear || adjoint)) {
           const p = parts.map((part) => writer.named(`p${k}${part}`, values));
-          const product = advance(
-            a,
-            p,
-            parts.map(() => "0.0"),
-          );
+          // It may overflow though no state does: times a decay or a seed of 0 it is 0 all the same.
+          const product = linear
+            ? [`min(${a[0]} * ${p[0]}, ${LARGEST})`]
+            : advance(
+                a,
+                p,
+                parts.map(() => "0.0"),
+                1,
+                isZero(a),
+              );
           parts.forEach((part, at) => values.push(`p${k}${part} = ${product[at]};`));
         }
         if (adjoint) {
@@ -151,6 +161,7 @@ export function streamPass(
             seed,
             parts.map((part) => `s${k}${part}`),
             -1,
+            linear ? undefined : isZero(seed),
           );
           parts.forEach((part, at) => values.push(`s${k}${part} = ${sent[at]};`));
         }

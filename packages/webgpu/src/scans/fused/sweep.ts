@@ -1,7 +1,7 @@
 /** The run through a segment that finds the states before its chunks. */
-import { indent } from "../../device/program.js";
+import { indent } from "@seqmix/tensor/wgsl";
 import type { Scalar } from "@seqmix/tensor/backend";
-import { advance, hoist, partsOf, timeText, writeStep, type Scope } from "./scope.js";
+import { advance, forgotten, hoist, partsOf, timeText, writeStep, type Scope } from "./scope.js";
 import { stage } from "./stage.js";
 
 /**
@@ -56,7 +56,9 @@ export function sweep(scope: Scope): string[] {
             : undefined,
       };
       const { a, b } = writeStep(at, here);
-      const next = advance(a, states[k]!, b).map((value) => (parts.length > 1 ? writer.named(value, here) : value));
+      const next = advance(a, states[k]!, b, 1, forgotten(layout, a)).map((value) =>
+        parts.length > 1 ? writer.named(value, here) : value,
+      );
       states[k]!.forEach((name, part) => here.push(`${name} = ${next[part]};`));
     }
     body.push("{", ...[...read, ...here].map((line) => `  ${line}`), "}");

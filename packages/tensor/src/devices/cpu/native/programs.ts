@@ -1,5 +1,5 @@
 /** Programs of the ops that are no loops over scalar expressions: one entry an op. */
-import { chooseVariant, type AnyKernelRecord, type KernelCase, type KernelVariant } from "../../../graph/kernel.js";
+import { chooseVariant, type CpuVariant, type KernelStep } from "../../../graph/kernel-variant.js";
 import { aroundAxis, type CumsumAttributes } from "../../../ops/cumsum.js";
 import type { LinearScanAttributes } from "../../../ops/linear-scan.js";
 import { matmulSpecOf } from "../../../plan/matmul-spec.js";
@@ -19,8 +19,8 @@ const programs: Readonly<Record<string, (call: NativeCall, memory: Memory) => Cp
     return cumsumProgram({ ...aroundAxis(y!.shape, axis), reverse, exclusive: false }, memory);
   },
   linearScan({ attributes, inputs, outputs: [y] }, memory) {
-    const { axis, reverse } = attributes as LinearScanAttributes;
-    return scanProgram({ ...aroundAxis(y!.shape, axis), reverse, initial: inputs.length > 2 }, memory);
+    const { axis, ...how } = attributes as LinearScanAttributes;
+    return scanProgram({ ...aroundAxis(y!.shape, axis), ...how, initial: inputs.length > 2 }, memory);
   },
   scatterAdd({ inputs: [, indices], outputs: [y] }, memory) {
     return scatterAddProgram(
@@ -28,23 +28,15 @@ const programs: Readonly<Record<string, (call: NativeCall, memory: Memory) => Cp
       memory,
     );
   },
-  kernel: (call, memory) => variantOf(call).forward(kaseOf(call), memory),
-  kernelGradient: (call, memory) => variantOf(call).backward!(kaseOf(call), memory),
+  kernel: (call, memory) => cpuVariantOf(call).forward(stepOf(call).kase, memory),
+  kernelGradient: (call, memory) => cpuVariantOf(call).backward!(stepOf(call).kase, memory),
 };
 
-interface KernelStep {
-  readonly record: AnyKernelRecord;
-  readonly kase: KernelCase<unknown>;
-  readonly gradient: boolean;
-}
-
-const kaseOf = ({ attributes }: NativeCall): KernelCase<unknown> => (attributes as KernelStep).kase;
+const stepOf = ({ attributes }: NativeCall): KernelStep => attributes as KernelStep;
 
 /** The variant that runs a kernel call on this device. */
-export function variantOf({ attributes }: NativeCall): KernelVariant<unknown> {
-  const { record, kase, gradient } = attributes as KernelStep;
-  return chooseVariant({ record, kase, gradient }, "cpu") as KernelVariant<unknown>;
-}
+export const cpuVariantOf = (call: NativeCall): CpuVariant<unknown> =>
+  chooseVariant(stepOf(call), { device: "cpu" }) as CpuVariant<unknown>;
 
 /** The program of a native call. */
 export function nativeProgram(call: NativeCall, memory: Memory): CpuProgram {

@@ -13,6 +13,7 @@ import {
   functionBuilder,
   i32,
   loop,
+  select,
   shuffle32,
   v128,
   when,
@@ -31,6 +32,8 @@ export interface ScanShape {
   readonly exclusive: boolean;
   /** The same a for all steps. */
   readonly constantDecay: boolean;
+  /** A decay of 0 forgets the state before it, infinite or not. */
+  readonly forgets: boolean;
   readonly totals: boolean;
   readonly productOffset: number;
 }
@@ -44,6 +47,10 @@ const advance = (local: Local, bytes: number): Code =>
   bytes === 0 ? [] : local.set(i32.add(local.get, i32.const(bytes)));
 const flushed = (state: Local): Code =>
   state.set(v128.andNot(state.get, f32x4.lt(f32x4.abs(state.get), f32x4.const(SMALLEST))));
+
+/** A product with a decay: 0 in the lanes where the decay is 0 and that forgets, even what is infinite. */
+const unlessZero = (forgets: boolean, decay: Code, product: Code): Code =>
+  forgets ? v128.andNot(product, f32x4.eq(decay, f32x4.const(0))) : product;
 
 const scanParams = ["i32", "i32", "i32", "i32", "i32", "i32"] as const satisfies readonly ValueType[];
 type ScanFunction = FunctionBuilder<typeof scanParams>;
@@ -59,14 +66,18 @@ export function columnsFunction(name: string, lanes: number, stride: number, sha
   const by = reverse ? -stride : stride;
   const oneStep: Code = [
     states.map((state, v) => {
+      const decay = v128.load(a.get, 16 * v);
       const next = f32x4.add(
-        linear ? f32x4.mul(v128.load(a.get, 16 * v), state.get) : state.get,
+        linear ? unlessZero(shape.forgets, decay, f32x4.mul(decay, state.get)) : state.get,
         v128.load(b.get, 16 * v),
       );
       const write = totals ? [] : storeFirst(out, 16 * v, state, lanes - 4 * v);
       return exclusive ? [write, state.set(next)] : [state.set(next), write];
     }),
-    products.map((product, v) => product.set(f32x4.mul(product.get, v128.load(a.get, 16 * v)))),
+    products.map((product, v) => {
+      const decay = v128.load(a.get, 16 * v);
+      return product.set(unlessZero(true, decay, f32x4.mul(product.get, decay)));
+    }),
     shape.constantDecay || !linear ? [] : advance(a, by),
     advance(b, by),
     totals ? [] : advance(out, by),
@@ -145,6 +156,8 @@ interface Block {
   readonly shifted: (x: Code, by: 1 | 2, fill: Code) => Code;
   /** The last step's lane in all lanes. */
   readonly lastLane: (x: Code) => Code;
+  /** Byte offset of each step, in order. */
+  readonly steps: readonly number[];
 }
 
 function blockIn(
@@ -164,6 +177,7 @@ function blockIn(
       write: (v, value) => storeFirst(out, 16 * v, value, lanes),
       shifted: (x, by, fill) => (by === 1 ? shuffle32(fill, x, 0, 4, 5, 6) : shuffle32(fill, x, 0, 1, 4, 5)),
       lastLane: (x) => shuffle32(x, x, 3, 3, 3, 3),
+      steps: range(4 * (vectors - 1) + lanes).map((step) => 4 * step),
     };
   }
   // A short block begins before its first element, so that its last one is in the last lane.
@@ -177,6 +191,7 @@ function blockIn(
         : range(lanes).map((i) => v128.store32Lane(out.get, value.get, 3 - i, 12 - 4 * i)),
     shifted: (x, by, fill) => (by === 1 ? shuffle32(x, fill, 1, 2, 3, 4) : shuffle32(x, fill, 2, 3, 4, 5)),
     lastLane: (x) => shuffle32(x, x, 0, 0, 0, 0),
+    steps: range(4 * (vectors - 1) + lanes).map((step) => 16 * vectors - 4 - 4 * step),
   };
 }
 
@@ -210,7 +225,10 @@ function sumBlock(f: ScanFunction, vectors: number, lanes: number, shape: ScanSh
   ];
 }
 
-/** Each lane's steps composed with those before it in the block; then applied to the carry at once. */
+/**
+ * Each lane's steps composed with those before it in the block; then applied to the carry at once. Where a product of decays
+ * overflows, or a decay forgets, the block goes step by step instead.
+ */
 function linearBlock(
   f: ScanFunction,
   vectors: number,
@@ -220,7 +238,8 @@ function linearBlock(
   product: Local,
 ): Code {
   const block = blockIn(f, vectors, lanes, shape);
-  const [a, b] = f.params;
+  const [a, b, out] = f.params;
+  const [composed, state, decayOfStep] = [f.local("v128"), f.local("f32"), f.local("f32")];
   const [zero, one] = [f32x4.const(0), f32x4.const(1)];
   const [decays, drives] = [range(vectors).map(() => f.local("v128")), range(vectors).map(() => f.local("v128"))];
   const shiftedDrive = f.local("v128");
@@ -242,7 +261,9 @@ function linearBlock(
       decay.set(shape.constantDecay ? v128.load32Splat(a.get) : v128.load(a.get, block.offset(v))),
     ),
     drives.map((drive, v) => drive.set(v128.load(b.get, block.offset(v)))),
-    shape.totals ? decays.map((decay) => product.set(f32x4.mul(product.get, decay.get))) : [],
+    shape.totals
+      ? decays.map((decay) => product.set(unlessZero(true, decay.get, f32x4.mul(product.get, decay.get))))
+      : [],
     compose(1),
     compose(2),
     range(vectors - 1).map((v) => {
@@ -252,13 +273,39 @@ function linearBlock(
         decay.set(f32x4.mul(decay.get, block.lastLane((decays[v] as Local).get))),
       ];
     }),
-    shape.totals
-      ? []
-      : range(vectors).map((v) => [
-          result.set(f32x4.add((drives[v] as Local).get, f32x4.mul((decays[v] as Local).get, carry.get))),
-          block.write(v, result),
+    composed.set(block.lastLane(lastDecay.get)),
+    when(
+      // As numbers, a product of 0 or beyond the largest.
+      i32.or(
+        i32.eqz(f32.lt(f32.abs(f32x4.extractLane(composed.get, 0)), f32.const(Infinity))),
+        shape.forgets ? f32.eq(f32x4.extractLane(composed.get, 0), f32.const(0)) : i32.const(0),
+      ),
+      [
+        state.set(f32x4.extractLane(carry.get, 0)),
+        block.steps.map((offset) => [
+          decayOfStep.set(f32.load(a.get, shape.constantDecay ? 0 : offset)),
+          state.set(
+            f32.add(
+              shape.forgets
+                ? select(f32.const(0), f32.mul(decayOfStep.get, state.get), f32.eq(decayOfStep.get, f32.const(0)))
+                : f32.mul(decayOfStep.get, state.get),
+              f32.load(b.get, offset),
+            ),
+          ),
+          shape.totals ? [] : f32.store(out.get, state.get, offset),
         ]),
-    carry.set(f32x4.add(block.lastLane(lastDrive.get), f32x4.mul(block.lastLane(lastDecay.get), carry.get))),
+        carry.set(f32x4.splat(state.get)),
+      ],
+      [
+        shape.totals
+          ? []
+          : range(vectors).map((v) => [
+              result.set(f32x4.add((drives[v] as Local).get, f32x4.mul((decays[v] as Local).get, carry.get))),
+              block.write(v, result),
+            ]),
+        carry.set(f32x4.add(block.lastLane(lastDrive.get), f32x4.mul(composed.get, carry.get))),
+      ],
+    ),
     block.after,
   ];
 }

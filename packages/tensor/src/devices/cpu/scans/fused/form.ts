@@ -3,6 +3,7 @@
  * every result's place as an index, and expressions that are cheap to render.
  */
 import type { DType } from "../../../../graph/dtype.js";
+import { interning, rewriting } from "../../../../ir/interning.js";
 import type { Affine, Scalar } from "../../../../ir/loop.js";
 import type { ScanKernel, ScanStep, ScanSum } from "../../../../ir/scan-kernel.js";
 import { affinesOf, nodesOf, parts } from "../../../../ir/simplify.js";
@@ -27,6 +28,7 @@ export interface ScanForm {
   readonly along: number;
   readonly inputs: ScanKernel["inputs"];
   readonly complex: boolean;
+  readonly forgets: boolean;
   /** One expression, or the real and the imaginary part. */
   readonly decay: readonly Scalar[];
   readonly drive: readonly Scalar[];
@@ -35,84 +37,6 @@ export interface ScanForm {
   readonly sums: readonly ScanSum[];
   readonly direct: readonly DirectOutput[];
   readonly summed: readonly SumOutput[];
-}
-
-/** Rebuilds expressions; a node none of whose parts change stays the same object. `leaf` is asked first, `finish` last. */
-export function rewriting(
-  affine: (index: Affine) => Affine,
-  leaf: (node: Scalar) => Scalar | undefined = () => undefined,
-  finish = (node: Scalar): Scalar => node,
-): (node: Scalar) => Scalar {
-  const done = new Map<Scalar, Scalar>();
-  const same = <T>(a: readonly T[], b: readonly T[]): boolean => a.every((x, k) => x === b[k]);
-  const rewrite = (node: Scalar): Scalar => {
-    let result = done.get(node);
-    if (result === undefined) done.set(node, (result = finish(leaf(node) ?? rebuild(node))));
-    return result;
-  };
-  const rebuild = (node: Scalar): Scalar => {
-    switch (node.op) {
-      case "constant":
-      case "reduced":
-      case "state":
-        return node;
-      case "position": {
-        const index = affine(node.index);
-        return index === node.index ? node : { ...node, index };
-      }
-      case "load": {
-        const index = affine(node.index);
-        const gather = node.gather?.map((g) => {
-          const value = rewrite(g.value);
-          return value === g.value ? g : { ...g, value };
-        });
-        return index === node.index && (gather === undefined || same(gather, node.gather ?? []))
-          ? node
-          : { ...node, index, ...(gather && { gather }) };
-      }
-      case "guard": {
-        const conditions = node.conditions.map((c) => {
-          const index = affine(c.index);
-          return index === c.index ? c : { ...c, index };
-        });
-        const value = rewrite(node.value);
-        return value === node.value && same(conditions, node.conditions) ? node : { ...node, conditions, value };
-      }
-      default: {
-        const args = node.args.map(rewrite);
-        return same(args, node.args) ? node : { ...node, args };
-      }
-    }
-  };
-  return rewrite;
-}
-
-/** One object for equal expressions. */
-function interning(): (node: Scalar) => Scalar {
-  const ids = new Map<Scalar, number>(),
-    known = new Map<string, Scalar>();
-  return rewriting(
-    (a) => a,
-    undefined,
-    (node) => {
-      const own = JSON.stringify(node, (key, value: unknown) =>
-        key === "args" || (key === "value" && typeof value === "object")
-          ? undefined
-          : typeof value === "number"
-            ? Object.is(value, -0)
-              ? "-0"
-              : String(value)
-            : value,
-      );
-      const key = `${own} ${parts(node)
-        .map((part) => ids.get(part))
-        .join()}`;
-      const same = known.get(key) ?? node;
-      known.set(key, same);
-      ids.set(same, ids.get(same) ?? ids.size);
-      return same;
-    },
-  );
 }
 
 /** Which axes a value varies along; a state or a record varies along all. */
@@ -148,7 +72,7 @@ export function scanForm(kernel: ScanKernel): ScanForm {
     return { offset: a.offset + c * (length - 1), coefficients: coefficients.map((x, k) => (k === along ? -x : x)) };
   };
   const power = powersOfTwo(kernel);
-  const intern = interning();
+  const intern = rewriting((a) => a, undefined, interning());
   const change = rewriting(affine, (node) => power(node, (part) => change(part)));
   const rewrite = (node: Scalar): Scalar => intern(change(node));
   const all = (value: readonly Scalar[]): readonly Scalar[] => value.map(rewrite);
@@ -179,6 +103,7 @@ export function scanForm(kernel: ScanKernel): ScanForm {
     along,
     inputs: kernel.inputs,
     complex: kernel.decay.length === 2,
+    forgets: kernel.forgets === true,
     decay: all(kernel.decay),
     drive: all(kernel.drive),
     initial: kernel.initial && all(kernel.initial),

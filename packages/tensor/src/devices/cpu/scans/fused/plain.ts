@@ -9,6 +9,7 @@ export function plainScan({
   extents,
   along,
   reverse,
+  forgets,
   inputs,
   decay,
   drive,
@@ -53,6 +54,7 @@ export function plainScan({
       reverse,
       constantDecay: constant !== undefined,
       initial: initial !== undefined,
+      ...(forgets && { forgets }),
     },
     places: { a, b, initial: first, out: inputs.length },
   };

@@ -11,7 +11,8 @@
  */
 import type { Scalar } from "../../../../ir/loop.js";
 import type { ScanSum } from "../../../../ir/scan-kernel.js";
-import { axesOfNodes, rewriting, type ScanForm, type SumOutput } from "./form.js";
+import { rewriting } from "../../../../ir/interning.js";
+import { axesOfNodes, type ScanForm, type SumOutput } from "./form.js";
 import { nodesOf, parts, product } from "../../../../ir/simplify.js";
 
 /** Bytes of a vector of four lanes. */

@@ -7,7 +7,8 @@
 import type { Affine, LoopKernel, Scalar } from "../../../../ir/loop.js";
 import type { ScanKernel } from "../../../../ir/scan-kernel.js";
 import { buildModule, type WasmFunction } from "../../wasm/emitter.js";
-import { rewriting, scanForm, type SumOutput } from "./form.js";
+import { rewriting } from "../../../../ir/interning.js";
+import { scanForm, type SumOutput } from "./form.js";
 import { plainScan } from "./plain.js";
 import { planScan, readsAcross, type ScanPlan } from "./plan.js";
 import {

@@ -24,6 +24,7 @@ import {
   type FunctionContext,
 } from "./function.js";
 import { VECTOR, type ScanPlan } from "./plan.js";
+import { whereZero } from "./sweep.js";
 import { scope, type Scope } from "../../loops/values.js";
 
 const { add } = f32x4;
@@ -176,17 +177,25 @@ export function carryFunction(name: string, plan: ScanPlan): WasmFunction {
   const [re, im, next] = [f.local("v128"), f.local("v128"), f.local("v128")] as const;
   const shared = 4 * (plan.form.inputs.length + plan.form.direct.length + plan.form.summed.length);
   const load = (which: 0 | 1 | 2, part: number): Code => v128.load(at.get, which * carryBytes + part * VECTOR);
-  /** carry = carry * P (conjugated backwards) + the segment's own. */
+  const zero = f.local("v128");
+  /** carry = carry * P (conjugated backwards) + the segment's own. P may have overflowed; a carry of 0 stays 0. */
   const step = (which: 0 | 2): Code => {
     const sign = which === 0 ? f32x4.sub : f32x4.add,
       other = which === 0 ? f32x4.add : f32x4.sub;
     const { mul } = f32x4;
+    const numbers = range(parts);
+    const isZero = [
+      whereZero(numbers.map((part) => (part === 0 ? re.get : im.get))),
+      ...(plan.form.forgets ? [whereZero(numbers.map((part) => load(1, part)))] : []),
+    ].reduce((a, b) => v128.or(a, b));
+    const kept = (product: Code): Code => v128.andNot(product, zero.get);
     return [
+      zero.set(isZero),
       parts === 1
-        ? re.set(add(mul(load(1, 0), re.get), load(which, 0)))
+        ? re.set(add(kept(mul(load(1, 0), re.get)), load(which, 0)))
         : [
-            next.set(add(sign(mul(load(1, 0), re.get), mul(load(1, 1), im.get)), load(which, 0))),
-            im.set(add(other(mul(load(1, 0), im.get), mul(load(1, 1), re.get)), load(which, 1))),
+            next.set(add(kept(sign(mul(load(1, 0), re.get), mul(load(1, 1), im.get))), load(which, 0))),
+            im.set(add(kept(other(mul(load(1, 0), im.get), mul(load(1, 1), re.get))), load(which, 1))),
             re.set(next.get),
             v128.store(at.get, im.get, which * carryBytes + VECTOR),
           ],

@@ -8,7 +8,7 @@
  */
 import type { Scalar } from "../../../../ir/loop.js";
 import { f32x4, i32, v128, type Code, type Local, type WasmFunction } from "../../wasm/emitter.js";
-import { rewriting } from "./form.js";
+import { rewriting } from "../../../../ir/interning.js";
 import { plus, range, scanFunction, stateOffset, statesAt, times } from "./function.js";
 import { STAGED_GROUPS, sumsUsed, VECTOR, type ScanPlan } from "./plan.js";
 import { stepResults } from "./results.js";
@@ -32,16 +32,21 @@ type Numbers = readonly (readonly (readonly Local[])[])[];
 const SMALLEST = f32x4.const(1e-30);
 const flushed = (x: Code): Code => v128.andNot(x, f32x4.lt(f32x4.abs(x), SMALLEST));
 
-/** x y + z of real or complex numbers; conj(x) y + z with `conjugate`. */
+/** All ones where a real or complex number is 0. */
+export const whereZero = (x: readonly Code[]): Code =>
+  x.map((part) => f32x4.eq(part, f32x4.const(0))).reduce((a, b) => v128.and(a, b));
+
+/** x y + z of real or complex numbers; conj(x) y + z with `conjugate`. The product is 0 in the lanes of `zero`, even of infinity. */
 function multiplyAdd(
   x: readonly Code[],
   y: readonly Code[],
   z: readonly Code[] | undefined,
-  conjugate = false,
+  { conjugate = false, zero }: { readonly conjugate?: boolean; readonly zero?: Code | undefined } = {},
 ): Code[] {
   const [xr, xi] = x as [Code, Code?],
     [yr, yi] = y as [Code, Code?];
-  const plusZ = (value: Code, part: number): Code => (z === undefined ? value : add(value, z[part]!));
+  const masked = (value: Code): Code => (zero === undefined ? value : v128.andNot(value, zero));
+  const plusZ = (value: Code, part: number): Code => (z === undefined ? masked(value) : add(masked(value), z[part]!));
   if (xi === undefined || yi === undefined) return [plusZ(mul(xr, yr), 0)];
   return conjugate
     ? [plusZ(add(mul(xr, yr), mul(xi, yi)), 0), plusZ(sub(mul(xr, yi), mul(xi, yr)), 1)]
@@ -145,12 +150,17 @@ export function sweepFunction(name: string, plan: ScanPlan, { kind, copies, unro
         });
       const roots = (...nodes: Scalar[][][]): Scalar[] => nodes.flat(2);
 
+      /** The lanes in which a decay forgets what it multiplies. */
+      const forgotten = (a: readonly Code[]): Code | undefined => (form.forgets ? whereZero(a) : undefined);
+
       const h = (states.current = numbers());
       s.body.push(load(h, c.from.get));
       /** One step of one state. */
       const advance = (copy: number, at: Scope, a = evaluate(decay[copy]!, at)): Vectors[] => {
         const b = evaluate(drive[copy]!, at);
-        s.body.push(update(h, copy, (j) => multiplyAdd(pick(a, j), own(h, copy, j), pick(b, j))));
+        s.body.push(
+          update(h, copy, (j) => multiplyAdd(pick(a, j), own(h, copy, j), pick(b, j), { zero: forgotten(pick(a, j)) })),
+        );
         return a;
       };
 
@@ -175,10 +185,22 @@ export function sweepFunction(name: string, plan: ScanPlan, { kind, copies, unro
           readRecord(roots(decay, drive, seed));
           for (const copy of range(copies)) {
             const a = advance(copy, at);
-            s.body.push(update(p, copy, (j) => multiplyAdd(pick(a, j), own(p, copy, j), undefined)));
+            // The product may have overflowed: a decay or a seed of 0 makes it 0 all the same.
+            s.body.push(
+              update(p, copy, (j) =>
+                multiplyAdd(pick(a, j), own(p, copy, j), undefined, { zero: whereZero(pick(a, j)) }),
+              ),
+            );
             if (plan.seed === undefined) continue;
             const q = evaluate(seed[copy]!, at);
-            s.body.push(update(r, copy, (j) => multiplyAdd(own(p, copy, j), pick(q, j), own(r, copy, j), true)));
+            s.body.push(
+              update(r, copy, (j) =>
+                multiplyAdd(own(p, copy, j), pick(q, j), own(r, copy, j), {
+                  conjugate: true,
+                  zero: whereZero(pick(q, j)),
+                }),
+              ),
+            );
           }
         });
         s.body.push(store(h, c.to.get), store(p, products), plan.seed === undefined ? [] : store(r, adjoints));
@@ -265,7 +287,14 @@ export function sweepFunction(name: string, plan: ScanPlan, { kind, copies, unro
               ofCopy(g, copy, (local, part, j) => local.set(add(r[copy]![part]![j]!.get, pick(seeds, j)[part]!))),
             );
             results.copy(copy, at);
-            s.body.push(update(r, copy, (j) => multiplyAdd(pick(decays, j), own(g, copy, j), undefined, true)));
+            s.body.push(
+              update(r, copy, (j) =>
+                multiplyAdd(pick(decays, j), own(g, copy, j), undefined, {
+                  conjugate: true,
+                  zero: forgotten(pick(decays, j)),
+                }),
+              ),
+            );
           }
           results.end(at);
           s.body.push(each(h, (local, copy, part, j) => local.set(previous[copy]![part]![j]!.get)));

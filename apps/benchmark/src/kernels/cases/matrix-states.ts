@@ -1,0 +1,250 @@
+/**
+ * Recurrences with a matrix for a state, S_t = a_t S_(t-1) + k_t v_t^T read by y_t = q_t^T S_t, as anyone would write them: a
+ * `linearScan` over a product, and a sum. That they run as products of matrices is the planner's doing.
+ */
+import {
+  broadcastTo,
+  exp,
+  foldIn,
+  key,
+  linearScan,
+  mul,
+  normal,
+  reshape,
+  softplus,
+  sum,
+  tensor,
+  uniform,
+  vjp,
+  type Tensor,
+} from "@seqmix/tensor";
+import { atMost, type Bar } from "../bars.js";
+import type { BenchmarkCase } from "../contestant.js";
+import { deviceCase } from "../device-case.js";
+import { forwardCase, type Input } from "../forward-case.js";
+import { uniformValues } from "../host-values.js";
+
+/** K keys and V values a head. */
+interface Heads {
+  readonly B: number;
+  readonly L: number;
+  readonly H: number;
+  readonly K: number;
+  readonly V: number;
+}
+
+const draw = (name: string, shape: readonly number[]): Tensor => normal(foldIn(key(12), name), shape);
+const between = (name: string, shape: readonly number[], low: number, high: number): Tensor =>
+  uniform(foldIn(key(12), name), shape, low, high);
+
+/** The sum over keys of q and S: q and k [B L H K] or [B L 1 K], v [B L H V], a decay that broadcasts to [B L H K 1]. */
+function matrixStates(q: Tensor, k: Tensor, v: Tensor, decay: Tensor): Tensor {
+  const [B, L, H, V] = v.shape as [number, number, number, number];
+  const K = k.shape[3]!;
+  const all = [B, L, H, K, V];
+  const column = (x: Tensor): Tensor => reshape(x, [B, L, x.shape[2]!, K, 1]);
+  const drive = mul(column(k), reshape(v, [B, L, H, 1, V]));
+  const S = linearScan({ a: broadcastTo(decay, all), b: broadcastTo(drive, all), axis: 1 });
+  return sum(mul(S, column(q)), 3);
+}
+
+interface Operator {
+  inputs(size: Heads): Readonly<Record<string, Tensor>>;
+  compute(inputs: Readonly<Record<string, Tensor>>): Tensor;
+}
+
+const attentionInputs = ({ B, L, H, K, V }: Heads): Readonly<Record<string, Tensor>> => ({
+  q: draw("q", [B, L, H, K]),
+  k: draw("k", [B, L, H, K]),
+  v: draw("v", [B, L, H, V]),
+});
+
+/** Mamba-2's: keys and queries shared by all heads, a step size for each. */
+const ssd: Operator = {
+  inputs: ({ B, L, H, K, V }) => ({
+    x: draw("x", [B, L, H, V]),
+    dt: between("dt", [B, L, H], 0.001, 0.1),
+    A: between("A", [H], -16, -1),
+    B: draw("B", [B, L, 1, K]),
+    C: draw("C", [B, L, 1, K]),
+  }),
+  compute({ x, dt, A, B, C }) {
+    const [batch, L, H] = dt!.shape as [number, number, number];
+    const decay = reshape(exp(mul(dt!, A!)), [batch, L, H, 1, 1]);
+    return matrixStates(C!, B!, mul(x!, reshape(dt!, [batch, L, H, 1])), decay);
+  },
+};
+
+/** RetNet's: a head forgets at its own pace, 1 - 2^(-5 - h). */
+const retention: Operator = {
+  inputs: attentionInputs,
+  compute({ q, k, v }) {
+    const H = v!.shape[2]!;
+    const decays = Float32Array.from({ length: H }, (_, h) => 1 - 2 ** (-5 - (8 * h) / H));
+    return matrixStates(q!, k!, v!, tensor(decays, [1, 1, H, 1, 1]));
+  },
+};
+
+const linearAttention: Operator = {
+  inputs: attentionInputs,
+  compute: ({ q, k, v }) => matrixStates(q!, k!, v!, tensor(Float32Array.of(1), [1, 1, 1, 1, 1])),
+};
+
+/** A decay for each key, from gates as published: log sigmoid / 16. */
+const gla: Operator = {
+  inputs: (size) => ({ ...attentionInputs(size), gate: draw("gate", [size.B, size.L, size.H, size.K]) }),
+  compute({ q, k, v, gate }) {
+    const decay = exp(mul(softplus(mul(gate!, -1)), -1 / 16));
+    return matrixStates(q!, k!, v!, reshape(decay, [...decay.shape, 1]));
+  },
+};
+
+/** The step by step form, forward: two operations for a state's update and two for its reading. */
+const flopsOf = ({ B, L, H, K, V }: Heads): number => 4 * B * L * H * K * V;
+const shapeOf = ({ B, L, H, K, V }: Heads): string => `B${B} L${L} H${H} K${K} V${V}`;
+
+function deviceCases(
+  kernel: string,
+  { inputs, compute }: Operator,
+  size: Heads,
+  bars: { readonly forward: Bar; readonly both: Bar },
+  elsewhere: string,
+): readonly BenchmarkCase[] {
+  const { B, L, H, K, V } = size;
+  const small = { B: 2, L: 300, H: 2, K, V };
+  const bytes = 4 * B * L * ((kernel === "ssd" ? 2 : 2 * H) * K + 2 * H * V);
+  const facts = {
+    kernel,
+    shape: shapeOf(size),
+    rate: "GFLOP/s",
+    reference: elsewhere,
+    inputs: () => ({ ...inputs(size), dy: draw("dy", [B, L, H, V]) }) as Readonly<Record<string, Tensor>>,
+    tolerance: 1e-4,
+    units: { count: B, checked: 0, name: "sequences", inputAxis: {}, outputAxis: [] },
+    smaller: {
+      size: shapeOf(small),
+      inputs: () => ({ ...inputs(small), dy: draw("dy", [small.B, small.L, small.H, V]) }),
+    },
+  } as const;
+  return [
+    deviceCase({
+      ...facts,
+      mode: "fwd",
+      flops: flopsOf(size),
+      bytes,
+      bars: [bars.forward],
+      compute: (given) => [compute(given)],
+    }),
+    deviceCase({
+      // The backward pass is counted as twice the forward one.
+      ...facts,
+      mode: "fwd+bwd",
+      flops: 3 * flopsOf(size),
+      bytes: 3 * bytes,
+      bars: [bars.both],
+      compute(given) {
+        const { dy, ...own } = given;
+        const [y, pullBack] = vjp((x: Readonly<Record<string, Tensor>>) => compute(x), own);
+        return [y, ...Object.values(pullBack(dy!))];
+      },
+    }),
+  ];
+}
+
+/** On a large GPU; beside them what the official kernels take there. */
+export const matrixStateCases: readonly BenchmarkCase[] = [
+  ...deviceCases(
+    "ssd",
+    ssd,
+    { B: 8, L: 2048, H: 32, K: 128, V: 64 },
+    { forward: atMost(0.62), both: atMost(2.4) },
+    "H200: the official Triton kernel 2.283 ms in f32, 0.513 ms in tf32; with backward 4.54 ms in tf32",
+  ),
+  ...deviceCases(
+    "ssd",
+    ssd,
+    { B: 1, L: 65536, H: 32, K: 128, V: 64 },
+    { forward: atMost(2.5), both: atMost(9.5) },
+    "H200: the official Triton kernel 2.107 ms in tf32; with backward 9.07 ms",
+  ),
+  ...deviceCases(
+    "retention",
+    retention,
+    { B: 8, L: 2048, H: 16, K: 128, V: 128 },
+    { forward: atMost(0.75), both: atMost(3.2) },
+    "H200: the Triton kernel of flash-linear-attention 0.805 ms in tf32; with backward 2.725 ms",
+  ),
+  ...deviceCases(
+    "linearAttention",
+    linearAttention,
+    { B: 8, L: 2048, H: 16, K: 128, V: 128 },
+    { forward: atMost(0.65), both: atMost(3) },
+    "H200: the Triton kernel of flash-linear-attention 0.422 ms in tf32; with backward 1.750 ms",
+  ),
+  ...deviceCases(
+    "gla",
+    gla,
+    { B: 8, L: 2048, H: 16, K: 128, V: 128 },
+    { forward: atMost(1), both: atMost(4.2) },
+    "H200: the Triton kernel of flash-linear-attention 0.947 ms in tf32; with backward 3.349 ms",
+  ),
+];
+
+type HostInputs = Readonly<Record<string, Input>>;
+
+function hostCase(
+  kernel: string,
+  { compute }: Operator,
+  size: Heads,
+  inputs: (size: Heads) => HostInputs,
+  bars: readonly Bar[],
+): BenchmarkCase {
+  const { B, L, H, K, V } = size;
+  return forwardCase<string>({
+    kernel,
+    shape: shapeOf(size),
+    mode: "fwd",
+    flops: flopsOf(size),
+    bytes: 4 * B * L * H * (2 * K + 2 * V),
+    rate: "GFLOP/s",
+    bars,
+    units: B,
+    checkedUnits: 1,
+    unitName: "sequences",
+    tolerance: { tolerance: 1e-5, unit: "relative" },
+    inputs: () => inputs(size),
+    compute: (given) => [compute(given)],
+  });
+}
+
+/** Values of so many sequences of [L, ...rest]. */
+const sequences = (B: number, shape: readonly number[], seed: number, low?: number, high?: number): Input => ({
+  values: uniformValues(
+    shape.reduce((a, b) => a * b, B),
+    seed,
+    low,
+    high,
+  ),
+  shape: (count) => [count, ...shape],
+});
+
+const ssdHostInputs = ({ B, L, H, K, V }: Heads): HostInputs => ({
+  x: sequences(B, [L, H, V], 1),
+  dt: sequences(B, [L, H], 2, 0.001, 0.1),
+  A: { values: uniformValues(H, 3, -16, -1), shape: () => [H], shared: true },
+  B: sequences(B, [L, 1, K], 4),
+  C: sequences(B, [L, 1, K], 5),
+});
+
+const glaHostInputs = ({ B, L, H, K, V }: Heads): HostInputs => ({
+  q: sequences(B, [L, H, K], 1),
+  k: sequences(B, [L, H, K], 2),
+  v: sequences(B, [L, H, V], 3),
+  gate: sequences(B, [L, H, K], 4),
+});
+
+/** On the cpu device. */
+export const matrixStateHostCases: readonly BenchmarkCase[] = [
+  hostCase("ssd", ssd, { B: 8, L: 512, H: 8, K: 64, V: 64 }, ssdHostInputs, []),
+  hostCase("gla", gla, { B: 1, L: 4096, H: 8, K: 64, V: 64 }, glaHostInputs, [{ ...atMost(20), threads: 2 }]),
+];

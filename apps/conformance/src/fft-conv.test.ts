@@ -1,0 +1,81 @@
+// The programs of the long convolution that need long sequences or other adapters, at sizes the reference can follow.
+import { kernels, type AnyKernel } from "@seqmix/catalog";
+import { useSoftwareAdapter } from "@seqmix/software-gpu";
+import { defineKernel, type GpuVariant } from "@seqmix/tensor";
+import { PORTABLE_LIMITS, type GpuLimits } from "@seqmix/tensor/wgsl";
+import { checkKernel } from "@seqmix/testing";
+import { webgpu } from "@seqmix/webgpu";
+import { afterAll, expect, test } from "vitest";
+
+useSoftwareAdapter();
+const device = await webgpu({ poison: true });
+afterAll(() => device.close());
+
+const { record } = kernels.find((kernel) => kernel.record.name === "fftConv")!;
+type Sample = (typeof record.samples)[number];
+
+/** The record with its programs made for other limits. */
+const within = (limits: GpuLimits, samples: readonly Sample[]): AnyKernel =>
+  defineKernel({
+    ...record,
+    samples,
+    variants: record.variants.flatMap((variant) =>
+      variant.device === "webgpu"
+        ? [
+            {
+              ...variant,
+              needs: "the limits it was made for",
+              supports: (kase) => variant.supports!(kase, limits),
+              tables: (kase) => variant.tables!(kase, limits),
+              forward: (kase) => variant.forward(kase, limits),
+              backward: (kase) => variant.backward!(kase, limits),
+            } satisfies GpuVariant<unknown>,
+          ]
+        : [],
+    ),
+  });
+
+const sample = (name: string, dims: Readonly<Record<string, number>>, without: Sample["without"] = []): Sample => ({
+  name,
+  dims,
+  options: undefined,
+  without,
+});
+const LONG = "modulo x^n - i, three passes";
+const ROWS = "modulo x^n - i, a workgroup a row";
+/** Rows of 256 points at most fit into a workgroup. */
+const small: GpuLimits = { ...PORTABLE_LIMITS, workgroupBytes: 1200 };
+const bare: Sample["without"] = ["kReverse", "skip", "gate"];
+
+test.each([
+  ["columns of one step", LONG, small, [sample("512", { B: 2, D: 3, L: 500, K: 500 }, bare)]],
+  ["columns of one step, everything", LONG, small, [sample("1024", { B: 2, D: 2, L: 1024, K: 30, R: 1000 })]],
+  ["one row a channel", LONG, small, [sample("600", { B: 1, D: 2, L: 600, K: 600 }, ["kReverse"])]],
+  ["looking ahead alone", LONG, small, [sample("700", { B: 1, D: 2, L: 700, R: 300 }, ["k"])]],
+  ["columns of two steps", LONG, small, [sample("8192", { B: 1, D: 1, L: 8192, K: 8000 }, bare)]],
+  [
+    "channels in several batches",
+    LONG,
+    { ...small, bytes: 8 * 512 * 2 * 3 },
+    [sample("512", { B: 2, D: 5, L: 400, K: 400 }, bare)],
+  ],
+  ["rows exchanged in halves", ROWS, PORTABLE_LIMITS, [sample("2000", { B: 2, D: 2, L: 2000, K: 2000 }, bare)]],
+  [
+    "rows shared by a workgroup, the batch in parts",
+    ROWS,
+    PORTABLE_LIMITS,
+    [sample("33", { B: 6, D: 3, L: 33, K: 20, R: 33 })],
+  ],
+] as const)(
+  "%s",
+  async (_, variant, limits, samples) => {
+    const report = await checkKernel(within(limits, samples), device, {
+      variant,
+      lengths: [],
+      relative: 1e-5,
+      gradientRelative: 1e-5,
+    });
+    expect(report.cases).toBe(samples.length);
+  },
+  120_000,
+);

@@ -1,0 +1,24 @@
+/** The buffers of a pass: their declarations in WGSL beside their numbers in the program. */
+import { declare, declareParameters, type GpuPass, type Parameters } from "@seqmix/tensor/wgsl";
+
+/** A buffer that a pass reads or writes under a name. */
+export interface Bound {
+  readonly name: string;
+  /** Its number in the program. */
+  readonly buffer: number;
+  readonly type: "f32" | "f16" | "vec2f" | "vec4f";
+  readonly access?: "read_write";
+}
+
+/** Declarations of buffers and parameters, and what {@link GpuPass} says of them. */
+export function bind(
+  bound: readonly Bound[],
+  parameters: Parameters,
+): { readonly declarations: string; readonly buffers: GpuPass["buffers"] } {
+  return {
+    declarations:
+      bound.map(({ name, type, access }, k) => declare(k, name, access ?? "read", type)).join("") +
+      declareParameters(bound.length, parameters),
+    buffers: bound.map(({ buffer, access }) => ({ buffer, access: access ?? "read" })),
+  };
+}

@@ -1,0 +1,153 @@
+/** The convolution of rows that fit into a workgroup, on the WebGPU device. */
+import type { GpuVariant, KernelCase, KernelTable } from "@seqmix/tensor";
+import { bytesOf, type GpuLimits, type GpuProgram } from "@seqmix/tensor/wgsl";
+import { tapsOf, withinLength } from "../cpu/variants.js";
+import { QUARTER, twiddleTable, type TwiddleTable } from "./residues.js";
+import { radicesOf, rowBytes, type RowShape } from "./row-transform.js";
+import {
+  backwardPass,
+  forwardPass,
+  spectrumPass,
+  sumsPass,
+  sumsWidth,
+  type RowBuffers,
+  type RowCase,
+  type RowTuning,
+} from "./row-programs.js";
+
+/** Values a thread keeps: one butterfly of the largest radix. */
+const VALUES = 16;
+/** Threads of a workgroup for short rows: several rows share one. */
+const THREADS = 128;
+/** Workgroups that fill a large GPU. */
+const FULL = 1024;
+
+export type Case = KernelCase<undefined>;
+
+const rowCaseOf = (kase: Case): RowCase => ({
+  B: kase.dims.B!,
+  D: kase.dims.D!,
+  L: kase.dims.L!,
+  K: tapsOf(kase, "k"),
+  R: tapsOf(kase, "kReverse"),
+  skip: kase.present.has("skip"),
+  gate: kase.present.has("gate"),
+});
+
+/** Points of the transform of rows of a length. */
+export const pointsFor = (length: number): number => Math.max(VALUES, 2 ** Math.ceil(Math.log2(length)));
+
+/**
+ * How rows of n points lie on the threads of a workgroup; undefined if they are too long for these limits.
+ * @param most Rows of a workgroup at most.
+ */
+export function rowShapeFor(n: number, limits: GpuLimits, most = THREADS): RowShape | undefined {
+  const radices = radicesOf(n, VALUES);
+  const threads = n / VALUES;
+  const shapes: RowShape[] = [];
+  for (let rows = Math.max(1, Math.min(most, THREADS / threads)); rows >= 1; rows /= 2)
+    for (const exchange of ["whole", "halves"] as const)
+      shapes.push({ radices, values: VALUES, rows, exchange, padded: true });
+  shapes.push({ radices, values: VALUES, rows: 1, exchange: "halves", padded: false });
+  return shapes.find((shape) => rowBytes(shape) <= limits.workgroupBytes && threads * shape.rows <= limits.threads);
+}
+
+/** The least divisor of the batch that gives the GPU enough workgroups. */
+function partsFor({ B, D }: RowCase, rows: number): number {
+  for (let parts = 1; parts < B; parts++) if (B % parts === 0 && (D * parts) / rows >= FULL) return parts;
+  return B;
+}
+
+interface RowPlan {
+  readonly kase: RowCase;
+  readonly shape: RowShape;
+  readonly parts: number;
+  readonly table: TwiddleTable;
+}
+
+function rowPlan(kase: Case, limits: GpuLimits): RowPlan | undefined {
+  const rows = rowCaseOf(kase);
+  const shape = rowShapeFor(pointsFor(rows.L), limits);
+  return (
+    shape && { kase: rows, shape, parts: partsFor(rows, shape.rows), table: twiddleTable(shape.radices, [QUARTER], 1) }
+  );
+}
+
+/** Numbers of a program's buffers: inputs, `more`, table, results, scratch. */
+export function numbered(
+  { present, halves }: Case,
+  { storesHalf }: GpuLimits,
+  more: readonly string[],
+  results: readonly string[],
+  scratch: readonly string[],
+): RowBuffers {
+  const names = [...present, ...more, "twiddles", ...results, ...scratch];
+  return {
+    number: Object.fromEntries(names.map((name, k) => [name, k])),
+    half: storesHalf === true ? halves : new Set(),
+  };
+}
+
+const describe = ({ shape: { radices, rows, exchange } }: RowPlan, parts: number): string =>
+  `${radices.join(" ")}${rows > 1 ? `, ${rows} rows a workgroup` : ""}${exchange === "halves" ? ", exchanged in halves" : ""}${parts > 1 ? `, ${parts} parts` : ""}`;
+
+function forward(kase: Case, limits: GpuLimits): GpuProgram {
+  const plan = rowPlan(kase, limits)!;
+  const buffers = numbered(kase, limits, [], ["y"], []);
+  const tuning: RowTuning = { shape: plan.shape, parts: plan.parts, spectrum: "registers" };
+  return {
+    name: describe(plan, plan.parts),
+    passes: [forwardPass(plan.kase, tuning, plan.table.offsets, buffers)],
+    scratch: [],
+  };
+}
+
+function backward(kase: Case, limits: GpuLimits): GpuProgram {
+  const plan = rowPlan(kase, limits)!;
+  const { kase: rows, shape, parts, table } = plan;
+  const gradients = [...kase.present].map((name) => `d${name}`);
+  const results = gradients.filter((name) => name !== "dgate" && name !== "du");
+  // u, g, spectrum, twiddles, du, and gate with its gradient
+  const bound = 5 + (rows.gate ? 2 : 0);
+  const target = parts > 1 || bound + results.length > limits.buffers ? "sums" : "gradients";
+  const buffers = numbered(kase, limits, ["g"], gradients, ["spectrum", ...(target === "sums" ? ["sums"] : [])]);
+  const tuning: RowTuning = { shape, parts, spectrum: "memory" };
+  const n = shape.radices.reduce((a, b) => a * b, 1);
+  return {
+    name: describe(plan, parts),
+    passes: [
+      spectrumPass(rows, tuning, table.offsets, buffers),
+      backwardPass(rows, tuning, table.offsets, buffers, target),
+      ...(target === "sums" ? [sumsPass(rows, parts, buffers)] : []),
+    ],
+    scratch: [bytesOf(2 * n * rows.D), ...(target === "sums" ? [bytesOf(parts * rows.D * sumsWidth(rows))] : [])],
+  };
+}
+
+/** Whether a pass can bind the tensors of a case whole. */
+export function bindable(kase: Case, limits: GpuLimits): true | string {
+  const { B = 0, D = 0, L = 0 } = kase.dims;
+  const bytes = bytesOf(B * D * L);
+  return bytes > limits.bytes ? `expected tensors of at most ${limits.bytes} bytes, got ${bytes}` : withinLength(kase);
+}
+
+function supports(kase: Case, limits: GpuLimits): true | string {
+  const fits = bindable(kase, limits);
+  if (fits !== true) return fits;
+  return rowPlan(kase, limits) ? true : `expected rows that fit into a workgroup, got length ${kase.dims.L}`;
+}
+
+function tables(kase: Case, limits: GpuLimits): readonly KernelTable[] {
+  const { shape, table } = rowPlan(kase, limits)!;
+  return [{ name: `rows ${shape.radices.join(" ")}`, values: () => table.values }];
+}
+
+/** Of {@link fftConvKernel}. */
+export const rowsOnGpu: GpuVariant<undefined> = {
+  device: "webgpu",
+  name: "modulo x^n - i, a workgroup a row",
+  supports,
+  tables,
+  forward,
+  backward,
+};

@@ -1,0 +1,88 @@
+/** One linear time-invariant system, whatever its structure, as a recurrence and as a convolution. */
+import { fftConv } from "@seqmix/fft";
+import {
+  add,
+  broadcastTo,
+  expandDims,
+  formatShape,
+  mapTree,
+  reshape,
+  ShapeError,
+  sliceAxis,
+  stack,
+  where,
+  zeros,
+  type Tensor,
+  type Tree,
+} from "@seqmix/tensor";
+
+/**
+ * A discrete system h_t = Abar h_(t-1) + Bbar u_t, y_t = C h_t for each of H channels, with M outputs a channel. All of its
+ * functions describe one map, so that a sequence can be convolved, stepped through, or both in turn: {@link convolve},
+ * {@link recur}.
+ */
+export interface LtiSystem<S extends Tree> {
+  /** H. */
+  readonly channels: number;
+  /** M. */
+  readonly outputs: number;
+  /** The state before anything was seen. */
+  restState(batch: number): S;
+  /** The recurrent view: one input u [B H] -> y [B M H] and the state after it. */
+  step(u: Tensor, h: S): readonly [Tensor, S];
+  /** The convolutional view: C Abar^l Bbar for l < L, [M H L]. */
+  kernel(L: number): Tensor;
+  /** What a state adds to the next L outputs: C Abar^(l+1) h, [B M H L]. */
+  response(h: S, L: number): Tensor;
+  /** The state after u [B H L], from h0 on. */
+  finalState(u: Tensor, h0?: S): S;
+}
+
+/** Outputs and the state after them. */
+export interface LtiRun<S extends Tree> {
+  /** [B M H L]. */
+  readonly y: Tensor;
+  /** State after the last position; the one given if there is no position. */
+  readonly hT: S;
+}
+
+/**
+ * A whole sequence by its convolution kernel, from a state and to a state.
+ * @param u [B H L]
+ * @throws ShapeError if u is not [B H L].
+ */
+export function convolve<S extends Tree>(system: LtiSystem<S>, u: Tensor, h0?: S): LtiRun<S> {
+  const [B, H, L] = extents(system, u, "convolve");
+  const { outputs: M } = system;
+  if (L === 0) return { y: zeros([B, M, H, 0]), hT: h0 ?? system.restState(B) };
+  const repeated = M === 1 ? u : reshape(broadcastTo(expandDims(u, 1), [B, M, H, L]), [B, M * H, L]);
+  const driven = reshape(fftConv({ u: repeated, k: reshape(system.kernel(L), [M * H, L]) }), [B, M, H, L]);
+  return { y: h0 ? add(driven, system.response(h0, L)) : driven, hT: system.finalState(u, h0) };
+}
+
+/**
+ * {@link convolve} one position after the other.
+ * @param resets bool [B L]: true where all before the position is forgotten.
+ */
+export function recur<S extends Tree>(system: LtiSystem<S>, u: Tensor, h0?: S, resets?: Tensor): LtiRun<S> {
+  const [B, H, L] = extents(system, u, "recur");
+  let h = h0 ?? system.restState(B);
+  const outputs: Tensor[] = [];
+  for (let t = 0; t < L; t++) {
+    if (resets) h = forgotten(h, reshape(sliceAxis(resets, 1, t, t + 1), [B]));
+    const [y, next] = system.step(reshape(sliceAxis(u, 2, t, t + 1), [B, H]), h);
+    outputs.push(y);
+    h = next;
+  }
+  return { y: L === 0 ? zeros([B, system.outputs, H, 0]) : stack(outputs, 3), hT: h };
+}
+
+/** Zeros in the place of the states [B ..] of which `flags` [B] are true. */
+const forgotten = <S extends Tree>(h: S, flags: Tensor): S =>
+  mapTree((part) => where(reshape(flags, [flags.size, ...part.shape.slice(1).map(() => 1)]), 0, part), h);
+
+function extents({ channels }: { readonly channels: number }, u: Tensor, caller: string): [number, number, number] {
+  if (u.shape.length !== 3 || u.shape[1] !== channels)
+    throw new ShapeError(`${caller}: expected u [B ${channels} L], got shape ${formatShape(u.shape)}`);
+  return u.shape as [number, number, number];
+}

@@ -1,0 +1,99 @@
+/** Mamba-2 language models under the names of published checkpoints (`Mamba2ForCausalLM`). */
+import { embedding, linear, rmsNorm, type EmbeddingParameters, type RmsNormParameters } from "@seqmix/nn";
+import { add, type Tensor } from "@seqmix/tensor";
+import { mamba2, type Mamba2Config, type Mamba2Parameters, type Mamba2State } from "./mamba2.js";
+
+/** The tree that a checkpoint's dotted names spell. */
+export type Mamba2LanguageModelParameters = {
+  /** Everything but the head. */
+  readonly backbone: {
+    /** [V D]. */
+    readonly embeddings: EmbeddingParameters;
+    /** One block a layer, from the input on. */
+    readonly layers: readonly {
+      /** Scale [D] of the norm before the mixer. */
+      readonly norm: RmsNormParameters;
+      /** The block. */
+      readonly mixer: Mamba2Parameters;
+    }[];
+    /** Scale [D] of the norm before the head. */
+    readonly norm_f: RmsNormParameters;
+  };
+  /** The head [V D]; none: the embedding's. */
+  readonly lm_head?: EmbeddingParameters;
+};
+
+/** What {@link mamba2LanguageModel} returns. */
+export interface Mamba2LanguageModelResult {
+  /** Of the next token at every position [B L V]. */
+  readonly logits: Tensor;
+  /** The residual stream after each layer, and what the head sees [B L D] each. */
+  readonly hiddenStates: readonly Tensor[];
+  /** The state of each layer after the last token. */
+  readonly state: readonly Mamba2State[];
+}
+
+/** How {@link mamba2LanguageModel} runs: what the shapes of a checkpoint do not say. */
+export interface Mamba2LanguageModelOptions {
+  /** P, channels a head. */
+  readonly headDim: number;
+  /** G, groups of heads that share B and C; 1 by default. */
+  readonly nGroups?: number;
+  /** Further settings of the blocks; `normOf` is "all" by default, as in Hugging Face's code. */
+  readonly settings?: Partial<Mamba2Config>;
+  /** Of the tokens before; none by default. */
+  readonly state?: readonly Mamba2State[] | undefined;
+  /** Of all norms; 1e-5 by default. */
+  readonly eps?: number;
+  /** How the blocks run; "parallel" by default. */
+  readonly mode?: "parallel" | "chunked";
+}
+
+/** The config that the shapes of a block's parameters and what they do not say spell. */
+export function mamba2ConfigOf(
+  { conv1d, D, dt_bias, in_proj, init_states, norm, out_proj }: Mamba2Parameters,
+  { headDim, nGroups = 1 }: Pick<Mamba2LanguageModelOptions, "headDim" | "nGroups">,
+): Mamba2Config {
+  const [dModel, E] = out_proj.weight.shape as [number, number];
+  const [channels, , dConv] = conv1d.weight.shape as [number, number, number];
+  const H = dt_bias.shape[0]!;
+  const S = H * headDim;
+  return {
+    ...mamba2.config,
+    dModel,
+    dConv,
+    headDim,
+    nGroups,
+    expand: E / dModel,
+    dState: (channels - S) / (2 * nGroups),
+    dSsm: S === E ? "auto" : S,
+    dPerChannel: D.shape[0] !== H,
+    norm: norm !== undefined,
+    convBias: conv1d.bias !== undefined,
+    bias: in_proj.bias !== undefined,
+    learnableInitStates: init_states !== undefined,
+  };
+}
+
+/**
+ * The whole model: x + mixer(norm(x)) a layer, a last norm, and the head.
+ * @param tokens i32 [B L], 0..V-1
+ */
+export function mamba2LanguageModel(
+  { backbone, lm_head }: Mamba2LanguageModelParameters,
+  tokens: Tensor,
+  options: Mamba2LanguageModelOptions,
+): Mamba2LanguageModelResult {
+  const { settings, state, eps = 1e-5, mode = "parallel" } = options;
+  let x = embedding(backbone.embeddings, tokens);
+  const hiddenStates: Tensor[] = [];
+  const after = backbone.layers.map(({ norm, mixer }, k) => {
+    const config = { ...mamba2ConfigOf(mixer, options), normOf: "all" as const, normEps: eps, ...settings };
+    const [y, next] = mamba2.modes[mode]!(config, mixer, rmsNorm(norm, x, { eps }), state?.[k]);
+    x = add(x, y);
+    hiddenStates.push(x);
+    return next;
+  });
+  const last = rmsNorm(backbone.norm_f, x, { eps });
+  return { logits: linear(lm_head ?? backbone.embeddings, last), hiddenStates: [...hiddenStates, last], state: after };
+}

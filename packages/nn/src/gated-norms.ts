@@ -1,0 +1,39 @@
+/** Norms with a gate, as behind state-space models. */
+import { add, mul, reshape, ShapeError, silu, type Tensor } from "@seqmix/tensor";
+import { rmsNorm, type LayerNormParameters } from "./norms.js";
+
+/** How {@link gatedRmsNorm} normalizes. */
+export interface GatedRmsNormOptions {
+  /** norm(x) silu(z) if true, norm(x silu(z)) by default. */
+  readonly normBeforeGate?: boolean;
+  /** Equal runs of channels that are normalized each by itself; 1 by default: all together. */
+  readonly groups?: number;
+  /** Added to the mean square; 1e-5 by default. */
+  readonly eps?: number;
+}
+
+/**
+ * The root mean square norm of Mamba-2 with its gate (Dao and Gu, Transformers are SSMs, 2024, section 7.1). The published
+ * block divides channels into as many groups as its B and C; Hugging Face's takes all together.
+ * @param x [.. D]
+ * @param z The gate [.. D]; none: no gate.
+ * @returns [.. D]
+ */
+export function gatedRmsNorm(
+  { weight, bias }: LayerNormParameters,
+  x: Tensor,
+  z?: Tensor,
+  { normBeforeGate = false, groups = 1, eps = 1e-5 }: GatedRmsNormOptions = {},
+): Tensor {
+  const D = x.shape.at(-1) ?? 0;
+  if (!Number.isInteger(groups) || groups < 1 || D % groups !== 0)
+    throw new ShapeError(
+      `gatedRmsNorm: expected groups that divide axis D of x, got ${groups} groups for D = ${D}; change one of them`,
+    );
+  const gate = z && silu(z);
+  const given = gate && !normBeforeGate ? mul(x, gate) : x;
+  const normed = reshape(rmsNorm({}, reshape(given, [...x.shape.slice(0, -1), groups, D / groups]), { eps }), x.shape);
+  const scaled = weight ? mul(normed, weight) : normed;
+  const shifted = bias ? add(scaled, bias) : scaled;
+  return gate && normBeforeGate ? mul(shifted, gate) : shifted;
+}

@@ -1,0 +1,24 @@
+/**
+ * RWKV-4: the WKV operator, the layer as a sequence mixer, and its published language models.
+ *
+ * @packageDocumentation
+ */
+export { wkv, wkvStart, wkvStep, type WkvArguments, type WkvState } from "./wkv.js";
+export {
+  rwkv4,
+  type ChannelMixParameters,
+  type Rwkv4Config,
+  type Rwkv4Parameters,
+  type Rwkv4State,
+  type TimeMixParameters,
+} from "./rwkv4.js";
+export {
+  rwkv4ConfigOf,
+  rwkv4FromHf,
+  rwkv4LanguageModel,
+  type Rwkv4ModelOptions,
+  type Rwkv4ModelParameters,
+  type Rwkv4ModelResult,
+  type RwkvHfBlock,
+  type RwkvHfParameters,
+} from "./language-models.js";

@@ -1,0 +1,137 @@
+/** The WKV operator of RWKV-4 (Peng et al., RWKV: Reinventing RNNs for the Transformer Era, 2023, section 3.1), exact for any keys. */
+import { associativeScan, linearScan } from "@seqmix/scan";
+import {
+  add,
+  broadcastTo,
+  concat,
+  div,
+  exp,
+  expandDims,
+  full,
+  max,
+  maximum,
+  mul,
+  reshape,
+  sliceAxis,
+  stopGradient,
+  sub,
+  where,
+  zeros,
+  type Tensor,
+} from "@seqmix/tensor";
+
+/** Sums over the positions so far, both times e^-pp: sum_i e^((t - i) w + k_i) v_i = aa e^pp, and bb e^pp without v. */
+export type WkvState = {
+  /** Numerator [B C]. */
+  readonly aa: Tensor;
+  /** Denominator [B C]. */
+  readonly bb: Tensor;
+  /** The largest exponent so far [B C]. */
+  readonly pp: Tensor;
+};
+
+/** What {@link wkv} takes. */
+export interface WkvArguments {
+  /** Decay a step, negative [C]: -exp(time_decay). */
+  readonly w: Tensor;
+  /** Bonus of the current position [C]: time_first. */
+  readonly u: Tensor;
+  /** Keys [B L C]. */
+  readonly k: Tensor;
+  /** Values [B L C]. */
+  readonly v: Tensor;
+  /** Before the first position; {@link wkvStart} by default. */
+  readonly state?: WkvState | undefined;
+  /** bool [B L]: true where what was before is forgotten. */
+  readonly resets?: Tensor | undefined;
+}
+
+/** The exponent of a state that holds nothing, the training kernel's; inference code has -1e30. */
+const NOTHING = -1e38;
+/** A decay that forgets everything; several of them add up to a number. */
+const FORGET = -1e30;
+
+/** The state before the first position. */
+export const wkvStart = (batch: number, channels: number): WkvState => ({
+  aa: zeros([batch, channels]),
+  bb: zeros([batch, channels]),
+  pp: full([batch, channels], NOTHING),
+});
+
+/**
+ * y_t = (sum_(i < t) e^((t - 1 - i) w + k_i) v_i + e^(u + k_t) v_t) / (the same without v), all positions at once: the largest
+ * exponents are a scan of maxima, the sums two linear scans whose decays and drives are at most 1.
+ * @returns y [B L C] and the state after the last position
+ */
+export function wkv({ w, u, k, v, state, resets }: WkvArguments): readonly [Tensor, WkvState] {
+  const [B, L, C] = k.shape as [number, number, number];
+  const start = state ?? wkvStart(B, C);
+  if (L === 0) return [k, start];
+  const gone = resets && broadcastTo(expandDims(resets, 2), k.shape);
+  const decay = gone ? where(gone, FORGET, broadcastTo(w, k.shape)) : broadcastTo(w, k.shape);
+  // The exponents only scale numbers: whatever they are, y is the same, and no gradient goes through them.
+  const after = stopGradient(largest(decay, k, start.pp));
+  const before = concat([expandDims(start.pp, 1), sliceAxis(after, 1, 0, L - 1)], 1);
+  const a = exp(sub(add(before, decay), after));
+  const b = exp(sub(k, after));
+  const sums = (drive: Tensor, h0: Tensor): Tensor => linearScan({ a, b: drive, h0, axis: 1 });
+  const [aa, bb] = [sums(mul(b, v), start.aa), sums(b, start.bb)];
+  const y = outputOf(
+    {
+      aa: shifted(aa, start.aa, gone, 0),
+      bb: shifted(bb, start.bb, gone, 0),
+      pp: gone ? where(gone, NOTHING, before) : before,
+    },
+    add(u, k),
+    v,
+  );
+  return [y, lastState({ aa, bb, pp: after }, decay, k, start.pp)];
+}
+
+/** One position of {@link wkv}: k, v [B C] -> y [B C]. */
+export function wkvStep(
+  { w, u, k, v }: Omit<WkvArguments, "state" | "resets">,
+  state: WkvState,
+): readonly [Tensor, WkvState] {
+  const y = outputOf(state, add(u, k), v);
+  const pp = maximum(add(state.pp, w), k);
+  const [kept, fresh] = [exp(sub(add(state.pp, w), pp)), exp(sub(k, pp))];
+  return [y, { aa: add(mul(kept, state.aa), mul(fresh, v)), bb: add(mul(kept, state.bb), fresh), pp }];
+}
+
+/** The quotient, both terms times e^-q with the larger exponent q. */
+function outputOf({ aa, bb, pp }: WkvState, exponent: Tensor, v: Tensor): Tensor {
+  const q = stopGradient(maximum(pp, exponent));
+  const [past, now] = [exp(sub(pp, q)), exp(sub(exponent, q))];
+  return div(add(mul(past, aa), mul(now, v)), add(mul(past, bb), now));
+}
+
+/** p_t = max(p_(t-1) + decay_t, k_t), in log2(L) rounds. */
+function largest(decay: Tensor, k: Tensor, pp: Tensor): Tensor {
+  const prefixes = associativeScan<{ readonly a: Tensor; readonly b: Tensor }>(
+    (earlier, later) => ({ a: add(earlier.a, later.a), b: maximum(add(earlier.b, later.a), later.b) }),
+    { a: decay, b: k },
+    1,
+  );
+  return maximum(add(expandDims(pp, 1), prefixes.a), prefixes.b);
+}
+
+/** The state before each position. */
+function shifted(h: Tensor, first: Tensor, gone: Tensor | undefined, nothing: number): Tensor {
+  const before = concat([expandDims(first, 1), sliceAxis(h, 1, 0, h.shape[1]! - 1)], 1);
+  return gone ? where(gone, nothing, before) : before;
+}
+
+/** The state at the end, with gradients through its exponent, which the scans left out. */
+function lastState(states: WkvState, decay: Tensor, k: Tensor, pp: Tensor): WkvState {
+  const [B, L, C] = k.shape as [number, number, number];
+  const last = (x: Tensor): Tensor => reshape(sliceAxis(x, 1, L - 1, L), [B, C]);
+  // decays from behind each position to the end
+  const total = reverseSums(decay);
+  const behind = concat([sliceAxis(total, 1, 1, L), zeros([B, 1, C])], 1);
+  const exponent = maximum(max(add(k, behind), 1), add(pp, reshape(sliceAxis(total, 1, 0, 1), [B, C])));
+  const factor = exp(sub(last(states.pp), exponent));
+  return { aa: mul(last(states.aa), factor), bb: mul(last(states.bb), factor), pp: exponent };
+}
+
+const reverseSums = (x: Tensor): Tensor => linearScan({ a: full(x.shape, 1), b: x, axis: 1, reverse: true });

@@ -1,0 +1,50 @@
+/** Pointwise functions by the names of the published code. */
+import {
+  expm1,
+  gelu,
+  maximum,
+  minimum,
+  mul,
+  relu,
+  sigmoid,
+  silu,
+  sliceAxis,
+  softplus,
+  tanh,
+  add,
+  type Tensor,
+} from "@seqmix/tensor";
+
+/** Names of pointwise functions; "glu" halves the last axis: x[..half] sigmoid(x[half..]). */
+export const activations = ["none", "tanh", "relu", "gelu", "elu", "silu", "sigmoid", "softplus", "glu"] as const;
+
+/** One of {@link activations}. */
+export type Activation = (typeof activations)[number];
+
+/** x [.. D] under a function: [.. D], or [.. D/2] for "glu". */
+export function activated(activation: Activation, x: Tensor): Tensor {
+  switch (activation) {
+    case "none":
+      return x;
+    case "tanh":
+      return tanh(x);
+    case "relu":
+      return relu(x);
+    case "gelu":
+      return gelu(x);
+    case "elu":
+      return add(maximum(x, 0), expm1(minimum(x, 0)));
+    case "silu":
+      return silu(x);
+    case "sigmoid":
+      return sigmoid(x);
+    case "softplus":
+      return softplus(x);
+    case "glu": {
+      const half = x.shape.at(-1)! / 2;
+      return mul(sliceAxis(x, -1, 0, half), sigmoid(sliceAxis(x, -1, half, 2 * half)));
+    }
+    default:
+      throw new RangeError(`s4: expected an activation ${activations.join(", ")}, got "${String(activation)}"`);
+  }
+}

@@ -1,0 +1,408 @@
+/** S4 and S4D, the block of the published code with its options: a state-space convolution, a pointwise function and a linear map. */
+import { fftConv } from "@seqmix/fft";
+import {
+  convolve,
+  diagonalScan,
+  diagonalSystem,
+  dplrSystem,
+  recur,
+  truncatedDplrSystem,
+  type DplrLti,
+  type LtiRun,
+  type LtiSystem,
+} from "@seqmix/lti";
+import { defineMixer, inChunks } from "@seqmix/mixer";
+import { linear, uniformInit } from "@seqmix/nn";
+import {
+  add,
+  broadcastTo,
+  concat,
+  expandDims,
+  flip,
+  foldIn,
+  less,
+  mul,
+  normal,
+  ones,
+  pad,
+  reshape,
+  sliceAxis,
+  transpose,
+  where,
+  zeros,
+  type Complex,
+  type Key,
+  type Tensor,
+} from "@seqmix/tensor";
+import { activated, activations, type Activation } from "./activations.js";
+import { initKernel, inputInits, kernelInits, type KernelInit } from "./initial-kernel.js";
+import {
+  kernelSystem,
+  positiveTransforms,
+  type KernelParameters,
+  type PositiveTransform,
+} from "./kernel-parameters.js";
+import { oncePerParameters } from "./once.js";
+
+/** What {@link s4Block} needs to know of a config. */
+export type S4BlockConfig = {
+  /** "dplr", S4, whose transition has a low-rank part and whose discretization is bilinear; or "diag", S4D. */
+  readonly mode: "dplr" | "diag";
+  /** Discretization of "diag". */
+  readonly disc: "zoh" | "bilinear";
+  /** Length L' of the C~ = C (1 - Abar^L') that "dplr" trains, the buffer `l_kernel` of checkpoints; 0 if C is the true one. */
+  readonly kernelLength: number;
+  /** Of `inv_dt`. */
+  readonly dtTransform: PositiveTransform;
+  /** Of `A_real`. */
+  readonly realTransform: PositiveTransform;
+  /** Of `A_imag`. */
+  readonly imagTransform: PositiveTransform;
+  /** Pass `inv_dt` through sinh first. */
+  readonly dtFast: boolean;
+  /** Leave the imaginary part of A out. */
+  readonly forceReal: boolean;
+  /** Leave out modes of more than half this many periods a step; 0 for none. */
+  readonly bandlimit: number;
+  /** A second kernel looks ahead, from the next position on. There is no state then. */
+  readonly bidirectional: boolean;
+  /** After the convolution; "glu" doubles its outputs. */
+  readonly activation: Activation;
+  /** Outputs of a channel beside each other, in place of channels of an output. */
+  readonly swapChannels: boolean;
+  /** After the linear map, which "glu" gives twice as many outputs. */
+  readonly finalAct: Activation;
+};
+
+/** Settings of {@link s4}. */
+export type S4Config = S4BlockConfig & {
+  /** Channels D. */
+  readonly dModel: number;
+  /** N, states a channel counting both of each conjugate pair; even. */
+  readonly dState: number;
+  /** M, outputs of each channel's system. */
+  readonly channels: number;
+  /** Start of A, B and P. */
+  readonly init: KernelInit;
+  /** R, columns of P; at least 2 for "legt". */
+  readonly rank: number;
+  /** Independent systems, a divisor of dModel: channel h uses system h mod nSsm; 0 for one each. */
+  readonly nSsm: number;
+  /** Start of B with a formula's eigenvalues. */
+  readonly bInit: (typeof inputInits)[number];
+  /** Factor of the real parts of a formula's eigenvalues. */
+  readonly realScale: number;
+  /** Factor of the imaginary parts of a formula's eigenvalues. */
+  readonly imagScale: number;
+  /** Least and largest initial step size, log-uniform between them. */
+  readonly dtMin: number;
+  /** See `dtMin`. */
+  readonly dtMax: number;
+  /** One step size a channel; else one for each mode. */
+  readonly dtTie: boolean;
+  /** Step sizes evenly spaced, C reading the first coefficient: for debugging. */
+  readonly deterministic: boolean;
+  /** Real modes, dState of them, with init "diag-real". */
+  readonly isReal: boolean;
+  /** Q, positions in a piece of the chunked mode. */
+  readonly chunkSize: number;
+};
+
+/** Parameters under the published keys. */
+export type S4Parameters = {
+  /** Convolution. */
+  readonly layer: {
+    /** Skips from input to outputs [M D]. */
+    readonly D: Tensor;
+    /** What the kernel is made of. */
+    readonly kernel: KernelParameters;
+  };
+  /** The linear map [D M D], or [2D M D] for "glu"; none where the published `final_act` is None. */
+  readonly output_linear?: readonly [
+    {
+      /** [outputs inputs]. */
+      readonly weight: Tensor;
+      /** [outputs]. */
+      readonly bias: Tensor;
+    },
+  ];
+};
+
+/** What {@link s4Block} takes beside the input. */
+export interface S4BlockOptions {
+  /** State before the first position [B D N]. */
+  readonly state?: Complex | undefined;
+  /** Sampling rate relative to that of training: 2 for a signal at half the rate. */
+  readonly rate?: number;
+  /** bool [B L], true where all before the position is forgotten. */
+  readonly resets?: Tensor | undefined;
+  /** Longest kernel, where it is shorter than the sequence (`l_max` of the published code): later inputs are not seen. */
+  readonly longest?: number | undefined;
+}
+
+/** The system of the block's kernel. */
+export function s4System(config: S4BlockConfig, kernel: KernelParameters, rate = 1): LtiSystem<Complex> {
+  const system = systemOf(config, kernel, rate);
+  if (config.mode === "diag") return diagonalSystem(system, { rule: config.disc });
+  // C~ of L' steps is C~ of L'/rate longer ones.
+  const truncation = Math.round(config.kernelLength / rate);
+  return truncation > 0 ? truncatedDplrSystem(system as DplrLti, truncation) : dplrSystem(system as DplrLti);
+}
+
+/** {@link s4System} at the rate of training. */
+const trainedSystem = oncePerParameters((config: S4BlockConfig, kernel: KernelParameters) => s4System(config, kernel));
+
+const systemOf = (config: S4BlockConfig, kernel: KernelParameters, rate: number) =>
+  kernelSystem(kernel, { ...config, rate, bandlimit: config.bandlimit > 0 ? config.bandlimit : undefined });
+
+/**
+ * The block on a whole sequence: linear(activation(conv(K, x) + D x)).
+ * @param x [B L D]
+ * @returns y [B L D], and the state after the last position, but for a config that is bidirectional.
+ * @throws RangeError for a state, or resets, with a bidirectional config or a kernel shorter than the sequence.
+ */
+export function s4Block(
+  config: S4BlockConfig,
+  params: S4Parameters,
+  x: Tensor,
+  { state, rate = 1, resets, longest }: S4BlockOptions = {},
+): readonly [Tensor, Complex | undefined] {
+  const L = x.shape[1]!;
+  const u = transpose(x);
+  const limited = longest !== undefined && Math.round(longest / rate) < L;
+  if ((state && config.bidirectional) || ((state ?? resets) && limited))
+    throw new RangeError(
+      "s4Block: expected no state with both directions, and neither state nor resets with a shorter kernel, got one; leave it out",
+    );
+  if (resets && config.bidirectional)
+    return [s4Output(config, params, packedBothWays(config, params.layer.kernel, rate, u, resets), x), undefined];
+  const system = s4System(config, params.layer.kernel, rate);
+  if (config.bidirectional || limited) {
+    const K = system.kernel(limited ? Math.round(longest / rate) : L);
+    return [s4Output(config, params, applyKernel(K, u, config.bidirectional), x), undefined];
+  }
+  const { y, hT } = resets ? packed(config, params.layer.kernel, rate, u, state, resets) : convolve(system, u, state);
+  return [s4Output(config, params, y, x), hT];
+}
+
+/** The convolution alone where sequences are packed: in parallel for diagonal systems, step by step for others. */
+function packed(
+  config: S4BlockConfig,
+  kernel: KernelParameters,
+  rate: number,
+  u: Tensor,
+  state: Complex | undefined,
+  resets: Tensor,
+): LtiRun<Complex> {
+  if (config.mode === "diag")
+    return diagonalScan(systemOf(config, kernel, rate), { rule: config.disc }, u, state, resets);
+  return recur(s4System(config, kernel, rate), u, state, resets);
+}
+
+/** {@link applyKernel} in both directions where sequences are packed. */
+function packedBothWays(
+  config: S4BlockConfig,
+  kernel: KernelParameters,
+  rate: number,
+  u: Tensor,
+  resets: Tensor,
+): Tensor {
+  const [B, , L] = u.shape as [number, number, number];
+  const M = kernel.C.shape[0]! / 2;
+  const half = (k: number): KernelParameters => ({ ...kernel, C: sliceAxis(kernel.C, 0, k * M, (k + 1) * M) });
+  const past = packed(config, half(0), rate, u, undefined, resets).y;
+  // Seen from the end, a sequence begins where the next one does not yet.
+  const ends = concat([sliceAxis(resets, 1, 1, L), broadcastTo(less(0, ones([1, 1])), [B, 1])], 1);
+  const seen = flip(packed(config, half(1), rate, flip(u, 2), undefined, flip(ends, 1)).y, 3);
+  const next = pad(sliceAxis(seen, 3, 1, L), [0, 0, 0, 0], [0, 0, 0, 1]);
+  return add(past, where(reshape(ends, [B, 1, 1, L]), 0, next));
+}
+
+/**
+ * Convolutions of u [B H L] with M kernels a channel, K [M H L]; [2M H L] for both directions, of which the second M look
+ * ahead from the next position on, as in the published code.
+ * @returns [B M H L]
+ */
+export function applyKernel(K: Tensor, u: Tensor, bidirectional: boolean): Tensor {
+  const [B, H, L] = u.shape as [number, number, number];
+  const M = K.shape[0]! / (bidirectional ? 2 : 1);
+  const rows = (x: Tensor): Tensor => reshape(x, [M * H, x.shape[2]!]);
+  const repeated = reshape(broadcastTo(expandDims(u, 1), [B, M, H, L]), [B, M * H, L]);
+  const ahead = bidirectional ? pad(rows(sliceAxis(K, 0, M, 2 * M)), [0, 1], [0, 0]) : undefined;
+  return reshape(fftConv({ u: repeated, k: rows(sliceAxis(K, 0, 0, M)), kReverse: ahead }), [B, M, H, L]);
+}
+
+/** y [B M D L] of the kernel and x [B L D], or [B M D] and [B D] -> [B L D], or [B D]. */
+export function s4Output(
+  { activation, finalAct, swapChannels }: Pick<S4BlockConfig, "activation" | "finalAct" | "swapChannels">,
+  { layer: { D }, output_linear }: Pick<S4Parameters, "output_linear"> & { readonly layer: { readonly D: Tensor } },
+  y: Tensor,
+  x: Tensor,
+): Tensor {
+  // Channels last: [B L M D], or [B M D].
+  const values = y.shape.length === 4 ? transpose(y, [0, 3, 1, 2]) : y;
+  const skipped = add(values, mul(expandDims(x, -2), D));
+  const [M, H] = D.shape as [number, number];
+  const ordered = swapChannels && M > 1 ? transpose(skipped) : skipped;
+  const flat = reshape(ordered, [...x.shape.slice(0, -1), M * H]);
+  const features = activated(activation, flat);
+  return output_linear ? activated(finalAct, linear(output_linear[0], features)) : features;
+}
+
+/** Names of the block's own trained dynamics. */
+const DYNAMICS = /(^|\.)kernel\.(inv_dt|A_real|A_imag|B|P)$/;
+
+/**
+ * The S4 block between norm and residual connection (Gu, Goel, Re, Efficiently Modeling Long Sequences with Structured State
+ * Spaces, 2022; Gu, Gupta, Goel, Re, On the Parameterization and Initialization of Diagonal State Space Models, 2022;
+ * released as `models/s4/s4.py`). The state is h [B D N]. The published options "gate" and "bottleneck" raise errors there
+ * and are left out.
+ */
+export const s4 = defineMixer({
+  id: "s4",
+  config: {
+    dModel: 64,
+    dState: 64,
+    channels: 1,
+    mode: "dplr",
+    disc: "zoh",
+    kernelLength: 0,
+    init: "legs",
+    rank: 1,
+    nSsm: 0,
+    bInit: "constant",
+    realScale: 1,
+    imagScale: 1,
+    dtMin: 0.001,
+    dtMax: 0.1,
+    dtTie: true,
+    dtTransform: "exp",
+    dtFast: false,
+    realTransform: "exp",
+    imagTransform: "none",
+    forceReal: false,
+    isReal: false,
+    bandlimit: 0,
+    deterministic: false,
+    bidirectional: false,
+    activation: "gelu",
+    swapChannels: false,
+    finalAct: "glu",
+    chunkSize: 256,
+  } as S4Config,
+  choices: {
+    mode: ["dplr", "diag"],
+    disc: ["zoh", "bilinear"],
+    init: kernelInits,
+    bInit: inputInits,
+    dtTransform: positiveTransforms,
+    realTransform: positiveTransforms,
+    imagTransform: positiveTransforms,
+    activation: activations,
+    finalAct: activations,
+  },
+  ranges: {
+    dState: [2, Infinity],
+    channels: [1, Infinity],
+    kernelLength: [0, Infinity],
+    rank: [1, Infinity],
+    nSsm: [0, Infinity],
+    bandlimit: [0, Infinity],
+    chunkSize: [1, Infinity],
+  },
+  samples: {
+    dplr: { dModel: 2, dState: 4, dtMin: 0.05, dtMax: 0.5, chunkSize: 4 },
+    diag: {
+      dModel: 2,
+      dState: 4,
+      dtMin: 0.05,
+      dtMax: 0.5,
+      mode: "diag",
+      init: "diag-lin",
+      channels: 2,
+      activation: "glu",
+      finalAct: "gelu",
+      dtTransform: "softplus",
+      dtTie: false,
+      swapChannels: true,
+      chunkSize: 4,
+    },
+    bidirectional: {
+      dModel: 2,
+      dState: 4,
+      dtMin: 0.05,
+      dtMax: 0.5,
+      mode: "diag",
+      init: "diag-inv",
+      bidirectional: true,
+    },
+  },
+  parameterGroups: (lr) => [{ match: DYNAMICS, weightDecay: 0, learningRateScale: Math.min(1, 1e-3 / lr) }],
+  causal: ({ bidirectional }) => !bidirectional,
+  resets: true,
+  state: "constant",
+
+  init(config, key: Key): S4Parameters {
+    const { dModel: D, channels, activation, finalAct, bidirectional, mode, nSsm, rank } = config;
+    const outputs = channels * (activation === "glu" ? 2 : 1);
+    const width = channels * D;
+    const bound = uniformInit(1 / Math.sqrt(width));
+    const results = finalAct === "glu" ? 2 * D : D;
+    return {
+      layer: {
+        D: normal(foldIn(key, "D"), [outputs, D]),
+        kernel: initKernel(
+          {
+            ...config,
+            channels: D,
+            outputs: bidirectional ? 2 * outputs : outputs,
+            systems: nSsm === 0 ? D : nSsm,
+            inputInit: config.bInit,
+            rank: mode === "dplr" ? rank : undefined,
+          },
+          foldIn(key, "kernel"),
+        ),
+      },
+      output_linear: [
+        { weight: bound(foldIn(key, "weight"), [results, width]), bias: bound(foldIn(key, "bias"), [results]) },
+      ],
+    };
+  },
+
+  initState: (config, batch): Complex => restState(config, batch),
+
+  step(config, params, x, state) {
+    const [y, h] = trainedSystem(config, params.layer.kernel).step(x, state);
+    return [s4Output(config, params, y, x), h];
+  },
+
+  modes: {
+    parallel,
+    chunked: (config, params, x, state, resets) =>
+      inChunks(
+        (piece, carried: Complex | undefined, flags) => parallel(config, params, piece, carried, flags),
+        config.chunkSize,
+        x,
+        state,
+        resets,
+      ),
+  },
+});
+
+function parallel(
+  config: S4Config,
+  params: S4Parameters,
+  x: Tensor,
+  state?: Complex,
+  resets?: Tensor,
+): readonly [Tensor, Complex] {
+  const [B, L] = x.shape as [number, number];
+  if (L === 0) return [x, state ?? restState(config, B)];
+  const [y, h] = s4Block(config, params, x, { state, resets });
+  return [y, h ?? restState(config, B)];
+}
+
+function restState({ dModel, dState, isReal }: S4Config, B: number): Complex {
+  const shape = [B, dModel, isReal ? dState : dState / 2];
+  return { re: zeros(shape), im: zeros(shape) };
+}

@@ -1,0 +1,95 @@
+/** Structured masked attention: attention with a mask of decays, the dual of a recurrence over matrices (Dao and Gu, Transformers are SSMs, 2024). */
+import { add, exp, expandDims, formatShape, mul, reshape, ShapeError, sum, zeros, type Tensor } from "@seqmix/tensor";
+import { chunked } from "./chunked.js";
+import { extentsOf, inHeads, type StructuredMaskedAttentionArguments } from "./heads.js";
+import { quadratic } from "./quadratic.js";
+import { recurrent } from "./recurrent.js";
+
+/** The algorithms of one map. All agree, in values and in gradients. */
+export type StructuredMaskedAttentionAlgorithm = "recurrent" | "chunked" | "quadratic";
+
+/** How {@link structuredMaskedAttention} computes. */
+export interface StructuredMaskedAttentionOptions {
+  /**
+   * "recurrent" (the default): one scan over states, work B L H K V. "quadratic": all pairs of positions, work and memory
+   * B H L^2 (memory B H L^2 K for a decay of each key). "chunked": pairs inside chunks, a scan over states between them.
+   */
+  readonly algorithm?: StructuredMaskedAttentionAlgorithm | undefined;
+  /** Q, positions in a chunk; 64 by default, and 16 for a decay of each key. */
+  readonly chunkSize?: number | undefined;
+}
+
+/** What {@link structuredMaskedAttention} returns. */
+export interface StructuredMaskedAttentionResult {
+  /** Outputs [B L H V]. */
+  readonly y: Tensor;
+  /** State after the last position [B H K V]. */
+  readonly hT: Tensor;
+}
+
+/**
+ * S_t = a_t S_(t-1) + k_t v_t^T, y_t = q_t^T S_t, a_t = exp(logDecay_t): a recurrence over matrices [K V], and attention
+ * y = (q k^T o mask) v with mask_ts = a_(s+1) .. a_t for s <= t. Without decay it is linear attention, with a constant
+ * one retention, with one a position Mamba-2, with one a position and key gated linear attention.
+ *
+ * Decays enter by their logarithms; no exponential of a positive number is taken and nothing is divided by a decay, so
+ * that any decay is fine, and a reset is exact.
+ * @throws ShapeError if shapes do not fit; RangeError for a chunkSize below 1.
+ */
+export function structuredMaskedAttention(
+  given: StructuredMaskedAttentionArguments,
+  { algorithm = "recurrent", chunkSize }: StructuredMaskedAttentionOptions = {},
+): StructuredMaskedAttentionResult {
+  const extents = extentsOf(given);
+  const { B, L, H, K, V } = extents;
+  const Q = chunkSize ?? (given.logDecay && given.logDecay.shape.length % 2 === 0 ? 16 : 64);
+  if (!Number.isInteger(Q) || Q < 1)
+    throw new RangeError(`structuredMaskedAttention: expected a chunkSize of at least 1, got ${chunkSize}`);
+  if (L === 0) return { y: zeros([B, 0, H, V]), hT: given.h0 ?? zeros([B, H, K, V]) };
+  const heads = inHeads(given, extents);
+  const { y, h } =
+    algorithm === "recurrent"
+      ? recurrent(heads, extents)
+      : algorithm === "chunked"
+        ? chunked(heads, extents, Q)
+        : quadratic(heads, extents);
+  return { y: reshape(y, [B, L, H, V]), hT: reshape(h, [B, H, K, V]) };
+}
+
+/** What {@link structuredMaskedAttentionStep} takes: one position. */
+export interface StructuredMaskedAttentionStepArguments {
+  /** Query [B H K], or of G heads that divide H. */
+  readonly q: Tensor;
+  /** Key [B H K], or of G heads. */
+  readonly k: Tensor;
+  /** Value [B H V], or of G heads. */
+  readonly v: Tensor;
+  /** Logarithm of the decay, broadcast against [B H K], say [H 1] or [B H K]; none: nothing decays. */
+  readonly logDecay?: Tensor | undefined;
+  /** State before the position [B H K V]. */
+  readonly h: Tensor;
+}
+
+/**
+ * One position of {@link structuredMaskedAttention}.
+ * @returns y [B H V] and the state after the position [B H K V].
+ */
+export function structuredMaskedAttentionStep({
+  q,
+  k,
+  v,
+  logDecay,
+  h,
+}: StructuredMaskedAttentionStepArguments): readonly [Tensor, Tensor] {
+  const [B, H, K, V] = h.shape as [number, number, number, number];
+  const heads = [q, k, v].map(({ shape }) => shape[1] ?? 0);
+  const G = Math.min(...heads);
+  if ([q, k, v].some(({ shape }) => shape.length !== 3) || heads.some((n) => n !== G && n !== H) || H % G !== 0)
+    throw new ShapeError(
+      `structuredMaskedAttentionStep: expected q, k [B H K] and v [B H V] for a state ${formatShape(h.shape)}, or of G heads that divide H, got shapes ${[q, k, v].map(({ shape }) => formatShape(shape)).join(", ")}`,
+    );
+  const grouped = (x: Tensor, at: number): Tensor => expandDims(reshape(x, [B, G, x.shape[1]! / G, x.shape[2]!]), at);
+  const state = reshape(logDecay ? mul(exp(expandDims(logDecay, -1)), h) : h, [B, G, H / G, K, V]);
+  const next = add(state, mul(grouped(k, 4), grouped(v, 3)));
+  return [reshape(sum(mul(grouped(q, 4), next), 3), [B, H, V]), reshape(next, [B, H, K, V])];
+}

@@ -1,0 +1,67 @@
+import { afterAll, expect, test } from "vitest";
+import { chunkedParts } from "../../../../ir/chunked-parts.js";
+import { interpretScan } from "../../../../ir/interpreter.js";
+import { randomSemiseparable } from "../../../../ir/random-semiseparable.js";
+import type { ScanKernel } from "../../../../ir/scan-kernel.js";
+import { semiseparable } from "../../../../ir/semiseparable.js";
+import { product } from "../../../../ir/simplify.js";
+import { DeviceMemory } from "../../memory/memory.js";
+import { ThreadPool } from "../../threads/pool.js";
+import { chunkedProgram } from "./program.js";
+
+const memory = new DeviceMemory();
+const pool = new ThreadPool(memory, { threads: 2 });
+afterAll(() => pool.close());
+
+/** The results, computed between buffers of NaN. */
+function run(kernel: ScanKernel, arrays: readonly Float32Array[]): Float32Array[] {
+  const form = semiseparable(kernel);
+  if (typeof form === "string") throw new Error(form);
+  const parts = chunkedParts(form);
+  if (typeof parts === "string") throw new Error(parts);
+  const program = chunkedProgram(parts, memory);
+  const sizes = kernel.outputs.map((o) => product(o.keeps.map((axis) => kernel.extents[axis]!)));
+  const all = [...arrays, ...sizes.map((size) => new Float32Array(size).fill(NaN))];
+  const addresses = all.map((array) => {
+    const address = memory.allocate(4 * array.length + 128) + 64;
+    memory.f32.fill(NaN, address / 4 - 16, address / 4 + array.length + 16);
+    memory.f32.set(array, address / 4);
+    return address;
+  });
+  pool.run(pool.prepare(program), addresses);
+  const results = sizes.map((size, k) => {
+    const from = addresses[arrays.length + k]! / 4;
+    const around = [...memory.f32.slice(from - 16, from), ...memory.f32.slice(from + size, from + size + 16)];
+    if (!around.every(Number.isNaN)) throw new Error(`${program.name}: wrote outside output ${k}`);
+    return memory.f32.slice(from, from + size);
+  });
+  for (const address of addresses) memory.free(address - 64);
+  return results;
+}
+
+/** Largest error of each output, relative to its largest value. */
+function errors(kernel: ScanKernel, arrays: readonly Float32Array[]): number[] {
+  const found = run(kernel, arrays);
+  return interpretScan(kernel, arrays).map((expected, k) => {
+    const largest = expected.reduce((most, x) => Math.max(most, Math.abs(x)), 1e-3);
+    return expected.reduce((worst, x, i) => {
+      const error = Math.abs(found[k]![i]! - x) / largest;
+      return error <= worst ? worst : Number.isNaN(error) ? Infinity : error;
+    }, 0);
+  });
+}
+
+const kinds = ["none", "constant", "scalar"] as const;
+
+test.each(kinds)("random recurrences with %s decay are those of the scan, and so are their gradients", (decay) => {
+  for (let seed = 0; seed < 16; seed++) {
+    const { kernel, arrays } = randomSemiseparable(seed, {
+      decay,
+      gradient: seed % 2 === 1,
+      steps: [1, 7, 33, 50],
+      widths: [3, 4, 8, 10, 13, 17],
+    });
+    for (const [k, error] of errors(kernel, arrays).entries())
+      expect(error, `seed ${seed}, output ${k} of [${kernel.extents.join()}]`).toBeLessThan(1e-5);
+  }
+});

@@ -1,0 +1,7 @@
+/**
+ * For packages that bring a hand-written WebGPU program for a kernel record: what a program looks like to the device, as
+ * plain data, and the texts that all of them begin with. The twin of `@seqmix/tensor/wasm`.
+ *
+ * @packageDocumentation
+ */
+export * from "./devices/webgpu/program.js";

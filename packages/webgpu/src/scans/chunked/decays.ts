@@ -1,0 +1,100 @@
+/**
+ * What the other passes need of the decays, of every head and chunk. Decays between two steps are products of decays, not
+ * exponentials of differences of sums: exact where a decay is 0, good for any decay, and nothing can overflow that the
+ * recurrence itself would not.
+ */
+import { entryPoint, indent, type GpuPass } from "@seqmix/tensor/wgsl";
+import { baseText, BLOCK, declarations, passOf, splitHeads, strideOf, type Bound, type Chunks } from "./layout.js";
+
+/** A workgroup for each head and chunk, a thread for each step. */
+export function decaysPass(chunks: Chunks, table: number): GpuPass {
+  const { parts, Q, L, count, H, operands, table: at } = chunks;
+  const { form, decay, drive, seed } = parts;
+  const blocks = Q / BLOCK;
+  const scalars = [
+    { name: "decay", operand: decay },
+    ...(drive.scale ? [{ name: "driveScale", operand: drive.scale }] : []),
+    ...(seed?.scale ? [{ name: "seedScale", operand: seed.scale }] : []),
+  ];
+  // an array is bound once
+  const bound: Bound[] = [];
+  const nameOf = new Map<number, string>();
+  for (const { name, operand } of scalars) {
+    const { buffer } = operands.get(operand)!;
+    if (nameOf.has(buffer)) continue;
+    nameOf.set(buffer, name);
+    bound.push({ name, buffer, type: "f32" });
+  }
+  bound.push({ name: "table", buffer: table, type: "f32", access: "read_write" });
+  const value = (operand: (typeof scalars)[0]["operand"] | undefined): string => {
+    if (!operand) return "1.0";
+    const place = operands.get(operand)!;
+    const stride = strideOf(chunks, place, 1);
+    return `${nameOf.get(place.buffer)}[${baseText(chunks, place, 1)}${stride === 0 ? "" : ` + min(t, ${L - 1}) * ${stride}`}]`;
+  };
+  const body = `if (group >= ${H * count}u) { return; }
+let lane = i32(thread);
+let h = i32(group) / ${count};
+let c = i32(group) % ${count};
+${splitHeads(chunks, "h", form.heads)}
+let t = c * ${Q} + lane;
+let inside = t < ${L};
+let own = select(1.0, ${value(decay)}, inside);
+let base = i32(group) * ${at.size};
+let block = lane / ${BLOCK};
+let step = lane % ${BLOCK};
+decays[lane] = own;
+workgroupBarrier();
+// this step as the earlier one of a pair
+var product = 1.0;
+for (var later = 0; later < ${BLOCK}; later++) {
+  if (later > step) { product *= decays[block * ${BLOCK} + later]; }
+  table[base + ${at.pairs} + lane * ${BLOCK} + later] = select(0.0, product, later >= step);
+}
+let toBlock = product;
+// this step as the later one; \`rest\` without the chunk's first decay
+var fromBlock = 1.0;
+var rest = 1.0;
+for (var earlier = 0; earlier <= step; earlier++) {
+  let factor = decays[block * ${BLOCK} + earlier];
+  fromBlock *= factor;
+  rest *= select(factor, 1.0, block * ${BLOCK} + earlier == 0);
+}
+if (step == ${BLOCK - 1}) {
+  whole[block] = fromBlock;
+  if (block == 0) { whole[${blocks}] = rest; }
+}
+workgroupBarrier();
+var before = fromBlock;
+var begin = rest;
+var toEnd = toBlock;
+for (var b = 0; b < ${blocks}; b++) {
+  if (b < block) {
+    before *= whole[b];
+    begin *= whole[select(b, ${blocks}, b == 0)];
+  }
+  if (b > block) { toEnd *= whole[b]; }
+}
+table[base + ${at.fromBlock} + lane] = fromBlock;
+table[base + ${at.toBlock} + lane] = toBlock;
+table[base + ${at.before} + lane] = before;
+table[base + ${at.begin} + lane] = select(before, begin, c == 0);
+table[base + ${at.toEnd} + lane] = toEnd;
+table[base + ${at.drive} + lane] = select(0.0, ${value(drive.scale)}, inside);
+table[base + ${at.seed} + lane] = select(0.0, ${value(seed?.scale)}, inside);
+if (lane < ${blocks * blocks}) {
+  let later = lane / ${blocks};
+  let earlier = lane % ${blocks};
+  var between = 1.0;
+  for (var b = 0; b < ${blocks}; b++) {
+    if (b > earlier) {
+      if (b < later) { between *= whole[b]; }
+    }
+  }
+  table[base + ${at.between} + lane] = select(0.0, between, later > earlier);
+}`;
+  const code = `${declarations(bound)}var<workgroup> decays: array<f32, ${Q}>;
+var<workgroup> whole: array<f32, ${blocks + 1}>;
+${entryPoint(Q, indent(body, 0))}`;
+  return passOf(bound, H * count, code);
+}

@@ -1,0 +1,98 @@
+/**
+ * The gradient of the decay. With D_t the derivative by the logarithm of a_t,
+ *
+ *     D_t = sum over s >= t of the chunk (y_s . dy_s - v_s . dv_s) + <adjoint behind the chunk, states at its end>,
+ *
+ * and nothing comes from beyond a step whose decay is 0.
+ */
+import { entryPoint, type GpuPass } from "@seqmix/tensor/wgsl";
+import { baseText, declarations, passOf, splitHeads, strideOf, type Bound, type Chunks, type Place } from "./layout.js";
+
+const DOT_THREADS = 64;
+
+/** [heads, chunks]: adjoint behind a chunk times the states at its end. */
+export function stateDotsPass(
+  chunks: Chunks,
+  {
+    states,
+    adjoints,
+    final,
+    to,
+  }: { readonly states: number; readonly adjoints: number; readonly final: number; readonly to: number },
+): GpuPass {
+  const { count, H, K, V4 } = chunks;
+  const each = K * V4;
+  const bound: Bound[] = [
+    { name: "states", buffer: states, type: "vec4<f32>" },
+    { name: "adjoints", buffer: adjoints, type: "vec4<f32>" },
+    { name: "last", buffer: final, type: "vec4<f32>" },
+    { name: "dots", buffer: to, type: "f32", access: "read_write" },
+  ];
+  const body = `let at = i32(group);
+if (at >= ${H * count}) { return; }
+let lane = i32(thread);
+var sum = vec4<f32>();
+if (at % ${count} == ${count - 1}) {
+  for (var e = lane; e < ${each}; e += ${DOT_THREADS}) { sum += adjoints[at * ${each} + e] * last[at / ${count} * ${each} + e]; }
+} else {
+  for (var e = lane; e < ${each}; e += ${DOT_THREADS}) { sum += adjoints[at * ${each} + e] * states[(at + 1) * ${each} + e]; }
+}
+partial[lane] = dot(sum, vec4<f32>(1.0));
+workgroupBarrier();
+for (var n = ${DOT_THREADS / 2}; n > 0; n /= 2) {
+  if (lane < n) { partial[lane] += partial[lane + n]; }
+  workgroupBarrier();
+}
+if (lane == 0) { dots[at] = partial[0]; }`;
+  return passOf(
+    bound,
+    H * count,
+    `${declarations(bound)}var<workgroup> partial: array<f32, ${DOT_THREADS}>;\n${entryPoint(DOT_THREADS, body)}`,
+  );
+}
+
+const SUM_THREADS = 64;
+
+export function decayGradientPass(
+  chunks: Chunks,
+  {
+    forward,
+    backward,
+    forwardTiles,
+    backwardTiles,
+    states,
+    to,
+  }: {
+    /** [heads, tiles, steps]: y . dy and v . dv. */
+    readonly forward: number;
+    readonly backward: number;
+    readonly forwardTiles: number;
+    readonly backwardTiles: number;
+    readonly states: number;
+    readonly to: Place;
+  },
+): GpuPass {
+  const { parts, operands, count, H, L, Q } = chunks;
+  const decay = operands.get(parts.decay)!;
+  const bound: Bound[] = [
+    { name: "forward", buffer: forward, type: "f32" },
+    { name: "backward", buffer: backward, type: "f32" },
+    { name: "states", buffer: states, type: "f32" },
+    { name: "decay", buffer: decay.buffer, type: "f32" },
+    { name: "found", buffer: to.buffer, type: "f32", access: "read_write" },
+  ];
+  const rows = (name: string, tiles: number): string =>
+    Array.from({ length: tiles }, (_, k) => `${name}[(h * ${tiles} + ${k}) * ${L} + t]`).join(" + ");
+  const body = `let at = i32(group) * ${SUM_THREADS} + i32(thread);
+if (at >= ${H * count}) { return; }
+let h = at / ${count};
+let c = at % ${count};
+${splitHeads(chunks, "h", parts.form.heads)}
+var sum = states[at];
+for (var t = min(${L}, (c + 1) * ${Q}) - 1; t >= c * ${Q}; t--) {
+  let own = decay[${baseText(chunks, decay, 1)} + t * ${strideOf(chunks, decay, 1)}];
+  sum = select(sum + ((${rows("forward", forwardTiles)}) - (${rows("backward", backwardTiles)})), 0.0, own == 0.0);
+  found[${baseText(chunks, to, 1)} + t * ${strideOf(chunks, to, 1)}] = select(sum / own, 0.0, own == 0.0);
+}`;
+  return passOf(bound, Math.ceil((H * count) / SUM_THREADS), declarations(bound) + entryPoint(SUM_THREADS, body));
+}

@@ -1,0 +1,138 @@
+/** Sizes and places of a chunked recurrence: what its passes have in common. */
+import { product, type Affine, type ChunkedParts, type Operand, type Result } from "@seqmix/tensor/backend";
+import { declare, type Binding, type GpuPass } from "@seqmix/tensor/wgsl";
+import type { TileShape } from "./tile.js";
+
+/** Steps of a block whose decays are tabulated, in a chunk. */
+export const BLOCK = 16;
+
+export interface Sizes {
+  /** Steps of a chunk, a multiple of the tiles' rows. */
+  readonly chunk: number;
+  /** Tiles for results of up to 64 columns, and of more. */
+  readonly narrow: TileShape;
+  readonly wide: TileShape;
+}
+
+/** An array: its buffer, and elements by axis of the loop. */
+export interface Place {
+  readonly buffer: number;
+  readonly index: Affine;
+}
+
+export interface Chunks {
+  readonly parts: ChunkedParts;
+  readonly sizes: Sizes;
+  readonly L: number;
+  readonly Q: number;
+  readonly count: number;
+  readonly K: number;
+  readonly V: number;
+  /** Vectors of four in a row of keys or values. */
+  readonly K4: number;
+  readonly V4: number;
+  /** Heads in all. */
+  readonly H: number;
+  readonly operands: ReadonlyMap<Operand, Place>;
+  readonly results: ReadonlyMap<Result, Place>;
+  /** Numbers of each head and chunk; see `decays.ts`. */
+  readonly table: Table;
+}
+
+/** Offsets of a chunk's numbers in the buffer of decays, in elements. */
+export interface Table {
+  /** [block, earlier step, later step]: decays between steps of a block. */
+  readonly pairs: number;
+  /** From before a step's block to the step, and from the step to the block's end. */
+  readonly fromBlock: number;
+  readonly toBlock: number;
+  /** From before the chunk to each step (`begin`: not before the sequence), and from each step to the chunk's end. */
+  readonly before: number;
+  readonly begin: number;
+  readonly toEnd: number;
+  /** Factors of the outer products. */
+  readonly drive: number;
+  readonly seed: number;
+  /** [later block, earlier block]: the decay of the blocks between. */
+  readonly between: number;
+  readonly size: number;
+}
+
+export function tableOf(Q: number): Table {
+  const blocks = Q / BLOCK;
+  let size = 0;
+  const take = (n: number): number => {
+    const at = size;
+    size += n;
+    return at;
+  };
+  return {
+    pairs: take(Q * BLOCK),
+    fromBlock: take(Q),
+    toBlock: take(Q),
+    before: take(Q),
+    begin: take(Q),
+    toEnd: take(Q),
+    drive: take(Q),
+    seed: take(Q),
+    between: take(blocks * blocks),
+    size,
+  };
+}
+
+/** Number of heads, and of the points of some of their axes. */
+export const pointsOf = ({ parts }: Chunks, axes: readonly number[]): number =>
+  product(axes.map((axis) => parts.form.kernel.extents[axis]!));
+
+/** Statements that declare the place on some heads' axes from a number. */
+export function splitHeads({ parts }: Chunks, number: string, axes: readonly number[]): string {
+  const { extents } = parts.form.kernel;
+  let inside = 1;
+  return [...axes]
+    .reverse()
+    .map((axis) => {
+      const line = `let i${axis} = ${inside === 1 ? number : `${number} / ${inside}`} % ${extents[axis]};`;
+      inside *= extents[axis]!;
+      return line;
+    })
+    .join("\n");
+}
+
+/** The first element of an array at a head and the sequence's first step, in units of so many elements. */
+export function baseText({ parts }: Chunks, { index }: Place, unit: 1 | 4): string {
+  const { kernel, heads } = parts.form;
+  const { along, reverse, extents } = kernel;
+  const start = index.offset + (reverse ? index.coefficients[along]! * (extents[along]! - 1) : 0);
+  const terms = heads.flatMap((axis) => {
+    const c = index.coefficients[axis]! / unit;
+    return c === 0 || extents[axis] === 1 ? [] : [c === 1 ? `i${axis}` : `i${axis} * ${c}`];
+  });
+  if (start !== 0 || terms.length === 0) terms.push(String(start / unit));
+  return terms.join(" + ");
+}
+
+/** Units from step to step, in the order of the recurrence. */
+export function strideOf({ parts }: Chunks, { index }: Place, unit: 1 | 4): number {
+  const { along, reverse } = parts.form.kernel;
+  return ((reverse ? -1 : 1) * index.coefficients[along]!) / unit;
+}
+
+/** Whether a chunk may end before its steps do. */
+export const isRagged = ({ L, Q }: Chunks): boolean => L % Q !== 0;
+
+/** A buffer of a pass. */
+export interface Bound {
+  readonly name: string;
+  readonly buffer: number;
+  readonly type: "f32" | "vec4<f32>";
+  readonly access?: Binding["access"];
+}
+
+export const declarations = (bound: readonly Bound[]): string =>
+  bound.map(({ name, access = "read", type }, k) => declare(k, name, access, type)).join("");
+
+export const passOf = (bound: readonly Bound[], groups: number, code: string): GpuPass => ({
+  code,
+  buffers: bound.map(({ buffer, access = "read" }) => ({ buffer, access })),
+  groups,
+});

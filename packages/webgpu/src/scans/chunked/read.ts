@@ -1,0 +1,271 @@
+/**
+ * The pass of a product with the states of every step, from those before the chunk and the pairs of steps within it:
+ *
+ *     y_t = e_t (x_t S) + sum over j <= t of T(t, j) L(t, j) z_j;
+ *
+ * of the adjoint states, from those behind the chunk and the steps j >= t.
+ */
+import type { Operand } from "@seqmix/tensor/backend";
+import type { GpuPass } from "@seqmix/tensor/wgsl";
+import {
+  baseText,
+  BLOCK,
+  declarations,
+  isRagged,
+  passOf,
+  splitHeads,
+  strideOf,
+  type Bound,
+  type Chunks,
+  type Place,
+} from "./layout.js";
+import { scoreHeads, type Score } from "./scores.js";
+import { distinct } from "./states.js";
+import { threadsOf, tileShader, type Phase, type SumNames, type TileShape } from "./tile.js";
+
+export interface ReadPass {
+  readonly state: "current" | "adjoint";
+  readonly over: "keys" | "values";
+  readonly x: Operand;
+  /** The other side of the outer product. */
+  readonly z: Operand;
+  readonly score: Score;
+  readonly buffers: { readonly states: number; readonly table: number; readonly scores: number };
+  /** Where the result is stored, if it is. */
+  readonly to?: Place | undefined;
+  /** The sums of the result's rows times another operand's, [heads, steps], by tile of columns. */
+  readonly dots?: { readonly with: Operand; readonly to: number } | undefined;
+}
+
+export const readShape = ({ sizes, K, V }: Chunks, over: "keys" | "values"): TileShape =>
+  (over === "keys" ? V : K) > 64 ? sizes.wide : sizes.narrow;
+/** Tiles of columns of a read. */
+export const columnTiles = (chunks: Chunks, over: "keys" | "values"): number =>
+  Math.ceil((over === "keys" ? chunks.V : chunks.K) / readShape(chunks, over).columns);
+
+/** Bytes of workgroup memory beside the tile's. */
+export const decayBytes = (Q: number): number => 4 * (Q * BLOCK + 3 * Q + (Q / BLOCK) ** 2);
+
+export function readPass(chunks: Chunks, read: ReadPass): GpuPass {
+  const { Q, L, count, H, K, V, V4, K4, operands, parts, table } = chunks;
+  const { state, over, x, z, score, buffers, to, dots } = read;
+  const reverse = state === "adjoint";
+  const shape = readShape(chunks, over);
+  const threads = threadsOf(shape);
+  const [inner, width4] = over === "keys" ? [K, V4] : [V, K4];
+  const tiles = columnTiles(chunks, over);
+  const rowTiles = Q / shape.rows;
+  const places = { x: operands.get(x)!, z: operands.get(z)!, ...(dots && { w: operands.get(dots.with)! }) };
+  const bound = distinct([
+    { name: "x", buffer: places.x.buffer, type: "vec4<f32>" },
+    { name: "z", buffer: places.z.buffer, type: "vec4<f32>" },
+    ...(places.w ? [{ name: "w", buffer: places.w.buffer, type: "vec4<f32>" } as const] : []),
+    { name: "states", buffer: buffers.states, type: "vec4<f32>" },
+    { name: "scores", buffer: buffers.scores, type: "vec4<f32>" },
+    { name: "table", buffer: buffers.table, type: "vec4<f32>" },
+    ...(to ? [{ name: "found", buffer: to.buffer, type: "vec4<f32>", access: "read_write" } as const] : []),
+    ...(dots ? [{ name: "dots", buffer: dots.to, type: "f32", access: "read_write" } as const] : []),
+  ] satisfies Bound[]);
+  const valid = isRagged(chunks) ? `min(${Q}, ${L} - t0)` : String(Q);
+  const inside = (value: string, depth: string): string =>
+    isRagged(chunks) ? `select(vec4<f32>(), ${value}, t0 + ${depth} < ${L})` : value;
+  const load = (name: "x" | "z", step: string, column: string): string =>
+    `${bound.nameOf(places[name].buffer)}[${name}At + ${step} * ${strideOf(chunks, places[name], 4)} + ${column}]`;
+  const short = (value: string, depth: string): string =>
+    inner % shape.depth === 0 ? value : `select(vec4<f32>(), ${value}, ${depth} < ${inner})`;
+  const withStates: Phase = {
+    begin: "0",
+    end: String(inner),
+    a: {
+      along: "depth",
+      load: (line, depth) => load("x", line, depth),
+      change: (value, _, depth) => short(value, depth),
+    },
+    b:
+      over === "keys"
+        ? {
+            along: "lines",
+            load: (line, depth) => `states[sAt + ${depth} * ${V4} + ${line}]`,
+            change: (value, _, depth) => short(value, depth),
+          }
+        : {
+            along: "depth",
+            load: (line, depth) => `states[sAt + ${line} * ${V4} + ${depth}]`,
+            change: (value, _, depth) => short(value, depth),
+          },
+    after: ({ rows }) =>
+      rows
+        .map(({ row, names }) => {
+          const at = `(table[fromTable + (${reverse ? table.toEnd : table.before} + r0 + ${row}) / 4])[(${row}) % 4]`;
+          return `{ let f = ${at}; ${names.map((name) => `${name} *= f;`).join(" ")} }`;
+        })
+        .join("\n"),
+  };
+  const pairs = (begin: string, end: string, groups: readonly number[]): Phase => ({
+    begin,
+    end,
+    groups,
+    a: {
+      along: "lines",
+      load: (line, depth) => `scores[tAt + min(${depth}, ${Q - 1}) * ${Q / 4} + ${line}]`,
+      change: (value, line, depth) => inside(`decayed(${value}, r0 + 4 * ${line}, min(${depth}, ${Q - 1}))`, depth),
+    },
+    b: {
+      along: "lines",
+      load: (line, depth) => load("z", depth, line),
+      change: (value, _, depth) => `${inside(value, depth)} * factors[min(${depth}, ${Q - 1})]`,
+    },
+  });
+  const rowsOf = (4 * shape.rows) / shape.threadRows;
+  const all = Array.from({ length: shape.threadRows / 4 }, (_, k) => k);
+  // what is beyond the diagonal is left out, by group of rows
+  const pieces = all.map((k) =>
+    reverse
+      ? pairs(
+          `r0 + ${k * rowsOf}`,
+          k === all.length - 1 ? valid : `min(${valid}, r0 + ${(k + 1) * rowsOf})`,
+          all.slice(0, k + 1),
+        )
+      : pairs(k === 0 ? "0" : `r0 + ${k * rowsOf}`, `min(${valid}, r0 + ${(k + 1) * rowsOf})`, all.slice(k)),
+  );
+  const groups = H * count * rowTiles * tiles;
+  const heads = scoreHeads(chunks, score);
+  const code = tileShader(shape, {
+    module: `${declarations(bound.list)}${decayModule(chunks, reverse)}${dots ? `var<workgroup> partial: array<f32, ${(shape.rows * shape.columns) / shape.threadColumns}>;\n` : ""}`,
+    setup: `let at = i32(group);
+if (at >= ${groups}) { return; }
+let columnTile = at % ${tiles};
+let rowTile = at / ${tiles} % ${rowTiles};
+let c = at / ${tiles * rowTiles} % ${count};
+let h = at / ${tiles * rowTiles * count};
+${splitHeads(chunks, "h", parts.form.heads)}
+let t0 = c * ${Q};
+let r0 = rowTile * ${shape.rows};
+let fromTable = (h * ${count} + c) * ${table.size / 4};
+let xAt = ${baseText(chunks, places.x, 4)} + (t0 + r0) * ${strideOf(chunks, places.x, 4)};
+let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4)} + columnTile * ${shape.columns / 4};
+let sAt = (h * ${count} + c) * ${K * V4} + columnTile * ${over === "keys" ? shape.columns / 4 : shape.columns * V4};
+let tAt = (${numberText(chunks, heads)} * ${count} + c) * ${(Q * Q) / 4} + r0 / 4;
+${loadDecays(chunks, threads, reverse ? table.seed : table.drive)}`,
+    phases: [withStates, ...pieces],
+    finish: (sums) =>
+      [
+        to ? store(chunks, sums, to, { shape, width4, valid }) : "",
+        dots && places.w
+          ? rowDots(chunks, sums, {
+              shape,
+              tiles,
+              width4,
+              valid,
+              place: places.w,
+              name: bound.nameOf(places.w.buffer),
+              scale: reverse ? table.drive : table.seed,
+            })
+          : "",
+      ].join("\n"),
+  });
+  return passOf(bound.list, groups, code);
+}
+
+/** The number of a head among the points of some axes. */
+function numberText({ parts }: Chunks, axes: readonly number[]): string {
+  const { extents } = parts.form.kernel;
+  return axes.reduce((text, axis) => (text === "0" ? `i${axis}` : `(${text} * ${extents[axis]} + i${axis})`), "0");
+}
+
+/** The decays of a chunk in workgroup memory, and the function that multiplies scores with them. */
+function decayModule({ Q }: Chunks, reverse: boolean): string {
+  const blocks = Q / BLOCK;
+  // lines: four steps from l on, which are the later ones, or with \`reverse\` the earlier ones; d: the other step
+  const near = reverse
+    ? `vec4<f32>(${[0, 1, 2, 3].map((r) => `pairs[(l + ${r}) * ${BLOCK / 4} + d % ${BLOCK} / 4][d % 4]`).join(", ")})`
+    : `pairs[d * ${BLOCK / 4} + l % ${BLOCK} / 4]`;
+  const far = reverse
+    ? `toBlock[l / 4] * (between[d / ${BLOCK} * ${blocks} + l / ${BLOCK}] * fromBlock[d / 4][d % 4])`
+    : `fromBlock[l / 4] * (between[l / ${BLOCK} * ${blocks} + d / ${BLOCK}] * toBlock[d / 4][d % 4])`;
+  return `var<workgroup> pairs: array<vec4<f32>, ${(Q * BLOCK) / 4}>;
+var<workgroup> fromBlock: array<vec4<f32>, ${Q / 4}>;
+var<workgroup> toBlock: array<vec4<f32>, ${Q / 4}>;
+var<workgroup> between: array<f32, ${blocks * blocks}>;
+var<workgroup> factors: array<f32, ${Q}>;
+fn decayed(value: vec4<f32>, line: i32, d: i32) -> vec4<f32> {
+  let l = min(line, ${Q - 4});
+  let decay = select(${far}, ${near}, l / ${BLOCK} == d / ${BLOCK});
+  // scores beyond the diagonal may be anything
+  return select(vec4<f32>(), value * decay, decay != vec4<f32>());
+}
+`;
+}
+
+function loadDecays({ Q, table }: Chunks, threads: number, factors: number): string {
+  const blocks = Q / BLOCK;
+  const fill = (count: number, line: string): string => `for (var f = lane; f < ${count}; f += ${threads}) { ${line} }`;
+  return [
+    fill((Q * BLOCK) / 4, `pairs[f] = table[fromTable + ${table.pairs / 4} + f];`),
+    fill(
+      Q / 4,
+      `fromBlock[f] = table[fromTable + ${table.fromBlock / 4} + f]; toBlock[f] = table[fromTable + ${table.toBlock / 4} + f];`,
+    ),
+    fill(blocks * blocks, `between[f] = table[fromTable + ${table.between / 4} + f / 4][f % 4];`),
+    fill(Q, `factors[f] = table[fromTable + ${factors / 4} + f / 4][f % 4];`),
+  ].join("\n");
+}
+
+interface Epilogue {
+  readonly shape: TileShape;
+  /** Vectors of a row of the result. */
+  readonly width4: number;
+  readonly valid: string;
+}
+
+function store(chunks: Chunks, { all }: SumNames, to: Place, { shape, width4, valid }: Epilogue): string {
+  return `let foundAt = ${baseText(chunks, to, 4)} + (t0 + r0) * ${strideOf(chunks, to, 4)};
+${all
+  .map(
+    ({ name, row, column }) => `{
+  let row = ${row};
+  let column = columnTile * ${shape.columns} + ${column};
+  if ((r0 + row < ${valid}) & (column < ${4 * width4})) { found[foundAt + row * ${strideOf(chunks, to, 4)} + column / 4] = ${name}; }
+}`,
+  )
+  .join("\n")}`;
+}
+
+/** Sums of the rows times those of another operand, and its scale. */
+function rowDots(
+  chunks: Chunks,
+  { rows }: SumNames,
+  {
+    shape,
+    tiles,
+    width4,
+    valid,
+    place,
+    name,
+    scale,
+  }: Epilogue & { readonly tiles: number; readonly place: Place; readonly name: string; readonly scale: number },
+): string {
+  const { L } = chunks;
+  const across = shape.columns / shape.threadColumns;
+  const stride = strideOf(chunks, place, 4);
+  const own = rows
+    .map(({ row, names, columns }) => {
+      const terms = names.map(
+        (sum, j) =>
+          `select(0.0, dot(${sum}, ${name}[wAt + ${row} * ${stride} + columnTile * ${shape.columns / 4} + ${columns[j]} / 4]), columnTile * ${shape.columns} + ${columns[j]} < ${4 * width4})`,
+      );
+      return `partial[${row} * ${across} + tx] = ${terms.join(" + ")};`;
+    })
+    .join("\n");
+  return `let wAt = ${baseText(chunks, place, 4)} + (t0 + r0) * ${stride};
+${own}
+workgroupBarrier();
+for (var row = lane; row < ${shape.rows}; row += ${threadsOf(shape)}) {
+  if (r0 + row < ${valid}) {
+    var sum = 0.0;
+    for (var k = 0; k < ${across}; k++) { sum += partial[row * ${across} + k]; }
+    let factor = table[fromTable + (${scale} + r0 + row) / 4][row % 4];
+    dots[(h * ${tiles} + columnTile) * ${L} + t0 + r0 + row] = sum * factor;
+  }
+}`;
+}

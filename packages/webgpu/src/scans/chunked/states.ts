@@ -1,0 +1,168 @@
+/** Passes of the states: what each chunk adds to them, and what they are before each chunk (adjoint: behind it). */
+import type { Operand } from "@seqmix/tensor/backend";
+import { entryPoint, type GpuPass } from "@seqmix/tensor/wgsl";
+import {
+  baseText,
+  declarations,
+  isRagged,
+  passOf,
+  splitHeads,
+  strideOf,
+  type Bound,
+  type Chunks,
+  type Place,
+} from "./layout.js";
+import { tileShader } from "./tile.js";
+
+/** S of each chunk [heads, chunks, K, V]: the sum of x_t z_t^T, weighted by the decay to the chunk's end (adjoint: from its beginning). */
+export function statesPass(
+  chunks: Chunks,
+  {
+    x,
+    z,
+    weights,
+    scale,
+    to,
+    table,
+  }: {
+    readonly x: Operand;
+    readonly z: Operand;
+    readonly weights: "toEnd" | "begin";
+    readonly scale: "drive" | "seed";
+    readonly to: number;
+    readonly table: number;
+  },
+): GpuPass {
+  const { Q, L, count, H, K, V, V4, parts, operands, sizes } = chunks;
+  const shape = V > 64 ? sizes.wide : sizes.narrow;
+  const [rowTiles, columnTiles] = [Math.ceil(K / shape.rows), Math.ceil(V / shape.columns)];
+  const places: Record<"x" | "z", Place> = { x: operands.get(x)!, z: operands.get(z)! };
+  const bound = distinct([
+    { name: "x", buffer: places.x.buffer, type: "vec4<f32>" },
+    { name: "z", buffer: places.z.buffer, type: "vec4<f32>" },
+    { name: "table", buffer: table, type: "f32" },
+    { name: "states", buffer: to, type: "vec4<f32>", access: "read_write" },
+  ]);
+  const groups = H * count * rowTiles * columnTiles;
+  const inside = (value: string, depth: string): string =>
+    isRagged(chunks) ? `select(vec4<f32>(), ${value}, t0 + ${depth} < ${L})` : value;
+  const at = (name: "x" | "z", line: string, depth: string): string =>
+    `${bound.nameOf(places[name].buffer)}[${name}At + ${depth} * ${strideOf(chunks, places[name], 4)} + ${line}]`;
+  const { table: offsets } = chunks;
+  const code = tileShader(shape, {
+    module: declarations(bound.list),
+    setup: `let at = i32(group);
+if (at >= ${groups}) { return; }
+let columnTile = at % ${columnTiles};
+let rowTile = at / ${columnTiles} % ${rowTiles};
+let c = at / ${columnTiles * rowTiles} % ${count};
+let h = at / ${columnTiles * rowTiles * count};
+${splitHeads(chunks, "h", parts.form.heads)}
+let t0 = c * ${Q};
+let weights = (h * ${count} + c) * ${offsets.size};
+let xAt = ${baseText(chunks, places.x, 4)} + t0 * ${strideOf(chunks, places.x, 4)} + rowTile * ${shape.rows / 4};
+let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4)} + columnTile * ${shape.columns / 4};`,
+    phases: [
+      {
+        begin: "0",
+        end: isRagged(chunks) ? `min(${Q}, ${L} - t0)` : String(Q),
+        a: {
+          along: "lines",
+          load: (line, depth) => at("x", line, depth),
+          change: (value, _, depth) => inside(value, depth),
+        },
+        b: {
+          along: "lines",
+          load: (line, depth) => at("z", line, depth),
+          change: (value, _, depth) =>
+            `${inside(value, depth)} * (table[weights + ${offsets[weights]} + ${depth}] * table[weights + ${offsets[scale]} + ${depth}])`,
+        },
+      },
+    ],
+    finish: ({ all }) =>
+      all
+        .map(
+          ({ name, row, column }) => `{
+  let row = rowTile * ${shape.rows} + ${row};
+  let column = columnTile * ${shape.columns} + ${column};
+  if ((row < ${K}) & (column < ${4 * V4})) { states[(h * ${count} + c) * ${K * V4} + row * ${V4} + column / 4] = ${name}; }
+}`,
+        )
+        .join("\n"),
+  });
+  return passOf(bound.list, groups, code);
+}
+
+/** Buffers bound once each, under the name of the first use. */
+export function distinct(list: readonly Bound[]): { readonly list: readonly Bound[]; nameOf(buffer: number): string } {
+  const names = new Map<number, Bound>();
+  for (const bound of list) if (!names.has(bound.buffer)) names.set(bound.buffer, bound);
+  return { list: [...names.values()], nameOf: (buffer) => names.get(buffer)!.name };
+}
+
+/** Chunks read ahead of their turn. */
+const AHEAD = 8;
+const CARRY_THREADS = 64;
+
+/** In place: what a chunk adds becomes the state before it, or behind it from the last chunk to the first. */
+export function carryPass(
+  chunks: Chunks,
+  {
+    states,
+    table,
+    start,
+    end,
+    backwards,
+  }: {
+    readonly states: number;
+    readonly table: number;
+    readonly start?: Operand | undefined;
+    /** Receives the state after all chunks. */
+    readonly end?: Place | undefined;
+    readonly backwards: boolean;
+  },
+): GpuPass {
+  const { parts, count, H, K, V4, operands, Q, table: offsets } = chunks;
+  const each = K * V4;
+  const from = start && operands.get(start)!;
+  const bound: Bound[] = [
+    { name: "states", buffer: states, type: "vec4<f32>", access: "read_write" },
+    { name: "table", buffer: table, type: "f32" },
+    ...(from ? [{ name: "start", buffer: from.buffer, type: "vec4<f32>" } as const] : []),
+    ...(end ? [{ name: "last", buffer: end.buffer, type: "vec4<f32>", access: "read_write" } as const] : []),
+  ];
+  const ahead = Math.min(AHEAD, count);
+  const some = Array.from({ length: ahead }, (_, k) => k);
+  const chunk = (k: string): string => (backwards ? `(${count - 1} - ${k})` : k);
+  const whole = (c: string): string =>
+    `table[(h * ${count} + ${c}) * ${offsets.size} + ${(backwards ? offsets.begin : offsets.before) + Q - 1}]`;
+  const { keys } = parts.form;
+  const place = ({ index }: Place): string =>
+    `${baseText(chunks, { buffer: 0, index }, 4)} + e / ${V4} * ${index.coefficients[keys]! / 4} + e % ${V4}`;
+  const body = `let number = i32(group) * ${CARRY_THREADS} + i32(thread);
+if (number >= ${H * each}) { return; }
+let h = number / ${each};
+let e = number % ${each};
+${splitHeads(chunks, "h", parts.form.heads)}
+let at = h * ${count * each} + e;
+var carry = ${from ? `start[${place(from)}]` : "vec4<f32>()"};
+for (var k = 0; k < ${count}; k += ${ahead}) {
+${some
+  .map(
+    (q) => `  let c${q} = ${chunk(`min(k + ${q}, ${count - 1})`)};
+  let x${q} = states[at + c${q} * ${each}];
+  let a${q} = ${whole(`c${q}`)};`,
+  )
+  .join("\n")}
+${some
+  .map(
+    (q) => `  if (k + ${q} < ${count}) {
+    states[at + c${q} * ${each}] = carry;
+    carry = fma(carry, vec4<f32>(a${q}), x${q});
+  }`,
+  )
+  .join("\n")}
+}
+${end ? `last[${place(end)}] = carry;` : ""}`;
+  return passOf(bound, Math.ceil((H * each) / CARRY_THREADS), declarations(bound) + entryPoint(CARRY_THREADS, body));
+}

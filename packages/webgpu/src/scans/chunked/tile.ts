@@ -1,0 +1,212 @@
+/**
+ * WGSL of a tile of a sum of products, one product after another into the same sums (a *phase* each). Slices of both operands,
+ * `depth` deep, lie in workgroup memory as [depth, line] with four lines to a vector, where a line is a row of the left operand or
+ * a column of the right one; while a slice is worked on, the next one is on its way into registers.
+ */
+import { entryPoint, indent } from "@seqmix/tensor/wgsl";
+
+export interface TileShape {
+  readonly rows: number;
+  readonly columns: number;
+  /** Rows and columns of a thread, multiples of four. */
+  readonly threadRows: number;
+  readonly threadColumns: number;
+  /** Steps of the product in workgroup memory at a time. */
+  readonly depth: number;
+}
+
+export const threadsOf = ({ rows, columns, threadRows, threadColumns }: TileShape): number =>
+  (rows / threadRows) * (columns / threadColumns);
+/** Bytes of workgroup memory. */
+export const bytesOfTile = ({ rows, columns, depth }: TileShape): number => 4 * depth * (rows + columns);
+
+/** How an operand gets into workgroup memory. Texts are WGSL expressions. */
+export interface OperandText {
+  /** Neighbours in memory follow the lines, or the depth. */
+  readonly along: "lines" | "depth";
+  /** Four neighbours. `line` counts fours along lines, `depth` fours along the depth. */
+  load(line: string, depth: string): string;
+  /** What becomes of the values of four lines (the first of them is `4 * line`) at a depth; and when both are known. */
+  change?(value: string, line: string, depth: string): string;
+}
+
+export interface Phase {
+  readonly begin: string;
+  readonly end: string;
+  readonly a: OperandText;
+  readonly b: OperandText;
+  /** Groups of four rows of each thread that are computed; all by default. */
+  readonly groups?: readonly number[];
+  /** Statements after the product. */
+  after?(names: SumNames): string;
+}
+
+/** The sums of a thread: vectors of four columns. */
+export interface SumNames {
+  /** Each with its row and the first of its columns in the tile, as texts. */
+  readonly all: readonly { readonly name: string; readonly row: string; readonly column: string }[];
+  /** By row: its number, and the names of its vectors. */
+  readonly rows: readonly {
+    readonly row: string;
+    readonly names: readonly string[];
+    readonly columns: readonly string[];
+  }[];
+}
+
+const range = (n: number): number[] => Array.from({ length: n }, (_, k) => k);
+
+export interface TileText {
+  /** Declarations at module scope: buffers, functions. */
+  readonly module: string;
+  /** Statements before the first product. */
+  readonly setup: string;
+  readonly phases: readonly Phase[];
+  finish(sums: SumNames): string;
+}
+
+/** The shader. Statements know `group`, `lane` (i32), and in `finish` the place `tx`, `ty` of the thread in the tile. */
+export function tileShader(shape: TileShape, { module, setup, phases, finish }: TileText): string {
+  const { rows, columns, threadRows, threadColumns, depth } = shape;
+  const threads = threadsOf(shape);
+  const [across, down] = [columns / threadColumns, rows / threadRows];
+  const [rowGroups, columnGroups] = [range(threadRows / 4), range(threadColumns / 4)];
+  const name = (i: number, r: number, j: number): string => `s${4 * i + r}_${j}`;
+  const rowText = (i: number, r: number): string => `(${4 * down * i} + 4 * ty + ${r})`;
+  const columnText = (j: number): string => `(${4 * across * j} + 4 * tx)`;
+  const sums: SumNames = {
+    all: rowGroups.flatMap((i) =>
+      range(4).flatMap((r) =>
+        columnGroups.map((j) => ({ name: name(i, r, j), row: rowText(i, r), column: columnText(j) })),
+      ),
+    ),
+    rows: rowGroups.flatMap((i) =>
+      range(4).map((r) => ({
+        row: rowText(i, r),
+        names: columnGroups.map((j) => name(i, r, j)),
+        columns: columnGroups.map(columnText),
+      })),
+    ),
+  };
+  const step = (at: string, groups: readonly number[]): string =>
+    [
+      ...groups.map((i) => `let a${i} = aTile[${at} * ${rows / 4} + ${i * down} + ty];`),
+      ...columnGroups.map((j) => `let b${j} = bTile[${at} * ${columns / 4} + ${j * across} + tx];`),
+      ...groups.flatMap((i) =>
+        range(4).flatMap((r) =>
+          columnGroups.map((j) => `${name(i, r, j)} = fma(vec4<f32>(a${i}[${r}]), b${j}, ${name(i, r, j)});`),
+        ),
+      ),
+    ].join(" ");
+  const unrolled = sums.all.length > 4;
+  const phaseText = ({ begin, end, a, b, groups = rowGroups, after }: Phase, k: number): string => {
+    const fills = [fill("a", a, rows, shape, k), fill("b", b, columns, shape, k)];
+    const steps = unrolled
+      ? range(depth)
+          .map((at) => `{ ${step(String(at), groups)} }`)
+          .join("\n")
+      : `for (var at = 0; at < ${depth}; at++) { ${step("at", groups)} }`;
+    return `{
+  let end = ${end};
+  var next = ${begin};
+${indent(fills.map((f) => f.head).join("\n"))}
+  if (next < end) {
+${indent(fills.map((f) => f.load).join("\n"), 2)}
+  }
+  for (var begin = next; begin < end; begin += ${depth}) {
+${indent(fills.map((f) => f.store).join("\n"), 2)}
+    workgroupBarrier();
+    next += ${depth};
+    if (next < end) {
+${indent(fills.map((f) => f.load).join("\n"), 3)}
+    }
+${indent(steps, 2)}
+    workgroupBarrier();
+  }
+${indent(after?.(sums) ?? "")}
+}`;
+  };
+  // 32 neighbouring threads take 8 x 4 vectors where they can.
+  const place =
+    across % 8 === 0 && down % 4 === 0
+      ? `let tx = lane / 32 % ${across / 8} * 8 + lane % 8;\nlet ty = lane / ${4 * across} * 4 + lane % 32 / 8;`
+      : `let tx = lane % ${across};\nlet ty = lane / ${across};`;
+  const body = `let lane = i32(thread);
+${setup}
+${place}
+${sums.all.map((s) => `var ${s.name} = vec4<f32>();`).join("\n")}
+${phases.map(phaseText).join("\n")}
+${finish(sums)}`;
+  return `${module}var<workgroup> aTile: array<vec4<f32>, ${(depth * rows) / 4}>;
+var<workgroup> bTile: array<vec4<f32>, ${(depth * columns) / 4}>;
+${entryPoint(threads, body)}`;
+}
+
+/** The texts that bring an operand's slices from memory to registers, and on to workgroup memory. */
+function fill(
+  operand: "a" | "b",
+  { along, load, change = (value) => value }: OperandText,
+  lines: number,
+  shape: TileShape,
+  phase: number,
+): { readonly head: string; readonly load: string; readonly store: string } {
+  const { depth } = shape;
+  const threads = threadsOf(shape);
+  const blocks = along === "depth";
+  // blocks of 4 depths x 4 lines are turned on their way, else vectors of 4 lines at one depth
+  const units = (lines / 4) * (blocks ? depth / 4 : depth);
+  const across = blocks ? depth / 4 : lines / 4;
+  const name = (part: string, q: number): string => `${operand}${part}${phase}_${q}`;
+  const some = range(Math.ceil(units / threads));
+  const only = (q: number, text: string): string =>
+    (q + 1) * threads > units ? `if (lane + ${q * threads} < ${units}) {\n${indent(text)}\n}` : text;
+  const read = (q: number): readonly string[] => range(blocks ? 4 : 1).map((r) => `${name("Read", q)}_${r}`);
+  const to = (at: string, q: number): string => `${operand}Tile[(${at}) * ${lines / 4} + ${name("Line", q)}]`;
+  return {
+    head: some
+      .flatMap((q) => {
+        const e = q === 0 ? "lane" : `(lane + ${q * threads})`;
+        const [fast, slow] = [`${e} % ${across}`, `${e} / ${across}`];
+        return [
+          `let ${name("Line", q)} = ${blocks ? slow : fast};`,
+          `let ${name("Depth", q)} = ${blocks ? fast : slow};`,
+          ...read(q).map((register) => `var ${register} = vec4<f32>();`),
+        ];
+      })
+      .join("\n"),
+    load: some
+      .map((q) =>
+        only(
+          q,
+          read(q)
+            .map((register, r) => {
+              const text = blocks
+                ? load(`(4 * ${name("Line", q)} + ${r})`, `(next / 4 + ${name("Depth", q)})`)
+                : load(name("Line", q), `(next + ${name("Depth", q)})`);
+              return `${register} = ${text};`;
+            })
+            .join("\n"),
+        ),
+      )
+      .join("\n"),
+    store: some
+      .map((q) => {
+        if (!blocks) {
+          const at = name("Depth", q);
+          return only(q, `${to(at, q)} = ${change(read(q)[0]!, name("Line", q), `(begin + ${at})`)};`);
+        }
+        return only(
+          q,
+          range(4)
+            .map((d) => {
+              const turned = `vec4<f32>(${read(q)
+                .map((register) => `${register}[${d}]`)
+                .join(", ")})`;
+              const at = `4 * ${name("Depth", q)} + ${d}`;
+              return `${to(at, q)} = ${change(turned, name("Line", q), `(begin + ${at})`)};`;
+            })
+            .join("\n"),
+        );
+      })
+      .join("\n"),
+  };
+}

@@ -1,0 +1,96 @@
+// The edges of recurrences that packages/scan tries on the other devices, on this one: fused in segments, and by themselves.
+import { grad, linearScan, mul, realize, reshape, sum, tensor, type Tensor } from "@seqmix/tensor";
+import { afterAll, expect, test } from "vitest";
+import { testDevice } from "../testing/test-device.js";
+
+const device = await testDevice({ poison: true });
+afterAll(() => device.close());
+const inf = Infinity;
+
+const values = async (x: Tensor, fuse: boolean): Promise<number[]> => [
+  ...(await (await realize(x, { device, fuse })).data()),
+];
+const repeat = (length: number, ...list: number[]): number[] =>
+  Array.from({ length }, (_, t) => list[t % list.length]!);
+const at = (length: number, places: Record<number, number>, fill = 0): number[] =>
+  Array.from({ length }, (_, t) => places[t] ?? fill);
+
+/** h_t = a_t h_(t-1) + b_t; a decay of 0 forgets. */
+function plain(a: readonly number[], b: readonly number[], h0: number): number[] {
+  let state = h0;
+  return a.map((decay, t) => (state = (decay === 0 ? 0 : decay * state) + b[t]!));
+}
+
+/** The last says whether the state before a segment is 0 wherever the product of its decays overflows. */
+const cases: [string, number[], number[], number, boolean][] = [
+  ["129 decays of 2, nothing driven", repeat(129, 2), repeat(129, 0), 0, true],
+  ["3000 decays of 2, driven at the end", repeat(3000, 2), at(3000, { 2990: 1, 2999: 3 }), 0, true],
+  ["decays of 1e20 before a 0", at(700, { 350: 0 }, 1e20), at(700, { 699: 1 }), 0, true],
+  [
+    "decays that overflow and come back",
+    at(1400, { 500: 2 ** 100, 501: 2 ** 100, 502: 2 ** -100, 503: 2 ** -100 }, 1),
+    repeat(1400, 0),
+    2 ** -90,
+    false,
+  ],
+  [
+    "NaN and infinity before decays of 0",
+    at(1300, { 8: 0, 700: 0, 1299: 0 }, 0.5),
+    at(1300, { 3: NaN, 600: inf, 1298: -inf }),
+    1,
+    true,
+  ],
+  ["an infinite initial state, forgotten at once", at(300, { 0: 0 }, 0.5), repeat(300, 1), inf, true],
+];
+
+test.each(cases)("%s", async (_, a, b, h0, carries) => {
+  const expected = plain(a, b, h0);
+  for (const inner of [1, 20])
+    for (const fuse of [true, false])
+      for (const reverse of [false, true]) {
+        const column = (x: readonly number[]): Tensor =>
+          tensor(
+            Float32Array.from(
+              (reverse ? x.toReversed() : x).flatMap((value) => Array.from({ length: inner }, () => value)),
+            ),
+            [a.length, inner],
+          );
+        if (fuse && !carries) continue;
+        const start = tensor(new Float32Array(inner).fill(h0));
+        const h = await values(
+          linearScan({ a: column(a), b: column(b), h0: start, axis: 0, reverse, forgets: true }),
+          fuse,
+        );
+        const got = h.filter((__, k) => k % inner === 0);
+        const states = reverse ? got.toReversed() : got;
+        expected.forEach((value, t) => {
+          const same = Number.isFinite(value)
+            ? Math.abs(states[t]! - value) <= 1e-5 * Math.abs(value) + 1e-30
+            : Object.is(states[t], value);
+          if (!same)
+            throw new Error(
+              `${inner} columns, fused ${fuse}, reverse ${reverse}: expected ${value} at ${t}, got ${states[t]}`,
+            );
+        });
+      }
+});
+
+test("gradients through overflowing decays and forgotten states", async () => {
+  const L = 200;
+  const loss = (given: readonly Tensor[]): Tensor => {
+    const h = linearScan({ a: given[0]!, b: given[1]!, axis: 0, forgets: true });
+    return sum(mul(h, tensor(Float32Array.from(at(L, { 199: 1, 90: 1 })), [L, 1])));
+  };
+  const a = at(L, { 80: 0, 150: 0 }, 2);
+  const from = [a, at(L, { 70: inf, 190: 1 })].map((x) => reshape(tensor(Float32Array.from(x)), [L, 1]));
+  const expected = at(L, { 199: 1 });
+  for (let t = L - 2; t >= 0; t--) expected[t] = a[t + 1]! * expected[t + 1]! + (t === 90 ? 1 : 0);
+  for (const fuse of [true, false]) {
+    const [, db] = grad(loss)(from);
+    expect(await values(db!, fuse)).toEqual(expected);
+  }
+  const still = grad((given: readonly Tensor[]) =>
+    sum(mul(linearScan({ a: given[0]!, b: given[1]!, axis: 0 }), tensor(new Float32Array(300), [300, 1]))),
+  )([1, 0].map((value) => tensor(new Float32Array(300).fill(value === 1 ? 2 : 0), [300, 1])));
+  for (const g of still) expect((await values(g, true)).every((x) => x === 0)).toBe(true);
+});

@@ -1,0 +1,36 @@
+/** The program of a scan step: products of matrices where the recurrence is semiseparable and large, else the states step by step. */
+import type { ScanKernel } from "@seqmix/tensor/backend";
+import { bytesOf, type GpuLimits, type GpuProgram } from "@seqmix/tensor/wgsl";
+import { chunkedForm, chunkedProgram } from "./chunked/program.js";
+import { fusedScanProgram, supportsScan } from "./fused/program.js";
+import type { Tuning } from "./fused/tuning.js";
+
+/** Whether the recurrence runs as products of matrices. */
+export const runsInChunks = (kernel: ScanKernel, limits: GpuLimits): boolean =>
+  typeof inChunks(kernel, limits) !== "string";
+
+/** true if the passes fit what a pass may bind, else why not. */
+export function supportsRecurrence(kernel: ScanKernel, limits: GpuLimits, tuning: Tuning): true | string {
+  return runsInChunks(kernel, limits) || supportsScan(kernel, limits, tuning);
+}
+
+/** @throws TypeError where {@link supportsRecurrence} says no. */
+export function recurrenceProgram(kernel: ScanKernel, limits: GpuLimits, tuning: Tuning): GpuProgram {
+  const chunked = inChunks(kernel, limits);
+  if (typeof chunked !== "string") return chunked;
+  const program = fusedScanProgram(kernel, limits.buffers, tuning);
+  return { ...program, name: `${program.name}; no chunks, since ${chunked}` };
+}
+
+/** The program in chunks, or why there is none. */
+function inChunks(kernel: ScanKernel, limits: GpuLimits): GpuProgram | string {
+  const form = chunkedForm(kernel);
+  if (typeof form === "string") return form;
+  const program = chunkedProgram(form, limits);
+  const largest = Math.max(...program.scratch, ...kernel.inputs.map(({ size, dtype }) => bytesOf(size, dtype)));
+  const most = Math.max(...program.passes.map(({ buffers }) => buffers.length));
+  if (most > limits.buffers) return `they need ${most} buffers in a pass, the adapter has ${limits.buffers}`;
+  return largest <= limits.bytes
+    ? program
+    : `they need a buffer of ${largest} bytes, the adapter binds ${limits.bytes}`;
+}
