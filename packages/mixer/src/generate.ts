@@ -1,5 +1,6 @@
 /** Text from a language model, one token after another, by its recurrent form. */
 import {
+  compile,
   dispose,
   realize,
   reshape,
@@ -65,6 +66,14 @@ export async function* generate(
   const V = config.vocabSize;
   const [all, afterPrompt] = forwardLanguageModel(config, params, prompt);
   let logits: Tensor = reshape(sliceAxis(all, 1, L - 1, L), [B, V]);
+  const step = compile(
+    (
+      given: LanguageModelParameters,
+      before: LanguageModelState,
+      token: Tensor,
+    ): readonly [Tensor, LanguageModelState] => stepLanguageModel(config, given, token, before),
+    { ...where, donate: [1, 2] },
+  );
   let state = withRoom(config, afterPrompt, length);
   try {
     await realize([logits, state] as readonly Tree[], where);
@@ -76,12 +85,9 @@ export async function* generate(
       yield chosen;
       if (t === length - 1) return;
       const token = tensor(chosen.slice());
-      const [nextLogits, nextState] = stepLanguageModel(config, params, token, state);
-      await realize([nextLogits, nextState] as readonly Tree[], {
-        ...where,
-        donate: [logits, state as readonly Tree[], token],
-      });
-      [logits, state] = [nextLogits, nextState];
+      const spent = logits;
+      [logits, state] = await step(params, state, token);
+      spent.dispose();
     }
   } finally {
     dispose([logits, state] as readonly Tree[]);

@@ -7,22 +7,16 @@ export type { RunOptions } from "./devices/device.js";
 export type * from "./ir/loop.js";
 export type * from "./ir/scan-kernel.js";
 export type { Graph } from "./plan/signature.js";
-export {
-  makePlan,
-  type NativeCall,
-  type NativeOperand,
-  type Plan,
-  type PlanOptions,
-  type Slot,
-  type Step,
-} from "./plan/plan.js";
+export { makePlan } from "./plan/planner.js";
+export type { NativeCall, Plan, Slot, Step } from "./plan/plan.js";
+export type { NativeOperand, PlanOptions } from "./plan/draft.js";
 export type { ScanSupport } from "./plan/scan-draft.js";
 export type { Epilogue } from "./plan/matmul-epilogue.js";
 export { matmulSpecOf, type MatmulSpec } from "./plan/matmul-spec.js";
 export { costOf } from "./plan/cost.js";
 export { storedInF32 } from "./plan/half-storage.js";
 export { fromHalfBits, toHalfBits } from "./graph/half.js";
-export { takeovers } from "./plan/donation.js";
+export { firstOfSlots, takeovers } from "./plan/donation.js";
 export { isRowMajor } from "./ir/affine.js";
 export { bufferOn } from "./devices/placement.js";
 export { affinesOf, divideReduction, identity, nodesOf, parts, product, roots, simplifyLoop } from "./ir/simplify.js";

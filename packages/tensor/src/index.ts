@@ -30,6 +30,7 @@ export * from "./functions/random.js";
 export { grad, valueAndGrad, valueAndGradAux, vjp, checkpoint } from "./graph/grad.js";
 export { dispose, leavesOf, mapTree, namedLeaves, replaceLeaves, type MapTree, type Tree } from "./graph/tree.js";
 export { realize, explain, type RealizeOptions } from "./devices/realize.js";
+export { compile, type Compiled, type CompileOptions } from "./devices/compile.js";
 export { setDebug } from "./graph/debug.js";
 export type { Device, DeviceBuffer, MemoryCount } from "./devices/device.js";
 export { reference } from "./devices/reference/device.js";

@@ -1,5 +1,5 @@
 /** Cases that repeat a training step: parameters and optimizer state are carried along and written over. */
-import { dispose, leavesOf, realize, reference, type Device, type Tensor, type Tree } from "@seqmix/tensor";
+import { compile, dispose, leavesOf, realize, reference, type Device, type Tensor, type Tree } from "@seqmix/tensor";
 import type { OptimizerState } from "@seqmix/optim";
 import { relativeError } from "./compare.js";
 import type { BenchmarkCase, OwnContestant, PreparedCase } from "./contestant.js";
@@ -62,6 +62,13 @@ async function open(training: Training, device: Device, check: () => Promise<Che
   await realize([learner.params, learner.optimizer], { device });
   const fixed = training.fixedBatch ? await realize(training.batch(0), { device }) : undefined;
   const variant = await variantOf(rootsOf(training.step(learner, fixed ?? training.batch(0))), device);
+  const step = compile(
+    (params: Tree, optimizer: OptimizerState, batch: Tree): readonly [Tree, OptimizerState, Tensor] => {
+      const next = training.step({ params, optimizer }, batch);
+      return [next.params, next.optimizer, next.loss];
+    },
+    { device, donate: [0, 1] },
+  );
   let count = 0;
   let unread: Tensor[] = [];
   const losses = async (): Promise<number[]> => {
@@ -72,11 +79,10 @@ async function open(training: Training, device: Device, check: () => Promise<Che
   };
   const run = async (): Promise<void> => {
     const batch = fixed ?? training.batch(count);
-    const next = training.step(learner, batch);
-    await realize(rootsOf(next), { device, donate: [learner.params, learner.optimizer] });
-    learner = { params: next.params, optimizer: next.optimizer };
+    const [params, optimizer, loss] = await step(learner.params, learner.optimizer, batch);
+    learner = { params, optimizer };
     if (!fixed) dispose(batch);
-    unread.push(next.loss);
+    unread.push(loss);
     count++;
     if (unread.length >= READ_EVERY) await losses();
   };

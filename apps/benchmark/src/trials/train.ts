@@ -3,10 +3,10 @@ import { setImmediate } from "node:timers/promises";
 import { forwardLanguageModel, initLanguageModel, type LanguageModelParameters } from "@seqmix/mixer";
 import { crossEntropy } from "@seqmix/nn";
 import { adamw, clipByGlobalNorm, cosineSchedule, type OptimizerState } from "@seqmix/optim";
-import { dispose, foldIn, key, realize, valueAndGrad, type Device, type Tensor } from "@seqmix/tensor";
+import { compile, dispose, foldIn, key, realize, valueAndGrad, type Device, type Tensor } from "@seqmix/tensor";
 import type { Batch } from "@seqmix/tasks";
 import { curvePoints, snapshotSeconds, validationPoints } from "./budgets.js";
-import { evaluate } from "./evaluate.js";
+import { evaluation } from "./evaluate.js";
 import type { Experiment } from "../sweeps/experiment.js";
 import { parameterGroupsOf } from "./parameter-groups.js";
 import type { CurvePoint } from "../results/results.js";
@@ -80,6 +80,19 @@ export async function train(
   const lossAndGradient = valueAndGrad((params: LanguageModelParameters, batch: Batch): Tensor =>
     crossEntropy(forwardLanguageModel(model, params, batch.tokens)[0], batch.labels, batch.mask),
   );
+  const advance = compile(
+    (
+      params: LanguageModelParameters,
+      state: OptimizerState,
+      batch: Record<keyof Batch, Tensor>,
+    ): readonly [LanguageModelParameters, OptimizerState, Tensor] => {
+      const [loss, gradient] = lossAndGradient(params, batch);
+      const [next, after] = optimizer.update(clipByGlobalNorm(gradient, training.clip)[0], state, params);
+      return [next, after, loss];
+    },
+    { device, donate: [0, 1] },
+  );
+  const evaluate = evaluation(task, model, batchSize, device);
 
   const fresh = initLanguageModel(model, foldIn(source, "parameters"));
   const start: Learner = { params: fresh, optimizer: optimizer.init(fresh) };
@@ -134,13 +147,7 @@ export async function train(
     for (let first = true; progress.step < steps; first = false) {
       const began = performance.now();
       const batch = task.batch(foldIn(source, progress.step), "train", batchSize);
-      const [loss, gradient] = lossAndGradient(learner.params, batch);
-      const [params, state] = optimizer.update(
-        clipByGlobalNorm(gradient, training.clip)[0],
-        learner.optimizer,
-        learner.params,
-      );
-      await realize([params, state, loss], { device, donate: [learner.params, learner.optimizer] });
+      const [params, state, loss] = await advance(learner.params, learner.optimizer, { ...batch });
       learner = { params, optimizer: state };
       dispose({ ...batch });
       unread.push(loss);
@@ -163,7 +170,7 @@ export async function train(
         const loss = progress.window.reduce((total, each) => total + each, 0) / progress.window.length;
         const measured =
           step % validateEvery === 0 && step < steps
-            ? { validation: await evaluate(task, "validation", model, learner.params, batchSize, device) }
+            ? { validation: await evaluate("validation", learner.params) }
             : {};
         progress.curve.push({ step, tokens: step * batchSize * task.length, loss, ...measured });
         progress.window = [];
@@ -176,8 +183,8 @@ export async function train(
     }
 
     report({ step: steps, steps, loss: lastLoss, tokensPerSecond: tokensPerSecond(), phase: "measuring" });
-    const validation = await evaluate(task, "validation", model, learner.params, batchSize, device);
-    const test = await evaluate(task, "test", model, learner.params, batchSize, device);
+    const validation = await evaluate("validation", learner.params);
+    const test = await evaluate("test", learner.params);
     if (!Number.isFinite(validation) || !Number.isFinite(test)) return diverged();
     const last = progress.curve.at(-1)!;
     return {

@@ -3,6 +3,7 @@
  * a device is chosen where values are made real.
  */
 import type { DType, HostArray } from "../graph/dtype.js";
+import type { Tensor } from "../graph/tensor.js";
 import type { Graph } from "../plan/signature.js";
 
 /** Memory of one tensor on one device, row-major. What is in it is the device's business. */
@@ -35,6 +36,16 @@ export interface RunOptions {
   readonly fuse: boolean;
 }
 
+/** A graph with its plan and programs. @internal */
+export interface PreparedGraph {
+  /**
+   * Computes the roots from other values of the leaves.
+   * @param leaves In the order of the graph's, of the same shapes and types, readable on the device.
+   * @returns Their new buffers, in order.
+   */
+  run(leaves: readonly Tensor[], donated: readonly DeviceBuffer[]): Promise<readonly DeviceBuffer[]>;
+}
+
 /** A place to compute: `cpu()`, `reference()`, or another package's. */
 export interface Device {
   /** "cpu", "webgpu", "reference". */
@@ -49,6 +60,8 @@ export interface Device {
   release(buffer: DeviceBuffer, how?: { readonly collected: boolean }): void;
   /** Computes the roots of a graph (unrealized, all leaves readable here) and returns their new buffers, in order. @internal */
   run(graph: Graph, options: RunOptions): Promise<readonly DeviceBuffer[]>;
+  /** Makes a graph ready to run again and again, its leaves given each time. @internal */
+  prepare(graph: Graph, options: Pick<RunOptions, "fuse">): PreparedGraph;
   /** The kernels that `run` would execute, one a line. @internal */
   explain(graph: Graph): string;
   /** What lives on the device now. */

@@ -27,6 +27,10 @@ export function bufferOn(x: Tensor, device: Device, user: string): DeviceBuffer 
     }
     return buffer;
   }
+  if (source.kind === "argument")
+    throw new DeviceError(
+      `${user}: expected a tensor with values, got an argument ${x.dtype} ${formatShape(x.shape)} of a function that is being compiled; its values come later: return what you need of it`,
+    );
   if (source.kind !== "buffer")
     throw new DeviceError(
       `${user}: expected a leaf with values, got a tensor that is not computed yet; report this as a bug`,

@@ -41,19 +41,29 @@ export async function realize<T extends Tree>(tree: T, options: RealizeOptions =
 }
 
 async function runRoots(roots: readonly Tensor[], options: RealizeOptions): Promise<void> {
-  // What the run reads or makes stays until it is over, though the user disposes it meanwhile.
-  const { leaves, device: found } = behind(roots);
-  const held = [...roots, ...leaves];
+  const { leaves, device } = behind(roots);
+  await inTurn([...roots, ...leaves], options.device ?? device, (on) => realizeOn(on, roots, options));
+}
+
+/**
+ * Runs `work` on a device (by default the standard one) behind what runs there already.
+ * @param held Tensors that stay until it is over, though the user disposes them meanwhile.
+ */
+export async function inTurn<T>(
+  held: readonly Tensor[],
+  named: Device | undefined,
+  work: (device: Device) => Promise<T>,
+): Promise<T> {
   for (const x of held) hold(x);
   try {
-    const device = options.device ?? found ?? (await defaultDevice());
+    const device = named ?? (await defaultDevice());
     const before = pending.get(device) ?? Promise.resolve();
     const run = before.then(
-      () => realizeOn(device, roots, options),
-      () => realizeOn(device, roots, options),
+      () => work(device),
+      () => work(device),
     );
     pending.set(device, run);
-    await run;
+    return await run;
   } finally {
     for (const x of held) if (letGo(x) && x.source.kind !== "disposed") x.release("disposed");
   }
@@ -64,7 +74,8 @@ async function realizeOn(
   roots: readonly Tensor[],
   { donate = [], fuse = true }: RealizeOptions,
 ): Promise<void> {
-  const donated = leavesOf(donate as Tree).filter((x) => !roots.includes(x));
+  const asked = new Set(roots);
+  const donated = leavesOf(donate as Tree).filter((x) => !asked.has(x));
   if (isDebug()) await realizeStepwise(device, roots);
   const open = roots.filter((root) => root.source.kind === "call");
   const buffers = donated.flatMap((x) =>
@@ -72,11 +83,13 @@ async function realizeOn(
   );
   const results = open.length > 0 ? await device.run(placedGraph(device, open), { donated: buffers, fuse }) : [];
   open.forEach((root, k) => own(root, device, results[k]!));
-  // Host data becomes memory of the device alone once it is a root.
-  for (const root of roots)
-    if (root.source.kind !== "call")
-      root.source = { kind: "buffer", device, buffer: bufferOn(root, device, "realize") };
+  for (const root of roots) settle(root, device);
   for (const x of donated) x.release("donated");
+}
+
+/** Host data becomes memory of the device alone once it is a root. */
+export function settle(root: Tensor, device: Device): void {
+  if (root.source.kind !== "call") root.source = { kind: "buffer", device, buffer: bufferOn(root, device, "realize") };
 }
 
 /** The graph behind the roots, every leaf checked to be alive and readable on the device. */

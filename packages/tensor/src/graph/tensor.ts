@@ -29,6 +29,8 @@ export type Source =
   | { readonly kind: "call"; readonly call: Call; readonly index: number }
   | { readonly kind: "host"; readonly data: HostArray; readonly uploads: Map<Device, DeviceBuffer> }
   | { readonly kind: "buffer"; readonly device: Device; readonly buffer: DeviceBuffer }
+  /** An argument of a function that `compile` traces: values come with each call. */
+  | { readonly kind: "argument" }
   | { readonly kind: "disposed"; readonly how: "disposed" | "donated" };
 
 /**

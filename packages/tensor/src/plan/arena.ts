@@ -19,36 +19,14 @@ export function layOut({ slots, leafCount, constants, steps, roots }: Plan): Are
     for (const slot of [...inputs, ...outputs]) lastUse[slot] = k;
   });
   const offsets = new Array<number | undefined>(slots.length).fill(undefined);
-  const free: { start: number; end: number }[] = [];
+  const holes = new Holes();
   let top = MARGIN;
-
   const take = (bytes: number): number => {
-    let best = -1;
-    free.forEach(({ start, end }, k) => {
-      if (end - start >= bytes && (best < 0 || end - start < free[best]!.end - free[best]!.start)) best = k;
-    });
-    if (best < 0) {
-      const last = free.findIndex(({ end }) => end === top);
-      const start = last < 0 ? top : free.splice(last, 1)[0]!.start;
-      top = start + bytes;
-      return start;
-    }
-    const hole = free[best]!;
-    const { start } = hole;
-    if (hole.end - start === bytes) free.splice(best, 1);
-    else hole.start += bytes;
+    const found = holes.take(bytes);
+    if (found !== undefined) return found;
+    const start = holes.takeEndingAt(top) ?? top;
+    top = start + bytes;
     return start;
-  };
-  const give = (start: number, bytes: number): void => {
-    let end = start + bytes;
-    for (let k = free.length - 1; k >= 0; k--) {
-      const hole = free[k]!;
-      if (hole.end === start) start = hole.start;
-      else if (hole.start === end) end = hole.end;
-      else continue;
-      free.splice(k, 1);
-    }
-    free.push({ start, end });
   };
   const blockOf = (slot: number): number => Math.ceil((slots[slot]!.size * 4 + MARGIN) / ALIGNMENT) * ALIGNMENT;
   const isTemporary = (slot: number): boolean => slot >= leafCount && !fixed.has(slot);
@@ -56,7 +34,64 @@ export function layOut({ slots, leafCount, constants, steps, roots }: Plan): Are
   steps.forEach(({ inputs, outputs }, k) => {
     for (const slot of outputs) if (isTemporary(slot)) offsets[slot] = take(blockOf(slot));
     for (const slot of new Set([...inputs, ...outputs]))
-      if (isTemporary(slot) && lastUse[slot] === k) give(offsets[slot]!, blockOf(slot));
+      if (isTemporary(slot) && lastUse[slot] === k) holes.give(offsets[slot]!, offsets[slot]! + blockOf(slot));
   });
   return { offsets, bytes: top };
+}
+
+/** Free bytes below the top, none beside another. */
+class Holes {
+  /** By size, smallest first; of one size in the order they came. */
+  readonly #bySize: { start: number; readonly end: number }[] = [];
+  readonly #byStart = new Map<number, { start: number; readonly end: number }>();
+  readonly #byEnd = new Map<number, { start: number; readonly end: number }>();
+
+  /** The start of the smallest hole that is large enough; the rest of it stays. */
+  take(bytes: number): number | undefined {
+    const hole = this.#bySize[this.#firstOf(bytes)];
+    if (!hole) return undefined;
+    this.#remove(hole);
+    if (hole.end - hole.start > bytes) this.#add(hole.start + bytes, hole.end);
+    return hole.start;
+  }
+
+  takeEndingAt(end: number): number | undefined {
+    const hole = this.#byEnd.get(end);
+    if (hole) this.#remove(hole);
+    return hole?.start;
+  }
+
+  give(start: number, end: number): void {
+    const below = this.#byEnd.get(start);
+    const above = this.#byStart.get(end);
+    for (const hole of [below, above]) if (hole) this.#remove(hole);
+    this.#add(below?.start ?? start, above?.end ?? end);
+  }
+
+  #add(start: number, end: number): void {
+    const hole = { start, end };
+    this.#bySize.splice(this.#firstOf(end - start + 1), 0, hole);
+    this.#byStart.set(start, hole);
+    this.#byEnd.set(end, hole);
+  }
+
+  #remove(hole: { readonly start: number; readonly end: number }): void {
+    let at = this.#firstOf(hole.end - hole.start);
+    while (this.#bySize[at] !== hole) at++;
+    this.#bySize.splice(at, 1);
+    this.#byStart.delete(hole.start);
+    this.#byEnd.delete(hole.end);
+  }
+
+  /** Number of the first hole of at least so many bytes. */
+  #firstOf(bytes: number): number {
+    let [low, high] = [0, this.#bySize.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      const { start, end } = this.#bySize[middle]!;
+      if (end - start < bytes) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
 }

@@ -3,6 +3,9 @@ import type { LoopKernel, Scalar } from "../ir/loop.js";
 import { isRowMajor } from "../ir/affine.js";
 import type { Plan, Step } from "./plan.js";
 
+/** Leaves looked at for a root; of more of one size, those about as far along as it is. */
+const MOST_CANDIDATES = 512;
+
 /**
  * For each root, the leaf slots whose memory it may take over: of as many elements and bytes, and read for the last time
  * before the root is written, or by the kernel that writes it and only at the element it writes.
@@ -14,17 +17,35 @@ export function takeovers({ slots, leafCount, steps, roots }: Plan): readonly (r
     for (const slot of inputs) if (slot < leafCount) lastRead[slot] = k;
     for (const slot of outputs) maker.set(slot, k);
   });
+  const sizeOf = (slot: number): string => `${slots[slot]!.size} ${slots[slot]!.dtype === "f16"}`;
+  const asked = new Set(roots);
+  const leaves = new Map<string, number[]>();
+  for (let leaf = 0; leaf < leafCount; leaf++) {
+    if (asked.has(leaf)) continue;
+    const list = leaves.get(sizeOf(leaf));
+    if (list) list.push(leaf);
+    else leaves.set(sizeOf(leaf), [leaf]);
+  }
+  const ranks = new Map<string, number>();
   return roots.map((root) => {
     const made = maker.get(root);
-    if (made === undefined) return [];
-    return lastRead.flatMap((read, leaf) => {
-      const fits =
-        slots[leaf]!.size === slots[root]!.size &&
-        (slots[leaf]!.dtype === "f16") === (slots[root]!.dtype === "f16") &&
-        !roots.includes(leaf);
-      return fits && (read < made || (read === made && readsInPlace(steps[made]!, leaf))) ? [leaf] : [];
-    });
+    const size = sizeOf(root);
+    const rank = ranks.get(size) ?? 0;
+    ranks.set(size, rank + 1);
+    const list = leaves.get(size) ?? [];
+    const first = list.length <= MOST_CANDIDATES ? 0 : Math.max(0, rank - MOST_CANDIDATES / 2);
+    return made === undefined
+      ? []
+      : list
+          .slice(first, first + MOST_CANDIDATES)
+          .filter((leaf) => lastRead[leaf]! < made || (lastRead[leaf] === made && readsInPlace(steps[made]!, leaf)));
   });
+}
+
+/** By root, whether it is computed and the first of its slot, whose memory it takes: a leaf, or a second one, is copied. */
+export function firstOfSlots({ roots, leafCount, constants }: Plan): boolean[] {
+  const taken = new Set(constants.map(({ slot }) => slot));
+  return roots.map((slot) => slot >= leafCount && !taken.has(slot) && Boolean(taken.add(slot)));
 }
 
 /** Whether the step reads the slot only at the element it is about to write. */

@@ -39,19 +39,30 @@ export interface LoopDraft {
   readonly rows?: true;
 }
 
-export type Draft =
-  | LoopDraft
-  | ScanDraft
-  | {
-      kind: "native";
-      call: Call;
-      operands: NativeOperand[];
-      sources: Tensor[];
-      outputs: readonly Tensor[];
-      note?: string | undefined;
-      epilogue?: Epilogue;
-    };
+export interface NativeDraft {
+  readonly kind: "native";
+  readonly call: Call;
+  readonly operands: readonly NativeOperand[];
+  readonly sources: readonly Tensor[];
+  readonly outputs: readonly Tensor[];
+  readonly note?: string | undefined;
+  readonly epilogue?: Epilogue;
+}
+
+export type Draft = LoopDraft | ScanDraft | NativeDraft;
 
 /** Tensors with memory that a kernel reads. */
 export const readsOf = (draft: Draft): readonly Tensor[] =>
   draft.kind === "loop" ? draft.lowered.inputs : draft.kind === "scan" ? draft.inputs : draft.sources;
+
+/** The drafts that read each tensor, in their order. */
+export function readersOf(drafts: readonly Draft[]): Map<Tensor, Draft[]> {
+  const readers = new Map<Tensor, Draft[]>();
+  for (const draft of drafts)
+    for (const x of new Set(readsOf(draft))) {
+      const list = readers.get(x);
+      if (list) list.push(draft);
+      else readers.set(x, [draft]);
+    }
+  return readers;
+}

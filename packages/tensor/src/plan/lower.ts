@@ -76,6 +76,20 @@ export function lowerLoop(
   return splitting(parts, () => lowerWith(parts, outer, outputs, reductions, context));
 }
 
+/** {@link lowerLoop}, or undefined where something has to be stored first: the outputs do not fit into one set of loops. */
+export function tryLowerLoop(
+  outputs: readonly Tensor[],
+  reductions: readonly Call[],
+  context: LoweringContext,
+): LoweredLoop | undefined {
+  try {
+    return lowerLoop(outputs, reductions, context);
+  } catch (request) {
+    if (request instanceof NeedsMemory) return undefined;
+    throw request;
+  }
+}
+
 /**
  * Lowers a row kernel that stores `outputs`: tensors with an element for every element of the rows, or for every row.
  * @param members Tensors that the kernel computes, with or without storing them.

@@ -3,8 +3,11 @@ import { BYTES_PER_ELEMENT, isReal, type DType } from "../graph/dtype.js";
 import { callOf } from "../graph/calls.js";
 import type { Scalar } from "../ir/loop.js";
 import type { Tensor } from "../graph/tensor.js";
-import { readsOf, type Draft, type PlanOptions } from "./draft.js";
-import { lowerLoop, NeedsMemory, type LoweredLoop, type LoweringContext } from "./lower.js";
+import { readersOf, type Draft, type NativeDraft, type NativeOperand, type PlanOptions } from "./draft.js";
+import { stridesOf } from "../graph/shape.js";
+import { tryLowerLoop, type LoweredLoop, type LoweringContext } from "./lower.js";
+import { contextOf } from "./lower-kernels.js";
+import type { Planning } from "./planning.js";
 
 /**
  * What is stored instead of an element of the program's own result: an expression over axes that divide the result row-major,
@@ -38,14 +41,12 @@ export interface Epilogues {
  */
 export function findEpilogues(
   drafts: readonly Draft[],
-  roots: readonly Tensor[],
+  isRoot: ReadonlySet<Tensor>,
   context: LoweringContext,
   ops: ReadonlySet<string>,
   { maxBuffers, maxBindingBytes = Infinity }: Pick<PlanOptions, "maxBuffers" | "maxBindingBytes">,
 ): Epilogues {
-  const readers = new Map<Tensor, Draft[]>();
-  for (const draft of drafts)
-    for (const x of new Set(readsOf(draft))) readers.set(x, [...(readers.get(x) ?? []), draft]);
+  const readers = readersOf(drafts);
   const made = new Set(drafts.flatMap(({ outputs }) => outputs));
   const finished = new Map<Draft, Stored>();
   const left = new Map<Draft, Stored | undefined>();
@@ -55,7 +56,7 @@ export function findEpilogues(
     const [loop, ...others] = readers.get(result) ?? [];
     if (
       others.length > 0 ||
-      roots.includes(result) ||
+      isRoot.has(result) ||
       loop?.kind !== "loop" ||
       left.has(loop) ||
       loop.reductions.length > 0 ||
@@ -63,7 +64,7 @@ export function findEpilogues(
     )
       continue;
     const lower = (outputs: readonly Tensor[], hidden: readonly Tensor[], element?: Tensor): LoweredLoop | undefined =>
-      tryLower(outputs, {
+      tryLowerLoop(outputs, [], {
         resolve: (x) => context.resolve(x),
         isStored: (x) => !callOf(x) || (made.has(x) && !hidden.includes(x)),
         ...(element && { element }),
@@ -88,14 +89,44 @@ export function findEpilogues(
   return { finished, left };
 }
 
-function tryLower(outputs: readonly Tensor[], context: LoweringContext): LoweredLoop | undefined {
-  try {
-    return lowerLoop(outputs, [], context);
-  } catch (request) {
-    if (request instanceof NeedsMemory) return undefined;
-    throw request;
-  }
-}
-
 /** The name of a call with the op whose result it stores, as `explain` prints it. */
 export const nameWithTail = (name: string, y: Tensor): string => `${name}>${callOf(y)!.op.name}`;
+
+/** Native kernels with the elementwise loops behind them, as far as their programs take those. */
+export function attachEpilogues(planning: Planning): Planning {
+  const { drafts, isRoot, options } = planning;
+  if (!options.fuse || !options.epilogues) return planning;
+  const { finished, left } = findEpilogues(drafts, isRoot, contextOf(planning), options.epilogues, options);
+  const attached = drafts.flatMap((draft): Draft[] => {
+    if (draft.kind === "loop") {
+      const rest = left.has(draft) ? left.get(draft) : draft;
+      return rest ? [{ ...draft, outputs: rest.outputs, lowered: rest.lowered }] : [];
+    }
+    const found = finished.get(draft);
+    return [draft.kind === "native" && found ? withEpilogue(draft, found) : draft];
+  });
+  return { ...planning, drafts: attached };
+}
+
+function withEpilogue(draft: NativeDraft, found: Stored): NativeDraft {
+  const { extents, inputs, outputs } = found.lowered;
+  const operands = inputs.map((x): NativeOperand => ({
+    shape: x.shape,
+    dtype: x.dtype,
+    offset: 0,
+    strides: stridesOf(x.shape),
+  }));
+  const epilogue = {
+    extents,
+    inputs: inputs.map(({ dtype, size }) => ({ dtype, size })),
+    dtype: outputs[0]!.dtype,
+    value: outputs[0]!.value,
+  };
+  return {
+    ...draft,
+    operands: [...draft.operands, ...operands],
+    sources: [...draft.sources, ...inputs],
+    outputs: found.outputs,
+    epilogue,
+  };
+}

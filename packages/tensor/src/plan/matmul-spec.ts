@@ -1,5 +1,6 @@
 /** What a matrix product is asked for, as every device's program takes it. */
-import type { NativeCall, NativeOperand } from "./plan.js";
+import type { NativeOperand } from "./draft.js";
+import type { NativeCall } from "./plan.js";
 
 /** Strides in elements; any value, 0 repeats. */
 export interface MatmulOperand {

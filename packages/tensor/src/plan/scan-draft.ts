@@ -6,7 +6,8 @@ import { formatShape } from "../graph/shape.js";
 import type { Call, Tensor } from "../graph/tensor.js";
 import { isRowMajor } from "../ir/affine.js";
 import type { LoweringContext } from "./lower.js";
-import { demote, lowerNoting, Replan, type ScanDecisions, type Scans } from "./scan-fusion.js";
+import type { OpenDecisions } from "./decisions.js";
+import { demote, lowerNoting, type Scans } from "./scan-fusion.js";
 import type { LoweredScan, ScanUnit } from "./scan-lowering.js";
 import type { Tail } from "./scan-region.js";
 
@@ -31,29 +32,40 @@ export interface ScanDraft {
   readonly outputs: readonly Tensor[];
 }
 
+/** A unit with its kernels; a recurrence that its native program runs as well has none. */
+export interface DraftedUnit {
+  readonly unit: ScanUnit;
+  readonly drafts: readonly ScanDraft[];
+  readonly reason: string | undefined;
+}
+
 /**
- * The drafts of all units; a recurrence that its native program runs as well has none.
- * @param forced Receives tensors that have to have memory for a step to fit.
- * @throws Replan
+ * The drafts of all units.
+ * @param decisions Receives what has to be otherwise for a step to fit: then `changed` is true and the drafts are void.
  */
 export function draftScans(
   scans: Scans,
   context: LoweringContext,
-  decisions: ScanDecisions,
+  decisions: OpenDecisions,
   fuse: boolean,
   support: ScanSupport,
-  forced: Set<Tensor>,
-): readonly { readonly unit: ScanUnit; readonly drafts: readonly ScanDraft[]; readonly reason: string | undefined }[] {
+): { readonly units: readonly DraftedUnit[]; readonly changed: boolean } {
   let changed = false;
-  const drafts = scans.units.map((unit) => {
+  const units = scans.units.map((unit): DraftedUnit => {
     const call = (unit.scan ?? unit.gradient)!;
     const reason = scans.reasonOf(call);
     const whole = lowerNoting(unit, context, decisions);
+    if (!whole) {
+      changed = true;
+      return { unit, drafts: [], reason };
+    }
     if (call.op.name === "linearScan" && !unit.gradient && isBare(whole.kernel, [...unit.results.keys()], call))
       return { unit, drafts: [], reason };
     const maxBuffers = support.anyBuffers?.(whole.kernel) ? Infinity : support.maxBuffers;
-    if (buffersOf(whole) > maxBuffers && storePrologue(unit, whole, scans, context, maxBuffers, forced)) changed = true;
-    const parts = partsOf(unit, whole, maxBuffers, (part) => lowerNoting(part, context, decisions, unit.results));
+    if (buffersOf(whole) > maxBuffers && storePrologue(unit, whole, scans, context, maxBuffers, decisions))
+      changed = true;
+    // A part needs no more than the whole.
+    const parts = partsOf(unit, whole, maxBuffers, (part) => lowerNoting(part, context, decisions, unit.results)!);
     const verdict = parts
       ? parts.map(({ kernel }) => support.accepts(kernel)).find((answer) => answer !== true)
       : `${buffersOf(whole)} buffers where ${maxBuffers} can be bound`;
@@ -72,21 +84,20 @@ export function draftScans(
       })),
     };
   });
-  if (changed) throw new Replan();
-  return drafts;
+  return { units, changed };
 }
 
 /**
  * Takes less into a step that, by its other results, waits for itself: two recurrences that read each other's sums.
  * @param reads What a draft reads.
- * @throws Replan
+ * @returns Whether a step was changed.
  */
 export function breakCycles<D extends { readonly kind: string; readonly outputs: readonly Tensor[] }>(
   drafts: readonly (D | ScanDraft)[],
   reads: (draft: D | ScanDraft) => readonly Tensor[],
-  decisions: ScanDecisions,
+  decisions: OpenDecisions,
   fuse: boolean,
-): void {
+): boolean {
   const maker = new Map<Tensor, D | ScanDraft>();
   for (const draft of drafts) for (const x of draft.outputs) maker.set(x, draft);
   const done = new Set<D | ScanDraft>();
@@ -113,12 +124,13 @@ export function breakCycles<D extends { readonly kind: string; readonly outputs:
             "planner: expected kernels that can be put in order, got a cycle without a scan; realize parts of the graph by themselves and report this as a bug",
           );
         demote(scan.call, decisions, fuse, "its results are needed for what it reads");
-        throw new Replan();
+        return true;
       }
       open.add(before);
       path.push({ draft: before, reads: reads(before), next: 0 });
     }
   }
+  return false;
 }
 
 const buffersOf = ({ inputs, outputs }: LoweredScan): number => inputs.length + outputs.length;
@@ -158,7 +170,7 @@ function storePrologue(
   scans: Scans,
   context: LoweringContext,
   maxBuffers: number,
-  forced: Set<Tensor>,
+  { forced }: OpenDecisions,
 ): boolean {
   const resolve = (x: Tensor): Tensor => context.resolve(x);
   const size = loop.extents.reduce((a, b) => a * b, 1);

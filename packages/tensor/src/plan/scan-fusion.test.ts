@@ -40,7 +40,9 @@ import type { Scalar } from "../ir/loop.js";
 import type { ReferenceArray } from "../graph/op.js";
 import type { ScanKernel } from "../ir/scan-kernel.js";
 import { sizeOf } from "../graph/shape.js";
-import { makePlan, type NativeCall, type Plan, type PlanOptions } from "./plan.js";
+import type { PlanOptions } from "./draft.js";
+import type { NativeCall, Plan } from "./plan.js";
+import { makePlan } from "./planner.js";
 import { interpretLoop, interpretScan, type Numbers } from "../ir/interpreter.js";
 import { graphOf } from "./signature.js";
 

@@ -12,6 +12,8 @@ import { inputsRead } from "../graph/op.js";
 import type { LinearScanAttributes } from "../ops/linear-scan.js";
 import type { Call, Tensor } from "../graph/tensor.js";
 import { NeedsMemory, NeedsSplit, splitParts, type LoweringContext } from "./lower.js";
+import { copyOf, force, type Decisions, type OpenDecisions, type ScanLevel } from "./decisions.js";
+import type { Planning } from "./planning.js";
 import { lowerUnit, positionsOf, valuesOf, type LoweredScan, type ScanUnit } from "./scan-lowering.js";
 import {
   downstream,
@@ -25,36 +27,12 @@ import {
 } from "./scan-region.js";
 import { ownWork } from "./work.js";
 
-/** How much of a recurrence's surroundings its step takes in, most first. */
-export type ScanLevel =
-  /** The states are computed again in the gradient's step. */
-  | "recompute"
-  /** The states are stored. */
-  | "stored"
-  /** All operands and results are stored. */
-  | "bare"
-  /** A native program, or other rows, run it. */
-  | "refused";
-
 const BELOW: Readonly<Record<ScanLevel, ScanLevel>> = {
   recompute: "stored",
   stored: "bare",
   bare: "refused",
   refused: "refused",
 };
-
-/** What was learned about the recurrences of a graph while planning; planning starts again when it changes. */
-export interface ScanDecisions {
-  readonly levels: Map<Call, { readonly level: ScanLevel; readonly reason: string }>;
-  readonly parts: Map<Call, number[][]>;
-}
-
-/** Thrown when a decision changed. */
-export class Replan extends Error {
-  constructor() {
-    super("a scan is planned otherwise");
-  }
-}
 
 /** The recurrences of a graph that become scan steps, and what they leave to nobody else. */
 export interface Scans {
@@ -84,17 +62,17 @@ const isScan = (call: Call): boolean => call.op.name === "linearScan" || call.op
 const isScanGradient = (call: Call): boolean =>
   call.op.name === "linearScanGradient" || call.op.name === "complexLinearScanGradient";
 
-export const levelOf = (call: Call, { levels }: Pick<ScanDecisions, "levels">, fuse: boolean): ScanLevel =>
+export const levelOf = (call: Call, { levels }: Pick<Decisions, "levels">, fuse: boolean): ScanLevel =>
   levels.get(call)?.level ?? (fuse ? (isScan(call) ? "recompute" : "stored") : "bare");
 
 /** Whether the call becomes a scan step that may compute its operands itself. */
-export function isFusedScan(call: Call, decisions: ScanDecisions, fuse: boolean): boolean {
+export function isFusedScan(call: Call, decisions: Decisions, fuse: boolean): boolean {
   const level = isScan(call) || isScanGradient(call) ? levelOf(call, decisions, fuse) : "refused";
   return level === "recompute" || level === "stored";
 }
 
 /** Takes in less of a recurrence's surroundings from now on. */
-export function demote(call: Call, { levels }: ScanDecisions, fuse: boolean, reason: string): void {
+export function demote(call: Call, { levels }: OpenDecisions, fuse: boolean, reason: string): void {
   const level = levelOf(call, { levels }, fuse);
   levels.set(call, { level: BELOW[level], reason: levels.get(call)?.reason ?? reason });
 }
@@ -107,7 +85,7 @@ interface Recurrence {
 }
 
 /** A recurrence (or the gradient of one whose states are stored) with its loop. */
-function recurrenceOf(call: Call, { parts: known }: ScanDecisions): Recurrence {
+function recurrenceOf(call: Call, { parts: known }: OpenDecisions): Recurrence {
   const { axis, reverse } = call.attributes as LinearScanAttributes;
   const { shape } = call.outputs[0]!;
   const parts = known.get(call) ?? shape.map((extent) => [extent]);
@@ -128,8 +106,17 @@ const seedPlace = (x: Tensor, positions: readonly Affine[], axis: number, end: "
     ? { index: positions, step: "each" }
     : { index: positions.filter((_, k) => k !== axis), step: end };
 
-/** Finds all scan steps of a graph. @throws Replan */
-export function findScans(graph: ScanGraph, decisions: ScanDecisions, fuse: boolean): Scans {
+/** Recurrences with what is fused into them. */
+export function fuseScans(planning: Planning): Planning {
+  const { calls, resolve, users, kept, options } = planning;
+  if (!options.scans) return planning;
+  const decisions = copyOf(planning.decisions);
+  const scans = findScans({ calls, resolve, users, isKept: (x) => kept.has(x) }, decisions, options.fuse);
+  return scans ? { ...planning, decisions, scans } : { ...planning, revised: decisions };
+}
+
+/** All scan steps of a graph, or undefined after a decision about one had to be changed. */
+function findScans(graph: ScanGraph, decisions: OpenDecisions, fuse: boolean): Scans | undefined {
   const units: ScanUnit[] = [];
   const gradients = new Map<Tensor, Call[]>();
   for (const call of graph.calls) {
@@ -168,7 +155,7 @@ export function findScans(graph: ScanGraph, decisions: ScanDecisions, fuse: bool
     if (found) units.push(found);
     else changed = true;
   }
-  if (changed) throw new Replan();
+  if (changed) return undefined;
   const scans: Scans = {
     units,
     ...membersOf(units),
@@ -178,19 +165,23 @@ export function findScans(graph: ScanGraph, decisions: ScanDecisions, fuse: bool
   };
   if (!fuse) return scans;
   const stored = laborious(scans, graph, decisions);
-  return {
-    ...scans,
-    stored,
-    inside: prologues(
-      scans,
-      stored.size > 0 ? { ...graph, isKept: (x) => graph.isKept(x) || stored.has(x) } : graph,
-      decisions,
-    ),
-  };
+  if (!stored) return undefined;
+  const inside = prologues(
+    scans,
+    stored.size > 0 ? { ...graph, isKept: (x) => graph.isKept(x) || stored.has(x) } : graph,
+    decisions,
+  );
+  return (
+    inside && {
+      ...scans,
+      stored,
+      inside,
+    }
+  );
 }
 
 /** Runs f; a split it asks for is noted, and the result is undefined. */
-function splitting<T>({ call, parts }: Recurrence, decisions: ScanDecisions, f: () => T): T | undefined {
+function splitting<T>({ call, parts }: Recurrence, decisions: OpenDecisions, f: () => T): T | undefined {
   try {
     return f();
   } catch (request) {
@@ -203,7 +194,7 @@ function splitting<T>({ call, parts }: Recurrence, decisions: ScanDecisions, f: 
 function split(
   call: Call,
   parts: readonly (readonly number[])[],
-  decisions: ScanDecisions,
+  decisions: OpenDecisions,
   request: { readonly axis: number; readonly inner: number },
 ): void {
   const finer = parts.map((list) => [...list]);
@@ -326,7 +317,7 @@ function membersOf(units: readonly ScanUnit[]): Pick<Scans, "calls" | "results">
 }
 
 /** What is inside the regions, and what only the units read and is best computed there: what has the recurrence's axis and another one. */
-function prologues(scans: Scans, graph: ScanGraph, decisions: ScanDecisions): Set<Tensor> {
+function prologues(scans: Scans, graph: ScanGraph, decisions: OpenDecisions): Set<Tensor> | undefined {
   const { calls, users, isKept } = graph;
   const members = new Set(scans.calls);
   const inside = new Set<Tensor>();
@@ -335,6 +326,9 @@ function prologues(scans: Scans, graph: ScanGraph, decisions: ScanDecisions): Se
     for (const x of [...region.values.keys(), ...region.tails.keys()]) if (!scans.results.has(x)) inside.add(x);
   }
   const wide = axesSeen(scans.units, scans.results, graph, decisions);
+  if (!wide) return undefined;
+  /** Calls from one to the unit that reads it: units are lowered by recursion. */
+  const distances = new Map<Call, number>();
   for (let k = calls.length - 1; k >= 0; k--) {
     const call = calls[k]!;
     const { kind } = call.op.rule;
@@ -342,6 +336,9 @@ function prologues(scans: Scans, graph: ScanGraph, decisions: ScanDecisions): Se
     const x = call.outputs[0]!;
     if (isKept(x) || (kind !== "movement" && !wide.get(x)) || !(users.get(x) ?? []).every((user) => members.has(user)))
       continue;
+    const distance = users.get(x)!.reduce((most, user) => Math.max(most, 1 + (distances.get(user) ?? 0)), 0);
+    if (distance > LONGEST_PROLOGUE) continue;
+    distances.set(call, distance);
     members.add(call);
     if (kind !== "movement") inside.add(x);
   }
@@ -352,11 +349,12 @@ function prologues(scans: Scans, graph: ScanGraph, decisions: ScanDecisions): Se
 const MOST_WORK = 96;
 
 /** Values that are more work than that, where the units read them or a broadcast repeats them. */
-function laborious(scans: Scans, graph: ScanGraph, decisions: ScanDecisions): Set<Tensor> {
+function laborious(scans: Scans, graph: ScanGraph, decisions: OpenDecisions): Set<Tensor> | undefined {
   const { calls, users, resolve } = graph;
   const isStored = storedAround(scans.results, graph);
   const own = new Set([...scans.calls, ...scans.units.flatMap(({ region }) => [...region.calls])]);
   const seen = axesSeen(scans.units, scans.results, graph, decisions);
+  if (!seen) return undefined;
   const stored = new Set<Tensor>();
   /** Work behind x down to what has memory, no more than is too much. */
   const workBehind = (x: Tensor): number => {
@@ -396,16 +394,20 @@ function laborious(scans: Scans, graph: ScanGraph, decisions: ScanDecisions): Se
   return stored;
 }
 
+/** Calls one behind another that a unit computes from what has memory. */
+const LONGEST_PROLOGUE = 256;
+
 /** Whether each tensor computed in the units' loops has the recurrence's axis and another one wherever it is used. */
 function axesSeen(
   units: readonly ScanUnit[],
   results: ReadonlySet<Tensor>,
   graph: ScanGraph,
-  decisions: ScanDecisions,
-): Map<Tensor, boolean> {
+  decisions: OpenDecisions,
+): Map<Tensor, boolean> | undefined {
   const { resolve } = graph;
   const seen = new Map<Tensor, boolean>();
   const isStored = storedAround(results, graph);
+  let changed = false;
   for (const unit of units) {
     const { extents, along } = unit.loop;
     const place = (x: Tensor, index: readonly Affine[]): undefined => {
@@ -418,9 +420,9 @@ function axesSeen(
           extents.some((extent, axis) => axis !== along && extent > 1 && has(axis)),
       );
     };
-    lowerNoting(unit, { resolve, isStored, place }, decisions);
+    if (!lowerNoting(unit, { resolve, isStored, place }, decisions)) changed = true;
   }
-  return seen;
+  return changed ? undefined : seen;
 }
 
 const IN_PLACE = new Set(["elementwise", "generator", "movement", "concat"]);
@@ -433,19 +435,20 @@ const storedAround =
     return !call || isKept(x) || results.has(x) || !IN_PLACE.has(call.op.rule.kind);
   };
 
-/** The unit's kernel. @throws Replan after noting a split; NeedsMemory */
+/** The unit's kernel, or undefined after a decision was added: axes to split, a tensor to store. */
 export function lowerNoting(
   unit: ScanUnit,
   context: LoweringContext,
-  decisions: ScanDecisions,
+  decisions: OpenDecisions,
   unstored: ReadonlyMap<Tensor, unknown> = unit.results,
-): LoweredScan {
+): LoweredScan | undefined {
   try {
     return lowerUnit(unit, context, unstored);
   } catch (request) {
-    if (!(request instanceof NeedsSplit)) throw request;
-    if (request.axis === unit.loop.along) throw new NeedsMemory(request.tensor);
-    split((unit.scan ?? unit.gradient)!, unit.parts, decisions, request);
-    throw new Replan();
+    if (request instanceof NeedsSplit && request.axis !== unit.loop.along)
+      split((unit.scan ?? unit.gradient)!, unit.parts, decisions, request);
+    else if (request instanceof NeedsSplit || request instanceof NeedsMemory) force(request.tensor, decisions);
+    else throw request;
+    return undefined;
   }
 }

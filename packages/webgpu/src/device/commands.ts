@@ -5,8 +5,26 @@ import type { Block } from "../memory/memory.js";
 import type { Pipeline, Pipelines } from "./pipelines.js";
 import type { GpuPass, GpuProgram, Parameters } from "@seqmix/tensor/wgsl";
 
-/** Writes the dispatches of a program on given memory: inputs, outputs, scratch. */
-export type Encode = (pass: GPUComputePassEncoder, memory: readonly Block[]) => void;
+/** What one dispatch sets. */
+export interface Dispatch {
+  readonly pipeline: GPUComputePipeline;
+  readonly group: GPUBindGroup;
+  readonly x: number;
+  readonly y: number;
+}
+
+/** The dispatches of a program on given memory: inputs, outputs, scratch. */
+export type Encode = (memory: readonly Block[]) => readonly Dispatch[];
+
+/** Writes dispatches into a pass. */
+export function encodeInto(pass: GPUComputePassEncoder, dispatches: readonly Dispatch[]): void {
+  let current: GPUComputePipeline | undefined;
+  for (const { pipeline, group, x, y } of dispatches) {
+    if (pipeline !== current) pass.setPipeline((current = pipeline));
+    pass.setBindGroup(0, group);
+    pass.dispatchWorkgroups(x, y);
+  }
+}
 
 /** Bind groups kept for a pass: a training step meets the same memory again after a step or two. */
 const CACHED_GROUPS = 8;
@@ -35,20 +53,18 @@ export async function prepare(
       ),
     ),
   );
-  const passes = program.passes.map((pass, k) => encodePass(name, pass, compiled[k]!, bytes, gpu, largest));
-  return (encoder, memory) => {
-    for (const encode of passes) encode(encoder, memory);
-  };
+  const passes = program.passes.map((pass, k) => dispatchOf(name, pass, compiled[k]!, bytes, gpu, largest));
+  return (memory) => passes.map((dispatch) => dispatch(memory));
 }
 
-function encodePass(
+function dispatchOf(
   name: string,
   { buffers, groups, parameters }: GpuPass,
   { pipeline, layout }: Pipeline,
   bytes: readonly number[],
   gpu: GPUDevice,
   largest: number,
-): Encode {
+): (memory: readonly Block[]) => Dispatch {
   const windows = buffers.map(({ buffer, window }) => window ?? { from: 0, bytes: bytes[buffer]! });
   const asked = Math.max(...windows.map((window) => window.bytes));
   if (asked > largest)
@@ -64,7 +80,7 @@ function encodePass(
     );
   const uniforms = parameters && uniformBuffer(parameters, gpu);
   const cache = new Map<string, GPUBindGroup>();
-  return (encoder, memory) => {
+  return (memory) => {
     const key = buffers.map(({ buffer }) => memory[buffer]!.number).join();
     let group = cache.get(key);
     if (!group) {
@@ -77,9 +93,7 @@ function encodePass(
       cache.set(key, group);
       if (cache.size > CACHED_GROUPS) cache.delete(cache.keys().next().value!);
     }
-    encoder.setPipeline(pipeline);
-    encoder.setBindGroup(0, group);
-    encoder.dispatchWorkgroups(x, y);
+    return { pipeline, group, x, y };
   };
 }
 

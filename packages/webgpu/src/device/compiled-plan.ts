@@ -1,6 +1,15 @@
 /** A graph's plan with its programs, and the memory results may take over. */
-import { makePlan, storedInF32, takeovers, type Graph, type Plan, type Step } from "@seqmix/tensor/backend";
-import { prepare, type Encode } from "./commands.js";
+import {
+  makePlan,
+  storedInF32,
+  takeovers,
+  firstOfSlots,
+  type Graph,
+  type Plan,
+  type Step,
+} from "@seqmix/tensor/backend";
+import { prepare, type Dispatch, type Encode } from "./commands.js";
+import type { Block } from "../memory/memory.js";
 import { recurrenceProgram, runsInChunks, supportsRecurrence } from "../scans/recurrence.js";
 import type { Tuning } from "../scans/fused/tuning.js";
 import { loopProgram } from "../loops/program.js";
@@ -15,9 +24,20 @@ export interface CompiledPlan {
   readonly temporaries: Temporaries;
   /** By root, the leaf slots it may be written over. */
   readonly candidates: readonly (readonly number[])[];
+  /** By root, whether it takes the memory of its slot; the others are copies. */
+  readonly isFirst: readonly boolean[];
   /** The steps ready to run, if roots lie in the memory of the given leaves (by root slot). */
-  ready(over: ReadonlyMap<number, number>): Promise<readonly Encode[]>;
+  ready(over: ReadonlyMap<number, number>): Promise<Ready>;
 }
+
+/** A plan's steps with their pipelines. */
+export interface Ready {
+  /** By step, the dispatches on memory given by slot, and on the blocks borrowed for temporaries. */
+  dispatches(blocks: readonly Block[], borrowed: readonly Block[]): readonly (readonly Dispatch[])[];
+}
+
+/** Placements of the results, and memories of a run, whose commands are kept: a training step meets the same again after a step or two. */
+const KEPT = 8;
 
 /** Native ops whose programs compute what comes behind them as they store. */
 const EPILOGUES: ReadonlySet<string> = new Set(["matmul"]);
@@ -71,12 +91,50 @@ export function compilePlan(
     return encode;
   };
 
+  const temporaries = placeTemporaries(plan, programs);
+  const placements = new Map<string, Promise<Ready>>();
+  const readyOver = async (over: ReadonlyMap<number, number>): Promise<Ready> => {
+    const steps = await Promise.all(plan.steps.map((step, k) => stepOver(step, k, over)));
+    return { dispatches: dispatchesOf(plan, temporaries, steps) };
+  };
   return {
     plan,
     programs,
-    temporaries: placeTemporaries(plan, programs),
+    temporaries,
     candidates: withoutConflicts(plan, programs),
-    ready: (over) => Promise.all(plan.steps.map((step, k) => stepOver(step, k, over))),
+    isFirst: firstOfSlots(plan),
+    ready: (over) => {
+      const key = [...over].join(";");
+      const found = placements.get(key) ?? readyOver(over);
+      placements.delete(key);
+      placements.set(key, found);
+      found.catch(() => placements.delete(key));
+      if (placements.size > KEPT) placements.delete(placements.keys().next().value!);
+      return found;
+    },
+  };
+}
+
+/** Dispatches of a run, kept for the next one on the same memory. */
+function dispatchesOf({ steps }: Plan, { scratch }: Temporaries, encoders: readonly Encode[]): Ready["dispatches"] {
+  const known = new Map<string, readonly (readonly Dispatch[])[]>();
+  return (blocks, borrowed) => {
+    let key = "";
+    for (const { number } of blocks) key += `${number},`;
+    for (const { number } of borrowed) key += `${number},`;
+    const found =
+      known.get(key) ??
+      encoders.map((encode, k) =>
+        encode([
+          ...steps[k]!.inputs.map((slot) => blocks[slot]!),
+          ...steps[k]!.outputs.map((slot) => blocks[slot]!),
+          ...scratch[k]!.map((block) => borrowed[block]!),
+        ]),
+      );
+    known.delete(key);
+    known.set(key, found);
+    if (known.size > KEPT) known.delete(known.keys().next().value!);
+    return found;
   };
 }
 
@@ -98,9 +156,10 @@ function aliasesOf({ inputs, outputs }: Step, over: ReadonlyMap<number, number>)
 
 /** A pass binds a buffer once: a result over an input of its own step needs one pass and one element type. */
 function withoutConflicts(plan: Plan, programs: readonly GpuProgram[]): readonly (readonly number[])[] {
+  const makers = new Map(plan.steps.flatMap(({ outputs }, k) => outputs.map((slot) => [slot, k] as const)));
   return takeovers(plan).map((leaves, k) => {
     const root = plan.roots[k]!;
-    const made = plan.steps.findIndex(({ outputs }) => outputs.includes(root));
+    const made = makers.get(root) ?? -1;
     return leaves.filter(
       (leaf) =>
         !plan.steps[made]!.inputs.includes(leaf) ||

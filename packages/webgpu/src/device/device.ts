@@ -1,7 +1,8 @@
 /** The WebGPU device: plans as WGSL passes, one encoder and one submit a run. */
 import { DisposedError, type Device, type DeviceBuffer, type DType, type HostArray, type Tensor } from "@seqmix/tensor";
-import { bufferOn, fromHalfBits, toHalfBits, type Graph, type RunOptions } from "@seqmix/tensor/backend";
+import { bufferOn, fromHalfBits, toHalfBits, type Graph } from "@seqmix/tensor/backend";
 import { hasMatrixUnits, isSoftware, requestDevice, type AdapterOptions } from "./adapter.js";
+import { encodeInto } from "./commands.js";
 import { compilePlan, nameOf, type CompiledPlan } from "./compiled-plan.js";
 import { tuningOf } from "../scans/fused/tuning.js";
 import { watchLoss } from "./loss.js";
@@ -165,12 +166,14 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
       if (how?.collected) live.collected++;
       pool.give((buffer as GpuBuffer).block);
     },
-    async run(graph, runOptions) {
+    prepare(graph, { fuse }) {
       loss.check();
-      const compiled = planFor(graph, runOptions.fuse);
-      const results = await execute(compiled, graph.leaves, runOptions);
+      const compiled = planFor(graph, fuse);
+      return { run: (leaves, donated) => runOn(compiled, leaves, donated) };
+    },
+    async run(graph, { fuse, donated }) {
       loss.check();
-      return results;
+      return runOn(planFor(graph, fuse), graph.leaves, donated);
     },
     explain(graph) {
       const { plan, programs } = planFor(graph, true);
@@ -189,10 +192,21 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
     },
   };
 
-  async function execute(
-    { plan, programs, temporaries, candidates, ready }: CompiledPlan,
+  async function runOn(
+    compiled: CompiledPlan,
     leaves: readonly Tensor[],
-    { donated }: RunOptions,
+    donated: readonly DeviceBuffer[],
+  ): Promise<readonly GpuBuffer[]> {
+    loss.check();
+    const results = await execute(compiled, leaves, donated);
+    loss.check();
+    return results;
+  }
+
+  async function execute(
+    { plan, programs, temporaries, candidates, isFirst, ready }: CompiledPlan,
+    leaves: readonly Tensor[],
+    donated: readonly DeviceBuffer[],
   ): Promise<readonly GpuBuffer[]> {
     const blocks = new Array<Block>(plan.slots.length);
     leaves.forEach((x, slot) => (blocks[slot] = usable(bufferOn(x, device, "webgpu")).block));
@@ -203,14 +217,13 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
     const free = new Map(
       donated.flatMap((buffer) => (buffer.released ? [] : [[(buffer as GpuBuffer).block, buffer] as const])),
     );
-    const isFirst = plan.roots.map((slot, k) => plan.roots.indexOf(slot) === k && blocks[slot] === undefined);
     plan.roots.forEach((slot, k) => {
       const leaf = isFirst[k] ? candidates[k]!.find((leaf) => free.has(blocks[leaf]!)) : undefined;
       if (leaf === undefined) return;
       over.set(slot, leaf);
       free.delete(blocks[leaf]!);
     });
-    const encoders = await ready(over);
+    const steps = await ready(over);
 
     const results: GpuBuffer[] = [];
     const borrowed: Block[] = [];
@@ -242,13 +255,9 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
       const encoder = gpu.createCommandEncoder();
       const { recorder } = device;
       const onePass = recorder ? undefined : encoder.beginComputePass();
-      plan.steps.forEach((step, k) => {
-        const pass = onePass ?? recorder!.begin(encoder, step, programs[k]!.name, plan.slots);
-        encoders[k]!(pass, [
-          ...step.inputs.map((slot) => blocks[slot]!),
-          ...step.outputs.map((slot) => blocks[slot]!),
-          ...temporaries.scratch[k]!.map((block) => borrowed[block]!),
-        ]);
+      steps.dispatches(blocks, borrowed).forEach((dispatches, k) => {
+        const pass = onePass ?? recorder!.begin(encoder, plan.steps[k]!, programs[k]!.name, plan.slots);
+        encodeInto(pass, dispatches);
         if (!onePass) pass.end();
       });
       onePass?.end();

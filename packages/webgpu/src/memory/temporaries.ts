@@ -23,10 +23,20 @@ export function placeTemporaries(
   });
   const blocks: number[] = [];
   const free: number[] = [];
+  /** How many free blocks are smaller; `free` is in the order of their sizes. */
+  const smallerThan = (bytes: number): number => {
+    let [low, high] = [0, free.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (blocks[free[middle]!]! < bytes) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  };
+  const give = (block: number): void => void free.splice(smallerThan(blocks[block]! + 1), 0, block);
   const take = (bytes: number): number => {
-    free.sort((a, b) => blocks[a]! - blocks[b]!);
-    let at = free.findIndex((block) => blocks[block]! >= bytes);
-    if (at < 0) at = free.length - 1;
+    let at = smallerThan(bytes);
+    if (at === free.length) at = free.length - 1;
     if (at < 0) return blocks.push(bytes) - 1;
     const block = free.splice(at, 1)[0]!;
     blocks[block] = Math.max(blocks[block]!, bytes);
@@ -37,9 +47,9 @@ export function placeTemporaries(
     for (const slot of outputs)
       if (slot >= leafCount && !fixed.has(slot)) bySlot[slot] = take(bytesOf(slots[slot]!.size, slots[slot]!.dtype));
     const own = programs[k]!.scratch.map(take);
-    free.push(...own);
+    own.forEach(give);
     for (const slot of new Set([...inputs, ...outputs]))
-      if (bySlot[slot] !== undefined && lastUse.get(slot) === k) free.push(bySlot[slot]);
+      if (bySlot[slot] !== undefined && lastUse.get(slot) === k) give(bySlot[slot]);
     return own;
   });
   return { blocks, slots: bySlot, scratch };

@@ -9,6 +9,7 @@ import {
   type LanguageModelState,
 } from "@seqmix/mixer";
 import {
+  compile,
   dispose,
   key,
   leavesOf,
@@ -37,6 +38,11 @@ const small: LanguageModelConfig = { ...published, dModel: 64, nLayers: 2, vocab
 
 interface Decoder {
   readonly params: LanguageModelParameters;
+  readonly step: (
+    params: LanguageModelParameters,
+    state: LanguageModelState,
+    token: Tensor,
+  ) => Promise<readonly [Tensor, LanguageModelState]>;
   state: LanguageModelState;
   token: number;
 }
@@ -45,14 +51,21 @@ async function start(config: LanguageModelConfig, device: Device): Promise<Decod
   const params = initLanguageModel(config, key(1));
   const state = initLanguageModelState(config, 1);
   await realize([params, state] as readonly Tree[], { device });
-  return { params, state, token: 1 };
+  const step = compile(
+    (
+      given: LanguageModelParameters,
+      before: LanguageModelState,
+      token: Tensor,
+    ): readonly [Tensor, LanguageModelState] => stepLanguageModel(config, given, token, before),
+    { device, donate: [1, 2] },
+  );
+  return { params, step, state, token: 1 };
 }
 
 /** Reads the most probable token, which is the next one's input. */
-async function advance(config: LanguageModelConfig, decoder: Decoder, device: Device): Promise<ArrayLike<number>> {
+async function advance(decoder: Decoder): Promise<ArrayLike<number>> {
   const token = tensor(Int32Array.of(decoder.token));
-  const [logits, next] = stepLanguageModel(config, decoder.params, token, decoder.state);
-  await realize([logits, next] as readonly Tree[], { device, donate: [decoder.state as readonly Tree[], token] });
+  const [logits, next] = await decoder.step(decoder.params, decoder.state, token);
   decoder.state = next;
   const scores = await logits.data();
   dispose(logits);
@@ -69,7 +82,7 @@ async function open(device: Device): Promise<OwnContestant> {
   const [logits] = stepLanguageModel(published, decoder.params, tensor(Int32Array.of(1)), decoder.state);
   return {
     variant: await variantOf(logits as Tensor, device),
-    run: async () => void (await advance(published, decoder, device)),
+    run: async () => void (await advance(decoder)),
     read: () => [],
     check: () => check(device),
     close: () => close(decoder),
@@ -82,8 +95,8 @@ async function check(device: Device): Promise<Check> {
   const [ours, theirs] = [await start(small, device), await start(small, oracle)];
   let error = 0;
   for (let t = 0; t < 8; t++) {
-    const found = await advance(small, ours, device);
-    const expected = await advance(small, theirs, oracle);
+    const found = await advance(ours);
+    const expected = await advance(theirs);
     error = Math.max(error, relativeError(found, expected));
     ours.token = theirs.token;
   }

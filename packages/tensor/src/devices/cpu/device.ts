@@ -1,18 +1,19 @@
 /** The CPU device: WebAssembly SIMD programs over one memory, on worker threads where there are any. */
-import type { Device, DeviceBuffer, RunOptions } from "../device.js";
+import type { Device, DeviceBuffer } from "../device.js";
 import { BYTES_PER_ELEMENT, isReal, type DType, type HostArray } from "../../graph/dtype.js";
 import { DisposedError } from "../../graph/errors.js";
 import { bufferOn } from "../placement.js";
 import { layOut, type Arena } from "../../plan/arena.js";
 import { storedInF32 } from "../../plan/half-storage.js";
-import { takeovers } from "../../plan/donation.js";
-import { makePlan, type Plan, type Step } from "../../plan/plan.js";
+import { firstOfSlots, takeovers } from "../../plan/donation.js";
+import type { Plan, Step } from "../../plan/plan.js";
+import { makePlan } from "../../plan/planner.js";
 import type { Graph } from "../../plan/signature.js";
 import type { Tensor } from "../../graph/tensor.js";
-import { recurrenceProgram, runsInChunks, supportsRecurrence } from "./scans/recurrence.js";
-import { loopProgram } from "./loops/program.js";
+import { runsInChunks, supportsRecurrence } from "./scans/recurrence.js";
 import { DeviceMemory } from "./memory/memory.js";
-import { nativeProgram, cpuVariantOf } from "./native/programs.js";
+import { cpuVariantOf } from "./native/programs.js";
+import { makePrograms, type PreparedStep } from "./prepared.js";
 import { ThreadPool, type Prepared } from "./threads/pool.js";
 
 /** Settings of the CPU device. */
@@ -30,7 +31,9 @@ interface CompiledPlan {
   readonly arena: Arena;
   /** Leaf slots each root may be written over. */
   readonly takeovers: readonly (readonly number[])[];
-  readonly programs: readonly Prepared[];
+  readonly programs: readonly PreparedStep[];
+  /** By root, whether it takes the memory of its slot: else it is a copy of a leaf or of an earlier root. */
+  readonly isFirst: readonly boolean[];
 }
 
 /** Plans kept, the least recently used are dropped. */
@@ -51,6 +54,7 @@ export function cpu(options?: CpuOptions): Device {
 function makeDevice(options: CpuOptions): Device {
   const memory = new DeviceMemory();
   const pool = new ThreadPool(memory, options);
+  const prepare = makePrograms(memory, pool);
   const plans = new Map<string, CompiledPlan>();
   let collected = 0;
 
@@ -85,7 +89,8 @@ function makeDevice(options: CpuOptions): Device {
         plan,
         arena: layOut(plan),
         takeovers: takeovers(plan),
-        programs: plan.steps.map((step) => pool.prepare(programOf(step, memory))),
+        programs: plan.steps.map(prepare),
+        isFirst: firstOfSlots(plan),
       };
     }
     plans.set(name, compiled);
@@ -108,7 +113,12 @@ function makeDevice(options: CpuOptions): Device {
       if (how?.collected) collected++;
       memory.free((buffer as CpuBuffer).address);
     },
-    run: async (graph, runOptions) => execute(device, planFor(graph, runOptions.fuse), graph.leaves, runOptions),
+    prepare(graph, { fuse }) {
+      const compiled = planFor(graph, fuse);
+      return { run: async (leaves, donated) => execute(device, compiled, leaves, donated) };
+    },
+    run: async (graph, runOptions) =>
+      execute(device, planFor(graph, runOptions.fuse), graph.leaves, runOptions.donated),
     explain(graph) {
       const { plan, programs } = planFor(graph, true);
       return [
@@ -126,9 +136,9 @@ function makeDevice(options: CpuOptions): Device {
 
   function execute(
     self: Device,
-    { plan, arena, takeovers: candidates, programs }: CompiledPlan,
+    { plan, arena, takeovers: candidates, programs, isFirst }: CompiledPlan,
     leaves: readonly Tensor[],
-    { donated }: RunOptions,
+    donated: readonly DeviceBuffer[],
   ): readonly CpuBuffer[] {
     const addresses = new Array<number>(plan.slots.length).fill(0);
     leaves.forEach((x, slot) => (addresses[slot] = live(bufferOn(x, self, "cpu")).address));
@@ -154,18 +164,18 @@ function makeDevice(options: CpuOptions): Device {
       const copies: { from: number; to: CpuBuffer }[] = [];
       plan.roots.forEach((slot, k) => {
         const { dtype, size } = plan.slots[slot]!;
-        const isFirst = plan.roots.indexOf(slot) === k && addresses[slot] === 0;
-        const buffer = (isFirst && takeOver(candidates[k]!, leaves, dtype)) || allocate(dtype, size);
+        const buffer = (isFirst[k] && takeOver(candidates[k]!, leaves, dtype)) || allocate(dtype, size);
         results.push(buffer);
-        if (isFirst) addresses[slot] = buffer.address;
+        if (isFirst[k]) addresses[slot] = buffer.address;
         else copies.push({ from: addresses[slot]!, to: buffer });
       });
-      plan.steps.forEach(({ inputs, outputs }, k) =>
-        pool.run(
-          programs[k]!,
-          [...inputs, ...outputs].map((slot) => addresses[slot]!),
-        ),
-      );
+      plan.steps.forEach(({ inputs, outputs }, k) => {
+        const { starts } = programs[k]!;
+        pool.run(programs[k]!, [
+          ...inputs.map((slot, input) => addresses[slot]! + (starts[input] ?? 0)),
+          ...outputs.map((slot) => addresses[slot]!),
+        ]);
+      });
       for (const { from, to } of copies) memory.u8.copyWithin(to.address, from, from + to.size * BYTES_PER_ELEMENT);
       return results;
     } catch (error) {
@@ -178,13 +188,6 @@ function makeDevice(options: CpuOptions): Device {
 
   return device;
 }
-
-const programOf = (step: Step, memory: DeviceMemory): ReturnType<typeof loopProgram> =>
-  step.kind === "loop"
-    ? loopProgram(step.kernel, memory)
-    : step.kind === "scan"
-      ? recurrenceProgram(step.kernel, memory)
-      : nativeProgram(step.call, memory);
 
 function describe(step: Step, { program }: Prepared): string {
   const variant =

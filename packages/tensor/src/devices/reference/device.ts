@@ -12,6 +12,7 @@ import { scalarType, type Affine, type Scalar } from "../../ir/loop.js";
 import { inputsRead, type Op, type ReferenceArray, type ReferenceValue, type Result } from "../../graph/op.js";
 import { sizeOf, stridesOf, type Shape } from "../../graph/shape.js";
 import type { Call, Tensor } from "../../graph/tensor.js";
+import type { Graph } from "../../plan/signature.js";
 
 interface ReferenceBuffer extends DeviceBuffer {
   data: ReferenceArray | undefined;
@@ -39,6 +40,11 @@ export function reference(): Device {
     return data;
   };
 
+  const compute = ({ roots, leaves }: Graph, given: readonly Tensor[]): ReferenceBuffer[] => {
+    const values = evaluate(roots, valuesOf, new Map(leaves.map((leaf, k) => [leaf, given[k]!])));
+    return roots.map((root) => keep(values.get(root)!.slice() as ReferenceArray, root.dtype));
+  };
+
   return {
     name: "reference",
     description: "float64 loops, one thread",
@@ -52,10 +58,8 @@ export function reference(): Device {
       buffer.released = true;
       (buffer as ReferenceBuffer).data = undefined;
     },
-    run: async ({ roots }) => {
-      const values = evaluate(roots, valuesOf);
-      return roots.map((root) => keep(values.get(root)!.slice() as ReferenceArray, root.dtype));
-    },
+    prepare: (graph) => ({ run: async (leaves) => compute(graph, leaves) }),
+    run: async (graph) => compute(graph, graph.leaves),
     explain: ({ roots }) =>
       sortCalls(roots)
         .map((call) => `${call.op.name} ${call.outputs.map(String).join(", ")}`)
@@ -75,10 +79,11 @@ const toReference = (data: HostArray, dtype: DType): ReferenceArray =>
 const referenceArray = (size: number, dtype: DType): ReferenceArray =>
   isReal(dtype) ? new Float64Array(size) : dtype === "i32" ? new Int32Array(size) : new Uint8Array(size);
 
-/** Values of all calls behind the roots. */
+/** Values of all calls behind the roots, from those `given` for the leaves. */
 function evaluate(
   roots: readonly Tensor[],
   valuesOf: (buffer: DeviceBuffer) => ReferenceArray,
+  given: ReadonlyMap<Tensor, Tensor>,
 ): Map<Tensor, ReferenceArray> {
   const values = new Map<Tensor, ReferenceArray>();
   const expansions: Expansions = new Map();
@@ -100,9 +105,10 @@ function evaluate(
       );
     }
   };
-  const read = (x: Tensor): ReferenceArray => {
-    const known = values.get(x);
+  const read = (tensor: Tensor): ReferenceArray => {
+    const known = values.get(tensor);
     if (known) return known;
+    const x = given.get(tensor) ?? tensor;
     if (x.source.kind === "buffer") return valuesOf(x.source.buffer);
     if (x.source.kind === "host") return toReference(x.source.data, x.dtype);
     throw new DisposedError("reference: expected a live tensor inside a kernel's reference, got a disposed one");

@@ -1,0 +1,81 @@
+/**
+ * The planner: from a graph to a list of kernels, down a line of passes. Each is a function from the plan so far
+ * ({@link Planning}) to the next. A pass that finds an earlier decision wrong (a tensor that cannot be computed in
+ * place, a recurrence that does not fit the device) hands the line back with the decision revised, and the line runs again.
+ *
+ * With `fuse: false` every call gets memory and a kernel of its own: the baseline the tests compare with.
+ */
+import type { Tensor } from "../graph/tensor.js";
+import { NO_DECISIONS } from "./decisions.js";
+import { cutLong } from "./cut.js";
+import type { PlanOptions } from "./draft.js";
+import { emitPlan } from "./emit.js";
+import { joinLoops } from "./join-loops.js";
+import { keepMemory } from "./keep.js";
+import { breakScanCycles, lowerKernels } from "./lower-kernels.js";
+import { attachEpilogues } from "./matmul-epilogue.js";
+import { orderKernels } from "./order.js";
+import type { Plan } from "./plan.js";
+import { beginning, type Planning, type Replacements } from "./planning.js";
+import { resolveGraph } from "./resolve.js";
+import { groupRows } from "./row-groups.js";
+import { fuseScans } from "./scan-fusion.js";
+import { storeResults } from "./store.js";
+
+/** One step of the line. */
+export interface Pass {
+  readonly name: string;
+  readonly run: (planning: Planning) => Planning;
+}
+
+/** The line. */
+export const PASSES: readonly Pass[] = [
+  // Marks are looked through; kernel calls without a variant, wide concats and refused recurrences become other graphs.
+  { name: "resolve", run: resolveGraph },
+  // Roots, operands and results of native programs, and tables have memory whatever is fused.
+  { name: "keep", run: keepMemory },
+  // A recurrence takes in what is computed into it and out of it.
+  { name: "scans", run: fuseScans },
+  // Results of reductions with their tails, and what is used often, have memory; all else is computed where it is used.
+  { name: "store", run: storeResults },
+  // Expressions that grow too long are cut.
+  { name: "cut", run: cutLong },
+  // Everything between two memories becomes one expression over affine indices.
+  { name: "lower", run: lowerKernels },
+  { name: "cycles", run: breakScanCycles },
+  { name: "order", run: orderKernels },
+  // Reductions of the same rows and what follows from them along the rows: softmax, norms.
+  { name: "rows", run: groupRows },
+  { name: "order", run: orderKernels },
+  // Loops of one shape that share operands or feed each other.
+  { name: "join", run: joinLoops },
+  // What is computed behind a product is computed as the product is stored.
+  { name: "epilogues", run: attachEpilogues },
+  { name: "order", run: orderKernels },
+];
+
+/** Makes the plan of a graph whose leaves are the given tensors. */
+export function makePlan(roots: readonly Tensor[], leaves: readonly Tensor[], options: PlanOptions): Plan {
+  const replacements: Replacements = {
+    expansions: new Map(),
+    replaced: new Map(),
+    pieces: new Set(),
+    notes: new Set(),
+  };
+  for (let decisions = NO_DECISIONS; ;) {
+    const end = runLine(beginning(roots, leaves, options, decisions, replacements));
+    if (!end.revised) return emitPlan(end);
+    decisions = end.revised;
+  }
+}
+
+/** Runs the passes until one revises a decision. @param after Sees what each pass made. */
+export function runLine(start: Planning, after: (pass: Pass, planning: Planning) => void = () => {}): Planning {
+  let planning = start;
+  for (const pass of PASSES) {
+    planning = pass.run(planning);
+    after(pass, planning);
+    if (planning.revised) break;
+  }
+  return planning;
+}

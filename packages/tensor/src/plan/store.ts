@@ -1,0 +1,132 @@
+/**
+ * Which tensors have memory: beside what is kept anyway, results of reductions (with the elementwise tail computed behind
+ * them), and elementwise values that several kernels use or that a broadcast would compute many times over.
+ */
+import { callOf } from "../graph/calls.js";
+import { inputsRead } from "../graph/op.js";
+import type { Call, Tensor } from "../graph/tensor.js";
+import { outgrownValues } from "./outgrown.js";
+import type { Planning } from "./planning.js";
+import { ownWork } from "./work.js";
+
+/** A value made of constants and positions by at most this much work is computed again at each use. */
+const CHEAP = 8;
+/** Calls behind a reduction that its kernel computes. */
+const LONGEST_TAIL = 128;
+/** Calls looked at before an answer is taken as yes. */
+const LOOKED_AT = 1024;
+
+export function storeResults(planning: Planning): Planning {
+  const { calls, kept, scans, options } = planning;
+  const stored = new Map<Tensor, Call | undefined>(
+    [...kept, ...scans.results, ...scans.stored].map((x) => [x, undefined]),
+  );
+  if (!options.fuse) {
+    for (const call of calls)
+      for (const x of call.outputs) stored.set(x, call.op.rule.kind === "reduce" ? call : undefined);
+    return { ...planning, stored };
+  }
+  // Nothing of a scan step is computed elsewhere.
+  const claimed = new Set<Tensor>([...scans.inside, ...scans.results]);
+  for (const call of calls) {
+    if (call.op.rule.kind !== "reduce" || scans.calls.has(call)) continue;
+    const top = reductionTail(call.outputs[0]!, planning, claimed, stored);
+    claimed.add(top);
+    stored.set(top, call);
+  }
+  for (const x of usedOften(planning)) if (!stored.has(x) && !claimed.has(x)) stored.set(x, undefined);
+  return { ...planning, stored, claimed };
+}
+
+/** Values computed elementwise that several kernels use, or a broadcast, and that are too much work to compute at each use; last first. */
+function usedOften({ calls, resolve, users }: Planning): Tensor[] {
+  const weights = weigh(calls, resolve);
+  const outgrown = outgrownValues(calls, resolve, (x) => isUsedOften(x, users));
+  const often: Tensor[] = [];
+  for (let k = calls.length - 1; k >= 0; k--) {
+    const call = calls[k]!;
+    const { kind } = call.op.rule;
+    if (kind !== "elementwise" && kind !== "concat" && kind !== "gather") continue;
+    const x = call.outputs[0]!;
+    if (weights.get(x)! > CHEAP && !outgrown.has(x) && isUsedOften(x, users)) often.push(x);
+  }
+  return often;
+}
+
+/** Work behind values made of constants and positions alone; infinity for anything that reads memory. */
+function weigh(calls: readonly Call[], resolve: (x: Tensor) => Tensor): Map<Tensor, number> {
+  const weights = new Map<Tensor, number>();
+  for (const call of calls) {
+    const inputs = inputsRead(call).map((x) => weights.get(resolve(x)) ?? Infinity);
+    const weight = inputs.reduce((a, b) => a + b, ownWork(call));
+    for (const x of call.outputs) weights.set(x, weight);
+  }
+  return weights;
+}
+
+/** Whether several calls use x, movements looked through, or a broadcast spreads it. */
+function isUsedOften(x: Tensor, users: ReadonlyMap<Tensor, readonly Call[]>): boolean {
+  let reader: Call | undefined;
+  const stack = [x];
+  while (stack.length > 0) {
+    const y = stack.pop()!;
+    for (const call of users.get(y) ?? []) {
+      if (call.op.rule.kind === "movement") {
+        const z = call.outputs[0]!;
+        if (call.op.name === "broadcast" && z.size > y.size) return true;
+        stack.push(z);
+      } else if (reader && reader !== call) return true;
+      else reader = call;
+    }
+  }
+  return false;
+}
+
+/** Follows a reduction's result through elementwise calls that nothing else uses; they are computed in its kernel. */
+function reductionTail(
+  start: Tensor,
+  { users, isRoot, resolve }: Planning,
+  claimed: Set<Tensor>,
+  stored: ReadonlyMap<Tensor, unknown>,
+): Tensor {
+  let top = start;
+  let current = start;
+  const passed: Tensor[] = [];
+  while (passed.length < LONGEST_TAIL && !isRoot.has(current) && !stored.has(current)) {
+    const next = users.get(current);
+    if (next?.length !== 1) break;
+    const call = next[0]!;
+    const y = call.outputs[0]!;
+    if (claimed.has(y)) break;
+    if (call.op.name === "reshape") {
+      current = y;
+      passed.push(y);
+      continue;
+    }
+    if (call.op.rule.kind !== "elementwise" || y.size !== current.size) break;
+    // Another reduction computed in place would make two in one kernel.
+    if (inputsRead(call).some((x) => resolve(x) !== current && isBehindReduction(resolve(x), stored, resolve))) break;
+    passed.push(y);
+    current = y;
+    top = y;
+  }
+  for (const x of passed) claimed.add(x);
+  return top;
+}
+
+/** Whether x is computed in place from a reduction that has no memory yet. */
+function isBehindReduction(x: Tensor, stored: ReadonlyMap<Tensor, unknown>, resolve: (x: Tensor) => Tensor): boolean {
+  const seen = new Set<Tensor>();
+  const stack = [x];
+  while (stack.length > 0) {
+    const y = stack.pop()!;
+    const call = callOf(y);
+    if (!call || stored.has(y) || seen.has(y)) continue;
+    seen.add(y);
+    const { kind } = call.op.rule;
+    if (kind === "reduce" || seen.size > LOOKED_AT) return true;
+    if (kind === "native" || kind === "kernel") continue;
+    for (const input of inputsRead(call)) stack.push(resolve(input));
+  }
+  return false;
+}

@@ -1,0 +1,101 @@
+import {
+  add,
+  compile,
+  dispose,
+  linearScan,
+  matmul,
+  mean,
+  mul,
+  realize,
+  softmax,
+  square,
+  sub,
+  tanh,
+  tensor,
+  valueAndGrad,
+  type Tensor,
+} from "@seqmix/tensor";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { WebGpuDevice } from "../index.js";
+import { testDevice } from "../testing/test-device.js";
+
+let device: WebGpuDevice;
+beforeAll(async () => {
+  device = await testDevice();
+});
+afterAll(() => device.close());
+
+const wave = (shape: readonly number[], phase: number): Tensor => {
+  const size = shape.reduce((a, b) => a * b, 1);
+  return tensor(
+    Float32Array.from({ length: size }, (_, k) => Math.sin(1.7 * k + phase)),
+    shape,
+  );
+};
+
+type Parameters = { readonly a: Tensor; readonly w: Tensor };
+const start = (): Parameters => ({ a: wave([3], 1), w: wave([3, 4], 2) });
+
+const loss = valueAndGrad(({ a, w }: Parameters, x: Tensor): Tensor => {
+  const h = linearScan({ a: mul(add(mul(x, 0), 1), tanh(a)), b: tanh(x), axis: 0 });
+  return mean(square(sub(softmax(matmul(h, w), -1), 0.5)));
+});
+
+const advance = (params: Parameters, x: Tensor): readonly [Parameters, Tensor] => {
+  const [value, gradient] = loss(params, x);
+  return [{ a: sub(params.a, mul(gradient.a, 0.1)), w: sub(params.w, mul(gradient.w, 0.1)) }, value];
+};
+
+type Step = (params: Parameters, x: Tensor) => Promise<readonly [Parameters, Tensor]>;
+const compiled = (): Step => compile(advance, { device, donate: [0] });
+const plainly: Step = async (params, x) => {
+  const next = advance(params, x);
+  await realize(next, { device, donate: [params] });
+  return next;
+};
+
+async function train(step: Step, steps: number): Promise<number[]> {
+  let params = start();
+  const losses: Tensor[] = [];
+  for (let t = 0; t < steps; t++) {
+    const x = wave([5, 3], 0.1 * t);
+    const [next, value] = await step(params, x);
+    params = next;
+    losses.push(value);
+    x.dispose();
+  }
+  const seen: number[] = [];
+  for (const x of [...losses, params.a, params.w]) seen.push(...(await x.data()));
+  dispose([params, losses]);
+  return seen;
+}
+
+test("a compiled training run gives the numbers of the uncompiled one, bit for bit", async () => {
+  expect(await train(compiled(), 12)).toEqual(await train(plainly, 12));
+});
+
+test("memory stays flat over many compiled steps; what profiles a device sees their kernels", async () => {
+  const step = compiled();
+  let params = start();
+  const x = wave([5, 3], 0);
+  const counts: string[] = [];
+  for (let t = 0; t < 60; t++) {
+    const [next, value] = await step(params, x);
+    params = next;
+    value.dispose();
+    if (t % 20 === 19) counts.push(JSON.stringify(device.memory()));
+  }
+  expect(new Set(counts).size).toBe(1);
+  const kernels: string[] = [];
+  device.recorder = {
+    begin(encoder, { name }) {
+      kernels.push(name);
+      return encoder.beginComputePass();
+    },
+  };
+  const result = await step(params, x);
+  device.recorder = undefined;
+  const lines = (await compile(advance, { device }).explain(result[0], x)).split("\n");
+  expect(lines.map((line, k) => line.startsWith(`${kernels[k]}: `))).toEqual(kernels.map(() => true));
+  dispose([result[0], result[1], x]);
+});
