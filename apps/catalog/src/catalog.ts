@@ -1,16 +1,18 @@
 /** Every mixer and kernel record: one line each, in the order of tables and lists. */
 import { attention, scaledDotProductAttention, transformer } from "@seqmix/attention";
-import { inverseKernel } from "@seqmix/discretize";
+import { expm1OverXKernel, inverseKernel } from "@seqmix/discretize";
 import { fftConvKernel, fftCorrelationKernel } from "@seqmix/fft";
 import { gateLoop, simpleGateLoop } from "@seqmix/gateloop";
 import { gla } from "@seqmix/gla";
 import { linearAttentionMixer } from "@seqmix/linear-attention";
+import { cauchyKernel } from "@seqmix/lti";
 import { mamba } from "@seqmix/mamba";
 import { mamba2 } from "@seqmix/mamba2";
 import type { AnyMixer } from "@seqmix/mixer";
 import { rwkv4 } from "@seqmix/rwkv";
 import { retnet } from "@seqmix/retnet";
 import { s4d } from "@seqmix/s4";
+import { dss, lssl, s4, s4d } from "@seqmix/s4";
 import { lru, s5 } from "@seqmix/s5";
 import { selectiveScanKernel } from "@seqmix/selective-scan";
 import type { AxisSpec, Kernel } from "@seqmix/tensor";
@@ -20,6 +22,9 @@ export const mixers: readonly AnyMixer[] = [
   mamba,
   mamba2,
   s4d,
+  s4,
+  dss,
+  lssl,
   s5,
   lru,
   gateLoop,
@@ -40,6 +45,8 @@ export const kernels: readonly AnyKernel[] = [
   fftConvKernel,
   fftCorrelationKernel,
   inverseKernel,
+  expm1OverXKernel,
+  cauchyKernel,
   selectiveScanKernel,
   scaledDotProductAttention,
 ] as unknown as readonly AnyKernel[];
