@@ -19,6 +19,7 @@ import {
   linearAttentionNoncausalEluAdapter,
 } from "./linear-attention.js";
 import { hippoProjectionAdapter, hippoTransitionAdapter } from "./hippo.js";
+import { hyenaAdapter } from "./hyena.js";
 import { lruAdapter, lruPytorchPortAdapter, lruSequenceLayerAdapter } from "./lru.js";
 import { mambaBlockAdapter } from "./mamba-block.js";
 import { mambaInnerAdapter } from "./mamba-inner.js";
@@ -67,6 +68,7 @@ export const adapters: readonly GoldenAdapter[] = [
   gateLoopTransformerAdapter,
   hippoProjectionAdapter,
   hippoTransitionAdapter,
+  hyenaAdapter,
   lruAdapter,
   lruPytorchPortAdapter,
   lruSequenceLayerAdapter,
