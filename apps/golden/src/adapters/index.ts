@@ -19,6 +19,7 @@ import {
   linearAttentionNoncausalEluAdapter,
 } from "./linear-attention.js";
 import { hippoProjectionAdapter, hippoTransitionAdapter } from "./hippo.js";
+import { h3LayerAdapter } from "./h3-layer.js";
 import { hyenaAdapter } from "./hyena.js";
 import { lruAdapter, lruPytorchPortAdapter, lruSequenceLayerAdapter } from "./lru.js";
 import { mambaBlockAdapter } from "./mamba-block.js";
@@ -68,6 +69,7 @@ export const adapters: readonly GoldenAdapter[] = [
   gateLoopTransformerAdapter,
   hippoProjectionAdapter,
   hippoTransitionAdapter,
+  h3LayerAdapter,
   hyenaAdapter,
   lruAdapter,
   lruPytorchPortAdapter,

@@ -1,0 +1,125 @@
+import { parameterCount, runMixer } from "@seqmix/mixer";
+import { checkMixer } from "@seqmix/testing";
+import {
+  concat,
+  cpu,
+  key,
+  normal,
+  realize,
+  reference,
+  reshape,
+  sliceAxis,
+  stack,
+  sub,
+  tensor,
+  type Tensor,
+} from "@seqmix/tensor";
+import { describe, expect, test } from "vitest";
+import { h3, shiftKernel, shiftSequence, shiftStep, type H3Config } from "./index.js";
+
+const oracle = reference();
+const values = async (x: Tensor): Promise<number[]> => {
+  await realize(x, { device: oracle });
+  return [...(await x.data())];
+};
+const close = (actual: readonly number[], expected: readonly number[], digits: number): void => {
+  expect(actual.length).toBe(expected.length);
+  actual.forEach((value, i) => expect(value).toBeCloseTo(expected[i]!, digits));
+};
+const sample = (name: string): H3Config => ({ ...h3.config, ...h3.samples![name] });
+const [one, two] = [sample("one channel a head"), sample("two channels a head")];
+
+describe("h3", () => {
+  test.each(Object.entries(h3.samples!))("keeps the laws of a mixer: %s", async (_, settings) => {
+    const report = await checkMixer(h3, { ...h3.config, ...settings }, cpu(), { length: 7 });
+    expect(report.modes).toEqual(["parallel", "chunked", "recurrent"]);
+  });
+
+  test("packed sequences are each alone, also with fewer positions than taps and a carried state", async () => {
+    for (const config of [one, two]) {
+      const params = h3.init(config, key(1));
+      const x = normal(key(2), [1, 9, config.dModel]);
+      const [, state] = h3.modes.parallel(config, params, normal(key(3), [1, 3, config.dModel]));
+      const resets = tensor([0, 0, 1, 0, 0, 0, 0, 1, 0], [1, 9]);
+      const [packed, last] = h3.modes.parallel(config, params, x, state, resets);
+      const part = (from: number, to: number): readonly [Tensor, typeof state] =>
+        h3.modes.parallel(config, params, sliceAxis(x, 1, from, to), from === 0 ? state : undefined);
+      const alone = [part(0, 2), part(2, 7), part(7, 9)];
+      close(
+        await values(packed),
+        await values(
+          concat(
+            alone.map(([y]) => y),
+            1,
+          ),
+        ),
+        9,
+      );
+      close(await values(last.shift), await values(alone[2]![1].shift), 9);
+      close(await values(last.diagonal.im), await values(alone[2]![1].diagonal.im), 9);
+    }
+  });
+
+  test("the orders of output channels differ by a permutation that the output map can absorb", async () => {
+    const params = h3.init(two, key(1));
+    const x = normal(key(2), [1, 4, 4]);
+    const weight = params.output_linear.weight;
+    // Channel (h, p) of the one is channel (p, h) of the other: 0 2 1 3 for two heads of two.
+    const column = (k: number): Tensor => sliceAxis(weight, 1, k, k + 1);
+    const permuted = {
+      ...params,
+      output_linear: { ...params.output_linear, weight: concat([column(0), column(2), column(1), column(3)], 1) },
+    };
+    const [headMajor] = h3.modes.parallel(two, params, x);
+    const entryMajor = { ...two, outputChannels: "entry-major" as const };
+    close(await values(h3.modes.parallel(entryMajor, permuted, x)[0]), await values(headMajor), 9);
+    const difference = await values(sub(h3.modes.parallel(entryMajor, params, x)[0], headMajor));
+    expect(Math.max(...difference.map(Math.abs))).toBeGreaterThan(1e-3);
+  });
+
+  test("modes give the same through the runner", async () => {
+    const params = h3.init(one, key(1));
+    const x = normal(key(2), [2, 5, 2]);
+    const [parallel, recurrent] = (["parallel", "recurrent"] as const).map(
+      (mode) => runMixer(h3 as never, one, params, x, undefined, mode)[0],
+    );
+    close(await values(parallel!), await values(recurrent!), 9);
+  });
+
+  test.each([
+    [{ headDim: 3 }, "divides dModel"],
+    [{ dState: 3 }, "even dState"],
+    [{ nSsm: 3 }, "divides the 4 heads"],
+  ] as [Partial<H3Config>, string][])("refuses %o", (settings, message) => {
+    expect(() => h3.init({ ...h3.config, dModel: 4, ...settings }, key(1))).toThrow(message);
+  });
+
+  test("counts its parameters", () => {
+    const config = { ...h3.config, dModel: 6, dState: 8, headDim: 2, nSsm: 1 };
+    expect(parameterCount(h3.init(config, key(1)))).toBe(4 * 42 + 2 * 48 + 6 + 3 * 8 + 3 + 8 + 4 + 4 + 3);
+  });
+});
+
+describe("the shift model", () => {
+  const system = { B: normal(key(1), [2, 4]), C: normal(key(2), [2, 4]) };
+
+  test.each([3, 9])("convolution and recurrence agree on %i positions", async (L) => {
+    const u = normal(key(3), [1, 2, L]);
+    const h0 = normal(key(4), [1, 2, 4]);
+    let h = h0;
+    const outputs: Tensor[] = [];
+    for (let t = 0; t < L; t++) {
+      const [y, next] = shiftStep(system, reshape(sliceAxis(u, 2, t, t + 1), [1, 2]), h);
+      outputs.push(y);
+      h = next;
+    }
+    const [y, last] = shiftSequence(system, u, h0);
+    close(await values(y), await values(stack(outputs, 2)), 9);
+    close(await values(last), await values(h), 9);
+  });
+
+  test("with one at the first place the kernel is the output map", async () => {
+    const B = tensor([1, 0, 0, 0, 1, 0, 0, 0], [2, 4]);
+    close(await values(shiftKernel({ ...system, B })), await values(system.C), 9);
+  });
+});
