@@ -6,6 +6,8 @@ import { gateLoop, simpleGateLoop } from "@seqmix/gateloop";
 import { gla } from "@seqmix/gla";
 import { linearAttentionMixer } from "@seqmix/linear-attention";
 import { cauchyKernel } from "@seqmix/lti";
+import { h3 } from "@seqmix/h3";
+import { hyena } from "@seqmix/hyena";
 import { mamba } from "@seqmix/mamba";
 import { mamba2 } from "@seqmix/mamba2";
 import type { AnyMixer } from "@seqmix/mixer";
@@ -34,6 +36,8 @@ export const mixers: readonly AnyMixer[] = [
   linearAttentionMixer,
   retnet,
   gla,
+  h3,
+  hyena,
   attention,
 ] as unknown as readonly AnyMixer[];
 

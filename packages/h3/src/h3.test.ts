@@ -1,6 +1,7 @@
 import { parameterCount, runMixer } from "@seqmix/mixer";
 import { checkMixer } from "@seqmix/testing";
 import {
+  cast,
   concat,
   cpu,
   key,
@@ -36,11 +37,14 @@ describe("h3", () => {
   });
 
   test("packed sequences are each alone, also with fewer positions than taps and a carried state", async () => {
-    for (const config of [one, two]) {
+    for (const config of [
+      { ...one, dState: 6 },
+      { ...two, dModel: 4, dState: 4 },
+    ]) {
       const params = h3.init(config, key(1));
       const x = normal(key(2), [1, 9, config.dModel]);
       const [, state] = h3.modes.parallel(config, params, normal(key(3), [1, 3, config.dModel]));
-      const resets = tensor([0, 0, 1, 0, 0, 0, 0, 1, 0], [1, 9]);
+      const resets = cast(tensor([0, 0, 1, 0, 0, 0, 0, 1, 0], [1, 9]), "bool");
       const [packed, last] = h3.modes.parallel(config, params, x, state, resets);
       const part = (from: number, to: number): readonly [Tensor, typeof state] =>
         h3.modes.parallel(config, params, sliceAxis(x, 1, from, to), from === 0 ? state : undefined);
@@ -61,7 +65,8 @@ describe("h3", () => {
   });
 
   test("the orders of output channels differ by a permutation that the output map can absorb", async () => {
-    const params = h3.init(two, key(1));
+    const wide = { ...two, dModel: 4 };
+    const params = h3.init(wide, key(1));
     const x = normal(key(2), [1, 4, 4]);
     const weight = params.output_linear.weight;
     // Channel (h, p) of the one is channel (p, h) of the other: 0 2 1 3 for two heads of two.
@@ -70,8 +75,8 @@ describe("h3", () => {
       ...params,
       output_linear: { ...params.output_linear, weight: concat([column(0), column(2), column(1), column(3)], 1) },
     };
-    const [headMajor] = h3.modes.parallel(two, params, x);
-    const entryMajor = { ...two, outputChannels: "entry-major" as const };
+    const [headMajor] = h3.modes.parallel(wide, params, x);
+    const entryMajor = { ...wide, outputChannels: "entry-major" as const };
     close(await values(h3.modes.parallel(entryMajor, permuted, x)[0]), await values(headMajor), 9);
     const difference = await values(sub(h3.modes.parallel(entryMajor, params, x)[0], headMajor));
     expect(Math.max(...difference.map(Math.abs))).toBeGreaterThan(1e-3);

@@ -178,20 +178,14 @@ export const h3 = defineMixer({
 
   modes: {
     parallel,
-    chunked(config, params, x, state, resets) {
-      let start = 0;
-      return inChunks(
-        (part, carried: H3State | undefined) => {
-          const end = start + part.shape[1]!;
-          const given = resets && sliceAxis(resets, 1, start, end);
-          start = end;
-          return parallel(config, params, part, carried, given);
-        },
+    chunked: (config, params, x, state, resets) =>
+      inChunks(
+        (part, carried: H3State | undefined, flags) => parallel(config, params, part, carried, flags),
         config.chunkSize,
         x,
         state,
-      );
-    },
+        resets,
+      ),
   },
 
   parameterGroups: () => [

@@ -95,6 +95,14 @@ export const hyena = defineMixer({
     filterChannels: "order-major",
   } as HyenaConfig,
   state: "none",
+  ranges: {
+    order: [2, 8],
+    embDim: [3, 1025],
+    filterOrder: [1, 1 << 16],
+    numInnerMlps: [0, 16],
+    dConv: [1, 1024],
+    target: [1e-30, 1],
+  },
   choices: {
     activation: ["id", "relu", "gelu", "silu", "tanh", "sigmoid"],
     filterChannels: ["order-major", "channel-major"],

@@ -1,5 +1,19 @@
 /** Convolution of sequences packed into one: taps reach back to the beginning of their own sequence only. */
-import { cast, concat, einsum, equal, expandDims, flip, mul, pad, reshape, sliceAxis, zeros, broadcastTo, type Tensor } from "@seqmix/tensor";
+import {
+  cast,
+  concat,
+  einsum,
+  equal,
+  expandDims,
+  flip,
+  mul,
+  pad,
+  reshape,
+  sliceAxis,
+  zeros,
+  broadcastTo,
+  type Tensor,
+} from "@seqmix/tensor";
 
 /**
  * y_t = sum_l k_l u_(t-l) over the positions of t's own part, as products with masked Toeplitz matrices: for short pieces.

@@ -108,7 +108,11 @@ function differences(orders: number, W: number): Tensor {
 }
 
 /** One minus the average over a window, for so many windows [count W]. */
-function averageResiduals({ minAvgWindow, maxAvgWindow, windowSeed }: PreprocessingConfig, count: number, W: number): Tensor {
+function averageResiduals(
+  { minAvgWindow, maxAvgWindow, windowSeed }: PreprocessingConfig,
+  count: number,
+  W: number,
+): Tensor {
   if (!(minAvgWindow >= 1 && maxAvgWindow > minAvgWindow))
     throw new RangeError(
       `spacetime: expected 1 <= minAvgWindow < maxAvgWindow, got ${minAvgWindow} and ${maxAvgWindow}`,

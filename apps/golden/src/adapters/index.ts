@@ -51,6 +51,7 @@ import {
   ssdChunkStatePassingAdapter,
   ssdMinimalDiscreteAdapter,
 } from "./ssd.js";
+import { spaceTimeClosedAdapter, spaceTimeOpenAdapter } from "./spacetime.js";
 
 /** One adapter an operator. */
 export const adapters: readonly GoldenAdapter[] = [
@@ -111,4 +112,6 @@ export const adapters: readonly GoldenAdapter[] = [
   retnetLmAdapter,
   retnetPaperAdapter,
   xposAdapter,
+  spaceTimeClosedAdapter,
+  spaceTimeOpenAdapter,
 ];
