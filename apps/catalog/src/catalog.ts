@@ -17,6 +17,7 @@ import { s4d } from "@seqmix/s4";
 import { dss, lssl, s4, s4d } from "@seqmix/s4";
 import { lru, s5 } from "@seqmix/s5";
 import { selectiveScanKernel } from "@seqmix/selective-scan";
+import { spacetime } from "@seqmix/spacetime";
 import type { AxisSpec, Kernel } from "@seqmix/tensor";
 
 /** Every architecture. */
@@ -38,6 +39,7 @@ export const mixers: readonly AnyMixer[] = [
   gla,
   h3,
   hyena,
+  spacetime,
   attention,
 ] as unknown as readonly AnyMixer[];
 

@@ -32,7 +32,16 @@ export const hyenaAdapter: GoldenAdapter = {
   operator: "hyena",
   options: [
     ...Object.keys(SETTINGS),
-    ...["batch", "L", "normalized", "bias", "lr", "lr_pos_emb", "wd", "modulation_lr", "dropout", "filter_dropout"],
+    "batch",
+    "L",
+    "normalized",
+    "bias",
+    "lr",
+    "lr_pos_emb",
+    "wd",
+    "modulation_lr",
+    "dropout",
+    "filter_dropout",
   ],
   supports: ({ options }) => ["dropout", "filter_dropout"].every((name) => !options[name]) || "dropout",
   run(inputs, { options }) {
