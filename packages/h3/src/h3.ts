@@ -142,7 +142,7 @@ export const h3 = defineMixer({
     realType: ["none", "exp", "relu", "sigmoid", "softplus"],
   },
   samples: {
-    "one channel a head": { dModel: 2, dState: 2, chunkSize: 3 },
+    "one channel a head": { dModel: 2, dState: 2, dtMin: 0.2, dtMax: 0.8, chunkSize: 3 },
     "two channels a head": {
       dModel: 2,
       dState: 2,
@@ -150,6 +150,8 @@ export const h3 = defineMixer({
       disc: "zoh",
       measure: "diag-inv",
       nSsm: 1,
+      dtMin: 0.2,
+      dtMax: 0.8,
       chunkSize: 3,
     },
   },
