@@ -16,7 +16,7 @@ import {
   type Tensor,
 } from "@seqmix/tensor";
 import { describe, expect, test } from "vitest";
-import { h3, shiftKernel, shiftSequence, shiftStep, type H3Config } from "./index.js";
+import { diagonalModel, h3, shiftModel, type H3Config } from "./index.js";
 
 const oracle = reference();
 const values = async (x: Tensor): Promise<number[]> => {
@@ -102,29 +102,5 @@ describe("h3", () => {
   test("counts its parameters", () => {
     const config = { ...h3.config, dModel: 6, dState: 8, headDim: 2, nSsm: 1 };
     expect(parameterCount(h3.init(config, key(1)))).toBe(4 * 42 + 2 * 48 + 6 + 3 * 8 + 3 + 8 + 4 + 4 + 3);
-  });
-});
-
-describe("the shift model", () => {
-  const system = { B: normal(key(1), [2, 4]), C: normal(key(2), [2, 4]) };
-
-  test.each([3, 9])("convolution and recurrence agree on %i positions", async (L) => {
-    const u = normal(key(3), [1, 2, L]);
-    const h0 = normal(key(4), [1, 2, 4]);
-    let h = h0;
-    const outputs: Tensor[] = [];
-    for (let t = 0; t < L; t++) {
-      const [y, next] = shiftStep(system, reshape(sliceAxis(u, 2, t, t + 1), [1, 2]), h);
-      outputs.push(y);
-      h = next;
-    }
-    const [y, last] = shiftSequence(system, u, h0);
-    close(await values(y), await values(stack(outputs, 2)), 9);
-    close(await values(last), await values(h), 9);
-  });
-
-  test("with one at the first place the kernel is the output map", async () => {
-    const B = tensor([1, 0, 0, 0, 1, 0, 0, 0], [2, 4]);
-    close(await values(shiftKernel({ ...system, B })), await values(system.C), 9);
   });
 });

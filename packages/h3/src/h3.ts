@@ -1,28 +1,27 @@
 /** H3 (Fu et al., Hungry Hungry Hippos: Towards Language Modeling with State Space Models, 2023), as released in `h3.py`. */
-import { fftConv } from "@seqmix/fft";
+import { s4dEigenvalues, type S4dInit } from "@seqmix/hippo";
+import {
+  beforePositive,
+  companionSystem,
+  convolve,
+  convolvePacked,
+  diagonalSystem,
+  positive,
+  type DiagonalSystem,
+  type LtiRun,
+  type LtiSystem,
+  type PositiveTransform,
+} from "@seqmix/lti";
 import { defineMixer, inChunks } from "@seqmix/mixer";
 import { initLinear, linear, linearChannelsFirst, normalInit, uniformInit, type LinearParameters } from "@seqmix/nn";
 import {
-  diagonalFinalState,
-  diagonalKernel,
-  diagonalStep,
-  diagonalSystem,
-  discretizeDiagonal,
-  type Complex,
-  type DiagonalDiscretization,
-  type DiagonalSystem,
-  type PositiveTransform,
-} from "@seqmix/s4";
-import { linearScan } from "@seqmix/scan";
-import {
   add,
   broadcastTo,
-  cast,
   concat,
   einsum,
+  exp,
   expandDims,
   foldIn,
-  full,
   mul,
   neg,
   normal,
@@ -30,16 +29,16 @@ import {
   reshape,
   sliceAxis,
   stack,
-  sub,
   sum,
   tensor,
   transpose,
   uniform,
   zeros,
+  type Complex,
   type Key,
   type Tensor,
+  type Tree,
 } from "@seqmix/tensor";
-import { shiftSequence, shiftStep, type ShiftSystem } from "./shift-ssm.js";
 
 /** Settings of {@link h3}, with the defaults of the released code. */
 export type H3Config = {
@@ -52,9 +51,9 @@ export type H3Config = {
   /** Order of a head's P output channels: "head-major" as the fused kernel, with which the published models were trained; "entry-major" as the plain code with headDim > 1. The same for headDim = 1. */
   readonly outputChannels: "head-major" | "entry-major";
   /** Discretization of the diagonal model. */
-  readonly disc: DiagonalDiscretization;
-  /** Its initial eigenvalues, -1/2 + i pi n or -1/2 + i (N/pi)(N/(2n+1) - 1). */
-  readonly measure: "diag-lin" | "diag-inv";
+  readonly disc: "zoh" | "bilinear";
+  /** Its initial eigenvalues: {@link S4dInit} behind the "diag-" of the released code. */
+  readonly measure: `diag-${Exclude<S4dInit, "rand">}`;
   /** Minus the real part of the eigenvalues is this function of `inv_A_real`. */
   readonly realType: PositiveTransform;
   /** Systems S among the H heads: head h uses system h mod S; "auto" is one each. */
@@ -63,7 +62,7 @@ export type H3Config = {
   readonly dtMin: number;
   /** See `dtMin`. */
   readonly dtMax: number;
-  /** Q, positions in a piece of the chunked mode. */
+  /** Q, positions in a piece of the chunked mode, and of the parallel one with resets. */
   readonly chunkSize: number;
 };
 
@@ -138,7 +137,7 @@ export const h3 = defineMixer({
   choices: {
     outputChannels: ["head-major", "entry-major"],
     disc: ["zoh", "bilinear"],
-    measure: ["diag-lin", "diag-inv"],
+    measure: ["diag-lin", "diag-inv", "diag-inv2", "diag-quad", "diag-legs", "diag-real"],
     realType: ["none", "exp", "relu", "sigmoid", "softplus"],
   },
   samples: {
@@ -152,7 +151,7 @@ export const h3 = defineMixer({
       nSsm: 1,
       dtMin: 0.2,
       dtMax: 0.8,
-      chunkSize: 3,
+      chunkSize: 8,
     },
   },
 
@@ -166,16 +165,16 @@ export const h3 = defineMixer({
 
   step(config, params, x, { shift, diagonal }): readonly [Tensor, H3State] {
     const { H, P } = sizesOf(config);
-    const [B] = x.shape as [number];
+    const [B, D] = x.shape as [number, number];
     const [q, k, v] = [params.q_proj, params.k_proj, params.v_proj].map((map) => linear(map, x)) as Three;
-    const [shifted, nextShift] = shiftStep(shiftSystem(params), k, shift);
-    const keys = add(shifted, mul(k, params.ssm_k_D));
+    const [shifted, nextShift] = shiftModel(params).step(k, shift);
+    const keys = add(reshape(shifted, [B, D]), mul(k, params.ssm_k_D));
     const products = headProducts(reshape(keys, [B, H, P, 1]), reshape(v, [B, H, P, 1]));
     const u = reshape(products, [B * P * P, H]);
-    const { y, h } = diagonalStep(h3System(config, params), config.disc, u, perProduct(diagonal));
+    const [y, h] = diagonalModel(config, params).step(u, perProduct(diagonal));
     const filtered = add(reshape(y, u.shape), mul(u, params.D));
     const read = queryHeads(config, reshape(q, [B, H, P, 1]), reshape(filtered, products.shape));
-    return [linear(params.output_linear, reshape(read, x.shape)), { shift: nextShift, diagonal: perSequence(h, B, P) }];
+    return [linear(params.output_linear, reshape(read, [B, D])), { shift: nextShift, diagonal: perSequence(h, B, P) }];
   },
 
   modes: {
@@ -206,24 +205,29 @@ function parallel(
 ): readonly [Tensor, H3State] {
   const { H, P } = sizesOf(config);
   const [B, L, D] = x.shape as [number, number, number];
-  if (L === 0) return [x, state ?? h3.initState(config, B)];
+  const run = <S extends Tree>(system: LtiSystem<S>, u: Tensor, h0: S | undefined): LtiRun<S> =>
+    resets
+      ? convolvePacked(system, u, repeated(resets, u.shape[0]! / B), { h0, pieceLength: config.chunkSize })
+      : convolve(system, u, h0);
   const [q, k, v] = [params.q_proj, params.k_proj, params.v_proj].map((map) => linearChannelsFirst(map, x)) as Three;
-  const forget = resets && cast(resets, "f32");
-  const [shifted, shift] = shiftSequence(shiftSystem(params), k, state?.shift, forget);
-  const keys = add(shifted, mul(k, expandDims(params.ssm_k_D, 1)));
+  const shifted = run(shiftModel(params), k, state?.shift);
+  const keys = add(reshape(shifted.y, [B, D, L]), mul(k, expandDims(params.ssm_k_D, 1)));
   const heads = (part: Tensor): Tensor => reshape(part, [B, H, P, L]);
   const products = headProducts(heads(keys), heads(v));
   const u = reshape(products, [B * P * P, H, L]);
-  const [convolved, h] = diagonalSequence(
-    h3System(config, params),
-    config.disc,
-    u,
-    state && perProduct(state.diagonal),
-    forget && reshape(broadcastTo(expandDims(forget, 1), [B, P * P, L]), [B * P * P, L]),
-  );
-  const filtered = add(convolved, mul(u, expandDims(params.D, 1)));
+  const remembered = run(diagonalModel(config, params), u, state && perProduct(state.diagonal));
+  const filtered = add(reshape(remembered.y, u.shape), mul(u, expandDims(params.D, 1)));
   const read = queryHeads(config, heads(q), reshape(filtered, products.shape));
-  return [linear(params.output_linear, transpose(reshape(read, [B, D, L]))), { shift, diagonal: perSequence(h, B, P) }];
+  return [
+    linear(params.output_linear, transpose(reshape(read, [B, D, L]))),
+    { shift: shifted.hT, diagonal: perSequence(remembered.hT, B, P) },
+  ];
+}
+
+/** Resets [B L] for each of so many products of a sequence [B times, L]. */
+function repeated(resets: Tensor, times: number): Tensor {
+  const [B, L] = resets.shape as [number, number];
+  return times === 1 ? resets : reshape(broadcastTo(expandDims(resets, 1), [B, times, L]), [B * times, L]);
 }
 
 /** Products k_p v_r of each head: k, v [B H P L] -> [B P P H L], all of a sequence's before the next one's. */
@@ -245,50 +249,29 @@ const perSequence = ({ re, im }: Complex, B: number, P: number): Complex => {
   return { re: reshape(re, shape), im: reshape(im, shape) };
 };
 
-/** u [B H L] -> y [B H L] and the state after it [B H N]; by convolution, or by recurrence where the past is forgotten on the way. */
-function diagonalSequence(
-  system: DiagonalSystem,
-  disc: DiagonalDiscretization,
-  u: Tensor,
-  h0: Complex | undefined,
-  resets: Tensor | undefined,
-): readonly [Tensor, Complex] {
-  const [B, H, L] = u.shape as [number, number, number];
-  if (!resets) {
-    const { K, KState } = diagonalKernel(system, L, { disc, state: h0 });
-    const convolved = fftConv({ u, k: reshape(K, [H, L]) });
-    return [KState ? add(convolved, reshape(KState, [B, H, L])) : convolved, diagonalFinalState(system, disc, u, h0)];
-  }
-  const { Abar, Bbar } = discretizeDiagonal(system, disc);
-  const drive = expandDims(transpose(u), 3);
-  const h = linearScan({
-    a: Abar,
-    b: { re: mul(drive, Bbar.re), im: mul(drive, Bbar.im) },
-    h0,
-    axis: 1,
-    resets: reshape(resets, [B, L, 1, 1]),
-  });
-  const [re, im] = [system.C.re, system.C.im].map((part) => reshape(part, part.shape.slice(1))) as [Tensor, Tensor];
-  const y = mul(2, sum(sub(mul(h.re, re), mul(h.im, im)), 3));
-  const last = (part: Tensor): Tensor => reshape(sliceAxis(part, 1, L - 1, L), [B, ...part.shape.slice(2)]);
-  return [transpose(y), { re: last(h.re), im: last(h.im) }];
+/** The shift model of the keys. Its state holds the last N inputs under the map B. */
+export function shiftModel({ ssm_k_kernel: { kernel } }: H3Parameters): LtiSystem<Tensor> {
+  return companionSystem({ b: kernel.B, c: kernel.C });
 }
 
-/** The shift model that the parameters stand for. */
-export function shiftSystem({ ssm_k_kernel: { kernel } }: H3Parameters): ShiftSystem {
-  return { B: kernel.B, C: reshape(kernel.C, kernel.B.shape) };
-}
-
-/** The diagonal model that the parameters stand for. */
-export function h3System(
-  { realType }: Pick<H3Config, "realType">,
+/** The diagonal model of the products. */
+export function diagonalModel(
+  { realType, disc }: Pick<H3Config, "realType" | "disc">,
   { kernel: { kernel } }: H3Parameters,
-): DiagonalSystem {
+): LtiSystem<Complex> {
   const { log_dt, inv_A_real, A_imag, B, C } = kernel;
-  return diagonalSystem(
-    { inv_dt: expandDims(log_dt, 1), A_real: inv_A_real, A_imag: neg(A_imag), B: expandDims(B, 0), C },
-    { realTransform: realType },
-  );
+  const H = log_dt.shape[0]!;
+  const [S, modes] = inv_A_real.shape as [number, number];
+  // Head h uses system h mod S.
+  const copies = (x: Tensor): Tensor => (S === H ? x : reshape(broadcastTo(x, [H / S, S, modes]), [H, modes]));
+  const part = (pairs: Tensor, k: number): Tensor => reshape(sliceAxis(pairs, -1, k, k + 1), pairs.shape.slice(0, -1));
+  const system: DiagonalSystem = {
+    dt: exp(expandDims(log_dt, 1)),
+    A: { re: copies(neg(positive(inv_A_real, realType))), im: copies(A_imag) },
+    B: { re: copies(part(B, 0)), im: copies(part(B, 1)) },
+    C: { re: part(C, 0), im: part(C, 1) },
+  };
+  return diagonalSystem(system, { rule: disc });
 }
 
 function sizesOf({ dModel, dState, headDim: P, nSsm }: H3Config): { H: number; P: number; S: number; modes: number } {
@@ -303,22 +286,12 @@ function sizesOf({ dModel, dState, headDim: P, nSsm }: H3Config): { H: number; P
   return { H, P, S, modes: dState / 2 };
 }
 
-/** What each {@link PositiveTransform} takes to one half, as published: "relu" adds 1e-4 to it. */
-const HALF: Readonly<Record<PositiveTransform, number>> = {
-  none: 0.5,
-  exp: Math.log(0.5),
-  relu: 0.5,
-  sigmoid: 0,
-  softplus: Math.log(Math.exp(0.5) - 1),
-};
-
 function initH3(config: H3Config, key: Key): H3Parameters {
   const { dModel: D, dState: N, dtMin, dtMax } = config;
   const { H, S, modes } = sizesOf(config);
   const map = (name: string): LinearParameters => initLinear(foldIn(key, name), D, D);
-  const imag = Float64Array.from({ length: modes }, (_, n) =>
-    config.measure === "diag-lin" ? Math.PI * n : (N / Math.PI) * (N / (2 * n + 1) - 1),
-  );
+  const start = s4dEigenvalues(config.measure.slice("diag-".length) as S4dInit, N);
+  const rows = (values: Float64Array): Tensor => broadcastTo(tensor(values), [S, modes]);
   return {
     q_proj: map("q_proj"),
     k_proj: map("k_proj"),
@@ -336,8 +309,8 @@ function initH3(config: H3Config, key: Key): H3Parameters {
         C: normalInit(Math.SQRT1_2)(foldIn(key, "C"), [1, H, modes, 2]),
         log_dt: uniform(foldIn(key, "log_dt"), [H], Math.log(dtMin), Math.log(dtMax)),
         B: stack([ones([S, modes]), zeros([S, modes])], 2),
-        inv_A_real: full([S, modes], HALF[config.realType]),
-        A_imag: broadcastTo(tensor(imag), [S, modes]),
+        inv_A_real: rows(start.re.map((re) => beforePositive(-re, config.realType))),
+        A_imag: rows(start.im),
       },
     },
     D: normal(foldIn(key, "D"), [H]),

@@ -3,5 +3,4 @@
  *
  * @packageDocumentation
  */
-export { h3, h3System, shiftSystem, type H3Config, type H3Parameters, type H3State } from "./h3.js";
-export { shiftKernel, shiftSequence, shiftStep, type ShiftSystem } from "./shift-ssm.js";
+export { diagonalModel, h3, shiftModel, type H3Config, type H3Parameters, type H3State } from "./h3.js";

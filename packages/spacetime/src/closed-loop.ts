@@ -1,21 +1,25 @@
 /** Forecasting by a companion model that feeds its own predictions of the next input back (SpaceTime paper, section 3.2). */
-import { fftConv } from "@seqmix/fft";
+import { convolve } from "@seqmix/lti";
 import {
   abs,
   add,
   broadcastTo,
   cast,
+  concat,
   div,
   einsum,
+  equal,
   expandDims,
-  flip,
   greater,
+  iota,
+  matmul,
   reshape,
+  sliceAxis,
   sum,
   transpose,
   type Tensor,
 } from "@seqmix/tensor";
-import { companionMatrix, normalized, powersTimes } from "./companion.js";
+import { normalized, sharedCompanion } from "./companion.js";
 
 /** A companion model with a second output map, which predicts its next input; all [K N], before their norms. */
 export type ClosedLoopParameters = {
@@ -82,15 +86,17 @@ export function closedLoop(
   if (!Number.isInteger(horizon) || horizon < 1)
     throw new RangeError(`closedLoop: expected a horizon of at least 1, got ${horizon}`);
   const [a, b, c, k] = [params.a, params.b, params.c, params.k].map((x) => normalized(x, normOrder)) as Four;
-  const A = companionMatrix(a);
+  const [K, N] = a.shape as [number, number];
+  const [B, , D] = u.shape as [number, number, number];
+  const x = sharedCompanion({ a, b: stateInput === "raw" ? params.b : b, c }, D).finalState(transpose(u));
   const feedback = normOrder === 0 && unnormalizedFeedback === "b" ? params.b : k;
-  const loop = add(A, einsum("K M, K N -> K M N", b, feedback));
-  const driving = stateInput === "raw" ? params.b : b;
-  const inputs = perKernel(u, a.shape[0]!);
-  const x = einsum("B K R L, K N L -> B K R N", inputs, flip(powersTimes(A, driving, u.shape[1]!), 2));
+  const loop = add(companionMatrix(a), einsum("K M, K N -> K M N", b, feedback));
+  const states = reshape(x, [B, K, D / K, N]);
   // Rows c^T (A + b k^T)^i instead of states: K N numbers a step, whatever the batch.
-  const read = (map: Tensor): Tensor =>
-    perPosition(einsum("B K R N, K N T -> B K R T", x, powersTimes(transpose(loop), map, horizon)));
+  const read = (map: Tensor): Tensor => {
+    const y = einsum("B K R N, K N T -> B K R T", states, powersTimes(transpose(loop), map, horizon));
+    return transpose(reshape(y, [B, D, horizon]));
+  };
   return { y: read(c), nextInputs: read(nextInput === "raw" ? params.k : k) };
 }
 
@@ -100,30 +106,29 @@ export function openLoop(params: ClosedLoopParameters, u: Tensor, options: Close
   const [a, b, c, normalK] = [params.a, params.b, params.c, params.k].map((x) => normalized(x, normOrder)) as Four;
   const k = normOrder === 0 && unnormalizedFeedback === "b" ? div(params.k, countNonZero(params.k)) : normalK;
   const [B, L, D] = u.shape as [number, number, number];
-  const columns = powersTimes(companionMatrix(a), b, L);
-  const K = a.shape[0]!;
-  const read = (map: Tensor): Tensor => {
-    const kernel = einsum("K N L, K N -> K L", columns, map);
-    const each = reshape(broadcastTo(expandDims(kernel, 1), [K, D / K, L]), [D, L]);
-    return perPosition(reshape(fftConv({ u: transpose(u), k: each }), [B, K, D / K, L]));
-  };
+  const read = (map: Tensor): Tensor =>
+    transpose(reshape(convolve(sharedCompanion({ a, b, c: map }, D), transpose(u)).y, [B, D, L]));
   return { y: read(c), nextInputs: read(k) };
 }
 
 type Four = [Tensor, Tensor, Tensor, Tensor];
 
-/** [B L D] -> [B K D/K L]. */
-function perKernel(u: Tensor, K: number): Tensor {
-  const [B, L, D] = u.shape as [number, number, number];
-  if (D % K !== 0)
-    throw new RangeError(`closedLoop: expected a number of channels that the ${K} models divide, got ${D}`);
-  return reshape(transpose(u), [B, K, D / K, L]);
+/** The companion matrix [K N N] with last column a [K N]. */
+function companionMatrix(a: Tensor): Tensor {
+  const [K, N] = a.shape as [number, number];
+  const down = cast(equal(iota([N, N - 1], 0), add(iota([N, N - 1], 1), 1)), "f32");
+  return concat([broadcastTo(down, [K, N, N - 1]), expandDims(a, 2)], 2);
 }
 
-/** [B K R T] -> [B T K R]. */
-function perPosition(y: Tensor): Tensor {
-  const [B, K, R, T] = y.shape as [number, number, number, number];
-  return transpose(reshape(y, [B, K * R, T]));
+/** A^l x for l = 0 .. L-1 [K N L], by doubling: A [K N N], x [K N]. */
+function powersTimes(A: Tensor, x: Tensor, L: number): Tensor {
+  let columns = expandDims(x, 2);
+  let square = A;
+  for (let count = 1; count < L; count *= 2) {
+    columns = concat([columns, matmul(square, sliceAxis(columns, 2, 0, Math.min(count, L - count)))], 2);
+    if (2 * count < L) square = matmul(square, square);
+  }
+  return columns;
 }
 
 /** The norm of order 0 of each row [K 1]. */

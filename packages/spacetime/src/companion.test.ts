@@ -1,16 +1,7 @@
-import { key, normal, realize, reference, reshape, sliceAxis, stack, tensor, zeros, type Tensor } from "@seqmix/tensor";
+import { expandDims, key, normal, realize, reference, sliceAxis, tensor, zeros, type Tensor } from "@seqmix/tensor";
 import { describe, expect, test } from "vitest";
-import {
-  closedLoop,
-  companionKernel,
-  companionSequence,
-  companionStep,
-  normalized,
-  openLoop,
-  RELEASED,
-  type ClosedLoopParameters,
-  type CompanionSystem,
-} from "./index.js";
+import { companionKernel } from "@seqmix/lti";
+import { closedLoop, normalized, openLoop, RELEASED, sharedCompanion, type ClosedLoopParameters } from "./index.js";
 
 const oracle = reference();
 const values = async (x: Tensor): Promise<number[]> => {
@@ -22,23 +13,26 @@ const close = (actual: readonly number[], expected: readonly number[], digits: n
   actual.forEach((value, i) => expect(value).toBeCloseTo(expected[i]!, digits));
 };
 const draw = (name: number, K = 2, N = 3): Tensor => normal(key(name), [K, N]);
-const system: CompanionSystem = { a: normalized(draw(1), 1), b: draw(2), c: draw(3) };
+const models = { a: normalized(draw(1), 1), b: draw(2), c: draw(3) };
 
-describe("the companion model", () => {
-  test("its kernel is the answer of the recurrence to an impulse", async () => {
-    let h = zeros([1, 2, 1, 3]);
-    const outputs: Tensor[] = [];
-    for (let t = 0; t < 9; t++) {
-      const [y, next] = companionStep(system, tensor(t === 0 ? [1, 1] : [0, 0], [1, 2, 1]), h);
-      outputs.push(y);
-      h = next;
-    }
-    close(await values(companionKernel(system, 9)), await values(reshape(stack(outputs, 3), [2, 9])), 9);
+describe("companion models", () => {
+  test("a model for several channels is as many models of one", async () => {
+    const shared = sharedCompanion(models, 6);
+    const kernel = await values(shared.kernel(5));
+    const one = await values(companionKernel({ ...models, c: expandDims(models.c, 0) }, 5));
+    close(
+      kernel,
+      [0, 0, 0, 1, 1, 1].flatMap((k) => one.slice(5 * k, 5 * k + 5)),
+      9,
+    );
+    const [y] = shared.step(normal(key(4), [1, 6]), normal(key(5), [1, 6, 3]));
+    expect(y.shape).toEqual([1, 1, 6]);
+    expect(() => sharedCompanion(models, 5)).toThrow("divide the 5 channels");
   });
 
-  test("its kernel is autoregressive with the last column (Cayley and Hamilton)", async () => {
-    const kernel = await values(companionKernel(system, 12));
-    const a = await values(system.a);
+  test("a kernel is autoregressive with the last column (Cayley and Hamilton)", async () => {
+    const kernel = await values(sharedCompanion(models, 2).kernel(12));
+    const a = await values(models.a);
     for (let row = 0; row < 2; row++)
       for (let l = 0; l + 3 < 12; l++) {
         const predicted = [0, 1, 2].reduce((sum, i) => sum + a[row * 3 + i]! * kernel[row * 12 + l + i]!, 0);
@@ -46,24 +40,9 @@ describe("the companion model", () => {
       }
   });
 
-  test.each([1, 2, 5, 8])("a state is carried over %i positions as one at a time", async (L) => {
-    const u = normal(key(4), [2, 2, 3, L]);
-    const h0 = normal(key(5), [2, 2, 3, 3]);
-    let h = h0;
-    const outputs: Tensor[] = [];
-    for (let t = 0; t < L; t++) {
-      const [y, next] = companionStep(system, reshape(sliceAxis(u, 3, t, t + 1), [2, 2, 3]), h);
-      outputs.push(y);
-      h = next;
-    }
-    const [y, last] = companionSequence(system, u, h0);
-    close(await values(y), await values(stack(outputs, 3)), 8);
-    close(await values(last), await values(h), 8);
-  });
-
   test("with a column of norm 1 no tap exceeds |b|_1 |c|_max, also after 3000 positions", async () => {
     const [a, b, c] = [normalized(draw(6, 1, 16), 1), draw(7, 1, 16), draw(8, 1, 16)];
-    const kernel = await values(companionKernel({ a, b, c }, 3000));
+    const kernel = await values(sharedCompanion({ a, b, c }, 1).kernel(3000));
     const bound =
       (await values(b)).reduce((sum, value) => sum + Math.abs(value), 0) * Math.max(...(await values(c)).map(Math.abs));
     expect(Math.max(...kernel.map(Math.abs))).toBeLessThan(bound);
@@ -106,6 +85,6 @@ describe("the closed loop", () => {
 
   test("refuses a horizon of nothing and channels that do not fit", () => {
     expect(() => closedLoop(params, u, 0)).toThrow("horizon of at least 1");
-    expect(() => closedLoop(params, zeros([1, 6, 3]), 1)).toThrow("the 2 models divide");
+    expect(() => closedLoop(params, zeros([1, 6, 3]), 1)).toThrow("divide the 3 channels");
   });
 });

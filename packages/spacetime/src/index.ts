@@ -13,14 +13,7 @@ export {
   type ClosedLoopParameters,
   type LoopResult,
 } from "./closed-loop.js";
-export {
-  companionKernel,
-  companionMatrix,
-  companionSequence,
-  companionStep,
-  normalized,
-  type CompanionSystem,
-} from "./companion.js";
+export { normalized, sharedCompanion, type CompanionModels } from "./companion.js";
 export {
   forecast,
   forecasterConfig,
@@ -31,10 +24,4 @@ export {
   type ForecasterParameters,
 } from "./forecaster.js";
 export { preprocessingTaps, type Preprocessing, type PreprocessingConfig } from "./preprocess.js";
-export {
-  spacetime,
-  spaceTimeSystem,
-  type SpaceTimeConfig,
-  type SpaceTimeParameters,
-  type SpaceTimeState,
-} from "./spacetime.js";
+export { spacetime, type SpaceTimeConfig, type SpaceTimeParameters, type SpaceTimeState } from "./spacetime.js";

@@ -81,8 +81,8 @@ export function preprocessingTaps(config: PreprocessingConfig): Tensor | undefin
   }
 }
 
-/** W: the state holds W - 1 inputs. */
-export function tapCount({ preprocess, maxDiffOrder, maxAvgWindow, movingAverage }: PreprocessingConfig): number {
+/** W. */
+function tapCount({ preprocess, maxDiffOrder, maxAvgWindow, movingAverage }: PreprocessingConfig): number {
   const average = maxAvgWindow - 1;
   switch (preprocess) {
     case "none":

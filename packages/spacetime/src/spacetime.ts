@@ -1,15 +1,11 @@
 /** The encoder block of SpaceTime as a mixer (Zhang et al., Effectively Modeling Time Series with Simple Discrete State Spaces, 2023). */
-import { fftConv } from "@seqmix/fft";
+import { companionSystem, convolve, convolvePacked, type LtiRun, type LtiSystem } from "@seqmix/lti";
 import { defineMixer, inChunks } from "@seqmix/mixer";
 import { initLinear, linear, normalInit, uniformInit, type Initializer, type LinearParameters } from "@seqmix/nn";
 import {
   add,
-  cast,
   concat,
-  cumsum,
-  equal,
   expandDims,
-  flip,
   foldIn,
   gelu,
   mul,
@@ -17,26 +13,14 @@ import {
   relu,
   reshape,
   silu,
-  sliceAxis,
-  sum,
   tanh,
   transpose,
   zeros,
   type Key,
   type Tensor,
 } from "@seqmix/tensor";
-import {
-  advance,
-  companionKernel,
-  companionMatrix,
-  companionSequence,
-  companionStep,
-  fromState,
-  normalized,
-  type CompanionSystem,
-} from "./companion.js";
-import { packedConvolution } from "./packed.js";
-import { preprocessingTaps, tapCount, type PreprocessingConfig } from "./preprocess.js";
+import { normalized, sharedCompanion } from "./companion.js";
+import { preprocessingTaps, type PreprocessingConfig } from "./preprocess.js";
 
 /** Settings of {@link spacetime}, with the defaults of the released code where there is one. */
 export type SpaceTimeConfig = PreprocessingConfig & {
@@ -80,12 +64,12 @@ export type SpaceTimeParameters = {
   };
 };
 
-/** The state: inputs that the filters still reach [B D W-1], and the models' states [B K D/K N]. */
+/** The states of the filters, where there are any, and of the models. */
 export type SpaceTimeState = {
-  /** Oldest first. */
-  readonly past: Tensor;
-  /** [B K R N]. */
-  readonly h: Tensor;
+  /** The last W inputs [B D W], the newest first. */
+  readonly filters?: Tensor;
+  /** [B D N]. */
+  readonly models: Tensor;
 };
 
 const activations: Readonly<Record<SpaceTimeConfig["activation"], (x: Tensor) => Tensor>> = {
@@ -150,7 +134,7 @@ export const spacetime = defineMixer({
       maxAvgWindow: 4,
       activation: "silu",
       skip: "input",
-      chunkSize: 3,
+      chunkSize: 8,
     },
     "second norm, differences": {
       dModel: 2,
@@ -162,13 +146,13 @@ export const spacetime = defineMixer({
       activation: "tanh",
       mlpSkip: false,
       skip: "none",
-      chunkSize: 3,
+      chunkSize: 8,
     },
   },
 
   init(config, key: Key): SpaceTimeParameters {
     const { dModel: D, dState: N, ssm, ssmSkip, nKernels: K, kernelInit } = config;
-    channelsPerKernel(config);
+    channelsFit(config);
     const init: Initializer = kernelInit === "normal" ? normalInit(1) : uniformInit(1 / Math.sqrt(N));
     const draw = (name: string): Tensor => init(foldIn(key, name), [K, N]);
     return {
@@ -181,119 +165,74 @@ export const spacetime = defineMixer({
     };
   },
 
-  initState: (config, batch): SpaceTimeState => ({
-    past: zeros([batch, config.dModel, tapCount(config) - 1]),
-    h: zeros([batch, config.nKernels, channelsPerKernel(config), config.dState]),
-  }),
+  initState(config, batch): SpaceTimeState {
+    const filters = filterSystem(config);
+    return {
+      ...(filters && { filters: filters.restState(batch) }),
+      models: zeros([batch, config.dModel, config.dState]),
+    };
+  },
 
-  step(config, params, x, { past, h }): readonly [Tensor, SpaceTimeState] {
-    const { dModel: D, nKernels: K } = config;
-    const [B] = x.shape as [number];
-    const taps = preprocessingTaps(config);
-    const W = tapCount(config);
-    const window = concat([past, expandDims(x, 2)], 2);
-    const z = taps ? sum(mul(window, reversed(taps)), 2) : x;
-    const [y, next] = companionStep(spaceTimeSystem(config, params), reshape(z, [B, K, D / K]), h);
-    return [finish(config, params, reshape(y, [B, D]), z, x), { past: sliceAxis(window, 2, 1, W), h: next }];
+  step(config, params, x, { filters, models }): readonly [Tensor, SpaceTimeState] {
+    const filtering = filterSystem(config);
+    const [filtered, nextFilters] = filtering ? filtering.step(x, filters!) : [x, undefined];
+    const z = reshape(filtered, x.shape);
+    const [y, next] = modelSystem(config, params).step(z, models);
+    const state = { ...(nextFilters && { filters: nextFilters }), models: next };
+    return [finish(config, params, reshape(y, x.shape), z, x), state];
   },
 
   modes: {
-    parallel: (config, params, x, state, resets) =>
-      resets ? packed(config, params, x, state, resets) : whole(config, params, x, state),
+    parallel,
     chunked: (config, params, x, state, resets) =>
-      resets
-        ? packed(config, params, x, state, resets)
-        : inChunks(
-            (part, carried: SpaceTimeState | undefined) => whole(config, params, part, carried),
-            config.chunkSize,
-            x,
-            state,
-          ),
+      inChunks(
+        (part, carried: SpaceTimeState | undefined, flags) => parallel(config, params, part, carried, flags),
+        config.chunkSize,
+        x,
+        state,
+        resets,
+      ),
   },
 });
 
-/** The models that the parameters stand for, the last column divided by its norm. */
-export function spaceTimeSystem(
-  { ssm, normOrder }: Pick<SpaceTimeConfig, "ssm" | "normOrder">,
-  { ssm: { a, b, c } }: Pick<SpaceTimeParameters, "ssm">,
-): CompanionSystem {
-  const [K, N] = c.shape as [number, number];
-  if (ssm === "shift") return { a: zeros([K, N]), b: b ?? concat([ones([K, 1]), zeros([K, N - 1])], 1), c };
+function parallel(
+  config: SpaceTimeConfig,
+  params: SpaceTimeParameters,
+  x: Tensor,
+  state?: SpaceTimeState,
+  resets?: Tensor,
+): readonly [Tensor, SpaceTimeState] {
+  const run = (system: LtiSystem<Tensor>, u: Tensor, h0: Tensor | undefined): LtiRun<Tensor> =>
+    resets ? convolvePacked(system, u, resets, { h0, pieceLength: config.chunkSize }) : convolve(system, u, h0);
+  const u = transpose(x);
+  const filtering = filterSystem(config);
+  const filtered = filtering && run(filtering, u, state?.filters);
+  const z = filtered ? reshape(filtered.y, u.shape) : u;
+  const { y, hT } = run(modelSystem(config, params), z, state?.models);
+  const out = finish(config, params, transpose(reshape(y, u.shape)), transpose(z), x);
+  return [out, { ...(filtered && { filters: filtered.hT }), models: hT }];
+}
+
+/** The filters as a shift system: b puts the input into the first place, c are the taps. */
+function filterSystem(config: SpaceTimeConfig): LtiSystem<Tensor> | undefined {
+  const taps = preprocessingTaps(config);
+  return taps && companionSystem({ b: firstPlace(...(taps.shape as [number, number])), c: expandDims(taps, 0) });
+}
+
+/** The models that the parameters stand for, the last columns divided by their norms. */
+function modelSystem(config: SpaceTimeConfig, { ssm: { a, b, c } }: SpaceTimeParameters): LtiSystem<Tensor> {
+  const { ssm, normOrder, dModel } = config;
+  channelsFit(config);
+  if (ssm === "shift") return sharedCompanion({ b: firstPlace(...(c.shape as [number, number])), c }, dModel);
   if (!a || !b)
     throw new TypeError(
-      "spaceTimeSystem: expected parameters a, b and c, got c alone; take them from init with the same config",
+      "spacetime: expected parameters a, b and c, got c alone; take them from init with the same config",
     );
-  return { a: normalized(a, normOrder), b, c };
+  return sharedCompanion({ a: normalized(a, normOrder), b, c }, dModel);
 }
 
-/** A sequence by convolutions. */
-function whole(
-  config: SpaceTimeConfig,
-  params: SpaceTimeParameters,
-  x: Tensor,
-  state: SpaceTimeState | undefined,
-): readonly [Tensor, SpaceTimeState] {
-  const { dModel: D, nKernels: K } = config;
-  const [B, L] = x.shape as [number, number];
-  if (L === 0) return [x, state ?? spacetime.initState(config, B)];
-  const taps = preprocessingTaps(config);
-  const u = transpose(x);
-  const inputs = state ? concat([state.past, u], 2) : u;
-  const z = taps ? sliceAxis(fftConv({ u: inputs, k: taps }), 2, inputs.shape[2]! - L, inputs.shape[2]!) : u;
-  const [y, h] = companionSequence(spaceTimeSystem(config, params), reshape(z, [B, K, D / K, L]), state?.h);
-  const out = finish(config, params, transpose(reshape(y, [B, D, L])), transpose(z), x);
-  return [out, { past: lastInputs(inputs, tapCount(config) - 1), h }];
-}
-
-/** A sequence of several packed into one, in pieces: within a piece, products with masked matrices; between them, the state. */
-const packed = (
-  config: SpaceTimeConfig,
-  params: SpaceTimeParameters,
-  x: Tensor,
-  state: SpaceTimeState | undefined,
-  resets: Tensor,
-): readonly [Tensor, SpaceTimeState] =>
-  inChunks(
-    (part, carried: SpaceTimeState | undefined, flags) => packedPiece(config, params, part, carried, flags!),
-    config.chunkSize,
-    x,
-    state,
-    resets,
-  );
-
-function packedPiece(
-  config: SpaceTimeConfig,
-  params: SpaceTimeParameters,
-  x: Tensor,
-  state: SpaceTimeState = spacetime.initState(config, x.shape[0]!),
-  resets: Tensor,
-): readonly [Tensor, SpaceTimeState] {
-  const { dModel: D, nKernels: K } = config;
-  const [B, L] = x.shape as [number, number];
-  if (L === 0) return [x, state];
-  const parts = cumsum(cast(resets, "f32"), 1);
-  const lastPart = sliceAxis(parts, 1, L - 1, L);
-  // 1 where positions are of the same part as the carried state, and as the last position.
-  const [first, last] = [cast(equal(parts, 0), "f32"), cast(equal(parts, lastPart), "f32")];
-  const carriedOn = sliceAxis(first, 1, L - 1, L);
-  const over = (mask: Tensor, rank: number): Tensor =>
-    reshape(mask, [B, ...Array.from({ length: rank - 2 }, () => 1), mask.shape[1]!]);
-  const u = transpose(x);
-  const taps = preprocessingTaps(config);
-  const rows = (y: Tensor): Tensor => expandDims(y, 2);
-  const z = taps ? reshape(packedConvolution(rows(u), taps, parts, rows(state.past)), [B, D, L]) : u;
-
-  const system = spaceTimeSystem(config, params);
-  const A = companionMatrix(system.a);
-  const channels = reshape(z, [B, K, D / K, L]);
-  const within = packedConvolution(channels, companionKernel(system, L), parts);
-  const y = add(within, mul(fromState(system, A, state.h, L), over(first, 4)));
-  const [, driven] = companionSequence(system, mul(channels, over(last, 4)));
-  const h = add(driven, mul(advance(A, state.h, L), over(carriedOn, 4)));
-  const kept = concat([mul(state.past, over(carriedOn, 3)), mul(u, over(last, 3))], 2);
-  const out = finish(config, params, transpose(reshape(y, [B, D, L])), transpose(z), x);
-  return [out, { past: lastInputs(kept, tapCount(config) - 1), h }];
-}
+/** One in the first place of each row [K N]. */
+const firstPlace = (K: number, N: number): Tensor => concat([ones([K, 1]), zeros([K, N - 1])], 1);
 
 /** What follows the model: y, z and x [.. D] -> [.. D]. */
 function finish(
@@ -309,18 +248,7 @@ function finish(
   return skip === "none" ? out : add(out, skip === "input" ? x : z);
 }
 
-/** The last `count` of inputs [B D L], zeros before the first. */
-function lastInputs(inputs: Tensor, count: number): Tensor {
-  const [B, D, L] = inputs.shape as [number, number, number];
-  if (L < count) return concat([zeros([B, D, count - L]), inputs], 2);
-  return sliceAxis(inputs, 2, L - count, L);
-}
-
-/** Taps [D W] in the order of a window, the oldest input's first. */
-const reversed = (taps: Tensor): Tensor => flip(taps, 1);
-
-function channelsPerKernel({ dModel, nKernels }: SpaceTimeConfig): number {
+function channelsFit({ dModel, nKernels }: SpaceTimeConfig): void {
   if (!Number.isInteger(nKernels) || nKernels < 1 || dModel % nKernels !== 0)
     throw new RangeError(`spacetime: expected an nKernels that divides dModel, got ${nKernels} for ${dModel}`);
-  return dModel / nKernels;
 }

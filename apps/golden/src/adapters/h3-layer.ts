@@ -1,6 +1,4 @@
-import { h3, h3System, shiftKernel, shiftSystem, type H3Config, type H3Parameters } from "@seqmix/h3";
-import { diagonalKernel } from "@seqmix/s4";
-import { expandDims, pad, sliceAxis } from "@seqmix/tensor";
+import { diagonalModel, h3, shiftModel, type H3Config, type H3Parameters } from "@seqmix/h3";
 import type { GoldenAdapter } from "@seqmix/testing";
 import { count, parameterTree, real } from "../inputs.js";
 
@@ -49,11 +47,10 @@ export const h3LayerAdapter: GoldenAdapter = {
       realType: (options["real_type"] ?? "exp") as H3Config["realType"],
       nSsm: params.kernel.kernel.inv_A_real.shape[0]!,
     };
-    const taps = shiftKernel(shiftSystem(params));
     return {
       out: h3.modes.parallel(config, params, real(inputs, "u"))[0],
-      ssm_kernel: diagonalKernel(h3System(config, params), L, { disc: config.disc }).K,
-      shift_kernel: expandDims(N < L ? pad(taps, [0, 0], [0, L - N]) : sliceAxis(taps, 1, 0, L), 0),
+      ssm_kernel: diagonalModel(config, params).kernel(L),
+      shift_kernel: shiftModel(params).kernel(L),
     };
   },
 };

@@ -1,14 +1,13 @@
+import { companionKernel, convolve } from "@seqmix/lti";
 import {
   closedLoop,
-  companionKernel,
-  companionSequence,
   normalized,
   openLoop,
   RELEASED,
+  sharedCompanion,
   type ClosedLoopParameters,
-  type CompanionSystem,
 } from "@seqmix/spacetime";
-import { add, mul, reshape, transpose, type Tensor } from "@seqmix/tensor";
+import { add, expandDims, mul, reshape, transpose, type Tensor } from "@seqmix/tensor";
 import type { GoldenAdapter } from "@seqmix/testing";
 import { count, maybe, real } from "../inputs.js";
 
@@ -26,13 +25,12 @@ export const spaceTimeOpenAdapter: GoldenAdapter = {
     // Of the shift model a and b are no parameters.
     const either = (name: string): Tensor => maybe(inputs, `param.${name}`) ?? real(inputs, `buffer.${name}`);
     const c = real(inputs, "param.c");
-    const K = c.shape[0]!;
-    const system: CompanionSystem = { a: normalized(either("a"), count(options, "norm_order")), b: either("b"), c };
-    const [y] = companionSequence(system, reshape(transpose(u), [B, K, D / K, L]));
+    const models = { a: normalized(either("a"), count(options, "norm_order")), b: either("b"), c };
+    const { y } = convolve(sharedCompanion(models, D), transpose(u));
     const out = transpose(reshape(y, [B, D, L]));
     return {
       out: options["skip"] === true ? add(out, mul(u, real(inputs, "param.skip"))) : out,
-      kernel: companionKernel(system, L),
+      kernel: reshape(companionKernel({ ...models, c: expandDims(c, 0) }, L), [c.shape[0]!, L]),
     };
   },
 };
