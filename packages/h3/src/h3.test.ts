@@ -8,15 +8,13 @@ import {
   normal,
   realize,
   reference,
-  reshape,
   sliceAxis,
-  stack,
   sub,
   tensor,
   type Tensor,
 } from "@seqmix/tensor";
 import { describe, expect, test } from "vitest";
-import { diagonalModel, h3, shiftModel, type H3Config } from "./index.js";
+import { h3, shiftModel, type H3Config } from "./index.js";
 
 const oracle = reference();
 const values = async (x: Tensor): Promise<number[]> => {
@@ -102,5 +100,14 @@ describe("h3", () => {
   test("counts its parameters", () => {
     const config = { ...h3.config, dModel: 6, dState: 8, headDim: 2, nSsm: 1 };
     expect(parameterCount(h3.init(config, key(1)))).toBe(4 * 42 + 2 * 48 + 6 + 3 * 8 + 3 + 8 + 4 + 4 + 3);
+  });
+
+  test("the shift model starts as a filter: its kernel is the output map, and its state the last keys", async () => {
+    const config = { ...one, dState: 4 };
+    const shift = shiftModel(h3.init(config, key(1)));
+    const { C } = h3.init(config, key(1)).ssm_k_kernel.kernel;
+    close(await values(shift.kernel(4)), await values(C), 9);
+    const keys = tensor([1, 2, 3, 4, 5, 6], [1, 2, 3]);
+    close(await values(shift.finalState(keys)), [3, 2, 1, 0, 6, 5, 4, 0], 9);
   });
 });
