@@ -141,7 +141,7 @@ export const h3 = defineMixer({
     realType: ["none", "exp", "relu", "sigmoid", "softplus"],
   },
   samples: {
-    "one channel a head": { dModel: 2, dState: 2, dtMin: 0.2, dtMax: 0.8, chunkSize: 3 },
+    "one channel a head": { dModel: 2, dState: 2, dtMin: 0.2, dtMax: 0.8, chunkSize: 4 },
     "two channels a head": {
       dModel: 2,
       dState: 2,

@@ -1,5 +1,5 @@
 /** Forecasting by a companion model that feeds its own predictions of the next input back (SpaceTime paper, section 3.2). */
-import { convolve } from "@seqmix/lti";
+import { convolve, discreteDenseSystem, type DiscreteDense } from "@seqmix/lti";
 import {
   abs,
   add,
@@ -12,9 +12,9 @@ import {
   expandDims,
   greater,
   iota,
-  matmul,
   reshape,
-  sliceAxis,
+  split,
+  stack,
   sum,
   transpose,
   type Tensor,
@@ -86,18 +86,35 @@ export function closedLoop(
   if (!Number.isInteger(horizon) || horizon < 1)
     throw new RangeError(`closedLoop: expected a horizon of at least 1, got ${horizon}`);
   const [a, b, c, k] = [params.a, params.b, params.c, params.k].map((x) => normalized(x, normOrder)) as Four;
-  const [K, N] = a.shape as [number, number];
-  const [B, , D] = u.shape as [number, number, number];
-  const x = sharedCompanion({ a, b: stateInput === "raw" ? params.b : b, c }, D).finalState(transpose(u));
+  const driving = stateInput === "raw" ? params.b : b;
+  const x = sharedCompanion({ a, b: driving, c }, u.shape[2]!).finalState(transpose(u));
   const feedback = normOrder === 0 && unnormalizedFeedback === "b" ? params.b : k;
   const loop = add(companionMatrix(a), einsum("K M, K N -> K M N", b, feedback));
-  const states = reshape(x, [B, K, D / K, N]);
-  // Rows c^T (A + b k^T)^i instead of states: K N numbers a step, whatever the batch.
-  const read = (map: Tensor): Tensor => {
-    const y = einsum("B K R N, K N T -> B K R T", states, powersTimes(transpose(loop), map, horizon));
-    return transpose(reshape(y, [B, D, horizon]));
-  };
-  return { y: read(c), nextInputs: read(nextInput === "raw" ? params.k : k) };
+  const maps = stack([c, nextInput === "raw" ? params.k : k]);
+  const [y, nextInputs] = rollOut({ Abar: loop, Bbar: b, C: maps }, x, horizon);
+  return { y: y!, nextInputs: nextInputs! };
+}
+
+/**
+ * C A^i x, i = 0 .. horizon - 1.
+ * @param system K models with M outputs.
+ * @param x States [B D N], the D/K channels of a model one after another.
+ * @returns For each output [B horizon D].
+ */
+function rollOut(system: DiscreteDense, x: Tensor, horizon: number): readonly Tensor[] {
+  const [M, K, N] = system.C.shape as [number, number, number];
+  const [B, D] = x.shape as [number, number];
+  const R = D / K;
+  // The channels of a model go with the batch.
+  const states = reshape(transpose(reshape(x, [B, K, R, N]), [0, 2, 1, 3]), [B * R, K, N]);
+  const now = expandDims(einsum("X K N, M K N -> X M K", states, system.C), 3);
+  const later = discreteDenseSystem(system).response(states, horizon - 1);
+  const all = reshape(concat([now, later], 3), [B, R, M, K, horizon]);
+  return split(
+    all,
+    Array.from({ length: M }, () => 1),
+    2,
+  ).map((y) => reshape(transpose(y, [0, 4, 2, 3, 1]), [B, horizon, D]));
 }
 
 /** Outputs and predicted inputs at every position of u [B L D], each from the inputs up to it, by convolution. */
@@ -118,17 +135,6 @@ function companionMatrix(a: Tensor): Tensor {
   const [K, N] = a.shape as [number, number];
   const down = cast(equal(iota([N, N - 1], 0), add(iota([N, N - 1], 1), 1)), "f32");
   return concat([broadcastTo(down, [K, N, N - 1]), expandDims(a, 2)], 2);
-}
-
-/** A^l x for l = 0 .. L-1 [K N L], by doubling: A [K N N], x [K N]. */
-function powersTimes(A: Tensor, x: Tensor, L: number): Tensor {
-  let columns = expandDims(x, 2);
-  let square = A;
-  for (let count = 1; count < L; count *= 2) {
-    columns = concat([columns, matmul(square, sliceAxis(columns, 2, 0, Math.min(count, L - count)))], 2);
-    if (2 * count < L) square = matmul(square, square);
-  }
-  return columns;
 }
 
 /** The norm of order 0 of each row [K 1]. */

@@ -119,7 +119,7 @@ export const spacetime = defineMixer({
     skip: ["none", "preprocessed", "input"],
   },
   samples: {
-    companion: { dModel: 2, nKernels: 1, dState: 3, chunkSize: 3 },
+    companion: { dModel: 2, nKernels: 1, dState: 2, chunkSize: 4 },
     "shift behind filters": {
       dModel: 2,
       nKernels: 2,
