@@ -1,7 +1,7 @@
 /** H3 (Fu et al., Hungry Hungry Hippos: Towards Language Modeling with State Space Models, 2023), as released in `h3.py`. */
 import { s4dEigenvalues, type S4dInit } from "@seqmix/hippo";
 import {
-  beforePositive,
+  beforeTransform,
   companionSystem,
   convolve,
   convolvePacked,
@@ -309,7 +309,7 @@ function initH3(config: H3Config, key: Key): H3Parameters {
         C: normalInit(Math.SQRT1_2)(foldIn(key, "C"), [1, H, modes, 2]),
         log_dt: uniform(foldIn(key, "log_dt"), [H], Math.log(dtMin), Math.log(dtMax)),
         B: stack([ones([S, modes]), zeros([S, modes])], 2),
-        inv_A_real: rows(start.re.map((re) => beforePositive(-re, config.realType))),
+        inv_A_real: rows(start.re.map((re) => beforeTransform(-re, config.realType))),
         A_imag: rows(start.im),
       },
     },

@@ -41,4 +41,4 @@ export {
   type DplrRule,
 } from "./dplr.js";
 export { cauchyKernel, cauchySums, halfAngles, type CauchyInputs, type CauchyOutputs } from "./cauchy.js";
-export { beforePositive, positive, type PositiveTransform } from "./positive.js";
+export { beforeTransform, positive, positiveTransforms, type PositiveTransform } from "./positive.js";

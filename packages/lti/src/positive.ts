@@ -1,8 +1,11 @@
 /** How learned numbers are kept positive. */
 import { add, exp, relu, sigmoid, softplus, type Tensor } from "@seqmix/tensor";
 
-/** p, e^p, max(p, 0) + 1e-4, 1/(1+e^-p), log(1+e^p). */
-export type PositiveTransform = "none" | "exp" | "relu" | "sigmoid" | "softplus";
+/** Functions that keep a learned number positive: p, e^p, max(p, 0) + 1e-4, 1/(1+e^-p), log(1+e^p). */
+export const positiveTransforms = ["none", "exp", "relu", "sigmoid", "softplus"] as const;
+
+/** One of {@link positiveTransforms}. */
+export type PositiveTransform = (typeof positiveTransforms)[number];
 
 /** p under one of the {@link PositiveTransform}s. */
 export function positive(p: Tensor, transform: PositiveTransform): Tensor {
@@ -24,16 +27,17 @@ export function positive(p: Tensor, transform: PositiveTransform): Tensor {
   }
 }
 
-/** The number that `transform` takes to x > 0, below 1 for "sigmoid"; as in published code "relu" takes it to x + 1e-4. */
-export function beforePositive(x: number, transform: PositiveTransform): number {
+/** What {@link positive} makes `value` of; values below 1e-4 count as that, as in the published code, also with "none". */
+export function beforeTransform(value: number, transform: PositiveTransform): number {
+  const bounded = Math.max(value, 1e-4);
   switch (transform) {
     case "exp":
-      return Math.log(x);
+      return Math.log(bounded);
     case "sigmoid":
-      return Math.log(x / (1 - x));
+      return Math.log(bounded / (1 - bounded));
     case "softplus":
-      return Math.log(Math.expm1(x));
+      return bounded + Math.log(-Math.expm1(-bounded));
     default:
-      return x;
+      return bounded;
   }
 }

@@ -52,6 +52,7 @@ import {
   ssdMinimalDiscreteAdapter,
 } from "./ssd.js";
 import { spaceTimeClosedAdapter, spaceTimeOpenAdapter } from "./spacetime.js";
+import { gpt2LmAdapter, llamaLmAdapter } from "./transformers.js";
 
 /** One adapter an operator. */
 export const adapters: readonly GoldenAdapter[] = [
@@ -114,4 +115,6 @@ export const adapters: readonly GoldenAdapter[] = [
   xposAdapter,
   spaceTimeClosedAdapter,
   spaceTimeOpenAdapter,
+  gpt2LmAdapter,
+  llamaLmAdapter,
 ];
