@@ -1,18 +1,23 @@
 /** Every mixer and kernel record: one line each, in the order of tables and lists. */
 import { attention, scaledDotProductAttention, transformer } from "@seqmix/attention";
-import { inverseKernel } from "@seqmix/discretize";
+import { expm1OverXKernel, inverseKernel } from "@seqmix/discretize";
 import { fftConvKernel, fftCorrelationKernel } from "@seqmix/fft";
 import { gateLoop, simpleGateLoop } from "@seqmix/gateloop";
 import { gla } from "@seqmix/gla";
 import { linearAttentionMixer } from "@seqmix/linear-attention";
+import { cauchyKernel } from "@seqmix/lti";
+import { h3 } from "@seqmix/h3";
+import { hyena } from "@seqmix/hyena";
 import { mamba } from "@seqmix/mamba";
 import { mamba2 } from "@seqmix/mamba2";
 import type { AnyMixer } from "@seqmix/mixer";
 import { rwkv4 } from "@seqmix/rwkv";
 import { retnet } from "@seqmix/retnet";
 import { s4d } from "@seqmix/s4";
+import { dss, lssl, s4, s4d } from "@seqmix/s4";
 import { lru, s5 } from "@seqmix/s5";
 import { selectiveScanKernel } from "@seqmix/selective-scan";
+import { spacetime } from "@seqmix/spacetime";
 import type { AxisSpec, Kernel } from "@seqmix/tensor";
 
 /** Every architecture. */
@@ -20,6 +25,9 @@ export const mixers: readonly AnyMixer[] = [
   mamba,
   mamba2,
   s4d,
+  s4,
+  dss,
+  lssl,
   s5,
   lru,
   gateLoop,
@@ -29,6 +37,9 @@ export const mixers: readonly AnyMixer[] = [
   linearAttentionMixer,
   retnet,
   gla,
+  h3,
+  hyena,
+  spacetime,
   attention,
 ] as unknown as readonly AnyMixer[];
 
@@ -40,6 +51,8 @@ export const kernels: readonly AnyKernel[] = [
   fftConvKernel,
   fftCorrelationKernel,
   inverseKernel,
+  expm1OverXKernel,
+  cauchyKernel,
   selectiveScanKernel,
   scaledDotProductAttention,
 ] as unknown as readonly AnyKernel[];

@@ -10,6 +10,7 @@ export {
   type StateSpace,
   type StateSpaceRule,
 } from "./state-space.js";
+export { convolvePacked, type PackedOptions } from "./packed.js";
 export { convolve, recur, type LtiRun, type LtiSystem } from "./system.js";
 export {
   diagonalKernel,
@@ -40,3 +41,4 @@ export {
   type DplrRule,
 } from "./dplr.js";
 export { cauchyKernel, cauchySums, halfAngles, type CauchyInputs, type CauchyOutputs } from "./cauchy.js";
+export { beforeTransform, positive, positiveTransforms, type PositiveTransform } from "./positive.js";

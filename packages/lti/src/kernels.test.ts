@@ -301,7 +301,7 @@ describe("companion and dss kernels", () => {
           [8, -1, 8],
           [8, 8, 8],
         ]),
-        im: tensor([[...im.slice(3)], [...im.slice(3)]]),
+        im: tensor([im.slice(3), im.slice(3)].map((row) => Array.from(row))),
       },
     };
     const exact = await values(dssKernel(system, 2000).K);

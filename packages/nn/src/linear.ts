@@ -1,5 +1,16 @@
 /** Affine maps of the last axis. */
-import { add, foldIn, matmul, reshape, ShapeError, transpose, type Key, type Tensor } from "@seqmix/tensor";
+import {
+  add,
+  einsum,
+  expandDims,
+  foldIn,
+  matmul,
+  reshape,
+  ShapeError,
+  transpose,
+  type Key,
+  type Tensor,
+} from "@seqmix/tensor";
 import { uniformInit, type Initializer } from "./initialize.js";
 
 /** An affine map of I to O channels, in the layout of published checkpoints. */
@@ -45,4 +56,21 @@ export function linear({ weight, bias }: LinearParameters, x: Tensor): Tensor {
       ? reshape(matmul(reshape(x, [1, inputs]), transpose(weight)), [outputs])
       : matmul(x, transpose(weight));
   return bias ? add(y, bias) : y;
+}
+
+/**
+ * {@link linear} with the result's channels before its positions, as a convolution along L reads them; adding the bias writes them so.
+ * @param x [B L I]
+ * @returns [B O L]
+ * @throws ShapeError if the last axis is not I.
+ */
+export function linearChannelsFirst({ weight, bias }: LinearParameters, x: Tensor): Tensor {
+  const [outputs, inputs] = weight.shape as [number, number];
+  if (x.shape.length !== 3 || x.shape[2] !== inputs)
+    throw new ShapeError(
+      `linearChannelsFirst: expected x [B L ${inputs}] for a weight of shape [${outputs},${inputs}], got shape [${x.shape.join(",")}]; check the number of channels`,
+    );
+  // One product over all positions of the batch, so that the weight's gradient is one too.
+  const y = einsum("O I, B L I -> B O L", weight, x);
+  return bias ? add(y, expandDims(bias, 1)) : y;
 }

@@ -7,3 +7,4 @@ export * from "./task.js";
 export * from "./selective-copying.js";
 export * from "./character-language-model.js";
 export * from "./interpolated-trigram.js";
+export * from "./forecasting.js";

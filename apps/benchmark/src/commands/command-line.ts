@@ -1,5 +1,6 @@
 import { Command, CommanderError } from "commander";
 import { constants } from "node:os";
+import { registerForecasting } from "./forecasting.js";
 import { registerGradientNorms } from "./gradient-norms.js";
 import { registerList } from "./list.js";
 import { registerQuickstart } from "./quickstart.js";
@@ -32,6 +33,7 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
   registerList(program);
   registerKernels(program, exit);
   registerGradientNorms(program);
+  registerForecasting(program);
   try {
     await program.parseAsync(args, { from: "user" });
     return code;

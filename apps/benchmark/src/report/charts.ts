@@ -150,6 +150,51 @@ export function gradientNormChart(
   });
 }
 
+/** Errors on the test part, a dot a seed and a row a forecaster; the line is that of the first one. */
+export function forecastErrorChart(
+  outcomes: readonly { readonly name: string; readonly test: number }[],
+  names: readonly string[],
+): string {
+  return draw({
+    height: 60 + names.length * 34,
+    marginLeft: 160,
+    x: { label: "mean absolute scaled error on the test part →", grid: true, zero: true, nice: true, ticks: 6 },
+    y: { label: null, domain: names },
+    color: colors(names),
+    marks: [
+      Plot.ruleX(outcomes.slice(0, 1), {
+        x: "test",
+        stroke: "currentColor",
+        strokeOpacity: 0.6,
+        strokeDasharray: "5 4",
+      }),
+      Plot.dot(outcomes, { x: "test", y: "name", fill: "name", r: 5, fillOpacity: 0.75 }),
+    ],
+  });
+}
+
+/** What followed the last test window, what went before, and what was forecast. */
+export function forecastChart(
+  { past, future }: { readonly past: readonly number[]; readonly future: readonly number[] },
+  forecasts: readonly { readonly name: string; readonly example: readonly number[] }[],
+  names: readonly string[],
+): string {
+  const known = [...past, ...future].map((value, k) => ({ month: k - past.length + 1, value }));
+  const lines = forecasts.flatMap(({ name, example }) =>
+    [past.at(-1)!, ...example].map((value, month) => ({ name, month, value })),
+  );
+  return draw({
+    width: 760,
+    x: { label: "months after the last one that was seen →", ticks: 8 },
+    y: { label: "↑ value in standard units", grid: true, nice: true },
+    color: colors(names),
+    marks: [
+      Plot.line(known, { x: "month", y: "value", stroke: "currentColor", strokeOpacity: 0.55, strokeWidth: 4 }),
+      Plot.line(lines, { x: "month", y: "value", z: "name", stroke: "name", strokeWidth: 2 }),
+    ],
+  });
+}
+
 interface Reference {
   readonly name: string;
   readonly value: number;

@@ -19,6 +19,8 @@ import {
   linearAttentionNoncausalEluAdapter,
 } from "./linear-attention.js";
 import { hippoProjectionAdapter, hippoTransitionAdapter } from "./hippo.js";
+import { h3LayerAdapter } from "./h3-layer.js";
+import { hyenaAdapter } from "./hyena.js";
 import { lruAdapter, lruPytorchPortAdapter, lruSequenceLayerAdapter } from "./lru.js";
 import { mambaBlockAdapter } from "./mamba-block.js";
 import { mambaInnerAdapter } from "./mamba-inner.js";
@@ -49,6 +51,8 @@ import {
   ssdChunkStatePassingAdapter,
   ssdMinimalDiscreteAdapter,
 } from "./ssd.js";
+import { spaceTimeClosedAdapter, spaceTimeOpenAdapter } from "./spacetime.js";
+import { gpt2LmAdapter, llamaLmAdapter } from "./transformers.js";
 
 /** One adapter an operator. */
 export const adapters: readonly GoldenAdapter[] = [
@@ -67,6 +71,8 @@ export const adapters: readonly GoldenAdapter[] = [
   gateLoopTransformerAdapter,
   hippoProjectionAdapter,
   hippoTransitionAdapter,
+  h3LayerAdapter,
+  hyenaAdapter,
   lruAdapter,
   lruPytorchPortAdapter,
   lruSequenceLayerAdapter,
@@ -107,4 +113,8 @@ export const adapters: readonly GoldenAdapter[] = [
   retnetLmAdapter,
   retnetPaperAdapter,
   xposAdapter,
+  spaceTimeClosedAdapter,
+  spaceTimeOpenAdapter,
+  gpt2LmAdapter,
+  llamaLmAdapter,
 ];

@@ -78,12 +78,14 @@ function rewriter(
           ? load
           : { ...load, gather: gather.map((g) => ({ ...g, value: rewrite(g.value) })) };
       }
-      case "guard":
-        return {
-          ...node,
-          conditions: node.conditions.map((c) => ({ ...c, index: affine(c.index) })),
-          value: rewrite(node.value),
-        };
+      case "guard": {
+        const mapped = node.conditions.map((c) => ({ ...c, index: affine(c.index) }));
+        // What does not depend on the position is decided here: a load that never happens may have no valid index.
+        const conditions = mapped.filter(({ index }) => index.coefficients.some((c) => c !== 0));
+        const holds = mapped.every((c) => conditions.includes(c) || (c.lo <= c.index.offset && c.index.offset < c.hi));
+        if (!holds) return { op: "constant", dtype: node.dtype, value: node.fill };
+        return conditions.length === 0 ? rewrite(node.value) : { ...node, conditions, value: rewrite(node.value) };
+      }
       default:
         return { ...node, args: node.args.map(rewrite) };
     }
@@ -92,7 +94,7 @@ function rewriter(
 }
 
 /**
- * Drops axes of extent 1, joins neighbours that every index passes through like one axis, and
+ * Drops axes of extent 1 and conditions on nothing else, joins neighbours that every index passes through like one axis, and
  * turns reductions over no or one element into plain values.
  */
 export function simplifyLoop(kernel: LoopKernel): LoopKernel {

@@ -95,6 +95,7 @@ const graphs: Record<string, () => Tree> = {
   },
   "empty axis": () => sum(exp(normal(key(25), [3, 0])), 1),
   "random bits": () => uniform(key(28), [1001]),
+  "one random number": () => uniform(key(28), [1]),
   "a sum to one number in two passes": () => sum(uniform(key(30), [50_003])),
   "a maximum to one number, NaN and all": () => {
     const x = uniform(key(30), [9000]);

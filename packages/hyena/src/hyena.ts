@@ -1,0 +1,188 @@
+/** The Hyena operator (Poli et al., Hyena Hierarchy: Towards Larger Convolutional Language Models, 2023), as released in `standalone_hyena.py` and `hyena.py`. */
+import { fftConv } from "@seqmix/fft";
+import { defineMixer } from "@seqmix/mixer";
+import {
+  causalConv1d,
+  initCausalConv1d,
+  initLinear,
+  linear,
+  linearChannelsFirst,
+  type LinearParameters,
+} from "@seqmix/nn";
+import {
+  add,
+  expandDims,
+  foldIn,
+  gelu,
+  mul,
+  relu,
+  reshape,
+  sigmoid,
+  silu,
+  sliceAxis,
+  split,
+  tanh,
+  transpose,
+  type Key,
+  type Tensor,
+} from "@seqmix/tensor";
+import { hyenaFilter, initHyenaFilter, type HyenaFilterConfig, type HyenaFilterParameters } from "./filter.js";
+
+/** Settings of {@link hyena}, with the defaults of the released code. */
+export type HyenaConfig = HyenaFilterConfig & {
+  /** W, width of the short convolution behind the input projection. */
+  readonly dConv: number;
+  /** Whether each long convolution adds a learned share of its present input. */
+  readonly bias: boolean;
+  /** Before the output projection. */
+  readonly activation: "id" | "relu" | "gelu" | "silu" | "tanh" | "sigmoid";
+  /** Kernels of an order above 2 in the filter's channels: `standalone_hyena.py` has (order, channel), `hyena.py` (channel, order). */
+  readonly filterChannels: "order-major" | "channel-major";
+};
+
+/** Parameters under the published keys; C = (order + 1) D. */
+export type HyenaParameters = {
+  /** Weight [C D], bias [C]: gates x_0 .. x_(order-1), then v. */
+  readonly in_proj: LinearParameters;
+  /** Weight [C 1 W], bias [C]. */
+  readonly short_filter: {
+    /** [C 1 W]. */
+    readonly weight: Tensor;
+    /** [C]. */
+    readonly bias: Tensor;
+  };
+  /** The long kernels. */
+  readonly filter_fn: HyenaFilterParameters;
+  /** Weight [D D], bias [D]. */
+  readonly out_proj: LinearParameters;
+};
+
+const activations: Readonly<Record<HyenaConfig["activation"], (x: Tensor) => Tensor>> = {
+  id: (x) => x,
+  relu,
+  gelu,
+  silu,
+  tanh,
+  sigmoid,
+};
+
+/**
+ * Products with gates and long convolutions in turn: v <- h_o * (x_i v) + bias_o x_i v for the gates x_(order-1) .. x_1,
+ * then y = x_0 v, between an input projection with a short convolution and an output projection. The kernels h_o come from
+ * {@link hyenaFilter}. They have no finite state, so there is no recurrent mode: a new element needs all earlier ones.
+ */
+export const hyena = defineMixer({
+  id: "hyena",
+  config: {
+    dModel: 64,
+    lMax: 1024,
+    order: 2,
+    filterOrder: 64,
+    embDim: 3,
+    w: 1,
+    trainFreq: true,
+    numInnerMlps: 2,
+    normalized: false,
+    modulate: true,
+    shift: 0,
+    fastDecayPct: 0.3,
+    slowDecayPct: 1.5,
+    target: 0.01,
+    trainDeltas: false,
+    dConv: 3,
+    bias: true,
+    activation: "id",
+    filterChannels: "order-major",
+  } as HyenaConfig,
+  state: "none",
+  ranges: {
+    order: [2, 8],
+    embDim: [3, 1025],
+    filterOrder: [1, 1 << 16],
+    numInnerMlps: [0, 16],
+    dConv: [1, 1024],
+    target: [1e-30, 1],
+  },
+  choices: {
+    activation: ["id", "relu", "gelu", "silu", "tanh", "sigmoid"],
+    filterChannels: ["order-major", "channel-major"],
+  },
+  samples: {
+    "order 2": { dModel: 2, lMax: 16, filterOrder: 3 },
+    "order 3": {
+      dModel: 2,
+      lMax: 13,
+      order: 3,
+      filterOrder: 3,
+      embDim: 5,
+      normalized: true,
+      shift: 0.1,
+      trainDeltas: true,
+      activation: "gelu",
+      filterChannels: "channel-major",
+    },
+  },
+
+  init(config, key: Key): HyenaParameters {
+    const { dModel: D, order, dConv } = config;
+    const channels = (order + 1) * D;
+    const { weight, bias } = initCausalConv1d(foldIn(key, "short_filter"), channels, dConv);
+    return {
+      in_proj: initLinear(foldIn(key, "in_proj"), D, channels),
+      short_filter: { weight: expandDims(weight, 1), bias: bias! },
+      filter_fn: initHyenaFilter(config, foldIn(key, "filter_fn")),
+      out_proj: initLinear(foldIn(key, "out_proj"), D, D),
+    };
+  },
+
+  initState: () => ({}),
+
+  modes: {
+    parallel(config, params, x): readonly [Tensor, Record<string, never>] {
+      return [x.shape[1] === 0 ? x : operator(config, params, x), {}];
+    },
+  },
+
+  parameterGroups: (learningRate) => [
+    { match: /(^|\.)filter_fn\.pos_emb\.z$/, weightDecay: 0, learningRateScale: 1e-5 / learningRate },
+    { match: /(^|\.)filter_fn\.implicit_filter\./, weightDecay: 0, learningRateScale: 1e-3 / learningRate },
+    { match: /(^|\.)filter_fn\.modulation\.deltas$/, weightDecay: 0 },
+  ],
+});
+
+/** x [B L D] -> [B L D], channels first between the projections. */
+function operator(config: HyenaConfig, params: HyenaParameters, x: Tensor): Tensor {
+  const { dModel: D, order } = config;
+  const L = x.shape[1]!;
+  const parts = split(
+    shortConvolution(params, linearChannelsFirst(params.in_proj, x)),
+    Array.from({ length: order + 1 }, () => D),
+    1,
+  );
+  const kernels = eachOrder(config, hyenaFilter(config, params.filter_fn, L));
+  const biases = eachOrder(config, expandDims(params.filter_fn.bias, 1));
+  let v = parts[order]!;
+  for (let o = 0; o < order - 1; o++) {
+    const gated = mul(v, parts[order - 1 - o]!);
+    const convolved = fftConv({ u: gated, k: kernels[o]! });
+    v = config.bias ? add(convolved, mul(gated, biases[o]!)) : convolved;
+  }
+  const y = activations[config.activation](mul(v, parts[0]!));
+  return linear(params.out_proj, transpose(y));
+}
+
+/** u [B C L] -> [B C L]. */
+function shortConvolution({ short_filter: { weight, bias } }: HyenaParameters, u: Tensor): Tensor {
+  const [C, , W] = weight.shape as [number, number, number];
+  return transpose(causalConv1d({ weight: reshape(weight, [C, W]), bias }, transpose(u))[0]);
+}
+
+/** Rows [M X] -> one [D X] for each long convolution. */
+function eachOrder({ dModel: D, order, filterChannels }: HyenaConfig, rows: Tensor): Tensor[] {
+  const count = order - 1;
+  const X = rows.shape[1]!;
+  const [axis, shape] =
+    filterChannels === "order-major" ? ([0, [count, D, X]] as const) : ([1, [D, count, X]] as const);
+  const all = reshape(rows, shape);
+  return Array.from({ length: count }, (_, o) => reshape(sliceAxis(all, axis, o, o + 1), [D, X]));
+}
