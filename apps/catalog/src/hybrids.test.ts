@@ -4,6 +4,7 @@ import { mamba } from "@seqmix/mamba";
 import { mamba2 } from "@seqmix/mamba2";
 import {
   forwardLanguageModel,
+  generate,
   initLanguageModel,
   layersOf,
   type AnyMixer,
@@ -11,6 +12,7 @@ import {
 } from "@seqmix/mixer";
 import {
   add,
+  cpu,
   grad,
   key,
   leavesOf,
@@ -84,4 +86,41 @@ test.each([
     for (const [n, name] of Object.keys(namedLeaves(params)).entries())
       expect(Math.max(...Array.from(await own[n]!.data(), Math.abs)), name).toBeGreaterThan(0);
   },
+);
+
+test("Mamba-2 hybrid: packed sequences are each alone", async () => {
+  const device = reference();
+  const params = await realize(initLanguageModel(mamba2Hybrid, key(3)), { device });
+  const run = async (tokens: readonly number[], resets?: readonly number[]): Promise<number[]> => {
+    const flags = resets && tensor([[...resets]], undefined, "i32");
+    const given = tensor([[...tokens]], undefined, "i32");
+    return [...(await forwardLanguageModel(mamba2Hybrid, params, given, undefined, "chunked", flags)[0].data())];
+  };
+  const packed = await run([1, 2, 3, 4, 5, 6, 0], [1, 0, 0, 1, 0, 0, 0]);
+  [...(await run([1, 2, 3])), ...(await run([4, 5, 6, 0]))].forEach((value, n) =>
+    expect(packed[n]).toBeCloseTo(value, 10),
+  );
+});
+
+test.each([
+  ["Jamba", jamba],
+  ["Mamba-2 hybrid", mamba2Hybrid],
+] as const)(
+  "%s generates what the whole sequence says is most probable",
+  async (_, config) => {
+    const device = cpu();
+    const params = await realize(initLanguageModel(config, key(2)), { device });
+    const sequence = [1, 5, 2];
+    const made: number[] = [];
+    for await (const [token] of generate(config, params, tensor([sequence], undefined, "i32"), { length: 3, device }))
+      made.push(token!);
+    for (const token of made) {
+      const all = await forwardLanguageModel(config, params, tensor([sequence], undefined, "i32"))[0].data();
+      const last = Array.from(all).slice(-config.vocabSize);
+      expect(token).toBe(last.indexOf(Math.max(...last)));
+      sequence.push(token);
+    }
+    await device.close();
+  },
+  120_000,
 );
