@@ -15,12 +15,12 @@ import {
 } from "@seqmix/tensor";
 import {
   forwardLanguageModel,
-  mixerConfigOf,
   stepLanguageModel,
   type LanguageModelConfig,
   type LanguageModelParameters,
   type LanguageModelState,
 } from "./language-model.js";
+import { layersOf } from "./layers.js";
 
 /** How {@link generate} chooses tokens. */
 export interface GenerateOptions {
@@ -48,9 +48,10 @@ export async function* generate(
 ): AsyncGenerator<Int32Array, void, undefined> {
   const { length, temperature = 0, key } = options;
   const where = options.device ? { device: options.device } : {};
-  if (!config.mixer.step)
+  const whole = layersOf(config).find(({ mixer }) => mixer && !mixer.step)?.mixer;
+  if (whole)
     throw new RangeError(
-      `generate: expected a mixer with a recurrent form, got ${config.mixer.id} without one; call forwardLanguageModel on ever longer sequences`,
+      `generate: expected a mixer with a recurrent form, got ${whole.id} without one; call forwardLanguageModel on ever longer sequences`,
     );
   if (!(temperature >= 0)) throw new RangeError(`generate: expected a temperature of at least 0, got ${temperature}`);
   if (temperature > 0 && !key)
@@ -96,8 +97,8 @@ export async function* generate(
 
 /** The state with room for `length` more tokens where it grows, so that every token is the same plan. */
 function withRoom(config: LanguageModelConfig, state: LanguageModelState, length: number): LanguageModelState {
-  const { mixer } = config;
-  return mixer.reserve ? state.map((layer) => mixer.reserve!(mixerConfigOf(config), layer, length)) : state;
+  const layers = layersOf(config);
+  return state.map((own, k) => layers[k]!.mixer?.reserve?.(layers[k]!.mixerConfig, own, length) ?? own);
 }
 
 /** The index of the largest score, or one drawn with probability softmax(scores / temperature) by 24 of 32 random bits. */

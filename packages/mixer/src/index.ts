@@ -24,6 +24,14 @@ export {
   type LanguageModelConfig,
   type LanguageModelParameters,
   type LanguageModelState,
+  type LayerParameters,
 } from "./language-model.js";
+export {
+  feedForwardBlock,
+  initFeedForwardBlock,
+  type FeedForwardBlockParameters,
+  type FeedForwardConfig,
+} from "./feed-forward-block.js";
+export { layersOf, type Layer, type LayerConfig, type LayersConfig } from "./layers.js";
 export { generate, type GenerateOptions } from "./generate.js";
 export { parameterCount, stateBytes, treeBytes } from "./measure.js";

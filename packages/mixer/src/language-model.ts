@@ -1,4 +1,4 @@
-/** A language model around any mixer: embedding, residual blocks, norm, and the embedding again as the head. */
+/** A language model around any mixers: embedding, layers, norm, and the embedding again as the head. */
 import {
   embedding,
   initEmbedding,
@@ -9,90 +9,97 @@ import {
   type RmsNormParameters,
 } from "@seqmix/nn";
 import { DTypeError, foldIn, ShapeError, type Key, type Tensor, type Tree } from "@seqmix/tensor";
-import type { AnyMixer, MixerConfig, Mode } from "./contract.js";
+import type { MixerConfig, Mode } from "./contract.js";
+import { feedForwardBlock, initFeedForwardBlock, type FeedForwardBlockParameters } from "./feed-forward-block.js";
+import { layersOf, type Layer, type LayersConfig } from "./layers.js";
 import { initResidualBlock, residualBlock, residualBlockStep, type ResidualBlockParameters } from "./residual-block.js";
-import { configure, type MixerSettings } from "./run-mixer.js";
+import { configure, modesOf } from "./run-mixer.js";
 
 /** What a language model is made of. */
-export interface LanguageModelConfig {
-  /** The mixer of every layer. */
-  readonly mixer: AnyMixer;
-  /** Settings other than the mixer's defaults; its dModel is the model's. */
-  readonly mixerConfig?: MixerSettings;
-  /** Channels D. */
-  readonly dModel: number;
-  /** Residual blocks. */
-  readonly nLayers: number;
+export interface LanguageModelConfig extends LayersConfig {
   /** Tokens V. */
   readonly vocabSize: number;
 }
+
+/** Parameters of one layer: a mixer's residual block, a feed-forward block, or one behind the other. */
+export type LayerParameters = Partial<ResidualBlockParameters> & Partial<FeedForwardBlockParameters>;
 
 /** Parameters of a language model. */
 export type LanguageModelParameters = {
   /** [V D], the input's vectors and the head's rows. */
   readonly embedding: EmbeddingParameters;
-  /** One block a layer, from the input on. */
-  readonly layers: readonly ResidualBlockParameters[];
+  /** One a layer, from the input on. */
+  readonly layers: readonly LayerParameters[];
   /** Scale [D] of the norm before the head. */
   readonly norm_f: RmsNormParameters;
 };
 
-/** The state of each layer's mixer. */
+/** The state of each layer's mixer; a layer without one has an empty tree. */
 export type LanguageModelState = readonly Tree[];
 
-/** The mixer's settings in a language model. */
+/** The settings of the model's own mixer. */
 export const mixerConfigOf = ({ mixer, mixerConfig, dModel }: LanguageModelConfig): MixerConfig =>
   configure(mixer, { ...mixerConfig, dModel });
 
 /** Fresh parameters; the embedding is normal with deviation 0.02. */
 export function initLanguageModel(config: LanguageModelConfig, key: Key): LanguageModelParameters {
-  const mixerConfig = mixerConfigOf(config);
+  const { vocabSize, dModel } = config;
   return {
-    embedding: initEmbedding(foldIn(key, "embedding"), config.vocabSize, config.dModel),
-    layers: Array.from({ length: config.nLayers }, (_, k) =>
-      initResidualBlock(config.mixer, mixerConfig, foldIn(key, `layers.${k}`), { index: k, count: config.nLayers }),
-    ),
-    norm_f: initRmsNorm(config.dModel),
+    embedding: initEmbedding(foldIn(key, "embedding"), vocabSize, dModel),
+    layers: layersOf(config).map(({ mixer, mixerConfig, feedForward }, k) => {
+      const own = foldIn(key, `layers.${k}`);
+      return {
+        ...(mixer && initResidualBlock(mixer, mixerConfig, own, { index: k, count: config.nLayers })),
+        ...(feedForward && initFeedForwardBlock(feedForward, dModel, own)),
+      };
+    }),
+    norm_f: initRmsNorm(dModel),
   };
 }
 
 /** The state before the first token of `batch` sequences. */
-export function initLanguageModelState(config: LanguageModelConfig, batch: number): LanguageModelState {
-  const mixerConfig = mixerConfigOf(config);
-  return Array.from({ length: config.nLayers }, () => config.mixer.initState(mixerConfig, batch));
-}
+export const initLanguageModelState = (config: LanguageModelConfig, batch: number): LanguageModelState =>
+  layersOf(config).map(({ mixer, mixerConfig }) => mixer?.initState(mixerConfig, batch) ?? {});
 
 /**
  * Logits of the next token at every position.
  * @param tokens i32 [B L], 0..V-1
  * @param state Of the tokens before; none by default.
- * @param mode How the mixers run; "parallel" by default.
+ * @param mode How the mixers run; "parallel" by default. Where a model mixes mixers, those without the mode run in parallel.
  * @param resets bool or i32 [B L], not 0 at the first token of each packed sequence.
  * @returns logits [B L V] and the state after the last token
+ * @throws RangeError if no mixer has the mode, or one that is asked to does not honour resets.
  */
 export function forwardLanguageModel(
   config: LanguageModelConfig,
   params: LanguageModelParameters,
   tokens: Tensor,
   state?: LanguageModelState,
-  mode?: Mode,
+  mode: Mode = "parallel",
   resets?: Tensor,
 ): readonly [Tensor, LanguageModelState] {
   assertTokens("forwardLanguageModel", "[B L]", tokens, 2);
-  const mixerConfig = mixerConfigOf(config);
-  let x = embedding(params.embedding, tokens);
-  const after = params.layers.map((layer, k) => {
-    const [y, next] = residualBlock(config.mixer, mixerConfig, layer, x, state?.[k], mode, resets);
-    x = y;
-    return next;
-  });
-  return [linear(params.embedding, rmsNorm(params.norm_f, x)), after];
+  const layers = layersOf(config);
+  const has = ({ mixer, mixerConfig }: Layer): boolean => !mixer || modesOf(mixer, mixerConfig).includes(mode);
+  const some = layers.some((layer) => layer.mixer && has(layer));
+  return through(config, params, tokens, (layer, block, x, k) =>
+    residualBlock(
+      layer.mixer!,
+      layer.mixerConfig,
+      block,
+      x,
+      state?.[k],
+      some && !has(layer) ? "parallel" : mode,
+      resets,
+    ),
+  );
 }
 
 /**
  * One token of {@link forwardLanguageModel}.
  * @param token i32 [B]
  * @returns logits [B V] and the state after the token
+ * @throws RangeError if a mixer has no recurrent form.
  */
 export function stepLanguageModel(
   config: LanguageModelConfig,
@@ -101,11 +108,23 @@ export function stepLanguageModel(
   state: LanguageModelState,
 ): readonly [Tensor, LanguageModelState] {
   assertTokens("stepLanguageModel", "[B]", token, 1);
-  const mixerConfig = mixerConfigOf(config);
-  let x = embedding(params.embedding, token);
-  const after = params.layers.map((layer, k) => {
-    const [y, next] = residualBlockStep(config.mixer, mixerConfig, layer, x, state[k]!);
-    x = y;
+  return through(config, params, token, ({ mixer, mixerConfig }, block, x, k) =>
+    residualBlockStep(mixer!, mixerConfig, block, x, state[k]!),
+  );
+}
+
+/** Embedding, layers, norm and head; `mix` runs the mixer's block of a layer that has one. */
+function through(
+  config: LanguageModelConfig,
+  params: LanguageModelParameters,
+  tokens: Tensor,
+  mix: (layer: Layer, params: ResidualBlockParameters, x: Tensor, k: number) => readonly [Tensor, Tree],
+): readonly [Tensor, LanguageModelState] {
+  let x = embedding(params.embedding, tokens);
+  const after = layersOf(config).map((layer, k) => {
+    const own = params.layers[k]!;
+    const [y, next] = layer.mixer ? mix(layer, own as ResidualBlockParameters, x, k) : [x, {}];
+    x = layer.feedForward ? feedForwardBlock(own as FeedForwardBlockParameters, y) : y;
     return next;
   });
   return [linear(params.embedding, rmsNorm(params.norm_f, x)), after];

@@ -1,4 +1,12 @@
-import { linear, initLinear, type LinearParameters } from "@seqmix/nn";
+import {
+  embedding,
+  gatedMlp,
+  initLinear,
+  linear,
+  rmsNorm,
+  type GatedMlpParameters,
+  type LinearParameters,
+} from "@seqmix/nn";
 import {
   add,
   broadcastTo,
@@ -34,6 +42,7 @@ import {
   initLanguageModel,
   initLanguageModelState,
   initResidualBlock,
+  layersOf,
   modesOf,
   parameterCount,
   residualBlock,
@@ -42,7 +51,9 @@ import {
   stateBytes,
   stepLanguageModel,
   treeBytes,
+  type AnyMixer,
   type LanguageModelConfig,
+  type LayerParameters,
 } from "./index.js";
 
 const oracle = reference();
@@ -258,6 +269,116 @@ describe("the language model", () => {
     expect(() => stepLanguageModel(model, params, tokens, initLanguageModelState(model, 2))).toThrow(
       /expected tokens \[B\], got shape \[2,5\]/,
     );
+  });
+});
+
+describe("a language model of several mixers", () => {
+  const hybrid: LanguageModelConfig = {
+    ...model,
+    nLayers: 5,
+    feedForward: { kind: "gated", dHidden: 9 },
+    pattern: [
+      {},
+      { mixerConfig: { gain: 2 }, feedForward: "none" },
+      { mixer: history },
+      { mixer: "none", feedForward: { kind: "mlp", dHidden: 7, bias: true } },
+    ],
+  };
+  const params = initLanguageModel(hybrid, key(3));
+
+  test("has the pattern's layers, again from its beginning", () => {
+    const layers = layersOf(hybrid);
+    expect(layers.map(({ mixer }) => mixer?.id)).toEqual([
+      "moving-average",
+      "moving-average",
+      "history",
+      undefined,
+      "moving-average",
+    ]);
+    expect(layers.map(({ mixerConfig }) => (mixerConfig as { gain?: number }).gain)).toEqual([
+      0.5,
+      2,
+      undefined,
+      undefined,
+      0.5,
+    ]);
+    expect(layers.map(({ feedForward }) => feedForward?.kind)).toEqual(["gated", undefined, "gated", "mlp", "gated"]);
+    const names = Object.keys(namedLeaves(params)).filter((name) => /^layers\.[234]/.test(name));
+    expect(names).toEqual([
+      "layers.2.norm.weight",
+      ...["gate_proj", "up_proj", "down_proj"].reduce<string[]>(
+        (all, map) => [...all, `layers.2.mlp.${map}.weight`],
+        ["layers.2.norm2.weight"],
+      ),
+      ...["norm2.weight", "mlp.fc1.weight", "mlp.fc1.bias", "mlp.fc2.weight", "mlp.fc2.bias"].map(
+        (name) => `layers.3.${name}`,
+      ),
+      ...["norm.weight", "mixer.decay", "mixer.in_proj.weight", "mixer.in_proj.bias", "norm2.weight"].map(
+        (name) => `layers.4.${name}`,
+      ),
+      ...["gate_proj", "up_proj", "down_proj"].map((map) => `layers.4.mlp.${map}.weight`),
+    ]);
+  });
+
+  test("a layer is x + mixer(norm(x)), and then x + mlp(norm2(x))", async () => {
+    const one: LanguageModelConfig = { ...hybrid, nLayers: 1 };
+    const [layer] = params.layers as [Required<LayerParameters>];
+    const [logits] = forwardLanguageModel(one, { ...params, layers: [layer] }, tokens);
+    const config = layersOf(one)[0]!.mixerConfig;
+    const x = embedding(params.embedding, tokens);
+    const mixed = residualBlock(movingAverage, config, layer, x)[0];
+    const fed = add(mixed, gatedMlp(layer.mlp as GatedMlpParameters, rmsNorm(layer.norm2, mixed)));
+    await expectEqual(logits, linear(params.embedding, rmsNorm(params.norm_f, fed)));
+  });
+
+  test("folded steps are the forward pass, in values and states, from a carried state too", async () => {
+    const [logits, end] = forwardLanguageModel(hybrid, params, tokens);
+    let state = initLanguageModelState(hybrid, 2);
+    expect(leavesOf(state[3]!)).toEqual([]);
+    for (let t = 0; t < 5; t++) {
+      const [row, next] = stepLanguageModel(hybrid, params, reshape(sliceAxis(tokens, 1, t, t + 1), [2]), state);
+      await expectEqual(row, reshape(sliceAxis(logits, 1, t, t + 1), [2, 11]));
+      state = next;
+    }
+    for (const [k, leaf] of leavesOf(state).entries()) await expectEqual(leaf, leavesOf(end)[k]!);
+    const [first, carried] = forwardLanguageModel(hybrid, params, sliceAxis(tokens, 1, 0, 2));
+    const [second] = forwardLanguageModel(hybrid, params, sliceAxis(tokens, 1, 2, 5), carried, "recurrent");
+    await expectEqual(concat([first, second], 1), logits);
+  });
+
+  test("mixers without a mode run in parallel beside those that have it, and not alone", async () => {
+    const inPieces: AnyMixer = {
+      ...movingAverage,
+      id: "pieces",
+      modes: { ...movingAverage.modes, chunked: movingAverage.modes.parallel },
+    };
+    const mixed: LanguageModelConfig = { ...hybrid, pattern: [{ mixer: inPieces }, { mixer: history }] };
+    const own = initLanguageModel(mixed, key(3));
+    await expectEqual(
+      forwardLanguageModel(mixed, own, tokens, undefined, "chunked")[0],
+      forwardLanguageModel(mixed, own, tokens)[0],
+    );
+    expect(() => forwardLanguageModel(hybrid, params, tokens, undefined, "chunked")).toThrow(
+      /out of parallel, recurrent, got chunked/,
+    );
+  });
+
+  test("generates, and refuses what is no layer or has no recurrent form", async () => {
+    const made: number[] = [];
+    for await (const chosen of generate(hybrid, params, tokens, { length: 3, device: reference() }))
+      made.push(chosen[0]!);
+    expect(made).toHaveLength(3);
+    expect(() => layersOf({ ...hybrid, pattern: [] })).toThrow("expected a pattern of at least one layer");
+    expect(() => layersOf({ ...model, pattern: [{}, { mixer: "none" }] })).toThrow(
+      "in layer 1 of the pattern, got neither",
+    );
+    expect(() => layersOf({ ...model, pattern: [{ mixer: history, mixerConfig: { gain: 1 } }] })).toThrow(
+      /history: expected a setting out of dModel/,
+    );
+    const { step: _, ...stepless } = movingAverage;
+    const wholeOnly = { ...hybrid, pattern: [{}, { mixer: stepless as unknown as AnyMixer }] };
+    const run = generate(wholeOnly, params, tokens, { length: 1 }).next();
+    await expect(run).rejects.toThrow("expected a mixer with a recurrent form, got moving-average without one");
   });
 });
 

@@ -1,20 +1,22 @@
 /** Short depthwise convolution that looks back only, as in front of a selective SSM. */
 import {
   add,
+  and,
   cast,
   concat,
   expandDims,
   foldIn,
+  full,
   mul,
-  ones,
+  not,
   pad,
   reshape,
   ShapeError,
   silu,
   sliceAxis,
-  sub,
   sum,
   transpose,
+  where,
   zeros,
   type Key,
   type Tensor,
@@ -83,7 +85,7 @@ export function causalConv1d(
   for (let w = 0; w < W; w++) {
     // [D] per tap: the sum of W products fuses into one loop.
     const term = mul(sliceAxis(padded, 1, w, w + L), reshape(sliceAxis(parameters.weight, 1, w, w + 1), [D]));
-    const reached = reach ? mul(term, reach[W - 1 - w]!) : term;
+    const reached = reach ? where(reach[W - 1 - w]!, term, 0) : term;
     y = y ? add(y, reached) : reached;
   }
   const last = transpose(sliceAxis(padded, 1, L, L + W - 1));
@@ -95,18 +97,18 @@ export function causalConv1d(
           2,
         )
       : undefined;
-  return [finish(parameters, y!, activation), own ? mul(last, own) : last];
+  return [finish(parameters, y!, activation), own ? where(own, last, 0) : last];
 }
 
-/** For each distance d below W: 1 where the input d positions back is of the same sequence, else 0 [B L 1]. */
+/** For each distance d below W: whether the input d positions back is of the same sequence, bool [B L 1]. */
 function reachOf(resets: Tensor, [B, L]: readonly [number, number], W: number): readonly Tensor[] {
   if (resets.shape.join() !== `${B},${L}`)
     throw new ShapeError(
       `causalConv1d: expected resets [B L] of shape [${B},${L}], got shape [${resets.shape.join(",")}]; give one number a position`,
     );
-  const kept = pad(sub(1, cast(resets, "f32")), [0, W - 1], [0, 0], 1);
-  const reach: Tensor[] = [ones([B, L, 1])];
-  for (let d = 1; d < W; d++) reach.push(mul(reach[d - 1]!, expandDims(sliceAxis(kept, 1, W - d, W - d + L), 2)));
+  const inside = concat([full([B, W - 1], 1, "bool"), not(cast(resets, "bool"))], 1);
+  const reach: Tensor[] = [full([B, L, 1], 1, "bool")];
+  for (let d = 1; d < W; d++) reach.push(and(reach[d - 1]!, expandDims(sliceAxis(inside, 1, W - d, W - d + L), 2)));
   return reach;
 }
 

@@ -251,6 +251,10 @@ describe("causalConv1d", () => {
       });
       expectClose(await values(packed), await values(concat(parts, 1)));
       expectClose(await values(end), await values(last));
+      // A reset forgets: what is not a number before it stays there.
+      const spoiled = causalConv1d(parameters, x, mul(carried, NaN), { resets: flags });
+      const rows = (await values(spoiled[0])).slice(starts[0]! * D, L * D);
+      expectClose(rows, (await values(packed)).slice(starts[0]! * D, L * D));
       expect(() => causalConv1d(parameters, x, undefined, { resets: tensor([1]) })).toThrow("expected resets [B L]");
     },
   );

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import {
   exp,
   expandDims,
+  explain,
   key,
   matmul,
   mul,
@@ -67,6 +68,13 @@ test("the page shows what runs here", () => {
   const own = readFileSync(new URL(import.meta.url), "utf8");
   const example = /\/\/ The example[^\n]*\n(.*?)\/\/ End/s.exec(own)![1]!;
   expect(page).toContain(example.trim());
+});
+
+test("the planner makes chunks of the page's recurrence, as the page says", async () => {
+  const page = readFileSync(new URL("../../../docs/duality.md", import.meta.url), "utf8");
+  const plan = await explain(recurrent());
+  expect(plan).toMatch(/chunked scan .* scalar decay/);
+  expect(page).toContain(plan);
 });
 
 test("the three of the page are one map", async () => {
