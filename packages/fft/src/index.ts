@@ -15,3 +15,4 @@ export {
   type FftCorrelationOptions,
   type FftCorrelationOutputs,
 } from "./fft-conv.js";
+export { chunkedFftConv, fftConvChunk, type FftConvChunkArguments } from "./chunk.js";
