@@ -12,7 +12,8 @@ import {
   zeros,
   type Tensor,
 } from "@seqmix/tensor";
-import { fftConv, type FftConvArguments } from "./fft-conv.js";
+import type { FftConvArguments } from "./fft-conv.js";
+import { fftPieceKernel } from "./piece.js";
 
 /** What {@link fftConvChunk} takes: a piece of the sequence; kernels that look ahead have no state. */
 export type FftConvChunkArguments = Omit<FftConvArguments, "k" | "kReverse"> & {
@@ -37,12 +38,11 @@ export function fftConvChunk({ u, k, skip, gate, state }: FftConvChunkArguments)
     throw new ShapeError(
       `fftConvChunk: expected a state [B D K-1] = ${formatShape([B, D, later])}, got ${formatShape(before.shape)}; pass the state that the piece before returned`,
     );
-  // The piece's own products, on to the last output they reach, and those of earlier pieces.
-  const own = fftConv({ u: extended(u, later), k });
-  const all = L > 0 ? add(own, extended(before, L)) : before;
-  const now = sliceAxis(all, 2, 0, L);
+  // The piece's own products, and what earlier ones add to the same outputs.
+  const own = fftPieceKernel({ u, k }, undefined);
+  const now = L > 0 ? add(own.y, fitted(before, 0, L)) : own.y;
   const direct = skip ? add(now, mul(cast(u, "f32"), expandDims(skip, 1))) : now;
-  return { y: gate ? mul(cast(gate, "f32"), direct) : direct, state: sliceAxis(all, 2, L, L + later) };
+  return { y: gate ? mul(cast(gate, "f32"), direct) : direct, state: add(own.tail, fitted(before, L, later)) };
 }
 
 /**
@@ -64,4 +64,10 @@ export function chunkedFftConv({ u, k, skip, gate }: FftConvChunkArguments, leng
   return pieces.length > 0 ? concat(pieces, 2) : zeros(u.shape);
 }
 
-const extended = (x: Tensor, by: number): Tensor => pad(x, [0, 0, 0], [0, 0, by]);
+/** `length` entries from a first one on, zeros behind the last. */
+function fitted(x: Tensor, first: number, length: number): Tensor {
+  const extent = x.shape[2]!;
+  const start = Math.min(first, extent);
+  const end = Math.min(first + length, extent);
+  return pad(sliceAxis(x, 2, start, end), [0, 0, 0], [0, 0, length - (end - start)]);
+}

@@ -16,3 +16,4 @@ export {
   type FftCorrelationOutputs,
 } from "./fft-conv.js";
 export { chunkedFftConv, fftConvChunk, type FftConvChunkArguments } from "./chunk.js";
+export { fftPieceKernel, type FftPieceInputs, type FftPieceOutputs } from "./piece.js";
