@@ -1,11 +1,7 @@
 /** Every mixer and kernel record: one line each, in the order of tables and lists. */
 import { attention, scaledDotProductAttention, transformer } from "@seqmix/attention";
-<<<<<<< HEAD
 import { inverseKernel } from "@seqmix/discretize";
-import { fftConvKernel, fftCorrelationKernel } from "@seqmix/fft";
-=======
 import { fftConvKernel, fftCorrelationKernel, fftPieceKernel } from "@seqmix/fft";
->>>>>>> 5c92d89 (Pieces of a convolution in one transform: the imaginary part is the tail; kernels may be longer than the input)
 import { gateLoop, simpleGateLoop } from "@seqmix/gateloop";
 import { gla } from "@seqmix/gla";
 import { linearAttentionMixer } from "@seqmix/linear-attention";
@@ -43,11 +39,8 @@ export type AnyKernel = Kernel<AxisSpec, AxisSpec, unknown>;
 export const kernels: readonly AnyKernel[] = [
   fftConvKernel,
   fftCorrelationKernel,
-<<<<<<< HEAD
-  inverseKernel,
-=======
   fftPieceKernel,
->>>>>>> 5c92d89 (Pieces of a convolution in one transform: the imaginary part is the tail; kernels may be longer than the input)
+  inverseKernel,
   selectiveScanKernel,
   scaledDotProductAttention,
 ] as unknown as readonly AnyKernel[];
