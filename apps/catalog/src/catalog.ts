@@ -2,6 +2,8 @@
 import { attention, scaledDotProductAttention, transformer } from "@seqmix/attention";
 import { expm1OverXKernel, inverseKernel } from "@seqmix/discretize";
 import { fftConvKernel, fftCorrelationKernel } from "@seqmix/fft";
+import { inverseKernel } from "@seqmix/discretize";
+import { fftConvKernel, fftCorrelationKernel, fftPieceKernel } from "@seqmix/fft";
 import { gateLoop, simpleGateLoop } from "@seqmix/gateloop";
 import { gla } from "@seqmix/gla";
 import { linearAttentionMixer } from "@seqmix/linear-attention";
@@ -50,6 +52,7 @@ export type AnyKernel = Kernel<AxisSpec, AxisSpec, unknown>;
 export const kernels: readonly AnyKernel[] = [
   fftConvKernel,
   fftCorrelationKernel,
+  fftPieceKernel,
   inverseKernel,
   expm1OverXKernel,
   cauchyKernel,

@@ -1,7 +1,7 @@
 import { checkKernel } from "@seqmix/testing";
 import { cpu, explain, tensor } from "@seqmix/tensor";
 import { expect, test } from "vitest";
-import { fftConv, fftConvKernel, fftCorrelationKernel } from "./index.js";
+import { fftConv, fftConvKernel, fftCorrelationKernel, fftPieceKernel } from "./index.js";
 
 test("the convolution keeps the laws of its record on the default device", async () => {
   const report = await checkKernel(fftConvKernel, cpu(), { relative: 1e-5, gradientRelative: 1e-5, lengths: [1, 65] });
@@ -15,6 +15,16 @@ test("the correlation keeps the laws of its record on the default device", async
     lengths: [1, 65],
   });
   expect(report.cases).toBeGreaterThanOrEqual(fftCorrelationKernel.record.samples.length);
+});
+
+test("the convolution of a piece keeps the laws of its record on the default device", async () => {
+  const options = {
+    relative: 1e-5,
+    gradientRelative: 1e-5,
+    lengths: [1, 65],
+    variant: "four channels, modulo x^n - i",
+  };
+  expect((await checkKernel(fftPieceKernel, cpu(), options)).cases).toBeGreaterThanOrEqual(4);
 });
 
 test("explain names the variant that runs", async () => {

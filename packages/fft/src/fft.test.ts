@@ -1,6 +1,22 @@
-import { cpu, grad, key, mul, normal, realize, reference, sum, tensor, type Tensor } from "@seqmix/tensor";
+import {
+  add,
+  cpu,
+  grad,
+  key,
+  mul,
+  normal,
+  realize,
+  reference,
+  sliceAxis,
+  sum,
+  tensor,
+  zeros,
+  type Tensor,
+} from "@seqmix/tensor";
+import { checkDerivatives, randomValues } from "@seqmix/testing";
 import { describe, expect, test } from "vitest";
 import { fft, fftConv, ifft, irfft, rfft } from "./index.js";
+import { keptNumbers } from "./tables.js";
 
 const oracle = reference();
 const values = async (x: Tensor, device = oracle): Promise<number[]> => {
@@ -51,9 +67,40 @@ describe("fft", () => {
     close(await values(back.im), await values(x.im));
   });
 
-  test.each([1, 2, 9, 64, 75, 134])("irfft inverts rfft, length %i", async (n) => {
+  test.each([1, 2, 4, 6, 9, 64, 75, 134])("irfft inverts rfft, length %i", async (n) => {
     const x = normal(key(1), [2, n]);
     close(await values(irfft(rfft(x), n)), await values(x));
+  });
+
+  test.each([2, 7, 30, 64])("rfft is the first half of fft, length %i", async (n) => {
+    const x = normal(key(n), [3, n]);
+    const [whole, half] = [fft({ re: x }), rfft(x)];
+    const first = Math.floor(n / 2) + 1;
+    for (const part of ["re", "im"] as const)
+      close(await values(half[part]), await values(sliceAxis(whole[part], 1, 0, first)));
+  });
+
+  test("gradients of real transforms are finite differences, even and odd lengths", async () => {
+    for (const n of [6, 9]) {
+      const [wRe, wIm] = [normal(key(5), [2, Math.floor(n / 2) + 1]), normal(key(6), [2, Math.floor(n / 2) + 1])];
+      const loss = (x: Tensor): Tensor => {
+        const { re, im } = rfft(x);
+        return sum(add(mul(irfft({ re: mul(re, re), im: mul(im, re) }, n), x), sum(add(mul(wRe, re), mul(wIm, im)))));
+      };
+      await checkDerivatives({
+        law: `rfft and irfft, length ${n}`,
+        names: ["x"],
+        inputs: [randomValues(key(7), [2, n], "f32", -1, 1)],
+        device: oracle,
+        loss: ([x]) => loss(x!),
+      });
+    }
+  });
+
+  test("tables are let go of: many lengths keep no more than a bounded number of values", async () => {
+    for (let n = 2 ** 18; n < 2 ** 18 + 40; n++) fft({ re: zeros([1, n]) });
+    expect(keptNumbers()).toBeLessThan(2 ** 22 + 2 ** 20);
+    expect(keptNumbers()).toBeGreaterThan(0);
   });
 
   test("irfft ignores what a real signal cannot have", async () => {

@@ -17,7 +17,7 @@ import {
   zeros,
   type Tensor,
 } from "@seqmix/tensor";
-import { chirp, dftMatrix, twiddles } from "./tables.js";
+import { chirp, dftMatrix, turns, twiddles } from "./tables.js";
 
 /** A complex tensor: real and imaginary parts of one shape. */
 export type Complex = {
@@ -70,16 +70,33 @@ export function ifft(x: ComplexInput): Complex {
 }
 
 /**
- * The first floor(n/2) + 1 values of {@link fft} of real values; the others are their conjugates, reversed.
+ * The first floor(n/2) + 1 values of {@link fft} of real values; the others are their conjugates, reversed. Of even n by a
+ * complex transform of half the length.
  * @param x [.. n]
  * @returns [.. floor(n/2)+1]
+ * @throws ShapeError if x has no axis or nothing along it.
  */
 export function rfft(x: Tensor): Complex {
   const n = lengthOf({ re: x }, "rfft");
   if (n === 0) throw new ShapeError(`rfft: expected a last axis of at least 1, got shape ${formatShape(x.shape)}`);
-  const { re, im } = fft({ re: x });
   const half = Math.floor(n / 2) + 1;
-  return { re: sliceAxis(re, -1, 0, half), im: sliceAxis(im, -1, 0, half) };
+  if (n % 2 === 1 || x.size === 0) {
+    const { re, im } = fft({ re: x });
+    return { re: sliceAxis(re, -1, 0, half), im: sliceAxis(im, -1, 0, half) };
+  }
+  const outer = x.shape.slice(0, -1);
+  const m = n / 2;
+  const pairs = reshape(x, [sizeOf(outer), m, 2]);
+  const part = (k: 0 | 1): Tensor => reshape(sliceAxis(pairs, 2, k, k + 1), [sizeOf(outer), m]);
+  // z_j = x_(2j) + i x_(2j+1): its transform is that of the even values plus i times that of the odd ones.
+  const z = transform({ re: part(0), im: part(1) });
+  const around = (y: Tensor): Tensor => concat([y, sliceAxis(y, 1, 0, 1)], 1);
+  const mirrored = (y: Tensor): Tensor => concat([sliceAxis(y, 1, 0, 1), flip(y, 1)], 1);
+  const [re, im, mirroredRe, mirroredIm] = [around(z.re), around(z.im), mirrored(z.re), mirrored(z.im)];
+  const even = { re: add(re, mirroredRe), im: sub(im, mirroredIm) };
+  const odd = product({ re: add(im, mirroredIm), im: sub(mirroredRe, re) }, turns(n, half), mul);
+  const joined = (a: Tensor, b: Tensor): Tensor => reshape(mul(add(a, b), 0.5), [...outer, half]);
+  return { re: joined(even.re, odd.re), im: joined(even.im, odd.im) };
 }
 
 /**
@@ -97,13 +114,30 @@ export function irfft(x: Complex, n = 2 * (x.re.shape.at(-1)! - 1)): Tensor {
     );
   // Values 1 .. ceil(n/2)-1 come back conjugated and reversed.
   const mirrored = Math.ceil(n / 2);
-  const rest = (part: Tensor): Tensor => flip(sliceAxis(part, -1, 1, mirrored), -1);
   const inner = (part: Tensor): Tensor => {
     const outer = part.shape.slice(1).map(() => 0);
     return pad(sliceAxis(part, -1, 1, mirrored), [...outer, 1], [...outer, half - mirrored]);
   };
   const im = inner(x.im);
+  if (n % 2 === 0 && x.re.size > 0) return fromHalf({ re: x.re, im }, n);
+  const rest = (part: Tensor): Tensor => flip(sliceAxis(part, -1, 1, mirrored), -1);
   return ifft({ re: concat([x.re, rest(x.re)], -1), im: concat([im, neg(rest(x.im))], -1) }).re;
+}
+
+/** The inverse of {@link rfft} for even n: the even values are the real parts of a transform of n/2, the odd ones the imaginary parts. */
+function fromHalf(x: Complex, n: number): Tensor {
+  const outer = x.re.shape.slice(0, -1);
+  const m = n / 2;
+  const rows = (part: Tensor): Tensor => reshape(part, [sizeOf(outer), m + 1]);
+  const [re, im] = [rows(x.re), rows(x.im)];
+  const first = (part: Tensor): Tensor => sliceAxis(part, 1, 0, m);
+  const back = (part: Tensor): Tensor => flip(sliceAxis(part, 1, 1, m + 1), 1);
+  const even = { re: add(first(re), back(re)), im: sub(first(im), back(im)) };
+  const w = turns(n, m);
+  const odd = product({ re: sub(first(re), back(re)), im: add(first(im), back(im)) }, { re: w.re, im: neg(w.im) }, mul);
+  const z = ifft({ re: sub(even.re, odd.im), im: add(even.im, odd.re) });
+  const column = (part: Tensor): Tensor => reshape(mul(part, 0.5), [sizeOf(outer), m, 1]);
+  return reshape(concat([column(z.re), column(z.im)], 2), [...outer, n]);
 }
 
 function lengthOf({ re, im }: ComplexInput, name: string): number {

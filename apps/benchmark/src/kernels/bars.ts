@@ -22,6 +22,7 @@ export const peerNames = {
   tensorflow: "tfjs-wasm 1 thread",
   jax: "jax-js 1 thread",
   fft: "fft.js",
+  pffft: "pffft-wasm 1 thread",
   loop: "typed-array loop",
 } as const;
 
@@ -64,8 +65,8 @@ export function tokenRate(least: number, threads: number): Bar {
 }
 
 /** At most so many ms. */
-export const atMost = (limit: number): Bar => ({
-  threads: 1,
+export const atMost = (limit: number, threads = 1): Bar => ({
+  threads,
   asked: `≤ ${limit} ms`,
   judge: ({ ms }) => ({ reached: `${ms.toFixed(3)} ms`, met: ms <= limit }),
 });

@@ -4,6 +4,7 @@ import type { Bar } from "./bars.js";
 import type { JaxPackage } from "./peers/jax.js";
 import type { OnnxRuntimePackage } from "./peers/onnxruntime.js";
 import type { FftPackage } from "./peers/fft.js";
+import type { PffftPackage } from "./peers/pffft.js";
 import type { TensorflowPackage } from "./peers/tensorflow.js";
 import type { Check, KernelRow, Products } from "./row.js";
 
@@ -35,6 +36,7 @@ export interface PeerPackages {
   readonly tensorflow: TensorflowPackage;
   readonly jax: JaxPackage;
   readonly fft: FftPackage;
+  readonly pffft: PffftPackage;
 }
 
 /** A kernel of one size. */

@@ -206,41 +206,42 @@ export function firstPassFunction(name: string, size: number, radix: 2 | 4, scal
   ]);
 }
 
-/** (from, row0, row1, row2, row3, temporary): the inverse of the first pass; its real part to four rows. */
-export function lastPassFunction(name: string, size: number, radix: 2 | 4): WasmFunction {
+/** (from, row0, row1, row2, row3, temporary): the inverse of the first pass; its real or imaginary part to four rows. */
+export function lastPassFunction(name: string, size: number, radix: 2 | 4, part: "real" | "imaginary"): WasmFunction {
   const f = functionBuilder(["i32", "i32", "i32", "i32", "i32", "i32"]);
   const from = f.params[0];
   const rows = f.params.slice(1, 5);
   const temporary = f.params[5];
   const make: Make = () => f.local("v128");
   const [left, i, at] = [f.local("i32"), f.local("i32"), f.local("i32")] as const;
-  const part = size / radix;
+  const span = size / radix;
   const steps = stepsAtOnce(size, radix);
   const [values, pairs] = [range(4).map(make), range(4).map(make)];
   const [r, t] = [complexes(make, 4), complexes(make, 4)];
   const [r0, r1] = r as [Complex, Complex];
   const difference = t[0] as Complex;
   const read = range(radix).map((m) =>
-    range(2).map((p) => ((r[m] as Complex)[p] as Local).set(v128.load(from.get, m * part * ELEMENT + 16 * p))),
+    range(2).map((p) => ((r[m] as Complex)[p] as Local).set(v128.load(from.get, m * span * ELEMENT + 16 * p))),
   );
   const write = (q: number, value: Code): Code => v128.store(at.get, value, 16 * steps * q);
-  /** The real part of b * conj(root^power). */
+  const p = part === "real" ? 0 : 1;
+  /** The part of b * conj(root^power). */
   const unrooted = (b: Complex, power: number): Code => {
     const [re, im] = firstRoot(radix, power);
-    return f32x4.add(times(b[0], re), times(b[1], im));
+    return part === "real" ? f32x4.add(times(b[0], re), times(b[1], im)) : f32x4.sub(times(b[1], re), times(b[0], im));
   };
   const join: Code =
     radix === 4
       ? [
           read,
           inverseButterfly(r, t, r),
-          write(0, r0[0].get),
+          write(0, r0[p].get),
           [1, 2, 3].map((q) => write(q, unrooted(r[q] as Complex, q))),
         ]
       : [
           read,
-          write(0, add(r0[0], r1[0])),
-          range(2).map((p) => (difference[p] as Local).set(sub(r0[p] as Local, r1[p] as Local))),
+          write(0, add(r0[p], r1[p])),
+          range(2).map((q) => (difference[q] as Local).set(sub(r0[q] as Local, r1[q] as Local))),
           write(1, unrooted(difference, 1)),
         ];
   const scatter = range(radix).map((q) => [
@@ -249,12 +250,12 @@ export function lastPassFunction(name: string, size: number, radix: 2 | 4): Wasm
       at.set(i32.add(temporary.get, i32.shl(i.get, i32.const(2)))),
       values.map((value, s) => value.set(v128.load(at.get, 16 * (steps * q + s)))),
       transposed(values, pairs).map((column, c) =>
-        v128.store(i32.add((rows[c] as Local).get, i.get), column, 4 * q * part),
+        v128.store(i32.add((rows[c] as Local).get, i.get), column, 4 * q * span),
       ),
     ]),
   ]);
   return f.finish(name, [
-    left.set(i32.const(part / steps)),
+    left.set(i32.const(span / steps)),
     loop([
       i.set(i32.const(0)),
       forLoop(i, 16 * steps, 16, [at.set(i32.add(temporary.get, i.get)), join, advance(from, ELEMENT)]),

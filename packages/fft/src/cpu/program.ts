@@ -13,6 +13,7 @@ import {
   forLoop,
   functionBuilder,
   i32,
+  memory as bulk,
   select,
   when,
   zeroProgram,
@@ -41,11 +42,13 @@ export interface ConvolutionSpec {
   readonly batch: number;
   readonly channels: number;
   readonly length: number;
-  /** Taps that look back, and taps that look ahead; undefined without. At most `length`. */
+  /** Taps that look back, and taps that look ahead; undefined without. */
   readonly taps?: number | undefined;
   readonly tapsAhead?: number | undefined;
   readonly skip?: boolean;
   readonly gate?: boolean;
+  /** Write what comes behind the last output too, [batch, channels, taps - 1]: as if zeros followed the input. */
+  readonly tail?: boolean;
 }
 
 /** c[d, s] = sum over b and t of a[b, d, t + s] b[b, d, t]. */
@@ -124,12 +127,15 @@ interface Body {
   part(block: Local, inverse: boolean): Code;
   /** The rest of the inverse and the real parts to four rows. */
   finish(block: Local, buffer: number, rowLength: number, batched: boolean): Code;
+  /** After that, what comes behind `rowLength`: the rest of the real parts, then the imaginary ones. */
+  finishTail(block: Local, buffer: number, rowLength: number, tailLength: number): Code;
 }
 
 interface Frame {
   readonly name: string;
   readonly batch: number;
   readonly channels: number;
+  /** Of the longest row. */
   readonly length: number;
   /** Lengths of the rows that are read and written. */
   readonly lengths: readonly number[];
@@ -161,7 +167,9 @@ function program(
   const forward = new Map(depths.map((depth) => [depth, add(passFunction(`forward${depth.size}`, depth.size, false))]));
   const inverse = new Map(depths.map((depth) => [depth, add(passFunction(`inverse${depth.size}`, depth.size, true))]));
   const first = memoized((scaled) => firstPassFunction(`first${scaled}`, size, radix, scaled ? 1 / size : 1));
-  const last = memoized(() => lastPassFunction("last", size, radix));
+  const last = memoized((imaginary) =>
+    lastPassFunction(`last${imaginary}`, size, radix, imaginary ? "imaginary" : "real"),
+  );
   const stageIn = memoized((count) => stageInFunction(`stageIn${count}`, count, size));
   const stageOut = memoized((count) => stageOutFunction(`stageOut${count}`, count));
 
@@ -243,6 +251,25 @@ function program(
             rows.map((target, c) => call(stageOut(rowLength), staged(c), target.get)),
           ],
     ],
+    finishTail(base, buffer, rowLength, tailLength) {
+      const real = Math.min(size - rowLength, tailLength);
+      const copied = (from: number, to: number, count: number): Code =>
+        count === 0
+          ? []
+          : rows.map((target, c) =>
+              bulk.copy(
+                i32.add(target.get, i32.const(4 * to)),
+                i32.add(staged(c), i32.const(4 * from)),
+                i32.const(4 * count),
+              ),
+            );
+      const imaginary = call(last(1), base.get, ...rows.map((_, c) => staged(c)), temporary.get);
+      return [
+        setRows(buffer, tailLength, true),
+        copied(rowLength, 0, real),
+        tailLength > real ? [imaginary, copied(0, real, tailLength - real)] : [],
+      ];
+    },
   });
   const body = forLoop(begin, end, 1, [
     channel.set(i32.mul(i32.divU(begin.get, i32.const(parts)), i32.const(4))),
@@ -274,9 +301,13 @@ function program(
   };
 }
 
-/** Buffers: u, the kernels, skip and gate as far as there are, the table of {@link rootsOf}(length), y. */
+/** The longest of a convolution's rows: what its transform has room for. */
+export const longestOf = ({ length, taps = 0, tapsAhead = 0 }: Omit<ConvolutionSpec, "batch" | "channels">): number =>
+  Math.max(length, taps, tapsAhead);
+
+/** Buffers: u, the kernels, skip and gate as far as there are, the table of {@link rootsOf}(longest row), y and the tail. */
 export function convolutionProgram(spec: ConvolutionSpec, memory: { readonly shared: boolean }): CpuProgram {
-  const { batch, channels, length, taps, tapsAhead, skip = false, gate = false } = spec;
+  const { batch, channels, length, taps, tapsAhead, skip = false, gate = false, tail = false } = spec;
   const name = `fftConv [${batch},${channels},${length}], ${[taps !== undefined && `${taps} taps`, tapsAhead !== undefined && `${tapsAhead} ahead`, skip && "skip", gate && "gate"].filter(Boolean).join(", ")}`;
   const given = [taps !== undefined, tapsAhead !== undefined, skip, gate];
   const at = (k: number): number => 1 + given.slice(0, k).filter(Boolean).length;
@@ -287,8 +318,8 @@ export function convolutionProgram(spec: ConvolutionSpec, memory: { readonly sha
   const groups = Math.ceil(channels / 4);
   // Batches share a kernel's transform, unless groups of channels are too few for the threads.
   const batchStep = Math.ceil(batch / Math.min(batch, Math.ceil(16 / groups)));
-  const lengths = [length, taps ?? length, tapsAhead ?? length];
-  const frame = { name, batch, channels, length, lengths, blocks: both ? 3 : 2, table, batchStep };
+  const lengths = [length, taps ?? length, tapsAhead ?? length, ...(tail ? [taps! - 1] : [])];
+  const frame = { name, batch, channels, length: longestOf(spec), lengths, blocks: both ? 3 : 2, table, batchStep };
   return program(frame, memory, (body) => {
     const { add, block, cachedSize, channel, rows, setRows, temporary, size } = body;
     const [x, k, ahead] = block as [Local, Local, Local];
@@ -326,6 +357,7 @@ export function convolutionProgram(spec: ConvolutionSpec, memory: { readonly sha
         ]),
         body.finish(x, y, length, true),
         gate ? gated : [],
+        tail ? body.finishTail(x, y + 1, length, taps! - 1) : [],
       ],
       after: [],
     };

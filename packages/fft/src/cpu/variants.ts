@@ -1,48 +1,47 @@
 /** The convolution and the correlation on the CPU device: four channels at once, modulo x^n - i, in WebAssembly. */
 import type { CpuVariant, KernelCase, KernelTable } from "@seqmix/tensor";
 import type { FftCorrelationOptions } from "../fft-conv.js";
-import { convolutionProgram, correlationProgram, rootsOf } from "./program.js";
+import { convolutionProgram, correlationProgram, longestOf, rootsOf, type ConvolutionSpec } from "./program.js";
 
 const NAME = "four channels, modulo x^n - i";
 
-const tables = ({ dims: { L } }: KernelCase<unknown>): readonly KernelTable[] => [
-  { name: `roots ${L}`, values: () => rootsOf(L!) },
-];
+const roots = (length: number): readonly KernelTable[] => [{ name: `roots ${length}`, values: () => rootsOf(length) }];
 
 /** Taps of a kernel that is given. */
 export const tapsOf = ({ present, dims }: KernelCase<unknown>, name: "k" | "kReverse"): number | undefined =>
   present.has(name) ? dims[name === "k" ? "K" : "R"] : undefined;
 
-/** Why programs by transforms of the input's length cannot run a case; true if they can. */
-export function withinLength(kase: KernelCase<unknown>): true | string {
+/** Why programs cannot run a case that has nothing to transform; true if they can. */
+export function hasElements(kase: KernelCase<unknown>): true | string {
   const { B = 0, D = 0, L = 0 } = kase.dims;
-  if (B * D * L === 0) return "expected elements, got none";
-  for (const name of ["k", "kReverse"] as const) {
-    const taps = tapsOf(kase, name);
-    if (taps !== undefined && (taps < 1 || taps > L)) return `expected 1 to ${L} taps for length ${L}, got ${taps}`;
-  }
-  return true;
+  const taps = [tapsOf(kase, "k") ?? 1, tapsOf(kase, "kReverse") ?? 1];
+  return [B, D, L, ...taps].every((extent) => extent > 0) || "expected elements along every axis, got none";
 }
+
+const specOf = (kase: KernelCase<unknown>): ConvolutionSpec => ({
+  batch: kase.dims.B!,
+  channels: kase.dims.D!,
+  length: kase.dims.L!,
+  taps: tapsOf(kase, "k"),
+  tapsAhead: tapsOf(kase, "kReverse"),
+  skip: kase.present.has("skip"),
+  gate: kase.present.has("gate"),
+});
 
 /** Of {@link fftConvKernel}. */
 export const convolutionOnCpu: CpuVariant<undefined> = {
   device: "cpu",
   name: NAME,
-  supports: withinLength,
-  tables,
-  forward: (kase, memory) =>
-    convolutionProgram(
-      {
-        batch: kase.dims.B!,
-        channels: kase.dims.D!,
-        length: kase.dims.L!,
-        taps: tapsOf(kase, "k"),
-        tapsAhead: tapsOf(kase, "kReverse"),
-        skip: kase.present.has("skip"),
-        gate: kase.present.has("gate"),
-      },
-      memory,
-    ),
+  supports: hasElements,
+  tables: (kase) => roots(longestOf(specOf(kase))),
+  forward: (kase, memory) => convolutionProgram(specOf(kase), memory),
+};
+
+/** Of {@link fftPieceKernel}. */
+export const pieceOnCpu: CpuVariant<undefined> = {
+  ...convolutionOnCpu,
+  supports: (kase) => (kase.dims.K! > 1 ? hasElements(kase) : "expected at least 2 taps, got one"),
+  forward: (kase, memory) => convolutionProgram({ ...specOf(kase), tail: true }, memory),
 };
 
 /** Of {@link fftCorrelationKernel}. */
@@ -50,7 +49,7 @@ export const correlationOnCpu: CpuVariant<FftCorrelationOptions> = {
   device: "cpu",
   name: NAME,
   supports: ({ dims: { L, K } }) => K! <= L! || `expected at most ${L} lags for length ${L}, got ${K}`,
-  tables,
+  tables: ({ dims: { L } }) => roots(L!),
   forward: ({ dims: { B, D, L, K } }, memory) =>
     correlationProgram({ batch: B!, channels: D!, length: L!, lags: K! }, memory),
 };

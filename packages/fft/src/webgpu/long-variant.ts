@@ -16,7 +16,7 @@ import {
   type Rows,
 } from "./long-programs.js";
 import { QUARTER, splitAngles, twiddleTable } from "./residues.js";
-import { bindable, numbered, pointsFor, rowShapeFor, type Case } from "./row-variant.js";
+import { bindable, numbered, pointsOf, rowShapeFor, type Case } from "./row-variant.js";
 
 /** Longest columns; with rows of 4,096 that makes 2^21 points. */
 const COLUMN = 512;
@@ -57,7 +57,7 @@ interface LongPlan {
 const longestRow = ({ cotangents }: Case): number => (cotangents.size > 0 ? 2048 : 4096);
 
 function shapeOf(kase: Case, limits: GpuLimits): LongShape | undefined {
-  const n = pointsFor(kase.dims.L!);
+  const n = pointsOf(kase);
   return longShapeFor(n, limits, longestRow(kase)) ?? longShapeFor(n, limits, 4096);
 }
 
@@ -72,15 +72,15 @@ function longPlan(kase: Case, limits: GpuLimits): LongPlan {
   if (r2 > 1) values.set(columns.values, rows.values.length);
   return {
     shape,
-    n: pointsFor(kase.dims.L!),
+    n: pointsOf(kase),
     offsets: { rows: rows.offsets, columns: columns.offsets.map((offset) => offset + rows.values.length / 4) },
     table: values,
   };
 }
 
 /** Channels that are under way at once, if the binding limit allows one. */
-const channelsAtOnce = ({ dims: { B, D, L } }: Case, limits: GpuLimits): number =>
-  Math.min(D!, Math.floor(Math.min(UNDER_WAY, limits.bytes) / (8 * pointsFor(L!) * B!)));
+const channelsAtOnce = (kase: Case, limits: GpuLimits): number =>
+  Math.min(kase.dims.D!, Math.floor(Math.min(UNDER_WAY, limits.bytes) / (8 * pointsOf(kase) * kase.dims.B!)));
 
 const describe = ({ columns: { r1, r2, width }, row: { radices, exchange } }: LongShape, channels: number): string =>
   `${r1}${r2 > 1 ? ` ${r2}` : ""} x ${radices.join(" ")}, ${width} columns and ${channels} channels at once${exchange === "halves" ? ", exchanged in halves" : ""}`;
@@ -199,7 +199,7 @@ function supports(kase: Case, limits: GpuLimits): true | string {
   const fits = bindable(kase, limits);
   if (fits !== true) return fits;
   if (channelsAtOnce(kase, limits) < 1)
-    return `expected a batch whose transforms of one channel take at most ${Math.min(UNDER_WAY, limits.bytes)} bytes, got ${8 * pointsFor(kase.dims.L!) * kase.dims.B!}`;
+    return `expected a batch whose transforms of one channel take at most ${Math.min(UNDER_WAY, limits.bytes)} bytes, got ${8 * pointsOf(kase) * kase.dims.B!}`;
   return shapeOf(kase, limits) ? true : `expected a length of at most ${COLUMN} rows' points, got ${kase.dims.L}`;
 }
 

@@ -71,9 +71,9 @@ const forward = ({ transform, offsets }: Row): Text => [
   transform.firstButterflies((values) => realForward(values)),
   transform.forward(offsets),
 ];
-const inverse = ({ transform, offsets }: Row): Text => [
+const inverse = ({ transform, offsets }: Row, imaginary = false): Text => [
   transform.inverse(offsets),
-  transform.firstButterflies((values) => realInverse(values)),
+  transform.firstButterflies((values) => realInverse(values, imaginary)),
 ];
 
 /** The spectrum of the kernels, times 1/n: that of the taps that look back, and the conjugate of that of those ahead. */
@@ -216,16 +216,29 @@ const eachRow = (body: Text): Text => [
   "}",
 ];
 
-/** y = gate * (u * k + ...). Buffers: u, the kernels' or `spectrum`, gate, `twiddles`, y. */
+/** Writes what comes behind a row, [.., taps - 1]: the rest of the real parts, then the imaginary ones. */
+function writeTail(transform: RowTransform, live: boolean): Text {
+  const put = (index: string, value: string): Text =>
+    `{ let later = ${index}; if ((later < taps - 1u)${live ? " & live" : ""}) { tail[tailAt + later] = ${value}; } }`;
+  return transform.atFirst((value, position) => [
+    // where the position lies within the row the difference wraps around, beyond all tails
+    put(`${position} - length`, `${value}.x`),
+    put(`${position} + ${transform.n}u - length`, `${value}.y`),
+  ]);
+}
+
+/** y = gate * (u * k + ...). Buffers: u, the kernels' or `spectrum`, gate, `twiddles`, y, and `tail` if that is asked for. */
 export function forwardPass(
   kase: RowCase,
   tuning: RowTuning,
   offsets: readonly number[],
   buffers: RowBuffers,
+  tail = false,
 ): GpuPass {
   const transform = rowTransform(tuning.shape);
   const row: Row = { ...tuning, kase, transform, offsets };
   const { L, gate } = kase;
+  const written = tail ? ["y", "tail"] : ["y"];
   const { half } = buffers;
   const full = L === transform.n;
   const parameters = parametersOf(kase, tuning.parts);
@@ -237,11 +250,11 @@ export function forwardPass(
         ...(tuning.spectrum === "memory" ? ["spectrum"] : kernelsOf(kase)),
         ...(gate ? ["gate"] : []),
         "twiddles",
-        "y",
+        ...written,
       ],
       buffers,
       TYPES,
-      ["y"],
+      written,
     ),
     parameters,
   );
@@ -252,7 +265,8 @@ export function forwardPass(
       read(transform, "length", full, (position) => element(`u[at + ${position}]`, half.has("u"))),
       forward(row),
       multiply(row, false),
-      inverse(row),
+      inverse(row, tail),
+      tail ? ["let tailAt = at / length * (taps - 1u);", writeTail(transform, ragged)] : "",
       write(
         transform,
         "length",

@@ -132,10 +132,9 @@ export function rowTransform(shape: RowShape): RowTransform {
 /** Between what one thread wrote and another reads. */
 export const BARRIER = "workgroupBarrier();";
 
-/** Radices of n = 2^m with as many last steps of the largest radix as there can be. */
-export function radicesOf(n: number, largest: number): readonly number[] {
-  const levels = levelsOf(n);
-  const most = levelsOf(largest);
-  const [whole, rest] = [Math.floor(levels / most), levels % most];
-  return [...(rest > 0 ? [1 << rest] : []), ...range(whole).map(() => largest)];
+/** Radices of n = 2^m on threads that keep so many values: last steps of radix 16, and a first one of what is left. */
+export function radicesOf(n: number, values: number): readonly number[] {
+  const steps = Math.max(0, Math.ceil(levelsOf(n / values) / 4));
+  const first = n / 16 ** steps;
+  return [...(first > 1 ? [first] : []), ...range(steps).map(() => 16)];
 }

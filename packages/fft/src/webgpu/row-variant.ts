@@ -1,7 +1,7 @@
 /** The convolution of rows that fit into a workgroup, on the WebGPU device. */
 import type { GpuVariant, KernelCase, KernelTable } from "@seqmix/tensor";
 import { bytesOf, type GpuLimits, type GpuProgram } from "@seqmix/tensor/wgsl";
-import { tapsOf, withinLength } from "../cpu/variants.js";
+import { hasElements, tapsOf } from "../cpu/variants.js";
 import { QUARTER, twiddleTable, type TwiddleTable } from "./residues.js";
 import { radicesOf, rowBytes, type RowShape } from "./row-transform.js";
 import {
@@ -15,8 +15,9 @@ import {
   type RowTuning,
 } from "./row-programs.js";
 
-/** Values a thread keeps: one butterfly of the largest radix. */
+/** Values a thread keeps: one butterfly of the last steps' radix; of the longest rows two, which saves a step. */
 const VALUES = 16;
+const valuesFor = (n: number): number => (n > 4096 ? 2 * VALUES : VALUES);
 /** Threads of a workgroup for short rows: several rows share one. */
 const THREADS = 128;
 /** Workgroups that fill a large GPU. */
@@ -34,21 +35,24 @@ const rowCaseOf = (kase: Case): RowCase => ({
   gate: kase.present.has("gate"),
 });
 
-/** Points of the transform of rows of a length. */
-export const pointsFor = (length: number): number => Math.max(VALUES, 2 ** Math.ceil(Math.log2(length)));
+/** Points of a case's transform: room for the input and for each kernel. */
+export function pointsOf(kase: KernelCase<unknown>): number {
+  const longest = Math.max(VALUES, kase.dims.L!, tapsOf(kase, "k") ?? 0, tapsOf(kase, "kReverse") ?? 0);
+  return 2 ** Math.ceil(Math.log2(longest));
+}
 
 /**
  * How rows of n points lie on the threads of a workgroup; undefined if they are too long for these limits.
  * @param most Rows of a workgroup at most.
  */
 export function rowShapeFor(n: number, limits: GpuLimits, most = THREADS): RowShape | undefined {
-  const radices = radicesOf(n, VALUES);
-  const threads = n / VALUES;
+  const values = valuesFor(n);
+  const radices = radicesOf(n, values);
+  const threads = n / values;
   const shapes: RowShape[] = [];
   for (let rows = Math.max(1, Math.min(most, THREADS / threads)); rows >= 1; rows /= 2)
-    for (const exchange of ["whole", "halves"] as const)
-      shapes.push({ radices, values: VALUES, rows, exchange, padded: true });
-  shapes.push({ radices, values: VALUES, rows: 1, exchange: "halves", padded: false });
+    shapes.push({ radices, values, rows, exchange: "halves", padded: true });
+  shapes.push({ radices, values, rows: 1, exchange: "halves", padded: false });
   return shapes.find((shape) => rowBytes(shape) <= limits.workgroupBytes && threads * shape.rows <= limits.threads);
 }
 
@@ -67,7 +71,7 @@ interface RowPlan {
 
 function rowPlan(kase: Case, limits: GpuLimits): RowPlan | undefined {
   const rows = rowCaseOf(kase);
-  const shape = rowShapeFor(pointsFor(rows.L), limits);
+  const shape = rowShapeFor(pointsOf(kase), limits);
   return (
     shape && { kase: rows, shape, parts: partsFor(rows, shape.rows), table: twiddleTable(shape.radices, [QUARTER], 1) }
   );
@@ -91,13 +95,13 @@ export function numbered(
 const describe = ({ shape: { radices, rows, exchange } }: RowPlan, parts: number): string =>
   `${radices.join(" ")}${rows > 1 ? `, ${rows} rows a workgroup` : ""}${exchange === "halves" ? ", exchanged in halves" : ""}${parts > 1 ? `, ${parts} parts` : ""}`;
 
-function forward(kase: Case, limits: GpuLimits): GpuProgram {
+function forward(kase: Case, limits: GpuLimits, results: readonly string[] = ["y"]): GpuProgram {
   const plan = rowPlan(kase, limits)!;
-  const buffers = numbered(kase, limits, [], ["y"], []);
+  const buffers = numbered(kase, limits, [], results, []);
   const tuning: RowTuning = { shape: plan.shape, parts: plan.parts, spectrum: "registers" };
   return {
     name: describe(plan, plan.parts),
-    passes: [forwardPass(plan.kase, tuning, plan.table.offsets, buffers)],
+    passes: [forwardPass(plan.kase, tuning, plan.table.offsets, buffers, results.includes("tail"))],
     scratch: [],
   };
 }
@@ -128,7 +132,7 @@ function backward(kase: Case, limits: GpuLimits): GpuProgram {
 export function bindable(kase: Case, limits: GpuLimits): true | string {
   const { B = 0, D = 0, L = 0 } = kase.dims;
   const bytes = bytesOf(B * D * L);
-  return bytes > limits.bytes ? `expected tensors of at most ${limits.bytes} bytes, got ${bytes}` : withinLength(kase);
+  return bytes > limits.bytes ? `expected tensors of at most ${limits.bytes} bytes, got ${bytes}` : hasElements(kase);
 }
 
 function supports(kase: Case, limits: GpuLimits): true | string {
@@ -148,6 +152,15 @@ export const rowsOnGpu: GpuVariant<undefined> = {
   name: "modulo x^n - i, a workgroup a row",
   supports,
   tables,
-  forward,
+  forward: (kase, limits) => forward(kase, limits),
   backward,
+};
+
+/** Of {@link fftPieceKernel}: the imaginary parts are the tail. */
+export const piecesOnGpu: GpuVariant<undefined> = {
+  device: "webgpu",
+  name: rowsOnGpu.name,
+  supports: (kase, limits) => (kase.dims.K! > 1 ? supports(kase, limits) : "expected at least 2 taps, got one"),
+  tables,
+  forward: (kase, limits) => forward(kase, limits, ["y", "tail"]),
 };

@@ -1,6 +1,6 @@
 /** Long convolutions on the webgpu device, from rows that a workgroup holds to the longest. */
 import { fftConv, fftConvKernel } from "@seqmix/fft";
-import { foldIn, key, normal, vjp, type Tensor } from "@seqmix/tensor";
+import { add, cast, floor, iota, mul, sin, sub, vjp, type Tensor } from "@seqmix/tensor";
 import { atMost, atMostWithin, type Bar } from "../bars.js";
 import type { BenchmarkCase } from "../contestant.js";
 import { deviceCase } from "../device-case.js";
@@ -13,14 +13,22 @@ interface Size {
 
 type Names = "u" | "k" | "skip" | "gate" | "dy";
 
-const draw = (name: string, shape: readonly number[]): Tensor => normal(foldIn(key(2026), name), shape);
+/**
+ * Numbers in -1 to 1 without a pattern, in one kernel without temporaries: the most memory in use is then that of a run.
+ * @param seed Tells tensors apart.
+ */
+function scattered(seed: number, shape: readonly number[]): Tensor {
+  const turns = shape.map((_, axis) => mul(cast(iota(shape, axis), "f32"), 12.9898 + 65.233 * axis));
+  const x = mul(sin(add(turns.reduce(add), seed)), 43758.547);
+  return sub(mul(sub(x, floor(x)), 2), 1);
+}
 
 function drawn({ B, D, L }: Size, gated: boolean, backward: boolean): Record<Names, Tensor> {
   const inputs = {
-    u: draw("u", [B, D, L]),
-    k: draw("k", [D, L]),
-    ...(gated && { skip: draw("skip", [D]), gate: draw("gate", [B, D, L]) }),
-    ...(backward && { dy: draw("dy", [B, D, L]) }),
+    u: scattered(1, [B, D, L]),
+    k: scattered(2, [D, L]),
+    ...(gated && { skip: scattered(3, [D]), gate: scattered(4, [B, D, L]) }),
+    ...(backward && { dy: scattered(5, [B, D, L]) }),
   };
   return inputs as Record<Names, Tensor>;
 }

@@ -51,12 +51,13 @@ export async function loadPeers(): Promise<PeerPackages> {
   const { resolve } = createRequire(new URL("package.json", folder));
   const load = async (name: string): Promise<Record<string, unknown>> =>
     (await import(pathToFileURL(resolve(name)).href)) as Record<string, unknown>;
-  const [tensorflow, , jax, onnxRuntime, fft] = await Promise.all([
+  const [tensorflow, , jax, onnxRuntime, fft, pffft] = await Promise.all([
     load("@tensorflow/tfjs-core"),
     load("@tensorflow/tfjs-backend-wasm"),
     load("@jax-js/jax"),
     load("onnxruntime-node"),
     load("fft.js"),
+    load("@echogarden/pffft-wasm/simd"),
   ]);
   const { setBackend, ready } = tensorflow as unknown as {
     setBackend(name: string): Promise<boolean>;
@@ -75,5 +76,6 @@ export async function loadPeers(): Promise<PeerPackages> {
     jax: jax as unknown as PeerPackages["jax"],
     onnxRuntime: ((onnxRuntime as { default?: unknown }).default ?? onnxRuntime) as PeerPackages["onnxRuntime"],
     fft: (fft as { default: PeerPackages["fft"] }).default,
+    pffft: await (pffft as { default: () => Promise<PeerPackages["pffft"]> }).default(),
   };
 }
