@@ -246,7 +246,7 @@ describe("powers in two levels", () => {
     const loss = (system: DplrLti): Tensor =>
       sum(square(kind === "S4" ? dplrKernel(system, L).K : diagonalKernel(system, L)));
     const held = device.memory().bytes;
-    const gradients = grad(loss as (system: Tree) => Tensor)(given);
+    const gradients = grad(loss as unknown as (system: Tree) => Tensor)(given);
     await realize(gradients, { device });
     const units = (device.memory().peakBytes - held) / (4 * H * N * L);
     await device.close();
@@ -301,7 +301,7 @@ describe("companion and dss kernels", () => {
           [8, -1, 8],
           [8, 8, 8],
         ]),
-        im: tensor([[...im.slice(3)], [...im.slice(3)]]),
+        im: tensor([im.slice(3), im.slice(3)].map((row) => Array.from(row))),
       },
     };
     const exact = await values(dssKernel(system, 2000).K);

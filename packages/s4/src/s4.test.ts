@@ -108,7 +108,7 @@ describe("the S4 block", () => {
   test("a kernel shorter than the sequence forgets what is further back", async () => {
     const params = s4.init(tiny, key(1));
     const x = normal(key(2), [1, 9, 2]);
-    const far = mul(x, tensor([[...[2, 1, 1, 1, 1, 1, 1, 1, 1].map((factor) => [factor, factor])]]));
+    const far = mul(x, tensor([[2, 1, 1, 1, 1, 1, 1, 1, 1].map((factor) => [factor, factor])]));
     const last = (input: Tensor): Tensor => sliceAxis(s4Block(tiny, params, input, { longest: 4 })[0], 1, 8, 9);
     close(await values(last(x)), await values(last(far)));
   });

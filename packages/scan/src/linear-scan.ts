@@ -13,7 +13,6 @@ import {
   mul,
   normalizeAxis,
   sliceAxis,
-  sub,
   Tensor,
   where,
   zeros,

@@ -2,7 +2,6 @@
 import type { GoldenAdapter } from "@seqmix/testing";
 import { causalConv1dAdapter } from "./causal-conv1d.js";
 import { crossEntropyAdapter } from "./cross-entropy.js";
-import { discretizeDiagAdapter } from "./discretize-diag.js";
 import { discretizeDenseAdapter, discretizeDiagAdapter, discretizeGbtAdapter } from "./discretize.js";
 import { elementwiseScanAdapter } from "./elementwise-scan.js";
 import { fftconvAdapter } from "./fftconv.js";
@@ -20,8 +19,6 @@ import { mambaInnerAdapter } from "./mamba-inner.js";
 import { mambaLmAdapter } from "./mamba-lm.js";
 import { optimizerAdapter } from "./optimizer.js";
 import { rwkv4ModelAdapter, rwkv4WkvAdapter, rwkvLmHfAdapter } from "./rwkv.js";
-import { s4dKernelAdapter } from "./s4d-kernel.js";
-import { s4dLayerAdapter } from "./s4d-layer.js";
 import { s4DplrKernelAdapter, s4dKernelAdapter } from "./s4-kernels.js";
 import { dssKernelAdapter, dssLayerAdapter, s4BlockAdapter, s4dLayerAdapter } from "./s4-layers.js";
 import { s5SsmAdapter } from "./s5-ssm.js";
