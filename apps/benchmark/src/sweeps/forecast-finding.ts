@@ -24,7 +24,9 @@ export function findingOf(sections: readonly SeriesOutcomes[]): string {
       const errors = outcomes.filter(({ name }) => name === "SpaceTime").map(({ test }) => test);
       const better = errors.filter((error) => error < naive.test).length;
       const names = [...new Set(outcomes.map(({ name }) => name))];
-      const averages = names.map((name) => meanOf(outcomes.filter((each) => each.name === name).map(({ test }) => test)));
+      const averages = names.map((name) =>
+        meanOf(outcomes.filter((each) => each.name === name).map(({ test }) => test)),
+      );
       const best = names[averages.indexOf(Math.min(...averages))]!;
       return `${series}: SpaceTime is better than the ${naive.name} forecast with ${better} of ${errors.length} seeds (${meanOf(errors).toFixed(3)} against ${naive.test.toFixed(3)}); best is ${best} (${Math.min(...averages).toFixed(3)}).`;
     })

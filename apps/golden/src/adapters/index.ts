@@ -4,8 +4,8 @@ import { causalConv1dAdapter } from "./causal-conv1d.js";
 import { crossEntropyAdapter } from "./cross-entropy.js";
 import { discretizeDenseAdapter, discretizeDiagAdapter, discretizeGbtAdapter } from "./discretize.js";
 import { elementwiseScanAdapter } from "./elementwise-scan.js";
-import { fftconvAdapter } from "./fftconv.js";
 import { fftconvH3Adapter } from "./fftconv-h3.js";
+import { fftconvAdapter } from "./fftconv.js";
 import {
   gateLoopAttentionAdapter,
   gateLoopOperatorAdapter,
@@ -13,21 +13,20 @@ import {
   gateLoopTransformerAdapter,
 } from "./gateloop.js";
 import { glaAdapter, simpleGlaAdapter } from "./gla.js";
+import { h3LayerAdapter } from "./h3-layer.js";
+import { hippoProjectionAdapter, hippoTransitionAdapter } from "./hippo.js";
+import { hyenaAdapter } from "./hyena.js";
 import {
   causalLinearAttentionEluAdapter,
   linearAttentionAdapter,
   linearAttentionNoncausalEluAdapter,
 } from "./linear-attention.js";
-import { hippoProjectionAdapter, hippoTransitionAdapter } from "./hippo.js";
-import { h3LayerAdapter } from "./h3-layer.js";
-import { hyenaAdapter } from "./hyena.js";
 import { lruAdapter, lruPytorchPortAdapter, lruSequenceLayerAdapter } from "./lru.js";
 import { mambaBlockAdapter } from "./mamba-block.js";
 import { mambaInnerAdapter } from "./mamba-inner.js";
 import { mambaLmAdapter } from "./mamba-lm.js";
-import { optimizerAdapter } from "./optimizer.js";
-import { rwkv4ModelAdapter, rwkv4WkvAdapter, rwkvLmHfAdapter } from "./rwkv.js";
 import { mamba2BlockAdapter, mamba2LmAdapter } from "./mamba2.js";
+import { optimizerAdapter } from "./optimizer.js";
 import {
   retentionRawAdapter,
   retentionSimpleAdapter,
@@ -36,13 +35,14 @@ import {
   retnetPaperAdapter,
   xposAdapter,
 } from "./retention.js";
+import { rwkv4ModelAdapter, rwkv4WkvAdapter, rwkvLmHfAdapter } from "./rwkv.js";
 import { s4DplrKernelAdapter, s4dKernelAdapter } from "./s4-kernels.js";
 import { dssKernelAdapter, dssLayerAdapter, s4BlockAdapter, s4dLayerAdapter } from "./s4-layers.js";
 import { s5SsmAdapter } from "./s5-ssm.js";
-import { selectiveScanAdapter } from "./selective-scan.js";
 import { sdpaAdapter } from "./sdpa.js";
+import { selectiveScanAdapter } from "./selective-scan.js";
 import { selectiveStateUpdateAdapter } from "./selective-state-update.js";
-import { gpt2LmAdapter, llamaLmAdapter } from "./transformers.js";
+import { spaceTimeClosedAdapter, spaceTimeOpenAdapter } from "./spacetime.js";
 import {
   mamba2SplitConv1dScanAdapter,
   rmsNormGatedAdapter,
@@ -51,12 +51,13 @@ import {
   ssdChunkStatePassingAdapter,
   ssdMinimalDiscreteAdapter,
 } from "./ssd.js";
-import { spaceTimeClosedAdapter, spaceTimeOpenAdapter } from "./spacetime.js";
 import { gpt2LmAdapter, llamaLmAdapter } from "./transformers.js";
 
 /** One adapter an operator. */
 export const adapters: readonly GoldenAdapter[] = [
   causalConv1dAdapter,
+  causalLinearAttentionEluAdapter,
+  crossEntropyAdapter,
   discretizeDenseAdapter,
   discretizeDiagAdapter,
   discretizeGbtAdapter,
@@ -69,52 +70,48 @@ export const adapters: readonly GoldenAdapter[] = [
   gateLoopOperatorAdapter,
   gateLoopSimpleAdapter,
   gateLoopTransformerAdapter,
+  glaAdapter,
+  gpt2LmAdapter,
+  h3LayerAdapter,
   hippoProjectionAdapter,
   hippoTransitionAdapter,
-  h3LayerAdapter,
   hyenaAdapter,
+  linearAttentionAdapter,
+  linearAttentionNoncausalEluAdapter,
+  llamaLmAdapter,
   lruAdapter,
   lruPytorchPortAdapter,
   lruSequenceLayerAdapter,
-  mambaBlockAdapter,
-  mambaInnerAdapter,
-  mambaLmAdapter,
-  s4BlockAdapter,
-  s4dKernelAdapter,
-  s4dLayerAdapter,
-  s4DplrKernelAdapter,
-  s5SsmAdapter,
-  selectiveScanAdapter,
-  selectiveStateUpdateAdapter,
-  sdpaAdapter,
-  crossEntropyAdapter,
-  optimizerAdapter,
-  rwkv4WkvAdapter,
-  rwkv4ModelAdapter,
-  rwkvLmHfAdapter,
-  gpt2LmAdapter,
-  llamaLmAdapter,
-  causalLinearAttentionEluAdapter,
-  linearAttentionAdapter,
-  linearAttentionNoncausalEluAdapter,
   mamba2BlockAdapter,
   mamba2LmAdapter,
   mamba2SplitConv1dScanAdapter,
-  rmsNormGatedAdapter,
-  segsumAdapter,
-  ssdChunkScanCombinedAdapter,
-  ssdChunkStatePassingAdapter,
-  ssdMinimalDiscreteAdapter,
-  glaAdapter,
-  simpleGlaAdapter,
+  mambaBlockAdapter,
+  mambaInnerAdapter,
+  mambaLmAdapter,
+  optimizerAdapter,
   retentionRawAdapter,
   retentionSimpleAdapter,
   retentionTorchscaleAdapter,
   retnetLmAdapter,
   retnetPaperAdapter,
-  xposAdapter,
+  rmsNormGatedAdapter,
+  rwkv4ModelAdapter,
+  rwkv4WkvAdapter,
+  rwkvLmHfAdapter,
+  s4BlockAdapter,
+  s4dKernelAdapter,
+  s4dLayerAdapter,
+  s4DplrKernelAdapter,
+  s5SsmAdapter,
+  sdpaAdapter,
+  segsumAdapter,
+  selectiveScanAdapter,
+  selectiveStateUpdateAdapter,
+  simpleGlaAdapter,
   spaceTimeClosedAdapter,
   spaceTimeOpenAdapter,
-  gpt2LmAdapter,
-  llamaLmAdapter,
+  ssdChunkScanCombinedAdapter,
+  ssdChunkStatePassingAdapter,
+  ssdMinimalDiscreteAdapter,
+  xposAdapter,
 ];
