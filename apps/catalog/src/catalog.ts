@@ -1,8 +1,6 @@
 /** Every mixer and kernel record: one line each, in the order of tables and lists. */
 import { attention, scaledDotProductAttention, transformer } from "@seqmix/attention";
 import { expm1OverXKernel, inverseKernel } from "@seqmix/discretize";
-import { fftConvKernel, fftCorrelationKernel } from "@seqmix/fft";
-import { inverseKernel } from "@seqmix/discretize";
 import { fftConvKernel, fftCorrelationKernel, fftPieceKernel } from "@seqmix/fft";
 import { gateLoop, simpleGateLoop } from "@seqmix/gateloop";
 import { gla } from "@seqmix/gla";
@@ -15,7 +13,6 @@ import { mamba2 } from "@seqmix/mamba2";
 import type { AnyMixer } from "@seqmix/mixer";
 import { rwkv4 } from "@seqmix/rwkv";
 import { retnet } from "@seqmix/retnet";
-import { s4d } from "@seqmix/s4";
 import { dss, lssl, s4, s4d } from "@seqmix/s4";
 import { lru, s5 } from "@seqmix/s5";
 import { selectiveScanKernel } from "@seqmix/selective-scan";

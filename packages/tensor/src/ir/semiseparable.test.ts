@@ -22,7 +22,7 @@ import {
   type Tensor,
   type Tree,
 } from "../index.js";
-import { makePlan } from "../plan/plan.js";
+import { makePlan } from "../plan/planner.js";
 import { graphOf } from "../plan/signature.js";
 import { semiseparable } from "./semiseparable.js";
 

@@ -1,7 +1,7 @@
 /** Runs a program by itself, for tests: scratch and outputs hold NaN before. */
 import type { HostArray } from "@seqmix/tensor";
 import { USAGE } from "../device/adapter.js";
-import { prepare } from "../device/commands.js";
+import { encodeInto, prepare } from "../device/commands.js";
 import { watchLoss } from "../device/loss.js";
 import { makeMemory } from "../memory/memory.js";
 import { makePipelines, type Pipelines } from "../device/pipelines.js";
@@ -37,7 +37,7 @@ export async function runProgram(
   const encode = await prepare("test", program, bytes, gpu.limits.maxStorageBufferBindingSize, gpu, compiler);
   const encoder = gpu.createCommandEncoder();
   const pass = encoder.beginComputePass();
-  encode(pass, blocks);
+  encodeInto(pass, encode(blocks));
   pass.end();
   const total = outputs.map((size) => bytesOf(size)).reduce((a, b) => a + b, 0);
   const staging = gpu.createBuffer({ size: total, usage: USAGE.mapRead | USAGE.copyDestination });
