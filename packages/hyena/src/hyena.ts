@@ -10,7 +10,6 @@ import {
   type LinearParameters,
 } from "@seqmix/nn";
 import {
-  add,
   expandDims,
   foldIn,
   gelu,
@@ -161,13 +160,13 @@ function operator(config: HyenaConfig, params: HyenaParameters, x: Tensor): Tens
   );
   const kernels = eachOrder(config, hyenaFilter(config, params.filter_fn, L));
   const biases = eachOrder(config, expandDims(params.filter_fn.bias, 1));
-  let v = parts[order]!;
+  // The gate behind a convolution is the factor in front of the next one, or x_0.
+  let v = mul(parts[order]!, parts[order - 1]!);
   for (let o = 0; o < order - 1; o++) {
-    const gated = mul(v, parts[order - 1 - o]!);
-    const convolved = fftConv({ u: gated, k: kernels[o]! });
-    v = config.bias ? add(convolved, mul(gated, biases[o]!)) : convolved;
+    const skip = config.bias ? reshape(biases[o]!, [D]) : undefined;
+    v = fftConv({ u: v, k: kernels[o]!, skip, gate: parts[order - 2 - o]! });
   }
-  const y = activations[config.activation](mul(v, parts[0]!));
+  const y = activations[config.activation](v);
   return linear(params.out_proj, transpose(y));
 }
 
