@@ -30,7 +30,7 @@ export function registerForecasting(program: Command): void {
     .command("forecasting")
     .description("forecast real series in closed loop with SpaceTime, against seasonal-naive forecasts")
     .option("--device <name>", `where to compute: ${Object.keys(devices).join(", ")}`, "cpu")
-    .option("--steps <n>", "training steps", parseCount, 600)
+    .option("--steps <n>", "training steps", parseCount, 400)
     .option("--seeds <n>", "seeds of each trained forecaster", parseCount, 3)
     .option("--out <folder>", "folder of forecasting.html and .json", "results/forecasting")
     .action(run);
