@@ -13,12 +13,19 @@ import {
   type PositiveTransform,
 } from "@seqmix/lti";
 import { defineMixer, inChunks } from "@seqmix/mixer";
-import { initLinear, linear, linearChannelsFirst, normalInit, uniformInit, type LinearParameters } from "@seqmix/nn";
+import {
+  initLinear,
+  linear,
+  linearChannelsFirst,
+  linearChannelsLast,
+  normalInit,
+  uniformInit,
+  type LinearParameters,
+} from "@seqmix/nn";
 import {
   add,
   broadcastTo,
   concat,
-  einsum,
   exp,
   expandDims,
   foldIn,
@@ -219,7 +226,7 @@ function parallel(
   const filtered = add(reshape(remembered.y, u.shape), mul(u, expandDims(params.D, 1)));
   const read = queryHeads(config, heads(q), reshape(filtered, products.shape));
   return [
-    linear(params.output_linear, transpose(reshape(read, [B, D, L]))),
+    linearChannelsLast(params.output_linear, reshape(read, [B, D, L])),
     { shift: shifted.hT, diagonal: perSequence(remembered.hT, B, P) },
   ];
 }
@@ -231,7 +238,10 @@ function repeated(resets: Tensor, times: number): Tensor {
 }
 
 /** Products k_p v_r of each head: k, v [B H P L] -> [B P P H L], all of a sequence's before the next one's. */
-const headProducts = (k: Tensor, v: Tensor): Tensor => einsum("B H P L, B H R L -> B P R H L", k, v);
+function headProducts(k: Tensor, v: Tensor): Tensor {
+  const entriesFirst = (x: Tensor): Tensor => transpose(x, [0, 2, 1, 3]);
+  return mul(expandDims(entriesFirst(k), 2), expandDims(entriesFirst(v), 1));
+}
 
 /** sum_p q_p y_pr, the channels in the config's order: q [B H P L], y [B P P H L] -> [B D L], D as [H P] or [P H]. */
 function queryHeads({ outputChannels }: H3Config, q: Tensor, y: Tensor): Tensor {

@@ -5,8 +5,8 @@ import {
   causalConv1d,
   initCausalConv1d,
   initLinear,
-  linear,
   linearChannelsFirst,
+  linearChannelsLast,
   type LinearParameters,
 } from "@seqmix/nn";
 import {
@@ -19,7 +19,6 @@ import {
   sigmoid,
   silu,
   sliceAxis,
-  split,
   tanh,
   transpose,
   type Key,
@@ -153,11 +152,9 @@ export const hyena = defineMixer({
 function operator(config: HyenaConfig, params: HyenaParameters, x: Tensor): Tensor {
   const { dModel: D, order } = config;
   const L = x.shape[1]!;
-  const parts = split(
-    shortConvolution(params, linearChannelsFirst(params.in_proj, x)),
-    Array.from({ length: order + 1 }, () => D),
-    1,
-  );
+  const projected = linearChannelsFirst(params.in_proj, x);
+  // Each part by itself, so that its short convolution is computed where it is used.
+  const parts = Array.from({ length: order + 1 }, (_, k) => shortConvolution(params, projected, k * D, (k + 1) * D));
   const kernels = eachOrder(config, hyenaFilter(config, params.filter_fn, L));
   const biases = eachOrder(config, expandDims(params.filter_fn.bias, 1));
   // The gate behind a convolution is the factor in front of the next one, or x_0.
@@ -167,13 +164,15 @@ function operator(config: HyenaConfig, params: HyenaParameters, x: Tensor): Tens
     v = fftConv({ u: v, k: kernels[o]!, skip, gate: parts[order - 2 - o]! });
   }
   const y = activations[config.activation](v);
-  return linear(params.out_proj, transpose(y));
+  return linearChannelsLast(params.out_proj, y);
 }
 
-/** u [B C L] -> [B C L]. */
-function shortConvolution({ short_filter: { weight, bias } }: HyenaParameters, u: Tensor): Tensor {
-  const [C, , W] = weight.shape as [number, number, number];
-  return transpose(causalConv1d({ weight: reshape(weight, [C, W]), bias }, transpose(u))[0]);
+/** Channels from .. to - 1 of u [B C L], convolved: [B to-from L]. */
+function shortConvolution({ short_filter }: HyenaParameters, u: Tensor, from: number, to: number): Tensor {
+  const W = short_filter.weight.shape[2]!;
+  const weight = reshape(sliceAxis(short_filter.weight, 0, from, to), [to - from, W]);
+  const bias = sliceAxis(short_filter.bias, 0, from, to);
+  return transpose(causalConv1d({ weight, bias }, transpose(sliceAxis(u, 1, from, to)))[0]);
 }
 
 /** Rows [M X] -> one [D X] for each long convolution. */

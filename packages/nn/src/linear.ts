@@ -59,18 +59,41 @@ export function linear({ weight, bias }: LinearParameters, x: Tensor): Tensor {
 }
 
 /**
- * {@link linear} with the result's channels before its positions, as a convolution along L reads them; adding the bias writes them so.
+ * {@link linear} with the result's channels before its positions, as a convolution along L reads them, without a copy.
  * @param x [B L I]
  * @returns [B O L]
  * @throws ShapeError if the last axis is not I.
  */
 export function linearChannelsFirst({ weight, bias }: LinearParameters, x: Tensor): Tensor {
-  const [outputs, inputs] = weight.shape as [number, number];
-  if (x.shape.length !== 3 || x.shape[2] !== inputs)
-    throw new ShapeError(
-      `linearChannelsFirst: expected x [B L ${inputs}] for a weight of shape [${outputs},${inputs}], got shape [${x.shape.join(",")}]; check the number of channels`,
-    );
-  // One product over all positions of the batch, so that the weight's gradient is one too.
-  const y = einsum("O I, B L I -> B O L", weight, x);
+  assertChannels("linearChannelsFirst", "[B L I]", weight, x, 2);
+  const y = timesColumns(weight, transpose(x));
   return bias ? add(y, expandDims(bias, 1)) : y;
+}
+
+/**
+ * {@link linear} of what a convolution along L wrote, without a copy: the inverse of {@link linearChannelsFirst} in layout.
+ * @param x [B I L]
+ * @returns [B L O]
+ * @throws ShapeError if axis 1 is not I.
+ */
+export function linearChannelsLast({ weight, bias }: LinearParameters, x: Tensor): Tensor {
+  assertChannels("linearChannelsLast", "[B I L]", weight, x, 1);
+  const y = transpose(timesColumns(weight, x));
+  return bias ? add(y, bias) : y;
+}
+
+/**
+ * W x for every sequence: [O I] times [B I L]. A product a sequence reads and writes channels first as they lie, and its
+ * weight has B gradients to be summed; for sequences shorter than that is worth, one product over all positions.
+ */
+function timesColumns(weight: Tensor, x: Tensor): Tensor {
+  return x.shape[2]! < weight.shape[0]! ? einsum("O I, B I L -> B O L", weight, x) : matmul(weight, x);
+}
+
+function assertChannels(name: string, axes: string, weight: Tensor, x: Tensor, axis: number): void {
+  const [outputs, inputs] = weight.shape as [number, number];
+  if (x.shape.length !== 3 || x.shape[axis] !== inputs)
+    throw new ShapeError(
+      `${name}: expected x ${axes} with I = ${inputs} for a weight of shape [${outputs},${inputs}], got shape [${x.shape.join(",")}]; check the number of channels`,
+    );
 }

@@ -17,6 +17,7 @@ import {
   sliceAxis,
   sum,
   tensor,
+  transpose,
   variance,
   type Tensor,
   type Tree,
@@ -44,6 +45,8 @@ import {
   initRmsNorm,
   layerNorm,
   linear,
+  linearChannelsFirst,
+  linearChannelsLast,
   meanSquaredError,
   mlp,
   rmsNorm,
@@ -101,6 +104,17 @@ describe("linear", () => {
     expect(() => linear(initLinear(key(0), 4, 2), tensor([[1, 2, 3]]))).toThrow(
       /expected x \[\.\. 4\].*got shape \[1,3\]/,
     );
+  });
+
+  // Longer and shorter than there are output channels: a product a sequence, and one for all.
+  test.each([7, 2])("channels before positions are the same map, %i positions", async (L) => {
+    const parameters = initLinear(key(1), 3, 5);
+    const x = normal(key(2), [2, L, 3]);
+    const expected = await values(linear(parameters, x));
+    expectClose(await values(transpose(linearChannelsFirst(parameters, x))), expected);
+    expectClose(await values(linearChannelsLast(parameters, transpose(x))), expected);
+    expect(() => linearChannelsFirst(parameters, transpose(x))).toThrow("[B L I] with I = 3");
+    expect(() => linearChannelsLast(parameters, x)).toThrow("[B I L] with I = 3");
   });
 });
 
