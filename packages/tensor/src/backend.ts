@@ -8,6 +8,8 @@ export type * from "./ir/loop.js";
 export type * from "./ir/scan-kernel.js";
 export type { Graph } from "./plan/signature.js";
 export { makePlan } from "./plan/planner.js";
+export { describePeak } from "./plan/peak.js";
+export { showPasses } from "./plan/show.js";
 export type { NativeCall, Plan, Slot, Step } from "./plan/plan.js";
 export type { NativeOperand, PlanOptions } from "./plan/draft.js";
 export type { ScanSupport } from "./plan/scan-draft.js";

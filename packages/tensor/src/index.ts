@@ -32,7 +32,7 @@ export { dispose, leavesOf, mapTree, namedLeaves, replaceLeaves, type MapTree, t
 export { realize, explain, type RealizeOptions } from "./devices/realize.js";
 export { compile, type Compiled, type CompileOptions } from "./devices/compile.js";
 export { setDebug } from "./graph/debug.js";
-export type { Device, DeviceBuffer, MemoryCount } from "./devices/device.js";
+export type { Device, DeviceBuffer, ExplainOptions, MemoryCount } from "./devices/device.js";
 export { reference } from "./devices/reference/device.js";
 export { cpu, type CpuOptions } from "./devices/cpu/device.js";
 export {

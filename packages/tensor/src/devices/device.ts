@@ -46,6 +46,14 @@ export interface PreparedGraph {
   run(leaves: readonly Tensor[], donated: readonly DeviceBuffer[]): Promise<readonly DeviceBuffer[]>;
 }
 
+/** What `explain` prints beside the kernels. */
+export interface ExplainOptions {
+  /** What is in memory where most is: inputs, results and what lies between kernels, largest first; with lines in debug mode. */
+  readonly memory?: boolean;
+  /** In the place of the kernels, what each pass of the planner made. */
+  readonly passes?: boolean;
+}
+
 /** A place to compute: `cpu()`, `reference()`, or another package's. */
 export interface Device {
   /** "cpu", "webgpu", "reference". */
@@ -63,7 +71,7 @@ export interface Device {
   /** Makes a graph ready to run again and again, its leaves given each time. @internal */
   prepare(graph: Graph, options: Pick<RunOptions, "fuse">): PreparedGraph;
   /** The kernels that `run` would execute, one a line. @internal */
-  explain(graph: Graph): string;
+  explain(graph: Graph, options?: ExplainOptions): string;
   /** What lives on the device now. */
   memory(): MemoryCount;
   /** Ends worker threads or the GPU device; buffers are gone afterwards. */

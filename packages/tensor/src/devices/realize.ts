@@ -1,6 +1,6 @@
 /** Making values real: choosing the device, running the graph, and reading results. */
 import { isDebug } from "../graph/debug.js";
-import type { Device } from "./device.js";
+import type { Device, ExplainOptions } from "./device.js";
 import { isReal, type HostArray } from "../graph/dtype.js";
 import { DeviceError, NumericError } from "../graph/errors.js";
 import { sortCalls } from "../graph/calls.js";
@@ -151,9 +151,16 @@ export async function readTensor(x: Tensor): Promise<HostArray> {
   return x.source.device.download(x.source.buffer);
 }
 
-/** The kernels that realizing the tree would run, one a line, with what was fused into each. */
-export async function explain(tree: Tree, options: { readonly device?: Device } = {}): Promise<string> {
+/**
+ * The kernels that realizing the tree would run, one a line, with what was fused into each. Lines that begin with # say
+ * more: why a kernel record has no program, or with `memory` what is in memory where most is. `passes` prints instead
+ * what each pass of the planner made. The reference device, which does not plan, prints its calls.
+ */
+export async function explain(
+  tree: Tree,
+  options: ExplainOptions & { readonly device?: Device } = {},
+): Promise<string> {
   const roots = leavesOf(tree).filter((x) => x.source.kind === "call");
   const device = options.device ?? behind(roots).device ?? (await defaultDevice());
-  return device.explain(placedGraph(device, roots));
+  return device.explain(placedGraph(device, roots), options);
 }

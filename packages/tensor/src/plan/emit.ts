@@ -16,7 +16,7 @@ export function emitPlan({ drafts, roots, leaves, replacements }: Planning): Pla
   const slotOf = (x: Tensor): number => {
     let slot = numbers.get(x);
     if (slot === undefined) {
-      slot = slots.push({ dtype: x.dtype, size: x.size }) - 1;
+      slot = slots.push(slotFor(x)) - 1;
       numbers.set(x, slot);
       if (!callOf(x) && slot >= leaves.length) constants.push({ slot, tensor: x });
     }
@@ -32,6 +32,11 @@ export function emitPlan({ drafts, roots, leaves, replacements }: Planning): Pla
     roots: roots.map(slotOf),
     notes: [...replacements.notes],
   };
+}
+
+function slotFor(x: Tensor): Slot {
+  const line = callOf(x)?.line;
+  return { dtype: x.dtype, size: x.size, shape: x.shape, ...(line !== undefined && { line }) };
 }
 
 function stepOf(draft: Draft, inputs: readonly number[], outputs: readonly number[]): Step {

@@ -11,6 +11,9 @@ import type { Epilogue } from "./matmul-epilogue.js";
 export interface Slot {
   readonly dtype: DType;
   readonly size: number;
+  readonly shape: Shape;
+  /** Line of user code that made it, of a graph built in debug mode. */
+  readonly line?: string;
 }
 
 export type Step =

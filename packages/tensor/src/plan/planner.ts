@@ -55,7 +55,19 @@ export const PASSES: readonly Pass[] = [
 ];
 
 /** Makes the plan of a graph whose leaves are the given tensors. */
-export function makePlan(roots: readonly Tensor[], leaves: readonly Tensor[], options: PlanOptions): Plan {
+export const makePlan = (roots: readonly Tensor[], leaves: readonly Tensor[], options: PlanOptions): Plan =>
+  emitPlan(planThrough(roots, leaves, options));
+
+/**
+ * Runs the line until no decision changes.
+ * @param watch Sees what each pass was given and what it made.
+ */
+export function planThrough(
+  roots: readonly Tensor[],
+  leaves: readonly Tensor[],
+  options: PlanOptions,
+  watch: (pass: Pass, before: Planning, after: Planning) => void = () => {},
+): Planning {
   const replacements: Replacements = {
     expansions: new Map(),
     replaced: new Map(),
@@ -63,19 +75,14 @@ export function makePlan(roots: readonly Tensor[], leaves: readonly Tensor[], op
     notes: new Set(),
   };
   for (let decisions = NO_DECISIONS; ;) {
-    const end = runLine(beginning(roots, leaves, options, decisions, replacements));
-    if (!end.revised) return emitPlan(end);
-    decisions = end.revised;
+    let planning = beginning(roots, leaves, options, decisions, replacements);
+    for (const pass of PASSES) {
+      const before = planning;
+      planning = pass.run(before);
+      watch(pass, before, planning);
+      if (planning.revised) break;
+    }
+    if (!planning.revised) return planning;
+    decisions = planning.revised;
   }
-}
-
-/** Runs the passes until one revises a decision. @param after Sees what each pass made. */
-export function runLine(start: Planning, after: (pass: Pass, planning: Planning) => void = () => {}): Planning {
-  let planning = start;
-  for (const pass of PASSES) {
-    planning = pass.run(planning);
-    after(pass, planning);
-    if (planning.revised) break;
-  }
-  return planning;
 }

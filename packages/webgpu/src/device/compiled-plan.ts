@@ -6,6 +6,7 @@ import {
   firstOfSlots,
   type Graph,
   type Plan,
+  type PlanOptions,
   type Step,
 } from "@seqmix/tensor/backend";
 import { prepare, type Dispatch, type Encode } from "./commands.js";
@@ -42,6 +43,21 @@ const KEPT = 8;
 /** Native ops whose programs compute what comes behind them as they store. */
 const EPILOGUES: ReadonlySet<string> = new Set(["matmul"]);
 
+/** What this device asks of a plan. */
+export const planOptions = (fuse: boolean, limits: GpuLimits, tuning: Tuning): PlanOptions => ({
+  device: "webgpu",
+  fuse,
+  maxBuffers: limits.buffers,
+  maxBindingBytes: limits.bytes,
+  epilogues: EPILOGUES,
+  scans: {
+    maxBuffers: limits.buffers,
+    accepts: (kernel) => supportsRecurrence(kernel, limits, tuning),
+    anyBuffers: (kernel) => runsInChunks(kernel, limits),
+  },
+  limits,
+});
+
 /** @param limits What a pass may bind. @param tuning Sizes of fused recurrences. */
 export function compilePlan(
   { roots, leaves }: Graph,
@@ -51,19 +67,7 @@ export function compilePlan(
   gpu: GPUDevice,
   pipelines: Pipelines,
 ): CompiledPlan {
-  const made = makePlan(roots, leaves, {
-    device: "webgpu",
-    fuse,
-    maxBuffers: limits.buffers,
-    maxBindingBytes: limits.bytes,
-    epilogues: EPILOGUES,
-    scans: {
-      maxBuffers: limits.buffers,
-      accepts: (kernel) => supportsRecurrence(kernel, limits, tuning),
-      anyBuffers: (kernel) => runsInChunks(kernel, limits),
-    },
-    limits,
-  });
+  const made = makePlan(roots, leaves, planOptions(fuse, limits, tuning));
   const plan = limits.storesHalf ? made : storedInF32(made);
   const programs = plan.steps.map((step) =>
     step.kind === "loop"

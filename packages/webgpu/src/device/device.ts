@@ -1,9 +1,9 @@
 /** The WebGPU device: plans as WGSL passes, one encoder and one submit a run. */
 import { DisposedError, type Device, type DeviceBuffer, type DType, type HostArray, type Tensor } from "@seqmix/tensor";
-import { bufferOn, fromHalfBits, toHalfBits, type Graph } from "@seqmix/tensor/backend";
+import { bufferOn, describePeak, showPasses, fromHalfBits, toHalfBits, type Graph } from "@seqmix/tensor/backend";
 import { hasMatrixUnits, isSoftware, requestDevice, type AdapterOptions } from "./adapter.js";
 import { encodeInto } from "./commands.js";
-import { compilePlan, nameOf, type CompiledPlan } from "./compiled-plan.js";
+import { planOptions, compilePlan, nameOf, type CompiledPlan } from "./compiled-plan.js";
 import { tuningOf } from "../scans/fused/tuning.js";
 import { watchLoss } from "./loss.js";
 import { makeMemory, type Block, type GpuMemoryCount } from "../memory/memory.js";
@@ -175,14 +175,15 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
       loss.check();
       return runOn(planFor(graph, fuse), graph.leaves, donated);
     },
-    explain(graph) {
+    explain(graph, { memory = false, passes: eachPass = false } = {}) {
+      if (eachPass) return showPasses(graph.roots, graph.leaves, planOptions(true, bindingLimits, tuning));
       const { plan, programs } = planFor(graph, true);
       const steps = plan.steps.map((step, k) => {
         const { name: program, passes } = programs[k]!;
         const code = options.explainCode ? passes.map((pass) => `\n${pass.code}`).join("") : "";
         return `${nameOf(step, bindingLimits)}: ${program}${code}`;
       });
-      return [...steps, ...plan.notes.map((note) => `# ${note}`)].join("\n");
+      return [...steps, ...plan.notes.map((note) => `# ${note}`), ...(memory ? describePeak(plan) : [])].join("\n");
     },
     memory: () => ({ ...live, peakBytes: pool.taken.peak, reservedBytes: pool.taken.reserved }),
     async close() {

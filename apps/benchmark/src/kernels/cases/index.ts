@@ -6,6 +6,7 @@ import { rmsNormCase, softmaxCase } from "./rows.js";
 import { mambaDecode } from "./decode.js";
 import { complexScanCase, cumsumCase, linearScanCase, selectiveScanBackward, selectiveScanForward } from "./scans.js";
 import { matrixStateHostCases } from "./matrix-states.js";
+import { planningCases } from "./planning.js";
 import { mambaLmStep, mlpStep } from "./training.js";
 import { webgpuCases } from "./webgpu.js";
 
@@ -25,6 +26,7 @@ const cpuCases: readonly BenchmarkCase[] = [
   mlpStep,
   mambaLmStep,
   mambaDecode,
+  ...planningCases,
 ];
 
 /** Every case by device, in the order of the table. */

@@ -8,6 +8,9 @@ import { storedInF32 } from "../../plan/half-storage.js";
 import { firstOfSlots, takeovers } from "../../plan/donation.js";
 import type { Plan, Step } from "../../plan/plan.js";
 import { makePlan } from "../../plan/planner.js";
+import type { PlanOptions } from "../../plan/draft.js";
+import { describePeak } from "../../plan/peak.js";
+import { showPasses } from "../../plan/show.js";
 import type { Graph } from "../../plan/signature.js";
 import type { Tensor } from "../../graph/tensor.js";
 import { runsInChunks, supportsRecurrence } from "./scans/recurrence.js";
@@ -40,6 +43,14 @@ interface CompiledPlan {
 const CACHED_PLANS = 256;
 /** A kernel may bind as many buffers as it likes; more live pointers than this spill. */
 const MAX_BUFFERS = 16;
+
+/** What this device asks of a plan. */
+const planOptions = (fuse: boolean): PlanOptions => ({
+  device: "cpu",
+  fuse,
+  maxBuffers: MAX_BUFFERS,
+  scans: { maxBuffers: MAX_BUFFERS, accepts: supportsRecurrence, anyBuffers: runsInChunks },
+});
 
 let standard: Device | undefined;
 
@@ -77,14 +88,7 @@ function makeDevice(options: CpuOptions): Device {
     let compiled = plans.get(name);
     plans.delete(name);
     if (!compiled) {
-      const plan = storedInF32(
-        makePlan(roots, leaves, {
-          device: "cpu",
-          fuse,
-          maxBuffers: MAX_BUFFERS,
-          scans: { maxBuffers: MAX_BUFFERS, accepts: supportsRecurrence, anyBuffers: runsInChunks },
-        }),
-      );
+      const plan = storedInF32(makePlan(roots, leaves, planOptions(fuse)));
       compiled = {
         plan,
         arena: layOut(plan),
@@ -119,11 +123,13 @@ function makeDevice(options: CpuOptions): Device {
     },
     run: async (graph, runOptions) =>
       execute(device, planFor(graph, runOptions.fuse), graph.leaves, runOptions.donated),
-    explain(graph) {
+    explain(graph, { memory: withMemory = false, passes = false } = {}) {
+      if (passes) return showPasses(graph.roots, graph.leaves, planOptions(true));
       const { plan, programs } = planFor(graph, true);
       return [
         ...plan.steps.map((step, k) => describe(step, programs[k]!)),
         ...plan.notes.map((note) => `# ${note}`),
+        ...(withMemory ? describePeak(plan) : []),
       ].join("\n");
     },
     memory: () => ({ ...memory.counters, collected }),
