@@ -108,6 +108,9 @@ function columnsOf(shape: ColumnShape): Columns {
   };
 }
 
+/** Values of a thread with which its part of the spectrum still stays in registers in a backward pass. */
+const REGISTERS = 16;
+
 const element = (name: string, { half }: Operand): string => (half ? `f32(${name})` : name);
 const bound = (name: string, { buffer, half }: Operand, more: Partial<Bound> = {}): Bound => ({
   name,
@@ -389,20 +392,29 @@ export function rowsBackwardPass(
   // With one row a channel the sum over the batch takes the place of that row's transform.
   const sums = B === 1 ? us : values.map((_, k) => `s${k}`);
   const scale = number(1 / (transform.n * n1));
+  // Where a thread keeps many values the spectrum waits in the memory that its row came from.
+  const parked = values.length > REGISTERS ? (kernels.k ? "kz" : "rz") : undefined;
+  const parkedAt = (k: number): string => `${parked}[kernelAt + ${k * transform.threads}u + t]`;
+  const h = (k: number): string => (parked ? parkedAt(k) : `h${k}`);
   const body = lines(
     pass.head,
     us.map((name) => `var ${name}: vec2f;`),
     B === 1 ? "" : sums.map((name) => `var ${name}: vec2f;`),
-    pass.spectrum(kernels),
+    parked
+      ? ["{", pass.spectrum(kernels), values.map((_, k) => `${parkedAt(k)} = h${k};`), "}"]
+      : pass.spectrum(kernels),
     eachOfBatch(B, n1, transform.n, [
       pass.forward("uz", "at"),
       us.map((name, k) => `${name} = ${values[k]!};`),
-      gated ? [values.map((value, k) => `${value} = times(${value}, h${k});`), pass.inverse("uz", "at")] : BARRIER,
+      gated ? [values.map((value, k) => `${value} = times(${value}, ${h(k)});`), pass.inverse("uz", "at")] : BARRIER,
       pass.forward("gz", "at"),
-      sums.map((name, k) => `${name} ${B === 1 ? "=" : "+="} back(${values[k]!}, ${us[k]!});`),
-      values.map((value, k) => `${value} = back(${value}, h${k});`),
+      values.map(
+        (value, k) =>
+          `{ let g = ${value}; ${value} = back(g, ${h(k)}); ${sums[k]!} ${B === 1 ? "=" : "+="} back(g, ${us[k]!}); }`,
+      ),
       pass.inverse("gz", "at"),
     ]),
+    parked ? "storageBarrier();" : "",
     kernels.k
       ? [values.map((value, k) => `${value} = ${scale} * ${sums[k]!};`), BARRIER, pass.inverse("kz", "kernelAt")]
       : "",
