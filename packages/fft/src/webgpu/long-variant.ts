@@ -2,19 +2,17 @@
 import type { GpuVariant, KernelTable } from "@seqmix/tensor";
 import { bytesOf, type GpuLimits, type GpuPass, type GpuProgram } from "@seqmix/tensor/wgsl";
 import { tapsOf } from "../cpu/variants.js";
+import type { Operand } from "./bindings.js";
 import {
   columnBytes,
   columnsBackPass,
   columnsPass,
   columnThreads,
-  rowsBackwardPass,
-  rowsForwardPass,
   type ColumnShape,
   type LongOffsets,
-  type LongShape,
-  type Operand,
   type Rows,
-} from "./long-programs.js";
+} from "./long-columns.js";
+import { rowsBackwardPass, rowsForwardPass, type LongShape } from "./long-rows.js";
 import { QUARTER, splitAngles, twiddleTable } from "./residues.js";
 import { bindable, numbered, pointsOf, rowShapeFor, type Case } from "./row-variant.js";
 

@@ -4,16 +4,9 @@ import { bytesOf, type GpuLimits, type GpuProgram } from "@seqmix/tensor/wgsl";
 import { hasElements, tapsOf } from "../cpu/variants.js";
 import { QUARTER, twiddleTable, type TwiddleTable } from "./residues.js";
 import { radicesOf, rowBytes, type RowShape } from "./row-transform.js";
-import {
-  backwardPass,
-  forwardPass,
-  spectrumPass,
-  sumsPass,
-  sumsWidth,
-  type RowBuffers,
-  type RowCase,
-  type RowTuning,
-} from "./row-programs.js";
+import { backwardPass, sumsPass, sumsWidth } from "./row-backward.js";
+import { forwardPass, spectrumPass } from "./row-forward.js";
+import type { RowBuffers, RowCase, RowTuning } from "./row-pass.js";
 
 /** Values a thread keeps, and the radix of the last steps: more of them save a step of the longest rows. */
 const VALUES = 16;
