@@ -146,7 +146,11 @@ export function bindable(kase: Case, limits: GpuLimits): true | string {
 function supports(kase: Case, limits: GpuLimits): true | string {
   const fits = bindable(kase, limits);
   if (fits !== true) return fits;
-  return rowPlan(kase, limits) ? true : `expected rows that fit into a workgroup, got length ${kase.dims.L}`;
+  if (!rowPlan(kase, limits)) return `expected rows that fit into a workgroup, got length ${kase.dims.L}`;
+  const bytes = bytesOf(2 * pointsOf(kase) * kase.dims.D!);
+  return kase.cotangents.size === 0 || bytes <= limits.bytes
+    ? true
+    : `expected transforms of the kernels of at most ${limits.bytes} bytes, got ${bytes}`;
 }
 
 function tables(kase: Case, limits: GpuLimits): readonly KernelTable[] {
