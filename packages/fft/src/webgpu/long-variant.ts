@@ -51,12 +51,16 @@ interface LongPlan {
   readonly table: Float32Array<ArrayBuffer>;
 }
 
-/** Rows of twice the length where that makes shorter columns of two steps; columns of one step are as fast with shorter rows. */
-const longestRow = (n: number): number => (n > STEP * 4096 ? 8192 : 4096);
+/**
+ * Points of a row at most: forward twice as many, where that makes shorter columns of two steps. Columns of one step are as
+ * fast with shorter rows, and backward passes keep too much of a row for so many values a thread.
+ */
+const longestRow = (n: number, { cotangents }: Case): number =>
+  n > STEP * 4096 && cotangents.size === 0 ? 8192 : 4096;
 
 function shapeOf(kase: Case, limits: GpuLimits): LongShape | undefined {
   const n = pointsOf(kase);
-  return longShapeFor(n, limits, longestRow(n));
+  return longShapeFor(n, limits, longestRow(n, kase)) ?? longShapeFor(n, limits, 8192);
 }
 
 function longPlan(kase: Case, limits: GpuLimits): LongPlan {
