@@ -22,3 +22,19 @@ export function bind(
     buffers: bound.map(({ buffer, access }) => ({ buffer, access: access ?? "read" })),
   };
 }
+
+/** A tensor's buffer in a program, or one of scratch. */
+export interface Operand {
+  readonly buffer: number;
+  readonly half?: boolean;
+}
+
+/** An operand's element as f32. */
+export const element = (name: string, { half }: Operand): string => (half ? `f32(${name})` : name);
+/** An operand under a name. */
+export const boundAs = (name: string, { buffer, half }: Operand, more: Partial<Bound> = {}): Bound => ({
+  name,
+  buffer,
+  type: half ? "f16" : "f32",
+  ...more,
+});

@@ -2,23 +2,21 @@
 import type { GpuVariant, KernelTable } from "@seqmix/tensor";
 import { bytesOf, type GpuLimits, type GpuPass, type GpuProgram } from "@seqmix/tensor/wgsl";
 import { tapsOf } from "../cpu/variants.js";
+import type { Operand } from "./bindings.js";
 import {
   columnBytes,
   columnsBackPass,
   columnsPass,
   columnThreads,
-  rowsBackwardPass,
-  rowsForwardPass,
   type ColumnShape,
   type LongOffsets,
-  type LongShape,
-  type Operand,
   type Rows,
-} from "./long-programs.js";
+} from "./long-columns.js";
+import { rowsBackwardPass, rowsForwardPass, type LongShape } from "./long-rows.js";
 import { QUARTER, splitAngles, twiddleTable } from "./residues.js";
 import { bindable, numbered, pointsOf, rowShapeFor, type Case } from "./row-variant.js";
 
-/** Longest columns; with rows of 4,096 that makes 2^21 points. */
+/** Longest columns; with rows of 8,192 that makes 2^22 points, with those of 4,096 2^21. */
 const COLUMN = 512;
 /** Last step of long columns. */
 const STEP = 16;
@@ -38,7 +36,7 @@ function columnShapeFor(n1: number, n2: number, limits: GpuLimits): ColumnShape 
 function longShapeFor(n: number, limits: GpuLimits, longest: number): LongShape | undefined {
   const shapes: LongShape[] = [];
   for (let n2 = longest; n2 >= 256; n2 /= 2) {
-    const row = rowShapeFor(n2, limits, 1);
+    const row = rowShapeFor(n2, limits, { exchange: "whole", most: 1 });
     const columns = n / n2 >= 2 && n / n2 <= COLUMN ? columnShapeFor(n / n2, n2, limits) : undefined;
     if (row && columns) shapes.push({ row, columns });
   }
@@ -53,12 +51,16 @@ interface LongPlan {
   readonly table: Float32Array<ArrayBuffer>;
 }
 
-/** Backward passes keep more of a row in registers: there shorter rows are faster. */
-const longestRow = ({ cotangents }: Case): number => (cotangents.size > 0 ? 2048 : 4096);
+/**
+ * Points of a row at most: forward twice as many, where that makes shorter columns of two steps. Columns of one step are as
+ * fast with shorter rows, and backward passes keep too much of a row for so many values a thread.
+ */
+const longestRow = (n: number, { cotangents }: Case): number =>
+  n > STEP * 4096 && cotangents.size === 0 ? 8192 : 4096;
 
 function shapeOf(kase: Case, limits: GpuLimits): LongShape | undefined {
   const n = pointsOf(kase);
-  return longShapeFor(n, limits, longestRow(kase)) ?? longShapeFor(n, limits, 4096);
+  return longShapeFor(n, limits, longestRow(n, kase)) ?? longShapeFor(n, limits, 8192);
 }
 
 function longPlan(kase: Case, limits: GpuLimits): LongPlan {

@@ -132,9 +132,10 @@ export function rowTransform(shape: RowShape): RowTransform {
 /** Between what one thread wrote and another reads. */
 export const BARRIER = "workgroupBarrier();";
 
-/** Radices of n = 2^m on threads that keep so many values: last steps of radix 16, and a first one of what is left. */
+/** Radices of n = 2^m on threads that keep so many values: last steps of that radix, and a first one of what is left. */
 export function radicesOf(n: number, values: number): readonly number[] {
-  const steps = Math.max(0, Math.ceil(levelsOf(n / values) / 4));
-  const first = n / 16 ** steps;
-  return [...(first > 1 ? [first] : []), ...range(steps).map(() => 16)];
+  const levels = levelsOf(n);
+  const most = levelsOf(values);
+  const first = 1 << (levels % most);
+  return [...(first > 1 ? [first] : []), ...range(Math.floor(levels / most)).map(() => values)];
 }

@@ -4,18 +4,11 @@ import { bytesOf, type GpuLimits, type GpuProgram } from "@seqmix/tensor/wgsl";
 import { hasElements, tapsOf } from "../cpu/variants.js";
 import { QUARTER, twiddleTable, type TwiddleTable } from "./residues.js";
 import { radicesOf, rowBytes, type RowShape } from "./row-transform.js";
-import {
-  backwardPass,
-  forwardPass,
-  spectrumPass,
-  sumsPass,
-  sumsWidth,
-  type RowBuffers,
-  type RowCase,
-  type RowTuning,
-} from "./row-programs.js";
+import { backwardPass, sumsPass, sumsWidth } from "./row-backward.js";
+import { forwardPass, spectrumPass } from "./row-forward.js";
+import type { RowBuffers, RowCase, RowTuning } from "./row-pass.js";
 
-/** Values a thread keeps: one butterfly of the last steps' radix; of the longest rows two, which saves a step. */
+/** Values a thread keeps, and the radix of the last steps: more of them save a step of the longest rows. */
 const VALUES = 16;
 const valuesFor = (n: number): number => (n > 4096 ? 2 * VALUES : VALUES);
 /** Threads of a workgroup for short rows: several rows share one. */
@@ -41,17 +34,23 @@ export function pointsOf(kase: KernelCase<unknown>): number {
   return 2 ** Math.ceil(Math.log2(longest));
 }
 
-/**
- * How rows of n points lie on the threads of a workgroup; undefined if they are too long for these limits.
- * @param most Rows of a workgroup at most.
- */
-export function rowShapeFor(n: number, limits: GpuLimits, most = THREADS): RowShape | undefined {
+/** How a pass would like to use a workgroup. */
+export interface RowWishes {
+  /** How values change places: `halves` leaves more workgroups room, `whole` has fewer barriers. What does not fit is exchanged in halves. */
+  readonly exchange: RowShape["exchange"];
+  /** Rows of a workgroup at most. */
+  readonly most: number;
+}
+
+/** How rows of n points lie on the threads of a workgroup; undefined if they are too long for these limits. */
+export function rowShapeFor(n: number, limits: GpuLimits, { exchange, most }: RowWishes): RowShape | undefined {
   const values = valuesFor(n);
   const radices = radicesOf(n, values);
   const threads = n / values;
   const shapes: RowShape[] = [];
-  for (let rows = Math.max(1, Math.min(most, THREADS / threads)); rows >= 1; rows /= 2)
-    shapes.push({ radices, values, rows, exchange: "halves", padded: true });
+  for (const wished of exchange === "whole" ? (["whole", "halves"] as const) : (["halves"] as const))
+    for (let rows = Math.max(1, Math.min(most, THREADS / threads)); rows >= 1; rows /= 2)
+      shapes.push({ radices, values, rows, exchange: wished, padded: true });
   shapes.push({ radices, values, rows: 1, exchange: "halves", padded: false });
   return shapes.find((shape) => rowBytes(shape) <= limits.workgroupBytes && threads * shape.rows <= limits.threads);
 }
@@ -71,7 +70,8 @@ interface RowPlan {
 
 function rowPlan(kase: Case, limits: GpuLimits): RowPlan | undefined {
   const rows = rowCaseOf(kase);
-  const shape = rowShapeFor(pointsOf(kase), limits);
+  const exchange = kase.cotangents.size > 0 ? "whole" : "halves";
+  const shape = rowShapeFor(pointsOf(kase), limits, { exchange, most: THREADS });
   return (
     shape && { kase: rows, shape, parts: partsFor(rows, shape.rows), table: twiddleTable(shape.radices, [QUARTER], 1) }
   );
@@ -110,21 +110,29 @@ function backward(kase: Case, limits: GpuLimits): GpuProgram {
   const plan = rowPlan(kase, limits)!;
   const { kase: rows, shape, parts, table } = plan;
   const gradients = [...kase.present].map((name) => `d${name}`);
-  const results = gradients.filter((name) => name !== "dgate" && name !== "du");
-  // u, g, spectrum, twiddles, du, and gate with its gradient
-  const bound = 5 + (rows.gate ? 2 : 0);
-  const target = parts > 1 || bound + results.length > limits.buffers ? "sums" : "gradients";
-  const buffers = numbered(kase, limits, ["g"], gradients, ["spectrum", ...(target === "sums" ? ["sums"] : [])]);
-  const tuning: RowTuning = { shape, parts, spectrum: "memory" };
+  const sums = gradients.filter((name) => name !== "dgate" && name !== "du");
+  const kernels = [...kase.present].filter((name) => name !== "gate" && name !== "u");
+  // u, g, twiddles, du, and gate with its gradient
+  const bound = 4 + (rows.gate ? 2 : 0);
+  // In halves there is no room for the spectrum: its registers would spill.
+  const spectrum = shape.exchange === "whole" && bound + kernels.length < limits.buffers ? "registers" : "memory";
+  const read = spectrum === "registers" ? kernels.length : 1;
+  const target = parts > 1 || bound + read + sums.length > limits.buffers ? "sums" : "gradients";
   const n = shape.radices.reduce((a, b) => a * b, 1);
+  const scratch = {
+    ...(spectrum === "memory" && { spectrum: bytesOf(2 * n * rows.D) }),
+    ...(target === "sums" && { sums: bytesOf(parts * rows.D * sumsWidth(rows)) }),
+  };
+  const buffers = numbered(kase, limits, ["g"], gradients, Object.keys(scratch));
+  const tuning: RowTuning = { shape, parts, spectrum };
   return {
     name: describe(plan, parts),
     passes: [
-      spectrumPass(rows, tuning, table.offsets, buffers),
+      ...(spectrum === "memory" ? [spectrumPass(rows, tuning, table.offsets, buffers)] : []),
       backwardPass(rows, tuning, table.offsets, buffers, target),
       ...(target === "sums" ? [sumsPass(rows, parts, buffers)] : []),
     ],
-    scratch: [bytesOf(2 * n * rows.D), ...(target === "sums" ? [bytesOf(parts * rows.D * sumsWidth(rows))] : [])],
+    scratch: Object.values(scratch),
   };
 }
 
@@ -138,7 +146,11 @@ export function bindable(kase: Case, limits: GpuLimits): true | string {
 function supports(kase: Case, limits: GpuLimits): true | string {
   const fits = bindable(kase, limits);
   if (fits !== true) return fits;
-  return rowPlan(kase, limits) ? true : `expected rows that fit into a workgroup, got length ${kase.dims.L}`;
+  if (!rowPlan(kase, limits)) return `expected rows that fit into a workgroup, got length ${kase.dims.L}`;
+  const bytes = bytesOf(2 * pointsOf(kase) * kase.dims.D!);
+  return kase.cotangents.size === 0 || bytes <= limits.bytes
+    ? true
+    : `expected transforms of the kernels of at most ${limits.bytes} bytes, got ${bytes}`;
 }
 
 function tables(kase: Case, limits: GpuLimits): readonly KernelTable[] {

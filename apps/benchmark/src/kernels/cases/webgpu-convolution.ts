@@ -4,6 +4,7 @@ import { add, cast, floor, iota, mul, sin, sub, vjp, type Tensor } from "@seqmix
 import { atMost, atMostWithin, type Bar } from "../bars.js";
 import type { BenchmarkCase } from "../contestant.js";
 import { deviceCase } from "../device-case.js";
+import { withoutHalf } from "../gpu.js";
 
 interface Size {
   readonly B: number;
@@ -23,14 +24,15 @@ function scattered(seed: number, shape: readonly number[]): Tensor {
   return sub(mul(sub(x, floor(x)), 2), 1);
 }
 
-function drawn({ B, D, L }: Size, gated: boolean, backward: boolean): Record<Names, Tensor> {
+function drawn({ B, D, L }: Size, gated: boolean, backward: boolean, half = false): Record<Names, Tensor> {
   const inputs = {
     u: scattered(1, [B, D, L]),
     k: scattered(2, [D, L]),
     ...(gated && { skip: scattered(3, [D]), gate: scattered(4, [B, D, L]) }),
     ...(backward && { dy: scattered(5, [B, D, L]) }),
   };
-  return inputs as Record<Names, Tensor>;
+  const rounded = half ? { u: cast(inputs.u, "f16"), k: cast(inputs.k, "f16") } : {};
+  return { ...inputs, ...rounded } as Record<Names, Tensor>;
 }
 
 interface Asked {
@@ -93,29 +95,47 @@ function cases(size: Size, { forward, both, reference, checked, smaller, gated =
   ];
 }
 
+const SHORT: Size = { B: 8, D: 1024, L: 2048 };
+
+/** The operands in f16, sums and results in f32. */
+const halfCase: BenchmarkCase = deviceCase<Names>({
+  kernel: "fftConv f16",
+  shape: `B${SHORT.B} D${SHORT.D} L${SHORT.L}`,
+  mode: "fwd+bwd",
+  dtype: "f16",
+  missing: withoutHalf,
+  flops: 3 * fftConvKernel.record.cost({ ...SHORT, K: SHORT.L }, undefined, new Set(["u", "k"])).flops,
+  bytes: SHORT.D * SHORT.L * (SHORT.B * (2 + 4 + 4 + 2) + 4),
+  rate: "GB/s",
+  bars: [],
+  inputs: () => drawn(SHORT, false, true, true),
+  compute({ dy, u, k }) {
+    const [y, pullBack] = vjp((x: { u: Tensor; k: Tensor }) => fftConv(x), { u, k });
+    const gradients = pullBack(dy);
+    return [y, gradients.u, gradients.k];
+  },
+  units: { count: SHORT.D, checked: 1, name: "channels", inputAxis: { u: 1, k: 0, dy: 1 }, outputAxis: [1, 1, 0] },
+  // gradients of f16 operands are rounded to f16
+  tolerance: 1e-3,
+});
+
 /** Causal convolutions as long as the sequence. */
 export const webgpuConvolutions: readonly BenchmarkCase[] = [
-  ...cases(
-    { B: 8, D: 1024, L: 2048 },
-    {
-      forward: atMost(0.12),
-      both: atMost(0.3),
-      reference: ["H200: torch and cuFFT 0.478 ms", "H200: torch and cuFFT 1.515 ms"],
-      checked: 1,
-      smaller: { B: 3, D: 5, L: 700 },
-    },
-  ),
-  ...cases(
-    { B: 8, D: 1024, L: 2048 },
-    {
-      forward: atMost(0.17),
-      both: atMost(0.45),
-      reference: ["H200: the convolution alone by torch and cuFFT 0.478 ms", "H200: the same 1.515 ms"],
-      checked: 1,
-      smaller: { B: 3, D: 5, L: 700 },
-      gated: true,
-    },
-  ),
+  ...cases(SHORT, {
+    forward: atMost(0.12),
+    both: atMost(0.3),
+    reference: ["H200: torch and cuFFT 0.478 ms", "H200: torch and cuFFT 1.515 ms"],
+    checked: 1,
+    smaller: { B: 3, D: 5, L: 700 },
+  }),
+  ...cases(SHORT, {
+    forward: atMost(0.17),
+    both: atMost(0.45),
+    reference: ["H200: the convolution alone by torch and cuFFT 0.478 ms", "H200: the same 1.515 ms"],
+    checked: 1,
+    smaller: { B: 3, D: 5, L: 700 },
+    gated: true,
+  }),
   ...cases(
     { B: 8, D: 1024, L: 8192 },
     {
@@ -136,4 +156,5 @@ export const webgpuConvolutions: readonly BenchmarkCase[] = [
       smaller: { B: 1, D: 1, L: 40000 },
     },
   ),
+  halfCase,
 ];
