@@ -123,8 +123,10 @@ export function panelsFunction(name: string, lanes: number, steps: number, row: 
 const keepLanes = (vector: Code, lanes: number): Code =>
   lanes >= 4 ? vector : v128.and(vector, i32x4.const(-1, lanes > 1 ? -1 : 0, lanes > 2 ? -1 : 0, 0));
 
-/** (from, stride, to, count): `count` rows of `width` elements to rows of whole vectors, and zeros in the place of the others of `rows`. */
-export function gatherFunction(name: string, width: number, rows: number): WasmFunction {
+export const constant = f32.const;
+
+/** (from, stride, to, count): `count` rows of `width` elements to rows of whole vectors, and `fill` in the others of `rows`. */
+export function gatherFunction(name: string, width: number, rows: number, fill = 0): WasmFunction {
   const f = functionBuilder(["i32", "i32", "i32", "i32"]);
   const [from, stride, to, count] = f.params;
   const row = f.local("i32");
@@ -136,7 +138,7 @@ export function gatherFunction(name: string, width: number, rows: number): WasmF
       step(from, stride.get),
       step(to, 4 * padded(width)),
     ]),
-    forLoop(row, rows, 1, [copy(() => f32x4.const(0)), step(to, 4 * padded(width))]),
+    forLoop(row, rows, 1, [copy(() => f32x4.const(fill)), step(to, 4 * padded(width))]),
   ]);
 }
 

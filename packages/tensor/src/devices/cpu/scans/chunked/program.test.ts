@@ -51,7 +51,7 @@ function errors(kernel: ScanKernel, arrays: readonly Float32Array[]): number[] {
   });
 }
 
-const kinds = ["none", "constant", "scalar"] as const;
+const kinds = ["none", "constant", "scalar", "vector"] as const;
 
 test.each(kinds)("random recurrences with %s decay are those of the scan, and so are their gradients", (decay) => {
   for (let seed = 0; seed < 16; seed++) {
