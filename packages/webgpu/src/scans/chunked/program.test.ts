@@ -44,11 +44,11 @@ async function errors(kernel: ScanKernel, arrays: readonly Float32Array[]): Prom
 test.each(["none", "constant", "scalar"] as const)(
   "random recurrences with %s decay are those of the scan, and so are their gradients",
   async (decay) => {
-    for (let seed = 0; seed < 6; seed++) {
+    for (let seed = 0; seed < 4; seed++) {
       const { kernel, arrays } = randomSemiseparable(seed, {
         decay,
         gradient: seed % 2 === 1,
-        steps: [1, 33, 64, 150],
+        steps: [33, 64, 130],
         widths: [3, 8, 13, 20],
         timesDecay: true,
       });

@@ -50,7 +50,7 @@ export function sizesOf({ threads, workgroupBytes }: Pick<GpuLimits, "threads" |
 
 /** Keys and values below which a scan's registers do as well, and state updates below which nothing is gained. */
 const FEWEST = 16,
-  LEAST_UPDATES = 1 << 20;
+  LEAST_UPDATES = 1 << 18;
 const LANES = 4;
 
 /** The recurrence taken apart for chunks, or why it runs as a scan. */

@@ -131,7 +131,7 @@ export function readPass(chunks: Chunks, read: ReadPass): GpuPass {
   const groups = H * count * rowTiles * tiles;
   const heads = scoreHeads(chunks, score);
   const code = tileShader(shape, {
-    module: `${declarations(bound.list)}${decayModule(chunks, reverse)}${dots ? `var<workgroup> partial: array<f32, ${(shape.rows * shape.columns) / shape.threadColumns}>;\n` : ""}`,
+    module: `${declarations(bound.list)}${decayModule(chunks, reverse, dots !== undefined)}${dots ? `var<workgroup> partial: array<f32, ${(shape.rows * shape.columns) / shape.threadColumns}>;\n` : ""}`,
     setup: `let at = i32(group);
 if (at >= ${groups}) { return; }
 let columnTile = at % ${tiles};
@@ -150,18 +150,20 @@ ${loadDecays(chunks, threads, reverse ? table.seed : table.drive)}`,
     phases: [withStates, ...pieces],
     finish: (sums) =>
       [
-        to ? store(chunks, sums, to, { shape, width4, valid }) : "",
-        dots && places.w
-          ? rowDots(chunks, sums, {
-              shape,
-              tiles,
-              width4,
-              valid,
-              place: places.w,
-              name: bound.nameOf(places.w.buffer),
-              scale: reverse ? table.drive : table.seed,
-            })
-          : "",
+        ...(dots && places.w
+          ? [
+              rowDots(chunks, sums, {
+                shape,
+                tiles,
+                width4,
+                valid,
+                place: places.w,
+                name: bound.nameOf(places.w.buffer),
+                scale: reverse ? table.drive : table.seed,
+              }),
+            ]
+          : []),
+        ...(to ? [dots ? addDiagonal(sums, { Q, load }) : "", store(chunks, sums, to, { shape, width4, valid })] : []),
       ].join("\n"),
   });
   return passOf(bound.list, groups, code);
@@ -173,8 +175,11 @@ function numberText({ parts }: Chunks, axes: readonly number[]): string {
   return axes.reduce((text, axis) => (text === "0" ? `i${axis}` : `(${text} * ${extents[axis]} + i${axis})`), "0");
 }
 
-/** The decays of a chunk in workgroup memory, and the function that multiplies scores with them. */
-function decayModule({ Q }: Chunks, reverse: boolean): string {
+/**
+ * The decays of a chunk in workgroup memory, and the function that multiplies scores with them.
+ * @param strict Leaves out the diagonal.
+ */
+function decayModule({ Q }: Chunks, reverse: boolean, strict: boolean): string {
   const blocks = Q / BLOCK;
   // lines: four steps from l on, which are the later ones, or with \`reverse\` the earlier ones; d: the other step
   const near = reverse
@@ -192,7 +197,7 @@ fn decayed(value: vec4<f32>, line: i32, d: i32) -> vec4<f32> {
   let l = min(line, ${Q - 4});
   let decay = select(${far}, ${near}, l / ${BLOCK} == d / ${BLOCK});
   // scores beyond the diagonal may be anything
-  return select(vec4<f32>(), value * decay, decay != vec4<f32>());
+  return select(vec4<f32>(), value * decay, (decay != vec4<f32>())${strict ? " & (vec4<i32>(l) + vec4<i32>(0, 1, 2, 3) != vec4<i32>(d))" : ""});
 }
 `;
 }
@@ -210,6 +215,24 @@ function loadDecays({ Q, table }: Chunks, threads: number, factors: number): str
     fill(Q, `factors[f] = table[fromTable + ${factors / 4} + f / 4][f % 4];`),
   ].join("\n");
 }
+
+/**
+ * Adds each step's pair with itself. The sums of rows are taken without it: it is the same in those of the states and of the
+ * adjoint states, whose difference would be lost in its rounding where decays are strong.
+ */
+const addDiagonal = (
+  { rows }: SumNames,
+  { Q, load }: { readonly Q: number; load(name: "z", step: string, column: string): string },
+): string =>
+  rows
+    .map(
+      ({ row, names, columns: at }) => `{
+  let t = r0 + ${row};
+  let own = scores[tAt - r0 / 4 + t * ${Q / 4} + t / 4][t % 4] * factors[t];
+${names.map((name, j) => `  ${name} = fma(vec4<f32>(own), ${load("z", "t", `${at[j]} / 4`)}, ${name});`).join("\n")}
+}`,
+    )
+    .join("\n");
 
 interface Epilogue {
   readonly shape: TileShape;
