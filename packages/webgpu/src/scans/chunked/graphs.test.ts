@@ -88,6 +88,6 @@ test("Mamba-2's operator and its gradients run in chunks, across resets", async 
     const [mine, theirs] = [[...(await found[k]!.data())], [...(await want.data())]];
     const largest = theirs.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
     const worst = theirs.reduce((most, x, i) => Math.max(most, Math.abs(mine[i]! - x)), 0);
-    expect(worst / largest, `result ${k}`).toBeLessThan(1e-5);
+    expect(worst / largest, `result ${k}`).toBeLessThan(2e-5);
   }
 });

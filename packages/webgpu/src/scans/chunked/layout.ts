@@ -117,6 +117,12 @@ export function strideOf({ parts }: Chunks, { index }: Place, unit: 1 | 4): numb
   return ((reverse ? -1 : 1) * index.coefficients[along]!) / unit;
 }
 
+/** The number of a point of some heads' axes. */
+export function numberText({ parts }: Chunks, axes: readonly number[]): string {
+  const { extents } = parts.form.kernel;
+  return axes.reduce((text, axis) => (text === "0" ? `i${axis}` : `(${text} * ${extents[axis]} + i${axis})`), "0");
+}
+
 /** Whether a chunk may end before its steps do. */
 export const isRagged = ({ L, Q }: Chunks): boolean => L % Q !== 0;
 

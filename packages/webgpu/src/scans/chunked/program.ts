@@ -17,6 +17,7 @@ import {
 import { bytesOf, type GpuLimits, type GpuPass, type GpuProgram } from "@seqmix/tensor/wgsl";
 import { loopProgram } from "../../loops/program.js";
 import { decaysPass } from "./decays.js";
+import { groupedReadPass, groupedScoresPass, type Factor, type Group, type GroupedScores } from "./grouped.js";
 import { decayGradientPass, stateDotsPass } from "./gradient.js";
 import { tableOf, type Chunks, type Place, type Sizes } from "./layout.js";
 import { columnTiles, decayBytes, readPass } from "./read.js";
@@ -55,7 +56,7 @@ const LANES = 4;
 
 /** The recurrence taken apart for chunks, or why it runs as a scan. */
 export function chunkedForm(kernel: ScanKernel): ChunkedParts | string {
-  const form = semiseparable(kernel);
+  const form = semiseparable(kernel, true);
   if (typeof form === "string") return form;
   const { extents, along } = form.kernel;
   const [K, V, L] = [extents[form.keys]!, extents[form.values]!, extents[along]!];
@@ -208,11 +209,88 @@ export function chunkedProgram(parts: ChunkedParts, limits: GpuLimits, sizes = s
       }),
     );
   };
+  /** Adds the parts of an array that lie one after another. */
+  const addParts = (count: number, size: number, from: number, to: number): void =>
+    run(
+      {
+        extents: [size],
+        reduceExtents: [count],
+        inputs: [{ dtype: "f32", size: count * size }],
+        reductions: [
+          {
+            combine: "sum",
+            value: { op: "load", dtype: "f32", input: 0, index: { offset: 0, coefficients: [1, size] } },
+          },
+        ],
+        outputs: [{ dtype: "f32", value: { op: "reduced", dtype: "f32", reduction: 0 } }],
+      },
+      [from],
+      [to],
+    );
+  const factorOf = (operand: Operand | undefined): Factor =>
+    operand && (operand === drive.scale ? "drive" : operand === seed?.scale ? "seed" : { operand });
+  const groupedScores = new Map<string, number>();
+  const readGroup = (
+    result: Result,
+    { state, operand }: { readonly state: "current" | "adjoint"; readonly operand: Operand },
+    { axis, weights }: { readonly axis: number; readonly weights?: Operand },
+  ): void => {
+    const isCurrent = state === "current";
+    const outer = isCurrent ? drive : seed!;
+    const own = factorOf(weights);
+    const heads = extents[axis]!;
+    const group: Group = { axis, parts: partsOf(heads, (H / heads) * count) };
+    const pairs: GroupedScores = isCurrent
+      ? {
+          later: operand,
+          laterFactor: own,
+          earlier: drive.values,
+          earlierFactor: factorOf(drive.scale),
+        }
+      : {
+          later: outer.values,
+          laterFactor: factorOf(outer.scale),
+          earlier: operand,
+          earlierFactor: own,
+        };
+    const nameOf = (factor: Factor): string =>
+      typeof factor === "object" ? String(operands.indexOf(factor.operand)) : (factor ?? "");
+    const key = [
+      ...[pairs.later, pairs.earlier].map((x) => operands.indexOf(x)),
+      ...[pairs.laterFactor, pairs.earlierFactor].map(nameOf),
+      axis,
+    ].join();
+    /** A block that a pass fills by parts, and their sum. */
+    const summed = (size: number, to: number, make: (to: number) => GpuPass): void => {
+      const made = group.parts > 1 ? block(group.parts * size) : to;
+      passes.push(make(made));
+      if (group.parts > 1) addParts(group.parts, size, made, to);
+    };
+    let scored = groupedScores.get(key);
+    if (scored === undefined) {
+      const size = (H / heads) * count * Q * Q;
+      groupedScores.set(key, (scored = block(size)));
+      summed(size, scored, (to) => groupedScoresPass(chunks, group, pairs, table, to));
+    }
+    const { buffer, index } = resultPlaces.get(result)!;
+    const { size } = result.layout;
+    summed(size, buffer, (to) =>
+      groupedReadPass(chunks, group, {
+        state,
+        x: operand,
+        z: outer.keys,
+        weights: own,
+        buffers: { states: isCurrent ? states : adjoints, table, scores: scored },
+        to: { buffer: to, index },
+        size,
+      }),
+    );
+  };
   const reads = results.flatMap((result) => (result.of.kind === "read" ? [{ ...result.of, result }] : []));
   /** The read whose rows times another operand are wanted, and those sums. */
   const dotted = (state: "current" | "adjoint") => {
     const outer = state === "current" ? seed! : drive;
-    const own = reads.find((r) => r.state === state && r.operand === outer[r.over]);
+    const own = reads.find((r) => !r.group && r.state === state && r.operand === outer[r.over]);
     const over = own?.over ?? "keys";
     const tiles = columnTiles(chunks, over);
     const to = block(H * tiles * L);
@@ -220,6 +298,10 @@ export function chunkedProgram(parts: ChunkedParts, limits: GpuLimits, sizes = s
   };
   const dots = ofDecay && { current: dotted("current"), adjoint: dotted("adjoint") };
   for (const r of reads) {
+    if (r.group) {
+      readGroup(r.result, r, r.group);
+      continue;
+    }
     const dot = dots?.[r.state];
     read(r.state, r.over, r.operand, resultPlaces.get(r.result), dot?.own === r ? dot : undefined);
   }
@@ -253,6 +335,18 @@ export function chunkedProgram(parts: ChunkedParts, limits: GpuLimits, sizes = s
     passes,
     scratch,
   };
+}
+
+/** Workgroups that keep a large GPU busy, and the most parts that sums over heads are cut into. */
+const WORKGROUPS = 512,
+  MOST_PARTS = 8;
+
+/** Into how many parts to cut a group of heads; a divisor of their number. */
+function partsOf(heads: number, workgroups: number): number {
+  let parts = 1;
+  for (let k = 2; k <= Math.min(heads, MOST_PARTS); k++)
+    if (heads % k === 0 && workgroups * parts < WORKGROUPS) parts = k;
+  return parts;
 }
 
 /** States of all heads, row-major. */

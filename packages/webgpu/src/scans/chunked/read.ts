@@ -12,6 +12,7 @@ import {
   BLOCK,
   declarations,
   isRagged,
+  numberText,
   passOf,
   splitHeads,
   strideOf,
@@ -169,17 +170,11 @@ ${loadDecays(chunks, threads, reverse ? table.seed : table.drive)}`,
   return passOf(bound.list, groups, code);
 }
 
-/** The number of a head among the points of some axes. */
-function numberText({ parts }: Chunks, axes: readonly number[]): string {
-  const { extents } = parts.form.kernel;
-  return axes.reduce((text, axis) => (text === "0" ? `i${axis}` : `(${text} * ${extents[axis]} + i${axis})`), "0");
-}
-
 /**
  * The decays of a chunk in workgroup memory, and the function that multiplies scores with them.
  * @param strict Leaves out the diagonal.
  */
-function decayModule({ Q }: Chunks, reverse: boolean, strict: boolean): string {
+export function decayModule({ Q }: Chunks, reverse: boolean, strict: boolean): string {
   const blocks = Q / BLOCK;
   // lines: four steps from l on, which are the later ones, or with \`reverse\` the earlier ones; d: the other step
   const near = reverse
@@ -193,6 +188,13 @@ var<workgroup> fromBlock: array<vec4<f32>, ${Q / 4}>;
 var<workgroup> toBlock: array<vec4<f32>, ${Q / 4}>;
 var<workgroup> between: array<f32, ${blocks * blocks}>;
 var<workgroup> factors: array<f32, ${Q}>;
+// of four earlier steps from first on and a later one
+fn decayedRow(value: vec4<f32>, first: i32, later: i32) -> vec4<f32> {
+  let near = vec4<f32>(${[0, 1, 2, 3].map((r) => `pairs[(first + ${r}) * ${BLOCK / 4} + later % ${BLOCK} / 4][later % 4]`).join(", ")});
+  let far = toBlock[first / 4] * (between[later / ${BLOCK} * ${blocks} + first / ${BLOCK}] * fromBlock[later / 4][later % 4]);
+  let decay = select(far, near, first / ${BLOCK} == later / ${BLOCK});
+  return select(vec4<f32>(), value * decay, decay != vec4<f32>());
+}
 fn decayed(value: vec4<f32>, line: i32, d: i32) -> vec4<f32> {
   let l = min(line, ${Q - 4});
   let decay = select(${far}, ${near}, l / ${BLOCK} == d / ${BLOCK});
@@ -202,7 +204,8 @@ fn decayed(value: vec4<f32>, line: i32, d: i32) -> vec4<f32> {
 `;
 }
 
-function loadDecays({ Q, table }: Chunks, threads: number, factors: number): string {
+/** Statements that fill it, and the factors of steps from a place of the table. */
+export function loadDecays({ Q, table }: Chunks, threads: number, factors: number | undefined): string {
   const blocks = Q / BLOCK;
   const fill = (count: number, line: string): string => `for (var f = lane; f < ${count}; f += ${threads}) { ${line} }`;
   return [
@@ -212,7 +215,7 @@ function loadDecays({ Q, table }: Chunks, threads: number, factors: number): str
       `fromBlock[f] = table[fromTable + ${table.fromBlock / 4} + f]; toBlock[f] = table[fromTable + ${table.toBlock / 4} + f];`,
     ),
     fill(blocks * blocks, `between[f] = table[fromTable + ${table.between / 4} + f / 4][f % 4];`),
-    fill(Q, `factors[f] = table[fromTable + ${factors / 4} + f / 4][f % 4];`),
+    ...(factors === undefined ? [] : [fill(Q, `factors[f] = table[fromTable + ${factors / 4} + f / 4][f % 4];`)]),
   ].join("\n");
 }
 
