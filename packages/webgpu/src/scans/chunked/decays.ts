@@ -11,8 +11,10 @@ export function decaysPass(chunks: Chunks, table: number): GpuPass {
   const { parts, Q, L, count, H, operands, table: at } = chunks;
   const { form, decay, drive, seed } = parts;
   const blocks = Q / BLOCK;
+  // with decays by key those of the table are 1
+  const own = chunks.keyDecays ? undefined : decay;
   const scalars = [
-    { name: "decay", operand: decay },
+    ...(own ? [{ name: "decay", operand: own }] : []),
     ...(drive.scale ? [{ name: "driveScale", operand: drive.scale }] : []),
     ...(seed?.scale ? [{ name: "seedScale", operand: seed.scale }] : []),
   ];
@@ -39,7 +41,7 @@ let c = i32(group) % ${count};
 ${splitHeads(chunks, "h", form.heads)}
 let t = c * ${Q} + lane;
 let inside = t < ${L};
-let own = select(1.0, ${value(decay)}, inside);
+let own = select(1.0, ${value(own)}, inside);
 let base = i32(group) * ${at.size};
 let block = lane / ${BLOCK};
 let step = lane % ${BLOCK};

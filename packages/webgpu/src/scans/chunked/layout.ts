@@ -37,7 +37,19 @@ export interface Chunks {
   readonly results: ReadonlyMap<Result, Place>;
   /** Numbers of each head and chunk; see `decays.ts`. */
   readonly table: Table;
+  /** Where every key has a decay of its own; the table's are 1 then. */
+  readonly keyDecays?: KeyDecays | undefined;
 }
+
+/** Buffers of decays by key: [heads, steps of all chunks, keys]; `begin` of the first chunk alone. */
+export interface KeyDecays {
+  readonly before: number;
+  readonly toEnd: number;
+  readonly begin: number;
+}
+
+/** Vectors of the decays of a head. */
+export const keyDecayVectors = ({ count, Q, K4 }: Chunks): number => count * Q * K4;
 
 /** Offsets of a chunk's numbers in the buffer of decays, in elements. */
 export interface Table {

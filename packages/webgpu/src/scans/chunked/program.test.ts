@@ -41,10 +41,10 @@ async function errors(kernel: ScanKernel, arrays: readonly Float32Array[]): Prom
   });
 }
 
-test.each(["none", "constant", "scalar"] as const)(
+test.each(["none", "constant", "scalar", "vector"] as const)(
   "random recurrences with %s decay are those of the scan, and so are their gradients",
   async (decay) => {
-    for (let seed = 0; seed < (decay === "scalar" ? 4 : 2); seed++) {
+    for (let seed = 0; seed < (decay === "scalar" || decay === "vector" ? 4 : 2); seed++) {
       const { kernel, arrays } = randomSemiseparable(seed, {
         decay,
         gradient: seed % 2 === 1,

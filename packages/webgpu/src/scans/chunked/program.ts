@@ -24,7 +24,8 @@ import { columnTiles, decayBytes, readPass } from "./read.js";
 import { scoreHeads, scoresPass, type Score } from "./scores.js";
 import { carryPass, statesPass } from "./states.js";
 import { bytesOfTile, threadsOf } from "./tile.js";
-import { pointsOf } from "./layout.js";
+import { keyDecayVectors, numberText, pointsOf } from "./layout.js";
+import { keyDecayGradientPass, keyDecaysPass, keyPairsPass, keyScoresPass, stateRowDotsPass } from "./vector.js";
 
 /** For any adapter; and for those with more workgroup memory. */
 export const PORTABLE: Sizes = {
@@ -49,6 +50,16 @@ export function sizesOf({ threads, workgroupBytes }: Pick<GpuLimits, "threads" |
   return fits(LARGE) ? LARGE : PORTABLE;
 }
 
+/** With decays by key. */
+const keySizesOf = (limits: Pick<GpuLimits, "threads" | "workgroupBytes">): Sizes =>
+  sizesOf(limits) === LARGE
+    ? {
+        chunk: 64,
+        narrow: { rows: 64, columns: 64, threadRows: 8, threadColumns: 8, depth: 16 },
+        wide: { rows: 64, columns: 128, threadRows: 8, threadColumns: 8, depth: 16 },
+      }
+    : PORTABLE;
+
 /** Keys and values below which a scan's registers do as well, and state updates below which nothing is gained. */
 const FEWEST = 16,
   LEAST_UPDATES = 1 << 18;
@@ -60,13 +71,30 @@ export function chunkedForm(kernel: ScanKernel): ChunkedParts | string {
   if (typeof form === "string") return form;
   const { extents, along } = form.kernel;
   const [K, V, L] = [extents[form.keys]!, extents[form.values]!, extents[along]!];
-  if (form.decay.kind === "vector") return "every key has a decay of its own";
   if (Math.min(K, V) < FEWEST) return `${K} keys and ${V} values are few`;
   if (product(extents) < LEAST_UPDATES || L < 64) return `${L} steps are few`;
   const parts = chunkedParts(form, LANES);
+  if (typeof parts !== "string" && form.decay.kind === "vector" && !hasKeyReads(parts))
+    return "the gradient of a decay a key is asked for without those of keys and queries";
   if (typeof parts !== "string" && !timesDecay(parts)) return "the gradient of its decay is asked for by itself";
   return parts;
 }
+
+/** The reads that the gradient of decays by key is made of. */
+function keyReads({ results, drive, seed }: ChunkedParts): {
+  readonly dq?: Result | undefined;
+  readonly dk?: Result | undefined;
+} {
+  const find = (state: "current" | "adjoint", x: Operand | undefined): Result | undefined =>
+    results.find(
+      ({ of }) => of.kind === "read" && of.state === state && of.over === "values" && !of.group && of.operand === x,
+    );
+  return { dq: find("current", seed?.values), dk: find("adjoint", drive.values) };
+}
+const hasKeyReads = (parts: ChunkedParts): boolean => {
+  const { dq, dk } = keyReads(parts);
+  return !parts.results.some(({ of }) => of.kind === "decay") || (dq !== undefined && dk !== undefined);
+};
 
 /** Whether the gradient of the decay is only read times the decay: where that is 0 nothing else is known of it. */
 export function timesDecay({ form: { kernel, sums, decay } }: ChunkedParts): boolean {
@@ -92,7 +120,11 @@ export function timesDecay({ form: { kernel, sums, decay } }: ChunkedParts): boo
 }
 
 /** @param limits What a pass may bind. */
-export function chunkedProgram(parts: ChunkedParts, limits: GpuLimits, sizes = sizesOf(limits)): GpuProgram {
+export function chunkedProgram(
+  parts: ChunkedParts,
+  limits: GpuLimits,
+  sizes = parts.form.decay.kind === "vector" ? keySizesOf(limits) : sizesOf(limits),
+): GpuProgram {
   const { form, drive, seed, initial, final, operands, results, finals } = parts;
   const { kernel } = form;
   const { extents, along, inputs, outputs } = kernel;
@@ -132,7 +164,7 @@ export function chunkedProgram(parts: ChunkedParts, limits: GpuLimits, sizes = s
   );
   const [K, V, L] = [extents[form.keys]!, extents[form.values]!, extents[along]!];
   const Q = sizes.chunk;
-  const chunks: Chunks = {
+  const bare: Chunks = {
     parts,
     sizes,
     L,
@@ -147,6 +179,17 @@ export function chunkedProgram(parts: ChunkedParts, limits: GpuLimits, sizes = s
     results: resultPlaces,
     table: tableOf(Q),
   };
+  const isVector = form.decay.kind === "vector";
+  const chunks: Chunks = isVector
+    ? {
+        ...bare,
+        keyDecays: {
+          before: block(4 * bare.H * keyDecayVectors(bare)),
+          toEnd: block(4 * bare.H * keyDecayVectors(bare)),
+          begin: block(4 * bare.H * Q * bare.K4),
+        },
+      }
+    : bare;
   const { count, H, V4, table: offsets } = chunks;
   const table = block(H * count * offsets.size);
   const states = block(4 * H * count * K * V4);
@@ -158,6 +201,7 @@ export function chunkedProgram(parts: ChunkedParts, limits: GpuLimits, sizes = s
   const last = found("last") ?? (ofDecay && ({ buffer: block(4 * H * K * V4), index: statesIndex(chunks) } as Place));
 
   passes.push(decaysPass(chunks, table));
+  if (chunks.keyDecays) passes.push(keyDecaysPass(chunks, chunks.keyDecays));
   passes.push(
     statesPass(chunks, { x: drive.keys, z: drive.values, weights: "toEnd", scale: "drive", to: states, table }),
   );
@@ -176,7 +220,7 @@ export function chunkedProgram(parts: ChunkedParts, limits: GpuLimits, sizes = s
     let buffer = scores.get(key);
     if (buffer === undefined) {
       scores.set(key, (buffer = block(pointsOf(chunks, scoreHeads(chunks, score)) * count * Q * Q)));
-      passes.push(scoresPass(chunks, score, buffer));
+      passes.push((isVector && score.over === "keys" ? keyScoresPass : scoresPass)(chunks, score, buffer));
     }
     return buffer;
   };
@@ -208,6 +252,18 @@ export function chunkedProgram(parts: ChunkedParts, limits: GpuLimits, sizes = s
         dots,
       }),
     );
+    if (isVector && over === "values" && to)
+      passes.push(
+        keyPairsPass(chunks, {
+          state,
+          z: outer.keys,
+          scores: scoreBuffer(score),
+          number: numberText(chunks, scoreHeads(chunks, score)),
+          factors: state === "current" ? offsets.drive : offsets.seed,
+          table,
+          to,
+        }),
+      );
   };
   /** Adds the parts of an array that lie one after another. */
   const addParts = (count: number, size: number, from: number, to: number): void =>
@@ -296,7 +352,8 @@ export function chunkedProgram(parts: ChunkedParts, limits: GpuLimits, sizes = s
     const to = block(H * tiles * L);
     return { own, over, tiles, to, x: outer[over], with: outer[over === "keys" ? "values" : "keys"] };
   };
-  const dots = ofDecay && { current: dotted("current"), adjoint: dotted("adjoint") };
+  const dots =
+    ofDecay === undefined || isVector ? undefined : { current: dotted("current"), adjoint: dotted("adjoint") };
   for (const r of reads) {
     if (r.group) {
       readGroup(r.result, r, r.group);
@@ -319,6 +376,20 @@ export function chunkedProgram(parts: ChunkedParts, limits: GpuLimits, sizes = s
         forwardTiles: dots.current.tiles,
         backwardTiles: dots.adjoint.tiles,
         states: ends,
+        to: ofDecay,
+      }),
+    );
+  }
+  const { dq, dk } = keyReads(parts);
+  if (isVector && ofDecay && last && dq && dk) {
+    const ends = block(H * count * K);
+    passes.push(stateRowDotsPass(chunks, { states, adjoints, final: last.buffer, to: ends }));
+    passes.push(
+      keyDecayGradientPass(chunks, {
+        ends,
+        dq: resultPlaces.get(dq)!,
+        dk: resultPlaces.get(dk)!,
+        table,
         to: ofDecay,
       }),
     );

@@ -12,6 +12,7 @@ import {
   BLOCK,
   declarations,
   isRagged,
+  keyDecayVectors,
   numberText,
   passOf,
   splitHeads,
@@ -48,7 +49,7 @@ export const columnTiles = (chunks: Chunks, over: "keys" | "values"): number =>
 export const decayBytes = (Q: number): number => 4 * (Q * BLOCK + 3 * Q + (Q / BLOCK) ** 2);
 
 export function readPass(chunks: Chunks, read: ReadPass): GpuPass {
-  const { Q, L, count, H, K, V, V4, K4, operands, parts, table } = chunks;
+  const { Q, L, count, H, K, V, V4, K4, operands, parts, table, keyDecays } = chunks;
   const { state, over, x, z, score, buffers, to, dots } = read;
   const reverse = state === "adjoint";
   const shape = readShape(chunks, over);
@@ -64,6 +65,9 @@ export function readPass(chunks: Chunks, read: ReadPass): GpuPass {
     { name: "states", buffer: buffers.states, type: "vec4<f32>" },
     { name: "scores", buffer: buffers.scores, type: "vec4<f32>" },
     { name: "table", buffer: buffers.table, type: "vec4<f32>" },
+    ...(keyDecays
+      ? [{ name: "ofKeys", buffer: reverse ? keyDecays.toEnd : keyDecays.before, type: "vec4<f32>" } as const]
+      : []),
     ...(to ? [{ name: "found", buffer: to.buffer, type: "vec4<f32>", access: "read_write" } as const] : []),
     ...(dots ? [{ name: "dots", buffer: dots.to, type: "f32", access: "read_write" } as const] : []),
   ] satisfies Bound[]);
@@ -74,12 +78,15 @@ export function readPass(chunks: Chunks, read: ReadPass): GpuPass {
     `${bound.nameOf(places[name].buffer)}[${name}At + ${step} * ${strideOf(chunks, places[name], 4)} + ${column}]`;
   const short = (value: string, depth: string): string =>
     inner % shape.depth === 0 ? value : `select(vec4<f32>(), ${value}, ${depth} < ${inner})`;
+  const ofKeys = (row: string, column: string): string =>
+    `ofKeys[h * ${keyDecayVectors(chunks)} + (t0 + r0 + ${row}) * ${K4} + ${column}]`;
   const withStates: Phase = {
     begin: "0",
     end: String(inner),
     a: {
       along: "depth",
-      load: (line, depth) => load("x", line, depth),
+      load: (line, depth) =>
+        keyDecays && over === "keys" ? `${load("x", line, depth)} * ${ofKeys(line, depth)}` : load("x", line, depth),
       change: (value, _, depth) => short(value, depth),
     },
     b:
@@ -96,7 +103,11 @@ export function readPass(chunks: Chunks, read: ReadPass): GpuPass {
           },
     after: ({ rows }) =>
       rows
-        .map(({ row, names }) => {
+        .map(({ row, names, columns }) => {
+          if (keyDecays && over === "values")
+            return names
+              .map((name, j) => `${name} *= ${ofKeys(row, `columnTile * ${shape.columns / 4} + ${columns[j]} / 4`)};`)
+              .join("\n");
           const at = `(table[fromTable + (${reverse ? table.toEnd : table.before} + r0 + ${row}) / 4])[(${row}) % 4]`;
           return `{ let f = ${at}; ${names.map((name) => `${name} *= f;`).join(" ")} }`;
         })
@@ -148,7 +159,8 @@ let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4
 let sAt = (h * ${count} + c) * ${K * V4} + columnTile * ${over === "keys" ? shape.columns / 4 : shape.columns * V4};
 let tAt = (${numberText(chunks, heads)} * ${count} + c) * ${(Q * Q) / 4} + r0 / 4;
 ${loadDecays(chunks, threads, reverse ? table.seed : table.drive)}`,
-    phases: [withStates, ...pieces],
+    // by key the pairs of steps are a pass of their own
+    phases: keyDecays && over === "values" ? [withStates] : [withStates, ...pieces],
     finish: (sums) =>
       [
         ...(dots && places.w

@@ -14,7 +14,8 @@ export interface Score {
 }
 
 /** The heads' axes that a score varies along. */
-export function scoreHeads({ parts }: Chunks, { earlier, later }: Score): readonly number[] {
+export function scoreHeads({ parts, keyDecays }: Chunks, { earlier, later, over }: Score): readonly number[] {
+  if (keyDecays && over === "keys") return parts.form.heads;
   return parts.form.heads.filter((axis) => earlier.axes.includes(axis) || later.axes.includes(axis));
 }
 
