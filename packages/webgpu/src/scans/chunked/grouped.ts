@@ -14,6 +14,7 @@ import {
   pointsOf,
   splitHeads,
   strideOf,
+  tableAt,
   type Chunks,
   type Place,
 } from "./layout.js";
@@ -40,7 +41,7 @@ const enterHead = (chunks: Chunks, { axis, parts }: Group): string => {
   const { extents } = chunks.parts.form.kernel;
   return `let i${axis} = part * ${extents[axis]! / parts} + hh;
 let h = ${numberText(chunks, chunks.parts.form.heads)};
-let fromTable = (h * ${chunks.count} + c) * ${chunks.table.size / 4};`;
+let fromTable = ${tableAt(chunks, "c", 4)};`;
 };
 
 export interface GroupedScores {
@@ -59,7 +60,7 @@ export function groupedScoresPass(
   to: number,
 ): GpuPass {
   const { Q, L, count, V, operands, sizes, parts } = chunks;
-  const shape = sizes.narrow;
+  const shape = sizes.scores;
   const heads = outerHeads(chunks, group);
   const points = pointsOf(chunks, heads);
   const [down, across] = [Q / shape.rows, Q / shape.columns];
@@ -99,7 +100,7 @@ export function groupedScoresPass(
   const { extents } = parts.form.kernel;
   const total = (name: string): string => name.replace("s", "total");
   const code = tileShader(shape, {
-    module: `${declarations(bound.list)}${decayModule(chunks, false, false)}${constants("tileRows", 0)}${constants("tileColumns", 1)}`,
+    module: `${declarations(bound.list)}${decayModule(chunks, false)}${constants("tileRows", 0)}${constants("tileColumns", 1)}`,
     setup: `let at = i32(group);
 if (at >= ${groups}) { return; }
 var downs = tileRows;

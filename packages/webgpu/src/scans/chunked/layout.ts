@@ -9,6 +9,8 @@ export const BLOCK = 16;
 export interface Sizes {
   /** Steps of a chunk, a multiple of the tiles' rows. */
   readonly chunk: number;
+  /** The tile for products of steps. */
+  readonly scores: TileShape;
   /** Tiles for results of up to 64 columns, and of more. */
   readonly narrow: TileShape;
   readonly wide: TileShape;
@@ -37,6 +39,8 @@ export interface Chunks {
   readonly results: ReadonlyMap<Result, Place>;
   /** Numbers of each head and chunk; see `decays.ts`. */
   readonly table: Table;
+  /** All chunks of a head have the same numbers. */
+  readonly sharesTable: boolean;
   /** Where every key has a decay of its own; the table's are 1 then. */
   readonly keyDecays?: KeyDecays | undefined;
 }
@@ -91,6 +95,10 @@ export function tableOf(Q: number): Table {
     size,
   };
 }
+
+/** Where the numbers of head `h` and a chunk begin. */
+export const tableAt = ({ sharesTable, count, table }: Chunks, chunk: string, unit: 1 | 4): string =>
+  sharesTable ? `h * ${table.size / unit}` : `(h * ${count} + ${chunk}) * ${table.size / unit}`;
 
 /** Number of heads, and of the points of some of their axes. */
 export const pointsOf = ({ parts }: Chunks, axes: readonly number[]): number =>

@@ -21,7 +21,7 @@ import { groupedReadPass, groupedScoresPass, type Factor, type Group, type Group
 import { decayGradientPass, stateDotsPass } from "./gradient.js";
 import { tableOf, type Chunks, type Place, type Sizes } from "./layout.js";
 import { columnTiles, decayBytes, readPass } from "./read.js";
-import { scoreHeads, scoresPass, type Score } from "./scores.js";
+import { scoreHeads, scoreSize, scoresPass, type Score } from "./scores.js";
 import { carryPass, statesPass } from "./states.js";
 import { bytesOfTile, threadsOf } from "./tile.js";
 import { keyDecayVectors, numberText, pointsOf } from "./layout.js";
@@ -30,11 +30,13 @@ import { keyDecayGradientPass, keyDecaysPass, keyPairsPass, keyScoresPass, state
 /** For any adapter; and for those with more workgroup memory. */
 export const PORTABLE: Sizes = {
   chunk: 64,
+  scores: { rows: 64, columns: 64, threadRows: 4, threadColumns: 4, depth: 16 },
   narrow: { rows: 64, columns: 64, threadRows: 4, threadColumns: 4, depth: 16 },
   wide: { rows: 64, columns: 64, threadRows: 4, threadColumns: 4, depth: 16 },
 };
 const LARGE: Sizes = {
   chunk: 128,
+  scores: { rows: 64, columns: 64, threadRows: 8, threadColumns: 8, depth: 16 },
   narrow: { rows: 128, columns: 64, threadRows: 8, threadColumns: 8, depth: 16 },
   wide: { rows: 128, columns: 128, threadRows: 8, threadColumns: 8, depth: 16 },
 };
@@ -55,6 +57,7 @@ const keySizesOf = (limits: Pick<GpuLimits, "threads" | "workgroupBytes">): Size
   sizesOf(limits) === LARGE
     ? {
         chunk: 64,
+        scores: LARGE.scores,
         narrow: { rows: 64, columns: 64, threadRows: 8, threadColumns: 8, depth: 16 },
         wide: { rows: 64, columns: 128, threadRows: 8, threadColumns: 8, depth: 16 },
       }
@@ -178,6 +181,12 @@ export function chunkedProgram(
     operands: operandPlaces,
     results: resultPlaces,
     table: tableOf(Q),
+    sharesTable:
+      (form.decay.kind === "none" || form.decay.kind === "constant" || form.decay.kind === "vector") &&
+      !drive.scale &&
+      !seed?.scale &&
+      L % Q === 0 &&
+      !results.some(({ of }) => of.kind === "first"),
   };
   const isVector = form.decay.kind === "vector";
   const chunks: Chunks = isVector
@@ -191,7 +200,7 @@ export function chunkedProgram(
       }
     : bare;
   const { count, H, V4, table: offsets } = chunks;
-  const table = block(H * count * offsets.size);
+  const table = block(H * (chunks.sharesTable ? 1 : count) * offsets.size);
   const states = block(4 * H * count * K * V4);
   const found = (kind: Result["of"]["kind"]): Place | undefined => {
     const result = results.find(({ of }) => of.kind === kind);
@@ -216,10 +225,10 @@ export function chunkedProgram(
 
   const scores = new Map<string, number>();
   const scoreBuffer = (score: Score): number => {
-    const key = [operands.indexOf(score.earlier), operands.indexOf(score.later), score.rows].join();
+    const key = [operands.indexOf(score.earlier), operands.indexOf(score.later), score.rows, score.strict].join();
     let buffer = scores.get(key);
     if (buffer === undefined) {
-      scores.set(key, (buffer = block(pointsOf(chunks, scoreHeads(chunks, score)) * count * Q * Q)));
+      scores.set(key, (buffer = block(pointsOf(chunks, scoreHeads(chunks, score)) * count * scoreSize(chunks, score))));
       passes.push((isVector && score.over === "keys" ? keyScoresPass : scoresPass)(chunks, score, buffer));
     }
     return buffer;
@@ -234,8 +243,8 @@ export function chunkedProgram(
     const outer = state === "current" ? drive : seed!;
     const score: Score =
       state === "current"
-        ? { earlier: outer[over], later: x, rows: "earlier", over }
-        : { earlier: x, later: outer[over], rows: "later", over };
+        ? { earlier: outer[over], later: x, rows: "earlier", over, strict: dots !== undefined }
+        : { earlier: x, later: outer[over], rows: "later", over, strict: dots !== undefined };
     passes.push(
       readPass(chunks, {
         state,

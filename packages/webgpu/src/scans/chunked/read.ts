@@ -17,11 +17,12 @@ import {
   passOf,
   splitHeads,
   strideOf,
+  tableAt,
   type Bound,
   type Chunks,
   type Place,
 } from "./layout.js";
-import { scoreHeads, type Score } from "./scores.js";
+import { scoreHeads, scoreSize, type Score } from "./scores.js";
 import { distinct } from "./states.js";
 import { threadsOf, tileShader, type Phase, type SumNames, type TileShape } from "./tile.js";
 
@@ -143,7 +144,7 @@ export function readPass(chunks: Chunks, read: ReadPass): GpuPass {
   const groups = H * count * rowTiles * tiles;
   const heads = scoreHeads(chunks, score);
   const code = tileShader(shape, {
-    module: `${declarations(bound.list)}${decayModule(chunks, reverse, dots !== undefined)}${dots ? `var<workgroup> partial: array<f32, ${(shape.rows * shape.columns) / shape.threadColumns}>;\n` : ""}`,
+    module: `${declarations(bound.list)}${decayModule(chunks, reverse)}${dots ? `var<workgroup> partial: array<f32, ${(shape.rows * shape.columns) / shape.threadColumns}>;\n` : ""}`,
     setup: `let at = i32(group);
 if (at >= ${groups}) { return; }
 let columnTile = at % ${tiles};
@@ -153,11 +154,11 @@ let h = at / ${tiles * rowTiles * count};
 ${splitHeads(chunks, "h", parts.form.heads)}
 let t0 = c * ${Q};
 let r0 = rowTile * ${shape.rows};
-let fromTable = (h * ${count} + c) * ${table.size / 4};
+let fromTable = ${tableAt(chunks, "c", 4)};
 let xAt = ${baseText(chunks, places.x, 4)} + (t0 + r0) * ${strideOf(chunks, places.x, 4)};
 let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4)} + columnTile * ${shape.columns / 4};
 let sAt = (h * ${count} + c) * ${K * V4} + columnTile * ${over === "keys" ? shape.columns / 4 : shape.columns * V4};
-let tAt = (${numberText(chunks, heads)} * ${count} + c) * ${(Q * Q) / 4} + r0 / 4;
+let tAt = (${numberText(chunks, heads)} * ${count} + c) * ${scoreSize(chunks, score) / 4} + r0 / 4;
 ${loadDecays(chunks, threads, reverse ? table.seed : table.drive)}`,
     // by key the pairs of steps are a pass of their own
     phases: keyDecays && over === "values" ? [withStates] : [withStates, ...pieces],
@@ -182,11 +183,8 @@ ${loadDecays(chunks, threads, reverse ? table.seed : table.drive)}`,
   return passOf(bound.list, groups, code);
 }
 
-/**
- * The decays of a chunk in workgroup memory, and the function that multiplies scores with them.
- * @param strict Leaves out the diagonal.
- */
-export function decayModule({ Q }: Chunks, reverse: boolean, strict: boolean): string {
+/** The decays of a chunk in workgroup memory, and the function that multiplies scores with them. */
+export function decayModule({ Q }: Chunks, reverse: boolean): string {
   const blocks = Q / BLOCK;
   // lines: four steps from l on, which are the later ones, or with \`reverse\` the earlier ones; d: the other step
   const near = reverse
@@ -211,7 +209,7 @@ fn decayed(value: vec4<f32>, line: i32, d: i32) -> vec4<f32> {
   let l = min(line, ${Q - 4});
   let decay = select(${far}, ${near}, l / ${BLOCK} == d / ${BLOCK});
   // scores beyond the diagonal may be anything
-  return select(vec4<f32>(), value * decay, (decay != vec4<f32>())${strict ? " & (vec4<i32>(l) + vec4<i32>(0, 1, 2, 3) != vec4<i32>(d))" : ""});
+  return select(vec4<f32>(), value * decay, decay != vec4<f32>());
 }
 `;
 }
@@ -243,7 +241,7 @@ const addDiagonal = (
     .map(
       ({ row, names, columns: at }) => `{
   let t = r0 + ${row};
-  let own = scores[tAt - r0 / 4 + t * ${Q / 4} + t / 4][t % 4] * factors[t];
+  let own = scores[tAt - r0 / 4 + ${(Q * Q) / 4} + t / 4][t % 4] * factors[t];
 ${names.map((name, j) => `  ${name} = fma(vec4<f32>(own), ${load("z", "t", `${at[j]} / 4`)}, ${name});`).join("\n")}
 }`,
     )

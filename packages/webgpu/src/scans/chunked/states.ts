@@ -9,6 +9,7 @@ import {
   passOf,
   splitHeads,
   strideOf,
+  tableAt,
   type Bound,
   type Chunks,
   type Place,
@@ -78,7 +79,7 @@ let c = at / ${columnTiles * rowTiles} % ${count};
 let h = at / ${columnTiles * rowTiles * count};
 ${splitHeads(chunks, "h", parts.form.heads)}
 let t0 = c * ${Q};
-let weights = (h * ${count} + c) * ${offsets.size};
+let weights = ${tableAt(chunks, "c", 1)};
 let xAt = ${baseText(chunks, places.x, 4)} + t0 * ${strideOf(chunks, places.x, 4)} + rowTile * ${shape.rows / 4};
 let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4)} + columnTile * ${shape.columns / 4};`,
     phases: [
@@ -159,8 +160,7 @@ export function carryPass(
   const some = Array.from({ length: ahead }, (_, k) => k);
   const chunk = (k: string): string => (backwards ? `(${count - 1} - ${k})` : k);
   const whole = (c: string): string => {
-    if (!keyDecays)
-      return `table[(h * ${count} + ${c}) * ${offsets.size} + ${(backwards ? offsets.begin : offsets.before) + Q - 1}]`;
+    if (!keyDecays) return `table[${tableAt(chunks, c, 1)} + ${(backwards ? offsets.begin : offsets.before) + Q - 1}]`;
     const key = `e / ${V4}`;
     const before = `before[h * ${keyDecayVectors(chunks)} + (${c} * ${Q} + ${Q - 1}) * ${K4} + ${key} / 4][${key} % 4]`;
     return backwards

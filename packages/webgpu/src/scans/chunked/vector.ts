@@ -13,6 +13,7 @@ import {
   passOf,
   splitHeads,
   strideOf,
+  tableAt,
   type Bound,
   type Chunks,
   type KeyDecays,
@@ -195,7 +196,7 @@ export function keyPairsPass(
     readonly to: Place;
   },
 ): GpuPass {
-  const { parts, Q, L, H, count, K4, operands, table: offsets } = chunks;
+  const { parts, Q, L, H, count, K4, operands } = chunks;
   const behind = state === "adjoint";
   const blocks = Q / 4;
   const columns = Math.ceil(K4 / ACROSS);
@@ -249,7 +250,7 @@ let x = lane % ${ACROSS};
 ${FOUR.map((r) => `let a${r} = select(${ONES}, ${decay(step(`4 * i + ${r}`), "e")}, t0 + 4 * i + ${r} < ${L});`).join("\n")}
 ${FOUR.map(
   (r) =>
-    `let own${r} = select(vec4<f32>(), ${row(step(`4 * i + ${r}`), "e")} * table[(h * ${count} + c) * ${offsets.size} + ${factors} + 4 * i + ${r}], t0 + 4 * i + ${r} < ${L});`,
+    `let own${r} = select(vec4<f32>(), ${row(step(`4 * i + ${r}`), "e")} * table[${tableAt(chunks, "c", 1)} + ${factors} + 4 * i + ${r}], t0 + 4 * i + ${r} < ${L});`,
 ).join("\n")}
 ${FOUR.map((r) => `edge[(4 * i + ${r}) * ${ACROSS} + x] = own${r} * (${toEdge[r]});`).join("\n")}
 whole[i * ${ACROSS} + x] = a0 * a1 * a2 * a3;
@@ -313,7 +314,7 @@ export function keyDecayGradientPass(
   const placed = (place: Place, name: string): string =>
     `${name}[${baseText(chunks, place, 4)} + t * ${strideOf(chunks, place, 4)} + e]`;
   const total = H * count * K4;
-  const factor = (offset: number): string => `table[(h * ${count} + c) * ${offsets.size} + ${offset} + t - c * ${Q}]`;
+  const factor = (offset: number): string => `table[${tableAt(chunks, "c", 1)} + ${offset} + t - c * ${Q}]`;
   const body = `let number = i32(group) * ${THREADS} + i32(thread);
 if (number >= ${total}) { return; }
 let e = number % ${K4};
