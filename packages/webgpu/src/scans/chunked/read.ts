@@ -110,7 +110,8 @@ export function readPass(chunks: Chunks, read: ReadPass): GpuPass {
               .map((name, j) => `${name} *= ${ofKeys(row, `columnTile * ${shape.columns / 4} + ${columns[j]} / 4`)};`)
               .join("\n");
           const at = `(table[fromTable + (${reverse ? table.toEnd : table.before} + r0 + ${row}) / 4])[(${row}) % 4]`;
-          return `{ let f = ${at}; ${names.map((name) => `${name} *= f;`).join(" ")} }`;
+          // times 0 it is 0, infinite or not
+          return `{ let f = ${at}; ${names.map((name) => `${name} = select(vec4<f32>(), ${name} * f, f != 0.0);`).join(" ")} }`;
         })
         .join("\n"),
   };

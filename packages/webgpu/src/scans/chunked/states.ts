@@ -70,7 +70,9 @@ export function statesPass(
     `${bound.nameOf(places[name].buffer)}[${name}At + ${depth} * ${strideOf(chunks, places[name], 4)} + ${line}]`;
   const { table: offsets } = chunks;
   const code = tileShader(shape, {
-    module: declarations(bound.list),
+    module: `${declarations(bound.list)}// times 0 it is 0, infinite or not
+fn weighed(value: vec4<f32>, weight: f32) -> vec4<f32> { return select(vec4<f32>(), value * weight, weight != 0.0); }
+`,
     setup: `let at = i32(group);
 if (at >= ${groups}) { return; }
 let columnTile = at % ${columnTiles};
@@ -95,7 +97,7 @@ let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4
           along: "lines",
           load: (line, depth) => at("z", line, depth),
           change: (value, _, depth) =>
-            `${inside(value, depth)} * (table[weights + ${offsets[weights]} + ${depth}] * table[weights + ${offsets[scale]} + ${depth}])`,
+            `weighed(${inside(value, depth)}, table[weights + ${offsets[weights]} + ${depth}] * table[weights + ${offsets[scale]} + ${depth}])`,
         },
       },
     ],
@@ -189,7 +191,7 @@ ${some
   .map(
     (q) => `  if (k + ${q} < ${count}) {
     states[at + c${q} * ${each}] = carry;
-    carry = fma(carry, vec4<f32>(a${q}), x${q});
+    carry = select(vec4<f32>(), carry * a${q}, a${q} != 0.0) + x${q};
   }`,
   )
   .join("\n")}

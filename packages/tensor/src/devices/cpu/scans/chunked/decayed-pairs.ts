@@ -36,13 +36,19 @@ const rowAt = (base: Local, row: Code, bytes: number): Code => i32.add(base.get,
 const next = (x: Local): Code => x.set(i32.add(x.get, i32.const(1)));
 const back = (x: Local): Code => x.set(i32.sub(x.get, i32.const(1)));
 
-/** (a, b, to): element by element. */
+/** (a, b, to): element by element, and 0 where b is. */
 export function multiplyFunction(name: string, bytes: number): WasmFunction {
   const f = functionBuilder(["i32", "i32", "i32"]);
   const [a, b, to] = f.params;
-  const at = f.local("i32");
+  const [at, factor] = [f.local("i32"), f.local("v128")] as const;
   const here = (x: Local): Code => i32.add(x.get, at.get);
-  return f.finish(name, forLoop(at, bytes, VECTOR, v128.store(here(to), mul(v128.load(here(a)), v128.load(here(b))))));
+  return f.finish(
+    name,
+    forLoop(at, bytes, VECTOR, [
+      factor.set(v128.load(here(b))),
+      v128.store(here(to), v128.and(f32x4.ne(factor.get, f32x4.const(0)), mul(v128.load(here(a)), factor.get))),
+    ]),
+  );
 }
 
 /** (from, to). */
