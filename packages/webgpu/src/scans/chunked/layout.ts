@@ -9,8 +9,9 @@ export const BLOCK = 16;
 export interface Sizes {
   /** Steps of a chunk, a multiple of the tiles' rows. */
   readonly chunk: number;
-  /** The tile for products of steps. */
+  /** The tile for products of steps, and for states of more than 64 values. */
   readonly scores: TileShape;
+  readonly states: TileShape;
   /** Tiles for results of up to 64 columns, and of more. */
   readonly narrow: TileShape;
   readonly wide: TileShape;

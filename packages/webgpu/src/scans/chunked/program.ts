@@ -31,19 +31,21 @@ import { keyDecayGradientPass, keyDecaysPass, keyPairsPass, keyScoresPass, state
 export const PORTABLE: Sizes = {
   chunk: 64,
   scores: { rows: 64, columns: 64, threadRows: 4, threadColumns: 4, depth: 16 },
+  states: { rows: 64, columns: 64, threadRows: 4, threadColumns: 4, depth: 16 },
   narrow: { rows: 64, columns: 64, threadRows: 4, threadColumns: 4, depth: 16 },
   wide: { rows: 64, columns: 64, threadRows: 4, threadColumns: 4, depth: 16 },
 };
 const LARGE: Sizes = {
   chunk: 128,
   scores: { rows: 64, columns: 64, threadRows: 8, threadColumns: 8, depth: 16 },
+  states: { rows: 128, columns: 128, threadRows: 8, threadColumns: 8, depth: 16 },
   narrow: { rows: 128, columns: 64, threadRows: 8, threadColumns: 8, depth: 16 },
-  wide: { rows: 128, columns: 128, threadRows: 8, threadColumns: 8, depth: 16 },
+  wide: { rows: 128, columns: 128, threadRows: 8, threadColumns: 8, depth: 8 },
 };
 
 export function sizesOf({ threads, workgroupBytes }: Pick<GpuLimits, "threads" | "workgroupBytes">): Sizes {
-  const fits = ({ chunk, narrow, wide }: Sizes): boolean =>
-    [narrow, wide].every(
+  const fits = ({ chunk, narrow, wide, states }: Sizes): boolean =>
+    [narrow, wide, states].every(
       (tile) =>
         threadsOf(tile) <= threads &&
         // the sums of rows, beside tile and decays
@@ -58,6 +60,7 @@ const keySizesOf = (limits: Pick<GpuLimits, "threads" | "workgroupBytes">): Size
     ? {
         chunk: 64,
         scores: LARGE.scores,
+        states: LARGE.states,
         narrow: { rows: 64, columns: 64, threadRows: 8, threadColumns: 8, depth: 16 },
         wide: { rows: 64, columns: 128, threadRows: 8, threadColumns: 8, depth: 16 },
       }

@@ -246,7 +246,11 @@ const addDiagonal = (
 ${names.map((name, j) => `  ${name} = fma(vec4<f32>(own), ${load("z", "t", `${at[j]} / 4`)}, ${name});`).join("\n")}
 }`,
     )
+    .map(inTurn)
     .join("\n");
+
+/** A barrier now and then: what is read for all rows at once would take the registers of the sums. */
+const inTurn = (text: string, k: number): string => (k % 2 === 1 ? `${text}\nworkgroupBarrier();` : text);
 
 interface Epilogue {
   readonly shape: TileShape;
@@ -287,12 +291,15 @@ function rowDots(
   const stride = strideOf(chunks, place, 4);
   const own = rows
     .map(({ row, names, columns }) => {
-      const terms = names.map(
-        (sum, j) =>
-          `select(0.0, dot(${sum}, ${name}[wAt + ${row} * ${stride} + columnTile * ${shape.columns / 4} + ${columns[j]} / 4]), columnTile * ${shape.columns} + ${columns[j]} < ${4 * width4})`,
-      );
+      const terms = names.map((sum, j) => {
+        const text = `dot(${sum}, ${name}[wAt + ${row} * ${stride} + columnTile * ${shape.columns / 4} + ${columns[j]} / 4])`;
+        return 4 * width4 === tiles * shape.columns
+          ? text
+          : `select(0.0, ${text}, columnTile * ${shape.columns} + ${columns[j]} < ${4 * width4})`;
+      });
       return `partial[${row} * ${across} + tx] = ${terms.join(" + ")};`;
     })
+    .map(inTurn)
     .join("\n");
   return `let wAt = ${baseText(chunks, place, 4)} + (t0 + r0) * ${stride};
 ${own}

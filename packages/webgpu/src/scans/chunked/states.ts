@@ -36,7 +36,7 @@ export function statesPass(
   },
 ): GpuPass {
   const { Q, L, count, H, K, V, K4, V4, parts, operands, sizes, keyDecays } = chunks;
-  const shape = V > 64 ? sizes.wide : sizes.narrow;
+  const shape = V > 64 ? sizes.states : sizes.narrow;
   const [rowTiles, columnTiles] = [Math.ceil(K / shape.rows), Math.ceil(V / shape.columns)];
   const places: Record<"x" | "z", Place> = { x: operands.get(x)!, z: operands.get(z)! };
   const bound = distinct([

@@ -130,10 +130,18 @@ ${FOUR.map((r) => `    let a${r} = ${decay(step(`4 * b + ${r}`), "e")};`).join("
     whole[b * ${SLICE} + lane % ${SLICE}] = p2 * a3;
   }
   workgroupBarrier();
+  if (lane < ${blocks * SLICE}) {
+    let b = lane / ${SLICE};
+    var product = ${ONES};
+    for (var n = b + 2; n < ${blocks}; n++) {
+      product *= whole[(n - 1) * ${SLICE} + lane % ${SLICE}];
+      betweens[((n - 2) * (n - 1) / 2 + b) * ${SLICE} + lane % ${SLICE}] = product;
+    }
+  }
+  workgroupBarrier();
   if (i > j) {
     for (var s = 0; s < ${SLICE}; s++) {
-      var between = ${ONES};
-      for (var b = j + 1; b < i; b++) { between *= whole[b * ${SLICE} + s]; }
+      let between = select(betweens[((i - 2) * (i - 1) / 2 + j) * ${SLICE} + s], ${ONES}, i == j + 1);
 ${FOUR.map((k) => `      let k${k} = into[(4 * j + ${k}) * ${SLICE} + s] * between;`).join("\n")}
 ${FOUR.map((r) => `      let q${r} = sinceBlock[(4 * i + ${r}) * ${SLICE} + s];`).join("\n")}
 ${FOUR.flatMap((r) => FOUR.map((k) => `      ${sum(r, k)} += dot(q${r}, k${k});`)).join("\n")}
@@ -163,6 +171,7 @@ ${stored.map((line) => `  ${line}`).join("\n")}
   const code = `${declarations(bound.list)}var<workgroup> sinceBlock: array<vec4<f32>, ${Q * SLICE}>;
 var<workgroup> into: array<vec4<f32>, ${Q * SLICE}>;
 var<workgroup> whole: array<vec4<f32>, ${blocks * SLICE}>;
+var<workgroup> betweens: array<vec4<f32>, ${((blocks - 1) * (blocks - 2) * SLICE) / 2}>;
 ${entryPoint(threads, body)}`;
   return passOf(bound.list, H * count, code);
 }
