@@ -26,6 +26,8 @@ export interface Result {
         readonly state: "current" | "adjoint";
         readonly over: "keys" | "values";
         readonly operand: Operand;
+        /** Summed over an axis of heads, with weights. */
+        readonly group?: { readonly axis: number; readonly weights?: Operand };
       }
     | { readonly kind: "decay" }
     /** The states after the last step; the adjoint states of the first. */
@@ -157,12 +159,24 @@ export function chunkedParts(form: Semiseparable, lanes = 1): ChunkedParts | str
               extents,
             ),
       }));
-    const { state, over } = role;
+    const { state, over, group } = role;
     const [summed, kept] = over === "keys" ? [keys, values] : [values, keys];
     const read = operand(role.operand, summed);
-    return result(`${state} ${over} ${idOf(role.operand)}`, () => ({
-      of: { kind: "read", state, over, operand: read },
-      layout: layoutOver([...all.filter((axis) => axis !== keys && axis !== values), kept], extents, lanes),
+    const weights = group && group.weights !== ONE ? operand(group.weights) : undefined;
+    const key = `${state} ${over} ${idOf(role.operand)} ${group ? `${group.axis} ${idOf(group.weights)}` : ""}`;
+    return result(key, () => ({
+      of: {
+        kind: "read",
+        state,
+        over,
+        operand: read,
+        ...(group && { group: { axis: group.axis, ...(weights && { weights }) } }),
+      },
+      layout: layoutOver(
+        [...all.filter((axis) => axis !== keys && axis !== values && axis !== group?.axis), kept],
+        extents,
+        lanes,
+      ),
     }));
   };
 

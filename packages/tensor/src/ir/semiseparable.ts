@@ -37,6 +37,8 @@ export type StateSum =
       readonly outside: Scalar;
       /** Axes that are summed after it. */
       readonly lost: readonly number[];
+      /** An axis of heads that is summed with the values, and factors that have it. */
+      readonly group?: { readonly axis: number; readonly weights: Scalar };
     }
   /** The gradient of the decay: adjoint times previous state, over values, and over keys if they have one decay. */
   | { readonly role: "decay"; readonly outside: Scalar; readonly lost: readonly number[] }
@@ -113,8 +115,11 @@ interface Facts {
   readonly others: readonly number[];
 }
 
-/** The form, or why the kernel has none. */
-export function semiseparable(given: ScanKernel): Semiseparable | string {
+/**
+ * The form, or why the kernel has none.
+ * @param grouped Sums over values may take in an axis of heads.
+ */
+export function semiseparable(given: ScanKernel, grouped = false): Semiseparable | string {
   if (given.decay.length > 1) return "the states are complex";
   const kernel = interned(given);
   const { extents, along } = kernel;
@@ -131,7 +136,7 @@ export function semiseparable(given: ScanKernel): Semiseparable | string {
   let first: string | undefined;
   for (const [keys, values] of candidates(facts)) {
     const found = withAxes(facts, keys, values);
-    if (typeof found !== "string") return found;
+    if (typeof found !== "string") return grouped ? groupingHeads(found, facts) : found;
     first ??= found;
   }
   return first ?? "the drive is no outer product";
@@ -284,4 +289,24 @@ function roleOf(
     return { role: "decay", outside: product(rest), lost: vector ? except(values) : except(values, keys) };
   }
   return "a sum is no product with the states";
+}
+
+/** Sums over values take in an axis of heads: where many heads share their keys, the gradients of these are one product over all. */
+function groupingHeads(form: Semiseparable, { axes, product }: Facts): Semiseparable {
+  const { heads, drive, seed } = form;
+  const group = (role: StateSum): StateSum => {
+    if (role.role !== "read" || role.over !== "values" || role.lost.length !== 1) return role;
+    const [axis] = role.lost as [number];
+    const keys = (role.state === "current" ? drive : seed)?.keys;
+    if (!heads.includes(axis) || !keys || axes(keys).has(axis)) return role;
+    const factors = factorsOf(role.outside);
+    const weights = factors.filter((x) => axes(x).has(axis));
+    return {
+      ...role,
+      lost: [],
+      outside: product(factors.filter((x) => !weights.includes(x))),
+      group: { axis, weights: product(weights) },
+    };
+  };
+  return { ...form, sums: form.sums.map(group) };
 }

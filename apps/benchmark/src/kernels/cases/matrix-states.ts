@@ -111,7 +111,7 @@ function deviceCases(
   elsewhere: string,
 ): readonly BenchmarkCase[] {
   const { B, L, H, K, V } = size;
-  const small = { B: 2, L: 300, H: 2, K, V };
+  const small = { B: 1, L: 150, H: 2, K, V };
   const bytes = 4 * B * L * ((kernel === "ssd" ? 2 : 2 * H) * K + 2 * H * V);
   const facts = {
     kernel,

@@ -4,15 +4,28 @@
  * recurrence itself would not.
  */
 import { entryPoint, indent, type GpuPass } from "@seqmix/tensor/wgsl";
-import { baseText, BLOCK, declarations, passOf, splitHeads, strideOf, type Bound, type Chunks } from "./layout.js";
+import {
+  baseText,
+  BLOCK,
+  declarations,
+  passOf,
+  splitHeads,
+  strideOf,
+  tableAt,
+  type Bound,
+  type Chunks,
+} from "./layout.js";
 
 /** A workgroup for each head and chunk, a thread for each step. */
 export function decaysPass(chunks: Chunks, table: number): GpuPass {
-  const { parts, Q, L, count, H, operands, table: at } = chunks;
+  const { parts, Q, L, H, operands, table: at, sharesTable } = chunks;
+  const count = sharesTable ? 1 : chunks.count;
   const { form, decay, drive, seed } = parts;
   const blocks = Q / BLOCK;
+  // with decays by key those of the table are 1
+  const own = chunks.keyDecays ? undefined : decay;
   const scalars = [
-    { name: "decay", operand: decay },
+    ...(own ? [{ name: "decay", operand: own }] : []),
     ...(drive.scale ? [{ name: "driveScale", operand: drive.scale }] : []),
     ...(seed?.scale ? [{ name: "seedScale", operand: seed.scale }] : []),
   ];
@@ -39,8 +52,8 @@ let c = i32(group) % ${count};
 ${splitHeads(chunks, "h", form.heads)}
 let t = c * ${Q} + lane;
 let inside = t < ${L};
-let own = select(1.0, ${value(decay)}, inside);
-let base = i32(group) * ${at.size};
+let own = select(1.0, ${value(own)}, inside);
+let base = ${tableAt(chunks, "c", 1)};
 let block = lane / ${BLOCK};
 let step = lane % ${BLOCK};
 decays[lane] = own;
@@ -49,7 +62,7 @@ workgroupBarrier();
 var product = 1.0;
 for (var later = 0; later < ${BLOCK}; later++) {
   if (later > step) { product *= decays[block * ${BLOCK} + later]; }
-  table[base + ${at.pairs} + lane * ${BLOCK} + later] = select(0.0, product, later >= step);
+  pairs[lane * ${BLOCK + 1} + later] = select(0.0, product, later >= step);
 }
 let toBlock = product;
 // this step as the later one; \`rest\` without the chunk's first decay
@@ -75,10 +88,13 @@ for (var b = 0; b < ${blocks}; b++) {
   }
   if (b > block) { toEnd *= whole[b]; }
 }
+for (var f = lane; f < ${Q * BLOCK}; f += ${Q}) {
+  table[base + ${at.pairs} + f] = pairs[f / ${BLOCK} * ${BLOCK + 1} + f % ${BLOCK}];
+}
 table[base + ${at.fromBlock} + lane] = fromBlock;
 table[base + ${at.toBlock} + lane] = toBlock;
 table[base + ${at.before} + lane] = before;
-table[base + ${at.begin} + lane] = select(before, begin, c == 0);
+table[base + ${at.begin} + lane] = ${sharesTable ? "before" : "select(before, begin, c == 0)"};
 table[base + ${at.toEnd} + lane] = toEnd;
 table[base + ${at.drive} + lane] = select(0.0, ${value(drive.scale)}, inside);
 table[base + ${at.seed} + lane] = select(0.0, ${value(seed?.scale)}, inside);
@@ -95,6 +111,7 @@ if (lane < ${blocks * blocks}) {
 }`;
   const code = `${declarations(bound)}var<workgroup> decays: array<f32, ${Q}>;
 var<workgroup> whole: array<f32, ${blocks + 1}>;
+var<workgroup> pairs: array<f32, ${Q * (BLOCK + 1)}>;
 ${entryPoint(Q, indent(body, 0))}`;
   return passOf(bound, H * count, code);
 }

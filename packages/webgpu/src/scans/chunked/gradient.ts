@@ -3,7 +3,7 @@
  *
  *     D_t = sum over s >= t of the chunk (y_s . dy_s - v_s . dv_s) + <adjoint behind the chunk, states at its end>,
  *
- * and nothing comes from beyond a step whose decay is 0.
+ * where pairs of a step with itself are left out on both sides, and nothing comes from beyond a step whose decay is 0.
  */
 import { entryPoint, type GpuPass } from "@seqmix/tensor/wgsl";
 import { baseText, declarations, passOf, splitHeads, strideOf, type Bound, type Chunks, type Place } from "./layout.js";

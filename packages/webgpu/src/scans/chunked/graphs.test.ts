@@ -32,7 +32,7 @@ afterAll(async () => {
   await oracle.close();
 });
 
-const [B, L, H, G, K, V] = [1, 140, 4, 2, 48, 64];
+const [B, L, H, G, K, V] = [1, 70, 4, 2, 32, 32];
 const draw = (name: string, shape: readonly number[]): Tensor => normal(foldIn(key(5), name), shape);
 
 /** Mamba-2's operator with step sizes, skip and gate; keys and queries of a group are shared. */
@@ -57,7 +57,7 @@ function ssd({ x, dt, A, Bm, C, D, z, h0, resets }: Record<string, Tensor>): Ten
 
 test("Mamba-2's operator and its gradients run in chunks, across resets", async () => {
   const resets = tensor(
-    Float32Array.from({ length: L }, (_, t) => Number(t === 50 || t === 64)),
+    Float32Array.from({ length: L }, (_, t) => Number(t === 20 || t === 64)),
     [B, L],
   );
   const given = {
@@ -88,7 +88,6 @@ test("Mamba-2's operator and its gradients run in chunks, across resets", async 
     const [mine, theirs] = [[...(await found[k]!.data())], [...(await want.data())]];
     const largest = theirs.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
     const worst = theirs.reduce((most, x, i) => Math.max(most, Math.abs(mine[i]! - x)), 0);
-    // the gradients of dt and A follow from differences of long sums
-    expect(worst / largest, `result ${k}`).toBeLessThan(k === 3 || k === 4 ? 4e-5 : 1e-5);
+    expect(worst / largest, `result ${k}`).toBeLessThan(2e-5);
   }
 });

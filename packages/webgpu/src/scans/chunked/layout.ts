@@ -9,6 +9,9 @@ export const BLOCK = 16;
 export interface Sizes {
   /** Steps of a chunk, a multiple of the tiles' rows. */
   readonly chunk: number;
+  /** The tile for products of steps, and for states of more than 64 values. */
+  readonly scores: TileShape;
+  readonly states: TileShape;
   /** Tiles for results of up to 64 columns, and of more. */
   readonly narrow: TileShape;
   readonly wide: TileShape;
@@ -37,7 +40,21 @@ export interface Chunks {
   readonly results: ReadonlyMap<Result, Place>;
   /** Numbers of each head and chunk; see `decays.ts`. */
   readonly table: Table;
+  /** All chunks of a head have the same numbers. */
+  readonly sharesTable: boolean;
+  /** Where every key has a decay of its own; the table's are 1 then. */
+  readonly keyDecays?: KeyDecays | undefined;
 }
+
+/** Buffers of decays by key: [heads, steps of all chunks, keys]; `begin` of the first chunk alone. */
+export interface KeyDecays {
+  readonly before: number;
+  readonly toEnd: number;
+  readonly begin: number;
+}
+
+/** Vectors of the decays of a head. */
+export const keyDecayVectors = ({ count, Q, K4 }: Chunks): number => count * Q * K4;
 
 /** Offsets of a chunk's numbers in the buffer of decays, in elements. */
 export interface Table {
@@ -80,6 +97,10 @@ export function tableOf(Q: number): Table {
   };
 }
 
+/** Where the numbers of head `h` and a chunk begin. */
+export const tableAt = ({ sharesTable, count, table }: Chunks, chunk: string, unit: 1 | 4): string =>
+  sharesTable ? `h * ${table.size / unit}` : `(h * ${count} + ${chunk}) * ${table.size / unit}`;
+
 /** Number of heads, and of the points of some of their axes. */
 export const pointsOf = ({ parts }: Chunks, axes: readonly number[]): number =>
   product(axes.map((axis) => parts.form.kernel.extents[axis]!));
@@ -115,6 +136,12 @@ export function baseText({ parts }: Chunks, { index }: Place, unit: 1 | 4): stri
 export function strideOf({ parts }: Chunks, { index }: Place, unit: 1 | 4): number {
   const { along, reverse } = parts.form.kernel;
   return ((reverse ? -1 : 1) * index.coefficients[along]!) / unit;
+}
+
+/** The number of a point of some heads' axes. */
+export function numberText({ parts }: Chunks, axes: readonly number[]): string {
+  const { extents } = parts.form.kernel;
+  return axes.reduce((text, axis) => (text === "0" ? `i${axis}` : `(${text} * ${extents[axis]} + i${axis})`), "0");
 }
 
 /** Whether a chunk may end before its steps do. */

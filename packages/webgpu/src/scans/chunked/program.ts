@@ -17,29 +17,35 @@ import {
 import { bytesOf, type GpuLimits, type GpuPass, type GpuProgram } from "@seqmix/tensor/wgsl";
 import { loopProgram } from "../../loops/program.js";
 import { decaysPass } from "./decays.js";
+import { groupedReadPass, groupedScoresPass, type Factor, type Group, type GroupedScores } from "./grouped.js";
 import { decayGradientPass, stateDotsPass } from "./gradient.js";
 import { tableOf, type Chunks, type Place, type Sizes } from "./layout.js";
 import { columnTiles, decayBytes, readPass } from "./read.js";
-import { scoreHeads, scoresPass, type Score } from "./scores.js";
+import { scoreHeads, scoreSize, scoresPass, type Score } from "./scores.js";
 import { carryPass, statesPass } from "./states.js";
 import { bytesOfTile, threadsOf } from "./tile.js";
-import { pointsOf } from "./layout.js";
+import { keyDecayVectors, numberText, pointsOf } from "./layout.js";
+import { keyDecayGradientPass, keyDecaysPass, keyPairsPass, keyScoresPass, stateRowDotsPass } from "./vector.js";
 
 /** For any adapter; and for those with more workgroup memory. */
 export const PORTABLE: Sizes = {
   chunk: 64,
+  scores: { rows: 64, columns: 64, threadRows: 4, threadColumns: 4, depth: 16 },
+  states: { rows: 64, columns: 64, threadRows: 4, threadColumns: 4, depth: 16 },
   narrow: { rows: 64, columns: 64, threadRows: 4, threadColumns: 4, depth: 16 },
   wide: { rows: 64, columns: 64, threadRows: 4, threadColumns: 4, depth: 16 },
 };
 const LARGE: Sizes = {
   chunk: 128,
+  scores: { rows: 64, columns: 64, threadRows: 8, threadColumns: 8, depth: 16 },
+  states: { rows: 128, columns: 128, threadRows: 8, threadColumns: 8, depth: 16 },
   narrow: { rows: 128, columns: 64, threadRows: 8, threadColumns: 8, depth: 16 },
-  wide: { rows: 128, columns: 128, threadRows: 8, threadColumns: 8, depth: 16 },
+  wide: { rows: 128, columns: 128, threadRows: 8, threadColumns: 8, depth: 8 },
 };
 
 export function sizesOf({ threads, workgroupBytes }: Pick<GpuLimits, "threads" | "workgroupBytes">): Sizes {
-  const fits = ({ chunk, narrow, wide }: Sizes): boolean =>
-    [narrow, wide].every(
+  const fits = ({ chunk, narrow, wide, states }: Sizes): boolean =>
+    [narrow, wide, states].every(
       (tile) =>
         threadsOf(tile) <= threads &&
         // the sums of rows, beside tile and decays
@@ -48,24 +54,53 @@ export function sizesOf({ threads, workgroupBytes }: Pick<GpuLimits, "threads" |
   return fits(LARGE) ? LARGE : PORTABLE;
 }
 
+/** With decays by key. */
+const keySizesOf = (limits: Pick<GpuLimits, "threads" | "workgroupBytes">): Sizes =>
+  sizesOf(limits) === LARGE
+    ? {
+        chunk: 64,
+        scores: LARGE.scores,
+        states: LARGE.states,
+        narrow: { rows: 64, columns: 64, threadRows: 8, threadColumns: 8, depth: 16 },
+        wide: { rows: 64, columns: 128, threadRows: 8, threadColumns: 8, depth: 16 },
+      }
+    : PORTABLE;
+
 /** Keys and values below which a scan's registers do as well, and state updates below which nothing is gained. */
 const FEWEST = 16,
-  LEAST_UPDATES = 1 << 20;
+  LEAST_UPDATES = 1 << 18;
 const LANES = 4;
 
 /** The recurrence taken apart for chunks, or why it runs as a scan. */
 export function chunkedForm(kernel: ScanKernel): ChunkedParts | string {
-  const form = semiseparable(kernel);
+  const form = semiseparable(kernel, true);
   if (typeof form === "string") return form;
   const { extents, along } = form.kernel;
   const [K, V, L] = [extents[form.keys]!, extents[form.values]!, extents[along]!];
-  if (form.decay.kind === "vector") return "every key has a decay of its own";
   if (Math.min(K, V) < FEWEST) return `${K} keys and ${V} values are few`;
   if (product(extents) < LEAST_UPDATES || L < 64) return `${L} steps are few`;
   const parts = chunkedParts(form, LANES);
+  if (typeof parts !== "string" && form.decay.kind === "vector" && !hasKeyReads(parts))
+    return "the gradient of a decay a key is asked for without those of keys and queries";
   if (typeof parts !== "string" && !timesDecay(parts)) return "the gradient of its decay is asked for by itself";
   return parts;
 }
+
+/** The reads that the gradient of decays by key is made of. */
+function keyReads({ results, drive, seed }: ChunkedParts): {
+  readonly dq?: Result | undefined;
+  readonly dk?: Result | undefined;
+} {
+  const find = (state: "current" | "adjoint", x: Operand | undefined): Result | undefined =>
+    results.find(
+      ({ of }) => of.kind === "read" && of.state === state && of.over === "values" && !of.group && of.operand === x,
+    );
+  return { dq: find("current", seed?.values), dk: find("adjoint", drive.values) };
+}
+const hasKeyReads = (parts: ChunkedParts): boolean => {
+  const { dq, dk } = keyReads(parts);
+  return !parts.results.some(({ of }) => of.kind === "decay") || (dq !== undefined && dk !== undefined);
+};
 
 /** Whether the gradient of the decay is only read times the decay: where that is 0 nothing else is known of it. */
 export function timesDecay({ form: { kernel, sums, decay } }: ChunkedParts): boolean {
@@ -91,7 +126,11 @@ export function timesDecay({ form: { kernel, sums, decay } }: ChunkedParts): boo
 }
 
 /** @param limits What a pass may bind. */
-export function chunkedProgram(parts: ChunkedParts, limits: GpuLimits, sizes = sizesOf(limits)): GpuProgram {
+export function chunkedProgram(
+  parts: ChunkedParts,
+  limits: GpuLimits,
+  sizes = parts.form.decay.kind === "vector" ? keySizesOf(limits) : sizesOf(limits),
+): GpuProgram {
   const { form, drive, seed, initial, final, operands, results, finals } = parts;
   const { kernel } = form;
   const { extents, along, inputs, outputs } = kernel;
@@ -131,7 +170,7 @@ export function chunkedProgram(parts: ChunkedParts, limits: GpuLimits, sizes = s
   );
   const [K, V, L] = [extents[form.keys]!, extents[form.values]!, extents[along]!];
   const Q = sizes.chunk;
-  const chunks: Chunks = {
+  const bare: Chunks = {
     parts,
     sizes,
     L,
@@ -145,9 +184,26 @@ export function chunkedProgram(parts: ChunkedParts, limits: GpuLimits, sizes = s
     operands: operandPlaces,
     results: resultPlaces,
     table: tableOf(Q),
+    sharesTable:
+      (form.decay.kind === "none" || form.decay.kind === "constant" || form.decay.kind === "vector") &&
+      !drive.scale &&
+      !seed?.scale &&
+      L % Q === 0 &&
+      !results.some(({ of }) => of.kind === "first"),
   };
+  const isVector = form.decay.kind === "vector";
+  const chunks: Chunks = isVector
+    ? {
+        ...bare,
+        keyDecays: {
+          before: block(4 * bare.H * keyDecayVectors(bare)),
+          toEnd: block(4 * bare.H * keyDecayVectors(bare)),
+          begin: block(4 * bare.H * Q * bare.K4),
+        },
+      }
+    : bare;
   const { count, H, V4, table: offsets } = chunks;
-  const table = block(H * count * offsets.size);
+  const table = block(H * (chunks.sharesTable ? 1 : count) * offsets.size);
   const states = block(4 * H * count * K * V4);
   const found = (kind: Result["of"]["kind"]): Place | undefined => {
     const result = results.find(({ of }) => of.kind === kind);
@@ -157,6 +213,7 @@ export function chunkedProgram(parts: ChunkedParts, limits: GpuLimits, sizes = s
   const last = found("last") ?? (ofDecay && ({ buffer: block(4 * H * K * V4), index: statesIndex(chunks) } as Place));
 
   passes.push(decaysPass(chunks, table));
+  if (chunks.keyDecays) passes.push(keyDecaysPass(chunks, chunks.keyDecays));
   passes.push(
     statesPass(chunks, { x: drive.keys, z: drive.values, weights: "toEnd", scale: "drive", to: states, table }),
   );
@@ -171,11 +228,11 @@ export function chunkedProgram(parts: ChunkedParts, limits: GpuLimits, sizes = s
 
   const scores = new Map<string, number>();
   const scoreBuffer = (score: Score): number => {
-    const key = [operands.indexOf(score.earlier), operands.indexOf(score.later), score.rows].join();
+    const key = [operands.indexOf(score.earlier), operands.indexOf(score.later), score.rows, score.strict].join();
     let buffer = scores.get(key);
     if (buffer === undefined) {
-      scores.set(key, (buffer = block(pointsOf(chunks, scoreHeads(chunks, score)) * count * Q * Q)));
-      passes.push(scoresPass(chunks, score, buffer));
+      scores.set(key, (buffer = block(pointsOf(chunks, scoreHeads(chunks, score)) * count * scoreSize(chunks, score))));
+      passes.push((isVector && score.over === "keys" ? keyScoresPass : scoresPass)(chunks, score, buffer));
     }
     return buffer;
   };
@@ -189,8 +246,8 @@ export function chunkedProgram(parts: ChunkedParts, limits: GpuLimits, sizes = s
     const outer = state === "current" ? drive : seed!;
     const score: Score =
       state === "current"
-        ? { earlier: outer[over], later: x, rows: "earlier", over }
-        : { earlier: x, later: outer[over], rows: "later", over };
+        ? { earlier: outer[over], later: x, rows: "earlier", over, strict: dots !== undefined }
+        : { earlier: x, later: outer[over], rows: "later", over, strict: dots !== undefined };
     passes.push(
       readPass(chunks, {
         state,
@@ -207,19 +264,113 @@ export function chunkedProgram(parts: ChunkedParts, limits: GpuLimits, sizes = s
         dots,
       }),
     );
+    if (isVector && over === "values" && to)
+      passes.push(
+        keyPairsPass(chunks, {
+          state,
+          z: outer.keys,
+          scores: scoreBuffer(score),
+          number: numberText(chunks, scoreHeads(chunks, score)),
+          factors: state === "current" ? offsets.drive : offsets.seed,
+          table,
+          to,
+        }),
+      );
+  };
+  /** Adds the parts of an array that lie one after another. */
+  const addParts = (count: number, size: number, from: number, to: number): void =>
+    run(
+      {
+        extents: [size],
+        reduceExtents: [count],
+        inputs: [{ dtype: "f32", size: count * size }],
+        reductions: [
+          {
+            combine: "sum",
+            value: { op: "load", dtype: "f32", input: 0, index: { offset: 0, coefficients: [1, size] } },
+          },
+        ],
+        outputs: [{ dtype: "f32", value: { op: "reduced", dtype: "f32", reduction: 0 } }],
+      },
+      [from],
+      [to],
+    );
+  const factorOf = (operand: Operand | undefined): Factor =>
+    operand && (operand === drive.scale ? "drive" : operand === seed?.scale ? "seed" : { operand });
+  const groupedScores = new Map<string, number>();
+  const readGroup = (
+    result: Result,
+    { state, operand }: { readonly state: "current" | "adjoint"; readonly operand: Operand },
+    { axis, weights }: { readonly axis: number; readonly weights?: Operand },
+  ): void => {
+    const isCurrent = state === "current";
+    const outer = isCurrent ? drive : seed!;
+    const own = factorOf(weights);
+    const heads = extents[axis]!;
+    const group: Group = { axis, parts: partsOf(heads, (H / heads) * count) };
+    const pairs: GroupedScores = isCurrent
+      ? {
+          later: operand,
+          laterFactor: own,
+          earlier: drive.values,
+          earlierFactor: factorOf(drive.scale),
+        }
+      : {
+          later: outer.values,
+          laterFactor: factorOf(outer.scale),
+          earlier: operand,
+          earlierFactor: own,
+        };
+    const nameOf = (factor: Factor): string =>
+      typeof factor === "object" ? String(operands.indexOf(factor.operand)) : (factor ?? "");
+    const key = [
+      ...[pairs.later, pairs.earlier].map((x) => operands.indexOf(x)),
+      ...[pairs.laterFactor, pairs.earlierFactor].map(nameOf),
+      axis,
+    ].join();
+    /** A block that a pass fills by parts, and their sum. */
+    const summed = (size: number, to: number, make: (to: number) => GpuPass): void => {
+      const made = group.parts > 1 ? block(group.parts * size) : to;
+      passes.push(make(made));
+      if (group.parts > 1) addParts(group.parts, size, made, to);
+    };
+    let scored = groupedScores.get(key);
+    if (scored === undefined) {
+      const size = (H / heads) * count * Q * Q;
+      groupedScores.set(key, (scored = block(size)));
+      summed(size, scored, (to) => groupedScoresPass(chunks, group, pairs, table, to));
+    }
+    const { buffer, index } = resultPlaces.get(result)!;
+    const { size } = result.layout;
+    summed(size, buffer, (to) =>
+      groupedReadPass(chunks, group, {
+        state,
+        x: operand,
+        z: outer.keys,
+        weights: own,
+        buffers: { states: isCurrent ? states : adjoints, table, scores: scored },
+        to: { buffer: to, index },
+        size,
+      }),
+    );
   };
   const reads = results.flatMap((result) => (result.of.kind === "read" ? [{ ...result.of, result }] : []));
   /** The read whose rows times another operand are wanted, and those sums. */
   const dotted = (state: "current" | "adjoint") => {
     const outer = state === "current" ? seed! : drive;
-    const own = reads.find((r) => r.state === state && r.operand === outer[r.over]);
+    const own = reads.find((r) => !r.group && r.state === state && r.operand === outer[r.over]);
     const over = own?.over ?? "keys";
     const tiles = columnTiles(chunks, over);
     const to = block(H * tiles * L);
     return { own, over, tiles, to, x: outer[over], with: outer[over === "keys" ? "values" : "keys"] };
   };
-  const dots = ofDecay && { current: dotted("current"), adjoint: dotted("adjoint") };
+  const dots =
+    ofDecay === undefined || isVector ? undefined : { current: dotted("current"), adjoint: dotted("adjoint") };
   for (const r of reads) {
+    if (r.group) {
+      readGroup(r.result, r, r.group);
+      continue;
+    }
     const dot = dots?.[r.state];
     read(r.state, r.over, r.operand, resultPlaces.get(r.result), dot?.own === r ? dot : undefined);
   }
@@ -241,6 +392,20 @@ export function chunkedProgram(parts: ChunkedParts, limits: GpuLimits, sizes = s
       }),
     );
   }
+  const { dq, dk } = keyReads(parts);
+  if (isVector && ofDecay && last && dq && dk) {
+    const ends = block(H * count * K);
+    passes.push(stateRowDotsPass(chunks, { states, adjoints, final: last.buffer, to: ends }));
+    passes.push(
+      keyDecayGradientPass(chunks, {
+        ends,
+        dq: resultPlaces.get(dq)!,
+        dk: resultPlaces.get(dk)!,
+        table,
+        to: ofDecay,
+      }),
+    );
+  }
   const all = [...given, ...results.map((result) => resultPlaces.get(result)!.buffer)];
   for (const { loop, outputs: made } of finals)
     run(
@@ -253,6 +418,18 @@ export function chunkedProgram(parts: ChunkedParts, limits: GpuLimits, sizes = s
     passes,
     scratch,
   };
+}
+
+/** Workgroups that keep a large GPU busy, and the most parts that sums over heads are cut into. */
+const WORKGROUPS = 512,
+  MOST_PARTS = 8;
+
+/** Into how many parts to cut a group of heads; a divisor of their number. */
+function partsOf(heads: number, workgroups: number): number {
+  let parts = 1;
+  for (let k = 2; k <= Math.min(heads, MOST_PARTS); k++)
+    if (heads % k === 0 && workgroups * parts < WORKGROUPS) parts = k;
+  return parts;
 }
 
 /** States of all heads, row-major. */

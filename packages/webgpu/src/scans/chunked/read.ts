@@ -12,14 +12,17 @@ import {
   BLOCK,
   declarations,
   isRagged,
+  keyDecayVectors,
+  numberText,
   passOf,
   splitHeads,
   strideOf,
+  tableAt,
   type Bound,
   type Chunks,
   type Place,
 } from "./layout.js";
-import { scoreHeads, type Score } from "./scores.js";
+import { scoreHeads, scoreSize, type Score } from "./scores.js";
 import { distinct } from "./states.js";
 import { threadsOf, tileShader, type Phase, type SumNames, type TileShape } from "./tile.js";
 
@@ -47,7 +50,7 @@ export const columnTiles = (chunks: Chunks, over: "keys" | "values"): number =>
 export const decayBytes = (Q: number): number => 4 * (Q * BLOCK + 3 * Q + (Q / BLOCK) ** 2);
 
 export function readPass(chunks: Chunks, read: ReadPass): GpuPass {
-  const { Q, L, count, H, K, V, V4, K4, operands, parts, table } = chunks;
+  const { Q, L, count, H, K, V, V4, K4, operands, parts, table, keyDecays } = chunks;
   const { state, over, x, z, score, buffers, to, dots } = read;
   const reverse = state === "adjoint";
   const shape = readShape(chunks, over);
@@ -63,6 +66,9 @@ export function readPass(chunks: Chunks, read: ReadPass): GpuPass {
     { name: "states", buffer: buffers.states, type: "vec4<f32>" },
     { name: "scores", buffer: buffers.scores, type: "vec4<f32>" },
     { name: "table", buffer: buffers.table, type: "vec4<f32>" },
+    ...(keyDecays
+      ? [{ name: "ofKeys", buffer: reverse ? keyDecays.toEnd : keyDecays.before, type: "vec4<f32>" } as const]
+      : []),
     ...(to ? [{ name: "found", buffer: to.buffer, type: "vec4<f32>", access: "read_write" } as const] : []),
     ...(dots ? [{ name: "dots", buffer: dots.to, type: "f32", access: "read_write" } as const] : []),
   ] satisfies Bound[]);
@@ -73,12 +79,15 @@ export function readPass(chunks: Chunks, read: ReadPass): GpuPass {
     `${bound.nameOf(places[name].buffer)}[${name}At + ${step} * ${strideOf(chunks, places[name], 4)} + ${column}]`;
   const short = (value: string, depth: string): string =>
     inner % shape.depth === 0 ? value : `select(vec4<f32>(), ${value}, ${depth} < ${inner})`;
+  const ofKeys = (row: string, column: string): string =>
+    `ofKeys[h * ${keyDecayVectors(chunks)} + (t0 + r0 + ${row}) * ${K4} + ${column}]`;
   const withStates: Phase = {
     begin: "0",
     end: String(inner),
     a: {
       along: "depth",
-      load: (line, depth) => load("x", line, depth),
+      load: (line, depth) =>
+        keyDecays && over === "keys" ? `${load("x", line, depth)} * ${ofKeys(line, depth)}` : load("x", line, depth),
       change: (value, _, depth) => short(value, depth),
     },
     b:
@@ -95,9 +104,14 @@ export function readPass(chunks: Chunks, read: ReadPass): GpuPass {
           },
     after: ({ rows }) =>
       rows
-        .map(({ row, names }) => {
+        .map(({ row, names, columns }) => {
+          if (keyDecays && over === "values")
+            return names
+              .map((name, j) => `${name} *= ${ofKeys(row, `columnTile * ${shape.columns / 4} + ${columns[j]} / 4`)};`)
+              .join("\n");
           const at = `(table[fromTable + (${reverse ? table.toEnd : table.before} + r0 + ${row}) / 4])[(${row}) % 4]`;
-          return `{ let f = ${at}; ${names.map((name) => `${name} *= f;`).join(" ")} }`;
+          // times 0 it is 0, infinite or not
+          return `{ let f = ${at}; ${names.map((name) => `${name} = select(vec4<f32>(), ${name} * f, f != 0.0);`).join(" ")} }`;
         })
         .join("\n"),
   };
@@ -141,40 +155,37 @@ let h = at / ${tiles * rowTiles * count};
 ${splitHeads(chunks, "h", parts.form.heads)}
 let t0 = c * ${Q};
 let r0 = rowTile * ${shape.rows};
-let fromTable = (h * ${count} + c) * ${table.size / 4};
+let fromTable = ${tableAt(chunks, "c", 4)};
 let xAt = ${baseText(chunks, places.x, 4)} + (t0 + r0) * ${strideOf(chunks, places.x, 4)};
 let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4)} + columnTile * ${shape.columns / 4};
 let sAt = (h * ${count} + c) * ${K * V4} + columnTile * ${over === "keys" ? shape.columns / 4 : shape.columns * V4};
-let tAt = (${numberText(chunks, heads)} * ${count} + c) * ${(Q * Q) / 4} + r0 / 4;
+let tAt = (${numberText(chunks, heads)} * ${count} + c) * ${scoreSize(chunks, score) / 4} + r0 / 4;
 ${loadDecays(chunks, threads, reverse ? table.seed : table.drive)}`,
-    phases: [withStates, ...pieces],
+    // by key the pairs of steps are a pass of their own
+    phases: keyDecays && over === "values" ? [withStates] : [withStates, ...pieces],
     finish: (sums) =>
       [
-        to ? store(chunks, sums, to, { shape, width4, valid }) : "",
-        dots && places.w
-          ? rowDots(chunks, sums, {
-              shape,
-              tiles,
-              width4,
-              valid,
-              place: places.w,
-              name: bound.nameOf(places.w.buffer),
-              scale: reverse ? table.drive : table.seed,
-            })
-          : "",
+        ...(dots && places.w
+          ? [
+              rowDots(chunks, sums, {
+                shape,
+                tiles,
+                width4,
+                valid,
+                place: places.w,
+                name: bound.nameOf(places.w.buffer),
+                scale: reverse ? table.drive : table.seed,
+              }),
+            ]
+          : []),
+        ...(to ? [dots ? addDiagonal(sums, { Q, load }) : "", store(chunks, sums, to, { shape, width4, valid })] : []),
       ].join("\n"),
   });
   return passOf(bound.list, groups, code);
 }
 
-/** The number of a head among the points of some axes. */
-function numberText({ parts }: Chunks, axes: readonly number[]): string {
-  const { extents } = parts.form.kernel;
-  return axes.reduce((text, axis) => (text === "0" ? `i${axis}` : `(${text} * ${extents[axis]} + i${axis})`), "0");
-}
-
 /** The decays of a chunk in workgroup memory, and the function that multiplies scores with them. */
-function decayModule({ Q }: Chunks, reverse: boolean): string {
+export function decayModule({ Q }: Chunks, reverse: boolean): string {
   const blocks = Q / BLOCK;
   // lines: four steps from l on, which are the later ones, or with \`reverse\` the earlier ones; d: the other step
   const near = reverse
@@ -188,6 +199,13 @@ var<workgroup> fromBlock: array<vec4<f32>, ${Q / 4}>;
 var<workgroup> toBlock: array<vec4<f32>, ${Q / 4}>;
 var<workgroup> between: array<f32, ${blocks * blocks}>;
 var<workgroup> factors: array<f32, ${Q}>;
+// of four earlier steps from first on and a later one
+fn decayedRow(value: vec4<f32>, first: i32, later: i32) -> vec4<f32> {
+  let near = vec4<f32>(${[0, 1, 2, 3].map((r) => `pairs[(first + ${r}) * ${BLOCK / 4} + later % ${BLOCK} / 4][later % 4]`).join(", ")});
+  let far = toBlock[first / 4] * (between[later / ${BLOCK} * ${blocks} + first / ${BLOCK}] * fromBlock[later / 4][later % 4]);
+  let decay = select(far, near, first / ${BLOCK} == later / ${BLOCK});
+  return select(vec4<f32>(), value * decay, decay != vec4<f32>());
+}
 fn decayed(value: vec4<f32>, line: i32, d: i32) -> vec4<f32> {
   let l = min(line, ${Q - 4});
   let decay = select(${far}, ${near}, l / ${BLOCK} == d / ${BLOCK});
@@ -197,7 +215,8 @@ fn decayed(value: vec4<f32>, line: i32, d: i32) -> vec4<f32> {
 `;
 }
 
-function loadDecays({ Q, table }: Chunks, threads: number, factors: number): string {
+/** Statements that fill it, and the factors of steps from a place of the table. */
+export function loadDecays({ Q, table }: Chunks, threads: number, factors: number | undefined): string {
   const blocks = Q / BLOCK;
   const fill = (count: number, line: string): string => `for (var f = lane; f < ${count}; f += ${threads}) { ${line} }`;
   return [
@@ -207,9 +226,31 @@ function loadDecays({ Q, table }: Chunks, threads: number, factors: number): str
       `fromBlock[f] = table[fromTable + ${table.fromBlock / 4} + f]; toBlock[f] = table[fromTable + ${table.toBlock / 4} + f];`,
     ),
     fill(blocks * blocks, `between[f] = table[fromTable + ${table.between / 4} + f / 4][f % 4];`),
-    fill(Q, `factors[f] = table[fromTable + ${factors / 4} + f / 4][f % 4];`),
+    ...(factors === undefined ? [] : [fill(Q, `factors[f] = table[fromTable + ${factors / 4} + f / 4][f % 4];`)]),
   ].join("\n");
 }
+
+/**
+ * Adds each step's pair with itself. The sums of rows are taken without it: it is the same in those of the states and of the
+ * adjoint states, whose difference would be lost in its rounding where decays are strong.
+ */
+const addDiagonal = (
+  { rows }: SumNames,
+  { Q, load }: { readonly Q: number; load(name: "z", step: string, column: string): string },
+): string =>
+  rows
+    .map(
+      ({ row, names, columns: at }) => `{
+  let t = r0 + ${row};
+  let own = scores[tAt - r0 / 4 + ${(Q * Q) / 4} + t / 4][t % 4] * factors[t];
+${names.map((name, j) => `  ${name} = fma(vec4<f32>(own), ${load("z", "t", `${at[j]} / 4`)}, ${name});`).join("\n")}
+}`,
+    )
+    .map(inTurn)
+    .join("\n");
+
+/** A barrier now and then: what is read for all rows at once would take the registers of the sums. */
+const inTurn = (text: string, k: number): string => (k % 2 === 1 ? `${text}\nworkgroupBarrier();` : text);
 
 interface Epilogue {
   readonly shape: TileShape;
@@ -250,12 +291,15 @@ function rowDots(
   const stride = strideOf(chunks, place, 4);
   const own = rows
     .map(({ row, names, columns }) => {
-      const terms = names.map(
-        (sum, j) =>
-          `select(0.0, dot(${sum}, ${name}[wAt + ${row} * ${stride} + columnTile * ${shape.columns / 4} + ${columns[j]} / 4]), columnTile * ${shape.columns} + ${columns[j]} < ${4 * width4})`,
-      );
+      const terms = names.map((sum, j) => {
+        const text = `dot(${sum}, ${name}[wAt + ${row} * ${stride} + columnTile * ${shape.columns / 4} + ${columns[j]} / 4])`;
+        return 4 * width4 === tiles * shape.columns
+          ? text
+          : `select(0.0, ${text}, columnTile * ${shape.columns} + ${columns[j]} < ${4 * width4})`;
+      });
       return `partial[${row} * ${across} + tx] = ${terms.join(" + ")};`;
     })
+    .map(inTurn)
     .join("\n");
   return `let wAt = ${baseText(chunks, place, 4)} + (t0 + r0) * ${stride};
 ${own}

@@ -11,17 +11,23 @@ export interface Score {
   /** Which of the two counts rows. The other half of the matrix is not computed. */
   readonly rows: "earlier" | "later";
   readonly over: "keys" | "values";
+  /** The diagonal is 0, and lies behind the matrix: [Q, Q] then [Q]. */
+  readonly strict?: boolean;
 }
 
+/** Elements of a chunk's scores. */
+export const scoreSize = ({ Q }: Chunks, { strict }: Score): number => Q * Q + (strict ? Q : 0);
+
 /** The heads' axes that a score varies along. */
-export function scoreHeads({ parts }: Chunks, { earlier, later }: Score): readonly number[] {
+export function scoreHeads({ parts, keyDecays }: Chunks, { earlier, later, over }: Score): readonly number[] {
+  if (keyDecays && over === "keys") return parts.form.heads;
   return parts.form.heads.filter((axis) => earlier.axes.includes(axis) || later.axes.includes(axis));
 }
 
 /** [heads of the score, chunks, Q, Q]. */
 export function scoresPass(chunks: Chunks, score: Score, to: number): GpuPass {
   const { Q, count, K, V, operands, sizes } = chunks;
-  const shape = sizes.narrow;
+  const shape = sizes.scores;
   const depth = score.over === "keys" ? K : V;
   const heads = scoreHeads(chunks, score);
   const points = pointsOf(chunks, heads);
@@ -53,7 +59,7 @@ export function scoresPass(chunks: Chunks, score: Score, to: number): GpuPass {
   const table = (name: string, k: 0 | 1): string =>
     `const ${name} = array<i32, ${tiles.length}>(${tiles.map((tile) => tile[k]).join(", ")});\n`;
   const code = tileShader(shape, {
-    module: `${declarations(bound.list)}${table("tileRows", 0)}${table("tileColumns", 1)}`,
+    module: `${declarations(bound.list)}${score.strict ? diagonalFunction(Q) : ""}${table("tileRows", 0)}${table("tileColumns", 1)}`,
     setup: `let at = i32(group);
 if (at >= ${groups}) { return; }
 var downs = tileRows;
@@ -67,12 +73,22 @@ ${start("a", "firstRow")}
 ${start("b", "firstColumn")}`,
     phases: [{ begin: "0", end: String(depth), a: operand("a"), b: operand("b") }],
     finish: ({ all }) =>
+      `let to = (h * ${count} + c) * ${scoreSize(chunks, score) / 4};\n` +
       all
         .map(
           ({ name, row, column }) =>
-            `scores[(h * ${count} + c) * ${(Q * Q) / 4} + (firstRow + ${row}) * ${Q / 4} + (firstColumn + ${column}) / 4] = ${name};`,
+            `scores[to + (firstRow + ${row}) * ${Q / 4} + (firstColumn + ${column}) / 4] = ${score.strict ? `withoutDiagonal(to, ${name}, firstRow + ${row}, firstColumn + ${column})` : name};`,
         )
         .join("\n"),
   });
   return passOf(bound.list, groups, code);
 }
+
+const diagonalFunction = (
+  Q: number,
+): string => `fn withoutDiagonal(to: i32, value: vec4<f32>, row: i32, column: i32) -> vec4<f32> {
+  let own = vec4<i32>(column) + vec4<i32>(0, 1, 2, 3) == vec4<i32>(row);
+  if (row / 4 == column / 4) { scores[to + ${(Q * Q) / 4} + row / 4][row % 4] = value[row % 4]; }
+  return select(value, vec4<f32>(), own);
+}
+`;

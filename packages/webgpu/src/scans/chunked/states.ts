@@ -5,9 +5,11 @@ import {
   baseText,
   declarations,
   isRagged,
+  keyDecayVectors,
   passOf,
   splitHeads,
   strideOf,
+  tableAt,
   type Bound,
   type Chunks,
   type Place,
@@ -33,16 +35,34 @@ export function statesPass(
     readonly table: number;
   },
 ): GpuPass {
-  const { Q, L, count, H, K, V, V4, parts, operands, sizes } = chunks;
-  const shape = V > 64 ? sizes.wide : sizes.narrow;
+  const { Q, L, count, H, K, V, K4, V4, parts, operands, sizes, keyDecays } = chunks;
+  const shape = V > 64 ? sizes.states : sizes.narrow;
   const [rowTiles, columnTiles] = [Math.ceil(K / shape.rows), Math.ceil(V / shape.columns)];
   const places: Record<"x" | "z", Place> = { x: operands.get(x)!, z: operands.get(z)! };
   const bound = distinct([
     { name: "x", buffer: places.x.buffer, type: "vec4<f32>" },
     { name: "z", buffer: places.z.buffer, type: "vec4<f32>" },
     { name: "table", buffer: table, type: "f32" },
+    ...(keyDecays && weights === "toEnd"
+      ? [{ name: "toEnd", buffer: keyDecays.toEnd, type: "vec4<f32>" } as const]
+      : []),
+    ...(keyDecays && weights === "begin"
+      ? [
+          { name: "before", buffer: keyDecays.before, type: "vec4<f32>" } as const,
+          { name: "firstDecays", buffer: keyDecays.begin, type: "vec4<f32>" } as const,
+        ]
+      : []),
     { name: "states", buffer: to, type: "vec4<f32>", access: "read_write" },
   ]);
+  /** Decays of four keys. */
+  const ofKeys = (line: string, depth: string): string => {
+    if (!keyDecays) return "";
+    const at = `${depth} * ${K4} + rowTile * ${shape.rows / 4} + ${line}`;
+    const own = (name: string): string => `${name}[h * ${keyDecayVectors(chunks)} + t0 * ${K4} + ${at}]`;
+    return weights === "toEnd"
+      ? ` * ${own("toEnd")}`
+      : ` * select(${own("before")}, firstDecays[h * ${Q * K4} + ${at}], c == 0)`;
+  };
   const groups = H * count * rowTiles * columnTiles;
   const inside = (value: string, depth: string): string =>
     isRagged(chunks) ? `select(vec4<f32>(), ${value}, t0 + ${depth} < ${L})` : value;
@@ -50,7 +70,9 @@ export function statesPass(
     `${bound.nameOf(places[name].buffer)}[${name}At + ${depth} * ${strideOf(chunks, places[name], 4)} + ${line}]`;
   const { table: offsets } = chunks;
   const code = tileShader(shape, {
-    module: declarations(bound.list),
+    module: `${declarations(bound.list)}// times 0 it is 0, infinite or not
+fn weighed(value: vec4<f32>, weight: f32) -> vec4<f32> { return select(vec4<f32>(), value * weight, weight != 0.0); }
+`,
     setup: `let at = i32(group);
 if (at >= ${groups}) { return; }
 let columnTile = at % ${columnTiles};
@@ -59,7 +81,7 @@ let c = at / ${columnTiles * rowTiles} % ${count};
 let h = at / ${columnTiles * rowTiles * count};
 ${splitHeads(chunks, "h", parts.form.heads)}
 let t0 = c * ${Q};
-let weights = (h * ${count} + c) * ${offsets.size};
+let weights = ${tableAt(chunks, "c", 1)};
 let xAt = ${baseText(chunks, places.x, 4)} + t0 * ${strideOf(chunks, places.x, 4)} + rowTile * ${shape.rows / 4};
 let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4)} + columnTile * ${shape.columns / 4};`,
     phases: [
@@ -68,14 +90,14 @@ let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4
         end: isRagged(chunks) ? `min(${Q}, ${L} - t0)` : String(Q),
         a: {
           along: "lines",
-          load: (line, depth) => at("x", line, depth),
+          load: (line, depth) => `${at("x", line, depth)}${ofKeys(line, depth)}`,
           change: (value, _, depth) => inside(value, depth),
         },
         b: {
           along: "lines",
           load: (line, depth) => at("z", line, depth),
           change: (value, _, depth) =>
-            `${inside(value, depth)} * (table[weights + ${offsets[weights]} + ${depth}] * table[weights + ${offsets[scale]} + ${depth}])`,
+            `weighed(${inside(value, depth)}, table[weights + ${offsets[weights]} + ${depth}] * table[weights + ${offsets[scale]} + ${depth}])`,
         },
       },
     ],
@@ -122,20 +144,31 @@ export function carryPass(
     readonly backwards: boolean;
   },
 ): GpuPass {
-  const { parts, count, H, K, V4, operands, Q, table: offsets } = chunks;
+  const { parts, count, H, K, K4, V4, operands, Q, table: offsets, keyDecays } = chunks;
   const each = K * V4;
   const from = start && operands.get(start)!;
   const bound: Bound[] = [
     { name: "states", buffer: states, type: "vec4<f32>", access: "read_write" },
-    { name: "table", buffer: table, type: "f32" },
+    ...(keyDecays
+      ? [
+          { name: "before", buffer: keyDecays.before, type: "vec4<f32>" } as const,
+          ...(backwards ? [{ name: "firstDecays", buffer: keyDecays.begin, type: "vec4<f32>" } as const] : []),
+        ]
+      : [{ name: "table", buffer: table, type: "f32" } as const]),
     ...(from ? [{ name: "start", buffer: from.buffer, type: "vec4<f32>" } as const] : []),
     ...(end ? [{ name: "last", buffer: end.buffer, type: "vec4<f32>", access: "read_write" } as const] : []),
   ];
   const ahead = Math.min(AHEAD, count);
   const some = Array.from({ length: ahead }, (_, k) => k);
   const chunk = (k: string): string => (backwards ? `(${count - 1} - ${k})` : k);
-  const whole = (c: string): string =>
-    `table[(h * ${count} + ${c}) * ${offsets.size} + ${(backwards ? offsets.begin : offsets.before) + Q - 1}]`;
+  const whole = (c: string): string => {
+    if (!keyDecays) return `table[${tableAt(chunks, c, 1)} + ${(backwards ? offsets.begin : offsets.before) + Q - 1}]`;
+    const key = `e / ${V4}`;
+    const before = `before[h * ${keyDecayVectors(chunks)} + (${c} * ${Q} + ${Q - 1}) * ${K4} + ${key} / 4][${key} % 4]`;
+    return backwards
+      ? `select(${before}, firstDecays[h * ${Q * K4} + ${(Q - 1) * K4} + ${key} / 4][${key} % 4], ${c} == 0)`
+      : before;
+  };
   const { keys } = parts.form;
   const place = ({ index }: Place): string =>
     `${baseText(chunks, { buffer: 0, index }, 4)} + e / ${V4} * ${index.coefficients[keys]! / 4} + e % ${V4}`;
@@ -158,7 +191,7 @@ ${some
   .map(
     (q) => `  if (k + ${q} < ${count}) {
     states[at + c${q} * ${each}] = carry;
-    carry = fma(carry, vec4<f32>(a${q}), x${q});
+    carry = select(vec4<f32>(), carry * a${q}, a${q} != 0.0) + x${q};
   }`,
   )
   .join("\n")}

@@ -39,6 +39,8 @@ export interface Phase {
   readonly groups?: readonly number[];
   /** Statements after the product. */
   after?(names: SumNames): string;
+  /** The phase runs as often, with a variable that counts; `setup` are statements before it. */
+  readonly loop?: { readonly variable: string; readonly count: number; readonly setup: string };
 }
 
 /** The sums of a thread: vectors of four columns. */
@@ -98,14 +100,14 @@ export function tileShader(shape: TileShape, { module, setup, phases, finish }: 
       ),
     ].join(" ");
   const unrolled = sums.all.length > 4;
-  const phaseText = ({ begin, end, a, b, groups = rowGroups, after }: Phase, k: number): string => {
+  const phaseText = ({ begin, end, a, b, groups = rowGroups, after, loop }: Phase, k: number): string => {
     const fills = [fill("a", a, rows, shape, k), fill("b", b, columns, shape, k)];
     const steps = unrolled
       ? range(depth)
           .map((at) => `{ ${step(String(at), groups)} }`)
           .join("\n")
       : `for (var at = 0; at < ${depth}; at++) { ${step("at", groups)} }`;
-    return `{
+    const text = `{
   let end = ${end};
   var next = ${begin};
 ${indent(fills.map((f) => f.head).join("\n"))}
@@ -124,6 +126,9 @@ ${indent(steps, 2)}
   }
 ${indent(after?.(sums) ?? "")}
 }`;
+    return loop
+      ? `for (var ${loop.variable} = 0; ${loop.variable} < ${loop.count}; ${loop.variable}++) {\n${indent(`${loop.setup}\n${text}`)}\n}`
+      : text;
   };
   // 32 neighbouring threads take 8 x 4 vectors where they can.
   const place =

@@ -123,8 +123,10 @@ export function panelsFunction(name: string, lanes: number, steps: number, row: 
 const keepLanes = (vector: Code, lanes: number): Code =>
   lanes >= 4 ? vector : v128.and(vector, i32x4.const(-1, lanes > 1 ? -1 : 0, lanes > 2 ? -1 : 0, 0));
 
-/** (from, stride, to, count): `count` rows of `width` elements to rows of whole vectors, and zeros in the place of the others of `rows`. */
-export function gatherFunction(name: string, width: number, rows: number): WasmFunction {
+export const constant = f32.const;
+
+/** (from, stride, to, count): `count` rows of `width` elements to rows of whole vectors, and `fill` in the others of `rows`. */
+export function gatherFunction(name: string, width: number, rows: number, fill = 0): WasmFunction {
   const f = functionBuilder(["i32", "i32", "i32", "i32"]);
   const [from, stride, to, count] = f.params;
   const row = f.local("i32");
@@ -136,7 +138,7 @@ export function gatherFunction(name: string, width: number, rows: number): WasmF
       step(from, stride.get),
       step(to, 4 * padded(width)),
     ]),
-    forLoop(row, rows, 1, [copy(() => f32x4.const(0)), step(to, 4 * padded(width))]),
+    forLoop(row, rows, 1, [copy(() => f32x4.const(fill)), step(to, 4 * padded(width))]),
   ]);
 }
 
@@ -173,17 +175,18 @@ export function gatherScalarsFunction(name: string, rows: number): WasmFunction 
   ]);
 }
 
-/** (from, factors, to): row i times factor i. */
+/** (from, factors, to): row i times factor i; times a factor of 0 it is 0, infinite or not. */
 export function scaleRowsFunction(name: string, width: number, rows: number): WasmFunction {
   const f = functionBuilder(["i32", "i32", "i32"]);
   const [from, factors, to] = f.params;
-  const [row, factor] = [f.local("i32"), f.local("v128")] as const;
+  const [row, factor, kept] = [f.local("i32"), f.local("v128"), f.local("v128")] as const;
   return f.finish(
     name,
     forLoop(row, rows, 1, [
       factor.set(v128.load32Splat(factors.get)),
+      kept.set(f32x4.ne(factor.get, f32x4.const(0))),
       range(padded(width) / 4).map((v) =>
-        v128.store(to.get, mul(v128.load(from.get, VECTOR * v), factor.get), VECTOR * v),
+        v128.store(to.get, v128.and(kept.get, mul(v128.load(from.get, VECTOR * v), factor.get)), VECTOR * v),
       ),
       step(factors, 4),
       step(from, 4 * padded(width)),
@@ -192,15 +195,16 @@ export function scaleRowsFunction(name: string, width: number, rows: number): Wa
   );
 }
 
-/** (x, factor, bytes): x *= factor. */
+/** (x, factor, bytes): x *= factor, and 0 where that is 0. */
 export function scaleFunction(): WasmFunction {
   const f = functionBuilder(["i32", "f32", "i32"]);
   const [x, factor, bytes] = f.params;
-  const [at, splat] = [f.local("i32"), f.local("v128")] as const;
+  const [at, splat, kept] = [f.local("i32"), f.local("v128"), f.local("v128")] as const;
   const address = i32.add(x.get, at.get);
   return f.finish("scale", [
     splat.set(f32x4.splat(factor.get)),
-    forLoop(at, bytes, VECTOR, v128.store(address, mul(v128.load(address), splat.get))),
+    kept.set(f32x4.ne(splat.get, f32x4.const(0))),
+    forLoop(at, bytes, VECTOR, v128.store(address, v128.and(kept.get, mul(v128.load(address), splat.get)))),
   ]);
 }
 

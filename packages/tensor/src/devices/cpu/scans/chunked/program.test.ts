@@ -2,6 +2,7 @@ import { afterAll, expect, test } from "vitest";
 import { chunkedParts } from "../../../../ir/chunked-parts.js";
 import { interpretScan } from "../../../../ir/interpreter.js";
 import { randomSemiseparable } from "../../../../ir/random-semiseparable.js";
+import type { Scalar } from "../../../../ir/loop.js";
 import type { ScanKernel } from "../../../../ir/scan-kernel.js";
 import { semiseparable } from "../../../../ir/semiseparable.js";
 import { product } from "../../../../ir/simplify.js";
@@ -51,7 +52,7 @@ function errors(kernel: ScanKernel, arrays: readonly Float32Array[]): number[] {
   });
 }
 
-const kinds = ["none", "constant", "scalar"] as const;
+const kinds = ["none", "constant", "scalar", "vector"] as const;
 
 test.each(kinds)("random recurrences with %s decay are those of the scan, and so are their gradients", (decay) => {
   for (let seed = 0; seed < 16; seed++) {
@@ -64,4 +65,49 @@ test.each(kinds)("random recurrences with %s decay are those of the scan, and so
     for (const [k, error] of errors(kernel, arrays).entries())
       expect(error, `seed ${seed}, output ${k} of [${kernel.extents.join()}]`).toBeLessThan(1e-5);
   }
+});
+
+test("a decay of 0 forgets the states before it, infinite or not", () => {
+  const [L, K, V] = [50, 8, 8];
+  const index = (...coefficients: number[]): { offset: number; coefficients: number[] } => ({
+    offset: 0,
+    coefficients,
+  });
+  const load = (input: number, ...coefficients: number[]): Scalar => ({
+    op: "load",
+    dtype: "f32",
+    input,
+    index: index(...coefficients),
+  });
+  const arrays = [
+    Float32Array.from({ length: L }, (_, t) => (t === 20 || t === 40 ? 0 : 0.9)),
+    Float32Array.from({ length: L * K }, (_, i) => (i === 18 * K ? Infinity : Math.sin(i))),
+    Float32Array.from({ length: L * V }, (_, i) => Math.cos(i)),
+  ];
+  const kernel: ScanKernel = {
+    extents: [L, K, V],
+    along: 0,
+    reverse: false,
+    forgets: true,
+    inputs: arrays.map(({ length }) => ({ dtype: "f32", size: length })),
+    decay: [load(0, 1, 0, 0)],
+    drive: [{ op: "mul", dtype: "f32", args: [load(1, K, 1, 0), load(2, V, 0, 1)] }],
+    sums: [
+      {
+        value: {
+          op: "mul",
+          dtype: "f32",
+          args: [{ op: "state", dtype: "f32", which: "current", part: "re" }, load(1, K, 1, 0)],
+        },
+        keeps: [0, 2],
+        step: "each",
+      },
+    ],
+    outputs: [{ dtype: "f32", keeps: [0, 2], step: "each", value: { op: "reduced", dtype: "f32", reduction: 0 } }],
+  };
+  const [found] = run(kernel, arrays);
+  const [expected] = interpretScan(kernel, arrays);
+  // up to the reset the states are infinite
+  expect(found!.slice(18 * V, 20 * V).some(Number.isFinite)).toBe(false);
+  for (let i = 20 * V; i < L * V; i++) expect(found![i], `element ${i}`).toBeCloseTo(expected![i]!, 4);
 });

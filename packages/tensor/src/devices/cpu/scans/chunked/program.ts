@@ -25,7 +25,6 @@ export function chunkedForm(kernel: ScanKernel): ChunkedParts | string {
   const form = semiseparable(kernel);
   if (typeof form === "string") return form;
   const { extents, along } = form.kernel;
-  if (form.decay.kind === "vector") return "every key has a decay of its own";
   const [K, V, L] = [extents[form.keys]!, extents[form.values]!, extents[along]!];
   if (Math.min(K, V) < FEWEST) return `${K} keys and ${V} values are few`;
   if (product(extents) < LEAST_UPDATES || L < 32) return `${L} steps are few`;

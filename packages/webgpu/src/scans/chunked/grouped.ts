@@ -1,0 +1,296 @@
+/**
+ * Products with the states over the values of many heads that share their keys: the gradients of keys and queries,
+ *
+ *     r_t = sum over heads c_t e_t (x_t S^T) + sum over j of M(t, j) z_j,    M(t, j) = sum over heads c_t L(t, j) s_j (x_t . y_j).
+ */
+import type { Operand } from "@seqmix/tensor/backend";
+import type { GpuPass } from "@seqmix/tensor/wgsl";
+import {
+  baseText,
+  declarations,
+  isRagged,
+  numberText,
+  passOf,
+  pointsOf,
+  splitHeads,
+  strideOf,
+  tableAt,
+  type Chunks,
+  type Place,
+} from "./layout.js";
+import { decayModule, loadDecays } from "./read.js";
+import { distinct } from "./states.js";
+import { threadsOf, tileShader } from "./tile.js";
+
+export interface Group {
+  /** The axis of heads that is summed. */
+  readonly axis: number;
+  /** Parts it is cut into, whose sums are added afterwards. */
+  readonly parts: number;
+}
+
+/** The heads without the group's axis. */
+export const outerHeads = ({ parts }: Chunks, { axis }: Group): readonly number[] =>
+  parts.form.heads.filter((head) => head !== axis);
+
+/** Factors of a step, by head: one of the outer products' scales, an operand's, or 1. */
+export type Factor = "drive" | "seed" | { readonly operand: Operand } | undefined;
+
+/** Statements that declare the group's head and where it begins: number \`hh\` of this part. */
+const enterHead = (chunks: Chunks, { axis, parts }: Group): string => {
+  const { extents } = chunks.parts.form.kernel;
+  return `let i${axis} = part * ${extents[axis]! / parts} + hh;
+let h = ${numberText(chunks, chunks.parts.form.heads)};
+let fromTable = ${tableAt(chunks, "c", 4)};`;
+};
+
+export interface GroupedScores {
+  readonly later: Operand;
+  readonly earlier: Operand;
+  readonly laterFactor: Factor;
+  readonly earlierFactor: Factor;
+}
+
+/** M [parts, heads without the group, chunks, later step, earlier step], on and below the diagonal. */
+export function groupedScoresPass(
+  chunks: Chunks,
+  group: Group,
+  { later, earlier, laterFactor, earlierFactor }: GroupedScores,
+  table: number,
+  to: number,
+): GpuPass {
+  const { Q, L, count, V, operands, sizes, parts } = chunks;
+  const shape = sizes.scores;
+  const heads = outerHeads(chunks, group);
+  const points = pointsOf(chunks, heads);
+  const [down, across] = [Q / shape.rows, Q / shape.columns];
+  const tiles = Array.from({ length: down * across }, (_, k) => [Math.floor(k / across), k % across] as const).filter(
+    ([row, column]) => (row + 1) * shape.rows > column * shape.columns,
+  );
+  const places = { a: operands.get(later)!, b: operands.get(earlier)! };
+  const extra = [laterFactor, earlierFactor].flatMap((factor) =>
+    typeof factor === "object" ? [operands.get(factor.operand)!.buffer] : [],
+  );
+  const bound = distinct([
+    { name: "a", buffer: places.a.buffer, type: "vec4<f32>" },
+    { name: "b", buffer: places.b.buffer, type: "vec4<f32>" },
+    { name: "table", buffer: table, type: "vec4<f32>" },
+    ...extra.map((buffer) => ({ name: `weights${buffer}`, buffer, type: "f32" }) as const),
+    { name: "scores", buffer: to, type: "vec4<f32>", access: "read_write" },
+  ]);
+  const factorText = (factor: Factor, step: string): string => {
+    if (factor === undefined) return "1.0";
+    if (typeof factor === "string") return `table[fromTable + (${chunks.table[factor]} + ${step}) / 4][(${step}) % 4]`;
+    const place = operands.get(factor.operand)!;
+    return `${bound.nameOf(place.buffer)}[${baseText(chunks, place, 1)} + min(t0 + ${step}, ${L - 1}) * ${strideOf(chunks, place, 1)}]`;
+  };
+  const operand = (name: "a" | "b") => ({
+    along: "depth" as const,
+    load: (line: string, at: string) =>
+      `${bound.nameOf(places[name].buffer)}[${name}At + ${line} * ${strideOf(chunks, places[name], 4)} + ${at}]`,
+    ...(V % shape.depth !== 0 && {
+      change: (value: string, _: string, at: string) => `select(vec4<f32>(), ${value}, ${at} < ${V})`,
+    }),
+  });
+  const groups = group.parts * points * count * tiles.length;
+  const start = (name: "a" | "b", first: string): string =>
+    `let ${name}At = ${baseText(chunks, places[name], 4)} + (t0 + ${first}) * ${strideOf(chunks, places[name], 4)};`;
+  const constants = (name: string, k: 0 | 1): string =>
+    `const ${name} = array<i32, ${tiles.length}>(${tiles.map((tile) => tile[k]).join(", ")});\n`;
+  const { extents } = parts.form.kernel;
+  const total = (name: string): string => name.replace("s", "total");
+  const code = tileShader(shape, {
+    module: `${declarations(bound.list)}${decayModule(chunks, false)}${constants("tileRows", 0)}${constants("tileColumns", 1)}`,
+    setup: `let at = i32(group);
+if (at >= ${groups}) { return; }
+var downs = tileRows;
+var acrosses = tileColumns;
+let firstRow = downs[at % ${tiles.length}] * ${shape.rows};
+let firstColumn = acrosses[at % ${tiles.length}] * ${shape.columns};
+let c = at / ${tiles.length} % ${count};
+let point = at / ${tiles.length * count} % ${points};
+let part = at / ${tiles.length * count * points};
+${splitHeads(chunks, "point", heads)}
+let t0 = c * ${Q};
+${Array.from({ length: shape.threadRows }, (_, r) => Array.from({ length: shape.threadColumns / 4 }, (_, j) => `var total${r}_${j} = vec4<f32>();`).join(" ")).join("\n")}`,
+    phases: [
+      {
+        begin: "0",
+        end: String(V),
+        a: operand("a"),
+        b: operand("b"),
+        loop: {
+          variable: "hh",
+          count: extents[group.axis]! / group.parts,
+          setup: `${enterHead(chunks, group)}
+workgroupBarrier();
+${loadDecays(chunks, threadsOf(shape), undefined)}
+${start("a", "firstRow")}
+${start("b", "firstColumn")}`,
+        },
+        // the sums of a head, times what decays between its steps
+        after: ({ rows }) =>
+          rows
+            .map(
+              ({ row, names, columns }) => `{
+  let step = firstRow + ${row};
+  let factor = ${factorText(laterFactor, "step")};
+${names
+  .map((name, j) => {
+    const column = `firstColumn + ${columns[j]}`;
+    const own =
+      earlierFactor === undefined
+        ? "vec4<f32>(1.0)"
+        : `vec4<f32>(${[0, 1, 2, 3].map((k) => factorText(earlierFactor, `${column} + ${k}`)).join(", ")})`;
+    return `  ${total(name)} += decayedRow(${name}, ${column}, step) * ${own} * factor;\n  ${name} = vec4<f32>();`;
+  })
+  .join("\n")}
+}`,
+            )
+            .join("\n"),
+      },
+    ],
+    finish: ({ all }) =>
+      all
+        .map(
+          ({ name, row, column }) =>
+            `scores[((part * ${points} + point) * ${count} + c) * ${(Q * Q) / 4} + (firstRow + ${row}) * ${Q / 4} + (firstColumn + ${column}) / 4] = ${total(name)};`,
+        )
+        .join("\n"),
+  });
+  return passOf(bound.list, groups, code);
+}
+
+export interface GroupedRead {
+  readonly state: "current" | "adjoint";
+  readonly x: Operand;
+  readonly z: Operand;
+  readonly weights: Factor;
+  readonly buffers: { readonly states: number; readonly table: number; readonly scores: number };
+  /** [parts, ...]: the result's layout, as often as there are parts. */
+  readonly to: Place;
+  readonly size: number;
+}
+
+/** Rows of keys [parts, result]. */
+export function groupedReadPass(
+  chunks: Chunks,
+  group: Group,
+  { state, x, z, weights, buffers, to, size }: GroupedRead,
+): GpuPass {
+  const { Q, L, count, K, V, V4, K4, operands, sizes, parts, table } = chunks;
+  const reverse = state === "adjoint";
+  const shape = K > 64 ? sizes.wide : sizes.narrow;
+  const tiles = Math.ceil(K / shape.columns);
+  const rowTiles = Q / shape.rows;
+  const heads = outerHeads(chunks, group);
+  const points = pointsOf(chunks, heads);
+  const places = { x: operands.get(x)!, z: operands.get(z)! };
+  const weighing = typeof weights === "object" ? operands.get(weights.operand)! : undefined;
+  const bound = distinct([
+    { name: "x", buffer: places.x.buffer, type: "vec4<f32>" },
+    { name: "z", buffer: places.z.buffer, type: "vec4<f32>" },
+    { name: "states", buffer: buffers.states, type: "vec4<f32>" },
+    { name: "table", buffer: buffers.table, type: "vec4<f32>" },
+    { name: "scores", buffer: buffers.scores, type: "vec4<f32>" },
+    ...(weighing ? [{ name: "weights", buffer: weighing.buffer, type: "f32" } as const] : []),
+    { name: "found", buffer: to.buffer, type: "vec4<f32>", access: "read_write" },
+  ]);
+  const valid = isRagged(chunks) ? `min(${Q}, ${L} - t0)` : String(Q);
+  const inside = (value: string, depth: string): string =>
+    isRagged(chunks) ? `select(vec4<f32>(), ${value}, t0 + ${depth} < ${L})` : value;
+  const short = (value: string, depth: string): string =>
+    V % shape.depth === 0 ? value : `select(vec4<f32>(), ${value}, ${depth} < ${V})`;
+  const fourFactors = (line: string): string => {
+    const decay = `table[fromTable + (${reverse ? table.toEnd : table.before} + r0) / 4 + ${line}]`;
+    if (weights === undefined) return decay;
+    if (typeof weights === "string") return `(${decay} * table[fromTable + (${table[weights]} + r0) / 4 + ${line}])`;
+    const own = [0, 1, 2, 3].map(
+      (k) =>
+        `${bound.nameOf(weighing!.buffer)}[${baseText(chunks, weighing!, 1)} + min(t0 + r0 + 4 * ${line} + ${k}, ${L - 1}) * ${strideOf(chunks, weighing!, 1)}]`,
+    );
+    return `(${decay} * vec4<f32>(${own.join(", ")}))`;
+  };
+  const groups = group.parts * points * count * rowTiles * tiles;
+  const pairsAt = `(point * ${count} + c) * ${(Q * Q) / 4}`;
+  const columns = "vec4<i32>(0, 1, 2, 3)";
+  const code = tileShader(shape, {
+    module: declarations(bound.list),
+    setup: `let at = i32(group);
+if (at >= ${groups}) { return; }
+let columnTile = at % ${tiles};
+let rowTile = at / ${tiles} % ${rowTiles};
+let c = at / ${tiles * rowTiles} % ${count};
+let point = at / ${tiles * rowTiles * count} % ${points};
+let part = at / ${tiles * rowTiles * count * points};
+${splitHeads(chunks, "point", heads)}
+let t0 = c * ${Q};
+let r0 = rowTile * ${shape.rows};
+let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4)} + columnTile * ${shape.columns / 4};`,
+    phases: [
+      {
+        begin: "0",
+        end: String(V),
+        loop: {
+          variable: "hh",
+          count: parts.form.kernel.extents[group.axis]! / group.parts,
+          setup: `${enterHead(chunks, group)}
+let xAt = ${baseText(chunks, places.x, 4)} + (t0 + r0) * ${strideOf(chunks, places.x, 4)};
+let sAt = (h * ${count} + c) * ${K * V4} + columnTile * ${shape.columns * V4};`,
+        },
+        a: {
+          along: "depth",
+          load: (line, depth) => `x[xAt + ${line} * ${strideOf(chunks, places.x, 4)} + ${depth}]`,
+          change: (value, line, depth) => `${short(value, depth)} * ${fourFactors(line)}`,
+        },
+        b: {
+          along: "depth",
+          load: (line, depth) => `states[sAt + ${line} * ${V4} + ${depth}]`,
+          change: (value, _, depth) => short(value, depth),
+        },
+      },
+      {
+        begin: reverse ? "r0" : "0",
+        end: `select(0, ${reverse ? valid : `min(${valid}, r0 + ${shape.rows})`}, part == 0)`,
+        a: reverse
+          ? {
+              along: "lines",
+              load: (line, depth) => `scores[${pairsAt} + min(${depth}, ${Q - 1}) * ${Q / 4} + r0 / 4 + ${line}]`,
+              change: (value, line, depth) =>
+                inside(
+                  `select(vec4<f32>(), ${value}, vec4<i32>(r0 + 4 * ${line}) + ${columns} <= vec4<i32>(${depth}))`,
+                  depth,
+                ),
+            }
+          : {
+              along: "depth",
+              load: (line, depth) => `scores[${pairsAt} + (r0 + ${line}) * ${Q / 4} + min(${depth}, ${Q / 4 - 1})]`,
+              change: (value, line, depth) =>
+                inside(
+                  `select(vec4<f32>(), ${value}, vec4<i32>(r0 + 4 * ${line}) + ${columns} >= vec4<i32>(${depth}))`,
+                  depth,
+                ),
+            },
+        b: {
+          along: "lines",
+          load: (line, depth) =>
+            `${bound.nameOf(places.z.buffer)}[zAt + ${depth} * ${strideOf(chunks, places.z, 4)} + ${line}]`,
+          change: (value, _, depth) => inside(value, depth),
+        },
+      },
+    ],
+    finish: ({
+      all,
+    }) => `let foundAt = part * ${size / 4} + ${baseText(chunks, to, 4)} + (t0 + r0) * ${strideOf(chunks, to, 4)};
+${all
+  .map(
+    ({ name, row, column }) => `{
+  let row = ${row};
+  let column = columnTile * ${shape.columns} + ${column};
+  if ((r0 + row < ${valid}) & (column < ${4 * K4})) { found[foundAt + row * ${strideOf(chunks, to, 4)} + column / 4] = ${name}; }
+}`,
+  )
+  .join("\n")}`,
+  });
+  return passOf(bound.list, groups, code);
+}

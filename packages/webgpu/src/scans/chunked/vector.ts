@@ -1,0 +1,379 @@
+/**
+ * What is different where every key has a decay of its own: decays between steps are vectors, and they stand inside the products
+ * of keys. Blocks of four steps make one of three factors each, none of them above what the recurrence itself has: from a block's
+ * beginning to a step, from a step to its block's end, and over the blocks between. Pairs within a block are taken one by one.
+ */
+import type { Operand } from "@seqmix/tensor/backend";
+import { entryPoint, type GpuPass } from "@seqmix/tensor/wgsl";
+import {
+  baseText,
+  declarations,
+  isRagged,
+  keyDecayVectors,
+  passOf,
+  splitHeads,
+  strideOf,
+  tableAt,
+  type Bound,
+  type Chunks,
+  type KeyDecays,
+  type Place,
+} from "./layout.js";
+import type { Score } from "./scores.js";
+import { distinct } from "./states.js";
+
+const FOUR = [0, 1, 2, 3] as const;
+const THREADS = 64;
+const ONES = "vec4<f32>(1.0)";
+
+/** A text that reads a chunk's own row of an operand. */
+function rowText(chunks: Chunks, operand: Operand, name: string): (step: string, column: string) => string {
+  const place = chunks.operands.get(operand)!;
+  return (step, column) =>
+    `${name}[${baseText(chunks, place, 4)} + (${step}) * ${strideOf(chunks, place, 4)} + ${column}]`;
+}
+
+/** A thread for each head, chunk and four keys, which runs through the chunk's steps. */
+export function keyDecaysPass(chunks: Chunks, to: KeyDecays): GpuPass {
+  const { parts, Q, L, H, count, K4, operands } = chunks;
+  const total = H * count * K4;
+  const bound: Bound[] = [
+    { name: "decay", buffer: operands.get(parts.decay)!.buffer, type: "vec4<f32>" },
+    { name: "before", buffer: to.before, type: "vec4<f32>", access: "read_write" },
+    { name: "toEnd", buffer: to.toEnd, type: "vec4<f32>", access: "read_write" },
+    { name: "begin", buffer: to.begin, type: "vec4<f32>", access: "read_write" },
+  ];
+  const decay = rowText(chunks, parts.decay, "decay");
+  const at = `h * ${keyDecayVectors(chunks)} + t * ${K4} + e`;
+  const body = `let number = i32(group) * ${THREADS} + i32(thread);
+if (number >= ${total}) { return; }
+let e = number % ${K4};
+let c = number / ${K4} % ${count};
+let h = number / ${K4 * count};
+${splitHeads(chunks, "h", parts.form.heads)}
+var sum = ${ONES};
+var rest = ${ONES};
+for (var t = c * ${Q}; t < (c + 1) * ${Q}; t++) {
+  let own = select(${ONES}, ${decay(`min(t, ${L - 1})`, "e")}, t < ${L});
+  sum *= own;
+  before[${at}] = sum;
+  if (c == 0) {
+    rest = select(rest * own, rest, t == 0);
+    begin[(h * ${Q} + t) * ${K4} + e] = rest;
+  }
+}
+sum = ${ONES};
+for (var t = (c + 1) * ${Q} - 1; t >= c * ${Q}; t--) {
+  toEnd[${at}] = sum;
+  sum *= select(${ONES}, ${decay(`min(t, ${L - 1})`, "e")}, t < ${L});
+}`;
+  return passOf(bound, Math.ceil(total / THREADS), declarations(bound) + entryPoint(THREADS, body));
+}
+
+/** Four-key vectors of a slice of the products of keys. */
+const SLICE = 4;
+
+/** Scores of keys with what decays between their steps, [heads, chunks, Q, Q]; a thread for each pair of blocks. */
+export function keyScoresPass(chunks: Chunks, score: Score, to: number): GpuPass {
+  const { parts, Q, L, H, count, K4, operands } = chunks;
+  const blocks = Q / 4;
+  const threads = blocks * blocks;
+  const bound = distinct([
+    { name: "later", buffer: operands.get(score.later)!.buffer, type: "vec4<f32>" },
+    { name: "earlier", buffer: operands.get(score.earlier)!.buffer, type: "vec4<f32>" },
+    { name: "decay", buffer: operands.get(parts.decay)!.buffer, type: "vec4<f32>" },
+    { name: "scores", buffer: to, type: "vec4<f32>", access: "read_write" },
+  ]);
+  const read = (operand: Operand): ((step: string, column: string) => string) =>
+    rowText(chunks, operand, bound.nameOf(operands.get(operand)!.buffer));
+  const [later, earlier, decay] = [read(score.later), read(score.earlier), read(parts.decay)];
+  const step = (at: string): string => `min(t0 + ${at}, ${L - 1})`;
+  const sum = (r: number, k: number): string => `s${r}_${k}`;
+  // above the diagonal they stay 0
+  const stored =
+    score.rows === "earlier"
+      ? FOUR.map(
+          (k) => `scores[at + (4 * j + ${k}) * ${Q / 4} + i] = vec4<f32>(${FOUR.map((r) => sum(r, k)).join(", ")});`,
+        )
+      : FOUR.map(
+          (r) => `scores[at + (4 * i + ${r}) * ${Q / 4} + j] = vec4<f32>(${FOUR.map((k) => sum(r, k)).join(", ")});`,
+        );
+  const body = `let number = i32(group);
+if (number >= ${H * count}) { return; }
+let lane = i32(thread);
+let h = number / ${count};
+let c = number % ${count};
+${splitHeads(chunks, "h", parts.form.heads)}
+let t0 = c * ${Q};
+let i = lane / ${blocks};
+let j = lane % ${blocks};
+${FOUR.flatMap((r) => FOUR.map((k) => `var ${sum(r, k)} = 0.0;`)).join(" ")}
+for (var first = 0; first < ${K4}; first += ${SLICE}) {
+  if (lane < ${blocks * SLICE}) {
+    let b = lane / ${SLICE};
+    let e = min(first + lane % ${SLICE}, ${K4 - 1});
+    let inside = select(vec4<f32>(), ${ONES}, first + lane % ${SLICE} < ${K4});
+${FOUR.map((r) => `    let a${r} = ${decay(step(`4 * b + ${r}`), "e")};`).join("\n")}
+    let p1 = a0 * a1;
+    let p2 = p1 * a2;
+    let q2 = a3;
+    let q1 = a2 * q2;
+    let q0 = a1 * q1;
+    sinceBlock[(4 * b) * ${SLICE} + lane % ${SLICE}] = ${later(step("4 * b"), "e")} * a0 * inside;
+    sinceBlock[(4 * b + 1) * ${SLICE} + lane % ${SLICE}] = ${later(step("4 * b + 1"), "e")} * p1 * inside;
+    sinceBlock[(4 * b + 2) * ${SLICE} + lane % ${SLICE}] = ${later(step("4 * b + 2"), "e")} * p2 * inside;
+    sinceBlock[(4 * b + 3) * ${SLICE} + lane % ${SLICE}] = ${later(step("4 * b + 3"), "e")} * (p2 * a3) * inside;
+    into[(4 * b) * ${SLICE} + lane % ${SLICE}] = ${earlier(step("4 * b"), "e")} * q0;
+    into[(4 * b + 1) * ${SLICE} + lane % ${SLICE}] = ${earlier(step("4 * b + 1"), "e")} * q1;
+    into[(4 * b + 2) * ${SLICE} + lane % ${SLICE}] = ${earlier(step("4 * b + 2"), "e")} * q2;
+    into[(4 * b + 3) * ${SLICE} + lane % ${SLICE}] = ${earlier(step("4 * b + 3"), "e")};
+    whole[b * ${SLICE} + lane % ${SLICE}] = p2 * a3;
+  }
+  workgroupBarrier();
+  if (lane < ${blocks * SLICE}) {
+    let b = lane / ${SLICE};
+    var product = ${ONES};
+    for (var n = b + 2; n < ${blocks}; n++) {
+      product *= whole[(n - 1) * ${SLICE} + lane % ${SLICE}];
+      betweens[((n - 2) * (n - 1) / 2 + b) * ${SLICE} + lane % ${SLICE}] = product;
+    }
+  }
+  workgroupBarrier();
+  if (i > j) {
+    for (var s = 0; s < ${SLICE}; s++) {
+      let between = select(betweens[((i - 2) * (i - 1) / 2 + j) * ${SLICE} + s], ${ONES}, i == j + 1);
+${FOUR.map((k) => `      let k${k} = into[(4 * j + ${k}) * ${SLICE} + s] * between;`).join("\n")}
+${FOUR.map((r) => `      let q${r} = sinceBlock[(4 * i + ${r}) * ${SLICE} + s];`).join("\n")}
+${FOUR.flatMap((r) => FOUR.map((k) => `      ${sum(r, k)} += dot(q${r}, k${k});`)).join("\n")}
+    }
+  }
+  if (i == j) {
+    for (var s = 0; s < min(${SLICE}, ${K4} - first); s++) {
+      let e = first + s;
+${FOUR.map((r) => `      let a${r} = ${decay(step(`4 * i + ${r}`), "e")};`).join("\n")}
+${FOUR.map((r) => `      let q${r} = ${later(step(`4 * i + ${r}`), "e")};`).join("\n")}
+${FOUR.map(
+  (k) => `      {
+        var p = ${earlier(step(`4 * j + ${k}`), "e")};
+${FOUR.filter((r) => r >= k)
+  .map((r) => `${r > k ? `        p *= a${r};\n` : ""}        ${sum(r, k)} += dot(q${r}, p);`)
+  .join("\n")}
+      }`,
+).join("\n")}
+    }
+  }
+  workgroupBarrier();
+}
+if (i >= j) {
+  let at = (h * ${count} + c) * ${(Q * Q) / 4};
+${stored.map((line) => `  ${line}`).join("\n")}
+}`;
+  const code = `${declarations(bound.list)}var<workgroup> sinceBlock: array<vec4<f32>, ${Q * SLICE}>;
+var<workgroup> into: array<vec4<f32>, ${Q * SLICE}>;
+var<workgroup> whole: array<vec4<f32>, ${blocks * SLICE}>;
+var<workgroup> betweens: array<vec4<f32>, ${((blocks - 1) * (blocks - 2) * SLICE) / 2}>;
+${entryPoint(threads, body)}`;
+  return passOf(bound.list, H * count, code);
+}
+
+/** Four-key vectors of a workgroup. */
+const ACROSS = 8;
+
+/**
+ * Adds to rows of keys what the pairs of a chunk's steps give: found_t += sum over j <= t of M(t, j) D(t, j) o z_j, or for the
+ * adjoint over later steps; M are scores of values [heads of the score, chunks, row, column].
+ */
+export function keyPairsPass(
+  chunks: Chunks,
+  {
+    state,
+    z,
+    scores,
+    number,
+    factors,
+    table,
+    to,
+  }: {
+    readonly state: "current" | "adjoint";
+    readonly z: Operand;
+    /** Rows count earlier steps for the states, later ones for the adjoint. */
+    readonly scores: number;
+    /** Text of the score's head. */
+    readonly number: string;
+    readonly factors: number;
+    readonly table: number;
+    readonly to: Place;
+  },
+): GpuPass {
+  const { parts, Q, L, H, count, K4, operands } = chunks;
+  const behind = state === "adjoint";
+  const blocks = Q / 4;
+  const columns = Math.ceil(K4 / ACROSS);
+  const threads = blocks * ACROSS;
+  const groups = H * count * columns;
+  const bound = distinct([
+    { name: "z", buffer: operands.get(z)!.buffer, type: "vec4<f32>" },
+    { name: "decay", buffer: operands.get(parts.decay)!.buffer, type: "vec4<f32>" },
+    { name: "scores", buffer: scores, type: "vec4<f32>" },
+    { name: "table", buffer: table, type: "f32" },
+    { name: "found", buffer: to.buffer, type: "vec4<f32>", access: "read_write" },
+  ]);
+  const read = (operand: Operand): ((step: string, column: string) => string) =>
+    rowText(chunks, operand, bound.nameOf(operands.get(operand)!.buffer));
+  const [row, decay] = [read(z), read(parts.decay)];
+  const step = (at: string): string => `min(t0 + ${at}, ${L - 1})`;
+  const own = (r: number): string => `own${r}`;
+  // a step's own block, pair by pair: the decay between two of its steps
+  const inner = FOUR.flatMap((r) =>
+    FOUR.filter((k) => (behind ? k >= r : k <= r)).map((k) => {
+      const [low, high] = behind ? [r, k] : [k, r];
+      const between = FOUR.filter((n) => n > low && n <= high).map((n) => `a${n}`);
+      return `s${r} += ${["m" + r + "[" + k + "]", ...between, own(k)].reduceRight((x, y) => `(${y} * ${x})`)};`;
+    }),
+  );
+  const inside = (value: string, at: string): string =>
+    isRagged(chunks) ? `select(vec4<f32>(), ${value}, t0 + ${at} < ${L})` : value;
+  // scores of the block's four steps with four others, a vector for each of the block's steps
+  const scoreLines = (other: string): string =>
+    `let at = (${number} * ${count} + c) * ${(Q * Q) / 4};
+${FOUR.map((k) => `let n${k} = ${inside(`scores[at + (4 * ${other} + ${k}) * ${Q / 4} + i]`, `4 * ${other} + ${k}`)};`).join("\n")}
+${FOUR.map((r) => `let m${r} = vec4<f32>(${FOUR.map((k) => `n${k}[${r}]`).join(", ")});`).join("\n")}`;
+  // what leads from another block to this one's edge, and from there to each of its steps
+  const toEdge = behind
+    ? ["a0", "a0 * a1", "a0 * a1 * a2", "a0 * a1 * a2 * a3"]
+    : ["a1 * a2 * a3", "a2 * a3", "a3", ONES];
+  const fromEdge = behind
+    ? ["a1 * a2 * a3", "a2 * a3", "a3", ONES]
+    : ["a0", "a0 * a1", "a0 * a1 * a2", "a0 * a1 * a2 * a3"];
+  const body = `let number = i32(group);
+if (number >= ${groups}) { return; }
+let lane = i32(thread);
+let column = number % ${columns} * ${ACROSS} + lane % ${ACROSS};
+let c = number / ${columns} % ${count};
+let h = number / ${columns * count};
+${splitHeads(chunks, "h", parts.form.heads)}
+let t0 = c * ${Q};
+let e = min(column, ${K4 - 1});
+let i = lane / ${ACROSS};
+let x = lane % ${ACROSS};
+${FOUR.map((r) => `let a${r} = select(${ONES}, ${decay(step(`4 * i + ${r}`), "e")}, t0 + 4 * i + ${r} < ${L});`).join("\n")}
+${FOUR.map(
+  (r) =>
+    `let own${r} = select(vec4<f32>(), ${row(step(`4 * i + ${r}`), "e")} * table[${tableAt(chunks, "c", 1)} + ${factors} + 4 * i + ${r}], t0 + 4 * i + ${r} < ${L});`,
+).join("\n")}
+${FOUR.map((r) => `edge[(4 * i + ${r}) * ${ACROSS} + x] = own${r} * (${toEdge[r]});`).join("\n")}
+whole[i * ${ACROSS} + x] = a0 * a1 * a2 * a3;
+workgroupBarrier();
+${FOUR.map((r) => `var s${r} = vec4<f32>();`).join("\n")}
+var between = ${ONES};
+for (var j = ${behind ? `i + 1; j < ${blocks}; j++` : "i - 1; j >= 0; j--"}) {
+  ${scoreLines("j").replaceAll("\n", "\n  ")}
+${FOUR.map((k) => `  let z${k} = edge[(4 * j + ${k}) * ${ACROSS} + x] * between;`).join("\n")}
+${FOUR.map((r) => `  s${r} += ${FOUR.map((k) => `m${r}[${k}] * z${k}`).join(" + ")};`).join("\n")}
+  between *= whole[j * ${ACROSS} + x];
+}
+${FOUR.map((r) => `s${r} *= ${fromEdge[r]};`).join("\n")}
+{
+  ${scoreLines("i").replaceAll("\n", "\n  ")}
+${inner.map((line) => `  ${line}`).join("\n")}
+}
+let foundAt = ${baseText(chunks, to, 4)} + (t0 + 4 * i) * ${strideOf(chunks, to, 4)} + column;
+if (column < ${K4}) {
+${FOUR.map((r) => `  if (t0 + 4 * i + ${r} < ${L}) { found[foundAt + ${r * strideOf(chunks, to, 4)}] += s${r}; }`).join("\n")}
+}`;
+  const code = `${declarations(bound.list)}var<workgroup> edge: array<vec4<f32>, ${Q * ACROSS}>;
+var<workgroup> whole: array<vec4<f32>, ${blocks * ACROSS}>;
+${entryPoint(threads, body)}`;
+  return passOf(bound.list, groups, code);
+}
+
+/** The gradient of the decays by key, as in `gradient.ts`; `dq` and `dk` are results of reads over values. */
+export function keyDecayGradientPass(
+  chunks: Chunks,
+  {
+    ends,
+    dq,
+    dk,
+    table,
+    to,
+  }: {
+    /** Adjoint behind a chunk times the states at its end. */
+    readonly ends: number;
+    readonly dq: Place;
+    readonly dk: Place;
+    readonly table: number;
+    readonly to: Place;
+  },
+): GpuPass {
+  const { parts, Q, L, H, count, K, K4, operands, table: offsets } = chunks;
+  const keys = { q: parts.seed!.keys, k: parts.drive.keys };
+  const bound = distinct([
+    { name: "q", buffer: operands.get(keys.q)!.buffer, type: "vec4<f32>" },
+    { name: "k", buffer: operands.get(keys.k)!.buffer, type: "vec4<f32>" },
+    { name: "dq", buffer: dq.buffer, type: "vec4<f32>" },
+    { name: "dk", buffer: dk.buffer, type: "vec4<f32>" },
+    { name: "decay", buffer: operands.get(parts.decay)!.buffer, type: "vec4<f32>" },
+    { name: "table", buffer: table, type: "f32" },
+    { name: "ends", buffer: ends, type: "f32" },
+    { name: "found", buffer: to.buffer, type: "vec4<f32>", access: "read_write" },
+  ]);
+  const read = (operand: Operand): ((step: string, column: string) => string) =>
+    rowText(chunks, operand, bound.nameOf(operands.get(operand)!.buffer));
+  const [q, k, decay] = [read(keys.q), read(keys.k), read(parts.decay)];
+  const placed = (place: Place, name: string): string =>
+    `${name}[${baseText(chunks, place, 4)} + t * ${strideOf(chunks, place, 4)} + e]`;
+  const total = H * count * K4;
+  const factor = (offset: number): string => `table[${tableAt(chunks, "c", 1)} + ${offset} + t - c * ${Q}]`;
+  const body = `let number = i32(group) * ${THREADS} + i32(thread);
+if (number >= ${total}) { return; }
+let e = number % ${K4};
+let c = number / ${K4} % ${count};
+let h = number / ${K4 * count};
+${splitHeads(chunks, "h", parts.form.heads)}
+let endAt = (h * ${count} + c) * ${K};
+var sum = vec4<f32>(${FOUR.map((r) => `select(0.0, ends[endAt + min(4 * e + ${r}, ${K - 1})], 4 * e + ${r} < ${K})`).join(", ")});
+for (var t = min(${L}, (c + 1) * ${Q}) - 1; t >= c * ${Q}; t--) {
+  let own = ${decay("t", "e")};
+  sum += ${q("t", "e")} * ${placed(dq, bound.nameOf(dq.buffer))} * ${factor(offsets.seed)} - ${k("t", "e")} * ${placed(dk, bound.nameOf(dk.buffer))} * ${factor(offsets.drive)};
+  sum = select(sum, vec4<f32>(), own == vec4<f32>());
+  ${placed(to, "found")} = select(sum / own, vec4<f32>(), own == vec4<f32>());
+}`;
+  return passOf(bound.list, Math.ceil(total / THREADS), declarations(bound.list) + entryPoint(THREADS, body));
+}
+
+/** [heads, chunks, keys]: adjoint behind a chunk times the states at its end, summed over values. */
+export function stateRowDotsPass(
+  chunks: Chunks,
+  {
+    states,
+    adjoints,
+    final,
+    to,
+  }: {
+    readonly states: number;
+    readonly adjoints: number;
+    readonly final: number;
+    readonly to: number;
+  },
+): GpuPass {
+  const { count, H, K, V4 } = chunks;
+  const total = H * count * K;
+  const bound: Bound[] = [
+    { name: "states", buffer: states, type: "vec4<f32>" },
+    { name: "adjoints", buffer: adjoints, type: "vec4<f32>" },
+    { name: "last", buffer: final, type: "vec4<f32>" },
+    { name: "dots", buffer: to, type: "f32", access: "read_write" },
+  ];
+  const body = `let at = i32(group) * ${THREADS} + i32(thread);
+if (at >= ${total}) { return; }
+let c = at / ${K} % ${count};
+var sum = vec4<f32>();
+if (c == ${count - 1}) {
+  let end = (at / ${K * count} * ${K} + at % ${K}) * ${V4};
+  for (var e = 0; e < ${V4}; e++) { sum += adjoints[at * ${V4} + e] * last[end + e]; }
+} else {
+  for (var e = 0; e < ${V4}; e++) { sum += adjoints[at * ${V4} + e] * states[(at + ${K}) * ${V4} + e]; }
+}
+dots[at] = dot(sum, ${ONES});`;
+  return passOf(bound, Math.ceil(total / THREADS), declarations(bound) + entryPoint(THREADS, body));
+}
