@@ -60,6 +60,7 @@ function replacementOf(
     return () => expandKernel(call, expansions);
   }
   if (rule.kind === "concat" && call.inputs.length > MOST_JOINED) return () => [inPieces(call, pieces)];
+  if (options.natives?.has(call.op.name)) return undefined;
   return expand && (!scans || levelOf(call, decisions, fuse) === "refused")
     ? () => expand(call.inputs, call.attributes)
     : undefined;
