@@ -61,7 +61,8 @@ function replacementOf(
   }
   if (rule.kind === "concat" && call.inputs.length > MOST_JOINED) return () => [inPieces(call, pieces)];
   if (options.natives?.has(call.op.name)) return undefined;
-  return expand && (!scans || levelOf(call, decisions, fuse) === "refused")
+  const fusible = scans !== undefined && (isScan(call) || isScanGradient(call));
+  return expand && (!fusible || levelOf(call, decisions, fuse) === "refused")
     ? () => expand(call.inputs, call.attributes)
     : undefined;
 }
