@@ -35,3 +35,20 @@ export {
 export { layersOf, type Layer, type LayerConfig, type LayersConfig } from "./layers.js";
 export { generate, type GenerateOptions } from "./generate.js";
 export { parameterCount, stateBytes, treeBytes } from "./measure.js";
+export {
+  forwardSequenceModel,
+  initSequenceModel,
+  POOLINGS,
+  type Pooling,
+  type SequenceModelConfig,
+  type SequenceModelParameters,
+} from "./sequence-model.js";
+export {
+  limitNorm,
+  reduceRetention,
+  runWithHook,
+  stateStatistics,
+  type HookOptions,
+  type StateHook,
+  type StateStatistics,
+} from "./state-collapse.js";

@@ -12,4 +12,5 @@ export {
   type LinearElement,
   type LinearScanArguments,
 } from "./linear-scan.js";
+export { windowedLinearScan, type WindowedLinearScanArguments } from "./windowed-scan.js";
 export { complexAdd, complexMul, type Complex } from "@seqmix/tensor";

@@ -8,3 +8,4 @@ export * from "./selective-copying.js";
 export * from "./character-language-model.js";
 export * from "./interpolated-trigram.js";
 export * from "./forecasting.js";
+export * from "./passkey.js";

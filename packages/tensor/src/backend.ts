@@ -34,6 +34,7 @@ export {
 } from "./ir/chunked-parts.js";
 export { interpretLoop, interpretScan, type Numbers } from "./ir/interpreter.js";
 export { aroundAxis, type CumsumAttributes } from "./ops/cumsum.js";
+export type { SequentialScanAttributes } from "./ops/sequential-scan.js";
 export type { LinearScanAttributes } from "./ops/linear-scan.js";
 export { chooseVariant, type KernelStep } from "./graph/kernel-variant.js";
 export { randomSemiseparable } from "./ir/random-semiseparable.js";

@@ -22,6 +22,7 @@ export {
   type ComplexParts,
   type LinearScanArguments,
 } from "./ops/linear-scan.js";
+export { sequentialScan, type SequentialScanArguments } from "./ops/sequential-scan.js";
 export { opTable } from "./ops/table.js";
 export type { Op, Sample, SampleInput } from "./graph/op.js";
 export * from "./functions/complex.js";

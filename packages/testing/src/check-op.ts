@@ -55,6 +55,7 @@ const TOLERANCES: Readonly<Record<string, Tolerance>> = {
   scatterAdd: ACCUMULATED,
   cumsum: ACCUMULATED,
   linearScan: ACCUMULATED,
+  sequentialScan: ACCUMULATED,
   linearScanGradient: ACCUMULATED,
   complexLinearScan: ACCUMULATED,
   complexLinearScanGradient: ACCUMULATED,

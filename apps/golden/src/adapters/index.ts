@@ -35,6 +35,7 @@ import {
   retnetPaperAdapter,
   xposAdapter,
 } from "./retention.js";
+import { rnnAdapters } from "./recurrent.js";
 import { rwkv4ModelAdapter, rwkv4WkvAdapter, rwkvLmHfAdapter } from "./rwkv.js";
 import { s4DplrKernelAdapter, s4dKernelAdapter } from "./s4-kernels.js";
 import { dssKernelAdapter, dssLayerAdapter, s4BlockAdapter, s4dLayerAdapter } from "./s4-layers.js";
@@ -98,6 +99,7 @@ export const adapters: readonly GoldenAdapter[] = [
   rwkv4ModelAdapter,
   rwkv4WkvAdapter,
   rwkvLmHfAdapter,
+  ...rnnAdapters,
   s4BlockAdapter,
   s4dKernelAdapter,
   s4dLayerAdapter,

@@ -8,6 +8,7 @@ import { matmulRows } from "./matmul.js";
 import { movementRows } from "./movement.js";
 import { reduceRows } from "./reduce.js";
 import { linearScanRows } from "./linear-scan.js";
+import { sequentialScanRows } from "./sequential-scan.js";
 
 /** All operations by name. */
 export const opTable: readonly Op[] = [
@@ -19,4 +20,5 @@ export const opTable: readonly Op[] = [
   ...Object.values(gatherRows),
   ...Object.values(cumsumRows),
   ...Object.values(linearScanRows),
+  ...Object.values(sequentialScanRows),
 ] as readonly Op[];

@@ -18,6 +18,8 @@ export interface PlanOptions {
   readonly epilogues?: ReadonlySet<string>;
   /** Which fused recurrences the device runs; without it linear recurrences run by themselves. */
   readonly scans?: ScanSupport | undefined;
+  /** Native ops beyond those of every device that the device runs; others are expanded. */
+  readonly natives?: ReadonlySet<string>;
   /** What a program of the WebGPU device may use, for variants of kernel records to decide by. */
   readonly limits?: GpuLimits;
 }

@@ -5,7 +5,7 @@ import { inputsRead } from "../graph/op.js";
 import { callOp, type Call, type Tensor } from "../graph/tensor.js";
 import type { Planning } from "./planning.js";
 import { isReasons, noteReasons, variantFor } from "./variants.js";
-import { levelOf } from "./scan-fusion.js";
+import { isScan, isScanGradient, levelOf } from "./scan-fusion.js";
 
 /** Inputs of a `concat` that one kernel puts together. */
 const MOST_JOINED = 32;
@@ -60,7 +60,9 @@ function replacementOf(
     return () => expandKernel(call, expansions);
   }
   if (rule.kind === "concat" && call.inputs.length > MOST_JOINED) return () => [inPieces(call, pieces)];
-  return expand && (!scans || levelOf(call, decisions, fuse) === "refused")
+  if (options.natives?.has(call.op.name)) return undefined;
+  const fusible = scans !== undefined && (isScan(call) || isScanGradient(call));
+  return expand && (!fusible || levelOf(call, decisions, fuse) === "refused")
     ? () => expand(call.inputs, call.attributes)
     : undefined;
 }

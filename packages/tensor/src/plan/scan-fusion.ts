@@ -58,8 +58,8 @@ export const NO_SCANS: Scans = {
   reasonOf: () => undefined,
 };
 
-const isScan = (call: Call): boolean => call.op.name === "linearScan" || call.op.name === "complexLinearScan";
-const isScanGradient = (call: Call): boolean =>
+export const isScan = (call: Call): boolean => call.op.name === "linearScan" || call.op.name === "complexLinearScan";
+export const isScanGradient = (call: Call): boolean =>
   call.op.name === "linearScanGradient" || call.op.name === "complexLinearScanGradient";
 
 export const levelOf = (call: Call, { levels }: Pick<Decisions, "levels">, fuse: boolean): ScanLevel =>

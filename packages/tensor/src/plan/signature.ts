@@ -52,6 +52,7 @@ function serialize(value: unknown): string {
       if (value === null) return "null";
       if (Array.isArray(value)) return `[${value.map(serialize).join(",")}]`;
       if (value instanceof Set) return `{${[...value].map(serialize).join(",")}}`;
+      if ("signature" in value) return String(value.signature);
       if (isPlain(value)) {
         let text = "{";
         for (const name in value) text += `${name}:${serialize((value as Record<string, unknown>)[name])},`;

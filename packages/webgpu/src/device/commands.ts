@@ -53,7 +53,14 @@ export async function prepare(
       ),
     ),
   );
-  const passes = program.passes.map((pass, k) => dispatchOf(name, pass, compiled[k]!, bytes, gpu, largest));
+  const uniforms = new Map<string, GPUBuffer>();
+  const uniformsOf = (parameters: Parameters): GPUBuffer => {
+    const key = Object.values(parameters).join();
+    const found = uniforms.get(key) ?? uniformBuffer(parameters, gpu);
+    uniforms.set(key, found);
+    return found;
+  };
+  const passes = program.passes.map((pass, k) => dispatchOf(name, pass, compiled[k]!, bytes, gpu, largest, uniformsOf));
   return (memory) => passes.map((dispatch) => dispatch(memory));
 }
 
@@ -64,6 +71,7 @@ function dispatchOf(
   bytes: readonly number[],
   gpu: GPUDevice,
   largest: number,
+  uniformsOf: (parameters: Parameters) => GPUBuffer,
 ): (memory: readonly Block[]) => Dispatch {
   const windows = buffers.map(({ buffer, window }) => window ?? { from: 0, bytes: bytes[buffer]! });
   const asked = Math.max(...windows.map((window) => window.bytes));
@@ -78,7 +86,7 @@ function dispatchOf(
     throw new LimitError(
       `webgpu: expected at most ${most}^2 workgroups in a dispatch (maxComputeWorkgroupsPerDimension), got ${groups}; use smaller batches`,
     );
-  const uniforms = parameters && uniformBuffer(parameters, gpu);
+  const uniforms = parameters && uniformsOf(parameters);
   const cache = new Map<string, GPUBindGroup>();
   return (memory) => {
     const key = buffers.map(({ buffer }) => memory[buffer]!.number).join();

@@ -7,6 +7,7 @@ import {
   type Graph,
   type Plan,
   type PlanOptions,
+  type SequentialScanAttributes,
   type Step,
 } from "@seqmix/tensor/backend";
 import { prepare, type Dispatch, type Encode } from "./commands.js";
@@ -15,6 +16,7 @@ import { recurrenceProgram, runsInChunks, supportsRecurrence } from "../scans/re
 import type { Tuning } from "../scans/fused/tuning.js";
 import { loopProgram } from "../loops/program.js";
 import { gpuVariantOf, nativeProgram } from "../native/programs.js";
+import { sequenceProgram } from "../native/sequence.js";
 import type { Pipelines } from "./pipelines.js";
 import { bytesOf, type GpuLimits, type GpuProgram } from "@seqmix/tensor/wgsl";
 import { placeTemporaries, type Temporaries } from "../memory/temporaries.js";
@@ -42,6 +44,8 @@ const KEPT = 8;
 
 /** Native ops whose programs compute what comes behind them as they store. */
 const EPILOGUES: ReadonlySet<string> = new Set(["matmul"]);
+/** Ops that a device without them unrolls. */
+const NATIVES: ReadonlySet<string> = new Set(["sequentialScan"]);
 
 /** What this device asks of a plan. */
 export const planOptions = (fuse: boolean, limits: GpuLimits, tuning: Tuning): PlanOptions => ({
@@ -50,6 +54,7 @@ export const planOptions = (fuse: boolean, limits: GpuLimits, tuning: Tuning): P
   maxBuffers: limits.buffers,
   maxBindingBytes: limits.bytes,
   epilogues: EPILOGUES,
+  natives: NATIVES,
   scans: {
     maxBuffers: limits.buffers,
     accepts: (kernel) => supportsRecurrence(kernel, limits, tuning),
@@ -67,15 +72,7 @@ export function compilePlan(
   gpu: GPUDevice,
   pipelines: Pipelines,
 ): CompiledPlan {
-  const made = makePlan(roots, leaves, planOptions(fuse, limits, tuning));
-  const plan = limits.storesHalf ? made : storedInF32(made);
-  const programs = plan.steps.map((step) =>
-    step.kind === "loop"
-      ? loopProgram(step.kernel, limits)
-      : step.kind === "scan"
-        ? recurrenceProgram(step.kernel, limits, tuning)
-        : nativeProgram(step.call, limits),
-  );
+  const { plan, programs } = programsOf({ roots, leaves }, fuse, limits, tuning);
   const prepared = new Map<string, Promise<Encode>>();
 
   const stepOver = (step: Step, k: number, over: ReadonlyMap<number, number>): Promise<Encode> => {
@@ -117,6 +114,26 @@ export function compilePlan(
       return found;
     },
   };
+}
+
+/** A graph's plan and the programs of its steps. */
+function programsOf(
+  { roots, leaves }: Pick<Graph, "roots" | "leaves">,
+  fuse: boolean,
+  limits: GpuLimits,
+  tuning: Tuning,
+): { readonly plan: Plan; readonly programs: readonly GpuProgram[] } {
+  const made = makePlan(roots, leaves, planOptions(fuse, limits, tuning));
+  const plan = limits.storesHalf ? made : storedInF32(made);
+  const programOf = (step: Step): GpuProgram => {
+    if (step.kind === "loop") return loopProgram(step.kernel, limits);
+    if (step.kind === "scan") return recurrenceProgram(step.kernel, limits, tuning);
+    if (step.call.op !== "sequentialScan") return nativeProgram(step.call, limits);
+    const { body } = step.call.attributes as SequentialScanAttributes;
+    const inner = programsOf(body.graph, fuse, limits, tuning);
+    return sequenceProgram(step.call, inner.plan, inner.programs);
+  };
+  return { plan, programs: plan.steps.map(programOf) };
 }
 
 /** Dispatches of a run, kept for the next one on the same memory. */

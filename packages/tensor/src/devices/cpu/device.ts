@@ -3,10 +3,11 @@ import type { Device, DeviceBuffer } from "../device.js";
 import { BYTES_PER_ELEMENT, isReal, type DType, type HostArray } from "../../graph/dtype.js";
 import { DisposedError } from "../../graph/errors.js";
 import { bufferOn } from "../placement.js";
-import { layOut, type Arena } from "../../plan/arena.js";
+import { layOut } from "../../plan/arena.js";
 import { storedInF32 } from "../../plan/half-storage.js";
 import { firstOfSlots, takeovers } from "../../plan/donation.js";
-import type { Plan, Step } from "../../plan/plan.js";
+import type { SequentialScanAttributes } from "../../ops/sequential-scan.js";
+import type { Step } from "../../plan/plan.js";
 import { makePlan } from "../../plan/planner.js";
 import type { PlanOptions } from "../../plan/draft.js";
 import { describePeak } from "../../plan/peak.js";
@@ -16,8 +17,10 @@ import type { Tensor } from "../../graph/tensor.js";
 import { runsInChunks, supportsRecurrence } from "./scans/recurrence.js";
 import { DeviceMemory } from "./memory/memory.js";
 import { cpuVariantOf } from "./native/programs.js";
-import { makePrograms, type PreparedStep } from "./prepared.js";
-import { ThreadPool, type Prepared } from "./threads/pool.js";
+import type { CompiledPlan, Runner } from "./compiled.js";
+import { makePrograms } from "./prepared.js";
+import { sequenceRunner } from "./sequence.js";
+import { ThreadPool } from "./threads/pool.js";
 
 /** Settings of the CPU device. */
 export interface CpuOptions {
@@ -29,16 +32,8 @@ interface CpuBuffer extends DeviceBuffer {
   readonly address: number;
 }
 
-interface CompiledPlan {
-  readonly plan: Plan;
-  readonly arena: Arena;
-  /** Leaf slots each root may be written over. */
-  readonly takeovers: readonly (readonly number[])[];
-  readonly programs: readonly PreparedStep[];
-  /** By root, whether it takes the memory of its slot: else it is a copy of a leaf or of an earlier root. */
-  readonly isFirst: readonly boolean[];
-}
-
+/** Ops that a device without them unrolls. */
+const NATIVES = new Set(["sequentialScan"]);
 /** Plans kept, the least recently used are dropped. */
 const CACHED_PLANS = 256;
 /** A kernel may bind as many buffers as it likes; more live pointers than this spill. */
@@ -49,6 +44,7 @@ const planOptions = (fuse: boolean): PlanOptions => ({
   device: "cpu",
   fuse,
   maxBuffers: MAX_BUFFERS,
+  natives: NATIVES,
   scans: { maxBuffers: MAX_BUFFERS, accepts: supportsRecurrence, anyBuffers: runsInChunks },
 });
 
@@ -93,13 +89,28 @@ function makeDevice(options: CpuOptions): Device {
         plan,
         arena: layOut(plan),
         takeovers: takeovers(plan),
-        programs: plan.steps.map(prepare),
+        runners: plan.steps.map((step) => runnerOf(step, fuse)),
         isFirst: firstOfSlots(plan),
       };
     }
     plans.set(name, compiled);
     if (plans.size > CACHED_PLANS) plans.delete(plans.keys().next().value!);
     return compiled;
+  };
+
+  const runnerOf = (step: Step, fuse: boolean): Runner => {
+    if (step.kind === "native" && step.call.op === "sequentialScan") {
+      const { body } = step.call.attributes as SequentialScanAttributes;
+      const addressOf = (x: Tensor): number => live(bufferOn(x, device, "cpu")).address;
+      return sequenceRunner(step.call, planFor(body.graph, fuse), { memory, addressOf });
+    }
+    const { starts, ...prepared } = prepare(step);
+    const moved = starts.some((start) => start !== 0);
+    return {
+      name: prepared.program.name,
+      run: (addresses) =>
+        pool.run(prepared, moved ? addresses.map((address, k) => address + (starts[k] ?? 0)) : addresses),
+    };
   };
 
   const device: Device = {
@@ -125,9 +136,9 @@ function makeDevice(options: CpuOptions): Device {
       execute(device, planFor(graph, runOptions.fuse), graph.leaves, runOptions.donated),
     explain(graph, { memory: withMemory = false, passes = false } = {}) {
       if (passes) return showPasses(graph.roots, graph.leaves, planOptions(true));
-      const { plan, programs } = planFor(graph, true);
+      const { plan, runners } = planFor(graph, true);
       return [
-        ...plan.steps.map((step, k) => describe(step, programs[k]!)),
+        ...plan.steps.map((step, k) => describe(step, runners[k]!)),
         ...plan.notes.map((note) => `# ${note}`),
         ...(withMemory ? describePeak(plan) : []),
       ].join("\n");
@@ -142,7 +153,7 @@ function makeDevice(options: CpuOptions): Device {
 
   function execute(
     self: Device,
-    { plan, arena, takeovers: candidates, programs, isFirst }: CompiledPlan,
+    { plan, arena, takeovers: candidates, runners, isFirst }: CompiledPlan,
     leaves: readonly Tensor[],
     donated: readonly DeviceBuffer[],
   ): readonly CpuBuffer[] {
@@ -175,13 +186,9 @@ function makeDevice(options: CpuOptions): Device {
         if (isFirst[k]) addresses[slot] = buffer.address;
         else copies.push({ from: addresses[slot]!, to: buffer });
       });
-      plan.steps.forEach(({ inputs, outputs }, k) => {
-        const { starts } = programs[k]!;
-        pool.run(programs[k]!, [
-          ...inputs.map((slot, input) => addresses[slot]! + (starts[input] ?? 0)),
-          ...outputs.map((slot) => addresses[slot]!),
-        ]);
-      });
+      plan.steps.forEach(({ inputs, outputs }, k) =>
+        runners[k]!.run([...inputs, ...outputs].map((slot) => addresses[slot]!)),
+      );
       for (const { from, to } of copies) memory.u8.copyWithin(to.address, from, from + to.size * BYTES_PER_ELEMENT);
       return results;
     } catch (error) {
@@ -195,10 +202,10 @@ function makeDevice(options: CpuOptions): Device {
   return device;
 }
 
-function describe(step: Step, { program }: Prepared): string {
+function describe(step: Step, runner: Runner): string {
   const variant =
     step.kind === "native" && step.call.op.startsWith("kernel") ? ` (${cpuVariantOf(step.call).name})` : "";
-  return `${step.name}${variant}: ${program.name}`;
+  return `${step.name}${variant}: ${runner.name}`;
 }
 
 function write(memory: DeviceMemory, { dtype, address, size }: CpuBuffer, data: HostArray): void {

@@ -8,6 +8,7 @@ import { DisposedError } from "../../graph/errors.js";
 import { sortCalls } from "../../graph/calls.js";
 import { expandKernel, type Expansions } from "../../graph/kernel.js";
 import { roundToHalf } from "../../graph/half.js";
+import type { SequentialScanAttributes } from "../../ops/sequential-scan.js";
 import { scalarType, type Affine, type Scalar } from "../../ir/loop.js";
 import { inputsRead, type Op, type ReferenceArray, type ReferenceValue, type Result } from "../../graph/op.js";
 import { sizeOf, stridesOf, type Shape } from "../../graph/shape.js";
@@ -84,8 +85,9 @@ function evaluate(
   roots: readonly Tensor[],
   valuesOf: (buffer: DeviceBuffer) => ReferenceArray,
   given: ReadonlyMap<Tensor, Tensor>,
+  known: ReadonlyMap<Tensor, ReferenceArray> = new Map(),
 ): Map<Tensor, ReferenceArray> {
-  const values = new Map<Tensor, ReferenceArray>();
+  const values = new Map(known);
   const expansions: Expansions = new Map();
   const run = (tensors: readonly Tensor[]): void => {
     for (const call of sortCalls(tensors, (each) => (values.has(each.outputs[0]!) ? [] : inputsRead(each)))) {
@@ -94,6 +96,11 @@ function evaluate(
         const graph = expandKernel(call, expansions);
         run(graph);
         graph.forEach((x, k) => values.set(call.outputs[k]!, read(x)));
+        continue;
+      }
+      if (call.op.name === "sequentialScan") {
+        const results = repeat(call, call.inputs.map(read), valuesOf);
+        results.forEach((data, k) => values.set(call.outputs[k]!, data));
         continue;
       }
       const inputs = inputsRead(call).map((x): ReferenceValue => ({ shape: x.shape, dtype: x.dtype, data: read(x) }));
@@ -115,6 +122,34 @@ function evaluate(
   };
   run(roots);
   return values;
+}
+
+/** A step of tensor code, again and again. */
+function repeat(
+  { attributes, outputs }: Call,
+  inputs: readonly ReferenceArray[],
+  valuesOf: (buffer: DeviceBuffer) => ReferenceArray,
+): readonly ReferenceArray[] {
+  const { body, states, steps, length, reverse } = attributes as SequentialScanAttributes;
+  const results = outputs.map(({ size, dtype }) => referenceArray(size, dtype));
+  const stacked = body.results.length;
+  let state = inputs.slice(0, states);
+  for (let n = 0; n < length; n++) {
+    const t = reverse ? length - 1 - n : n;
+    const given = inputs.map((data, k) => {
+      if (k < states) return state[k]!;
+      const size = body.inputs[k]!.size;
+      return k < states + steps ? data.subarray(t * size, (t + 1) * size) : data;
+    });
+    state.forEach((data, k) => results[stacked + k]!.set(data, t * data.length));
+    const known = new Map(body.inputs.map((x, k) => [x, given[k]!]));
+    const values = evaluate(body.results, valuesOf, new Map(), known);
+    const next = body.results.map((x) => values.get(x)!);
+    next.slice(states).forEach((data, k) => results[states + k]!.set(data, t * data.length));
+    state = next.slice(0, states);
+  }
+  state.forEach((data, k) => results[k]!.set(data));
+  return results;
 }
 
 function evaluateCall(call: Call, inputs: readonly ReferenceValue[]): readonly ReferenceArray[] {

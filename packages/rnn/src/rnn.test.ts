@@ -1,0 +1,135 @@
+import { checkMixer } from "@seqmix/testing";
+import {
+  concat,
+  cpu,
+  expandDims,
+  explain,
+  grad,
+  key,
+  mul,
+  normal,
+  realize,
+  reference,
+  reshape,
+  sliceAxis,
+  sum,
+  tensor,
+  type Tensor,
+} from "@seqmix/tensor";
+import { describe, expect, test } from "vitest";
+import { gru, lstm, minGru, minLstm, positive, rnn, recurrentNetwork, runCell, initCell, zeroState } from "./index.js";
+
+const oracle = reference();
+const values = async (x: Tensor): Promise<number[]> => {
+  await realize({ x }, { device: oracle });
+  return [...(await x.data())];
+};
+const expectClose = (actual: readonly number[], expected: readonly number[], digits = 10): void => {
+  expect(actual.length).toBe(expected.length);
+  actual.forEach((value, i) => expect(value, `element ${i}`).toBeCloseTo(expected[i]!, digits));
+};
+
+const laws = [
+  "packed sequences are each alone, in values, states and gradients",
+  "a sequence split anywhere is the whole",
+];
+
+describe("the laws of a mixer", () => {
+  test.each([
+    ["gru", gru, gru.samples!["another size, no biases"]],
+    ["lstm", lstm, lstm.samples!["own size"]],
+  ] as const)("%s", async (_, mixer, sample) => {
+    const report = await checkMixer(mixer, { ...mixer.config, ...sample }, cpu(), { length: 5 });
+    expect(report.modes).toEqual(["parallel", "chunked", "recurrent"]);
+    expect(report.laws).toEqual(expect.arrayContaining(laws));
+  });
+
+  test.each([
+    ["minGru", minGru],
+    ["minLstm", minLstm],
+  ] as const)("%s", async (_, mixer) => {
+    const report = await checkMixer(mixer, { ...mixer.config, ...mixer.samples!["expanded"] }, cpu(), { length: 5 });
+    expect(report.laws).toEqual(expect.arrayContaining(laws));
+  });
+});
+
+test("Elman's network is tanh of both products and both biases", async () => {
+  const config = { ...rnn.config, dModel: 2 };
+  const params = {
+    weight_ih: tensor([
+      [1, 0],
+      [0, 2],
+    ]),
+    weight_hh: tensor([
+      [0, 1],
+      [0.5, 0],
+    ]),
+    bias_ih: tensor([0.1, 0]),
+    bias_hh: tensor([0.2, 0.3]),
+  };
+  const [y] = rnn.modes.parallel(
+    config,
+    params,
+    tensor([
+      [
+        [1, -1],
+        [0, 0.5],
+      ],
+    ]),
+  );
+  const [a, b] = [Math.tanh(1.3), Math.tanh(-1.7)];
+  expectClose(await values(y), [a, b, Math.tanh(0.3 + b), Math.tanh(1.3 + 0.5 * a)]);
+});
+
+test("a long sequence in chunks has the gradients of the whole, and as many kernels as a short one", async () => {
+  const params = initCell("gru", key(1), { inputs: 3, state: 4, bias: true });
+  const run = (x: Tensor, chunkSize: number): Tensor =>
+    runCell("gru", params, x, zeroState("gru", 2, 4), { chunkSize })[0];
+  const x = normal(key(2), [2, 30, 3]);
+  const slope = (chunkSize: number): Tensor =>
+    grad((given: Tensor) => sum(mul(run(given, chunkSize), normal(key(3), [2, 30, 4]))))(x);
+  expectClose(await values(slope(7)), await values(slope(Infinity)));
+  const kernels = async (L: number): Promise<number> =>
+    (await explain(run(normal(key(2), [2, L, 3]), Infinity), { device: cpu() })).split("\n").length;
+  expect(await kernels(300)).toBe(await kernels(3));
+});
+
+test("stacked and in both directions, a layer is its cells one after another", async () => {
+  const names = ["l0", "l0_reverse", "l1", "l1_reverse"];
+  const cells = names.map((name, k) =>
+    initCell("lstm", key(k), { inputs: name.startsWith("l0") ? 3 : 4, state: 2, bias: true }),
+  );
+  const params = Object.fromEntries(
+    cells.flatMap((cell, k) => Object.entries(cell).map(([name, x]) => [`${name}_${names[k]}`, x as Tensor])),
+  );
+  const x = normal(key(9), [2, 4, 3]);
+  const { y, h, c } = recurrentNetwork("lstm", params, x, { layers: 2, bidirectional: true, hiddenSize: 2 });
+  const start = zeroState("lstm", 2, 2);
+  const [there] = runCell("lstm", cells[0]!, x, start);
+  const [back] = runCell("lstm", cells[1]!, x, start, { reverse: true });
+  const between = concat([there, back], 2);
+  const [up, last] = runCell("lstm", cells[2]!, between, start);
+  const [down, first] = runCell("lstm", cells[3]!, between, start, { reverse: true });
+  expectClose(await values(y), await values(concat([up, down], 2)));
+  expectClose(await values(sliceAxis(h, 0, 2, 3)), await values(expandDims(last.h, 0)));
+  expectClose(await values(sliceAxis(c!, 0, 3, 4)), await values(expandDims(first.c!, 0)));
+  expectClose(
+    await values(reshape(sliceAxis(y, 1, 0, 1), [2, 4])),
+    await values(
+      concat(
+        [sliceAxis(up, 1, 0, 1), sliceAxis(down, 1, 0, 1)].map((z) => reshape(z, [2, 2])),
+        1,
+      ),
+    ),
+  );
+  expect(() => recurrentNetwork("gru", {}, x, { layers: 1, bidirectional: false, hiddenSize: 2 })).toThrow(
+    /expected weight_ih_l0 and weight_hh_l0/,
+  );
+});
+
+test("minGRU's states stay positive, and its candidate is smooth at 0", async () => {
+  expectClose(await values(positive(tensor([-2, 0, 3]))), [1 / (1 + Math.exp(2)), 0.5, 3.5]);
+  const config = { ...minGru.config, dModel: 3 };
+  const [, { h }] = minGru.modes.parallel(config, minGru.init(config, key(1)), normal(key(2), [1, 50, 3], 0, 5));
+  expect((await values(h)).every((value) => value > 0)).toBe(true);
+});

@@ -1,0 +1,343 @@
+/**
+ * A recurrence that only runs step by step: a body of tensor code that a device repeats along the first axis, so that a
+ * sequence of any length is one node of the graph and one plan. Its gradient is such a recurrence too, the other way round.
+ */
+import { isReal, type HostArray } from "../graph/dtype.js";
+import { ShapeError } from "../graph/errors.js";
+import { backpropagate, checkpoint } from "../graph/grad.js";
+import type { Op, Result } from "../graph/op.js";
+import { formatShape, sameShape } from "../graph/shape.js";
+import { callOp, Tensor } from "../graph/tensor.js";
+import { leavesOf, replaceLeaves, type Tree } from "../graph/tree.js";
+import { graphOf, type Graph } from "../plan/signature.js";
+import { add, tanh } from "./elementwise.js";
+import { zeros } from "./generators.js";
+import { matmul } from "./matmul.js";
+import { concat, identity, reshape, sliceAxis, stack, transpose } from "./movement.js";
+
+/** The leaves of state, step inputs and constants -> those of the next state and of what the step puts out. */
+type Step = (leaves: readonly Tensor[]) => readonly Tensor[];
+
+/** A step as a graph over stand-ins for its inputs. @internal */
+export class SequenceBody {
+  /** Stand-ins for state, step inputs and constants; they have shapes and no values. */
+  readonly inputs: readonly Tensor[];
+  /** Next state, then outputs. */
+  readonly results: readonly Tensor[];
+  readonly graph: Graph;
+  /** By leaf of the graph, the input it stands for. */
+  readonly places: readonly number[];
+  /** Equal bodies have equal signatures. */
+  readonly signature: string;
+  readonly step: Step;
+
+  constructor(step: Step, given: readonly Result[]) {
+    this.step = step;
+    this.inputs = given.map(
+      ({ shape, dtype }) => new Tensor(shape, dtype, { kind: "host", data: NO_VALUES, uploads: new Map() }),
+    );
+    this.results = step(this.inputs);
+    this.graph = graphOf(this.results);
+    this.places = this.graph.leaves.map((leaf) => {
+      const place = this.inputs.indexOf(leaf);
+      if (place < 0)
+        throw new ShapeError(
+          `sequentialScan: expected a step that reads its arguments alone, got one that reads another tensor of shape ${formatShape(leaf.shape)}; pass it in constants`,
+        );
+      return place;
+    });
+    this.signature = `${this.graph.key}\n${this.places.join()}`;
+  }
+}
+
+const NO_VALUES: HostArray = new Float32Array(0);
+
+/** Attributes of a call. Inputs: the state at the start, step inputs [L ...], constants. @internal */
+export interface SequentialScanAttributes {
+  readonly body: SequenceBody;
+  /** How many of the inputs are states, and step inputs. */
+  readonly states: number;
+  readonly steps: number;
+  readonly length: number;
+  readonly reverse: boolean;
+}
+
+/** Outputs: the last state, what the steps put out [L ...], and the state before each step [L ...]. */
+const sequentialScanRow: Op = {
+  name: "sequentialScan",
+  rule: { kind: "native" },
+  infer(inputs, attributes) {
+    const { body, states, length } = attributes as SequentialScanAttributes;
+    const along = ({ shape, dtype }: Result): Result => ({ shape: [length, ...shape], dtype });
+    const start = inputs.slice(0, states);
+    return [
+      ...start.map(({ shape, dtype }) => ({ shape, dtype })),
+      ...body.results.slice(states).map(along),
+      ...start.map(along),
+    ];
+  },
+  expand: (inputs, attributes) => unrolled(inputs, attributes as SequentialScanAttributes),
+  gradient(call, cotangents) {
+    const attributes = call.attributes as SequentialScanAttributes;
+    const { body, states, steps } = attributes;
+    const outputs = body.results.length - states;
+    const history = call.outputs.slice(states + outputs);
+    if (cotangents.slice(states + outputs).some((g) => g !== undefined))
+      throw new TypeError("sequentialScan: expected no second derivative through its gradient; checkpoint the steps");
+    return backwards(call.inputs, history, cotangents.slice(0, states + outputs), attributes, steps);
+  },
+  samples: [
+    {
+      name: "tanh recurrence",
+      inputs: [{ shape: [5, 2, 3] }, { shape: [2, 3] }, { shape: [3, 3], low: -0.5, high: 0.5 }],
+      apply: (x, h, w) => sampleRecurrence(x!, h!, w!, false),
+    },
+    {
+      name: "reverse",
+      inputs: [{ shape: [4, 1, 2] }, { shape: [1, 2] }, { shape: [2, 2], low: -0.5, high: 0.5 }],
+      apply: (x, h, w) => sampleRecurrence(x!, h!, w!, true),
+    },
+  ],
+};
+
+/** All outputs and the last state of h = tanh(x + h w^T), side by side. */
+function sampleRecurrence(x: Tensor, h: Tensor, w: Tensor, reverse: boolean): Tensor {
+  const { state, outputs } = sequentialScan({
+    step: (before: Tensor, now: Tensor, weight: Tensor) => {
+      const next = tanh(add(now, matmul(before, transpose(weight))));
+      return [next, next] as const;
+    },
+    initial: h,
+    inputs: x,
+    constants: w,
+    reverse,
+  });
+  return concat([outputs, reshape(state, [1, ...state.shape])], 0);
+}
+
+/** The rows of this file. @internal */
+export const sequentialScanRows = { sequentialScan: sequentialScanRow };
+
+/** Every step as nodes of the graph, for devices that repeat no plans. */
+function unrolled(inputs: readonly Tensor[], attributes: SequentialScanAttributes): readonly Tensor[] {
+  const { body, states, steps, length, reverse } = attributes;
+  const constants = inputs.slice(states + steps);
+  let state = inputs.slice(0, states);
+  const outputs: (readonly Tensor[])[] = new Array(length);
+  const history: (readonly Tensor[])[] = new Array(length);
+  for (let n = 0; n < length; n++) {
+    const t = reverse ? length - 1 - n : n;
+    const now = inputs.slice(states, states + steps).map((x) => reshape(sliceAxis(x, 0, t, t + 1), x.shape.slice(1)));
+    history[t] = state;
+    const results = body.step([...state, ...now, ...constants]);
+    state = results.slice(0, states);
+    outputs[t] = results.slice(states);
+  }
+  const together = (rows: readonly (readonly Tensor[])[], count: number): Tensor[] =>
+    Array.from({ length: count }, (_, k) => stack(rows.map((row) => row[k]!)));
+  return [...state, ...together(outputs, body.results.length - states), ...together(history, states)];
+}
+
+/** Cotangents of the inputs: the pullback of the step, repeated from the other end, with its state computed again from `history`. */
+function backwards(
+  inputs: readonly Tensor[],
+  history: readonly Tensor[],
+  cotangents: readonly (Tensor | undefined)[],
+  { body, states, steps, length, reverse }: SequentialScanAttributes,
+  count: number,
+): readonly (Tensor | undefined)[] {
+  const real = (x: { readonly dtype: Tensor["dtype"] }): boolean => isReal(x.dtype);
+  const start = inputs.slice(0, states);
+  const constants = inputs.slice(states + steps);
+  const movingState = indicesOf(start, real);
+  const movingInputs = indicesOf(inputs.slice(states, states + steps), real);
+  const movingConstants = indicesOf(constants, real);
+  const given = indicesOf(cotangents, (g, k) => k >= states && g !== undefined);
+  // What is carried: cotangents of the state, and sums over the steps of those of the constants.
+  const carried = [
+    ...movingState.map((k) => cotangents[k] ?? zeros(start[k]!.shape, start[k]!.dtype)),
+    ...movingConstants.map((k) => zeros(constants[k]!.shape, constants[k]!.dtype)),
+  ];
+  const pull: Step = (leaves) => {
+    const take = taker(leaves);
+    const [dState, sums] = [take(movingState.length), take(movingConstants.length)];
+    const before = take(states).map(identity);
+    const now = take(count).map(identity);
+    const dOutputs = take(given.length);
+    const fixed = take(constants.length).map(identity);
+    const results = body.step([...before, ...now, ...fixed]);
+    const pulled = results.map((_, k) => (k < states ? dState[movingState.indexOf(k)] : dOutputs[given.indexOf(k)]));
+    const sources = [
+      ...movingState.map((k) => before[k]!),
+      ...movingConstants.map((k) => fixed[k]!),
+      ...movingInputs.map((k) => now[k]!),
+    ];
+    const gradients = backpropagate(results, pulled, sources);
+    const orZero = (k: number): Tensor => gradients[k] ?? zeros(sources[k]!.shape, sources[k]!.dtype);
+    return [
+      ...movingState.map((_, k) => orZero(k)),
+      ...sums.map((sum, k) => {
+        const more = gradients[movingState.length + k];
+        return more ? add(sum, more) : sum;
+      }),
+      ...movingInputs.map((_, k) => orZero(movingState.length + movingConstants.length + k)),
+    ];
+  };
+  const stepInputs = [...history, ...inputs.slice(states, states + steps), ...given.map((k) => cotangents[k]!)];
+  const results = callScan(pull, carried, stepInputs, constants, length, !reverse);
+  const out = new Array<Tensor | undefined>(inputs.length).fill(undefined);
+  const take = taker(results);
+  const [dStart, dConstants, dInputs] = [
+    take(movingState.length),
+    take(movingConstants.length),
+    take(movingInputs.length),
+  ];
+  movingState.forEach((k, n) => (out[k] = dStart[n]));
+  movingInputs.forEach((k, n) => (out[states + k] = dInputs[n]));
+  movingConstants.forEach((k, n) => (out[states + steps + k] = dConstants[n]));
+  return out;
+}
+
+const indicesOf = <T>(list: readonly T[], choose: (item: T, index: number) => boolean): number[] =>
+  list.flatMap((item, k) => (choose(item, k) ? [k] : []));
+
+/** Takes the next few of a list. */
+function taker<T>(list: readonly T[]): (count: number) => readonly T[] {
+  let next = 0;
+  return (count) => list.slice(next, (next += count));
+}
+
+function callScan(
+  step: Step,
+  start: readonly Tensor[],
+  stepInputs: readonly Tensor[],
+  constants: readonly Tensor[],
+  length: number,
+  reverse: boolean,
+): readonly Tensor[] {
+  const now = stepInputs.map(({ shape, dtype }): Result => ({ shape: shape.slice(1), dtype }));
+  const body = new SequenceBody(step, [...start, ...now, ...constants]);
+  start.forEach((state, k) => {
+    const next = body.results[k]!;
+    if (!sameShape(next.shape, state.shape) || next.dtype !== state.dtype)
+      throw new ShapeError(
+        `sequentialScan: expected a step that keeps the form of its state, ${String(state)}, got ${String(next)}`,
+      );
+  });
+  return callOp(sequentialScanRow, [...start, ...stepInputs, ...constants], {
+    body,
+    states: start.length,
+    steps: stepInputs.length,
+    length,
+    reverse,
+  } satisfies SequentialScanAttributes);
+}
+
+/** What {@link sequentialScan} takes. */
+export interface SequentialScanArguments<S extends Tree, X extends Tree, C extends Tree, Y extends Tree> {
+  /** State, inputs of the step and constants -> the next state and what the step puts out. It reads its arguments alone. */
+  step(state: S, inputs: X, constants: C): readonly [S, Y];
+  /** The state before the first step. */
+  readonly initial: S;
+  /** Inputs of all steps: a tree of tensors [L ...]. */
+  readonly inputs: X;
+  /** What every step reads, weights above all. */
+  readonly constants: C;
+  /** From the last step to the first. */
+  readonly reverse?: boolean;
+  /**
+   * Steps whose states are kept together for the gradient; those of other chunks are computed again from the state between
+   * them. By default all L states are kept.
+   */
+  readonly chunkSize?: number;
+}
+
+/**
+ * Repeats a step along the first axis of its inputs. The cpu and the reference device repeat its plan; others unroll it.
+ * For linear recurrences `linearScan` is faster. Weights that multiply the inputs belong outside, where all positions are
+ * one product.
+ * @returns The last state, and what the steps put out, stacked [L ...].
+ * @throws ShapeError if the inputs have no first axis in common, the step changes the form of the state, or reads a tensor
+ *   that is not among its arguments.
+ */
+export function sequentialScan<S extends Tree, X extends Tree, C extends Tree, Y extends Tree>({
+  step,
+  initial,
+  inputs,
+  constants,
+  reverse = false,
+  chunkSize = Infinity,
+}: SequentialScanArguments<S, X, C, Y>): { readonly state: S; readonly outputs: Y } {
+  const length = lengthOf(leavesOf(inputs));
+  const [states, steps] = [leavesOf(initial).length, leavesOf(inputs).length];
+  let form: Y | undefined;
+  const flat: Step = (leaves) => {
+    const take = taker(leaves);
+    const [state, output] = step(
+      replaceLeaves(initial, take(states)),
+      replaceLeaves(inputs, take(steps)),
+      replaceLeaves(constants, take(leaves.length - states - steps)),
+    );
+    form = output;
+    return [...leavesOf(state), ...leavesOf(output)];
+  };
+  const run = (start: readonly Tensor[], given: readonly Tensor[], fixed: readonly Tensor[]): readonly Tensor[] => {
+    const all = callScan(flat, start, given, fixed, given[0]!.shape[0]!, reverse);
+    return all.slice(0, all.length - states);
+  };
+  const results = inPieces(run, leavesOf(initial), leavesOf(inputs), leavesOf(constants), {
+    length,
+    reverse,
+    chunkSize,
+  });
+  return {
+    state: replaceLeaves(initial, results.slice(0, states)),
+    outputs: replaceLeaves(form!, results.slice(states)),
+  };
+}
+
+/** The extent that the inputs' first axes share. */
+function lengthOf(inputs: readonly Tensor[]): number {
+  const lengths = inputs.map(({ shape }) => shape[0]);
+  const [first] = lengths;
+  if (first === undefined || lengths.some((length) => length !== first))
+    throw new ShapeError(
+      `sequentialScan: expected inputs that share a first axis, got ${inputs.map(({ shape }) => formatShape(shape)).join(", ") || "none"}`,
+    );
+  return first;
+}
+
+/** Runs chunks one after another, each of which is computed again for the gradient. */
+function inPieces(
+  run: (start: readonly Tensor[], given: readonly Tensor[], fixed: readonly Tensor[]) => readonly Tensor[],
+  initial: readonly Tensor[],
+  inputs: readonly Tensor[],
+  constants: readonly Tensor[],
+  { length, reverse, chunkSize }: { readonly length: number; readonly reverse: boolean; readonly chunkSize: number },
+): readonly Tensor[] {
+  if (length <= chunkSize) return run(initial, inputs, constants);
+  const pieces: (readonly Tensor[])[] = [];
+  let state = initial;
+  for (let done = 0; done < length; done += chunkSize) {
+    const size = Math.min(chunkSize, length - done);
+    const start = reverse ? length - done - size : done;
+    const given = inputs.map((x) => sliceAxis(x, 0, start, start + size));
+    const results = checkpoint((tree: readonly (readonly Tensor[])[]) => run(tree[0]!, tree[1]!, tree[2]!))([
+      state,
+      given,
+      constants,
+    ]);
+    state = results.slice(0, initial.length);
+    pieces.push(results.slice(initial.length));
+  }
+  const ordered = reverse ? pieces.reverse() : pieces;
+  return [
+    ...state,
+    ...ordered[0]!.map((_, k) =>
+      concat(
+        ordered.map((piece) => piece[k]!),
+        0,
+      ),
+    ),
+  ];
+}
