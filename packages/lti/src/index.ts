@@ -12,6 +12,7 @@ export {
 } from "./state-space.js";
 export { convolvePacked, type PackedOptions } from "./packed.js";
 export { convolve, recur, type LtiRun, type LtiSystem } from "./system.js";
+export { convolve, recur, withSkip, type LtiRun, type LtiSystem } from "./system.js";
 export {
   diagonalKernel,
   diagonalRecurrence,

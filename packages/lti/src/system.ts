@@ -6,6 +6,7 @@ import {
   expandDims,
   formatShape,
   mapTree,
+  pad,
   reshape,
   ShapeError,
   sliceAxis,
@@ -49,16 +50,27 @@ export interface LtiRun<S extends Tree> {
 /**
  * A whole sequence by its convolution kernel, from a state and to a state.
  * @param u [B H L]
+ * @param options skip: D of y_t = C h_t + D u_t [M H]; it costs nothing, being added to the kernel's first value.
  * @throws ShapeError if u is not [B H L].
  */
-export function convolve<S extends Tree>(system: LtiSystem<S>, u: Tensor, h0?: S): LtiRun<S> {
+export function convolve<S extends Tree>(
+  system: LtiSystem<S>,
+  u: Tensor,
+  h0?: S,
+  { skip }: { readonly skip?: Tensor | undefined } = {},
+): LtiRun<S> {
   const [B, H, L] = extents(system, u, "convolve");
   const { outputs: M } = system;
   if (L === 0) return { y: zeros([B, M, H, 0]), hT: h0 ?? system.restState(B) };
   const repeated = M === 1 ? u : reshape(broadcastTo(expandDims(u, 1), [B, M, H, L]), [B, M * H, L]);
-  const driven = reshape(fftConv({ u: repeated, k: reshape(system.kernel(L), [M * H, L]) }), [B, M, H, L]);
+  const kernel = skip ? withSkip(system.kernel(L), skip) : system.kernel(L);
+  const driven = reshape(fftConv({ u: repeated, k: reshape(kernel, [M * H, L]) }), [B, M, H, L]);
   return { y: h0 ? add(driven, system.response(h0, L)) : driven, hT: system.finalState(u, h0) };
 }
+
+/** K [M H L] with D [M H] added to its first values. */
+export const withSkip = (K: Tensor, D: Tensor): Tensor =>
+  add(K, pad(expandDims(D, 2), [0, 0, 0], [0, 0, K.shape[2]! - 1]));
 
 /**
  * {@link convolve} one position after the other.

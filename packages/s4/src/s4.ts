@@ -234,18 +234,24 @@ export function applyKernel(K: Tensor, u: Tensor, bidirectional: boolean): Tenso
 
 /** y [B M D L] of the kernel and x [B L D], or [B M D] and [B D] -> [B L D], or [B D]. */
 export function s4Output(
-  { activation, finalAct, swapChannels }: Pick<S4BlockConfig, "activation" | "finalAct" | "swapChannels">,
-  { layer: { D }, output_linear }: Pick<S4Parameters, "output_linear"> & { readonly layer: { readonly D: Tensor } },
+  config: Pick<S4BlockConfig, "activation" | "finalAct" | "swapChannels">,
+  params: Pick<S4Parameters, "output_linear"> & { readonly layer: { readonly D: Tensor } },
   y: Tensor,
   x: Tensor,
 ): Tensor {
-  // Channels last: [B L M D], or [B M D].
   const values = y.shape.length === 4 ? transpose(y, [0, 3, 1, 2]) : y;
-  const skipped = add(values, mul(expandDims(x, -2), D));
-  const [M, H] = D.shape as [number, number];
-  const ordered = swapChannels && M > 1 ? transpose(skipped) : skipped;
-  const flat = reshape(ordered, [...x.shape.slice(0, -1), M * H]);
-  const features = activated(activation, flat);
+  return mixed(config, params, add(values, mul(expandDims(x, -2), params.layer.D)));
+}
+
+/** What follows the convolution and its skip: y [.. M D] -> [.. D]. */
+function mixed(
+  { activation, finalAct, swapChannels }: Pick<S4BlockConfig, "activation" | "finalAct" | "swapChannels">,
+  { output_linear }: Pick<S4Parameters, "output_linear">,
+  y: Tensor,
+): Tensor {
+  const [M, H] = y.shape.slice(-2) as [number, number];
+  const ordered = swapChannels && M > 1 ? transpose(y) : y;
+  const features = activated(activation, reshape(ordered, [...y.shape.slice(0, -2), M * H]));
   return output_linear ? activated(finalAct, linear(output_linear[0], features)) : features;
 }
 

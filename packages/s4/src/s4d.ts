@@ -122,7 +122,7 @@ export const s4d = defineMixer({
 
   step({ disc }, params, x, state) {
     const [y, h] = diagonalSystem(s4dSystem(params), { rule: disc }).step(x, state);
-    return [output(params, reshape(y, x.shape), x), h];
+    return [output(params, add(reshape(y, x.shape), mul(x, params.D))), h];
   },
 
   modes: {
@@ -148,10 +148,13 @@ function parallel(
   const [B, L] = x.shape as [number, number];
   if (L === 0) return [x, state ?? restState(B, dModel, modesOf(dState))];
   const [system, rule, u] = [s4dSystem(params), { rule: disc }, transpose(x)];
-  const { y, hT } = resets
-    ? diagonalScan(system, rule, u, state, resets)
-    : convolve(diagonalSystem(system, rule), u, state);
-  return [output(params, transpose(reshape(y, [B, dModel, L])), x), hT];
+  const channelsLast = (y: Tensor): Tensor => transpose(reshape(y, [B, dModel, L]));
+  if (resets) {
+    const { y, hT } = diagonalScan(system, rule, u, state, resets);
+    return [output(params, add(channelsLast(y), mul(x, params.D))), hT];
+  }
+  const { y, hT } = convolve(diagonalSystem(system, rule), u, state, { skip: expandDims(params.D, 0) });
+  return [output(params, channelsLast(y)), hT];
 }
 
 /** The system that the parameters stand for. */
@@ -166,9 +169,9 @@ export function s4dSystem({ kernel: { C, log_dt, log_A_real, A_imag } }: S4dPara
   };
 }
 
-/** y and x [.. D] -> [.. D]. */
-function output({ D, output_linear: [{ weight, bias }] }: S4dParameters, y: Tensor, x: Tensor): Tensor {
-  const activated = gelu(add(y, mul(x, D)));
+/** y [.. D] -> [.. D]. */
+function output({ output_linear: [{ weight, bias }] }: S4dParameters, y: Tensor): Tensor {
+  const activated = gelu(y);
   const [outputs, inputs] = weight.shape as [number, number];
   const mixed = linear({ weight: reshape(weight, [outputs, inputs]), bias }, activated);
   const half = outputs / 2;
