@@ -5,13 +5,11 @@ import {
   broadcastTo,
   expandDims,
   formatShape,
-  mapTree,
   pad,
   reshape,
   ShapeError,
   sliceAxis,
   stack,
-  where,
   zeros,
   type Tensor,
   type Tree,
@@ -72,26 +70,18 @@ export function convolve<S extends Tree>(
 export const withSkip = (K: Tensor, D: Tensor): Tensor =>
   add(K, pad(expandDims(D, 2), [0, 0, 0], [0, 0, K.shape[2]! - 1]));
 
-/**
- * {@link convolve} one position after the other.
- * @param resets bool [B L]: true where all before the position is forgotten.
- */
-export function recur<S extends Tree>(system: LtiSystem<S>, u: Tensor, h0?: S, resets?: Tensor): LtiRun<S> {
+/** {@link convolve} one position after the other. */
+export function recur<S extends Tree>(system: LtiSystem<S>, u: Tensor, h0?: S): LtiRun<S> {
   const [B, H, L] = extents(system, u, "recur");
   let h = h0 ?? system.restState(B);
   const outputs: Tensor[] = [];
   for (let t = 0; t < L; t++) {
-    if (resets) h = forgotten(h, reshape(sliceAxis(resets, 1, t, t + 1), [B]));
     const [y, next] = system.step(reshape(sliceAxis(u, 2, t, t + 1), [B, H]), h);
     outputs.push(y);
     h = next;
   }
   return { y: L === 0 ? zeros([B, system.outputs, H, 0]) : stack(outputs, 3), hT: h };
 }
-
-/** Zeros in the place of the states [B ..] of which `flags` [B] are true. */
-const forgotten = <S extends Tree>(h: S, flags: Tensor): S =>
-  mapTree((part) => where(reshape(flags, [flags.size, ...part.shape.slice(1).map(() => 1)]), 0, part), h);
 
 function extents({ channels }: { readonly channels: number }, u: Tensor, caller: string): [number, number, number] {
   if (u.shape.length !== 3 || u.shape[1] !== channels)

@@ -1,6 +1,6 @@
 /** Linear state-space layers (Gu et al., Combining Recurrent, Convolutional, and Continuous-time Models with Linear State Space Layers, 2021). */
 import { hippo, type HippoMeasureName } from "@seqmix/hippo";
-import { convolve, denseSystem, recur, type LtiSystem } from "@seqmix/lti";
+import { convolve, convolvePacked, denseSystem, type LtiSystem } from "@seqmix/lti";
 import { defineMixer, inChunks } from "@seqmix/mixer";
 import { linear, uniformInit } from "@seqmix/nn";
 import {
@@ -182,9 +182,8 @@ function parallel(
   const [B, L] = x.shape as [number, number];
   if (L === 0) return [x, state ?? zeros([B, config.dModel, config.dState])];
   const system = lsslSystem(config, params);
-  // Packed sequences step by step: a convolution sees past their borders.
   if (resets) {
-    const { y, hT } = recur(system, transpose(x), state, resets);
+    const { y, hT } = convolvePacked(system, transpose(x), resets, { h0: state });
     return [output(config, params, add(transpose(y, [0, 3, 2, 1]), mul(expandDims(x, -1), params.D))), hT];
   }
   const { y, hT } = convolve(system, transpose(x), state, { skip: transpose(params.D) });

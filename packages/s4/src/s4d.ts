@@ -1,6 +1,6 @@
 /** S4D, the minimal layer of the published code: a diagonal state-space convolution, GELU, and a gated linear map. */
 import { s4dEigenvalues, s4dInits, type S4dInit } from "@seqmix/hippo";
-import { convolve, diagonalScan, diagonalSystem, type DiagonalSystem } from "@seqmix/lti";
+import { convolve, convolvePacked, diagonalSystem, type DiagonalSystem } from "@seqmix/lti";
 import { defineMixer, inChunks } from "@seqmix/mixer";
 import { linear, normalInit, uniformInit } from "@seqmix/nn";
 import {
@@ -147,13 +147,13 @@ function parallel(
 ): readonly [Tensor, Complex] {
   const [B, L] = x.shape as [number, number];
   if (L === 0) return [x, state ?? restState(B, dModel, modesOf(dState))];
-  const [system, rule, u] = [s4dSystem(params), { rule: disc }, transpose(x)];
+  const [system, u] = [diagonalSystem(s4dSystem(params), { rule: disc }), transpose(x)];
   const channelsLast = (y: Tensor): Tensor => transpose(reshape(y, [B, dModel, L]));
   if (resets) {
-    const { y, hT } = diagonalScan(system, rule, u, state, resets);
+    const { y, hT } = convolvePacked(system, u, resets, { h0: state });
     return [output(params, add(channelsLast(y), mul(x, params.D))), hT];
   }
-  const { y, hT } = convolve(diagonalSystem(system, rule), u, state, { skip: expandDims(params.D, 0) });
+  const { y, hT } = convolve(system, u, state, { skip: expandDims(params.D, 0) });
   return [output(params, channelsLast(y)), hT];
 }
 

@@ -8,16 +8,12 @@ import {
   dplrSystem,
   dssKernel,
   doubleTruncation,
+  positiveTransforms,
   recur,
   type DplrLti,
-} from "@seqmix/lti";
-import {
-  kernelSystem,
-  positiveTransforms,
-  type KernelOptions,
-  type KernelParameters,
   type PositiveTransform,
-} from "@seqmix/s4";
+} from "@seqmix/lti";
+import { kernelSystem, type KernelOptions, type KernelParameters } from "@seqmix/s4";
 import { complexConj, concat, Tensor, zeros, type Complex } from "@seqmix/tensor";
 import type { GoldenAdapter, GoldenCase, GoldenValue, GoldenValues } from "@seqmix/testing";
 import { count, parameterTree, real } from "../inputs.js";
