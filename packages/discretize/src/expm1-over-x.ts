@@ -6,13 +6,17 @@ import {
   complexMap,
   complexMul,
   complexOf,
-  complexReciprocal,
+  complexScale,
   complexShift,
+  complexSub,
   defineKernel,
+  div,
   full,
   less,
+  maximum,
   add,
   mul,
+  neg,
   reshape,
   where,
   zeros,
@@ -29,42 +33,36 @@ export type ComplexElements = {
   readonly im: "E";
 };
 
-/** Below this square of |x| the series with {@link TERMS} terms is exact in double precision, with its derivative. */
-const RADIUS_SQUARED = 1 / 16;
-const TERMS = 12;
+/** Below this square of |x| the value is 1 + x/2 in double precision; above it nothing cancels. */
+const TINY = 1e-16;
+/** Below this square of |x| the derivative is its series with so many terms, exact in double precision. */
+const NEAR = 1 / 256;
+const TERMS = 9;
 
 /**
- * The record of {@link complexExpm1OverX}. Near 0 it is the series, so that neither the value nor its gradient loses digits
- * there; the gradient is a formula of its own, which needs nothing of the forward pass.
+ * The record of {@link complexExpm1OverX}. The gradient is a formula of its own, which needs nothing of the forward pass, and
+ * a series where that would cancel.
  */
 export const expm1OverXKernel: Kernel<ComplexElements, ComplexElements, undefined> = defineKernel({
   name: "expm1OverX",
   inputs: { re: "E", im: "E" },
   outputs: { re: "E", im: "E" },
-  reference: (x: Complex) =>
-    nearOrFar(
-      x,
-      // sum of x^k / (k+1)!
-      Array.from({ length: TERMS }, (_, k) => 1 / factorial(k + 1)),
-      (far) => complexMul(complexExpm1(far), complexReciprocal(far)),
-    ),
-  gradient(x: Complex, { re, im }: { readonly re?: Tensor; readonly im?: Tensor }): Partial<Complex> {
-    const slope = nearOrFar(
-      x,
-      Array.from({ length: TERMS }, (_, k) => (k + 1) / factorial(k + 2)),
-      // ((x - 1) e^x + 1) / x^2
-      (far) => {
-        const inverse = complexReciprocal(far);
-        return complexMul(
-          complexShift(complexMul(complexShift(far, -1), complexExp(far)), 1),
-          complexMul(inverse, inverse),
-        );
-      },
-    );
-    const none = zeros(x.re.shape);
-    return complexMul({ re: re ?? none, im: im ?? none }, complexConj(slope));
+  reference(x: Complex) {
+    const near = complexShift(complexScale(x, 0.5), 1);
+    const far = complexMul(complexExpm1(x), boundedReciprocal(x, TINY));
+    return chosen(x, TINY, near, far);
   },
-  cost: ({ E }) => ({ flops: 12 * TERMS * E!, bytes: 16 * E! }),
+  gradient(x: Complex, { re, im }: { readonly re?: Tensor; readonly im?: Tensor }): Partial<Complex> {
+    // sum of (k+1) x^k / (k+2)!
+    let near = complexOf(full(x.re.shape, (TERMS + 1) / factorial(TERMS + 2)));
+    for (let k = TERMS - 1; k >= 0; k--) near = complexShift(complexMul(near, x), (k + 1) / factorial(k + 2));
+    // (e^x - (e^x - 1)/x) / x
+    const inverse = boundedReciprocal(x, NEAR);
+    const far = complexMul(complexSub(complexExp(x), complexMul(complexExpm1(x), inverse)), inverse);
+    const none = zeros(x.re.shape);
+    return complexMul({ re: re ?? none, im: im ?? none }, complexConj(chosen(x, NEAR, near, far)));
+  },
+  cost: ({ E }) => ({ flops: 30 * E!, bytes: 16 * E! }),
   variants: [],
   samples: [
     { name: "near 0", dims: { E: 5 }, options: undefined, ranges: { re: [-0.1, 0.1], im: [-0.1, 0.1] } },
@@ -79,15 +77,18 @@ export function complexExpm1OverX(x: Complex): Complex {
   return complexMap(expm1OverXKernel(flat, undefined), (part) => reshape(part, shape));
 }
 
-/** A power series near 0, and a function elsewhere; each gets arguments at which it is finite. */
-function nearOrFar(x: Complex, coefficients: readonly number[], f: (x: Complex) => Complex): Complex {
-  const near = less(add(mul(x.re, x.re), mul(x.im, x.im)), RADIUS_SQUARED);
-  const small = complexMap(x, (part) => where(near, part, 0));
-  const far = f({ re: where(near, 1, x.re), im: where(near, 0, x.im) });
-  let series = complexOf(full(x.re.shape, coefficients.at(-1)!));
-  for (const coefficient of coefficients.slice(0, -1).reverse())
-    series = complexShift(complexMul(series, small), coefficient);
-  return { re: where(near, series.re, far.re), im: where(near, series.im, far.im) };
+const squared = (x: Complex): Tensor => add(mul(x.re, x.re), mul(x.im, x.im));
+
+/** 1/x where |x|^2 is at least the bound, and something finite elsewhere. */
+function boundedReciprocal(x: Complex, bound: number): Complex {
+  const size = maximum(squared(x), bound);
+  return { re: div(x.re, size), im: neg(div(x.im, size)) };
+}
+
+/** One value where |x|^2 is below the bound, another elsewhere. */
+function chosen(x: Complex, bound: number, near: Complex, far: Complex): Complex {
+  const isNear = less(squared(x), bound);
+  return { re: where(isNear, near.re, far.re), im: where(isNear, near.im, far.im) };
 }
 
 const factorial = (n: number): number => (n <= 1 ? 1 : n * factorial(n - 1));

@@ -8,9 +8,7 @@ import {
 } from "@seqmix/discretize";
 import {
   add,
-  cast,
   complexAdd,
-  complexLinearScan,
   complexMap,
   complexMul,
   complexScale,
@@ -23,16 +21,13 @@ import {
   reshape,
   ShapeError,
   sliceAxis,
-  stack,
   sub,
-  sum,
   Tensor,
-  transpose,
   zeros,
   type Complex,
 } from "@seqmix/tensor";
 import { powerCollect, powerSum, powerTable, type Decay } from "./powers.js";
-import type { LtiRun, LtiSystem } from "./system.js";
+import type { LtiSystem } from "./system.js";
 
 /** A continuous diagonal system x' = A x + B u, y = C x for each of H channels, with N stored modes and M outputs a channel. */
 export interface DiagonalSystem {
@@ -117,38 +112,6 @@ export function diagonalSystem(system: DiagonalSystem, options: DiagonalOptions 
       return complexAdd(driven, complexMul(h0, complexMul(at(last.coarse, c), at(last.fine, j))));
     },
   };
-}
-
-/**
- * {@link convolve} for sequences packed into one: a linear recurrence in parallel, which forgets all before each reset.
- * @param u [B H L]
- * @param resets bool [B L], true at the first position of each packed sequence
- */
-export function diagonalScan(
-  system: DiagonalSystem,
-  options: DiagonalOptions,
-  u: Tensor,
-  h0: Complex | undefined,
-  resets: Tensor,
-): LtiRun<Complex> {
-  const [M, H, N] = system.C.re.shape as [number, number, number];
-  const [B, , L] = u.shape as [number, number, number];
-  const rest = zeros([B, H, N]);
-  const start = h0 ?? { re: rest, im: rest };
-  if (L === 0) return { y: zeros([B, M, H, 0]), hT: start };
-  const { Abar, Bbar } = diagonalRecurrence(system, options);
-  const kept = reshape(sub(1, cast(resets, "f32")), [B, L, 1, 1]);
-  const inputs = reshape(transpose(u), [B, L, H, 1]);
-  const h = complexLinearScan({
-    a: complexMap(Abar, (part) => mul(part, kept)),
-    b: complexMap(Bbar, (part) => mul(part, inputs)),
-    h0: start,
-    axis: 1,
-  });
-  const output = complexScale(system.C, options.conjugatePairs === false ? 1 : 2);
-  const of = (m: number): Complex => complexMap(output, (part) => reshape(sliceAxis(part, 0, m, m + 1), [H, N]));
-  const y = Array.from({ length: M }, (_, m) => transpose(sum(complexMul(h, of(m)).re, 3)));
-  return { y: stack(y, 1), hT: complexMap(h, (part) => reshape(sliceAxis(part, 1, L - 1, L), [B, H, N])) };
 }
 
 /** The kernel of {@link diagonalSystem} alone, [M H L]. */

@@ -4,6 +4,7 @@ import {
   identityMatrix,
   inverse,
   type DiscretizationRule,
+  type DplrRecurrence,
   type DplrSystem,
   type RuleOptions,
 } from "@seqmix/discretize";
@@ -59,8 +60,10 @@ export interface DplrRule extends RuleOptions {
 export function dplrSystem(system: DplrLti, { rule = "bilinear", alpha }: DplrRule = {}): LtiSystem<Complex> {
   const { C, dt } = system;
   const [M, H, N] = C.re.shape as [number, number, number];
-  const { advance, Bbar } = discretizeDplr(system, dt, rule, { alpha });
-  const dense = discreteDenseSystem(realForm(system, { rule, alpha }));
+  const recurrence = discretizeDplr(system, dt, rule, { alpha });
+  const { advance, Bbar } = recurrence;
+  const form = realFormOf(recurrence, C);
+  const dense = discreteDenseSystem(form);
   const toReal = (h: Complex): Tensor => concat([h.re, h.im], -1);
   const fromReal = (x: Tensor): Complex => ({ re: sliceAxis(x, -1, 0, N), im: sliceAxis(x, -1, N, 2 * N) });
   return {
@@ -73,7 +76,7 @@ export function dplrSystem(system: DplrLti, { rule = "bilinear", alpha }: DplrRu
     },
     kernel(L) {
       if (rule !== "bilinear" || L === 0) return dense.kernel(L);
-      return dplrKernel({ ...system, C: truncateOutput(system, L) }, L).K;
+      return dplrKernel({ ...system, C: withPower(form, L, -1) }, L).K;
     },
     response: (h, L) => dense.response(toReal(h), L),
     finalState: (u, h0) => (u.shape[2] === 0 && h0 ? h0 : fromReal(dense.finalState(u, h0 && toReal(h0)))),
@@ -196,13 +199,13 @@ function started({ A, P, Q = P }: DplrLti, dt: Tensor, state: Complex): Complex[
 }
 
 /** The recurrence as real matrices that act on real and then imaginary parts of a state: Abar [H 2N 2N], Bbar [H 2N], C [M H 2N]. */
-export function realForm(system: DplrLti, { rule = "bilinear", alpha }: DplrRule = {}): DiscreteDense {
-  const { dt, C } = system;
+export const realForm = (system: DplrLti, { rule = "bilinear", alpha }: DplrRule = {}): DiscreteDense =>
+  realFormOf(discretizeDplr(system, system.dt, rule, { alpha }), system.C);
+
+function realFormOf({ advance, Bbar }: DplrRecurrence, C: Complex): DiscreteDense {
   const [, H, N] = C.re.shape as [number, number, number];
-  const { advance, Bbar } = discretizeDplr(system, dt, rule, { alpha });
-  // Images of the unit vectors [2N H N].
-  const unit = identityMatrix(2 * N);
-  const vectors = broadcastTo(expandDims(unit, 1), [2 * N, H, 2 * N]);
+  // Images of the unit vectors [2N H 2N].
+  const vectors = broadcastTo(expandDims(identityMatrix(2 * N), 1), [2 * N, H, 2 * N]);
   const images = advance({ re: sliceAxis(vectors, 2, 0, N), im: sliceAxis(vectors, 2, N, 2 * N) });
   return {
     Abar: transpose(concat([images.re, images.im], 2), [1, 2, 0]),
@@ -219,13 +222,12 @@ const complexOutput = (row: Tensor): Complex => {
 };
 
 /** C~ = C (1 - Abar^L) of a system with the true C [M H N]: with it the kernel of length L is a finite Fourier transform. */
-export const truncateOutput = (system: DplrLti, L: number): Complex => withPower(system, L, -1);
+export const truncateOutput = (system: DplrLti, L: number): Complex => withPower(realForm(system), L, -1);
 
 /** C~ of twice the length, C~ (1 + Abar^L), of a system with C~ of length L. */
-export const doubleTruncation = (system: DplrLti, L: number): Complex => withPower(system, L, 1);
+export const doubleTruncation = (system: DplrLti, L: number): Complex => withPower(realForm(system), L, 1);
 
-function withPower(system: DplrLti, L: number, sign: 1 | -1): Complex {
-  const { Abar, C } = realForm(system);
+function withPower({ Abar, C }: DiscreteDense, L: number, sign: 1 | -1): Complex {
   const moved = einsum("M H N, H N K -> M H K", C, matrixPower(Abar, L));
   return complexOutput(sign === 1 ? add(C, moved) : sub(C, moved));
 }

@@ -11,11 +11,10 @@ export {
   type StateSpaceRule,
 } from "./state-space.js";
 export { convolvePacked, type PackedOptions } from "./packed.js";
-export { convolve, recur, type LtiRun, type LtiSystem } from "./system.js";
+export { convolve, recur, withSkip, type LtiRun, type LtiSystem } from "./system.js";
 export {
   diagonalKernel,
   diagonalRecurrence,
-  diagonalScan,
   diagonalSystem,
   dssKernel,
   type DiagonalOptions,

@@ -5,12 +5,11 @@ import {
   broadcastTo,
   expandDims,
   formatShape,
-  mapTree,
+  pad,
   reshape,
   ShapeError,
   sliceAxis,
   stack,
-  where,
   zeros,
   type Tensor,
   type Tree,
@@ -49,37 +48,40 @@ export interface LtiRun<S extends Tree> {
 /**
  * A whole sequence by its convolution kernel, from a state and to a state.
  * @param u [B H L]
+ * @param options skip: D of y_t = C h_t + D u_t [M H]; it costs nothing, being added to the kernel's first value.
  * @throws ShapeError if u is not [B H L].
  */
-export function convolve<S extends Tree>(system: LtiSystem<S>, u: Tensor, h0?: S): LtiRun<S> {
+export function convolve<S extends Tree>(
+  system: LtiSystem<S>,
+  u: Tensor,
+  h0?: S,
+  { skip }: { readonly skip?: Tensor | undefined } = {},
+): LtiRun<S> {
   const [B, H, L] = extents(system, u, "convolve");
   const { outputs: M } = system;
   if (L === 0) return { y: zeros([B, M, H, 0]), hT: h0 ?? system.restState(B) };
   const repeated = M === 1 ? u : reshape(broadcastTo(expandDims(u, 1), [B, M, H, L]), [B, M * H, L]);
-  const driven = reshape(fftConv({ u: repeated, k: reshape(system.kernel(L), [M * H, L]) }), [B, M, H, L]);
+  const kernel = skip ? withSkip(system.kernel(L), skip) : system.kernel(L);
+  const driven = reshape(fftConv({ u: repeated, k: reshape(kernel, [M * H, L]) }), [B, M, H, L]);
   return { y: h0 ? add(driven, system.response(h0, L)) : driven, hT: system.finalState(u, h0) };
 }
 
-/**
- * {@link convolve} one position after the other.
- * @param resets bool [B L]: true where all before the position is forgotten.
- */
-export function recur<S extends Tree>(system: LtiSystem<S>, u: Tensor, h0?: S, resets?: Tensor): LtiRun<S> {
+/** K [M H L] with D [M H] added to its first values. */
+export const withSkip = (K: Tensor, D: Tensor): Tensor =>
+  add(K, pad(expandDims(D, 2), [0, 0, 0], [0, 0, K.shape[2]! - 1]));
+
+/** {@link convolve} one position after the other. */
+export function recur<S extends Tree>(system: LtiSystem<S>, u: Tensor, h0?: S): LtiRun<S> {
   const [B, H, L] = extents(system, u, "recur");
   let h = h0 ?? system.restState(B);
   const outputs: Tensor[] = [];
   for (let t = 0; t < L; t++) {
-    if (resets) h = forgotten(h, reshape(sliceAxis(resets, 1, t, t + 1), [B]));
     const [y, next] = system.step(reshape(sliceAxis(u, 2, t, t + 1), [B, H]), h);
     outputs.push(y);
     h = next;
   }
   return { y: L === 0 ? zeros([B, system.outputs, H, 0]) : stack(outputs, 3), hT: h };
 }
-
-/** Zeros in the place of the states [B ..] of which `flags` [B] are true. */
-const forgotten = <S extends Tree>(h: S, flags: Tensor): S =>
-  mapTree((part) => where(reshape(flags, [flags.size, ...part.shape.slice(1).map(() => 1)]), 0, part), h);
 
 function extents({ channels }: { readonly channels: number }, u: Tensor, caller: string): [number, number, number] {
   if (u.shape.length !== 3 || u.shape[1] !== channels)

@@ -29,13 +29,5 @@ export {
 } from "./dss.js";
 export { lssl, lsslSystem, type LsslConfig, type LsslParameters } from "./lssl.js";
 export { initKernel, inputInits, kernelInits, type InitialKernel, type KernelInit } from "./initial-kernel.js";
-export {
-  beforeTransform,
-  kernelSystem,
-  positive,
-  positiveTransforms,
-  type KernelOptions,
-  type KernelParameters,
-  type PositiveTransform,
-} from "./kernel-parameters.js";
+export { kernelSystem, type KernelOptions, type KernelParameters } from "./kernel-parameters.js";
 export { activated, activations, type Activation } from "./activations.js";

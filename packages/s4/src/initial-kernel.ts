@@ -6,6 +6,7 @@ import {
   type DiagonalPlusLowRank,
   type S4dInit,
 } from "@seqmix/hippo";
+import { beforeTransform, type PositiveTransform } from "@seqmix/lti";
 import { normalInit } from "@seqmix/nn";
 import {
   abs,
@@ -32,7 +33,7 @@ import {
   type Key,
   type Tensor,
 } from "@seqmix/tensor";
-import { beforeTransform, type KernelParameters, type PositiveTransform } from "./kernel-parameters.js";
+import type { KernelParameters } from "./kernel-parameters.js";
 
 /** Starts of a kernel: a HiPPO measure in its diagonal plus low-rank form, or eigenvalues by a formula ("diag-", with P = 0; "dplr-", with a random P), or several in turn. */
 export const kernelInits = [

@@ -1,6 +1,6 @@
 /** Linear state-space layers (Gu et al., Combining Recurrent, Convolutional, and Continuous-time Models with Linear State Space Layers, 2021). */
 import { hippo, type HippoMeasureName } from "@seqmix/hippo";
-import { convolve, denseSystem, recur, type LtiSystem } from "@seqmix/lti";
+import { convolve, convolvePacked, denseSystem, type LtiSystem } from "@seqmix/lti";
 import { defineMixer, inChunks } from "@seqmix/mixer";
 import { linear, uniformInit } from "@seqmix/nn";
 import {
@@ -156,7 +156,7 @@ export const lssl = defineMixer({
 
   step(config, params, x, state) {
     const [y, h] = trainedSystem(config, params).step(x, state);
-    return [output(config, params, transpose(y), x), h];
+    return [output(config, params, add(transpose(y), mul(expandDims(x, -1), params.D))), h];
   },
 
   modes: {
@@ -182,13 +182,15 @@ function parallel(
   const [B, L] = x.shape as [number, number];
   if (L === 0) return [x, state ?? zeros([B, config.dModel, config.dState])];
   const system = lsslSystem(config, params);
-  // Packed sequences step by step: a convolution sees past their borders.
-  const { y, hT } = resets ? recur(system, transpose(x), state, resets) : convolve(system, transpose(x), state);
-  return [output(config, params, transpose(y, [0, 3, 2, 1]), x), hT];
+  if (resets) {
+    const { y, hT } = convolvePacked(system, transpose(x), resets, { h0: state });
+    return [output(config, params, add(transpose(y, [0, 3, 2, 1]), mul(expandDims(x, -1), params.D))), hT];
+  }
+  const { y, hT } = convolve(system, transpose(x), state, { skip: transpose(params.D) });
+  return [output(config, params, transpose(y, [0, 3, 2, 1])), hT];
 }
 
-/** y [.. D M] and x [.. D] -> [.. D]. */
-function output({ activation }: LsslConfig, { D, output_linear }: LsslParameters, y: Tensor, x: Tensor): Tensor {
-  const features = activated(activation, add(y, mul(expandDims(x, -1), D)));
-  return linear(output_linear, reshape(features, [...x.shape.slice(0, -1), D.size]));
+/** y [.. D M] -> [.. D]. */
+function output({ activation }: LsslConfig, { D, output_linear }: LsslParameters, y: Tensor): Tensor {
+  return linear(output_linear, reshape(activated(activation, y), [...y.shape.slice(0, -2), D.size]));
 }

@@ -1,5 +1,6 @@
 import { checkMixer } from "@seqmix/testing";
 import {
+  add,
   complexMap,
   cpu,
   key,
@@ -10,14 +11,16 @@ import {
   realize,
   reference,
   sliceAxis,
+  stack,
+  tensor,
   type Tensor,
 } from "@seqmix/tensor";
 import { configure } from "@seqmix/mixer";
+import { beforeTransform, completeOutput, positive, positiveTransforms } from "@seqmix/lti";
 import { describe, expect, test } from "vitest";
 import {
   activated,
   activations,
-  beforeTransform,
   dss,
   dssKernelOf,
   dssSystem,
@@ -26,15 +29,12 @@ import {
   kernelInits,
   kernelSystem,
   lssl,
-  positive,
-  positiveTransforms,
   s4,
   s4Block,
   s4System,
   type InitialKernel,
   type S4Config,
 } from "./index.js";
-import { tensor } from "@seqmix/tensor";
 
 const oracle = reference();
 const values = async (x: Tensor): Promise<number[]> => {
@@ -71,10 +71,8 @@ describe("the S4 block", () => {
     const params = s4.init(config, key(1));
     const x = normal(key(2), [1, 20, 2]);
     const [y, h] = s4.modes.parallel(config, params, x);
-    const { completeOutput } = await import("@seqmix/lti");
     const system = kernelSystem(params.layer.kernel);
     const C = completeOutput({ ...system, P: system.P! }, 8);
-    const { stack } = await import("@seqmix/tensor");
     const kernel = { ...params.layer.kernel, C: stack([C.re, C.im], 3) };
     const [same, state] = s4.modes.parallel(tiny, { ...params, layer: { ...params.layer, kernel } }, x);
     close(await values(y), await values(same));
@@ -87,7 +85,6 @@ describe("the S4 block", () => {
       const params = s4.init(config, key(1));
       const { kernel } = params.layer;
       const slow = { ...kernel, inv_dt: mapTree((x) => mul(x, 1), tensor([[Math.log(2)], [Math.log(2)]])) };
-      const { add } = await import("@seqmix/tensor");
       const rated = s4System(config, kernel, 2).kernel(6);
       const longer = s4System(config, { ...slow, inv_dt: add(kernel.inv_dt, slow.inv_dt) }).kernel(6);
       close(await values(rated), await values(longer));

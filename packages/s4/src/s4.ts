@@ -2,13 +2,13 @@
 import { fftConv } from "@seqmix/fft";
 import {
   convolve,
-  diagonalScan,
+  convolvePacked,
   diagonalSystem,
   dplrSystem,
-  recur,
+  positiveTransforms,
   truncatedDplrSystem,
   type DplrLti,
-  type LtiRun,
+  type PositiveTransform,
   type LtiSystem,
 } from "@seqmix/lti";
 import { defineMixer, inChunks } from "@seqmix/mixer";
@@ -36,12 +36,7 @@ import {
 } from "@seqmix/tensor";
 import { activated, activations, type Activation } from "./activations.js";
 import { initKernel, inputInits, kernelInits, type KernelInit } from "./initial-kernel.js";
-import {
-  kernelSystem,
-  positiveTransforms,
-  type KernelParameters,
-  type PositiveTransform,
-} from "./kernel-parameters.js";
+import { kernelSystem, type KernelParameters } from "./kernel-parameters.js";
 import { oncePerParameters } from "./once.js";
 
 /** What {@link s4Block} needs to know of a config. */
@@ -181,22 +176,12 @@ export function s4Block(
     const K = system.kernel(limited ? Math.round(longest / rate) : L);
     return [s4Output(config, params, applyKernel(K, u, config.bidirectional), x), undefined];
   }
-  const { y, hT } = resets ? packed(config, params.layer.kernel, rate, u, state, resets) : convolve(system, u, state);
-  return [s4Output(config, params, y, x), hT];
-}
-
-/** The convolution alone where sequences are packed: in parallel for diagonal systems, step by step for others. */
-function packed(
-  config: S4BlockConfig,
-  kernel: KernelParameters,
-  rate: number,
-  u: Tensor,
-  state: Complex | undefined,
-  resets: Tensor,
-): LtiRun<Complex> {
-  if (config.mode === "diag")
-    return diagonalScan(systemOf(config, kernel, rate), { rule: config.disc }, u, state, resets);
-  return recur(s4System(config, kernel, rate), u, state, resets);
+  if (resets) {
+    const { y, hT } = convolvePacked(system, u, resets, { h0: state });
+    return [s4Output(config, params, y, x), hT];
+  }
+  const { y, hT } = convolve(system, u, state, { skip: params.layer.D });
+  return [mixed(config, params, transpose(y, [0, 3, 1, 2])), hT];
 }
 
 /** {@link applyKernel} in both directions where sequences are packed. */
@@ -209,11 +194,12 @@ function packedBothWays(
 ): Tensor {
   const [B, , L] = u.shape as [number, number, number];
   const M = kernel.C.shape[0]! / 2;
-  const half = (k: number): KernelParameters => ({ ...kernel, C: sliceAxis(kernel.C, 0, k * M, (k + 1) * M) });
-  const past = packed(config, half(0), rate, u, undefined, resets).y;
+  const half = (k: number): LtiSystem<Complex> =>
+    s4System(config, { ...kernel, C: sliceAxis(kernel.C, 0, k * M, (k + 1) * M) }, rate);
+  const past = convolvePacked(half(0), u, resets).y;
   // Seen from the end, a sequence begins where the next one does not yet.
   const ends = concat([sliceAxis(resets, 1, 1, L), broadcastTo(less(0, ones([1, 1])), [B, 1])], 1);
-  const seen = flip(packed(config, half(1), rate, flip(u, 2), undefined, flip(ends, 1)).y, 3);
+  const seen = flip(convolvePacked(half(1), flip(u, 2), flip(ends, 1)).y, 3);
   const next = pad(sliceAxis(seen, 3, 1, L), [0, 0, 0, 0], [0, 0, 0, 1]);
   return add(past, where(reshape(ends, [B, 1, 1, L]), 0, next));
 }
@@ -234,18 +220,24 @@ export function applyKernel(K: Tensor, u: Tensor, bidirectional: boolean): Tenso
 
 /** y [B M D L] of the kernel and x [B L D], or [B M D] and [B D] -> [B L D], or [B D]. */
 export function s4Output(
-  { activation, finalAct, swapChannels }: Pick<S4BlockConfig, "activation" | "finalAct" | "swapChannels">,
-  { layer: { D }, output_linear }: Pick<S4Parameters, "output_linear"> & { readonly layer: { readonly D: Tensor } },
+  config: Pick<S4BlockConfig, "activation" | "finalAct" | "swapChannels">,
+  params: Pick<S4Parameters, "output_linear"> & { readonly layer: { readonly D: Tensor } },
   y: Tensor,
   x: Tensor,
 ): Tensor {
-  // Channels last: [B L M D], or [B M D].
   const values = y.shape.length === 4 ? transpose(y, [0, 3, 1, 2]) : y;
-  const skipped = add(values, mul(expandDims(x, -2), D));
-  const [M, H] = D.shape as [number, number];
-  const ordered = swapChannels && M > 1 ? transpose(skipped) : skipped;
-  const flat = reshape(ordered, [...x.shape.slice(0, -1), M * H]);
-  const features = activated(activation, flat);
+  return mixed(config, params, add(values, mul(expandDims(x, -2), params.layer.D)));
+}
+
+/** What follows the convolution and its skip: y [.. M D] -> [.. D]. */
+function mixed(
+  { activation, finalAct, swapChannels }: Pick<S4BlockConfig, "activation" | "finalAct" | "swapChannels">,
+  { output_linear }: Pick<S4Parameters, "output_linear">,
+  y: Tensor,
+): Tensor {
+  const [M, H] = y.shape.slice(-2) as [number, number];
+  const ordered = swapChannels && M > 1 ? transpose(y) : y;
+  const features = activated(activation, reshape(ordered, [...y.shape.slice(0, -2), M * H]));
   return output_linear ? activated(finalAct, linear(output_linear[0], features)) : features;
 }
 

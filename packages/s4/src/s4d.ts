@@ -1,6 +1,6 @@
 /** S4D, the minimal layer of the published code: a diagonal state-space convolution, GELU, and a gated linear map. */
 import { s4dEigenvalues, s4dInits, type S4dInit } from "@seqmix/hippo";
-import { convolve, diagonalScan, diagonalSystem, type DiagonalSystem } from "@seqmix/lti";
+import { convolve, convolvePacked, diagonalSystem, type DiagonalSystem } from "@seqmix/lti";
 import { defineMixer, inChunks } from "@seqmix/mixer";
 import { linear, normalInit, uniformInit } from "@seqmix/nn";
 import {
@@ -122,7 +122,7 @@ export const s4d = defineMixer({
 
   step({ disc }, params, x, state) {
     const [y, h] = diagonalSystem(s4dSystem(params), { rule: disc }).step(x, state);
-    return [output(params, reshape(y, x.shape), x), h];
+    return [output(params, add(reshape(y, x.shape), mul(x, params.D))), h];
   },
 
   modes: {
@@ -147,11 +147,14 @@ function parallel(
 ): readonly [Tensor, Complex] {
   const [B, L] = x.shape as [number, number];
   if (L === 0) return [x, state ?? restState(B, dModel, modesOf(dState))];
-  const [system, rule, u] = [s4dSystem(params), { rule: disc }, transpose(x)];
-  const { y, hT } = resets
-    ? diagonalScan(system, rule, u, state, resets)
-    : convolve(diagonalSystem(system, rule), u, state);
-  return [output(params, transpose(reshape(y, [B, dModel, L])), x), hT];
+  const [system, u] = [diagonalSystem(s4dSystem(params), { rule: disc }), transpose(x)];
+  const channelsLast = (y: Tensor): Tensor => transpose(reshape(y, [B, dModel, L]));
+  if (resets) {
+    const { y, hT } = convolvePacked(system, u, resets, { h0: state });
+    return [output(params, add(channelsLast(y), mul(x, params.D))), hT];
+  }
+  const { y, hT } = convolve(system, u, state, { skip: expandDims(params.D, 0) });
+  return [output(params, channelsLast(y)), hT];
 }
 
 /** The system that the parameters stand for. */
@@ -166,9 +169,9 @@ export function s4dSystem({ kernel: { C, log_dt, log_A_real, A_imag } }: S4dPara
   };
 }
 
-/** y and x [.. D] -> [.. D]. */
-function output({ D, output_linear: [{ weight, bias }] }: S4dParameters, y: Tensor, x: Tensor): Tensor {
-  const activated = gelu(add(y, mul(x, D)));
+/** y [.. D] -> [.. D]. */
+function output({ output_linear: [{ weight, bias }] }: S4dParameters, y: Tensor): Tensor {
+  const activated = gelu(y);
   const [outputs, inputs] = weight.shape as [number, number];
   const mixed = linear({ weight: reshape(weight, [outputs, inputs]), bias }, activated);
   const half = outputs / 2;

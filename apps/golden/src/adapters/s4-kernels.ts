@@ -8,16 +8,12 @@ import {
   dplrSystem,
   dssKernel,
   doubleTruncation,
+  positiveTransforms,
   recur,
   type DplrLti,
-} from "@seqmix/lti";
-import {
-  kernelSystem,
-  positiveTransforms,
-  type KernelOptions,
-  type KernelParameters,
   type PositiveTransform,
-} from "@seqmix/s4";
+} from "@seqmix/lti";
+import { kernelSystem, type KernelOptions, type KernelParameters } from "@seqmix/s4";
 import { complexConj, concat, Tensor, zeros, type Complex } from "@seqmix/tensor";
 import type { GoldenAdapter, GoldenCase, GoldenValue, GoldenValues } from "@seqmix/testing";
 import { count, parameterTree, real } from "../inputs.js";
@@ -129,13 +125,15 @@ export const s4DplrKernelAdapter: GoldenAdapter = {
     const L = count(golden.options, "L");
     const rate = rateOf(golden);
     const state = stateOf(inputs);
-    let [system, truncation] = [trained, count(golden.options, "l_kernel")];
+    const stored = golden.tensors["l_kernel"];
+    const length = stored ? Number(stored.data[0]) : count(golden.options, "l_kernel");
+    let [system, truncation] = [trained, length];
     for (; Math.round(rate * L) > truncation; truncation *= 2)
       system = { ...system, C: doubleTruncation(system, truncation) };
     const { K, KState } = dplrKernel(system, L, { truncation, rate, state });
     const out: Record<string, GoldenValue> = { K, ...(KState && { K_state: KState }) };
     if (!inputs["step.y"]) return out;
-    const C = completeOutput(trained, count(golden.options, "l_kernel"));
+    const C = completeOutput(trained, length);
     const { y, hT } = recur(dplrSystem({ ...trained, C }), real(inputs, "u"), state);
     const other = complexConj(hT);
     const full = { re: concat([hT.re, other.re], 2), im: concat([hT.im, other.im], 2) };
