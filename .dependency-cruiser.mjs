@@ -15,6 +15,7 @@ const layers = {
   scan: ["tensor"],
   "selective-scan": ["tensor", "scan", "discretize"],
   ssd: ["tensor", "scan"],
+  "delta-rule": ["tensor", "scan", "ssd"],
   // L2: what a model is made of
   nn: ["tensor"],
   optim: ["tensor"],

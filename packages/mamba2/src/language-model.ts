@@ -57,7 +57,7 @@ export function mamba2ConfigOf(
   const [dModel, E] = out_proj.weight.shape as [number, number];
   const [channels, , dConv] = conv1d.weight.shape as [number, number, number];
   const H = dt_bias.shape[0]!;
-  const S = H * headDim;
+  const HP = H * headDim;
   return {
     ...mamba2.config,
     dModel,
@@ -65,8 +65,8 @@ export function mamba2ConfigOf(
     headDim,
     nGroups,
     expand: E / dModel,
-    dState: (channels - S) / (2 * nGroups),
-    dSsm: S === E ? "auto" : S,
+    dState: (channels - HP) / (2 * nGroups),
+    dSsm: HP === E ? "auto" : HP,
     dPerChannel: D.shape[0] !== H,
     norm: norm !== undefined,
     convBias: conv1d.bias !== undefined,

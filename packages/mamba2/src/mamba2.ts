@@ -49,7 +49,7 @@ export type Mamba2Config = {
   readonly headDim: number;
   /** G, groups of heads that share B and C. */
   readonly nGroups: number;
-  /** S, channels inside the block that the state-space model has; the others are a gated map. "auto" is all of them. */
+  /** HP, channels inside the block that the state-space model has; the others are a gated map. "auto" is all of them. */
   readonly dSsm: number | "auto";
   /** Whether the skip D is a number a channel instead of one a head. */
   readonly dPerChannel: boolean;
@@ -89,19 +89,19 @@ export type Mamba2Config = {
   readonly chunkSize: number;
 };
 
-/** Parameters under the published keys; H = S/P heads. */
+/** Parameters under the published keys; HP are `dSsm`. */
 export type Mamba2Parameters = {
-  /** Weight [2E + 2GN + H, D]: of the gated map both parts (2(E - S)), then z (S), x (S), B and C (GN each), dt (H). */
+  /** Weight [2E + 2GN + H, D]: of the gated map both parts (2(E - HP)), then z (HP), x (HP), B and C (GN each), dt (H). */
   readonly in_proj: LinearParameters;
-  /** The short convolution of x, B and C: weight [S + 2GN, 1, W], bias [S + 2GN]. */
+  /** The short convolution of x, B and C: weight [HP + 2GN, 1, W], bias [HP + 2GN]. */
   readonly conv1d: CausalConv1dParameters;
   /** Added to dt before softplus [H]. */
   readonly dt_bias: Tensor;
   /** Logarithms of decay rates [H]: A = -exp(A_log). */
   readonly A_log: Tensor;
-  /** Skip from input to output [H], or [S]. */
+  /** Skip from input to output [H], or [HP]. */
   readonly D: Tensor;
-  /** Scale [S]; none: no norm. */
+  /** Scale [HP]; none: no norm. */
   readonly norm?: RmsNormParameters;
   /** The state before the first position [H P N]; none: zeros. */
   readonly init_states?: Tensor;
@@ -111,7 +111,7 @@ export type Mamba2Parameters = {
 
 /** The last inputs of the convolution, and the state of the operator. */
 export type Mamba2State = {
-  /** [B S+2GN W-1], oldest first. */
+  /** [B HP+2GN W-1], oldest first. */
   readonly conv: Tensor;
   /** The state that did not come from a learned one [B H N P]. */
   readonly ssm: Tensor;
@@ -200,19 +200,19 @@ export const mamba2 = defineMixer({
 
   init(config, key: Key): Mamba2Parameters {
     const { dModel, dState: N, dConv: W, bias } = config;
-    const { E, S, H, C } = extents(config);
+    const { E, HP, H, C } = extents(config);
     const standard = uniformInit(1 / Math.sqrt(W));
     const weights = config.convInit === "auto" ? standard : uniformInit(config.convInit);
     return {
-      in_proj: initLinear(foldIn(key, "in_proj"), dModel, 2 * (E - S) + S + C + H, { bias }),
+      in_proj: initLinear(foldIn(key, "in_proj"), dModel, 2 * (E - HP) + HP + C + H, { bias }),
       conv1d: {
         weight: weights(foldIn(key, "conv1d.weight"), [C, 1, W]),
         ...(config.convBias && { bias: standard(foldIn(key, "conv1d.bias"), [C]) }),
       },
       dt_bias: initialStepBias(config, H, foldIn(key, "dt_bias")),
       A_log: log(uniform(foldIn(key, "A_log"), [H], config.aInitLow, config.aInitHigh)),
-      D: ones([config.dPerChannel ? S : H]),
-      ...(config.norm && { norm: initRmsNorm(S) }),
+      D: ones([config.dPerChannel ? HP : H]),
+      ...(config.norm && { norm: initRmsNorm(HP) }),
       ...(config.learnableInitStates && { init_states: zeros([H, config.headDim, N]) }),
       out_proj: initLinear(foldIn(key, "out_proj"), E, dModel, { bias }),
     };
@@ -268,24 +268,24 @@ function sequence(
 
 /** The parts of the first projection. */
 interface Parts {
-  /** Output of the gated map [.. E - S]; none if the state-space model has all channels. */
+  /** Output of the gated map [.. E - HP]; none if the state-space model has all channels. */
   readonly gated: Tensor | undefined;
-  /** Gate [.. S]. */
+  /** Gate [.. HP]. */
   readonly z: Tensor;
-  /** What the convolution takes [.. S + 2GN]. */
+  /** What the convolution takes [.. HP + 2GN]. */
   readonly xBC: Tensor;
   /** [.. H]. */
   readonly dt: Tensor;
 }
 
 function project(config: Mamba2Config, params: Mamba2Parameters, u: Tensor): Parts {
-  const { E, S, H, C } = extents(config);
+  const { E, HP, H, C } = extents(config);
   const all = linear(params.in_proj, u);
-  if (E === S) {
-    const [z, xBC, dt] = split(all, [S, C, H]) as [Tensor, Tensor, Tensor];
+  if (E === HP) {
+    const [z, xBC, dt] = split(all, [HP, C, H]) as [Tensor, Tensor, Tensor];
     return { gated: undefined, z, xBC, dt };
   }
-  const [z0, x0, z, xBC, dt] = split(all, [E - S, E - S, S, C, H]) as [Tensor, Tensor, Tensor, Tensor, Tensor];
+  const [z0, x0, z, xBC, dt] = split(all, [E - HP, E - HP, HP, C, H]) as [Tensor, Tensor, Tensor, Tensor, Tensor];
   return { gated: mul(silu(z0), x0), z, xBC, dt };
 }
 
@@ -296,9 +296,9 @@ function inHeads(
   xBC: Tensor,
   dt: Tensor,
 ): Record<"x" | "dt" | "A" | "B" | "C" | "D" | "dtBias", Tensor> {
-  const { S, H } = extents(config);
+  const { HP, H } = extents(config);
   const { dState: N, nGroups: G, headDim: P } = config;
-  const [x, B, C] = split(xBC, [S, G * N, G * N]) as [Tensor, Tensor, Tensor];
+  const [x, B, C] = split(xBC, [HP, G * N, G * N]) as [Tensor, Tensor, Tensor];
   const heads = (y: Tensor, count: number): Tensor =>
     reshape(y, [...y.shape.slice(0, -1), count, y.shape.at(-1)! / count]);
   return {
@@ -333,17 +333,17 @@ function depthwise({ conv1d: { weight, bias } }: Mamba2Parameters): CausalConv1d
   return bias ? { weight: flat, bias } : { weight: flat };
 }
 
-/** Channels inside the block E, those of the state-space model S, its heads H, and the channels C of the convolution. */
-function extents(config: Mamba2Config): Record<"E" | "S" | "H" | "C", number> {
+/** Channels inside the block E, those of the state-space model HP, its heads H, and the channels C of the convolution. */
+function extents(config: Mamba2Config): Record<"E" | "HP" | "H" | "C", number> {
   const { dModel, dState, expand, headDim, nGroups, dSsm } = config;
   const E = expand * dModel;
-  const S = dSsm === "auto" ? E : dSsm;
-  const H = S / headDim;
-  if (!Number.isInteger(E) || !Number.isInteger(H) || H < 1 || H % nGroups !== 0 || S > E)
+  const HP = dSsm === "auto" ? E : dSsm;
+  const H = HP / headDim;
+  if (!Number.isInteger(E) || !Number.isInteger(H) || H < 1 || H % nGroups !== 0 || HP > E)
     throw new RangeError(
-      `mamba2: expected headDim that divides ${S} of ${E} channels into heads, and nGroups that divide the heads, got ${headDim} and ${nGroups}`,
+      `mamba2: expected headDim that divides ${HP} of ${E} channels into heads, and nGroups that divide the heads, got ${headDim} and ${nGroups}`,
     );
-  return { E, S, H, C: S + 2 * nGroups * dState };
+  return { E, HP, H, C: HP + 2 * nGroups * dState };
 }
 
 /** The inverse of softplus, dt + log(1 - e^-dt), at step sizes log-uniform in dtMin .. dtMax. */

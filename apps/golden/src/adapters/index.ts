@@ -2,6 +2,7 @@
 import type { GoldenAdapter } from "@seqmix/testing";
 import { causalConv1dAdapter } from "./causal-conv1d.js";
 import { crossEntropyAdapter } from "./cross-entropy.js";
+import { deltaRuleAdapter, gatedDeltaRuleAdapter } from "./delta-rule.js";
 import { discretizeDenseAdapter, discretizeDiagAdapter, discretizeGbtAdapter } from "./discretize.js";
 import { elementwiseScanAdapter } from "./elementwise-scan.js";
 import { fftconvH3Adapter } from "./fftconv-h3.js";
@@ -71,6 +72,8 @@ export const adapters: readonly GoldenAdapter[] = [
   gateLoopOperatorAdapter,
   gateLoopSimpleAdapter,
   gateLoopTransformerAdapter,
+  deltaRuleAdapter,
+  gatedDeltaRuleAdapter,
   glaAdapter,
   gpt2LmAdapter,
   h3LayerAdapter,
