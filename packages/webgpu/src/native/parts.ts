@@ -4,6 +4,7 @@
  * A scan is cut between rows. What cannot be cut at aligned places is left whole, and refused when it is prepared.
  */
 import { product, type Epilogue, type LoopKernel, type MatmulSpec, type Scalar } from "@seqmix/tensor/backend";
+import { fewRowsProgram } from "../matmul/few-rows.js";
 import { matmulProgram } from "../matmul/program.js";
 import { matrixUnitProgram } from "../matmul/matrix-units.js";
 import { bytesOf, widthOf, WINDOW_ALIGNMENT, type GpuLimits, type GpuProgram, type Window } from "@seqmix/tensor/wgsl";
@@ -88,9 +89,11 @@ function spanOf(
   return { from, size: high + 1 - from };
 }
 
-/** On matrix units where that is possible and faster. */
+/** Few rows by themselves; the others on matrix units where that is possible and faster. */
 const productProgram = (spec: MatmulSpec, limits: GpuLimits, epilogue?: Epilogue): GpuProgram =>
-  matrixUnitProgram(spec, limits, epilogue) ?? matmulProgram(spec, limits.workgroupBytes, epilogue);
+  fewRowsProgram(spec, limits, epilogue) ??
+  matrixUnitProgram(spec, limits, epilogue) ??
+  matmulProgram(spec, limits.workgroupBytes, epilogue);
 
 /** A product whose result starts at an element of a buffer. */
 interface Product {
