@@ -26,6 +26,7 @@ test.each([
   ["weights along the columns", spec(1, 3, 136, 100, false)],
   ["weights along the columns, k in parts", spec(1, 2, 256, 4096, false)],
   ["weights along the columns, odd lengths", spec(3, 5, 41, 33, false)],
+  ["weights along k, k in parts", spec(1, 2, 5, 4500, true)],
   ["an offset", spec(1, 2, 20, 64, true, 1)],
   ["one column", spec(1, 4, 1, 300, false)],
 ])("%s", async (_, s) => {

@@ -26,6 +26,8 @@ const LANES = 32,
 /** Workgroups that keep a large GPU busy, and steps along k below which dividing it is not worth while. */
 const BUSY = 528,
   SHORTEST_PART = 64;
+/** Steps along k at most that a part sums one after another. */
+const LONGEST_PART = 8192;
 
 /** How B is read: along k, or along the columns; several elements at once or one. */
 interface Form {
@@ -46,8 +48,11 @@ export function fewRowsProgram(spec: MatmulSpec, limits: GpuLimits, epilogue?: E
   if (!form || m > MOST_ROWS || batches * m * n * k === 0 || extra.length + 3 > limits.buffers) return undefined;
   if (THREADS > limits.threads || 4 * sumsOf(m, form) > limits.workgroupBytes) return undefined;
   const blocks = Math.ceil(n / columnsOf(form));
-  const wanted = Math.min(Math.floor(k / SHORTEST_PART), Math.ceil(BUSY / (blocks * batches)));
-  const slice = form.alongDepth || wanted < 2 ? k : Math.ceil(k / wanted / GROUPS) * GROUPS;
+  const step = form.alongDepth ? 4 * LANES : GROUPS;
+  const shortest = form.alongDepth ? 4 * step : SHORTEST_PART;
+  const busy = Math.min(Math.floor(k / shortest), Math.ceil(BUSY / (blocks * batches)));
+  const wanted = Math.max(busy, Math.ceil(k / LONGEST_PART));
+  const slice = wanted < 2 ? k : Math.ceil(k / wanted / step) * step;
   const parts = Math.ceil(k / slice);
   const parameters: Parameters = {
     m,
@@ -133,8 +138,8 @@ function text(
     const x = read("a", `aAt + ${i} * p.aLine`, aUnit);
     return `s${i} = fma(${alongDepth ? x : unit === 1 ? x : `vec4<f32>(${x})`}, w, s${i});`;
   });
-  const [first, stride] = alongDepth ? ["lane", LANES] : ["part * p.slice + own", GROUPS];
-  const last = alongDepth ? `p.k / ${unit}` : "min(p.k, (part + 1) * p.slice)";
+  const [first, stride] = alongDepth ? [`part * p.slice / ${unit} + lane`, LANES] : ["part * p.slice + own", GROUPS];
+  const last = `min(p.k, (part + 1) * p.slice)${alongDepth ? ` / ${unit}` : ""}`;
   const column = alongDepth ? `block * ${GROUPS} + own` : `block * ${LANES} + lane`;
   const columns = alongDepth || unit === 1 ? "p.n" : "p.n / 4";
   const body = `let at = i32(group);
