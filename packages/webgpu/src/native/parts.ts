@@ -89,11 +89,9 @@ function spanOf(
   return { from, size: high + 1 - from };
 }
 
-/** Few rows by themselves; the others on matrix units where that is possible and faster. */
+/** On matrix units where that is possible and faster. */
 const productProgram = (spec: MatmulSpec, limits: GpuLimits, epilogue?: Epilogue): GpuProgram =>
-  fewRowsProgram(spec, limits, epilogue) ??
-  matrixUnitProgram(spec, limits, epilogue) ??
-  matmulProgram(spec, limits.workgroupBytes, epilogue);
+  matrixUnitProgram(spec, limits, epilogue) ?? matmulProgram(spec, limits.workgroupBytes, epilogue);
 
 /** A product whose result starts at an element of a buffer. */
 interface Product {
@@ -104,7 +102,7 @@ interface Product {
 /** @param epilogue Only where everything can be bound whole. */
 export function cutMatmul(spec: MatmulSpec, limits: GpuLimits, epilogue?: Epilogue): GpuProgram {
   const operands = spec.operands ?? "f32";
-  const whole = productProgram(spec, limits, epilogue);
+  const whole = fewRowsProgram(spec, limits, epilogue) ?? productProgram(spec, limits, epilogue);
   const { m, n, k, batch } = spec;
   if (product(batch) * m * n * k === 0) return whole;
   const fits = (size: number, dtype: Stored = "f32"): boolean => bytesOf(size, dtype) <= limits.bytes;
