@@ -247,10 +247,11 @@ test("values survive the trip: infinities, NaN, signed zeros, whole numbers and 
 });
 
 test("explain names each kernel and its variant, and prints the code on request", async () => {
-  const build = (): Tensor => matmul(silu(tensor(new Float32Array(64), [8, 8])), tensor(new Float32Array(64), [8, 8]));
+  const build = (): Tensor =>
+    matmul(silu(tensor(new Float32Array(128), [16, 8])), tensor(new Float32Array(64), [8, 8]));
   expect((await explain(build(), { device })).split("\n")).toEqual([
-    "mul: loop [8,8] 1 load 1 store",
-    "matmul: matmul 8x8x8, 64x64x16 tiles",
+    "mul: loop [16,8] 1 load 1 store",
+    "matmul: matmul 16x8x8, 64x64x16 tiles",
   ]);
   const own = await testDevice({ explainCode: true });
   expect(await explain(build(), { device: own })).toContain("fn sigmoid_(x: f32) -> f32");

@@ -4,6 +4,7 @@
  * A scan is cut between rows. What cannot be cut at aligned places is left whole, and refused when it is prepared.
  */
 import { product, type Epilogue, type LoopKernel, type MatmulSpec, type Scalar } from "@seqmix/tensor/backend";
+import { fewRowsProgram } from "../matmul/few-rows.js";
 import { matmulProgram } from "../matmul/program.js";
 import { matrixUnitProgram } from "../matmul/matrix-units.js";
 import { bytesOf, widthOf, WINDOW_ALIGNMENT, type GpuLimits, type GpuProgram, type Window } from "@seqmix/tensor/wgsl";
@@ -101,7 +102,7 @@ interface Product {
 /** @param epilogue Only where everything can be bound whole. */
 export function cutMatmul(spec: MatmulSpec, limits: GpuLimits, epilogue?: Epilogue): GpuProgram {
   const operands = spec.operands ?? "f32";
-  const whole = productProgram(spec, limits, epilogue);
+  const whole = fewRowsProgram(spec, limits, epilogue) ?? productProgram(spec, limits, epilogue);
   const { m, n, k, batch } = spec;
   if (product(batch) * m * n * k === 0) return whole;
   const fits = (size: number, dtype: Stored = "f32"): boolean => bytesOf(size, dtype) <= limits.bytes;
