@@ -82,14 +82,6 @@ export const atMostWithin = (limit: number, mebibytes: number): Bar => ({
   },
 });
 
-/** At most this share of a step without a kernel on the GPU. */
-export const idleAtMost = (share: number): Bar => ({
-  threads: 1,
-  asked: `GPU idle ≤ ${100 * share}% of the step`,
-  judge: ({ idle }) =>
-    idle === undefined ? undefined : { reached: `${(100 * idle).toFixed(1)}%`, met: idle <= share },
-});
-
 /** At least so many TFLOP/s. */
 export const teraFlops = (least: number): Bar => ({
   threads: 1,

@@ -26,6 +26,8 @@ export interface Training {
 /** A training case. */
 export interface TrainingCase extends Omit<BenchmarkCase, "prepare" | "mode"> {
   readonly tolerance: number;
+  /** Where products of f32 are of tf32; as `tolerance` by default. */
+  readonly tf32Tolerance?: number;
   readonly training: () => Training;
   /** The same model on less, for the reference. */
   readonly smaller: () => Training;
@@ -43,6 +45,7 @@ export function trainingCase({
   smaller,
   smallerSize,
   tolerance,
+  tf32Tolerance = tolerance,
   peers,
   ...facts
 }: TrainingCase): BenchmarkCase {
@@ -50,7 +53,10 @@ export function trainingCase({
     ...facts,
     mode: "step",
     prepare: () => ({
-      open: (device) => open(training(), device, () => check(smaller(), smallerSize, tolerance, device)),
+      open: (device, products) => {
+        const allowed = products === "tf32" ? tf32Tolerance : tolerance;
+        return open(training(), device, () => check(smaller(), smallerSize, allowed, device));
+      },
       loops: {},
       peers: peers?.() ?? {},
     }),

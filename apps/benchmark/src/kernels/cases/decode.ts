@@ -20,7 +20,7 @@ import {
   type Tensor,
   type Tree,
 } from "@seqmix/tensor";
-import { tokenRate } from "../bars.js";
+import type { Bar } from "../bars.js";
 import { relativeError } from "../compare.js";
 import type { BenchmarkCase, OwnContestant } from "../contestant.js";
 import type { Check } from "../row.js";
@@ -44,12 +44,12 @@ interface Decoder {
     token: Tensor,
   ) => Promise<readonly [Tensor, LanguageModelState]>;
   state: LanguageModelState;
-  token: number;
+  tokens: Int32Array;
 }
 
-async function start(config: LanguageModelConfig, device: Device): Promise<Decoder> {
+async function start(config: LanguageModelConfig, device: Device, batch: number): Promise<Decoder> {
   const params = initLanguageModel(config, key(1));
-  const state = initLanguageModelState(config, 1);
+  const state = initLanguageModelState(config, batch);
   await realize([params, state] as readonly Tree[], { device });
   const step = compile(
     (
@@ -59,51 +59,53 @@ async function start(config: LanguageModelConfig, device: Device): Promise<Decod
     ): readonly [Tensor, LanguageModelState] => stepLanguageModel(config, given, token, before),
     { device, donate: [1, 2] },
   );
-  return { params, step, state, token: 1 };
+  return { params, step, state, tokens: new Int32Array(batch).fill(1) };
 }
 
-/** Reads the most probable token, which is the next one's input. */
+/** Reads the most probable tokens, which are the next step's inputs. */
 async function advance(decoder: Decoder): Promise<ArrayLike<number>> {
-  const token = tensor(Int32Array.of(decoder.token));
+  const token = tensor(decoder.tokens);
   const [logits, next] = await decoder.step(decoder.params, decoder.state, token);
   decoder.state = next;
   const scores = await logits.data();
   dispose(logits);
-  let best = 0;
-  for (let v = 1; v < scores.length; v++) if (scores[v]! > scores[best]!) best = v;
-  decoder.token = best;
+  const V = scores.length / decoder.tokens.length;
+  decoder.tokens = decoder.tokens.map((_, b) => {
+    let best = 0;
+    for (let v = 1; v < V; v++) if (scores[b * V + v]! > scores[b * V + best]!) best = v;
+    return best;
+  });
   return scores;
 }
 
 const close = (decoder: Decoder): void => dispose([decoder.params, decoder.state] as readonly Tree[]);
 
-async function open(device: Device): Promise<OwnContestant> {
-  const decoder = await start(published, device);
-  const [logits] = stepLanguageModel(published, decoder.params, tensor(Int32Array.of(1)), decoder.state);
+async function open(device: Device, batch: number, tolerance: number): Promise<OwnContestant> {
+  const decoder = await start(published, device, batch);
+  const [logits] = stepLanguageModel(published, decoder.params, tensor(decoder.tokens.slice()), decoder.state);
   return {
     variant: await variantOf(logits as Tensor, device),
     run: async () => void (await advance(decoder)),
     read: () => [],
-    check: () => check(device),
+    check: () => check(device, batch, tolerance),
     close: () => close(decoder),
   };
 }
 
 /** Logits of eight tokens, each the most probable one after those before it. */
-async function check(device: Device): Promise<Check> {
+async function check(device: Device, batch: number, tolerance: number): Promise<Check> {
   const oracle = reference();
-  const [ours, theirs] = [await start(small, device), await start(small, oracle)];
+  const [ours, theirs] = [await start(small, device, batch), await start(small, oracle, batch)];
   let error = 0;
   for (let t = 0; t < 8; t++) {
     const found = await advance(ours);
     const expected = await advance(theirs);
     error = Math.max(error, relativeError(found, expected));
-    ours.token = theirs.token;
+    ours.tokens = theirs.tokens.slice();
   }
   close(ours);
   close(theirs);
   await oracle.close();
-  const tolerance = 1e-4;
   return {
     check: error <= tolerance ? "green" : "red",
     error,
@@ -115,15 +117,19 @@ async function check(device: Device): Promise<Check> {
 
 const weights = leavesOf(initLanguageModel(published, key(0))).reduce((total, { size }) => total + size, 0);
 
-/** One token of a Mamba language model with random weights. */
-export const mambaDecode: BenchmarkCase = {
+/** A token for each of `batch` sequences by a Mamba language model with random weights. */
+export const mambaDecode = (batch: number, bars: readonly Bar[]): BenchmarkCase => ({
   kernel: "mambaDecode",
-  shape: `layers${published.nLayers} D${published.dModel} N16 V${published.vocabSize}`,
-  mode: "fwd",
-  flops: 2 * weights,
+  shape: `${batch > 1 ? `B${batch} ` : ""}layers${published.nLayers} D${published.dModel} N16 V${published.vocabSize}`,
+  mode: "step",
+  flops: 2 * batch * weights,
   bytes: 4 * weights,
   rate: "tokens/s",
-  tokens: 1,
-  bars: [tokenRate(8, 2)],
-  prepare: () => ({ open, loops: {}, peers: {} }),
-};
+  tokens: batch,
+  bars,
+  prepare: () => ({
+    open: (device, products) => open(device, batch, products === "tf32" ? 2e-2 : 1e-4),
+    loops: {},
+    peers: {},
+  }),
+});

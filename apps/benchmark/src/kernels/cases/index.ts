@@ -3,6 +3,7 @@ import { fftConvCase } from "./convolution.js";
 import { elementwiseChain, unaryCases } from "./elementwise.js";
 import { matmulCases } from "./matmul.js";
 import { rmsNormCase, softmaxCase } from "./rows.js";
+import { tokenRate } from "../bars.js";
 import { mambaDecode } from "./decode.js";
 import { complexScanCase, cumsumCase, linearScanCase, selectiveScanBackward, selectiveScanForward } from "./scans.js";
 import { matrixStateHostCases } from "./matrix-states.js";
@@ -25,7 +26,7 @@ const cpuCases: readonly BenchmarkCase[] = [
   ...matrixStateHostCases,
   mlpStep,
   mambaLmStep,
-  mambaDecode,
+  mambaDecode(1, [tokenRate(8, 2)]),
   ...planningCases,
 ];
 

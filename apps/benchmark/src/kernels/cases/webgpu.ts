@@ -1,13 +1,5 @@
 /** The cases of the webgpu device, at sizes that fill a large GPU. */
-import { attention } from "@seqmix/attention";
-import {
-  forwardLanguageModel,
-  initLanguageModel,
-  type LanguageModelConfig,
-  type LanguageModelParameters,
-} from "@seqmix/mixer";
-import { crossEntropy, rmsNorm } from "@seqmix/nn";
-import { adamw, clipByGlobalNorm } from "@seqmix/optim";
+import { rmsNorm } from "@seqmix/nn";
 import { linearScan as complexOrRealScan } from "@seqmix/scan";
 import { selectiveScan, selectiveScanKernel } from "@seqmix/selective-scan";
 import {
@@ -15,10 +7,8 @@ import {
   cast,
   cos,
   cumsum,
-  floor,
   foldIn,
   key,
-  leavesOf,
   linearScan,
   matmul,
   mul,
@@ -29,17 +19,14 @@ import {
   softmax,
   transpose,
   uniform,
-  valueAndGrad,
   vjp,
   type Tensor,
-  type Tree,
 } from "@seqmix/tensor";
-import { parameterGroupsOf } from "../../trials/parameter-groups.js";
-import { atMost, atMostWithin, idleAtMost, shareOfTraffic, teraBytes, teraFlops, type Bar } from "../bars.js";
+import { atMost, atMostWithin, shareOfTraffic, teraBytes, teraFlops, type Bar } from "../bars.js";
 import type { BenchmarkCase } from "../contestant.js";
 import { copyPeer, deviceCase } from "../device-case.js";
 import { withoutHalf } from "../gpu.js";
-import { trainingCase, type Training } from "../training-case.js";
+import { wholeModels } from "./whole-models.js";
 import { webgpuConvolutions } from "./webgpu-convolution.js";
 import { matrixStateCases } from "./matrix-states.js";
 
@@ -314,62 +301,6 @@ const selectiveScanCases = (size: ScanSize, forward: Bar, both: Bar, elsewhere: 
   ];
 };
 
-const model: LanguageModelConfig = {
-  mixer: attention,
-  mixerConfig: { nHeads: 8 },
-  dModel: 512,
-  nLayers: 2,
-  vocabSize: 256,
-};
-
-function attentionTraining(config: LanguageModelConfig, batch: number, length: number): Training {
-  const optimizer = adamw({ learningRate: 1e-3, weightDecay: 0.01, groups: parameterGroupsOf(attention, 1e-3) });
-  const lossAndGradient = valueAndGrad(
-    (params: LanguageModelParameters, [tokens, labels]: readonly [Tensor, Tensor]): Tensor =>
-      crossEntropy(forwardLanguageModel(config, params, tokens)[0], labels),
-  );
-  const words = (name: string): Tensor =>
-    cast(floor(uniform(foldIn(k, name), [batch, length], 0, config.vocabSize)), "i32");
-  return {
-    fixedBatch: true,
-    start() {
-      const params = initLanguageModel(config, foldIn(k, "parameters"));
-      return { params, optimizer: optimizer.init(params) };
-    },
-    batch: () => [words("tokens"), words("labels")],
-    step(learner, data) {
-      const [loss, gradient] = lossAndGradient(
-        learner.params as LanguageModelParameters,
-        data as Tree as readonly [Tensor, Tensor] & Tree,
-      );
-      const [params, state] = optimizer.update(
-        clipByGlobalNorm(gradient, 1)[0],
-        learner.optimizer,
-        learner.params as LanguageModelParameters,
-      );
-      return { loss, params, optimizer: state };
-    },
-  };
-}
-
-const step = { B: 8, L: 1024 };
-const weights = leavesOf(initLanguageModel(model, key(0))).reduce((total, { size }) => total + size, 0);
-
-const attentionStep: BenchmarkCase = trainingCase({
-  kernel: "attentionLmStep",
-  shape: `B${step.B} L${step.L} layers${model.nLayers} D${model.dModel} H8 V${model.vocabSize}`,
-  // Six for each token and weight; scores and values twelve for each pair of positions and channel.
-  flops: 6 * step.B * step.L * weights + 12 * model.nLayers * step.B * step.L * step.L * model.dModel,
-  bytes: 4 * 6 * weights,
-  rate: "tokens/s",
-  tokens: step.B * step.L,
-  bars: [idleAtMost(0.15)],
-  tolerance: 1e-3,
-  training: () => attentionTraining(model, step.B, step.L),
-  smaller: () => attentionTraining({ ...model, mixerConfig: { nHeads: 2 }, dModel: 32, vocabSize: 16 }, 2, 24),
-  smallerSize: "B2 L24 D32",
-});
-
 /** Every case of the webgpu device, in the order of the table. */
 export const webgpuCases: readonly BenchmarkCase[] = [
   chain("negate", neg, 1),
@@ -420,5 +351,5 @@ export const webgpuCases: readonly BenchmarkCase[] = [
   ),
   ...webgpuConvolutions,
   ...matrixStateCases,
-  attentionStep,
+  ...wholeModels,
 ];

@@ -1,0 +1,216 @@
+/** Whole language models on a large GPU, with random weights: a training step, tokens one by one, and a long prompt at once. */
+import { attention } from "@seqmix/attention";
+import { mamba } from "@seqmix/mamba";
+import {
+  forwardLanguageModel,
+  initLanguageModel,
+  stepLanguageModel,
+  type LanguageModelConfig,
+  type LanguageModelParameters,
+} from "@seqmix/mixer";
+import { crossEntropy } from "@seqmix/nn";
+import { adamw, clipByGlobalNorm } from "@seqmix/optim";
+import {
+  cast,
+  dispose,
+  floor,
+  foldIn,
+  key,
+  leavesOf,
+  realize,
+  reference,
+  reshape,
+  sliceAxis,
+  uniform,
+  valueAndGrad,
+  type Device,
+  type Tensor,
+  type Tree,
+} from "@seqmix/tensor";
+import { parameterGroupsOf } from "../../trials/parameter-groups.js";
+import { atMost, tokenRate, type Bar } from "../bars.js";
+import { relativeError } from "../compare.js";
+import type { BenchmarkCase, OwnContestant } from "../contestant.js";
+import type { Check } from "../row.js";
+import { variantOf } from "../variant.js";
+import { trainingCase, type Training } from "../training-case.js";
+import { mambaDecode } from "./decode.js";
+
+const k = key(2026);
+
+const weightsOf = (config: LanguageModelConfig): number =>
+  leavesOf(initLanguageModel(config, k)).reduce((total, { size }) => total + size, 0);
+
+/** Random tokens [B L]. */
+const words = ({ vocabSize }: LanguageModelConfig, batch: number, length: number, name = "tokens"): Tensor =>
+  cast(floor(uniform(foldIn(k, name), [batch, length], 0, vocabSize)), "i32");
+
+/** Forward, backward, clipping and AdamW on random tokens. */
+function training(config: LanguageModelConfig, batch: number, length: number): Training {
+  const optimizer = adamw({ learningRate: 1e-3, weightDecay: 0.01, groups: parameterGroupsOf(config.mixer, 1e-3) });
+  const lossAndGradient = valueAndGrad(
+    (params: LanguageModelParameters, [tokens, labels]: readonly [Tensor, Tensor]): Tensor =>
+      crossEntropy(forwardLanguageModel(config, params, tokens)[0], labels),
+  );
+  return {
+    fixedBatch: true,
+    start() {
+      const params = initLanguageModel(config, foldIn(k, "parameters"));
+      return { params, optimizer: optimizer.init(params) };
+    },
+    batch: () => [words(config, batch, length, "tokens"), words(config, batch, length, "labels")],
+    step(learner, data) {
+      const [loss, gradient] = lossAndGradient(
+        learner.params as LanguageModelParameters,
+        data as Tree as readonly [Tensor, Tensor] & Tree,
+      );
+      const [params, state] = optimizer.update(
+        clipByGlobalNorm(gradient, 1)[0],
+        learner.optimizer,
+        learner.params as LanguageModelParameters,
+      );
+      return { loss, params, optimizer: state };
+    },
+  };
+}
+
+interface Step {
+  readonly kernel: string;
+  readonly config: LanguageModelConfig;
+  readonly batch: number;
+  readonly length: number;
+  /** Operations beside six for each token and weight. */
+  readonly more: number;
+  readonly smaller: Partial<LanguageModelConfig>;
+  readonly bars: readonly Bar[];
+  readonly elsewhere: string;
+}
+
+function stepCase({ kernel, config, batch, length, more, smaller, bars, elsewhere }: Step): BenchmarkCase {
+  const weights = weightsOf(config);
+  const tokens = batch * length;
+  return trainingCase({
+    kernel,
+    shape: `B${batch} L${length} layers${config.nLayers} D${config.dModel} V${config.vocabSize}`,
+    flops: 6 * tokens * weights + more,
+    bytes: 4 * 6 * weights,
+    rate: "tokens/s",
+    tokens,
+    bars,
+    reference: elsewhere,
+    tolerance: 1e-3,
+    tf32Tolerance: 3e-2,
+    training: () => training(config, batch, length),
+    smaller: () => training({ ...config, nLayers: 2, vocabSize: 16, ...smaller }, 2, 24),
+    smallerSize: "B2 L24, 2 layers, V16",
+  });
+}
+
+const transformer: LanguageModelConfig = {
+  mixer: attention,
+  mixerConfig: { nHeads: 8 },
+  dModel: 512,
+  nLayers: 2,
+  vocabSize: 256,
+};
+const smallMamba: LanguageModelConfig = {
+  mixer: mamba,
+  mixerConfig: { dState: 16, expand: 2 },
+  dModel: 64,
+  nLayers: 2,
+  vocabSize: 16,
+};
+/** Mamba-130m (Gu and Dao, 2023). */
+const mamba130m: LanguageModelConfig = { ...smallMamba, dModel: 768, nLayers: 24, vocabSize: 50280 };
+
+/** Logits behind a prompt: only the state of all tokens but the last is asked for, so that one row goes through the head. */
+function logitsBehind(config: LanguageModelConfig, params: LanguageModelParameters, tokens: Tensor): Tensor {
+  const L = tokens.shape[1]!;
+  const [, state] = forwardLanguageModel(config, params, sliceAxis(tokens, 1, 0, L - 1));
+  return stepLanguageModel(config, params, reshape(sliceAxis(tokens, 1, L - 1, L), [tokens.shape[0]!]), state)[0];
+}
+
+async function openPrefill(device: Device, length: number, tolerance: number): Promise<OwnContestant> {
+  const params = await realize(initLanguageModel(mamba130m, k), { device });
+  const tokens = await realize(words(mamba130m, 1, length), { device });
+  return {
+    variant: await variantOf(logitsBehind(mamba130m, params, tokens), device),
+    run: async () => dispose(await realize(logitsBehind(mamba130m, params, tokens), { device })),
+    read: () => [],
+    check: () => checkPrefill(device, tolerance),
+    close: () => dispose([params, tokens] as readonly Tree[]),
+  };
+}
+
+/** The logits behind 100 tokens of a smaller model. */
+async function checkPrefill(device: Device, tolerance: number): Promise<Check> {
+  const oracle = reference();
+  const [found, expected] = await Promise.all(
+    [device, oracle].map(async (each) => {
+      const logits = logitsBehind(smallMamba, initLanguageModel(smallMamba, k), words(smallMamba, 2, 100));
+      return (await realize(logits, { device: each })).data();
+    }),
+  );
+  const error = relativeError(found!, expected!);
+  await oracle.close();
+  const coverage = "logits behind 100 tokens of a smaller model, layers2 D64 V16";
+  return { check: error <= tolerance ? "green" : "red", error, tolerance, unit: "relative", coverage };
+}
+
+function prefillCase(length: number, bars: readonly Bar[], elsewhere: string): BenchmarkCase {
+  const weights = weightsOf(mamba130m);
+  return {
+    kernel: "mambaPrefill",
+    shape: `B1 L${length} layers${mamba130m.nLayers} D${mamba130m.dModel} V${mamba130m.vocabSize}`,
+    mode: "fwd",
+    flops: 2 * length * (weights - mamba130m.vocabSize * mamba130m.dModel),
+    bytes: 4 * weights,
+    rate: "tokens/s",
+    tokens: length,
+    bars,
+    reference: elsewhere,
+    prepare: () => ({
+      open: (device, products) => openPrefill(device, length, products === "tf32" ? 2e-2 : 1e-4),
+      loops: {},
+      peers: {},
+    }),
+  };
+}
+
+const step = { batch: 8, length: 1024 };
+
+/** The cases, small models first. */
+export const wholeModels: readonly BenchmarkCase[] = [
+  stepCase({
+    kernel: "mambaLmStep",
+    config: smallMamba,
+    batch: 8,
+    length: 256,
+    more: 0,
+    smaller: { dModel: 16 },
+    bars: [],
+    elsewhere: "as ablations train",
+  }),
+  stepCase({
+    kernel: "attentionLmStep",
+    config: transformer,
+    ...step,
+    // Scores and values: twelve for each pair of positions and channel.
+    more: 12 * transformer.nLayers * step.batch * step.length ** 2 * transformer.dModel,
+    smaller: { dModel: 32, mixerConfig: { nHeads: 2 } },
+    bars: [atMost(6.2)],
+    elsewhere: "H200: torch 6.2 ms f32 eager, 4.6 ms bf16 compiled",
+  }),
+  stepCase({
+    kernel: "mambaLmStep",
+    config: mamba130m,
+    ...step,
+    more: 0,
+    smaller: { dModel: 16 },
+    bars: [atMost(165)],
+    elsewhere: "H200: official PyTorch and CUDA 182.8 ms f32, 77.3 tf32, 86.9 bf16",
+  }),
+  mambaDecode(1, [tokenRate(600, 1)]),
+  mambaDecode(64, [tokenRate(25_000, 1)]),
+  prefillCase(65536, [atMost(340)], "H200: official PyTorch and CUDA 342 ms f32, 78 bf16"),
+];
