@@ -11,7 +11,7 @@ import { hyena } from "@seqmix/hyena";
 import { mamba } from "@seqmix/mamba";
 import { mamba2 } from "@seqmix/mamba2";
 import type { AnyMixer } from "@seqmix/mixer";
-import { gru, lstm, minGru, minLstm, rnn } from "@seqmix/rnn";
+import { gru, hippoRnn, lmu, lstm, minGru, minLstm, rnn } from "@seqmix/rnn";
 import { rwkv4 } from "@seqmix/rwkv";
 import { retnet } from "@seqmix/retnet";
 import { dss, lssl, s4, s4d } from "@seqmix/s4";
@@ -38,6 +38,8 @@ export const mixers: readonly AnyMixer[] = [
   lstm,
   minGru,
   minLstm,
+  hippoRnn,
+  lmu,
   transformer,
   linearAttentionMixer,
   retnet,

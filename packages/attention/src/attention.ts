@@ -102,8 +102,15 @@ export const attention = defineMixer({
   },
   samples: {
     "grouped, rope": { dModel: 4, nHeads: 2, nKvHeads: 1, bias: true, rotaryBase: 100, chunkSize: 3 },
-    "window, xpos": { dModel: 2, nHeads: 1, headDim: 2, positionEncoding: "xpos", window: 3, chunkSize: 4 },
-    absolute: { dModel: 2, nHeads: 2, positionEncoding: "absolute", maxLength: 20, chunkSize: 5 },
+    "window, absolute, own head dimension": {
+      dModel: 2,
+      nHeads: 1,
+      headDim: 3,
+      positionEncoding: "absolute",
+      maxLength: 20,
+      window: 3,
+      chunkSize: 4,
+    },
     "both ways": { dModel: 4, nHeads: 2, positionEncoding: "alibi", causal: false, window: 2 },
   },
   state: "grows",

@@ -14,3 +14,4 @@ export {
 } from "./recurrent.js";
 export { gru, lstm, rnn, type RecurrentConfig, type RecurrentMixerParameters } from "./mixers.js";
 export { minGru, minLstm, positive, type MinimalConfig, type MinimalParameters, type MinimalState } from "./minimal.js";
+export { hippoRnn, lmu, type MemoryConfig, type MemoryParameters, type MemoryState } from "./memory.js";

@@ -41,10 +41,7 @@ function recurrentMixer(kind: CellKind): MixerDefinition<RecurrentConfig, Recurr
     id: kind,
     config: { dModel: 64, dState: 0, bias: true, chunkSize: 4096 } as RecurrentConfig,
     ranges: { dState: [0, Infinity], chunkSize: [1, Infinity] },
-    samples: {
-      "own size": { dModel: 3, chunkSize: 4 },
-      "another size, no biases": { dModel: 2, dState: 3, bias: false },
-    },
+    samples: { "own size of state": { dModel: 2, dState: 3, chunkSize: 4 } },
     state: "constant",
     resets: true,
 

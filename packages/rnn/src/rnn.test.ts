@@ -1,3 +1,4 @@
+import { hippoRecurrence } from "@seqmix/hippo";
 import { checkMixer } from "@seqmix/testing";
 import {
   concat,
@@ -17,7 +18,20 @@ import {
   type Tensor,
 } from "@seqmix/tensor";
 import { describe, expect, test } from "vitest";
-import { gru, lstm, minGru, minLstm, positive, rnn, recurrentNetwork, runCell, initCell, zeroState } from "./index.js";
+import {
+  gru,
+  hippoRnn,
+  lmu,
+  lstm,
+  minGru,
+  minLstm,
+  positive,
+  rnn,
+  recurrentNetwork,
+  runCell,
+  initCell,
+  zeroState,
+} from "./index.js";
 
 const oracle = reference();
 const values = async (x: Tensor): Promise<number[]> => {
@@ -36,8 +50,8 @@ const laws = [
 
 describe("the laws of a mixer", () => {
   test.each([
-    ["gru", gru, gru.samples!["another size, no biases"]],
-    ["lstm", lstm, lstm.samples!["own size"]],
+    ["gru", gru, { dModel: 3, bias: false, chunkSize: 4 }],
+    ["lstm", lstm, lstm.samples!["own size of state"]],
   ] as const)("%s", async (_, mixer, sample) => {
     const report = await checkMixer(mixer, { ...mixer.config, ...sample }, cpu(), { length: 5 });
     expect(report.modes).toEqual(["parallel", "chunked", "recurrent"]);
@@ -50,6 +64,38 @@ describe("the laws of a mixer", () => {
   ] as const)("%s", async (_, mixer) => {
     const report = await checkMixer(mixer, { ...mixer.config, ...mixer.samples!["expanded"] }, cpu(), { length: 5 });
     expect(report.laws).toEqual(expect.arrayContaining(laws));
+  });
+});
+
+describe("memories of polynomials", () => {
+  test.each([
+    ["hippoRnn", hippoRnn],
+    ["lmu", lmu],
+  ] as const)("%s keeps the laws of a mixer", async (_, mixer) => {
+    const report = await checkMixer(mixer, { ...mixer.config, ...mixer.samples!["tiny"] }, cpu(), { length: 5 });
+    expect(report.modes).toEqual(["parallel", "chunked", "recurrent"]);
+    expect(report.laws).toEqual(expect.arrayContaining(laws));
+  });
+
+  test("the memory of an LMU is the recurrence of its measure", async () => {
+    const config = { ...lmu.config, dModel: 1, memoryOrder: 3, dt: 0.1 };
+    const { A, B } = lmu.init(config, key(0));
+    const params = {
+      A,
+      B,
+      memory_in: { weight: tensor([[1, 0]]) },
+      hidden: { weight: tensor([[0, 0, 1, 2, 3]]) },
+    };
+    const signal = [0.5, -1, 2, 0.25];
+    const [y, { m }] = lmu.modes.parallel(config, params, tensor([signal.map((u) => [u])]));
+    const { Abar, Bbar } = hippoRecurrence("lmu", 3, 0.1, "zoh");
+    let memory = [0, 0, 0];
+    const expected = signal.map((u) => {
+      memory = memory.map((_, n) => memory.reduce((sum_, x, k) => sum_ + Abar[n * 3 + k]! * x, Bbar[n]! * u));
+      return Math.tanh(memory[0]! + 2 * memory[1]! + 3 * memory[2]!);
+    });
+    expectClose(await values(y), expected);
+    expectClose(await values(m), memory);
   });
 });
 

@@ -253,7 +253,7 @@ export interface SequentialScanArguments<S extends Tree, X extends Tree, C exten
 }
 
 /**
- * Repeats a step along the first axis of its inputs. The cpu and the reference device repeat its plan; others unroll it.
+ * Repeats a step along the first axis of its inputs. Devices repeat the step's plan; one that cannot unrolls it.
  * For linear recurrences `linearScan` is faster. Weights that multiply the inputs belong outside, where all positions are
  * one product.
  * @returns The last state, and what the steps put out, stacked [L ...].
