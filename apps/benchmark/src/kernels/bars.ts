@@ -82,6 +82,17 @@ export const atMostWithin = (limit: number, mebibytes: number): Bar => ({
   },
 });
 
+/** At most so many MiB beside the inputs. */
+export const withinMemory = (mebibytes: number): Bar => ({
+  threads: 1,
+  asked: `≤ ${mebibytes.toFixed(1)} MiB`,
+  judge({ extraBytes }) {
+    if (extraBytes === undefined) return undefined;
+    const extra = extraBytes / 2 ** 20;
+    return { reached: `${extra.toFixed(1)} MiB`, met: extra <= mebibytes };
+  },
+});
+
 /** At least so many TFLOP/s. */
 export const teraFlops = (least: number): Bar => ({
   threads: 1,

@@ -8,6 +8,7 @@ import { mambaDecode } from "./decode.js";
 import { complexScanCase, cumsumCase, linearScanCase, selectiveScanBackward, selectiveScanForward } from "./scans.js";
 import { matrixStateHostCases } from "./matrix-states.js";
 import { planningCases } from "./planning.js";
+import { stateSpaceKernels } from "./state-space-kernels.js";
 import { mambaLmStep, mlpStep } from "./training.js";
 import { webgpuCases } from "./webgpu.js";
 
@@ -21,6 +22,7 @@ const cpuCases: readonly BenchmarkCase[] = [
   softmaxCase,
   rmsNormCase,
   fftConvCase,
+  ...stateSpaceKernels({ H: 16, N: 32, L: 4096 }, { H: 2, N: 3, L: 100 }),
   selectiveScanForward,
   selectiveScanBackward,
   ...matrixStateHostCases,

@@ -27,6 +27,7 @@ import type { BenchmarkCase } from "../contestant.js";
 import { copyPeer, deviceCase } from "../device-case.js";
 import { withoutHalf } from "../gpu.js";
 import { wholeModels } from "./whole-models.js";
+import { stateSpaceKernels } from "./state-space-kernels.js";
 import { webgpuConvolutions } from "./webgpu-convolution.js";
 import { matrixStateCases } from "./matrix-states.js";
 
@@ -350,6 +351,7 @@ export const webgpuCases: readonly BenchmarkCase[] = [
     ),
   ),
   ...webgpuConvolutions,
+  ...stateSpaceKernels({ H: 512, N: 32, L: 16384 }, { H: 2, N: 3, L: 100 }),
   ...matrixStateCases,
   ...wholeModels,
 ];
