@@ -26,6 +26,8 @@ export interface Decisions {
 /** A copy that a pass may add to. */
 export interface OpenDecisions extends Decisions {
   readonly forced: Set<Tensor>;
+  /** What had been given memory before the pass began. */
+  readonly before: ReadonlySet<Tensor>;
   readonly levels: Map<Call, { readonly level: ScanLevel; readonly reason: string }>;
   readonly parts: Map<Call, number[][]>;
 }
@@ -34,13 +36,14 @@ export const NO_DECISIONS: Decisions = { forced: new Set(), levels: new Map(), p
 
 export const copyOf = ({ forced, levels, parts }: Decisions): OpenDecisions => ({
   forced: new Set(forced),
+  before: forced,
   levels: new Map(levels),
   parts: new Map(parts),
 });
 
-/** Gives a tensor memory from now on. @throws Error if it had. */
-export function force(x: Tensor, { forced }: OpenDecisions): void {
-  if (forced.has(x))
+/** Gives a tensor memory from now on; several steps may ask for it in one pass. @throws Error if it had memory before the pass. */
+export function force(x: Tensor, { forced, before }: OpenDecisions): void {
+  if (before.has(x))
     throw new Error(
       `planner: expected ${callOf(x)?.op.name} ${String(x)} to be computable once it has memory, and it is not; realize it by itself and report this as a bug`,
     );

@@ -10,6 +10,7 @@ import {
   exp,
   expandDims,
   flip,
+  full,
   grad,
   key,
   leavesOf,
@@ -513,6 +514,23 @@ test("two recurrences that read each other's sums do not wait for each other", a
     return [sum(mul(g, column(q)), -1), sum(mul(h, column(p)), -1)];
   });
   expect(plan.steps.map(({ name }) => name).join()).toContain("its results are needed for what it reads");
+});
+
+test("several recurrences may ask for the same memory in one pass", async () => {
+  // A read of states and one of their sums, multiplied, twice: both gradients need the sums whole.
+  const { q, k, v } = await drawAll({ q: [B, L, D], k: [B, L, D], v: [B, L, N] });
+  const read = (keys: Tensor, values: Tensor): Tensor => {
+    const shape = [B, L, D, values.shape[2]!];
+    const b = broadcastTo(mul(expandDims(keys, 3), expandDims(values, 2)), shape);
+    return sum(mul(linearScan({ a: full(shape, 1), b, axis: 1 }), expandDims(q, 3)), 2);
+  };
+  await check(() => {
+    const product = (keys: Tensor, values: Tensor): Tensor => mul(read(keys, values), read(keys, full([B, L, 1], 1)));
+    return grad(([keys, values]: readonly Tensor[]) => sum(add(product(keys!, values!), product(keys!, values!))))([
+      k,
+      v,
+    ]);
+  });
 });
 
 test("what a device refuses runs as before, and says why", async () => {
