@@ -3,7 +3,7 @@ import { LimitError } from "@seqmix/tensor";
 import { USAGE } from "./adapter.js";
 import type { Block } from "../memory/memory.js";
 import type { Pipeline, Pipelines } from "./pipelines.js";
-import type { GpuPass, GpuProgram, Parameters } from "@seqmix/tensor/wgsl";
+import type { GpuPass, GpuProgram, GpuParameters } from "@seqmix/tensor/wgsl";
 
 /** What one dispatch sets. */
 export interface Dispatch {
@@ -105,7 +105,7 @@ function dispatchOf(
   };
 }
 
-function uniformBuffer(parameters: Parameters, gpu: GPUDevice): GPUBuffer {
+function uniformBuffer(parameters: GpuParameters, gpu: GPUDevice): GPUBuffer {
   const values = Int32Array.from(Object.values(parameters));
   const buffer = gpu.createBuffer({
     size: Math.ceil(values.byteLength / 16) * 16,
