@@ -54,7 +54,7 @@ export async function prepare(
     ),
   );
   const uniforms = new Map<string, GPUBuffer>();
-  const uniformsOf = (parameters: Parameters): GPUBuffer => {
+  const uniformsOf = (parameters: GpuParameters): GPUBuffer => {
     const key = Object.values(parameters).join();
     const found = uniforms.get(key) ?? uniformBuffer(parameters, gpu);
     uniforms.set(key, found);
@@ -71,7 +71,7 @@ function dispatchOf(
   bytes: readonly number[],
   gpu: GPUDevice,
   largest: number,
-  uniformsOf: (parameters: Parameters) => GPUBuffer,
+  uniformsOf: (parameters: GpuParameters) => GPUBuffer,
 ): (memory: readonly Block[]) => Dispatch {
   const windows = buffers.map(({ buffer, window }) => window ?? { from: 0, bytes: bytes[buffer]! });
   const asked = Math.max(...windows.map((window) => window.bytes));
