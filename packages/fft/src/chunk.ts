@@ -23,6 +23,14 @@ export type FftConvChunkArguments = Omit<FftConvArguments, "k" | "kReverse"> & {
   readonly state?: Tensor | undefined;
 };
 
+/** A piece's outputs, and what later ones need of it. */
+export interface FftConvChunk {
+  /** Outputs [B D L], f32. */
+  readonly y: Tensor;
+  /** The state after the piece [B D K-1]. */
+  readonly state: Tensor;
+}
+
 /**
  * The causal convolution of one piece of a sequence, of any length, after those before it. Entry s of the state is what
  * all inputs so far add to the output s steps behind the last one (overlap and add): pieces of different lengths may
@@ -30,7 +38,7 @@ export type FftConvChunkArguments = Omit<FftConvArguments, "k" | "kReverse"> & {
  * @returns y [B D L] and the state after it [B D K-1]
  * @throws ShapeError if the state has another shape.
  */
-export function fftConvChunk({ u, k, skip, gate, state }: FftConvChunkArguments): { y: Tensor; state: Tensor } {
+export function fftConvChunk({ u, k, skip, gate, state }: FftConvChunkArguments): FftConvChunk {
   const [B, D, L] = u.shape as [number, number, number];
   const later = k.shape[1]! - 1;
   const before = state ?? zeros([B, D, later]);

@@ -15,5 +15,5 @@ export {
   type FftCorrelationOptions,
   type FftCorrelationOutputs,
 } from "./fft-conv.js";
-export { chunkedFftConv, fftConvChunk, type FftConvChunkArguments } from "./chunk.js";
+export { chunkedFftConv, fftConvChunk, type FftConvChunk, type FftConvChunkArguments } from "./chunk.js";
 export { fftPieceKernel, type FftPieceInputs, type FftPieceOutputs } from "./piece.js";

@@ -46,4 +46,4 @@ export {
 } from "./graph/kernel.js";
 export type { CpuVariant, Dims, GpuVariant, KernelCase, KernelTable, KernelVariant } from "./graph/kernel-variant.js";
 export type { CpuPhase, CpuProgram } from "./devices/cpu/program.js";
-export type { GpuLimits, GpuPass, GpuProgram } from "./devices/webgpu/program.js";
+export type { GpuBinding, GpuLimits, GpuParameters, GpuPass, GpuProgram, GpuWindow } from "./devices/webgpu/program.js";

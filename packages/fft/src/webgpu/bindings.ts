@@ -1,5 +1,5 @@
 /** The buffers of a pass: their declarations in WGSL beside their numbers in the program. */
-import { declare, declareParameters, type GpuPass, type Parameters } from "@seqmix/tensor/wgsl";
+import { declare, declareParameters, type GpuPass, type GpuParameters } from "@seqmix/tensor/wgsl";
 
 /** A buffer that a pass reads or writes under a name. */
 export interface Bound {
@@ -13,7 +13,7 @@ export interface Bound {
 /** Declarations of buffers and parameters, and what {@link GpuPass} says of them. */
 export function bind(
   bound: readonly Bound[],
-  parameters: Parameters,
+  parameters: GpuParameters,
 ): { readonly declarations: string; readonly buffers: GpuPass["buffers"] } {
   return {
     declarations:

@@ -32,6 +32,7 @@ export interface KernelTable {
 
 /** A variant for the CPU device. */
 export interface CpuVariant<O> {
+  /** Which device it is for. */
   readonly device: "cpu";
   /** The name `explain` and benchmark rows print. */
   readonly name: string;
@@ -50,6 +51,7 @@ export interface CpuVariant<O> {
 
 /** A variant for the WebGPU device. */
 export interface GpuVariant<O> {
+  /** Which device it is for. */
   readonly device: "webgpu";
   /** The name `explain` and benchmark rows print. */
   readonly name: string;

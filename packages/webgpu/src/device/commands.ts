@@ -3,7 +3,7 @@ import { LimitError } from "@seqmix/tensor";
 import { USAGE } from "./adapter.js";
 import type { Block } from "../memory/memory.js";
 import type { Pipeline, Pipelines } from "./pipelines.js";
-import type { GpuPass, GpuProgram, Parameters } from "@seqmix/tensor/wgsl";
+import type { GpuPass, GpuProgram, GpuParameters } from "@seqmix/tensor/wgsl";
 
 /** What one dispatch sets. */
 export interface Dispatch {
@@ -54,7 +54,7 @@ export async function prepare(
     ),
   );
   const uniforms = new Map<string, GPUBuffer>();
-  const uniformsOf = (parameters: Parameters): GPUBuffer => {
+  const uniformsOf = (parameters: GpuParameters): GPUBuffer => {
     const key = Object.values(parameters).join();
     const found = uniforms.get(key) ?? uniformBuffer(parameters, gpu);
     uniforms.set(key, found);
@@ -71,7 +71,7 @@ function dispatchOf(
   bytes: readonly number[],
   gpu: GPUDevice,
   largest: number,
-  uniformsOf: (parameters: Parameters) => GPUBuffer,
+  uniformsOf: (parameters: GpuParameters) => GPUBuffer,
 ): (memory: readonly Block[]) => Dispatch {
   const windows = buffers.map(({ buffer, window }) => window ?? { from: 0, bytes: bytes[buffer]! });
   const asked = Math.max(...windows.map((window) => window.bytes));
@@ -105,7 +105,7 @@ function dispatchOf(
   };
 }
 
-function uniformBuffer(parameters: Parameters, gpu: GPUDevice): GPUBuffer {
+function uniformBuffer(parameters: GpuParameters, gpu: GPUDevice): GPUBuffer {
   const values = Int32Array.from(Object.values(parameters));
   const buffer = gpu.createBuffer({
     size: Math.ceil(values.byteLength / 16) * 16,

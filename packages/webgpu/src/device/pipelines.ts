@@ -1,7 +1,7 @@
 /** Compiled WGSL, once per text. */
 import { KernelCompileError } from "@seqmix/tensor";
 import type { Loss } from "./loss.js";
-import { withExtensions, type Binding } from "@seqmix/tensor/wgsl";
+import { withExtensions, type GpuBinding } from "@seqmix/tensor/wgsl";
 
 export interface Pipeline {
   readonly pipeline: GPUComputePipeline;
@@ -10,7 +10,7 @@ export interface Pipeline {
 
 export interface Pipelines {
   /** @throws KernelCompileError with the kernel's name, the line and what the compiler said. */
-  compile(name: string, code: string, bindings: readonly Binding[], hasParameters: boolean): Promise<Pipeline>;
+  compile(name: string, code: string, bindings: readonly GpuBinding[], hasParameters: boolean): Promise<Pipeline>;
 }
 
 /** GPUShaderStage.COMPUTE. */
@@ -23,7 +23,7 @@ export function makePipelines(gpu: GPUDevice, loss: Loss): Pipelines {
   const layouts = new Map<string, { readonly group: GPUBindGroupLayout; readonly pipeline: GPUPipelineLayout }>();
 
   const layoutFor = (
-    bindings: readonly Binding[],
+    bindings: readonly GpuBinding[],
     hasParameters: boolean,
   ): { readonly group: GPUBindGroupLayout; readonly pipeline: GPUPipelineLayout } => {
     const types: GPUBufferBindingType[] = bindings.map(({ access }) =>
@@ -44,7 +44,7 @@ export function makePipelines(gpu: GPUDevice, loss: Loss): Pipelines {
   const make = async (
     name: string,
     text: string,
-    bindings: readonly Binding[],
+    bindings: readonly GpuBinding[],
     hasParameters: boolean,
   ): Promise<Pipeline> => {
     const layout = layoutFor(bindings, hasParameters);

@@ -20,9 +20,9 @@ import {
   entryPoint,
   indent,
   widthOf,
-  type Binding,
+  type GpuBinding,
   type GpuPass,
-  type Window,
+  type GpuWindow,
 } from "@seqmix/tensor/wgsl";
 import { functionTexts } from "../wgsl/functions.js";
 import {
@@ -54,7 +54,7 @@ export interface LoopPart {
   readonly first: number;
   readonly count: number;
   /** By input, what is bound of it: windows that follow each other, all but the last of one size. */
-  readonly inputs: ReadonlyMap<number, readonly Window[]>;
+  readonly inputs: ReadonlyMap<number, readonly GpuWindow[]>;
 }
 
 export type Load = Scalar & { readonly op: "load" };
@@ -137,7 +137,7 @@ export const loadsOf = (values: readonly Scalar[]): readonly Load[] =>
 
 interface Names {
   readonly declarations: string;
-  readonly bindings: readonly Binding[];
+  readonly bindings: readonly GpuBinding[];
   /** An element of an input, by its index. */
   read(input: number, index: string): string;
   readonly inputs: ReadonlyMap<number, string>;
@@ -151,14 +151,14 @@ function nameBuffers(
 ): Names {
   const used = [...new Set(loadsOf(roots(kernel)).map((load) => load.input))].sort((a, b) => a - b);
   const isVector = new Set(vectors.map((load) => load.input));
-  const bindings: Binding[] = [];
+  const bindings: GpuBinding[] = [];
   let declarations = "";
   const bind = (
     buffer: number,
     name: string,
-    access: Binding["access"],
+    access: GpuBinding["access"],
     type: string,
-    window: Window | undefined,
+    window: GpuWindow | undefined,
   ): void => {
     declarations += declare(bindings.length, name, access, type);
     bindings.push({ buffer, access, ...(window && { window }) });
@@ -177,7 +177,7 @@ function nameBuffers(
       bind(inputs[input]!, `x${input}`, "read", isVector.has(input) ? `vec4<${type}>` : type, windows[0]);
     else {
       windows.forEach((window, k) => bind(inputs[input]!, `x${input}_${k}`, "read", type, window));
-      functions += readFunction(input, type, windows as readonly Window[], widthOf(kernel.inputs[input]!.dtype));
+      functions += readFunction(input, type, windows as readonly GpuWindow[], widthOf(kernel.inputs[input]!.dtype));
       divided.add(input);
     }
   }
@@ -200,7 +200,7 @@ function nameBuffers(
 }
 
 /** A function that reads an element of an input through its windows. */
-function readFunction(input: number, type: string, windows: readonly Window[], width: number): string {
+function readFunction(input: number, type: string, windows: readonly GpuWindow[], width: number): string {
   const step = windows[0]!.bytes / width;
   const reads = windows.map((_, k) => {
     const read = `return x${input}_${k}[at${k === 0 ? "" : ` - ${k * step}u`}];`;

@@ -13,7 +13,7 @@ import {
   type GpuLimits,
   type GpuPass,
   type GpuProgram,
-  type Parameters,
+  type GpuParameters,
 } from "@seqmix/tensor/wgsl";
 import { epilogueCode, epilogueLength, storedAs, sumOfParts } from "./program.js";
 import { batchStart, finishFunction, type EpilogueCode } from "./text.js";
@@ -54,7 +54,7 @@ export function fewRowsProgram(spec: MatmulSpec, limits: GpuLimits, epilogue?: E
   const wanted = Math.max(busy, Math.ceil(k / LONGEST_PART));
   const slice = wanted < 2 ? k : Math.ceil(k / wanted / step) * step;
   const parts = Math.ceil(k / slice);
-  const parameters: Parameters = {
+  const parameters: GpuParameters = {
     m,
     n,
     k,
@@ -108,7 +108,7 @@ function formOf({ operands, batch, m, n, k, a, b }: MatmulSpec): Form | undefine
 }
 
 /** Offset and strides of an operand, counted in what is read at once. */
-function strides(name: "a" | "b", spec: MatmulSpec, { alongDepth, unit }: Form): Parameters {
+function strides(name: "a" | "b", spec: MatmulSpec, { alongDepth, unit }: Form): GpuParameters {
   const operand = spec[name];
   const [line, inner] = name === "a" ? [operand.row, operand.column] : [operand.column, operand.row];
   return {
@@ -123,7 +123,7 @@ function strides(name: "a" | "b", spec: MatmulSpec, { alongDepth, unit }: Form):
 function text(
   { batch, m }: MatmulSpec,
   form: Form,
-  parameters: Parameters,
+  parameters: GpuParameters,
   epilogue: EpilogueCode | undefined,
   result: "f32" | "f16",
 ): string {

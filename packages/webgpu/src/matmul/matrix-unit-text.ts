@@ -11,7 +11,7 @@
  *
  * Lines (rows of A, columns of B) beyond the result are read as whatever is there and never stored; depths beyond k are made zero.
  */
-import { declare, declareParameters, entryPoint, indent, type Parameters } from "@seqmix/tensor/wgsl";
+import { declare, declareParameters, entryPoint, indent, type GpuParameters } from "@seqmix/tensor/wgsl";
 import { FRAGMENT, type FragmentTexts } from "./fragments.js";
 import { operandTexts, PADDING, VECTOR, type OperandReading, type OperandTexts } from "./operand-texts.js";
 import { scalingFunctions } from "./scaling.js";
@@ -93,12 +93,12 @@ export const matrixUnitBytes = (code: Pick<MatrixUnitCode, "tile" | "terms" | "a
   16 * layout(code).size;
 
 /**
- * Bindings: a, b, the result, the epilogue's buffers, and of f32 operands the largest size in each line. Parameters (none:
+ * Bindings: a, b, the result, the epilogue's buffers, and of f32 operands the largest size in each line. GpuParameters (none:
  * the caller puts numbers in the place of `p.name`): m, n, k, slice (of k a part), parts, batches, rows and columns (tiles),
  * and for each operand X its XOffset, XLine, XInner and XBatchI, counted in what is read at once, with batchI the extents;
  * of f32 operands XLinesI, the strides of the largest sizes.
  */
-export function matrixUnitCode(code: MatrixUnitCode, parameters: Parameters): string {
+export function matrixUnitCode(code: MatrixUnitCode, parameters: GpuParameters): string {
   const { tile, fragments, batchAxes, direct, epilogue, result, stretch, storesVectors } = code;
   const threads = matrixUnitThreads(tile);
   const places = layout(code);

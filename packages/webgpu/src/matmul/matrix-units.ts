@@ -1,6 +1,6 @@
 /** Matrix products on matrix units: when they are possible and worth while, with which tiles, and into how many parts k is divided. */
 import { product, type Epilogue, type MatmulSpec } from "@seqmix/tensor/backend";
-import { bytesOf, type GpuLimits, type GpuPass, type GpuProgram, type Parameters } from "@seqmix/tensor/wgsl";
+import { bytesOf, type GpuLimits, type GpuPass, type GpuProgram, type GpuParameters } from "@seqmix/tensor/wgsl";
 import { matrixUnits, type FragmentTexts } from "./fragments.js";
 import {
   chooseDivision,
@@ -128,7 +128,7 @@ export function matrixUnitProgram(
   const { tile, slice, parts } = choice;
   const [rows, columns] = [Math.ceil(m / tile.rows), Math.ceil(n / tile.columns)];
   const lines = stored === "f32" ? { a: linesOf(shape, "a"), b: linesOf(shape, "b") } : undefined;
-  const parameters: Parameters = {
+  const parameters: GpuParameters = {
     m,
     n,
     k,
@@ -264,7 +264,7 @@ function operandOf(
   inner: number,
   shape: MatmulSpec,
   stored: "f16" | "f32",
-): { readonly reading: OperandReading; readonly parameters: Parameters } | undefined {
+): { readonly reading: OperandReading; readonly parameters: GpuParameters } | undefined {
   const {
     m,
     n,

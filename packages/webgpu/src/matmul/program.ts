@@ -5,7 +5,7 @@
 import { nodesOf, product, type Epilogue, type MatmulSpec, type Scalar } from "@seqmix/tensor/backend";
 import { stridesOf } from "@seqmix/tensor";
 import { loopPass } from "../loops/text.js";
-import { bytesOf, declare, type GpuPass, type GpuProgram, type Parameters } from "@seqmix/tensor/wgsl";
+import { bytesOf, declare, type GpuPass, type GpuProgram, type GpuParameters } from "@seqmix/tensor/wgsl";
 import { tileBytes, tileCode, type EpilogueCode, type Reading, type Tile } from "./text.js";
 import { functionTexts } from "../wgsl/functions.js";
 import { fromMemory, memoryType, writeValues } from "../wgsl/values.js";
@@ -63,7 +63,7 @@ export function matmulProgram(
   const a = operandOf("a", shape.a.row, shape.a.column, shape);
   const b = operandOf("b", shape.b.column, shape.b.row, shape);
   const [rows, columns] = [Math.ceil(m / tile.rows), Math.ceil(n / tile.columns)];
-  const parameters: Parameters = {
+  const parameters: GpuParameters = {
     m,
     n,
     k,
@@ -214,7 +214,7 @@ function operandOf(
   line: number,
   inner: number,
   shape: MatmulSpec,
-): { readonly reading: Reading; readonly parameters: Parameters } {
+): { readonly reading: Reading; readonly parameters: GpuParameters } {
   const { m, n, k, [name]: operand } = shape;
   const offset = operand.offset ?? 0;
   const lineStride = (name === "a" ? m : n) === 1 ? 0 : line;

@@ -6,7 +6,7 @@
  */
 import { product, type LoopKernel, type MatmulSpec, type Scalar } from "@seqmix/tensor/backend";
 import { loopProgram } from "../loops/program.js";
-import { indent, type GpuLimits, type GpuProgram, type Parameters } from "@seqmix/tensor/wgsl";
+import { indent, type GpuLimits, type GpuProgram, type GpuParameters } from "@seqmix/tensor/wgsl";
 import type { OperandReading } from "./operand-texts.js";
 import { batchStart } from "./text.js";
 
@@ -15,7 +15,10 @@ const ownExtents = ({ batch }: MatmulSpec, operand: MatmulSpec["a"]): number[] =
   batch.map((extent, axis) => (operand.batch[axis] === 0 ? 1 : extent));
 
 /** Largest sizes of an operand: how many there are, and the strides in them along the batch. */
-export function linesOf(spec: MatmulSpec, name: "a" | "b"): { readonly size: number; readonly parameters: Parameters } {
+export function linesOf(
+  spec: MatmulSpec,
+  name: "a" | "b",
+): { readonly size: number; readonly parameters: GpuParameters } {
   const own = ownExtents(spec, spec[name]);
   const lines = name === "a" ? spec.m : spec.n;
   const stride = (axis: number): number => (own[axis] === 1 ? 0 : product(own.slice(axis + 1)) * lines);

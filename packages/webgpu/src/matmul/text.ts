@@ -7,7 +7,7 @@
  * Lines beyond the result are read as whatever is there (reads outside a buffer are harmless in WGSL) and never stored;
  * depths beyond k are made zero.
  */
-import { declare, declareParameters, entryPoint, indent, type Parameters } from "@seqmix/tensor/wgsl";
+import { declare, declareParameters, entryPoint, indent, type GpuParameters } from "@seqmix/tensor/wgsl";
 import { split } from "../loops/text.js";
 
 export interface Tile {
@@ -74,10 +74,10 @@ let firstColumn = inBand / height * ${columns};`;
 export const tileBytes = ({ rows, columns, depth }: Tile): number => depth * (rows + columns) * 4;
 
 /**
- * Bindings: a, b, the result, the epilogue's buffers. Parameters (none: the caller puts numbers in the place of `p.name`): m, n, k, slice (of k a part), parts, batches, rows and columns (tiles), and for
+ * Bindings: a, b, the result, the epilogue's buffers. GpuParameters (none: the caller puts numbers in the place of `p.name`): m, n, k, slice (of k a part), parts, batches, rows and columns (tiles), and for
  * each operand X its XOffset, XLine, XInner and XBatchI, counted in vectors where it is read in vectors, with batchI the extents.
  */
-export function tileCode(code: TileCode, parameters: Parameters): string {
+export function tileCode(code: TileCode, parameters: GpuParameters): string {
   const { tile, batchAxes, storesVectors, epilogue, result = "f32" } = code;
   const fills = [fill("a", tile.rows, tile.depth, code.a), fill("b", tile.columns, tile.depth, code.b)];
   const rows = Array.from({ length: tile.rows / 16 }, (_, i) => i);

@@ -7,7 +7,14 @@ import { product, type Epilogue, type LoopKernel, type MatmulSpec, type Scalar }
 import { fewRowsProgram } from "../matmul/few-rows.js";
 import { matmulProgram } from "../matmul/program.js";
 import { matrixUnitProgram } from "../matmul/matrix-units.js";
-import { bytesOf, widthOf, WINDOW_ALIGNMENT, type GpuLimits, type GpuProgram, type Window } from "@seqmix/tensor/wgsl";
+import {
+  bytesOf,
+  widthOf,
+  WINDOW_ALIGNMENT,
+  type GpuLimits,
+  type GpuProgram,
+  type GpuWindow,
+} from "@seqmix/tensor/wgsl";
 import { scanProgram, type ScanShape } from "../scans/program.js";
 import { loopPasses } from "../wgsl/parts.js";
 
@@ -20,7 +27,7 @@ type MatmulOperand = MatmulSpec["a"];
 /** A program of a sequence; its buffers other than scratch are windows of the whole's. */
 interface Part {
   readonly program: GpuProgram;
-  readonly buffers: readonly { readonly buffer: number; readonly window: Window }[];
+  readonly buffers: readonly { readonly buffer: number; readonly window: GpuWindow }[];
 }
 
 /** @param scratch Blocks of the whole that parts name as further buffers; blocks that parts share come after them. */
@@ -65,7 +72,7 @@ function half(extent: number, line: number): number | undefined {
   return lines < extent ? lines : undefined;
 }
 
-const windowOf = (from: number, size: number, dtype: Stored = "f32"): Window => ({
+const windowOf = (from: number, size: number, dtype: Stored = "f32"): GpuWindow => ({
   from: from * widthOf(dtype),
   bytes: bytesOf(size, dtype),
 });

@@ -19,7 +19,7 @@ import {
   type RowStage,
   type Scalar,
 } from "@seqmix/tensor/backend";
-import { declare, entryPoint, indent, type Binding, type GpuPass } from "@seqmix/tensor/wgsl";
+import { declare, entryPoint, indent, type GpuBinding, type GpuPass } from "@seqmix/tensor/wgsl";
 import { functionTexts } from "../wgsl/functions.js";
 import { axisNames, loadsOf, split, textLength, type Load } from "../loops/text.js";
 import {
@@ -140,7 +140,7 @@ function vectorLoads(kernel: LoopKernel, { width }: Arrangement): readonly Load[
 
 interface Names {
   readonly declarations: string;
-  readonly bindings: readonly Binding[];
+  readonly bindings: readonly GpuBinding[];
   /** By output, whether it is stored in vectors of four. */
   readonly wide: readonly boolean[];
 }
@@ -151,9 +151,9 @@ function bind(
   vectors: readonly Load[],
   { width }: Arrangement,
 ): Names {
-  const bindings: Binding[] = [];
+  const bindings: GpuBinding[] = [];
   let declarations = "";
-  const add = (buffer: number, name: string, access: Binding["access"], type: string): void => {
+  const add = (buffer: number, name: string, access: GpuBinding["access"], type: string): void => {
     declarations += declare(bindings.length, name, access, type);
     bindings.push({ buffer, access });
   };

@@ -10,10 +10,10 @@ import {
   declare,
   declareParameters,
   entryPoint,
-  type Binding,
+  type GpuBinding,
   type GpuPass,
   type GpuProgram,
-  type Parameters,
+  type GpuParameters,
 } from "@seqmix/tensor/wgsl";
 
 export interface ScanShape {
@@ -72,8 +72,8 @@ export function scanProgram(shape: ScanShape): GpuProgram {
     code,
     parameters,
     buffers: [
-      ...read.map((buffer): Binding => ({ buffer, access: "read" })),
-      ...write.map((buffer): Binding => ({ buffer, access: "read_write" })),
+      ...read.map((buffer): GpuBinding => ({ buffer, access: "read" })),
+      ...write.map((buffer): GpuBinding => ({ buffer, access: "read_write" })),
     ],
     groups,
   });
@@ -97,7 +97,7 @@ export function scanProgram(shape: ScanShape): GpuProgram {
 }
 
 /** A row's element s is at origin + s direction. */
-function parametersOf({ outer, length, inner, reverse, chunks, steps }: Chunks): Parameters {
+function parametersOf({ outer, length, inner, reverse, chunks, steps }: Chunks): GpuParameters {
   return {
     inner,
     length,

@@ -5,7 +5,7 @@
  */
 import { LimitError, type DType } from "@seqmix/tensor";
 import { nodesOf, product, roots, type Affine, type LoopKernel, type Range, type Scalar } from "@seqmix/tensor/backend";
-import { bytesOf, widthOf, WINDOW_ALIGNMENT, type GpuLimits, type GpuPass, type Window } from "@seqmix/tensor/wgsl";
+import { bytesOf, widthOf, WINDOW_ALIGNMENT, type GpuLimits, type GpuPass, type GpuWindow } from "@seqmix/tensor/wgsl";
 import { loopPass, type LoopBuffers, type LoopForm } from "../loops/text.js";
 
 /** Elements that parts and windows of a kernel start at a multiple of. */
@@ -131,7 +131,7 @@ function spansOf(kernel: LoopKernel, first: number, count: number): Map<number, 
   return spans;
 }
 
-function windowsOf({ from, to }: Span, binding: number, dtype: DType): Window[] {
+function windowsOf({ from, to }: Span, binding: number, dtype: DType): GpuWindow[] {
   const width = widthOf(dtype);
   return Array.from({ length: Math.ceil((to - from) / binding) }, (_, k) => {
     const start = from + k * binding;

@@ -6,27 +6,31 @@ export interface GpuPass {
   /** WGSL with the entry point `main`; buffers are bindings 0, 1, ... of group 0, in the order of `buffers`. */
   readonly code: string;
   /** The program's buffers it uses: inputs, then outputs, then scratch blocks, counted from 0. */
-  readonly buffers: readonly Binding[];
-  /** Numbers the code reads from a uniform block after the buffers; see {@link declareParameters}. Shapes that come this way share one compiled kernel. */
-  readonly parameters?: Parameters;
+  readonly buffers: readonly GpuBinding[];
+  /** Numbers the code reads from a uniform block after the buffers; see `declareParameters`. Shapes that come this way share one compiled kernel. */
+  readonly parameters?: GpuParameters;
   /** Workgroups in all; the device spreads them over two dimensions where one does not hold them. */
   readonly groups: number;
 }
 
 /** i32 values by name. */
-export type Parameters = Readonly<Record<string, number>>;
+export type GpuParameters = Readonly<Record<string, number>>;
 
-export interface Binding {
+/** A buffer of the program that a pass uses. */
+export interface GpuBinding {
+  /** Its number. */
   readonly buffer: number;
+  /** Whether the pass writes it. */
   readonly access: "read" | "read_write";
   /** The part of the buffer that is bound; all of it by default. */
-  readonly window?: Window;
+  readonly window?: GpuWindow;
 }
 
 /** Bytes [from, from + bytes) of a buffer. */
-export interface Window {
-  /** A multiple of {@link WINDOW_ALIGNMENT}. */
+export interface GpuWindow {
+  /** A multiple of 256. */
   readonly from: number;
+  /** How many. */
   readonly bytes: number;
 }
 
@@ -54,9 +58,11 @@ export const PORTABLE_LIMITS: GpuLimits = { buffers: 8, bytes: 2 ** 27, threads:
 /** Bytes that windows start at a multiple of, on every adapter (the highest minStorageBufferOffsetAlignment that WebGPU allows). */
 export const WINDOW_ALIGNMENT = 256;
 
+/** A kernel as passes that run one after the other. */
 export interface GpuProgram {
   /** For `explain`, e.g. "rows 4096 of 512, 128 threads". */
   readonly name: string;
+  /** In order; each sees what those before it wrote. */
   readonly passes: readonly GpuPass[];
   /** Bytes of temporary blocks, used by these passes only. */
   readonly scratch: readonly number[];
@@ -78,19 +84,20 @@ ${indent(body)}
 `;
 
 /** Declares a buffer. */
-export const declare = (binding: number, name: string, access: Binding["access"], type: string): string =>
+export const declare = (binding: number, name: string, access: GpuBinding["access"], type: string): string =>
   `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<${type}>;\n`;
 
 /** Declares the parameters; the code reads them as `p.name`. */
 export const declareParameters = (
   binding: number,
-  parameters: Parameters,
+  parameters: GpuParameters,
 ): string => `struct Parameters { ${Object.keys(parameters)
   .map((name) => `${name}: i32`)
   .join(", ")} }
 @group(0) @binding(${binding}) var<uniform> p: Parameters;
 `;
 
+/** The text with every line moved in by two spaces, or `depth` times as much. */
 export const indent = (text: string, depth = 1): string =>
   text
     .split("\n")

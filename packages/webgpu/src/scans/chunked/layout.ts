@@ -1,6 +1,6 @@
 /** Sizes and places of a chunked recurrence: what its passes have in common. */
 import { product, type Affine, type ChunkedParts, type Operand, type Result } from "@seqmix/tensor/backend";
-import { declare, type Binding, type GpuPass } from "@seqmix/tensor/wgsl";
+import { declare, type GpuBinding, type GpuPass } from "@seqmix/tensor/wgsl";
 import type { TileShape } from "./tile.js";
 
 /** Steps of a block whose decays are tabulated, in a chunk. */
@@ -152,7 +152,7 @@ export interface Bound {
   readonly name: string;
   readonly buffer: number;
   readonly type: "f32" | "vec4<f32>";
-  readonly access?: Binding["access"];
+  readonly access?: GpuBinding["access"];
 }
 
 export const declarations = (bound: readonly Bound[]): string =>

@@ -1,6 +1,6 @@
 /** WGSL text of a scan's passes: names of axes, states and buffers, and expressions in their scopes. */
 import type { Scalar, ScanValue } from "@seqmix/tensor/backend";
-import { declare, entryPoint, type Binding, type GpuPass } from "@seqmix/tensor/wgsl";
+import { declare, entryPoint, type GpuBinding, type GpuPass } from "@seqmix/tensor/wgsl";
 import { functionTexts } from "../../wgsl/functions.js";
 import { fromMemory, memoryType, toMemory, writeValues } from "../../wgsl/values.js";
 import { frontier } from "./expressions.js";
@@ -27,7 +27,7 @@ export interface Writer {
   readonly layout: Layout;
   readonly functions: Set<string>;
   /** Binds a buffer and returns its name. */
-  bind(buffer: number, name: string, access: Binding["access"], type: string): string;
+  bind(buffer: number, name: string, access: GpuBinding["access"], type: string): string;
   fresh(): string;
   /** Names the value of a text by a statement in `lines`. */
   named(text: string, lines: string[]): string;
@@ -38,7 +38,7 @@ export interface Writer {
 
 export function makeWriter(layout: Layout): Writer {
   const functions = new Set<string>();
-  const bound = new Map<number, { name: string; access: Binding["access"]; type: string }>();
+  const bound = new Map<number, { name: string; access: GpuBinding["access"]; type: string }>();
   const module: string[] = [];
   let names = 0;
   const fresh = (): string => `v${names++}`;
@@ -67,7 +67,7 @@ export function makeWriter(layout: Layout): Writer {
           module.map((line) => `${line}\n`).join("") +
           functionTexts(functions) +
           entryPoint(threads, body.join("\n"), body.some((line) => line.includes("subgroupMember")) ? SUBGROUP : []),
-        buffers: [...bound].map(([buffer, { access }]): Binding => ({ buffer, access })),
+        buffers: [...bound].map(([buffer, { access }]): GpuBinding => ({ buffer, access })),
         groups,
       };
     },
