@@ -293,7 +293,8 @@ function roleOf(
 
 /** Sums over values take in an axis of heads: where many heads share their keys, the gradients of these are one product over all. */
 function groupingHeads(form: Semiseparable, { axes, product }: Facts): Semiseparable {
-  const { heads, drive, seed } = form;
+  const { heads, drive, seed, decay } = form;
+  if (decay.kind === "vector") return form;
   const group = (role: StateSum): StateSum => {
     if (role.role !== "read" || role.over !== "values" || role.lost.length !== 1) return role;
     const [axis] = role.lost as [number];

@@ -1,7 +1,8 @@
 /** The program of a scan step: products of matrices where the recurrence is semiseparable and large, else the states step by step. */
 import type { ScanKernel } from "@seqmix/tensor/backend";
 import { bytesOf, type GpuLimits, type GpuProgram } from "@seqmix/tensor/wgsl";
-import { chunkedForm, chunkedProgram } from "./chunked/program.js";
+import { chunkedForm } from "./chunked/form.js";
+import { chunkedProgram } from "./chunked/program.js";
 import { fusedScanProgram, supportsScan } from "./fused/program.js";
 import type { Tuning } from "./fused/tuning.js";
 

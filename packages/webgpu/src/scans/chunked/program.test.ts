@@ -56,4 +56,6 @@ test.each(["none", "constant", "scalar", "vector"] as const)(
         expect(error, `seed ${seed}, output ${k} of [${kernel.extents.join()}]`).toBeLessThan(1e-5);
     }
   },
+  // many kernels are compiled
+  120_000,
 );

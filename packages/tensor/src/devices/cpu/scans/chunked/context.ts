@@ -40,21 +40,10 @@ export const plus = (x: Code, by: number): Code => (by === 0 ? x : i32.add(x, i3
 export const times = (x: Code, by: number): Code =>
   by === 0 ? i32.const(0) : by === 1 ? x : i32.mul(x, i32.const(by));
 
-export type Context = ReturnType<typeof makeContext>;
-
-/** @param Q Steps of a chunk. */
-export function makeContext(parts: ChunkedParts, places: Places, define: Define, Q: number) {
-  const { form, results } = parts;
-  const { kernel, heads } = form;
-  const { extents, along, reverse } = kernel;
-  const extent = (axis: number): number => extents[axis]!;
-  const [K, V, L] = [extent(form.keys), extent(form.values), extent(along)];
-  const [Kp, Vp] = [padded(K), padded(V)];
-
+/** Scratch memory of the walk, and functions of its module. */
+function makeModule(define: Define, Q: number) {
   const f = functionBuilder(["i32", "i32", "i32", "i32"]);
-  const [args, unit, end, scratch] = f.params;
-  const int = (): Local => f.local("i32");
-  const [chunk, count] = [int(), int()] as const;
+  const scratch = f.params[3];
   let scratchBytes = 0;
   /** Place in the scratch block for so many elements. */
   const block = (elements: number): number => {
@@ -86,8 +75,20 @@ export function makeContext(parts: ChunkedParts, places: Places, define: Define,
       inScratch(factors),
       inScratch(to),
     );
+  return { f, define, Q, block, inScratch, fn, multiply, scaleRows, scratchBytes: () => scratchBytes };
+}
 
-  // An array's address at the unit's first step, and bytes from step to step.
+/** Extents of a head's matrices, and where a unit's arrays lie: an address at its first step, and bytes from step to step. */
+function makeAddresses(parts: ChunkedParts, places: Places, module: ReturnType<typeof makeModule>) {
+  const { form } = parts;
+  const { kernel, heads } = form;
+  const { extents, along, reverse } = kernel;
+  const { f, Q } = module;
+  const extent = (axis: number): number => extents[axis]!;
+  const [K, V, L] = [extent(form.keys), extent(form.values), extent(along)];
+  const [args, unit, end] = f.params;
+  const int = (): Local => f.local("i32");
+  const [chunk, count] = [int(), int()] as const;
   const coordinates = heads.map(int);
   const bases = new Map<Place, Local>();
   const baseOf = (place: Place): Local => {
@@ -113,7 +114,32 @@ export function makeContext(parts: ChunkedParts, places: Places, define: Define,
     inside /= extent(axis);
     return coordinates[k]!.set(i32.remU(i32.divU(unit.get, i32.const(inside)), i32.const(extent(axis))));
   });
+  return {
+    ...module,
+    parts,
+    places,
+    K,
+    V,
+    L,
+    Kp: padded(K),
+    Vp: padded(V),
+    unit,
+    end,
+    chunk,
+    chunks: Math.ceil(L / Q),
+    count,
+    units,
+    baseOf,
+    strideOf,
+    atChunk,
+    /** Statements at the beginning of a unit; to be called last. */
+    enterUnit: (): Code => [splitUnit, [...bases.keys()].map(setBase)],
+  };
+}
 
+/** Rows of a chunk from operands, and to results. */
+function makeStaging(unit: ReturnType<typeof makeAddresses>) {
+  const { parts, places, K, V, Q, count, block, inScratch, fn, scaleRows, atChunk, strideOf } = unit;
   const staged = new Map<string, Staged>();
   const stage = (operand: Operand, width: number, scale?: Operand): Staged => {
     const key = [operand, scale].map((x) => (x ? parts.operands.indexOf(x) : -1)).join();
@@ -165,7 +191,23 @@ export function makeContext(parts: ChunkedParts, places: Places, define: Define,
       count.get,
     );
   };
+  return {
+    ...unit,
+    S,
+    G,
+    stage,
+    gatherScalars,
+    gatherRows,
+    scatterRows,
+    gatherAll: (): Code => [...staged.values()].map(gather),
+    gatherOuter: ({ keys, values }: StagedOuter): Code => [gather(keys), gather(values)],
+  };
+}
 
+/** States of a head, and what is done with them alone. */
+function makeStates(staging: ReturnType<typeof makeStaging>) {
+  const { parts, places, K, V, Kp, Vp, Q, G, block, inScratch, fn, baseOf } = staging;
+  const { form, results } = parts;
   const stateBytes = 4 * Kp * Vp;
   const states = block(Kp * Vp),
     adjoints = block(G ? Kp * Vp : 0),
@@ -180,6 +222,53 @@ export function makeContext(parts: ChunkedParts, places: Places, define: Define,
       inScratch(transposed),
       i32.const(V),
     );
+  /** A given state, or zeros. */
+  const loadState = (given: Operand | undefined, state: number): Code => {
+    if (!given) return bulk.fill(inScratch(state), i32.const(0), i32.const(stateBytes));
+    const place = places.operands.get(given)!;
+    return call(
+      fn("gatherState", (own) => kernels.gatherFunction(own, V, Kp)),
+      baseOf(place).get,
+      i32.const(4 * place.index.coefficients[form.keys]!),
+      inScratch(state),
+      i32.const(K),
+    );
+  };
+  const resultOf = (kind: Result["of"]["kind"]): Result | undefined => results.find(({ of }) => of.kind === kind);
+  const storeState = (kind: "last" | "first", state: number): Code => {
+    const found = resultOf(kind);
+    return found
+      ? call(
+          fn(`scatter${V}`, (own) => kernels.scatterFunction(own, V)),
+          inScratch(state),
+          baseOf(places.results.get(found)!).get,
+          i32.const(4 * V),
+          i32.const(K),
+        )
+      : [];
+  };
+  return {
+    ...staging,
+    stateBytes,
+    states,
+    adjoints,
+    transposed,
+    scaled,
+    rows,
+    panels,
+    transpose,
+    loadState,
+    storeState,
+    resultOf,
+  };
+}
+
+export type Context = ReturnType<typeof makeContext>;
+
+/** @param Q Steps of a chunk. */
+export function makeContext(parts: ChunkedParts, places: Places, define: Define, Q: number) {
+  const context = makeStates(makeStaging(makeAddresses(parts, places, makeModule(define, Q))));
+  const { K, V, Kp, Vp, G, inScratch, fn, multiply, stage, transposed, rows, panels } = context;
   /** state += x^T z, where x has rows of keys. */
   const addOuter = (state: number, x: number, z: Staged): Code =>
     multiply(
@@ -265,87 +354,12 @@ export function makeContext(parts: ChunkedParts, places: Places, define: Define,
       1,
     );
   };
-  /** A given state, or zeros. */
-  const loadState = (given: Operand | undefined, state: number): Code => {
-    if (!given) return bulk.fill(inScratch(state), i32.const(0), i32.const(stateBytes));
-    const place = places.operands.get(given)!;
-    return call(
-      fn("gatherState", (own) => kernels.gatherFunction(own, V, Kp)),
-      baseOf(place).get,
-      i32.const(4 * place.index.coefficients[form.keys]!),
-      inScratch(state),
-      i32.const(K),
-    );
-  };
-  const resultOf = (kind: Result["of"]["kind"]): Result | undefined => results.find(({ of }) => of.kind === kind);
-  const storeState = (kind: "last" | "first", state: number): Code => {
-    const found = resultOf(kind);
-    return found
-      ? call(
-          fn(`scatter${V}`, (own) => kernels.scatterFunction(own, V)),
-          inScratch(state),
-          baseOf(places.results.get(found)!).get,
-          i32.const(4 * V),
-          i32.const(K),
-        )
-      : [];
-  };
   const readsOf = (state: "current" | "adjoint"): readonly Read[] =>
-    results.flatMap((result) => {
+    parts.results.flatMap((result) => {
       const { of } = result;
       if (of.kind !== "read" || of.state !== state) return [];
       return [{ result, over: of.over, x: stage(of.operand, of.over === "keys" ? K : V) }];
     });
   const reads = { current: readsOf("current"), adjoint: G ? readsOf("adjoint") : [] };
-
-  return {
-    parts,
-    places,
-    define,
-    K,
-    V,
-    L,
-    Kp,
-    Vp,
-    Q,
-    S,
-    G,
-    f,
-    unit,
-    end,
-    chunk,
-    count,
-    units,
-    chunks: Math.ceil(L / Q),
-    block,
-    inScratch,
-    fn,
-    multiply,
-    scaleRows,
-    gatherScalars,
-    gatherRows,
-    scatterRows,
-    score,
-    addPairs,
-    stateBytes,
-    states,
-    adjoints,
-    transposed,
-    scaled,
-    rows,
-    transpose,
-    addOuter,
-    readState,
-    loadState,
-    storeState,
-    resultOf,
-    reads,
-    strideOf,
-    atChunk,
-    gatherAll: (): Code => [...staged.values()].map(gather),
-    gatherOuter: ({ keys, values }: StagedOuter): Code => [gather(keys), gather(values)],
-    /** Statements at the beginning of a unit; to be called last. */
-    enterUnit: (): Code => [splitUnit, [...bases.keys()].map(setBase)],
-    scratchBytes: () => scratchBytes,
-  };
+  return { ...context, addOuter, readState, score, addPairs, reads };
 }

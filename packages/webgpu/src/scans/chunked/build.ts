@@ -1,0 +1,94 @@
+/** A program in the making: its passes, its scratch blocks, and where operands and results lie. */
+import { product, type ChunkedParts, type LoopKernel, type Operand, type Result } from "@seqmix/tensor/backend";
+import { bytesOf, type GpuLimits, type GpuPass } from "@seqmix/tensor/wgsl";
+import { loopProgram } from "../../loops/program.js";
+import { LANES } from "./form.js";
+import { keyDecayVectors, tableOf, type Chunks, type Place, type Sizes } from "./layout.js";
+
+export interface Build {
+  readonly parts: ChunkedParts;
+  readonly passes: GpuPass[];
+  readonly scratch: number[];
+  /** The number of a new block for so many elements. */
+  block(elements: number): number;
+  /** Appends a loop over buffers of this program. */
+  run(loop: LoopKernel, from: readonly number[], to: readonly number[]): void;
+}
+
+export function startBuild(parts: ChunkedParts, limits: GpuLimits): Build {
+  const { inputs, outputs } = parts.form.kernel;
+  const scratch: number[] = [];
+  const passes: GpuPass[] = [];
+  const first = inputs.length + outputs.length;
+  const block = (elements: number): number => first + scratch.push(bytesOf(elements)) - 1;
+  const run = (loop: LoopKernel, from: readonly number[], to: readonly number[]): void => {
+    const program = loopProgram(loop, limits);
+    const own = from.length + to.length;
+    const blocks = program.scratch.map((bytes) => first + scratch.push(bytes) - 1);
+    const number = (k: number): number =>
+      k < from.length ? from[k]! : k < own ? to[k - from.length]! : blocks[k - own]!;
+    for (const pass of program.passes)
+      passes.push({ ...pass, buffers: pass.buffers.map((b) => ({ ...b, buffer: number(b.buffer) })) });
+  };
+  return { parts, passes, scratch, block, run };
+}
+
+/** Lays out what is no plain array. */
+export function placeArrays({ parts, block, run }: Build): Pick<Chunks, "operands" | "results"> {
+  const { operands, results, form } = parts;
+  const { inputs } = form.kernel;
+  const given = inputs.map((_, k) => k);
+  const operandPlaces = new Map<Operand, Place>();
+  for (const operand of operands) {
+    const { from } = operand;
+    if ("input" in from) operandPlaces.set(operand, { buffer: from.input, index: from.index });
+    else {
+      const buffer = block(from.layout.size);
+      run(from.loop, given, [buffer]);
+      operandPlaces.set(operand, { buffer, index: from.layout.index });
+    }
+  }
+  const resultPlaces = new Map<Result, Place>(
+    results.map((result) => {
+      const { output, layout } = result;
+      return [
+        result,
+        { buffer: output === undefined ? block(layout.size) : inputs.length + output, index: layout.index },
+      ] as const;
+    }),
+  );
+  return { operands: operandPlaces, results: resultPlaces };
+}
+
+export function chunksOf({ parts, block }: Build, sizes: Sizes, places: Pick<Chunks, "operands" | "results">): Chunks {
+  const { form, drive, seed, results } = parts;
+  const { extents, along } = form.kernel;
+  const [K, V, L] = [extents[form.keys]!, extents[form.values]!, extents[along]!];
+  const Q = sizes.chunk;
+  const chunks: Chunks = {
+    ...places,
+    parts,
+    sizes,
+    L,
+    Q,
+    count: Math.ceil(L / Q),
+    K,
+    V,
+    K4: Math.ceil(K / LANES),
+    V4: Math.ceil(V / LANES),
+    H: product(form.heads.map((axis) => extents[axis]!)),
+    table: tableOf(Q),
+    sharesTable:
+      form.decay.kind !== "scalar" &&
+      !drive.scale &&
+      !seed?.scale &&
+      L % Q === 0 &&
+      !results.some(({ of }) => of.kind === "first"),
+  };
+  if (form.decay.kind !== "vector") return chunks;
+  const each = 4 * chunks.H * keyDecayVectors(chunks);
+  return {
+    ...chunks,
+    keyDecays: { before: block(each), toEnd: block(each), begin: block(4 * chunks.H * Q * chunks.K4) },
+  };
+}

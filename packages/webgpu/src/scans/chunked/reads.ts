@@ -1,0 +1,207 @@
+/** The reads of a program, each with the scores it needs; sums over heads that share their keys. */
+import type { Operand, Result } from "@seqmix/tensor/backend";
+import type { GpuPass } from "@seqmix/tensor/wgsl";
+import type { Build } from "./build.js";
+import { groupedReadPass, groupedScoresPass, type Factor, type Group, type GroupedScores } from "./grouped.js";
+import { numberText, pointsOf, type Chunks, type Place } from "./layout.js";
+import { columnTiles, readPass } from "./read.js";
+import { scoreHeads, scoreSize, scoresPass, type Score } from "./scores.js";
+import { keyPairsPass, keyScoresPass } from "./vector.js";
+
+export interface StateBuffers {
+  readonly table: number;
+  readonly states: number;
+  readonly adjoints: number;
+}
+
+/** A read whose rows times another operand are summed. */
+export interface Dotted {
+  /** The result that it is; else it is made for the sums alone. */
+  readonly own: Result | undefined;
+  readonly over: "keys" | "values";
+  readonly tiles: number;
+  readonly to: number;
+  readonly x: Operand;
+  readonly with: Operand;
+}
+
+/** Appends a read to the program. */
+export type AppendRead = (
+  state: "current" | "adjoint",
+  over: "keys" | "values",
+  x: Operand,
+  to: Place | undefined,
+  dots: { readonly with: Operand; readonly to: number } | undefined,
+) => void;
+
+export function makeReads(
+  { parts, block, passes }: Build,
+  chunks: Chunks,
+  { table, states, adjoints }: StateBuffers,
+): AppendRead {
+  const { drive, seed, operands } = parts;
+  const { count, table: offsets } = chunks;
+  const isVector = chunks.keyDecays !== undefined;
+  const scores = new Map<string, number>();
+  const scoreBuffer = (score: Score): number => {
+    const key = [operands.indexOf(score.earlier), operands.indexOf(score.later), score.rows, score.strict].join();
+    let buffer = scores.get(key);
+    if (buffer === undefined) {
+      scores.set(key, (buffer = block(pointsOf(chunks, scoreHeads(chunks, score)) * count * scoreSize(chunks, score))));
+      passes.push((isVector && score.over === "keys" ? keyScoresPass : scoresPass)(chunks, score, buffer));
+    }
+    return buffer;
+  };
+  return (state, over, x, to, dots) => {
+    const outer = state === "current" ? drive : seed!;
+    const score: Score =
+      state === "current"
+        ? { earlier: outer[over], later: x, rows: "earlier", over, strict: dots !== undefined }
+        : { earlier: x, later: outer[over], rows: "later", over, strict: dots !== undefined };
+    passes.push(
+      readPass(chunks, {
+        state,
+        over,
+        x,
+        z: outer[over === "keys" ? "values" : "keys"],
+        score,
+        buffers: {
+          states: state === "current" ? states : adjoints,
+          table,
+          scores: scoreBuffer(score),
+        },
+        to,
+        dots,
+      }),
+    );
+    if (isVector && over === "values" && to)
+      passes.push(
+        keyPairsPass(chunks, {
+          state,
+          z: outer.keys,
+          scores: scoreBuffer(score),
+          number: numberText(chunks, scoreHeads(chunks, score)),
+          factors: state === "current" ? offsets.drive : offsets.seed,
+          table,
+          to,
+        }),
+      );
+  };
+}
+
+/** Adds the parts of an array that lie one after another. */
+function addParts({ run }: Build, count: number, size: number, from: number, to: number): void {
+  run(
+    {
+      extents: [size],
+      reduceExtents: [count],
+      inputs: [{ dtype: "f32", size: count * size }],
+      reductions: [
+        {
+          combine: "sum",
+          value: { op: "load", dtype: "f32", input: 0, index: { offset: 0, coefficients: [1, size] } },
+        },
+      ],
+      outputs: [{ dtype: "f32", value: { op: "reduced", dtype: "f32", reduction: 0 } }],
+    },
+    [from],
+    [to],
+  );
+}
+
+/** Appends reads that sum over heads that share their keys. */
+export function makeGroupedReads(
+  build: Build,
+  chunks: Chunks,
+  { table, states, adjoints }: StateBuffers,
+): (
+  result: Result,
+  read: { readonly state: "current" | "adjoint"; readonly operand: Operand },
+  group: { readonly axis: number; readonly weights?: Operand },
+) => void {
+  const { parts, block, passes } = build;
+  const { drive, seed, operands, form } = parts;
+  const { extents } = form.kernel;
+  const { count, H, Q, results: resultPlaces } = chunks;
+  const factorOf = (operand: Operand | undefined): Factor =>
+    operand && (operand === drive.scale ? "drive" : operand === seed?.scale ? "seed" : { operand });
+  const groupedScores = new Map<string, number>();
+  return (result, { state, operand }, { axis, weights }) => {
+    const isCurrent = state === "current";
+    const outer = isCurrent ? drive : seed!;
+    const own = factorOf(weights);
+    const heads = extents[axis]!;
+    const group: Group = { axis, parts: partsOf(heads, (H / heads) * count) };
+    const pairs: GroupedScores = isCurrent
+      ? {
+          later: operand,
+          laterFactor: own,
+          earlier: drive.values,
+          earlierFactor: factorOf(drive.scale),
+        }
+      : {
+          later: outer.values,
+          laterFactor: factorOf(outer.scale),
+          earlier: operand,
+          earlierFactor: own,
+        };
+    const nameOf = (factor: Factor): string =>
+      typeof factor === "object" ? String(operands.indexOf(factor.operand)) : (factor ?? "");
+    const key = [
+      ...[pairs.later, pairs.earlier].map((x) => operands.indexOf(x)),
+      ...[pairs.laterFactor, pairs.earlierFactor].map(nameOf),
+      axis,
+    ].join();
+    /** A block that a pass fills by parts, and their sum. */
+    const summed = (size: number, to: number, make: (to: number) => GpuPass): void => {
+      const made = group.parts > 1 ? block(group.parts * size) : to;
+      passes.push(make(made));
+      if (group.parts > 1) addParts(build, group.parts, size, made, to);
+    };
+    let scored = groupedScores.get(key);
+    if (scored === undefined) {
+      const size = (H / heads) * count * Q * Q;
+      groupedScores.set(key, (scored = block(size)));
+      summed(size, scored, (to) => groupedScoresPass(chunks, group, pairs, table, to));
+    }
+    const { buffer, index } = resultPlaces.get(result)!;
+    const { size } = result.layout;
+    summed(size, buffer, (to) =>
+      groupedReadPass(chunks, group, {
+        state,
+        x: operand,
+        z: outer.keys,
+        weights: own,
+        buffers: { states: isCurrent ? states : adjoints, table, scores: scored },
+        to: { buffer: to, index },
+        size,
+      }),
+    );
+  };
+}
+
+/** Workgroups that keep a large GPU busy, and the most parts that sums over heads are cut into. */
+const WORKGROUPS = 512,
+  MOST_PARTS = 8;
+
+/** Into how many parts to cut a group of heads; a divisor of their number. */
+function partsOf(heads: number, workgroups: number): number {
+  let parts = 1;
+  for (let k = 2; k <= Math.min(heads, MOST_PARTS); k++)
+    if (heads % k === 0 && workgroups * parts < WORKGROUPS) parts = k;
+  return parts;
+}
+
+/** The reads that the gradient of the decay is made of. */
+export function dottedRead({ parts, block }: Build, chunks: Chunks, state: "current" | "adjoint"): Dotted {
+  const { results, drive, seed } = parts;
+  const { H, L } = chunks;
+  const outer = state === "current" ? seed! : drive;
+  const own = results.find(
+    ({ of }) => of.kind === "read" && !of.group && of.state === state && of.operand === outer[of.over],
+  );
+  const over = own?.of.kind === "read" ? own.of.over : "keys";
+  const tiles = columnTiles(chunks, over);
+  const to = block(H * tiles * L);
+  return { own, over, tiles, to, x: outer[over], with: outer[over === "keys" ? "values" : "keys"] };
+}
