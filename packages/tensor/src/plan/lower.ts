@@ -73,7 +73,7 @@ export function lowerLoop(
   // Each loop axis as the parts it was split into, outermost first.
   const parts: number[][] = [...outputs[0]!.shape, ...reduced].map((extent) => [extent]);
   const outer = outputs[0]!.shape.length;
-  return splitting(parts, () => lowerWith(parts, outer, outputs, reductions, context));
+  return splitting(parts, () => lowerWith({ parts, outer, outputs, calls: reductions, context }));
 }
 
 /** {@link lowerLoop}, or undefined where something has to be stored first: the outputs do not fit into one set of loops. */
@@ -106,7 +106,7 @@ export function lowerRows(
   const kept = space.shape.filter((_, k) => !space.axes.includes(k));
   const parts = [...kept, ...space.axes.map((axis) => space.shape[axis]!)].map((extent) => [extent]);
   return splitting(parts, () =>
-    lowerWith(parts, kept.length, outputs, reductions, context, [], undefined, { ...space, members }),
+    lowerWith({ parts, outer: kept.length, outputs, calls: reductions, context, rows: { ...space, members } }),
   );
 }
 
@@ -141,7 +141,15 @@ export function lowerExpressions<T>(
 ): { readonly built: T; readonly inputs: readonly Tensor[] } {
   const inputs: Tensor[] = [];
   let built: T | undefined;
-  lowerWith(parts, parts.length, [], [], context, inputs, (lower, positions) => (built = build(lower, positions)));
+  lowerWith({
+    parts,
+    outer: parts.length,
+    outputs: [],
+    calls: [],
+    context,
+    inputs,
+    extra: (lower, positions) => (built = build(lower, positions)),
+  });
   return { built: built!, inputs };
 }
 
@@ -152,83 +160,137 @@ export const reducedExtents = (call: Call): readonly number[] =>
 export const reducedAxes = (call: Call): readonly number[] =>
   (call.attributes as { readonly axes: readonly number[] }).axes;
 
-function lowerWith(
-  parts: readonly (readonly number[])[],
-  outer: number,
-  outputs: readonly Tensor[],
-  calls: readonly Call[],
-  context: LoweringContext,
-  inputs: Tensor[] = [],
-  extra?: (lower: Lower, positions: readonly Affine[]) => void,
-  rows?: RowSpace & { readonly members: ReadonlySet<Tensor> },
-): LoweredLoop {
-  const all = parts.flat();
-  const axes = all.length;
-  const starts = parts.map((_, k) => parts.slice(0, k).flat().length);
+/** What is lowered together. */
+interface LoweringTask {
+  /** Each axis of the loops as the parts it was split into. */
+  readonly parts: readonly (readonly number[])[];
+  /** Axes that are not reduced over. */
+  readonly outer: number;
+  readonly outputs: readonly Tensor[];
+  readonly calls: readonly Call[];
+  readonly context: LoweringContext;
+  readonly inputs?: Tensor[];
+  readonly extra?: (lower: Lower, positions: readonly Affine[]) => void;
+  readonly rows?: RowSpace & { readonly members: ReadonlySet<Tensor> };
+}
+
+const lowerWith = (task: LoweringTask): LoweredLoop => new Lowering(task).run(task.extra);
+
+/** One lowering: the loops' axes, what is known of them, and the expressions met so far. */
+class Lowering {
+  /** Of the context and of expressions around. */
+  readonly lower: Lower = (x, index) => this.#lower(x, index);
+  readonly inputs: Tensor[];
+  readonly #all: readonly number[];
+  readonly #axes: number;
   /** Each original axis as an index over the split ones. */
-  const positions = parts.map((list, k): Affine => {
-    const index = constant(0, axes).coefficients as number[];
-    stridesOf(list).forEach((stride, j) => (index[starts[k]! + j] = stride));
-    return { offset: 0, coefficients: index };
-  });
-  const reductions: Reduction[] = [];
+  readonly #positions: readonly Affine[];
+  readonly #reductions: Reduction[] = [];
   /** Reductions met; a second use at another index would have to run the loop again. */
-  const reduced = new Set<Call>();
+  readonly #reduced = new Set<Call>();
+  readonly #rowReductions = new Map<Call, Scalar>();
   /** Expressions by tensor and index. Inside a reduction the results around it do not exist yet, so it has a table of its own. */
-  const around = new Map<Tensor, Map<string, Scalar>>();
-  const within = new Map<Tensor, Map<string, Scalar>>();
-  let memo = around;
-  const whole = rows && indicesOf(rows.shape.length, rows.axes, positions.slice(0, outer), positions.slice(outer));
+  readonly #around = new Map<Tensor, Map<string, Scalar>>();
+  readonly #within = new Map<Tensor, Map<string, Scalar>>();
+  #memo = this.#around;
+  readonly #loads = new Map<string, Scalar>();
+  readonly #whole: readonly Affine[] | undefined;
   /** Where a row kernel's tensor lies as it walks the rows: with an element a point, or an element a row. */
-  const places = whole
-    ? [
-        combine(whole, stridesOf(rows.shape), axes),
-        combine(positions.slice(0, outer), stridesOf(parts.slice(0, outer).map(sizeOf)), axes),
-      ]
-    : [];
-  const isInPlace = (tensor: Tensor, index: readonly Affine[], at: readonly Affine[]): boolean => {
-    const flat = combine(index, stridesOf(tensor.shape), axes);
+  readonly #places: readonly Affine[];
+  readonly #parts: readonly (readonly number[])[];
+  readonly #outer: number;
+  readonly #outputs: readonly Tensor[];
+  readonly #calls: readonly Call[];
+  readonly #context: LoweringContext;
+  readonly #rows: (RowSpace & { readonly members: ReadonlySet<Tensor> }) | undefined;
+
+  constructor({ parts, outer, outputs, calls, context, inputs = [], rows }: LoweringTask) {
+    this.#parts = parts;
+    this.#outer = outer;
+    this.#outputs = outputs;
+    this.#calls = calls;
+    this.#context = context;
+    this.inputs = inputs;
+    this.#rows = rows;
+    this.#all = parts.flat();
+    const axes = this.#all.length;
+    this.#axes = axes;
+    const starts = parts.map((_, k) => parts.slice(0, k).flat().length);
+    this.#positions = parts.map((list, k): Affine => {
+      const index = constant(0, axes).coefficients as number[];
+      stridesOf(list).forEach((stride, j) => (index[starts[k]! + j] = stride));
+      return { offset: 0, coefficients: index };
+    });
+    const around = this.#positions.slice(0, outer);
+    this.#whole = rows && indicesOf(rows.shape.length, rows.axes, around, this.#positions.slice(outer));
+    this.#places = this.#whole
+      ? [
+          combine(this.#whole, stridesOf(rows!.shape), axes),
+          combine(around, stridesOf(parts.slice(0, outer).map(sizeOf)), axes),
+        ]
+      : [];
+  }
+
+  run(extra?: LoweringTask["extra"]): LoweredLoop {
+    extra?.(this.lower, this.#positions);
+    const outputs = this.#outputs.map((x) => this.#lowerOutput(x));
+    const around = this.#parts.slice(0, this.#outer);
+    const split = around.flat().length;
+    return {
+      extents: this.#all.slice(0, split),
+      parts: around.map((list) => list.length),
+      reduceExtents: this.#all.slice(split),
+      inputs: this.inputs,
+      reductions: this.#reductions,
+      outputs,
+    };
+  }
+
+  #isInPlace(tensor: Tensor, index: readonly Affine[], at: readonly Affine[]): boolean {
+    const flat = combine(index, stridesOf(tensor.shape), this.#axes);
     return at.some(
       (place) =>
-        place.offset === flat.offset && place.coefficients.every((c, k) => c === flat.coefficients[k] || all[k] === 1),
+        place.offset === flat.offset &&
+        place.coefficients.every((c, k) => c === flat.coefficients[k] || this.#all[k] === 1),
     );
-  };
+  }
 
-  const lower = (x: Tensor, index: readonly Affine[]): Scalar => {
-    const tensor = context.resolve(x);
+  #lower(x: Tensor, index: readonly Affine[]): Scalar {
+    const tensor = this.#context.resolve(x);
     const key = index.map(keyOf).join(";");
-    let known = memo.get(tensor);
-    if (!known) memo.set(tensor, (known = new Map<string, Scalar>()));
+    let known = this.#memo.get(tensor);
+    if (!known) this.#memo.set(tensor, (known = new Map<string, Scalar>()));
     const before = known.get(key);
     if (before) return before;
-    const member = rows?.members.has(tensor) ?? false;
-    if (member && !isInPlace(tensor, index, places)) throw new NeedsMemory(tensor);
+    const member = this.#rows?.members.has(tensor) ?? false;
+    if (member && !this.#isInPlace(tensor, index, this.#places)) throw new NeedsMemory(tensor);
     const value =
-      context.place?.(tensor, index, lower) ??
+      this.#context.place?.(tensor, index, this.lower) ??
       (member
-        ? compute(tensor, index)
-        : memo === around && outputs.includes(tensor) && sameIndex(index, positions)
-          ? compute(tensor, index)
-          : context.isStored(tensor)
-            ? load(tensor, index)
-            : compute(tensor, index));
+        ? this.#compute(tensor, index)
+        : this.#memo === this.#around && this.#outputs.includes(tensor) && sameIndex(index, this.#positions)
+          ? this.#compute(tensor, index)
+          : this.#context.isStored(tensor)
+            ? this.#load(tensor, index)
+            : this.#compute(tensor, index));
     known.set(key, value);
     return value;
-  };
+  }
 
-  const loads = new Map<string, Scalar>();
-  const loadAt = (tensor: Tensor, index: Affine): Scalar => {
-    let input = inputs.indexOf(tensor);
-    if (input < 0) input = inputs.push(tensor) - 1;
+  #loadAt(tensor: Tensor, index: Affine): Scalar {
+    let input = this.inputs.indexOf(tensor);
+    if (input < 0) input = this.inputs.push(tensor) - 1;
     const key = `${input} ${keyOf(index)}`;
-    let value = loads.get(key);
-    if (!value) loads.set(key, (value = { op: "load", dtype: scalarType(tensor.dtype), input, index }));
+    let value = this.#loads.get(key);
+    if (!value) this.#loads.set(key, (value = { op: "load", dtype: scalarType(tensor.dtype), input, index }));
     return value;
-  };
-  const load = (tensor: Tensor, index: readonly Affine[]): Scalar =>
-    loadAt(tensor, combine(index, stridesOf(tensor.shape), axes));
+  }
 
-  const compute = (tensor: Tensor, index: readonly Affine[]): Scalar => {
+  #load(tensor: Tensor, index: readonly Affine[]): Scalar {
+    return this.#loadAt(tensor, combine(index, stridesOf(tensor.shape), this.#axes));
+  }
+
+  #compute(tensor: Tensor, index: readonly Affine[]): Scalar {
     const call = callOf(tensor)!;
     const { rule } = call.op;
     switch (rule.kind) {
@@ -237,52 +299,47 @@ function lowerWith(
           tensor,
           call.op.name,
           rule.scalar(
-            call.inputs.map((x) => lower(x, index)),
+            call.inputs.map((x) => this.#lower(x, index)),
             scalarType(tensor.dtype),
           ),
         );
       case "generator":
         return rule.scalar(index, call.attributes as never, scalarType(tensor.dtype));
       case "movement": {
-        const source = context.resolve(call.inputs[0]!);
+        const source = this.#context.resolve(call.inputs[0]!);
         const movement = rule.map(index, call.attributes as never, source.shape);
         if (movement === "reshape") {
           // Memory is row-major under any shape.
-          const inMemory = context.isStored(source) && !outputs.includes(source) && !rows?.members.has(source);
+          const inMemory =
+            this.#context.isStored(source) && !this.#outputs.includes(source) && !this.#rows?.members.has(source);
           return inMemory
-            ? loadAt(source, combine(index, stridesOf(tensor.shape), axes))
-            : lower(source, reshapeIndex(index, tensor, source));
+            ? this.#loadAt(source, combine(index, stridesOf(tensor.shape), this.#axes))
+            : this.#lower(source, this.#reshapeIndex(index, tensor, source));
         }
-        const value = lower(source, movement.index);
+        const value = this.#lower(source, movement.index);
         return movement.conditions?.length ? guard(movement.conditions, value, movement.fill!) : value;
       }
       case "concat":
-        return lowerConcat(call, index);
+        return this.#lowerConcat(call, index);
       case "gather":
-        return lowerGather(call, tensor, index);
+        return this.#lowerGather(call, tensor, index);
       case "reduce":
-        if (!calls.includes(call)) throw new NeedsMemory(tensor);
-        return rows ? lowerRowReduce(call, tensor, index, rule.combine) : lowerReduce(call, index, rule.combine);
+        if (!this.#calls.includes(call)) throw new NeedsMemory(tensor);
+        return this.#rows
+          ? this.#lowerRowReduce(call, tensor, index, rule.combine)
+          : this.#lowerReduce(call, index, rule.combine);
       default:
         if (
-          tensor === context.element &&
-          keyOf(combine(index, stridesOf(tensor.shape), axes)) ===
-            keyOf(combine(positions.slice(0, outer), stridesOf(outputs[0]!.shape), axes))
+          tensor === this.#context.element &&
+          keyOf(combine(index, stridesOf(tensor.shape), this.#axes)) ===
+            keyOf(combine(this.#positions.slice(0, this.#outer), stridesOf(this.#outputs[0]!.shape), this.#axes))
         )
           return { op: "reduced", dtype: scalarType(tensor.dtype), reduction: 0 };
         throw new NeedsMemory(tensor);
     }
-  };
+  }
 
-  const guard = (conditions: readonly Range[], value: Scalar, fill: number): Scalar => ({
-    op: "guard",
-    dtype: value.dtype,
-    conditions,
-    value,
-    fill,
-  });
-
-  const lowerConcat = (call: Call, index: readonly Affine[]): Scalar => {
+  #lowerConcat(call: Call, index: readonly Affine[]): Scalar {
     const { axis } = call.attributes as { readonly axis: number };
     const at = index[axis]!;
     let start = 0;
@@ -293,7 +350,7 @@ function lowerWith(
       const local: Affine = { offset: at.offset - start, coefficients: at.coefficients };
       const value = guard(
         [{ index: local, lo: 0, hi: extent }],
-        lower(
+        this.#lower(
           x,
           index.map((affine, k) => (k === axis ? local : affine)),
         ),
@@ -313,90 +370,84 @@ function lowerWith(
       start += extent;
     }
     return result ?? { op: "constant", dtype: scalarType(call.outputs[0]!.dtype), value: 0 };
-  };
+  }
 
-  const lowerGather = (call: Call, tensor: Tensor, index: readonly Affine[]): Scalar => {
+  #lowerGather(call: Call, tensor: Tensor, index: readonly Affine[]): Scalar {
     const { axis } = call.attributes as { readonly axis: number };
-    const table = context.resolve(call.inputs[0]!);
+    const table = this.#context.resolve(call.inputs[0]!);
     const indices = call.inputs[1]!;
-    if (!context.isStored(table)) throw new NeedsMemory(table);
+    if (!this.#context.isStored(table)) throw new NeedsMemory(table);
     const rank = indices.shape.length;
-    const value = lower(indices, index.slice(axis, axis + rank));
-    const fixed = [...index.slice(0, axis), constant(0, axes), ...index.slice(axis + rank)];
+    const value = this.#lower(indices, index.slice(axis, axis + rank));
+    const fixed = [...index.slice(0, axis), constant(0, this.#axes), ...index.slice(axis + rank)];
     if (tensor.size === 0) return { op: "constant", dtype: scalarType(tensor.dtype), value: 0 };
     return {
-      ...load(table, fixed),
+      ...this.#load(table, fixed),
       gather: [{ value, size: table.shape[axis]!, stride: stridesOf(table.shape)[axis]! }],
     } as Scalar;
-  };
+  }
 
-  const lowerReduce = (call: Call, index: readonly Affine[], combination: "sum" | "max"): Scalar => {
-    if (reduced.has(call)) throw new NeedsMemory(call.outputs[0]!);
+  #lowerReduce(call: Call, index: readonly Affine[], combination: "sum" | "max"): Scalar {
+    if (this.#reduced.has(call)) throw new NeedsMemory(call.outputs[0]!);
     const gone = reducedAxes(call);
-    const input = context.resolve(call.inputs[0]!);
-    const inner = indicesOf(input.shape.length, gone, index, positions.slice(outer));
-    reduced.add(call);
-    if (memo === within) throw new NeedsMemory(call.outputs[0]!);
-    memo = within;
-    const value = lower(input, inner);
-    memo = around;
+    const input = this.#context.resolve(call.inputs[0]!);
+    const inner = indicesOf(input.shape.length, gone, index, this.#positions.slice(this.#outer));
+    this.#reduced.add(call);
+    if (this.#memo === this.#within) throw new NeedsMemory(call.outputs[0]!);
+    this.#memo = this.#within;
+    const value = this.#lower(input, inner);
+    this.#memo = this.#around;
     const result = call.outputs[0]!;
     return inType(result, combination, {
       op: "reduced",
       dtype: scalarType(result.dtype),
-      reduction: reductions.push({ combine: combination, value }) - 1,
+      reduction: this.#reductions.push({ combine: combination, value }) - 1,
     });
-  };
+  }
 
-  const rowReductions = new Map<Call, Scalar>();
-  const lowerRowReduce = (call: Call, tensor: Tensor, index: readonly Affine[], combination: "sum" | "max"): Scalar => {
-    if (!isInPlace(tensor, index, places.slice(1))) throw new NeedsMemory(tensor);
-    let result = rowReductions.get(call);
+  #lowerRowReduce(call: Call, tensor: Tensor, index: readonly Affine[], combination: "sum" | "max"): Scalar {
+    if (!this.#isInPlace(tensor, index, this.#places.slice(1))) throw new NeedsMemory(tensor);
+    let result = this.#rowReductions.get(call);
     if (!result) {
-      const value = lower(call.inputs[0]!, whole!);
-      rowReductions.set(
+      const value = this.#lower(call.inputs[0]!, this.#whole!);
+      this.#rowReductions.set(
         call,
         (result = inType(tensor, combination, {
           op: "reduced",
           dtype: scalarType(tensor.dtype),
-          reduction: reductions.push({ combine: combination, value }) - 1,
+          reduction: this.#reductions.push({ combine: combination, value }) - 1,
         })),
       );
     }
     return result;
-  };
+  }
 
-  const reshapeIndex = (
-    index: readonly Affine[],
-    target: { readonly shape: Shape },
-    source: Tensor,
-  ): readonly Affine[] => {
-    const result = reshapedIndex(index, target.shape, source.shape, all);
+  #reshapeIndex(index: readonly Affine[], target: { readonly shape: Shape }, source: Tensor): readonly Affine[] {
+    const result = reshapedIndex(index, target.shape, source.shape, this.#all);
     if (!result) throw new NeedsMemory(source);
     if ("inner" in result) throw new NeedsSplit(result.axis, result.inner, source);
     return result;
-  };
+  }
 
-  const lowerOutput = (x: Tensor): Output => {
-    const index = positions.slice(0, outer);
-    if (!whole) return { dtype: x.dtype, value: lower(x, index) };
+  #lowerOutput(x: Tensor): Output {
+    const index = this.#positions.slice(0, this.#outer);
+    if (!this.#whole) return { dtype: x.dtype, value: this.#lower(x, index) };
     const [from, shape] =
-      x.size === sizeOf(rows.shape) ? [whole, rows.shape] : [index, parts.slice(0, outer).map(sizeOf)];
-    const value = lower(x, sameShape(x.shape, shape) ? from : reshapeIndex(from, { shape }, x));
-    return from === whole ? { dtype: x.dtype, value, index: places[0]! } : { dtype: x.dtype, value };
-  };
-  extra?.(lower, positions);
-  const lowered = outputs.map(lowerOutput);
-  const split = parts.slice(0, outer).flat().length;
-  return {
-    extents: all.slice(0, split),
-    parts: parts.slice(0, outer).map((list) => list.length),
-    reduceExtents: all.slice(split),
-    inputs,
-    reductions,
-    outputs: lowered,
-  };
+      x.size === sizeOf(this.#rows!.shape)
+        ? [this.#whole, this.#rows!.shape]
+        : [index, this.#parts.slice(0, this.#outer).map(sizeOf)];
+    const value = this.#lower(x, sameShape(x.shape, shape) ? from : this.#reshapeIndex(from, { shape }, x));
+    return from === this.#whole ? { dtype: x.dtype, value, index: this.#places[0]! } : { dtype: x.dtype, value };
+  }
 }
+
+const guard = (conditions: readonly Range[], value: Scalar, fill: number): Scalar => ({
+  op: "guard",
+  dtype: value.dtype,
+  conditions,
+  value,
+  fill,
+});
 
 /** Ops whose f16 result is one of their operands, or is exact: it needs no rounding. */
 const EXACT: ReadonlySet<string> = new Set(["neg", "abs", "minimum", "maximum", "floor", "where", "max"]);

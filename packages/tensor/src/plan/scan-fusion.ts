@@ -117,45 +117,11 @@ export function fuseScans(planning: Planning): Planning {
 
 /** All scan steps of a graph, or undefined after a decision about one had to be changed. */
 function findScans(graph: ScanGraph, decisions: OpenDecisions, fuse: boolean): Scans | undefined {
-  const units: ScanUnit[] = [];
-  const gradients = new Map<Tensor, Call[]>();
-  for (const call of graph.calls) {
-    if (!isScanGradient(call)) continue;
-    const h = graph.resolve(valuesOf(call)[1]![0]!);
-    gradients.set(h, [...(gradients.get(h) ?? []), call]);
-  }
-  const paired = new Set<Call>();
-  let changed = false;
-  for (const call of graph.calls) {
-    if (!isScan(call) || call.outputs[0]!.size === 0) continue;
-    const level = levelOf(call, decisions, fuse);
-    if (level === "refused") continue;
-    const recurrence = recurrenceOf(call, decisions);
-    if (level === "recompute") {
-      const found = splitting(recurrence, decisions, () =>
-        recomputing(recurrence, gradients.get(call.outputs[0]!) ?? [], graph),
-      );
-      if (!found) changed = true;
-      else if (typeof found === "string") {
-        demote(call, decisions, fuse, found);
-        units.push(storing(recurrence));
-      } else {
-        units.push(...found);
-        for (const unit of found) if (unit.gradient) paired.add(unit.gradient);
-      }
-    } else units.push(storing(recurrence));
-  }
-  for (const call of graph.calls) {
-    if (!isScanGradient(call) || paired.has(call) || call.outputs[0]!.size === 0) continue;
-    const level = levelOf(call, decisions, fuse);
-    if (level === "refused") continue;
-    const recurrence = recurrenceOf(call, decisions);
-    const found =
-      level === "bare" ? alone(recurrence) : splitting(recurrence, decisions, () => reversed(recurrence, graph));
-    if (found) units.push(found);
-    else changed = true;
-  }
-  if (changed) return undefined;
+  const forward = forwardUnits(graph, decisions, fuse);
+  const paired = new Set(forward.units.map(({ gradient }) => gradient));
+  const backward = gradientUnits(graph, decisions, fuse, paired);
+  if (forward.changed || backward.changed) return undefined;
+  const units = [...forward.units, ...backward.units];
   const scans: Scans = {
     units,
     ...membersOf(units),
@@ -166,18 +132,65 @@ function findScans(graph: ScanGraph, decisions: OpenDecisions, fuse: boolean): S
   if (!fuse) return scans;
   const stored = laborious(scans, graph, decisions);
   if (!stored) return undefined;
-  const inside = prologues(
-    scans,
-    stored.size > 0 ? { ...graph, isKept: (x) => graph.isKept(x) || stored.has(x) } : graph,
-    decisions,
-  );
-  return (
-    inside && {
-      ...scans,
-      stored,
-      inside,
-    }
-  );
+  const around = stored.size > 0 ? { ...graph, isKept: (x: Tensor) => graph.isKept(x) || stored.has(x) } : graph;
+  const inside = prologues(scans, around, decisions);
+  return inside && { ...scans, stored, inside };
+}
+
+/** Units of some recurrences, and whether a decision about one had to be changed. */
+interface FoundUnits {
+  readonly units: readonly ScanUnit[];
+  readonly changed: boolean;
+}
+
+/** The recurrences, with their gradients where those compute the states again. */
+function forwardUnits(graph: ScanGraph, decisions: OpenDecisions, fuse: boolean): FoundUnits {
+  const gradients = new Map<Tensor, Call[]>();
+  for (const call of graph.calls) {
+    if (!isScanGradient(call)) continue;
+    const h = graph.resolve(valuesOf(call)[1]![0]!);
+    gradients.set(h, [...(gradients.get(h) ?? []), call]);
+  }
+  const units: ScanUnit[] = [];
+  let changed = false;
+  for (const call of graph.calls) {
+    if (!isScan(call) || call.outputs[0]!.size === 0) continue;
+    const level = levelOf(call, decisions, fuse);
+    if (level === "refused") continue;
+    const recurrence = recurrenceOf(call, decisions);
+    const found =
+      level === "recompute"
+        ? splitting(recurrence, decisions, () => recomputing(recurrence, gradients.get(call.outputs[0]!) ?? [], graph))
+        : [storing(recurrence)];
+    if (!found) changed = true;
+    else if (typeof found === "string") {
+      demote(call, decisions, fuse, found);
+      units.push(storing(recurrence));
+    } else units.push(...found);
+  }
+  return { units, changed };
+}
+
+/** Gradients of stored states. */
+function gradientUnits(
+  graph: ScanGraph,
+  decisions: OpenDecisions,
+  fuse: boolean,
+  paired: ReadonlySet<Call | undefined>,
+): FoundUnits {
+  const units: ScanUnit[] = [];
+  let changed = false;
+  for (const call of graph.calls) {
+    if (!isScanGradient(call) || paired.has(call) || call.outputs[0]!.size === 0) continue;
+    const level = levelOf(call, decisions, fuse);
+    if (level === "refused") continue;
+    const recurrence = recurrenceOf(call, decisions);
+    const found =
+      level === "bare" ? alone(recurrence) : splitting(recurrence, decisions, () => reversed(recurrence, graph));
+    if (found) units.push(found);
+    else changed = true;
+  }
+  return { units, changed };
 }
 
 /** Runs f; a split it asks for is noted, and the result is undefined. */

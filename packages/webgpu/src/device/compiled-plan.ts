@@ -137,11 +137,17 @@ function programsOf(
 }
 
 /** Dispatches of a run, kept for the next one on the same memory. */
-function dispatchesOf({ steps }: Plan, { scratch }: Temporaries, encoders: readonly Encode[]): Ready["dispatches"] {
+function dispatchesOf(
+  { steps }: Plan,
+  { scratch, slots: temporary }: Temporaries,
+  encoders: readonly Encode[],
+): Ready["dispatches"] {
   const known = new Map<string, readonly (readonly Dispatch[])[]>();
+  // The others are borrowed.
+  const given = temporary.flatMap((block, slot) => (block === undefined ? [slot] : []));
   return (blocks, borrowed) => {
     let key = "";
-    for (const { number } of blocks) key += `${number},`;
+    for (const slot of given) key += `${blocks[slot]!.number},`;
     for (const { number } of borrowed) key += `${number},`;
     const found =
       known.get(key) ??

@@ -212,6 +212,7 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
     const blocks = new Array<Block>(plan.slots.length);
     leaves.forEach((x, slot) => (blocks[slot] = usable(bufferOn(x, device, "webgpu")).block));
     for (const { slot, tensor } of plan.constants) blocks[slot] = usable(bufferOn(tensor, device, "webgpu")).block;
+    const given = [...blocks.slice(0, plan.leafCount), ...plan.constants.map(({ slot }) => blocks[slot]!)];
 
     // The first root of a slot takes its memory; a root that is a leaf, or a second one, is a copy.
     const over = new Map<number, number>();
@@ -251,7 +252,7 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
         if (block !== undefined) blocks[slot] = borrowed[block]!;
       });
       for (let slot = 0; slot < blocks.length; slot++) blocks[slot] ??= nothing;
-      await loss.wait(pool.granted([...blocks, ...results.map(({ block }) => block), ...borrowed]));
+      await loss.wait(pool.granted([...given, ...results.map(({ block }) => block), ...borrowed]));
 
       const encoder = gpu.createCommandEncoder();
       const { recorder } = device;
