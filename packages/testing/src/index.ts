@@ -31,3 +31,4 @@ export {
   type GoldenReport,
   type GoldenResult,
 } from "./golden.js";
+export { checkEdges, edgePrograms } from "./edge-programs.js";

@@ -74,7 +74,7 @@ export function writeValues(values: readonly Scalar[], around: Surroundings, lin
         const gathers = (node.gather ?? []).map(
           ({ value, size, stride }) => ` + clamp(${write(value)}, 0, ${size - 1})${stride === 1 ? "" : ` * ${stride}`}`,
         );
-        return around.read(node.input, `${affineText(node.index, around.axes)}${gathers.join("")}`);
+        return around.read(node.input, `${addressText(node.index, around.axes)}${gathers.join("")}`);
       }
       case "guard": {
         // Reading outside a buffer is harmless in WGSL: the guarded value is computed everywhere and chosen afterwards.
@@ -121,6 +121,20 @@ export function affineText({ offset, coefficients }: Affine, axes: readonly stri
   if (offset !== 0 || terms.length === 0) terms.push(String(offset | 0));
   return terms.length === 1 ? terms[0]! : `(${terms.join(" + ")})`;
 }
+
+/**
+ * The index of a load. What a guard excludes is read all the same, wherever it lies; but of an index made of numbers alone
+ * the compiler sees that it is negative, and refuses it.
+ */
+function addressText(index: Affine, axes: readonly string[]): string {
+  const fixed = index.coefficients.every((c, k) => c === 0 || isNumber(axes[k]!));
+  if (!fixed) return affineText(index, axes);
+  const value = (text: string): number => Number(text.replace(/[()]/g, ""));
+  const at = index.coefficients.reduce((sum, c, k) => (c === 0 ? sum : sum + c * value(axes[k]!)), index.offset);
+  return String(Math.max(0, at | 0));
+}
+
+const isNumber = (text: string): boolean => /^[(]?-?\d+[)]?$/.test(text);
 
 function rangeText(index: string, lo: number, hi: number): string {
   return `(${index} >= ${lo}) & (${index} < ${hi})`;
