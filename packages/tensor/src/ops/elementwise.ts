@@ -77,9 +77,10 @@ function row(intrinsic: Intrinsic, spec: Row): Op {
 function samplesOf(spec: Row, apply: (...inputs: Tensor[]) => Tensor): Sample[] {
   const shapes =
     spec.arity === 1
-      ? [[[5]], [[2, 3, 4]], [[]], [[0, 3]]]
+      ? [[[5]], [[2, 3, 4]], [[1, 1]], [[]], [[0, 3]]]
       : [
           [[5], [5]],
+          [[1], [1, 1]],
           [[2, 3], [3]],
           [
             [4, 1, 3],
