@@ -213,5 +213,7 @@ test.each([
 });
 
 test("more tokens than any device holds are refused before the data is made", () => {
-  expect(() => experiment("attention", { L: 1e9 })).toThrow(/at most \d+ tokens an update, got batch=4 times L=1000000000/);
+  expect(() => experiment("attention", { L: 1e9 })).toThrow(
+    /at most \d+ tokens an update, got batch=4 times L=1000000000/,
+  );
 });
