@@ -6,6 +6,7 @@ import { DeviceError, NumericError } from "../graph/errors.js";
 import { sortCalls } from "../graph/calls.js";
 import { inputsRead } from "../graph/op.js";
 import { bufferOn, own } from "./placement.js";
+import { assertIndices, type IndexCheck } from "../ops/gather.js";
 import { hold, letGo } from "../graph/holds.js";
 import { graphOf, type Graph } from "../plan/signature.js";
 import { formatShape } from "../graph/shape.js";
@@ -126,6 +127,8 @@ async function realizeStepwise(device: Device, roots: readonly Tensor[]): Promis
     const buffers = await device.run(placedGraph(device, open), { donated: [], fuse: false });
     for (const [k, x] of open.entries()) {
       own(x, device, buffers[k]!);
+      const check = call.op.name === "identity" ? (call.attributes as IndexCheck | undefined) : undefined;
+      if (check) assertIndices(await device.download(buffers[k]!), check);
       if (!isReal(x.dtype)) continue;
       const values = await device.download(buffers[k]!);
       const at = values.findIndex((value) => !Number.isFinite(value));

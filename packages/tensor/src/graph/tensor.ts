@@ -4,7 +4,7 @@
  * realized tensors by device memory and lets go of the graph behind them.
  */
 import type { Device, DeviceBuffer } from "../devices/device.js";
-import { dtypeOf, type DType, type HostArray } from "./dtype.js";
+import { assertDType, dtypeOf, type DType, type HostArray } from "./dtype.js";
 import { DisposedError, DTypeError, ShapeError } from "./errors.js";
 import { notForgotten } from "./forgotten.js";
 import { roundedToHalf } from "./half.js";
@@ -129,6 +129,7 @@ export type Nested = number | readonly Nested[];
  * @throws DTypeError if another type is asked for than that of the typed array; ShapeError if the number of values is not that of the shape, or the nesting is ragged.
  */
 export function tensor(data: HostArray | Nested, shape?: Shape, dtype?: DType): Tensor {
+  if (dtype !== undefined) assertDType("tensor", dtype);
   if (ArrayBuffer.isView(data)) {
     const host = data as HostArray;
     const found = dtypeOf(host);
@@ -145,6 +146,10 @@ export function tensor(data: HostArray | Nested, shape?: Shape, dtype?: DType): 
   const flat: number[] = [];
   flatten(data as Nested, nesting, 0, flat);
   const type = dtype ?? "f32";
+  if (type === "i32")
+    for (const x of flat)
+      if ((x | 0) !== x)
+        throw new DTypeError(`tensor: expected whole numbers of 32 bits for i32, got ${x}; round it, or leave it f32`);
   const host =
     type === "f32"
       ? Float64Array.from(flat)

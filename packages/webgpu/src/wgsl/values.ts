@@ -1,6 +1,7 @@
 /** Scalar expressions of the kernel IR as WGSL statements. A node used twice becomes a `let`; the others are written where they are used. */
 import type { DType } from "@seqmix/tensor";
 import { parts, type Affine, type Scalar } from "@seqmix/tensor/backend";
+import { functionOf } from "./functions.js";
 
 /** How a type is kept in a register and in memory. */
 export const registerType = (dtype: DType): string => (dtype === "f16" ? "f32" : dtype);
@@ -166,20 +167,6 @@ const operators: Readonly<Record<string, string>> = {
   and: "&",
   or: "|",
 };
-/** Ours, for their accuracy or their NaN. */
-const own: Readonly<Record<string, string>> = {
-  exp: "exp_",
-  log: "log_",
-  expm1: "expm1_",
-  log1p: "log1p_",
-  sin: "sin_",
-  cos: "cos_",
-  tanh: "tanh_",
-  sigmoid: "sigmoid_",
-  erf: "erf_",
-  roundToHalf: "roundToHalf",
-};
-
 function intrinsic(
   node: Scalar & { args: readonly Scalar[] },
   args: readonly string[],
@@ -189,9 +176,11 @@ function intrinsic(
   const { op, dtype } = node;
   const operator = operators[op];
   if (operator) return `(${x} ${operator} ${y})`;
-  if (own[op]) {
-    functions.add(own[op]);
-    return `${own[op]}(${x})`;
+  // Ours, for their accuracy or their NaN.
+  const own = functionOf(op);
+  if (own) {
+    functions.add(own);
+    return `${own}(${x})`;
   }
   switch (op) {
     case "neg":
@@ -214,7 +203,9 @@ function intrinsic(
     case "cast":
       return `${dtype}(${x})`;
     default:
-      throw new TypeError(`webgpu: expected an operation that WGSL is written for, got ${op}; add it to values.ts`);
+      throw new TypeError(
+        `webgpu: expected WGSL for the intrinsic ${op}, got none; write it in packages/webgpu/src/wgsl/functions.ts as ${op}_`,
+      );
   }
 }
 

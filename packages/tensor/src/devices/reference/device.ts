@@ -159,7 +159,7 @@ function evaluateCall(call: Call, inputs: readonly ReferenceValue[]): readonly R
   if (op.reference) return op.reference(inputs, attributes as never, results);
   switch (op.rule.kind) {
     case "elementwise":
-      return [elementwise(op.rule.number, inputs, sizeOf(shape), dtype)];
+      return [elementwise(meaningOf(op.rule, inputs), inputs, sizeOf(shape), dtype)];
     case "generator": {
       const rule = op.rule;
       return [
@@ -175,6 +175,15 @@ function evaluateCall(call: Call, inputs: readonly ReferenceValue[]): readonly R
   }
 }
 
+/** Of i32 operands a rule may have a meaning of its own: float64 does not hold all bits of a product. */
+const meaningOf = (
+  { number, integer = number }: Extract<Op["rule"], { readonly kind: "elementwise" }>,
+  inputs: readonly ReferenceValue[],
+): ((...args: number[]) => number) => (inputs.at(-1)!.dtype === "i32" ? integer : number);
+
+/** Real numbers become i32 toward zero, within its bounds, and NaN 0; what is computed in i32 wraps around. */
+const toInteger = (x: number): number => Math.max(-0x80000000, Math.min(0x7fffffff, Math.trunc(x) || 0));
+
 function elementwise(
   f: (...args: number[]) => number,
   inputs: readonly ReferenceValue[],
@@ -184,9 +193,10 @@ function elementwise(
   const out = referenceArray(size, dtype);
   const [x, y, z] = inputs.map(({ data }) => data);
   const bool = dtype === "bool";
+  const toInt = dtype === "i32" && isReal(inputs[0]!.dtype);
   for (let i = 0; i < size; i++) {
     const value = z ? f(x![i]!, y![i]!, z[i]!) : y ? f(x![i]!, y[i]!) : f(x![i]!);
-    out[i] = bool ? Number(value !== 0) : value;
+    out[i] = bool ? Number(value !== 0) : toInt ? toInteger(value) : value;
   }
   return out;
 }
