@@ -32,3 +32,4 @@ export {
   type GoldenResult,
 } from "./golden.js";
 export { checkEdges, edgePrograms } from "./edge-programs.js";
+export { checkSpecialValues } from "./special-values.js";

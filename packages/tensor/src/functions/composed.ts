@@ -23,7 +23,7 @@ import {
   tanh,
   where,
 } from "../ops/elementwise.js";
-import { iota } from "../ops/generators.js";
+import { full, iota } from "../ops/generators.js";
 import { matmul } from "../ops/matmul.js";
 import { broadcastTo, reshape, stopGradient, transpose } from "../ops/movement.js";
 import { max, sum, type ReduceOptions } from "../ops/reduce.js";
@@ -38,7 +38,7 @@ export function power(x: Tensor, p: number): Tensor {
   if (p === 0.5) return sqrt(x);
   if (!Number.isInteger(p) || Math.abs(p) > 64) return exp(mul(p, log(x)));
   if (p < 0) return div(1, power(x, -p));
-  if (p === 0) return add(mul(x, 0), 1);
+  if (p === 0) return full(x.shape, 1, x.dtype);
   const half = p > 1 ? power(x, Math.floor(p / 2)) : x;
   return p === 1 ? x : p % 2 === 0 ? square(half) : mul(square(half), x);
 }

@@ -10,6 +10,7 @@
  * Expressions are directed acyclic graphs: the same object used twice is computed once.
  */
 import type { DType } from "../graph/dtype.js";
+import type * as elementwise from "../ops/elementwise.js";
 
 /** What a scalar can be: f16 is a form of storage, and f32 once it is loaded. */
 export type ScalarType = Exclude<DType, "f16">;
@@ -33,7 +34,7 @@ export interface Range {
   readonly hi: number;
 }
 
-type Functions = typeof import("../ops/elementwise.js");
+type Functions = typeof elementwise;
 
 /**
  * Scalar functions every renderer implements, a record each (ops/elementwise.ts). Of f32 or i32 they are of the same type; cast

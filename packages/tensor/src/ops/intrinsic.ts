@@ -36,10 +36,13 @@ export interface IntrinsicRecord {
   readonly low?: number;
   readonly high?: number;
   /**
-   * f32 results, and slopes, at {@link SPECIAL} in this order, for functions of one real number. Whole numbers or at most 9 digits,
-   * compared to within `ulp`.
+   * Right results and slopes at {@link SPECIAL}, in this order, of functions of one real number (numpy's and IEEE's conventions);
+   * undefined where devices may differ, within the bounds of the function.
    */
-  readonly special?: { readonly values: readonly number[]; readonly slopes?: readonly number[] };
+  readonly special?: {
+    readonly values: readonly (number | undefined)[];
+    readonly slopes?: readonly (number | undefined)[];
+  };
 }
 
 /** The largest f32 number, and the smallest normal one. */

@@ -20,6 +20,11 @@ const sources: Readonly<Record<string, { readonly uses?: readonly string[]; read
     uses: ["isNan"],
     text: `fn maximum(x: f32, y: f32) -> f32 { return select(select(y, x, x > y), x + y, isNan(x) | isNan(y)); }`,
   },
+  // WGSL's own conversion ends at the largest f32 number below 2^31, and may make anything of NaN
+  toInteger: {
+    uses: ["isNan"],
+    text: `fn toInteger(x: f32) -> i32 { return select(select(i32(x), 2147483647, x >= 2147483648.0), 0, isNan(x)); }`,
+  },
   // WGSL leaves it to devices how they convert to f16, in packing too; this is to the nearest, of two the even one
   roundToHalf: {
     text: `fn roundToHalf(x: f32) -> f32 {

@@ -201,7 +201,9 @@ function intrinsic(
     case "where":
       return `select(${z}, ${y}, ${x})`;
     case "cast":
-      return `${dtype}(${x})`;
+      if (dtype !== "i32" || node.args[0]!.dtype !== "f32") return `${dtype}(${x})`;
+      functions.add("toInteger");
+      return `toInteger(${x})`;
     default:
       throw new TypeError(
         `webgpu: expected WGSL for the intrinsic ${op}, got none; write it in packages/webgpu/src/wgsl/functions.ts as ${op}_`,
