@@ -33,3 +33,4 @@ export {
 } from "./golden.js";
 export { checkEdges, edgePrograms } from "./edge-programs.js";
 export { checkSpecialValues } from "./special-values.js";
+export { checkRandomProgram } from "./fuzz.js";
