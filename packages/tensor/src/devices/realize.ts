@@ -1,11 +1,12 @@
 /** Making values real: choosing the device, running the graph, and reading results. */
 import { isDebug } from "../graph/debug.js";
-import type { Device, ExplainOptions } from "./device.js";
+import type { Device, DeviceBuffer, ExplainOptions } from "./device.js";
 import { isReal, type HostArray } from "../graph/dtype.js";
-import { DeviceError, NumericError } from "../graph/errors.js";
+import { DeviceError, LimitError, NumericError } from "../graph/errors.js";
 import { sortCalls } from "../graph/calls.js";
 import { inputsRead } from "../graph/op.js";
 import { bufferOn, own } from "./placement.js";
+import { reclaim } from "./turns.js";
 import { assertIndices, type IndexCheck } from "../ops/gather.js";
 import { hold, letGo } from "../graph/holds.js";
 import { graphOf, type Graph } from "../plan/signature.js";
@@ -82,7 +83,17 @@ async function realizeOn(
   const buffers = donated.flatMap((x) =>
     x.source.kind === "buffer" && x.source.device === device ? [x.source.buffer] : [],
   );
-  const results = open.length > 0 ? await device.run(placedGraph(device, open), { donated: buffers, fuse }) : [];
+  const run = async (): Promise<readonly DeviceBuffer[]> =>
+    device.run(placedGraph(device, open), { donated: buffers, fuse });
+  let results: readonly DeviceBuffer[] = [];
+  if (open.length > 0)
+    try {
+      results = await run();
+    } catch (error) {
+      // The memory may be full of tensors that nobody has any more.
+      if (!(error instanceof LimitError) || !(await reclaim(device))) throw error;
+      results = await run();
+    }
   open.forEach((root, k) => own(root, device, results[k]!));
   for (const root of roots) settle(root, device);
   for (const x of donated) x.release("donated");

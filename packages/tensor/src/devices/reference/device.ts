@@ -2,6 +2,7 @@
  * The oracle: every op of the graph by itself, in plain float64 loops read off the rows.
  * Slow on purpose and never the product.
  */
+import { letTurn, turning } from "../turns.js";
 import type { Device, DeviceBuffer, MemoryCount } from "../device.js";
 import { isReal, type DType, type HostArray } from "../../graph/dtype.js";
 import { DisposedError } from "../../graph/errors.js";
@@ -50,7 +51,11 @@ export function reference(): Device {
     name: "reference",
     description: "float64 loops, one thread",
     upload: (data, dtype) => keep(toReference(data, dtype), dtype),
-    download: async (buffer) => valuesOf(buffer).slice(),
+    async download(buffer) {
+      const data = valuesOf(buffer).slice();
+      await letTurn();
+      return data;
+    },
     release(buffer, how) {
       if (buffer.released) return;
       buffers--;
@@ -59,8 +64,8 @@ export function reference(): Device {
       buffer.released = true;
       (buffer as ReferenceBuffer).data = undefined;
     },
-    prepare: (graph) => ({ run: async (leaves) => compute(graph, leaves) }),
-    run: async (graph) => compute(graph, graph.leaves),
+    prepare: (graph) => ({ run: async (leaves) => turning(compute(graph, leaves)) }),
+    run: async (graph) => turning(compute(graph, graph.leaves)),
     explain: ({ roots }) =>
       sortCalls(roots)
         .map((call) => `${call.op.name} ${call.outputs.map(String).join(", ")}`)
