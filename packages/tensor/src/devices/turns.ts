@@ -31,10 +31,11 @@ export async function turn(): Promise<void> {
     else if (MessageChannel) {
       // A timer would wait for 4 ms.
       const { port1, port2 } = new MessageChannel();
-      port1.onmessage = () => {
+      port1.addEventListener("message", () => {
         port1.close();
         resolve();
-      };
+      });
+      port1.start();
       port2.postMessage(undefined);
     } else setTimeout(resolve, 0);
   });
