@@ -26,7 +26,10 @@ export { sequentialScan, type SequentialScanArguments } from "./ops/sequential-s
 export { opTable } from "./ops/table.js";
 export type { Op, Sample, SampleInput } from "./graph/op.js";
 export * from "./functions/complex.js";
+export * from "./functions/arrangement.js";
 export * from "./functions/composed.js";
+export * from "./functions/reductions.js";
+export * from "./functions/sorting.js";
 export * from "./functions/random.js";
 export { grad, valueAndGrad, valueAndGradAux, vjp, checkpoint } from "./graph/grad.js";
 export { dispose, leavesOf, mapTree, namedLeaves, replaceLeaves, type MapTree, type Tree } from "./graph/tree.js";
