@@ -11,8 +11,8 @@ import { assertIndices, type IndexCheck } from "../ops/gather.js";
 import { hold, letGo } from "../graph/holds.js";
 import { graphOf, type Graph } from "../plan/signature.js";
 import { formatShape } from "../graph/shape.js";
-import { assertAlive, type Call, type Tensor } from "../graph/tensor.js";
-import { leavesOf, type Tree } from "../graph/tree.js";
+import { assertAlive, tensor, type Call, type Tensor } from "../graph/tensor.js";
+import { leavesOf, replaceLeaves, type Tree } from "../graph/tree.js";
 
 /** Where and how {@link realize} computes. */
 export interface RealizeOptions {
@@ -163,6 +163,23 @@ export async function readTensor(x: Tensor): Promise<HostArray> {
       `data: expected a realized tensor, got ${x.source.kind}; await one realize at a time for a tensor you dispose`,
     );
   return x.source.device.download(x.source.buffer);
+}
+
+/**
+ * The same values on a device: tensors that live there already are themselves, others are read and copied; the ones given stay.
+ * What is not computed yet is computed where it lives.
+ */
+export async function to<T extends Tree>(tree: T, device: Device): Promise<T> {
+  const leaves = leavesOf(tree);
+  const moved = await Promise.all(
+    leaves.map(async (x) => {
+      assertAlive(x, "to");
+      if (x.source.kind === "buffer" && x.source.device === device) return x;
+      return tensor(await x.data(), x.shape, x.dtype);
+    }),
+  );
+  await realize(moved, { device });
+  return replaceLeaves(tree, moved);
 }
 
 /**

@@ -17,6 +17,33 @@ export const isReal = (dtype: DType): dtype is "f32" | "f16" => dtype === "f32" 
 /** Host arrays a tensor can be made from or read into. */
 export type HostArray = Float32Array | Float64Array | Int32Array | Uint8Array;
 
+/**
+ * Values read from a tensor: a Float32Array, Float64Array, Int32Array or Uint8Array, seen as one type, so that its methods can be called
+ * without asking which.
+ */
+export interface TensorData extends ArrayLike<number>, Iterable<number> {
+  readonly buffer: ArrayBufferLike;
+  readonly byteOffset: number;
+  readonly byteLength: number;
+  at(index: number): number | undefined;
+  every(test: (value: number, index: number) => boolean): boolean;
+  fill(value: number, start?: number, end?: number): this;
+  filter(test: (value: number, index: number) => boolean): TensorData;
+  find(test: (value: number, index: number) => boolean): number | undefined;
+  findIndex(test: (value: number, index: number) => boolean): number;
+  forEach(visit: (value: number, index: number) => void): void;
+  includes(value: number): boolean;
+  indexOf(value: number): number;
+  join(separator?: string): string;
+  map(f: (value: number, index: number) => number): TensorData;
+  reduce(combine: (before: number, value: number, index: number) => number): number;
+  reduce<T>(combine: (before: T, value: number, index: number) => T, start: T): T;
+  set(values: ArrayLike<number>, offset?: number): void;
+  slice(start?: number, end?: number): TensorData;
+  some(test: (value: number, index: number) => boolean): boolean;
+  subarray(start?: number, end?: number): TensorData;
+}
+
 /** Bytes of one element on a device, at most. */
 export const BYTES_PER_ELEMENT = 4;
 

@@ -127,6 +127,7 @@ function makeDevice(options: CpuOptions): Device {
       await letTurn();
       return data;
     },
+    peek: (buffer) => (buffer.released ? undefined : read(memory, buffer as CpuBuffer)),
     release(buffer, how) {
       if (buffer.released) return;
       buffer.released = true;
