@@ -26,6 +26,7 @@ export interface TensorData extends ArrayLike<number>, Iterable<number> {
   readonly byteOffset: number;
   readonly byteLength: number;
   at(index: number): number | undefined;
+  entries(): IterableIterator<[number, number]>;
   every(test: (value: number, index: number) => boolean): boolean;
   fill(value: number, start?: number, end?: number): this;
   filter(test: (value: number, index: number) => boolean): TensorData;
