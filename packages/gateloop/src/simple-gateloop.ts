@@ -28,6 +28,8 @@ import {
 export type SimpleGateLoopConfig = {
   /** Channels D. */
   readonly dModel: number;
+  /** Whether inputs are normalized. */
+  readonly preNorm: boolean;
   /** Whether outputs are normalized. */
   readonly postLn: boolean;
   /** Q, positions in a piece of the chunked mode. */
@@ -36,8 +38,8 @@ export type SimpleGateLoopConfig = {
 
 /** Parameters under the published keys. */
 export type SimpleGateLoopParameters = {
-  /** The norm before the layer: x / |x| sqrt(D) gamma. */
-  readonly norm: {
+  /** The norm before the layer: x / |x| sqrt(D) gamma; none: no norm. */
+  readonly norm?: {
     /** [D]. */
     readonly gamma: Tensor;
   };
@@ -50,12 +52,15 @@ export type SimpleGateLoopParameters = {
 /** h_t = sigmoid(a_t) h_(t-1) + u_t, y = q_t h_t, channel by channel, with q, u, a linear maps of the normed input. The state is h [B D]. */
 export const simpleGateLoop = defineMixer({
   id: "simple-gateloop",
-  config: { dModel: 64, postLn: false, chunkSize: 64 } as SimpleGateLoopConfig,
+  config: { dModel: 64, preNorm: true, postLn: false, chunkSize: 64 } as SimpleGateLoopConfig,
   ranges: { chunkSize: [1, Infinity] },
-  samples: { "with a norm": { dModel: 3, postLn: true, chunkSize: 2 } },
+  samples: {
+    "with a norm": { dModel: 3, postLn: true, chunkSize: 2 },
+    "without any": { dModel: 3, preNorm: false, chunkSize: 2 },
+  },
   state: "constant",
-  init: ({ dModel, postLn }, key: Key): SimpleGateLoopParameters => ({
-    norm: { gamma: ones([dModel]) },
+  init: ({ dModel, preNorm, postLn }, key: Key): SimpleGateLoopParameters => ({
+    ...(preNorm && { norm: { gamma: ones([dModel]) } }),
     to_qkva: [initLinear(foldIn(key, "to_qkva"), dModel, 3 * dModel, { bias: false })],
     ...(postLn && { maybe_post_ln: initLayerNorm(dModel) }),
   }),
@@ -105,6 +110,6 @@ function project({ norm, to_qkva: [map] }: SimpleGateLoopParameters, x: Tensor):
 const finish = ({ maybe_post_ln }: SimpleGateLoopParameters, y: Tensor): Tensor =>
   maybe_post_ln ? layerNorm(maybe_post_ln, y) : y;
 
-/** x / |x| sqrt(D) gamma: a norm by the root mean square whose eps only spares 0/0. */
-export const unitNorm = ({ gamma }: SimpleGateLoopParameters["norm"], x: Tensor): Tensor =>
-  rmsNorm({ weight: gamma }, x, { eps: 1e-24 });
+/** x / |x| sqrt(D) gamma: a norm by the root mean square whose eps only spares 0/0. Without parameters, x. */
+export const unitNorm = (norm: SimpleGateLoopParameters["norm"], x: Tensor): Tensor =>
+  norm ? rmsNorm({ weight: norm.gamma }, x, { eps: 1e-24 }) : x;

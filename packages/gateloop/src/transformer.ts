@@ -8,8 +8,8 @@ import { unitNorm } from "./simple-gateloop.js";
 export type Normed<T> = {
   /** The part. */
   readonly fn: T;
-  /** x / |x| sqrt(D) gamma. */
-  readonly norm: {
+  /** x / |x| sqrt(D) gamma; none: no norm. */
+  readonly norm?: {
     /** [D]. */
     readonly gamma: Tensor;
   };
@@ -24,8 +24,8 @@ export type GateLoopTransformerParameters = {
     Normed<GateLoopParameters>,
     Normed<readonly [LinearParameters, LinearParameters]>,
   ])[];
-  /** The last norm, and the head [V D]. */
-  readonly to_logits: readonly [Normed<never>["norm"], LinearParameters];
+  /** The last norm, if there is one, and the head [V D]. */
+  readonly to_logits: readonly [NonNullable<Normed<never>["norm"]>, LinearParameters] | readonly [LinearParameters];
 };
 
 /**
@@ -45,6 +45,6 @@ export function gateLoopTransformer(
     const [up, down] = feed.fn;
     x = add(x, linear(down, gelu(linear(up, unitNorm(feed.norm, x)))));
   }
-  const [norm, head] = params.to_logits;
-  return linear(head, unitNorm(norm, x));
+  const [first, last] = params.to_logits;
+  return last ? linear(last, unitNorm(first as Normed<never>["norm"], x)) : linear(first as LinearParameters, x);
 }

@@ -1,5 +1,5 @@
 /** Vectors of tokens. */
-import { gather, type Key, type Tensor } from "@seqmix/tensor";
+import { checkIndices, equal, expandDims, gather, where, type Key, type Tensor } from "@seqmix/tensor";
 import { normalInit, type Initializer } from "./initialize.js";
 
 /** A table of V vectors. */
@@ -20,7 +20,16 @@ export function initEmbedding(
 
 /**
  * Vectors of tokens.
- * @param tokens i32 [..], 0..V-1 (values outside are clamped)
+ * @param tokens i32 [..], 0..V-1; outside they are clamped, where they are not seen
+ * @param paddingIndex A token whose vector is zeros and gets no gradient.
  * @returns [.. D]
+ * @throws RangeError for a token outside 0..V-1 that is host data, and in debug mode for any.
  */
-export const embedding = ({ weight }: EmbeddingParameters, tokens: Tensor): Tensor => gather(weight, tokens, 0);
+export function embedding(
+  { weight }: EmbeddingParameters,
+  tokens: Tensor,
+  { paddingIndex }: { readonly paddingIndex?: number } = {},
+): Tensor {
+  const vectors = gather(weight, checkIndices("embedding", tokens, weight.shape[0]!), 0);
+  return paddingIndex === undefined ? vectors : where(expandDims(equal(tokens, paddingIndex), -1), 0, vectors);
+}

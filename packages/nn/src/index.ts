@@ -9,6 +9,7 @@ export * from "./embedding.js";
 export * from "./norms.js";
 export * from "./gated-norms.js";
 export * from "./causal-conv1d.js";
+export * from "./dropout.js";
 export * from "./feed-forward.js";
 export * from "./rotary.js";
 export * from "./losses.js";

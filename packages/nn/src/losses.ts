@@ -3,6 +3,7 @@ import {
   add,
   argmax,
   cast,
+  checkIndices,
   div,
   equal,
   expandDims,
@@ -47,10 +48,12 @@ export function crossEntropy(
   assertMask(labels.shape, mask);
   if (!(labelSmoothing >= 0 && labelSmoothing <= 1))
     throw new RangeError(`crossEntropy: expected labelSmoothing from 0 to 1, got ${labelSmoothing}`);
-  const known = ignoreIndex === undefined ? undefined : cast(not(equal(labels, ignoreIndex)), "f32");
+  // Outside the mask there may be any label.
+  const checked = mask ? labels : checkIndices("crossEntropy", labels, logits.shape.at(-1)!, ignoreIndex);
+  const known = ignoreIndex === undefined ? undefined : cast(not(equal(checked, ignoreIndex)), "f32");
   const weights = known && mask ? mul(known, cast(mask, "f32")) : (known ?? mask);
   const scores = counted(cast(logits, "f32"), weights && expandDims(weights, -1));
-  const chosen = pick(scores, labels);
+  const chosen = pick(scores, checked);
   const target =
     labelSmoothing === 0 ? chosen : add(mul(chosen, 1 - labelSmoothing), mul(mean(scores, -1), labelSmoothing));
   const losses = sub(logSumExp(scores, -1), target);

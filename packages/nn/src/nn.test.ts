@@ -5,8 +5,11 @@ import {
   concat,
   cpu,
   expandDims,
+  explain,
+  full,
   grad,
   key,
+  keyTensor,
   leavesOf,
   mul,
   normal,
@@ -30,6 +33,7 @@ import {
   causalConv1dStep,
   constantInit,
   crossEntropy,
+  dropout,
   embedding,
   gatedMlp,
   gatedRmsNorm,
@@ -474,4 +478,46 @@ describe("what lies outside the mask has no gradient, infinite or not", () => {
       expect(Number.isFinite((await values(loss(x)))[0])).toBe(true);
     }
   });
+});
+
+describe("dropout", () => {
+  test("keeps the mean, is nothing without a key, and gradients follow what was kept", async () => {
+    const x = full([4000], 2);
+    const y = await values(dropout(x, { rate: 0.25, key: key(1) }));
+    expect(new Set(y)).toEqual(new Set([0, 2 / 0.75]));
+    expect(y.reduce((a, b) => a + b) / 4000).toBeCloseTo(2, 1);
+    expect(dropout(x, { rate: 0.5 })).toBe(x);
+    expect(await values(dropout(x, { rate: 0.25, key: keyTensor(key(1)) }))).toEqual(y);
+    const g = await values(grad((z: Tensor) => sum(dropout(z, { rate: 0.25, key: key(1) })))(x));
+    expect(g).toEqual(y.map((v) => v / 2));
+    expect(() => dropout(x, { rate: 1 })).toThrow(/below 1, got 1/);
+  });
+
+  test("a key in a tensor: another draw is the same plan", async () => {
+    const run = (k: number): Promise<string> => explain(dropout(tensor([1, 2]), { rate: 0.5, key: keyTensor(key(k)) }));
+    expect(await run(1)).toBe(await run(2));
+  });
+});
+
+test("an embedding's padding token is zeros and has no gradient; tokens outside the table are named", async () => {
+  const weight = tensor([
+    [1, 2],
+    [3, 4],
+    [5, 6],
+  ]);
+  const tokens = tensor([1, 0, 1], undefined, "i32");
+  const look = (table: Tensor): Tensor => embedding({ weight: table }, tokens, { paddingIndex: 0 });
+  expectClose(await values(look(weight)), [3, 4, 0, 0, 3, 4]);
+  expectClose(await values(grad((w: Tensor) => sum(look(w)))(weight)), [0, 0, 2, 2, 0, 0]);
+  expect(() => embedding({ weight }, tensor([3], undefined, "i32"))).toThrow(/^embedding: .* from 0 to 2, got 3/);
+  expect(() => crossEntropy(tensor([[1, 2]]), tensor([2], undefined, "i32"))).toThrow(
+    /^crossEntropy: .* from 0 to 1, got 2/,
+  );
+  expect(() => crossEntropy(tensor([[1, 2]]), tensor([-1], undefined, "i32"))).toThrow(/got -1/);
+});
+
+test("a label that is ignored may lie outside", () => {
+  expect(
+    crossEntropy(tensor([[1, 2]]), tensor([-100], undefined, "i32"), undefined, { ignoreIndex: -100 }).shape,
+  ).toEqual([]);
 });

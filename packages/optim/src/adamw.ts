@@ -1,6 +1,14 @@
 /** Adam with decoupled weight decay (Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019). */
 import { add, cast, div, expm1, mul, neg, sqrt, square, sub, zeros, type Tensor } from "@seqmix/tensor";
-import { assertRange, settingsOf, updateLeaves, zerosLike, type Optimizer, type ParameterGroup } from "./optimizer.js";
+import {
+  assertRange,
+  assertSettings,
+  settingsOf,
+  updateLeaves,
+  zerosLike,
+  type Optimizer,
+  type ParameterGroup,
+} from "./optimizer.js";
 import { rateAt, type Schedule } from "./schedules.js";
 
 /** Settings of {@link adamw}. */
@@ -22,13 +30,9 @@ export interface AdamwOptions {
  * p = p (1 - rate decay) - rate (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps), as in PyTorch's AdamW.
  * State: `step`, `firstMoment` (m) and `secondMoment` (v).
  */
-export function adamw({
-  learningRate,
-  betas = [0.9, 0.999],
-  eps = 1e-8,
-  weightDecay = 0.01,
-  groups = [],
-}: AdamwOptions): Optimizer {
+export function adamw(options: AdamwOptions): Optimizer {
+  assertSettings("adamw", options, ["learningRate", "betas", "eps", "weightDecay", "groups"]);
+  const { learningRate, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01, groups = [] } = options;
   const [beta1, beta2] = betas;
   assertRange("adamw", "beta1", beta1, 0, 1);
   assertRange("adamw", "beta2", beta2, 0, 1);

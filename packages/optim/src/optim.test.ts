@@ -283,3 +283,14 @@ test("a state whose keys come in another order is matched by name", async () => 
   expect([await values(next.a), await values(next.b)]).toEqual([[-6], [-12]]);
   expect([await values(velocity.a), await values(velocity.b)]).toEqual([[6], [12]]);
 });
+
+test("settings that do not exist are named, and the learning rate must be there", () => {
+  expect(() => adamw({ lr: 0.1 } as never)).toThrow(
+    /^adamw: expected settings out of learningRate, .* got lr; write learningRate/,
+  );
+  expect(() => adamw({ learningRate: 0.1, weight_decay: 0 } as never)).toThrow(/got weight_decay/);
+  expect(() => adamw({} as never)).toThrow(
+    /^adamw: expected learningRate, a number or a function of the step, got undefined/,
+  );
+  expect(() => sgd({ learningRate: 0.1, betas: [0, 0] } as never)).toThrow(/^sgd: .* got betas/);
+});

@@ -1,6 +1,14 @@
 /** Stochastic gradient descent. */
 import { add, mul, sub, zeros } from "@seqmix/tensor";
-import { assertRange, settingsOf, updateLeaves, zerosLike, type Optimizer, type ParameterGroup } from "./optimizer.js";
+import {
+  assertRange,
+  assertSettings,
+  settingsOf,
+  updateLeaves,
+  zerosLike,
+  type Optimizer,
+  type ParameterGroup,
+} from "./optimizer.js";
 import { rateAt, type Schedule } from "./schedules.js";
 
 /** Settings of {@link sgd}. */
@@ -22,13 +30,9 @@ export interface SgdOptions {
  * p = p - rate (g + decay p + momentum velocity).
  * State: `step` and, with momentum, `velocity`.
  */
-export function sgd({
-  learningRate,
-  momentum = 0,
-  nesterov = false,
-  weightDecay = 0,
-  groups = [],
-}: SgdOptions): Optimizer {
+export function sgd(options: SgdOptions): Optimizer {
+  assertSettings("sgd", options, ["learningRate", "momentum", "nesterov", "weightDecay", "groups"]);
+  const { learningRate, momentum = 0, nesterov = false, weightDecay = 0, groups = [] } = options;
   assertRange("sgd", "momentum", momentum, 0, 1);
   assertRange("sgd", "weightDecay", weightDecay, 0);
   if (nesterov && momentum === 0)

@@ -38,3 +38,5 @@ export type { SequentialScanAttributes } from "./ops/sequential-scan.js";
 export type { LinearScanAttributes } from "./ops/linear-scan.js";
 export { chooseVariant, type KernelStep } from "./graph/kernel-variant.js";
 export { randomSemiseparable } from "./ir/random-semiseparable.js";
+export { elementwiseRecords, intrinsics } from "./ops/elementwise-rows.js";
+export { SPECIAL, type IntrinsicRecord } from "./ops/intrinsic.js";

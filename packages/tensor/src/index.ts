@@ -4,7 +4,7 @@
  * @packageDocumentation
  */
 export { tensor, Tensor, type Nested } from "./graph/tensor.js";
-export { BYTES_PER_ELEMENT, isReal, type DType, type HostArray } from "./graph/dtype.js";
+export { BYTES_PER_ELEMENT, isReal, type DType, type HostArray, type TensorData } from "./graph/dtype.js";
 export { roundToHalf } from "./graph/half.js";
 export { formatShape, sizeOf, stridesOf, broadcastShapes, normalizeAxis, type Shape } from "./graph/shape.js";
 export * from "./graph/errors.js";
@@ -26,11 +26,14 @@ export { sequentialScan, type SequentialScanArguments } from "./ops/sequential-s
 export { opTable } from "./ops/table.js";
 export type { Op, Sample, SampleInput } from "./graph/op.js";
 export * from "./functions/complex.js";
+export * from "./functions/arrangement.js";
 export * from "./functions/composed.js";
+export * from "./functions/reductions.js";
+export * from "./functions/sorting.js";
 export * from "./functions/random.js";
 export { grad, valueAndGrad, valueAndGradAux, vjp, checkpoint } from "./graph/grad.js";
 export { dispose, leavesOf, mapTree, namedLeaves, replaceLeaves, type MapTree, type Tree } from "./graph/tree.js";
-export { realize, explain, type RealizeOptions } from "./devices/realize.js";
+export { realize, explain, to, type RealizeOptions } from "./devices/realize.js";
 export { compile, type Compiled, type CompileOptions } from "./devices/compile.js";
 export { setDebug } from "./graph/debug.js";
 export type { Device, DeviceBuffer, ExplainOptions, MemoryCount } from "./devices/device.js";

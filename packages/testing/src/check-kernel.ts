@@ -101,6 +101,8 @@ export async function checkKernel<I extends AxisSpec, U extends AxisSpec, O>(
       name: `${first.name}, small`,
       dims: shrink({ ...first.dims, ...(hasLength && { L: Math.min(5, first.dims.L ?? 5) }) }, TINY_BUDGET),
     });
+    const ones = Object.fromEntries(Object.keys(first.dims).map((axis) => [axis, 1]));
+    await agrees(subject, { ...first, name: `${first.name}, every extent 1`, dims: ones });
     if (!hasLength) continue;
     const known = new Set(kind.map(({ dims }) => dims.L));
     for (const L of lengths)

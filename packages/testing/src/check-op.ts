@@ -22,44 +22,27 @@ import { assertClose, attempt, toleranceOfScale, type Tolerance } from "./compar
 import { checkDerivatives } from "./finite-differences.js";
 import { evaluate, keyAt, poison, randomValues, toTensor, type HostValues } from "./host-values.js";
 
-const ROUNDED: Tolerance = { relative: 2 ** -23 };
-const THREE_ULP: Tolerance = { relative: 3 * 2 ** -23 };
 const ACCUMULATED: Tolerance = { relative: 1e-6, absolute: 1e-4 };
 
 /**
- * What an f32 device may be off from float64, by op. An op without an entry moves, compares or chooses, and must be exact.
- * - ROUNDED: the result of one correctly rounded operation, one unit in the last place.
- * - THREE_ULP: the error bound of the vectorised functions; sin, cos, erf and log near a zero of theirs lose relative
- *   accuracy, so a share of 1 is allowed too.
- * - ACCUMULATED: up to 1,037 roundings of partial sums up to about 100.
+ * What an f32 device may be off from float64, of ops that add up: up to 1,037 roundings of partial sums up to about 100.
+ * Elementwise rows say it themselves. Others move, compare or choose, and must be exact.
  */
-const TOLERANCES: Readonly<Record<string, Tolerance>> = {
-  add: ROUNDED,
-  sub: ROUNDED,
-  mul: ROUNDED,
-  div: ROUNDED,
-  sqrt: ROUNDED,
-  exp: THREE_ULP,
-  log: { ...THREE_ULP, absolute: 1e-7 },
-  expm1: THREE_ULP,
-  log1p: { ...THREE_ULP, absolute: 1e-7 },
-  tanh: THREE_ULP,
-  sigmoid: THREE_ULP,
-  // an exponential, its logarithm and a sum
-  softplus: { relative: 6 * 2 ** -23 },
-  sin: { ...THREE_ULP, absolute: 2e-7 },
-  cos: { ...THREE_ULP, absolute: 2e-7 },
-  erf: { ...THREE_ULP, absolute: 2e-7 },
-  sum: ACCUMULATED,
-  matmul: ACCUMULATED,
-  scatterAdd: ACCUMULATED,
-  cumsum: ACCUMULATED,
-  linearScan: ACCUMULATED,
-  sequentialScan: ACCUMULATED,
-  linearScanGradient: ACCUMULATED,
-  complexLinearScan: ACCUMULATED,
-  complexLinearScanGradient: ACCUMULATED,
-};
+const TOLERANCES: Readonly<Record<string, Tolerance>> = Object.fromEntries(
+  [
+    "sum",
+    "matmul",
+    "scatterAdd",
+    "cumsum",
+    "linearScan",
+    "sequentialScan",
+    "linearScanGradient",
+    "complexLinearScan",
+    "complexLinearScanGradient",
+  ].map((name) => [name, ACCUMULATED]),
+);
+const toleranceOf = ({ name, rule }: Op): Tolerance =>
+  rule.kind === "elementwise" ? rule.tolerance : (TOLERANCES[name] ?? {});
 
 /** f16 results are rounded from numbers that differ by a rounding of f32, and then at most to neighbours: one unit in the last place. */
 const HALF: Tolerance = { relative: 2 ** -10, absolute: 2 ** -24 };
@@ -98,7 +81,7 @@ export async function checkOp(op: Op, device: Device): Promise<OpReport> {
     const inputs = sample.inputs.map(({ shape, dtype, low, high }, k) =>
       randomValues(keyAt(key(0), op.name, sample.name, k), shape, dtype, low, high),
     );
-    const tolerance = TOLERANCES[op.name] ?? {};
+    const tolerance = toleranceOf(op);
     const compare = (
       law: string,
       actual: readonly HostValues[],
@@ -155,12 +138,13 @@ export async function checkOp(op: Op, device: Device): Promise<OpReport> {
 }
 
 const hasGradient = (op: Op, sample: Sample): boolean =>
-  op.gradient !== undefined &&
+  op.gradient !== false &&
   sample.differentiable !== false &&
   sample.inputs.some(({ dtype = "f32" }) => dtype === "f32");
 
 /** Exact is exact in f16 too. */
-const halfTolerance = (tolerance: Tolerance): Tolerance => (Object.keys(tolerance).length === 0 ? tolerance : HALF);
+const halfTolerance = (tolerance: Tolerance): Tolerance =>
+  (tolerance.relative ?? 0) + (tolerance.absolute ?? 0) === 0 ? tolerance : HALF;
 
 /** sum of y times fixed random weights: its gradient tells all elements of y apart. */
 const weighted = (y: Tensor): Tensor => sum(mul(y, toTensor(randomValues(key(9), y.shape))));

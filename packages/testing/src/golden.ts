@@ -9,7 +9,7 @@ import {
   valueAndGradAux,
   zeros,
   type Device,
-  type HostArray,
+  type TensorData,
   type Tree,
 } from "@seqmix/tensor";
 import {
@@ -263,7 +263,7 @@ function lengthOf({ options }: GoldenCase): number {
 
 /** Largest |a - b| over atol + rtol max|b|; moduli for complex values. Infinite where a value is not a number. */
 function errorOverTolerance(
-  parts: readonly HostArray[],
+  parts: readonly TensorData[],
   { data, complex }: GoldenTensor,
   { rtol, atol }: GoldenTolerance,
 ): number {

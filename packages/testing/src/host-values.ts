@@ -56,7 +56,8 @@ export async function evaluate(
   const leaves = build();
   await realize(leaves, { device, ...options });
   const values: HostValues[] = [];
-  for (const leaf of leaves) values.push({ shape: leaf.shape, dtype: leaf.dtype, data: await leaf.data() });
+  for (const leaf of leaves)
+    values.push({ shape: leaf.shape, dtype: leaf.dtype, data: (await leaf.data()) as HostArray });
   dispose(leaves);
   return values;
 }

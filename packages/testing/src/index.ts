@@ -31,3 +31,6 @@ export {
   type GoldenReport,
   type GoldenResult,
 } from "./golden.js";
+export { checkEdges, edgePrograms } from "./edge-programs.js";
+export { checkSpecialValues } from "./special-values.js";
+export { checkRandomProgram } from "./fuzz.js";

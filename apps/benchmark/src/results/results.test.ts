@@ -1,7 +1,19 @@
-import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync, existsSync } from "node:fs";
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { UsageError } from "../commands/usage-error.js";
+import { appendLine, writeFileAtomically } from "./atomic-file.js";
 import { openResults, readResults, type Row } from "./results.js";
 
 let folder: string;
@@ -96,4 +108,44 @@ test("a folder that cannot be written is refused with the way out", () => {
 test("reading a folder without results says so", () => {
   mkdirSync(join(folder, "empty"));
   expect(() => readResults(join(folder, "empty"))).toThrow("there is no such file");
+});
+
+test("a byte order mark in front of the file is no damage", () => {
+  writeFileSync(file(), `\uFEFF${JSON.stringify(row("one"))}\r\n${JSON.stringify(row("two"))}\r\n`);
+  expect(readResults(folder)).toEqual({ rows: [row("one"), row("two")], corrupt: 0 });
+  expect(openResults(folder).damage).toBeUndefined();
+});
+
+test("a row that does not say where it comes from is a result all the same", () => {
+  const { machine: _, commit: __, versions: ___, deviceDescription: ____, ...bare } = row("one");
+  writeFileSync(file(), `${JSON.stringify(bare)}\n`);
+  expect(readResults(folder).rows).toEqual([{ ...row("one"), machine: "unknown", deviceDescription: "unknown" }]);
+});
+
+test("a folder above one that does not exist", () => {
+  const results = openResults(join(folder, "a") + "/../b");
+  results.append(row("one"));
+  expect(existsSync(join(folder, "b", "results.jsonl"))).toBe(true);
+  expect(existsSync(join(folder, "a"))).toBe(false);
+});
+
+test("long identities have file names that file systems allow, each its own", () => {
+  const results = openResults(folder);
+  const long = (end: string): string => `selective-copying:mamba:${"setting=0.123456789;".repeat(30)}${end}`;
+  const [one, two] = [results.pathOf(long("a"), "snapshot"), results.pathOf(long("b"), "snapshot")];
+  expect(one).not.toBe(two);
+  for (const path of [one, two]) writeFileAtomically(path, "x");
+  expect(readFileSync(one, "utf8")).toBe("x");
+  expect(results.pathOf("a:b:c=1", "snapshot")).toBe(join(folder, "a_b_c=1.snapshot"));
+});
+
+test.runIf(existsSync("/dev/full"))("a full disk leaves what was there, no partial file, and one sentence", () => {
+  const path = join(folder, "data");
+  writeFileAtomically(path, "before");
+  symlinkSync("/dev/full", `${path}.${process.pid}.partial`);
+  expect(() => writeFileAtomically(path, "after")).toThrow(/^Expected room for .*data, but the disk is full; free some/);
+  expect(readFileSync(path, "utf8")).toBe("before");
+  expect(readdirSync(folder)).toEqual(["data"]);
+  symlinkSync("/dev/full", join(folder, "lines"));
+  expect(() => appendLine(join(folder, "lines"), "x")).toThrow(UsageError);
 });

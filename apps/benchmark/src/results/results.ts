@@ -1,6 +1,7 @@
 /** Results: one JSON line a trial, only ever appended to. A trial that diverged or failed is a line too. */
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { createHash } from "node:crypto";
+import { dirname, join, normalize } from "node:path";
 import type { TaskMetric } from "@seqmix/tasks";
 import { appendLine, writeFileAtomically } from "./atomic-file.js";
 import type { Settings } from "../trials/settings.js";
@@ -66,8 +67,20 @@ export interface Results {
   append(row: Row): void;
   /** Path of a file in the folder. */
   path(name: string): string;
+  /** Path of a trial's own file. */
+  pathOf(trial: string, ending: string): string;
   /** What was wrong with the file when it was opened, one sentence, or undefined. */
   readonly damage: string | undefined;
+}
+
+/** File systems allow names of 255 bytes; the ending, and what a file is called while it is written, come on top. */
+const LONGEST_NAME = 180;
+
+/** The identity as a file name; a long one is cut, and told apart by its hash. */
+function fileNameOf(trial: string): string {
+  const name = trial.replaceAll(/[^\w.=-]+/g, "_");
+  if (name.length <= LONGEST_NAME) return name;
+  return `${name.slice(0, LONGEST_NAME - 17)}-${createHash("sha256").update(trial).digest("hex").slice(0, 16)}`;
 }
 
 const FILE = "results.jsonl";
@@ -78,7 +91,9 @@ const CORRUPT = "results.corrupt.jsonl";
  * edit gone wrong) are moved to results.corrupt.jsonl; the rest is used.
  * @throws UsageError if the folder cannot be written.
  */
-export function openResults(folder: string): Results {
+export function openResults(given: string): Results {
+  // a/../b is b, whether there is an a or not
+  const folder = normalize(given);
   assertWritable(folder);
   const file = join(folder, FILE);
   const { rows, corrupt, complete } = readLines(file);
@@ -93,6 +108,7 @@ export function openResults(folder: string): Results {
       rows.push(row);
     },
     path: (name) => join(folder, name),
+    pathOf: (trial, ending) => join(folder, `${fileNameOf(trial)}.${ending}`),
     damage:
       corrupt.length === 0
         ? undefined
@@ -115,7 +131,8 @@ export function readResults(folder: string): { readonly rows: readonly Row[]; re
 }
 
 function readLines(file: string): { rows: Row[]; corrupt: string[]; complete: boolean } {
-  const text = existsSync(file) ? readFileSync(file, "utf8") : "";
+  // Some editors put a mark of the byte order in front.
+  const text = existsSync(file) ? readFileSync(file, "utf8").replace(/^\uFEFF/, "") : "";
   const rows: Row[] = [];
   const corrupt: string[] = [];
   for (const line of text.split("\n")) {
@@ -137,12 +154,23 @@ function parseRow(line: string): Row | undefined {
       ["done", "diverged", "failed"].includes(row.status ?? "") &&
       typeof row.metric === "string" &&
       [row.metrics, row.validation, row.config].every((part) => typeof part === "object" && part !== null) &&
+      [row.seed, row.parameters, row.tokensPerSecond, row.wallSeconds].every((n) => typeof n === "number") &&
       Array.isArray(row.curve);
-    return whole ? (row as Row) : undefined;
+    return whole ? ({ ...unknownOrigin, ...row } as Row) : undefined;
   } catch {
     return undefined;
   }
 }
+
+/** What a row says of where it comes from, if it does not: rows of other versions and of other programs are results too. */
+const unknownOrigin: Pick<Row, "device" | "deviceDescription" | "commit" | "versions" | "machine" | "finished"> = {
+  device: "unknown",
+  deviceDescription: "unknown",
+  commit: "unknown",
+  versions: {},
+  machine: "unknown",
+  finished: "",
+};
 
 const latest = (rows: readonly Row[]): Row[] => [...new Map(rows.map((row) => [row.trial, row])).values()];
 

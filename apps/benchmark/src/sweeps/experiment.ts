@@ -28,6 +28,9 @@ export interface TrainingSettings {
   readonly seed: number;
 }
 
+/** Tokens of an update beyond which no device has memory: refused before the data is made. */
+const MOST_TOKENS = 2 ** 26;
+
 /** A trial with everything its identity stands for, and what can be known before it runs. */
 export interface Experiment {
   readonly trial: Trial;
@@ -47,6 +50,11 @@ export function prepare(trial: Trial): Experiment {
   const { settings } = trial;
   try {
     const training = trainingOf(settings);
+    const L = whole(settings, "L", 1);
+    if (L * training.batch > MOST_TOKENS)
+      throw new RangeError(
+        `expected at most ${MOST_TOKENS} tokens an update, got batch=${training.batch} times L=${L}; lower one of them`,
+      );
     const task = trial.task.make(settings);
     const own = Object.keys(mixerSettingsOf(trial.mixer));
     const model: LanguageModelConfig = {

@@ -27,3 +27,26 @@ test("with nothing changed it is the baseline for each mixer", () => {
     { mixer: "b", settings: { seed: 0 } },
   ]);
 });
+
+test("seeds among the changes are seeds", () => {
+  const trials = expandSweep({ task: "t", mixers: ["a"], changes: { seed: [1, 2], lr: [0.1] } });
+  expect(trials.map(({ settings }) => settings)).toEqual([
+    { seed: 1 },
+    { seed: 2 },
+    { lr: 0.1, seed: 1 },
+    { lr: 0.1, seed: 2 },
+  ]);
+  expect(expandSweep({ task: "t", mixers: ["a"], baseline: { seed: 7 } })[0]!.settings).toEqual({ seed: 7 });
+  expect(() => expandSweep({ task: "t", mixers: ["a"], changes: { seed: [1] }, seeds: [2] })).toThrow(/one place/);
+});
+
+test("what a sweep does not know is named", () => {
+  const sweep =
+    (more: object): (() => unknown) =>
+    () =>
+      expandSweep({ task: "t", mixers: ["a"], ...more } as never);
+  expect(sweep({ combine: "gird" })).toThrow('Unknown combination "gird" of a sweep; did you mean grid?');
+  expect(sweep({ seed: [1] })).toThrow('Unknown field "seed" of a sweep; did you mean seeds?');
+  expect(sweep({ changes: { lr: 0.1 } })).toThrow(/list of values for lr/);
+  expect(sweep({ changes: { lr: [] } })).toThrow(/list of values for lr/);
+});

@@ -8,7 +8,7 @@ import { openResults, type Results, type Row } from "../results/results.js";
 import { sameSettings } from "./settings.js";
 import { removeSnapshot } from "./snapshot.js";
 import { train } from "./train.js";
-import { messageOf } from "../commands/usage-error.js";
+import { messageOf, UsageError } from "../commands/usage-error.js";
 
 /** Where and how to run. */
 export interface RunOptions {
@@ -73,7 +73,7 @@ export async function runTrials(experiments: readonly Experiment[], options: Run
         title: `${task.id} ${mixer.id}`,
         async run(report) {
           if (signal) throw stoppedBy(signal, results, undefined);
-          const snapshot = results.path(`${identity.replaceAll(/[^\w.=-]+/g, "_")}.snapshot`);
+          const snapshot = results.pathOf(identity, "snapshot");
           const run = {
             device,
             deviceName: options.device,
@@ -124,6 +124,8 @@ async function attempt(experiment: Experiment, options: Parameters<typeof train>
   try {
     return await train(experiment, options);
   } catch (error) {
+    // A file that cannot be written is no fault of the trial.
+    if (error instanceof UsageError) throw error;
     return {
       status: "failed",
       error: messageOf(error),

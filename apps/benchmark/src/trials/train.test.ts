@@ -211,3 +211,9 @@ test.each([
 ])("impossible settings are found before anything runs: %o", (settings, message) => {
   expect(() => experiment("attention", settings)).toThrow(message);
 });
+
+test("more tokens than any device holds are refused before the data is made", () => {
+  expect(() => experiment("attention", { L: 1e9 })).toThrow(
+    /at most \d+ tokens an update, got batch=4 times L=1000000000/,
+  );
+});

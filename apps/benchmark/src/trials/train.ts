@@ -1,5 +1,4 @@
 import { performance } from "node:perf_hooks";
-import { setImmediate } from "node:timers/promises";
 import { forwardLanguageModel, initLanguageModel, type LanguageModelParameters } from "@seqmix/mixer";
 import { crossEntropy } from "@seqmix/nn";
 import { adamw, clipByGlobalNorm, cosineSchedule, type OptimizerState } from "@seqmix/optim";
@@ -152,8 +151,6 @@ export async function train(
       dispose({ ...batch });
       unread.push(loss);
       progress.step++;
-      // A device that computes at once never lets the event loop turn, and signals and progress bars would wait for the end.
-      await setImmediate();
       const { step } = progress;
 
       const curveDue = step % curveEvery === 0 || step === steps;

@@ -64,6 +64,8 @@ export interface Device {
   upload(data: HostArray, dtype: DType): DeviceBuffer;
   /** Copies a buffer to the host. @internal */
   download(buffer: DeviceBuffer): Promise<HostArray>;
+  /** Values that can be had at once, where the host sees the device's memory. @internal */
+  peek?(buffer: DeviceBuffer): HostArray | undefined;
   /** Gives memory back; releasing twice is harmless. @internal */
   release(buffer: DeviceBuffer, how?: { readonly collected: boolean }): void;
   /** Computes the roots of a graph (unrealized, all leaves readable here) and returns their new buffers, in order. @internal */

@@ -1,16 +1,18 @@
 /** Making values real: choosing the device, running the graph, and reading results. */
 import { isDebug } from "../graph/debug.js";
-import type { Device, ExplainOptions } from "./device.js";
+import type { Device, DeviceBuffer, ExplainOptions } from "./device.js";
 import { isReal, type HostArray } from "../graph/dtype.js";
-import { DeviceError, NumericError } from "../graph/errors.js";
+import { DeviceError, LimitError, NumericError } from "../graph/errors.js";
 import { sortCalls } from "../graph/calls.js";
 import { inputsRead } from "../graph/op.js";
 import { bufferOn, own } from "./placement.js";
+import { reclaim } from "./turns.js";
+import { assertIndices, type IndexCheck } from "../ops/gather.js";
 import { hold, letGo } from "../graph/holds.js";
 import { graphOf, type Graph } from "../plan/signature.js";
 import { formatShape } from "../graph/shape.js";
-import { assertAlive, type Call, type Tensor } from "../graph/tensor.js";
-import { leavesOf, type Tree } from "../graph/tree.js";
+import { assertAlive, tensor, type Call, type Tensor } from "../graph/tensor.js";
+import { leavesOf, replaceLeaves, type Tree } from "../graph/tree.js";
 
 /** Where and how {@link realize} computes. */
 export interface RealizeOptions {
@@ -81,7 +83,17 @@ async function realizeOn(
   const buffers = donated.flatMap((x) =>
     x.source.kind === "buffer" && x.source.device === device ? [x.source.buffer] : [],
   );
-  const results = open.length > 0 ? await device.run(placedGraph(device, open), { donated: buffers, fuse }) : [];
+  const run = async (): Promise<readonly DeviceBuffer[]> =>
+    device.run(placedGraph(device, open), { donated: buffers, fuse });
+  let results: readonly DeviceBuffer[] = [];
+  if (open.length > 0)
+    try {
+      results = await run();
+    } catch (error) {
+      // The memory may be full of tensors that nobody has any more.
+      if (!(error instanceof LimitError) || !(await reclaim(device))) throw error;
+      results = await run();
+    }
   open.forEach((root, k) => own(root, device, results[k]!));
   for (const root of roots) settle(root, device);
   for (const x of donated) x.release("donated");
@@ -126,6 +138,8 @@ async function realizeStepwise(device: Device, roots: readonly Tensor[]): Promis
     const buffers = await device.run(placedGraph(device, open), { donated: [], fuse: false });
     for (const [k, x] of open.entries()) {
       own(x, device, buffers[k]!);
+      const check = call.op.name === "identity" ? (call.attributes as IndexCheck | undefined) : undefined;
+      if (check) assertIndices(await device.download(buffers[k]!), check);
       if (!isReal(x.dtype)) continue;
       const values = await device.download(buffers[k]!);
       const at = values.findIndex((value) => !Number.isFinite(value));
@@ -149,6 +163,23 @@ export async function readTensor(x: Tensor): Promise<HostArray> {
       `data: expected a realized tensor, got ${x.source.kind}; await one realize at a time for a tensor you dispose`,
     );
   return x.source.device.download(x.source.buffer);
+}
+
+/**
+ * The same values on a device: tensors that live there already are themselves, others are read and copied; the ones given stay.
+ * What is not computed yet is computed where it lives.
+ */
+export async function to<T extends Tree>(tree: T, device: Device): Promise<T> {
+  const leaves = leavesOf(tree);
+  const moved = await Promise.all(
+    leaves.map(async (x) => {
+      assertAlive(x, "to");
+      if (x.source.kind === "buffer" && x.source.device === device) return x;
+      return tensor(await x.data(), x.shape, x.dtype);
+    }),
+  );
+  await realize(moved, { device });
+  return replaceLeaves(tree, moved);
 }
 
 /**

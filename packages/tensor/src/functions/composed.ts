@@ -10,6 +10,7 @@ import {
   erf,
   exp,
   expm1,
+  isNaN,
   less,
   log,
   maximum,
@@ -23,7 +24,7 @@ import {
   tanh,
   where,
 } from "../ops/elementwise.js";
-import { iota } from "../ops/generators.js";
+import { full, iota } from "../ops/generators.js";
 import { matmul } from "../ops/matmul.js";
 import { broadcastTo, reshape, stopGradient, transpose } from "../ops/movement.js";
 import { max, sum, type ReduceOptions } from "../ops/reduce.js";
@@ -38,7 +39,7 @@ export function power(x: Tensor, p: number): Tensor {
   if (p === 0.5) return sqrt(x);
   if (!Number.isInteger(p) || Math.abs(p) > 64) return exp(mul(p, log(x)));
   if (p < 0) return div(1, power(x, -p));
-  if (p === 0) return add(mul(x, 0), 1);
+  if (p === 0) return full(x.shape, 1, x.dtype);
   const half = p > 1 ? power(x, Math.floor(p / 2)) : x;
   return p === 1 ? x : p % 2 === 0 ? square(half) : mul(square(half), x);
 }
@@ -54,10 +55,10 @@ export const geluTanh = (x: Tensor): Tensor =>
   mul(mul(x, 0.5), add(tanh(mul(add(x, mul(mul(square(x), x), 0.044715)), Math.sqrt(2 / Math.PI))), 1));
 /** x limited to low..high. */
 export const clip = (x: Tensor, low: number, high: number): Tensor => minimum(maximum(x, low), high);
-/** -1, 0 or 1. */
+/** -1, 0 or 1, of the type of x; NaN for NaN. */
 export const sign = (x: Tensor): Tensor => {
-  const dtype = x.dtype === "f16" ? "f16" : "f32";
-  return sub(cast(less(0, x), dtype), cast(less(x, 0), dtype));
+  if (!isReal(x.dtype)) return sub(cast(less(0, x), "i32"), cast(less(x, 0), "i32"));
+  return where(isNaN(x), x, sub(cast(less(0, x), x.dtype), cast(less(x, 0), x.dtype)));
 };
 
 /** Mean over the axes (all by default). */
@@ -158,14 +159,21 @@ const LARGEST = (2 - 2 ** -23) * 2 ** 127;
 
 /**
  * Sum of products in Einstein's notation with axis names separated by spaces,
- * e.g. `einsum("B L D, D N -> B L N", x, w)`. Every name has one extent; names not in the result are summed.
+ * e.g. `einsum("B L D, D N -> B L N", x, w)`, or without spaces a letter each, `einsum("ij,jk->ik", x, y)`. Every name has one extent; names not in the result are summed.
  * @throws ShapeError naming the axis and the two extents that differ.
  */
 export function einsum(spec: string, ...operands: readonly Tensor[]): Tensor {
   const [left, right] = spec.split("->");
   if (right === undefined) throw new ShapeError(`einsum: expected "inputs -> output" with axis names, got "${spec}"`);
-  const names = (text: string): string[] => text.split(" ").filter((name) => name !== "");
-  const inputs = left!.split(",").map(names);
+  const spaced = (text: string): string[] => text.split(" ").filter((name) => name !== "");
+  const parts = left!.split(",");
+  // "ij,jk->ik": without spaces every letter is an axis, where that is how many the operands have
+  const letters =
+    parts.length === operands.length &&
+    parts.some((part, k) => spaced(part).length !== operands[k]!.shape.length) &&
+    parts.every((part, k) => part.trim().length === operands[k]!.shape.length && !part.trim().includes(" "));
+  const names = letters ? (text: string): string[] => [...text.trim()] : spaced;
+  const inputs = parts.map(names);
   const output = names(right);
   if (inputs.length !== operands.length)
     throw new ShapeError(`einsum: expected ${inputs.length} operands for "${spec}", got ${operands.length}`);

@@ -3,11 +3,28 @@
  * Threefry-2x32 with 20 rounds (Salmon et al., Parallel Random Numbers: As Easy as 1, 2, 3, SC 2011),
  * composed from integer ops, so that it fuses into whatever uses the numbers.
  */
-import { add, bitOr, bitXor, cast, cos, log, mul, shiftLeft, shiftRight, sqrt, sub } from "../ops/elementwise.js";
-import { arange } from "../ops/generators.js";
+import { argmax } from "./composed.js";
+import {
+  add,
+  bitOr,
+  bitXor,
+  cast,
+  cos,
+  floor,
+  less,
+  log,
+  mul,
+  neg,
+  shiftLeft,
+  shiftRight,
+  sqrt,
+  sub,
+} from "../ops/elementwise.js";
+import type { Operand } from "../ops/elementwise.js";
+import { arange, zeros } from "../ops/generators.js";
 import { reshape, sliceAxis, concat } from "../ops/movement.js";
 import { sizeOf, type Shape } from "../graph/shape.js";
-import type { Tensor } from "../graph/tensor.js";
+import { tensor, Tensor } from "../graph/tensor.js";
 
 /** A source of randomness: two 32-bit words. Use a key once; make more with {@link splitKey}. */
 export interface Key {
@@ -55,14 +72,26 @@ export function threefry([k0, k1]: readonly [number, number], [c0, c1]: readonly
   return [x0, x1];
 }
 
-/** Random 32-bit words, as i32. */
-export function randomBits(source: Key, shape: Shape): Tensor {
-  const size = sizeOf(shape);
-  const half = Math.ceil(size / 2);
-  const [k0, k1] = source.words;
-  const schedule = [k0, k1, k0 ^ k1 ^ PARITY];
-  let x0 = add(arange(half), k0);
-  let x1 = add(mul(arange(half), 0), k1);
+/**
+ * A key whose words are in a tensor: numbers that change from step to step, such as those of dropout, come from one plan then.
+ * {@link keyTensor} makes one.
+ */
+export interface TensorKey {
+  /** i32 [2]. */
+  readonly words: Tensor;
+}
+
+/** The key's words as host data of a tensor, to be handed to a step as a batch is. */
+export const keyTensor = ({ words }: Key): TensorKey => ({ words: tensor(Int32Array.from(words)) });
+
+/** The block cipher over tensors: both words of many blocks. */
+function cipher({ words }: Key | TensorKey, c0: Tensor, c1: Tensor): [Tensor, Tensor] {
+  const [k0, k1]: readonly [Operand, Operand] =
+    words instanceof Tensor ? [sliceAxis(words, 0, 0, 1), sliceAxis(words, 0, 1, 2)] : words;
+  const k2 = typeof k0 === "number" && typeof k1 === "number" ? k0 ^ k1 ^ PARITY : bitXor(bitXor(k0, k1), PARITY);
+  const schedule = [k0, k1, k2];
+  const plus = (k: Operand, s: number): Operand => (typeof k === "number" ? (k + s) | 0 : add(k, s));
+  let [x0, x1] = [add(c0, k0), add(c1, k1)];
   for (let round = 0; round < 20; round++) {
     const r = ROTATIONS[round % 8]!;
     x0 = add(x0, x1);
@@ -70,23 +99,66 @@ export function randomBits(source: Key, shape: Shape): Tensor {
     if (round % 4 === 3) {
       const s = (round + 1) / 4;
       x0 = add(x0, schedule[s % 3]!);
-      x1 = add(x1, (schedule[(s + 1) % 3]! + s) | 0);
+      x1 = add(x1, plus(schedule[(s + 1) % 3]!, s));
     }
   }
+  return [x0, x1];
+}
+
+/** Random 32-bit words, as i32. */
+export function randomBits(source: Key | TensorKey, shape: Shape): Tensor {
+  const size = sizeOf(shape);
+  const half = Math.ceil(size / 2);
+  const [x0, x1] = cipher(source, arange(half), mul(arange(half), 0));
   return reshape(sliceAxis(concat([x0, x1], 0), 0, 0, size), shape);
 }
 
+/** Two keys made of one that is in a tensor, as {@link splitKey} makes them. */
+function splitTensor(source: TensorKey): [TensorKey, TensorKey] {
+  const [x0, x1] = cipher(source, arange(2), zeros([2], "i32"));
+  const at = (k: number): TensorKey => ({
+    words: concat([sliceAxis(x0, 0, k, k + 1), sliceAxis(x1, 0, k, k + 1)], 0),
+  });
+  return [at(0), at(1)];
+}
+
 /** Uniform f32 in [low, high), 24 random bits each. */
-export function uniform(source: Key, shape: Shape, low = 0, high = 1): Tensor {
+export function uniform(source: Key | TensorKey, shape: Shape, low = 0, high = 1): Tensor {
   const unit = mul(cast(shiftRight(randomBits(source, shape), 8), "f32"), 2 ** -24);
   return low === 0 && high === 1 ? unit : add(mul(unit, high - low), low);
 }
 
 /** Normal f32 with the given mean and standard deviation (Box and Muller's transform). */
-export function normal(source: Key, shape: Shape, mean = 0, deviation = 1): Tensor {
-  const [a, b] = splitKey(source) as [Key, Key];
+export function normal(source: Key | TensorKey, shape: Shape, mean = 0, deviation = 1): Tensor {
+  const [a, b] = source.words instanceof Tensor ? splitTensor(source as TensorKey) : splitKey(source as Key);
   // 1 - u lies in (0, 1], so the logarithm is finite.
   const radius = sqrt(mul(-2, log(sub(1, uniform(a, shape)))));
   const z = mul(radius, cos(mul(uniform(b, shape), 2 * Math.PI)));
   return mean === 0 && deviation === 1 ? z : add(mul(z, deviation), mean);
+}
+
+/**
+ * Whole numbers from low to high - 1, each as likely, i32.
+ * @throws RangeError unless low < high, at most 2^24 apart.
+ */
+export function randint(source: Key | TensorKey, shape: Shape, low: number, high: number): Tensor {
+  const count = high - low;
+  if (!Number.isInteger(low) || !Number.isInteger(high) || count < 1 || count > 2 ** 24)
+    throw new RangeError(
+      `randint: expected whole numbers low < high at most 2^24 apart, got ${low} and ${high}; combine two draws for more`,
+    );
+  const drawn = cast(floor(mul(uniform(source, shape), count)), "i32");
+  return low === 0 ? drawn : add(drawn, low);
+}
+
+/** true with probability p (a number, or a tensor that broadcasts to the shape), bool. */
+export const bernoulli = (source: Key | TensorKey, p: Operand, shape: Shape): Tensor => less(uniform(source, shape), p);
+
+/**
+ * An index along an axis (the last by default) for each row, i32, as likely as softmax(logits) says: the largest of the logits with
+ * noise (Gumbel, 1954; Maddison et al., 2014). Logits of -infinity are never drawn.
+ */
+export function categorical(source: Key | TensorKey, logits: Tensor, axis = -1): Tensor {
+  const noise = neg(log(neg(log(uniform(source, logits.shape)))));
+  return argmax(add(cast(logits, "f32"), noise), axis);
 }

@@ -1,3 +1,5 @@
+import { describeValue, DTypeError } from "./errors.js";
+
 /**
  * Element types. `f32` is the working precision of every product device; the
  * reference device keeps `f32` tensors in float64. `bool` and `i32` take four
@@ -15,12 +17,67 @@ export const isReal = (dtype: DType): dtype is "f32" | "f16" => dtype === "f32" 
 /** Host arrays a tensor can be made from or read into. */
 export type HostArray = Float32Array | Float64Array | Int32Array | Uint8Array;
 
+/**
+ * Values read from a tensor: a Float32Array, Float64Array, Int32Array or Uint8Array, seen as one type, so that its methods can be called
+ * without asking which.
+ */
+export interface TensorData extends ArrayLike<number>, Iterable<number> {
+  readonly buffer: ArrayBufferLike;
+  readonly byteOffset: number;
+  readonly byteLength: number;
+  at(index: number): number | undefined;
+  entries(): IterableIterator<[number, number]>;
+  every(test: (value: number, index: number) => boolean): boolean;
+  fill(value: number, start?: number, end?: number): this;
+  filter(test: (value: number, index: number) => boolean): TensorData;
+  find(test: (value: number, index: number) => boolean): number | undefined;
+  findIndex(test: (value: number, index: number) => boolean): number;
+  forEach(visit: (value: number, index: number) => void): void;
+  includes(value: number): boolean;
+  indexOf(value: number): number;
+  join(separator?: string): string;
+  map(f: (value: number, index: number) => number): TensorData;
+  reduce(combine: (before: number, value: number, index: number) => number): number;
+  reduce<T>(combine: (before: T, value: number, index: number) => T, start: T): T;
+  set(values: ArrayLike<number>, offset?: number): void;
+  slice(start?: number, end?: number): TensorData;
+  some(test: (value: number, index: number) => boolean): boolean;
+  subarray(start?: number, end?: number): TensorData;
+}
+
 /** Bytes of one element on a device, at most. */
 export const BYTES_PER_ELEMENT = 4;
 
-/** The element type that host data of this array class stands for. */
+/**
+ * The element type that host data of this array class stands for.
+ * @throws DTypeError for other classes.
+ */
 export function dtypeOf(data: HostArray): DType {
   if (data instanceof Float32Array || data instanceof Float64Array) return "f32";
   if (data instanceof Int32Array) return "i32";
-  return "bool";
+  if (data instanceof Uint8Array) return "bool";
+  throw new DTypeError(
+    `tensor: expected a Float32Array, Float64Array, Int32Array or Uint8Array, got ${describeValue(data)}; convert it, e.g. with Int32Array.from`,
+  );
+}
+
+const DTYPES: readonly DType[] = ["f32", "f16", "i32", "bool"];
+/** How other libraries call them. */
+const ALIASES: Readonly<Record<string, DType>> = {
+  float32: "f32",
+  float: "f32",
+  float16: "f16",
+  half: "f16",
+  int32: "i32",
+  int: "i32",
+  boolean: "bool",
+};
+
+/** @throws DTypeError for a type that does not exist. */
+export function assertDType(name: string, dtype: DType): void {
+  if (DTYPES.includes(dtype)) return;
+  const meant = ALIASES[String(dtype)];
+  throw new DTypeError(
+    `${name}: expected an element type out of ${DTYPES.join(", ")}, got ${describeValue(dtype)}${meant ? `; write "${meant}"` : ""}`,
+  );
 }

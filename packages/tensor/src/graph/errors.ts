@@ -27,3 +27,15 @@ export class DeviceError extends SeqmixError {}
 export class DeviceLostError extends DeviceError {}
 /** A checkpoint that does not fit the model or cannot be read. */
 export class CheckpointError extends SeqmixError {}
+
+/** What an argument is, in an error's words. @internal */
+export const describeValue = (value: unknown): string =>
+  value === null || value === undefined
+    ? String(value)
+    : Array.isArray(value)
+      ? "an array"
+      : typeof value === "object"
+        ? value.constructor?.name && value.constructor !== Object
+          ? `a ${value.constructor.name}`
+          : `an object with ${Object.keys(value).join(", ") || "nothing in it"}`
+        : `the ${typeof value} ${String(value)}`;

@@ -41,7 +41,8 @@ function pullbackOf(outputs: readonly Tensor[], sources: readonly Tensor[]): Pul
     for (const call of calls) {
       const given = call.outputs.map((x) => sums.get(x));
       if (given.every((g) => g === undefined)) continue;
-      call.op.gradient!(call, given).forEach((g, k) => {
+      const gradient = call.op.gradient as Exclude<Op["gradient"], false>;
+      gradient(call, given).forEach((g, k) => {
         const x = call.inputs[k]!;
         if (g && active.has(x) && isReal(x.dtype)) accumulate(x, g);
       });

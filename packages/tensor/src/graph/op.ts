@@ -18,11 +18,16 @@ export type ReferenceArray = Float64Array | Int32Array | Uint8Array;
 
 /** What an op computes, in the form the planner works with. */
 export type Rule =
-  /** One scalar expression per element of same-shaped inputs. `number` is its float64 meaning. */
+  /** One scalar expression per element of same-shaped inputs. `number` is its float64 meaning, `integer` that of i32 where it is another. */
   | {
       readonly kind: "elementwise";
       scalar(args: readonly Scalar[], dtype: ScalarType): Scalar;
       number(...args: number[]): number;
+      integer?(...args: number[]): number;
+      /** Whether it takes as long as some ten others. */
+      readonly dear: boolean;
+      /** What an f32 device may be off. */
+      readonly tolerance: { readonly relative?: number; readonly absolute?: number };
     }
   /** A value that depends on the position alone. `position` gives the index of each axis. */
   | { readonly kind: "generator"; scalar(position: readonly Affine[], attributes: never, dtype: ScalarType): Scalar }
@@ -59,8 +64,9 @@ export interface Op {
   ) => readonly ReferenceArray[];
   /** The same in terms of other rows, for devices that have no program for a native one. @internal */
   readonly expand?: (inputs: readonly Tensor[], attributes: unknown) => readonly Tensor[];
-  /** Cotangents of the inputs from those of the results; undefined where there is none. @internal */
-  readonly gradient?: (call: Call, cotangents: readonly (Tensor | undefined)[]) => readonly (Tensor | undefined)[];
+  /** Cotangents of the inputs from those of the results, undefined where there is none; false: results have no derivative, and say so. @internal */
+  readonly gradient:
+    ((call: Call, cotangents: readonly (Tensor | undefined)[]) => readonly (Tensor | undefined)[]) | false;
   /** Inputs `checkOp` runs the row on. */
   readonly samples: readonly Sample[];
 }

@@ -1,4 +1,4 @@
-import { ShapeError } from "./errors.js";
+import { describeValue, ShapeError } from "./errors.js";
 
 /** Extents of the axes, outermost first. */
 export type Shape = readonly number[];
@@ -37,6 +37,10 @@ export function normalizeAxis(axis: number, rank: number, name: string): number 
 
 /** Sorted distinct axes; undefined means all. */
 export function normalizeAxes(axes: number | readonly number[] | undefined, rank: number, name: string): number[] {
+  if (axes !== undefined && typeof axes !== "number" && !Array.isArray(axes))
+    throw new ShapeError(
+      `${name}: expected an axis or a list of axes, got ${describeValue(axes)}; write ${name}(x, 1) or ${name}(x, [0, 1])`,
+    );
   const list =
     axes === undefined ? Array.from({ length: rank }, (_, k) => k) : typeof axes === "number" ? [axes] : [...axes];
   const normal = list.map((axis) => normalizeAxis(axis, rank, name)).sort((a, b) => a - b);

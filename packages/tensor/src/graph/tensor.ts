@@ -4,7 +4,8 @@
  * realized tensors by device memory and lets go of the graph behind them.
  */
 import type { Device, DeviceBuffer } from "../devices/device.js";
-import { dtypeOf, type DType, type HostArray } from "./dtype.js";
+import { describeTensor } from "./describe.js";
+import { assertDType, dtypeOf, type DType, type HostArray, type TensorData } from "./dtype.js";
 import { DisposedError, DTypeError, ShapeError } from "./errors.js";
 import { notForgotten } from "./forgotten.js";
 import { roundedToHalf } from "./half.js";
@@ -61,7 +62,7 @@ export class Tensor {
    * Realizes the tensor if need be and copies its values to the host, row-major.
    * @returns Float32Array (f32 and f16; Float64Array on the reference device), Int32Array (i32) or Uint8Array (bool).
    */
-  async data(): Promise<HostArray> {
+  async data(): Promise<TensorData> {
     // Loaded here, since devices are made of tensors: nothing else of the graph knows of them.
     assertAlive(this, "data");
     hold(this);
@@ -115,6 +116,11 @@ export class Tensor {
   toString(): string {
     return `Tensor ${this.dtype} ${formatShape(this.shape)}`;
   }
+
+  /** What `console.log` shows in Node: shape, element type, where the values are, and those that are at hand. @internal */
+  [Symbol.for("nodejs.util.inspect.custom")](): string {
+    return describeTensor(this);
+  }
 }
 
 /** Nested numbers, e.g. `[[1, 2], [3, 4]]`. */
@@ -128,7 +134,8 @@ export type Nested = number | readonly Nested[];
  *   Uint8Array bool; "f16" makes the f16 numbers nearest to those of a Float32Array or Float64Array.
  * @throws DTypeError if another type is asked for than that of the typed array; ShapeError if the number of values is not that of the shape, or the nesting is ragged.
  */
-export function tensor(data: HostArray | Nested, shape?: Shape, dtype?: DType): Tensor {
+export function tensor(data: HostArray | TensorData | Nested, shape?: Shape, dtype?: DType): Tensor {
+  if (dtype !== undefined) assertDType("tensor", dtype);
   if (ArrayBuffer.isView(data)) {
     const host = data as HostArray;
     const found = dtypeOf(host);
@@ -145,6 +152,10 @@ export function tensor(data: HostArray | Nested, shape?: Shape, dtype?: DType): 
   const flat: number[] = [];
   flatten(data as Nested, nesting, 0, flat);
   const type = dtype ?? "f32";
+  if (type === "i32")
+    for (const x of flat)
+      if ((x | 0) !== x)
+        throw new DTypeError(`tensor: expected whole numbers of 32 bits for i32, got ${x}; round it, or leave it f32`);
   const host =
     type === "f32"
       ? Float64Array.from(flat)

@@ -2,9 +2,8 @@
  * The kernel IR as it is defined, in float64, point by point: what the tests of planner and renderers compare with.
  * No device runs it.
  */
-import { roundToHalf } from "../graph/half.js";
 import type { Affine, LoopKernel, Scalar } from "./loop.js";
-import { elementwiseRows } from "../ops/elementwise.js";
+import { intrinsics } from "../ops/elementwise-rows.js";
 import type { ScanKernel, ScanStep, ScanValue } from "./scan-kernel.js";
 import { sizeOf } from "../graph/shape.js";
 
@@ -53,82 +52,11 @@ function evaluatorOf(inputs: readonly Numbers[], given: (node: Given) => number)
         return input[index]!;
       }
     }
-    const [a, b, c] = node.args.map(evaluate) as [number, number, number];
-    const f = node.args[0]?.dtype === "f32";
-    switch (node.op) {
-      case "add":
-        return f ? a + b : (a + b) | 0;
-      case "sub":
-        return f ? a - b : (a - b) | 0;
-      case "mul":
-        return f ? a * b : Math.imul(a, b);
-      case "neg":
-        return f ? -a : -a | 0;
-      case "abs":
-        return f ? Math.abs(a) : Math.abs(a) | 0;
-      case "min":
-        return Math.min(a, b);
-      case "max":
-        return Math.max(a, b);
-      case "div":
-        return a / b;
-      case "sqrt":
-        return Math.sqrt(a);
-      case "exp":
-        return Math.exp(a);
-      case "log":
-        return Math.log(a);
-      case "expm1":
-        return Math.expm1(a);
-      case "log1p":
-        return Math.log1p(a);
-      case "sin":
-        return Math.sin(a);
-      case "cos":
-        return Math.cos(a);
-      case "tanh":
-        return Math.tanh(a);
-      case "sigmoid":
-        return 1 / (1 + Math.exp(-a));
-      case "erf":
-        return numberOf("erf", a);
-      case "floor":
-        return Math.floor(a);
-      case "roundToHalf":
-        return roundToHalf(a);
-      case "bitAnd":
-        return a & b;
-      case "bitOr":
-        return a | b;
-      case "bitXor":
-        return a ^ b;
-      case "shiftLeft":
-        return a << b;
-      case "shiftRight":
-        return (a >>> b) | 0;
-      case "less":
-        return a < b ? 1 : 0;
-      case "lessEqual":
-        return a <= b ? 1 : 0;
-      case "equal":
-        return a === b ? 1 : 0;
-      case "and":
-        return a && b;
-      case "or":
-        return a || b;
-      case "not":
-        return a ? 0 : 1;
-      case "where":
-        return a ? b : c;
-      case "cast":
-        return node.dtype === "f32"
-          ? a
-          : node.dtype === "bool"
-            ? a === 0
-              ? 0
-              : 1
-            : Math.max(-0x80000000, Math.min(0x7fffffff, Math.trunc(a) || 0));
-    }
+    const args = node.args.map(evaluate);
+    const integer = node.args[0]!.dtype === "i32";
+    if (node.op === "cast") return convert(args[0]!, node.dtype);
+    const { number, integer: exact = number } = intrinsics[node.op];
+    return integer && node.dtype === "i32" ? exact(...args) | 0 : number(...args);
   };
   return {
     enter(next) {
@@ -139,10 +67,11 @@ function evaluatorOf(inputs: readonly Numbers[], given: (node: Given) => number)
   };
 }
 
-const numberOf = (name: "erf", x: number): number => {
-  const { rule } = elementwiseRows[name];
-  return rule.kind === "elementwise" ? rule.number(x) : NaN;
-};
+/** A number as another type: to i32 toward zero, within its bounds. */
+function convert(x: number, to: Scalar["dtype"]): number {
+  if (to === "bool") return x === 0 ? 0 : 1;
+  return to === "i32" ? Math.max(-0x80000000, Math.min(0x7fffffff, Math.trunc(x) || 0)) : x;
+}
 
 /** All points of the axes, row-major. */
 function* pointsOf(extents: readonly number[]): Generator<number[]> {

@@ -10,6 +10,7 @@
  * Expressions are directed acyclic graphs: the same object used twice is computed once.
  */
 import type { DType } from "../graph/dtype.js";
+import type * as elementwise from "../ops/elementwise.js";
 
 /** What a scalar can be: f16 is a form of storage, and f32 once it is loaded. */
 export type ScalarType = Exclude<DType, "f16">;
@@ -33,48 +34,18 @@ export interface Range {
   readonly hi: number;
 }
 
-/** Scalar functions every renderer implements. Arguments and results: see `scalarDType`. */
+type Functions = typeof elementwise;
+
+/**
+ * Scalar functions every renderer implements, a record each (ops/elementwise.ts). Of f32 or i32 they are of the same type; cast
+ * gives the type of the node (f32 -> i32 truncates toward zero and saturates; bool is 0 or 1), comparisons bool.
+ */
 export type Intrinsic =
-  // f32 or i32 -> same
-  | "add"
-  | "sub"
-  | "mul"
-  | "neg"
-  | "abs"
-  | "min"
-  | "max"
-  // f32 -> f32
-  | "div"
-  | "sqrt"
-  | "exp"
-  | "log"
-  | "expm1"
-  | "log1p"
-  | "sin"
-  | "cos"
-  | "tanh"
-  | "sigmoid"
-  | "erf"
-  | "floor"
-  // f32 -> f32: the nearest f16 number
+  | {
+      [Name in keyof Functions]: Functions[Name] extends { readonly intrinsic: infer I extends string } ? I : never;
+    }[keyof Functions]
   | "roundToHalf"
-  // i32 -> i32: two's complement; shifts take 0..31, shiftRight fills with zeros
-  | "bitAnd"
-  | "bitOr"
-  | "bitXor"
-  | "shiftLeft"
-  | "shiftRight"
-  // f32 or i32, or bool for equal -> bool
-  | "less"
-  | "lessEqual"
-  | "equal"
-  // bool -> bool
-  | "and"
-  | "or"
-  | "not"
-  // (bool, T, T) -> T
   | "where"
-  // any -> dtype of the node; f32 -> i32 truncates toward zero; bool is 0 or 1
   | "cast";
 
 export type Scalar =

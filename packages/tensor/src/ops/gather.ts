@@ -1,11 +1,13 @@
 /** Rows that look elements up, or add them up, by index. */
+import { isDebug } from "../graph/debug.js";
+import type { HostArray } from "../graph/dtype.js";
 import { DTypeError, ShapeError } from "../graph/errors.js";
 import type { Op, ReferenceValue } from "../graph/op.js";
 import { formatShape, normalizeAxis, sizeOf, type Shape } from "../graph/shape.js";
 import { callOp, type Tensor } from "../graph/tensor.js";
 import { cast, equal, where } from "./elementwise.js";
 import { iota } from "./generators.js";
-import { broadcastTo, reshape, transpose } from "./movement.js";
+import { broadcastTo, movementRows, reshape, transpose } from "./movement.js";
 import { sum } from "./reduce.js";
 
 interface GatherAttributes {
@@ -148,6 +150,36 @@ export const gatherRows = {
     ],
   },
 } satisfies Record<string, Op>;
+
+/**
+ * The same indices, which must be 0..size-1, checked where they are at hand: at once if they are host data, and in debug mode when
+ * they are computed.
+ * @param ignore A value that may stand besides.
+ * @throws RangeError naming the first that is outside.
+ */
+export function checkIndices(name: string, indices: Tensor, size: number, ignore?: number): Tensor {
+  const check: IndexCheck = { name, size, ...(ignore !== undefined && { ignore }) };
+  const { source } = indices;
+  if (source.kind === "host") assertIndices(source.data, check);
+  else if (isDebug()) return callOp(movementRows.identity, [indices], check)[0]!;
+  return indices;
+}
+
+/** @throws RangeError naming the first index that is outside. @internal */
+export function assertIndices(data: HostArray, { name, size, ignore }: IndexCheck): void {
+  for (let k = 0; k < data.length; k++)
+    if (!(data[k]! >= 0 && data[k]! < size) && data[k] !== ignore)
+      throw new RangeError(
+        `${name}: expected whole numbers from 0 to ${size - 1}${ignore === undefined ? "" : ` or ${ignore}`}, got ${data[k]} at element ${k}; check the vocabulary, or mask that position`,
+      );
+}
+
+/** What {@link checkIndices} asks for. @internal */
+export interface IndexCheck {
+  readonly name: string;
+  readonly size: number;
+  readonly ignore?: number;
+}
 
 /**
  * Elements of x at the given indices along one axis; that axis is replaced by the axes of `indices`.

@@ -1,10 +1,11 @@
 /** Rows whose values depend on the position alone: they take no memory until something stores them. */
-import { isReal, type DType } from "../graph/dtype.js";
-import { DTypeError, ShapeError } from "../graph/errors.js";
+import { assertDType, isReal, type DType } from "../graph/dtype.js";
+import { describeValue, DTypeError, ShapeError } from "../graph/errors.js";
 import { roundToHalf } from "../graph/half.js";
 import type { Op } from "../graph/op.js";
 import { formatShape, normalizeAxis, type Shape } from "../graph/shape.js";
 import { callOp, type Tensor } from "../graph/tensor.js";
+import { add, cast, mul } from "./elementwise.js";
 
 interface FullAttributes {
   readonly shape: Shape;
@@ -23,6 +24,7 @@ export const generatorRows = {
     name: "full",
     rule: { kind: "generator", scalar: (_, { value }: FullAttributes, dtype) => ({ op: "constant", dtype, value }) },
     infer: (_, attributes) => [attributes as FullAttributes],
+    gradient: false,
     samples: [
       { name: "f32", inputs: [], apply: () => full([2, 3], 1.5) },
       { name: "f16", inputs: [], apply: () => full([2, 3], 0.1, "f16") },
@@ -36,6 +38,7 @@ export const generatorRows = {
       scalar: (position, { axis }: IotaAttributes) => ({ op: "position", dtype: "i32", index: position[axis]! }),
     },
     infer: (_, attributes) => [{ shape: (attributes as IotaAttributes).shape, dtype: "i32" }],
+    gradient: false,
     samples: [
       { name: "one axis", inputs: [], apply: () => arange(9) },
       { name: "middle axis", inputs: [], apply: () => iota([2, 3, 4], 1) },
@@ -45,9 +48,10 @@ export const generatorRows = {
 
 /** A tensor with every element `value`. */
 export function full(shape: Shape, value: number, dtype: DType = "f32"): Tensor {
-  for (const extent of shape)
-    if (!Number.isInteger(extent) || extent < 0)
-      throw new ShapeError(`full: expected extents that are integers of at least 0, got shape ${formatShape(shape)}`);
+  assertExtents("full", shape);
+  assertDType("full", dtype);
+  if (typeof value !== "number")
+    throw new DTypeError(`full: expected a number to fill with, got ${describeValue(value)}; pass the shape first`);
   if (!isReal(dtype) && !Number.isInteger(value))
     throw new DTypeError(`full: expected an integer for ${dtype}, got ${value}; use f32 or round it`);
   return callOp(generatorRows.full, [], {
@@ -64,11 +68,49 @@ export const ones = (shape: Shape, dtype: DType = "f32"): Tensor => full(shape, 
 
 /** The index along one axis, as i32, in a tensor of the given shape. */
 export function iota(shape: Shape, axis: number): Tensor {
+  assertExtents("iota", shape);
   return callOp(generatorRows.iota, [], {
     shape: [...shape],
     axis: normalizeAxis(axis, shape.length, "iota"),
   } satisfies IotaAttributes)[0]!;
 }
 
-/** 0, 1, ..., n-1 as i32 [n]. */
-export const arange = (n: number): Tensor => iota([n], 0);
+/** 0, 1, ..., n-1 as i32 [n]. @throws RangeError if n is no whole number of at least 0. */
+export function arange(n: number): Tensor;
+/**
+ * start, start + step, ... up to but without stop: i32 if all three are whole numbers, else f32.
+ * @throws RangeError if one is not finite, or the step is 0.
+ */
+export function arange(start: number, stop: number, step?: number): Tensor;
+export function arange(start: number, stop?: number, step = 1): Tensor {
+  const [from, to] = stop === undefined ? [0, start] : [start, stop];
+  if (
+    ![from, to, step].every(Number.isFinite) ||
+    step === 0 ||
+    (stop === undefined && (!Number.isInteger(to) || to < 0))
+  )
+    throw new RangeError(
+      stop === undefined
+        ? `arange: expected a whole number of at least 0, got ${to}; round it`
+        : `arange: expected finite numbers and a step other than 0, got ${from}, ${to}, ${step}`,
+    );
+  const count = Math.max(0, Math.ceil((to - from) / step));
+  const index = iota([count], 0);
+  if ([from, to, step].every(Number.isInteger)) {
+    const scaled = step === 1 ? index : mul(index, step);
+    return from === 0 ? scaled : add(scaled, from);
+  }
+  return add(mul(cast(index, "f32"), step), from);
+}
+
+function assertExtents(name: string, shape: Shape): void {
+  if (!Array.isArray(shape))
+    throw new ShapeError(
+      `${name}: expected a shape such as [2,3], got ${describeValue(shape)}; put extents into a list`,
+    );
+  for (const extent of shape as Shape)
+    if (!Number.isInteger(extent) || extent < 0)
+      throw new ShapeError(
+        `${name}: expected extents that are integers of at least 0, got shape ${formatShape(shape)}`,
+      );
+}

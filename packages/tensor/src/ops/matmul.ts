@@ -99,7 +99,7 @@ export function matmul(a: Tensor, b: Tensor): Tensor {
     );
   // A matrix shared by the whole batch: fold the batch into the rows.
   if (b.shape.length === 2 && a.shape.length > 2)
-    return reshape(matmul(reshape(a, [-1, K]), b), [...a.shape.slice(0, -1), b.shape[1]!]);
+    return reshape(matmul(reshape(a, [sizeOf(a.shape.slice(0, -1)), K]), b), [...a.shape.slice(0, -1), b.shape[1]!]);
   const batch = broadcastShapes(a.shape.slice(0, -2), b.shape.slice(0, -2), "matmul");
   const fit = (x: Tensor): Tensor =>
     sameShape(x.shape.slice(0, -2), batch) ? x : broadcastTo(x, [...batch, ...x.shape.slice(-2)]);

@@ -52,6 +52,7 @@ export const movementRows = {
     name: "stopGradient",
     rule: { kind: "movement", map: (index) => ({ index }) },
     infer: ([x]) => [x!],
+    gradient: false,
     samples: [{ name: "rank 2", inputs: [{ shape: [2, 3] }], apply: (x) => stopGradient(x!), differentiable: false }],
   },
   reshape: {
@@ -337,6 +338,12 @@ export function strided(x: Tensor, { start, step, size }: SliceAttributes): Tens
     throw new ShapeError(
       `slice: expected bounds for ${x.shape.length} axes of ${formatShape(x.shape)}, got ${start.length}`,
     );
+  for (const list of [start, step, size])
+    for (const value of list)
+      if (!Number.isInteger(value))
+        throw new ShapeError(
+          `slice: expected bounds and steps that are whole numbers for ${formatShape(x.shape)}, got ${value}; round it`,
+        );
   x.shape.forEach((extent, k) => {
     const last = start[k]! + (size[k]! - 1) * step[k]!;
     if (
@@ -435,6 +442,11 @@ export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
 /** Cuts x along an axis into parts of the given extents. */
 export function split(x: Tensor, sizes: readonly number[], axis = -1): Tensor[] {
   const along = normalizeAxis(axis, x.shape.length, "split");
+  for (const size of sizes)
+    if (!Number.isInteger(size) || size < 0)
+      throw new ShapeError(
+        `split: expected extents that are whole numbers of at least 0, got [${sizes.join(",")}]; write every extent`,
+      );
   const total = sizes.reduce((a, b) => a + b, 0);
   if (total !== x.shape[along])
     throw new ShapeError(

@@ -31,7 +31,7 @@ function row(combine: "sum" | "max", gradient: Op["gradient"]): Op {
     reference: ([x], { axes }: ReduceAttributes, [result]) => [
       reduceReference(x!, axes, sizeOf(result!.shape), combine),
     ],
-    gradient: gradient!,
+    gradient,
     samples: [
       ...shapes.flatMap((shape): Sample[] => [
         ...shape.map((_, axis) => ({

@@ -1,6 +1,6 @@
 /** The op table: every row, in one list, for devices and `checkOp`. */
 import type { Op } from "../graph/op.js";
-import { elementwiseRows } from "./elementwise.js";
+import { elementwiseRows } from "./elementwise-rows.js";
 import { cumsumRows } from "./cumsum.js";
 import { gatherRows } from "./gather.js";
 import { generatorRows } from "./generators.js";
@@ -12,7 +12,7 @@ import { sequentialScanRows } from "./sequential-scan.js";
 
 /** All operations by name. */
 export const opTable: readonly Op[] = [
-  ...Object.values(elementwiseRows),
+  ...elementwiseRows,
   ...Object.values(generatorRows),
   ...Object.values(movementRows),
   ...Object.values(reduceRows),

@@ -33,8 +33,11 @@ export function layOut({ slots, leafCount, constants, steps, roots }: Plan): Are
 
   steps.forEach(({ inputs, outputs }, k) => {
     for (const slot of outputs) if (isTemporary(slot)) offsets[slot] = take(blockOf(slot));
-    for (const slot of new Set([...inputs, ...outputs]))
-      if (isTemporary(slot) && lastUse[slot] === k) holes.give(offsets[slot]!, offsets[slot]! + blockOf(slot));
+    for (const slot of new Set([...inputs, ...outputs])) {
+      const start = offsets[slot];
+      // One without elements that no step makes has no place.
+      if (start !== undefined && lastUse[slot] === k) holes.give(start, start + blockOf(slot));
+    }
   });
   return { offsets, bytes: top };
 }

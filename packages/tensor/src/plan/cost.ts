@@ -5,29 +5,14 @@ import type { KernelAttributes, KernelCost } from "../graph/kernel.js";
 import type { LoopKernel, Scalar } from "../ir/loop.js";
 import type { ScanKernel } from "../ir/scan-kernel.js";
 import { sizeOf } from "../graph/shape.js";
+import { intrinsics } from "../ops/elementwise-rows.js";
 import { matmulSpecOf } from "./matmul-spec.js";
 import type { NativeCall, Slot, Step } from "./plan.js";
 
 /** Bytes of an element, as the plan stores it. */
 const widthOf = ({ dtype }: { readonly dtype: DType }): number => (dtype === "f16" ? 2 : 4);
-/** No arithmetic: choices, comparisons and changes of type. */
-const FREE = new Set([
-  "constant",
-  "load",
-  "position",
-  "guard",
-  "reduced",
-  "state",
-  "where",
-  "cast",
-  "roundToHalf",
-  "less",
-  "lessEqual",
-  "equal",
-  "and",
-  "or",
-  "not",
-]);
+/** Choices, comparisons and changes of type are no arithmetic. */
+const isFree = (node: Scalar): boolean => !("args" in node) || intrinsics[node.op].cost === "free";
 
 /**
  * What a step computes (floating-point operations; a transcendental function counts as one) and must read and write
@@ -44,7 +29,7 @@ export function costOf(step: Step, slots: readonly Slot[]): KernelCost {
 }
 
 const operations = (values: readonly Scalar[]): number =>
-  [...nodesOf(values)].filter(({ op, dtype }) => dtype === "f32" && !FREE.has(op)).length;
+  [...nodesOf(values)].filter((node) => node.dtype === "f32" && !isFree(node)).length;
 
 function loopCost(kernel: LoopKernel): KernelCost {
   const { extents, reduceExtents, reductions, outputs, inputs } = kernel;

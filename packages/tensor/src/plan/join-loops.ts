@@ -177,15 +177,17 @@ const loopsOf = ({ outputs, reductions: [first] }: LoopDraft): string =>
 function dropUnread(drafts: readonly Draft[], isRoot: ReadonlySet<Tensor>, context: LoweringContext): Draft[] {
   const read = new Set<Tensor>(isRoot);
   for (const draft of drafts) for (const x of readsOf(draft)) read.add(x);
-  return drafts.map((draft) => {
-    if (draft.kind !== "loop" || draft.rows || draft.outputs.every((x) => read.has(x))) return draft;
+  return drafts.flatMap((draft): Draft[] => {
+    if (draft.kind !== "loop" || draft.rows || draft.outputs.every((x) => read.has(x))) return [draft];
     const outputs = draft.outputs.filter((x) => read.has(x));
+    // Only tensors without elements wanted them.
+    if (outputs.length === 0) return [];
     const unread = new Set(draft.outputs.filter((x) => !read.has(x)));
     const inner: LoweringContext = {
       resolve: (x) => context.resolve(x),
       isStored: (x) => context.isStored(x) && !unread.has(x),
     };
     const lowered = tryLowerLoop(outputs, draft.reductions, inner);
-    return lowered ? { ...draft, outputs, lowered } : draft;
+    return [lowered ? { ...draft, outputs, lowered } : draft];
   });
 }

@@ -212,7 +212,12 @@ function summed({ op, inputs, attributes }: Call, place: Place, loop: Loop): Tai
   const { shape } = inputs[0]!;
   const all = axesAt(loop, place.step);
   if (!covers(place, shape, all, loop)) return undefined;
-  const gone = new Set(axes.flatMap((axis) => place.index[axis]!.coefficients.flatMap((c, k) => (c === 0 ? [] : [k]))));
+  // An axis of extent 1 is kept: it is summed nowhere, and all values of a step keep the same ones.
+  const gone = new Set(
+    axes.flatMap((axis) =>
+      place.index[axis]!.coefficients.flatMap((c, k) => (c === 0 || loop.extents[k] === 1 ? [] : [k])),
+    ),
+  );
   const keeps = all.filter((axis) => !gone.has(axis));
   const index = place.index.filter((_, k) => !axes.includes(k));
   const left = shape.filter((_, k) => !axes.includes(k));

@@ -77,7 +77,7 @@ function dispatchOf(
   const asked = Math.max(...windows.map((window) => window.bytes));
   if (asked > largest)
     throw new LimitError(
-      `webgpu: expected ${name} to bind at most ${largest} bytes of a tensor at once (maxStorageBufferBindingSize), got ${asked} and no way to cut it; use smaller batches`,
+      `webgpu: expected ${name} to bind at most ${largest} bytes of a tensor at once (maxStorageBufferBindingSize), got ${asked} and no way to cut it; make that tensor smaller, or ask for a device with larger bindings`,
     );
   const most = gpu.limits.maxComputeWorkgroupsPerDimension;
   const x = Math.min(groups, most);

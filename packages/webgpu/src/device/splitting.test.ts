@@ -86,6 +86,24 @@ const graphs: Record<string, () => Tree> = {
     matmul(values(6, 64, 12), values(12, 16)),
     matmul(transpose(values(300, 16)), values(300, 32)),
   ],
+  "matmul with weights [O I] that are larger than a binding": () => [
+    // sums of 300 products: smaller numbers, as their rounding is compared with 1
+    matmul(mul(values(2, 300), 0.1), transpose(values(200, 300))),
+    matmul(mul(values(2, 300), 0.1), values(300, 200)),
+    matmul(mul(values(1, 300), 0.1), transpose(values(97, 300))),
+    matmul(values(3, 70), transpose(values(301, 70))),
+    matmul(values(2, 3, 30), transpose(values(2, 201, 30))),
+    matmul(values(2, 5), values(5, 9000)),
+    matmul(values(1, 5), values(5, 9000)),
+  ],
+  "a tied head and its gradient": () => {
+    const tokens = tensor(Int32Array.of(3, 0, 402, 3), [4]);
+    const loss = (table: Tensor): Tensor => {
+      const x = gather(table, tokens, 0);
+      return sum(mul(softmax(matmul(x, transpose(table)), 1), values(4, 403)));
+    };
+    return grad(loss)(values(403, 21));
+  },
   "cumsum and scan between rows": () => [
     cumsum(x, 1),
     cumsum(values(1200, 5), 1, { reverse: true }),

@@ -1,6 +1,7 @@
 /**
  * Matrix products and scans whose operands exceed what a pass may bind, as several programs over windows of them.
- * A product is cut along its batch, then along the rows of the result, or along k, whose partial products are summed.
+ * A product is cut along its batch, then along the rows of the result, or its columns, which are put side by side afterwards,
+ * or along k, whose partial products are summed: whichever makes the operand smaller that is too large.
  * A scan is cut between rows. What cannot be cut at aligned places is left whole, and refused when it is prepared.
  */
 import { product, type Epilogue, type LoopKernel, type MatmulSpec, type Scalar } from "@seqmix/tensor/backend";
@@ -137,28 +138,41 @@ export function cutMatmul(spec: MatmulSpec, limits: GpuLimits, epilogue?: Epilog
       if (axis >= 0) {
         const line = product(s.batch.slice(axis + 1)) * s.m * s.n;
         const first = half(s.batch[axis]!, line);
+        const of = (from: number, count: number): MatmulSpec => ({
+          ...s,
+          batch: s.batch.with(axis, count),
+          a: moved(s.a, from * s.a.batch[axis]!),
+          b: moved(s.b, from * s.b.batch[axis]!),
+        });
+        const count = s.batch[axis]!;
         if (first !== undefined) {
-          const of = (from: number, count: number): Product => ({
-            spec: {
-              ...s,
-              batch: s.batch.with(axis, count),
-              a: moved(s.a, from * s.a.batch[axis]!),
-              b: moved(s.b, from * s.b.batch[axis]!),
-            },
-            result: { ...result, from: result.from + from * line },
-          });
-          run(of(0, first));
-          run(of(first, s.batch[axis]! - first));
-          return;
+          run({ spec: of(0, first), result });
+          run({ spec: of(first, count - first), result: { ...result, from: result.from + first * line } });
+        } else {
+          const half = Math.ceil(count / 2);
+          sideBySide(
+            [1, count * line],
+            [half * line, (count - half) * line],
+            [of(0, half), of(half, count - half)],
+            result,
+          );
         }
+        return;
       }
-      const rows = axis < 0 && (bigC || (bigA && !bigB && s.a.row >= s.a.column)) ? half(s.m, s.n) : undefined;
+      const rows = axis < 0 && (bigC || (bigA && s.a.row >= s.a.column)) ? half(s.m, s.n) : undefined;
       if (rows !== undefined) {
         run({ spec: { ...s, m: rows }, result });
         run({
           spec: { ...s, m: s.m - rows, a: moved(s.a, rows * s.a.row) },
           result: { ...result, from: result.from + rows * s.n },
         });
+        return;
+      }
+      if (s.n > 1 && (bigC || (bigB && s.b.column >= s.b.row))) {
+        const first = Math.ceil(s.n / 2);
+        const of = (from: number, n: number): MatmulSpec => ({ ...s, n, b: moved(s.b, from * s.b.column) });
+        const lines = product(s.batch) * s.m;
+        sideBySide([lines, s.n], [first, s.n - first], [of(0, first), of(first, s.n - first)], result);
         return;
       }
       if (!bigC && s.k > 1) {
@@ -184,33 +198,62 @@ export function cutMatmul(spec: MatmulSpec, limits: GpuLimits, epilogue?: Epilog
       spec: { ...s, k: s.k - first, a: moved(s.a, first * s.a.column), b: moved(s.b, first * s.b.row) },
       result: { buffer: right, from: 0 },
     });
-    const load = (input: number): Scalar => ({
+    const term = (input: number): Scalar => ({
       op: "load",
       dtype: "f32",
       input,
       index: { offset: 0, coefficients: [1] },
     });
-    const sum: LoopKernel = {
-      extents: [size],
+    combine("sum", [size], { op: "add", dtype: "f32", args: [term(0), term(1)] }, [left, right], [size, size], result);
+  };
+  /** Two products in scratch, then beside each other in lines [lines, widths[0] + widths[1]]: where a result cannot be cut. */
+  const sideBySide = (
+    extents: readonly [number, number],
+    widths: readonly [number, number],
+    specs: readonly [MatmulSpec, MatmulSpec],
+    result: Product["result"],
+  ): void => {
+    const [lines] = extents;
+    const [left, right] = widths.map((width) => 2 + scratch.push(bytesOf(lines * width))) as [number, number];
+    run({ spec: specs[0], result: { buffer: left, from: 0 } });
+    run({ spec: specs[1], result: { buffer: right, from: 0 } });
+    /** Columns from `start` on, from a part of this width. */
+    const columns = (input: 0 | 1, start: number): Scalar => ({
+      op: "guard",
+      dtype: "f32",
+      conditions: [{ index: { offset: -start, coefficients: [0, 1] }, lo: 0, hi: widths[input] }],
+      value: { op: "load", dtype: "f32", input, index: { offset: -start, coefficients: [widths[input], 1] } },
+      fill: 0,
+    });
+    const value: Scalar = { op: "add", dtype: "f32", args: [columns(0, 0), columns(1, widths[0])] };
+    combine("side by side", extents, value, [left, right], [lines * widths[0], lines * widths[1]], result);
+  };
+  /** A loop over two parts in scratch. */
+  const combine = (
+    name: string,
+    extents: readonly number[],
+    value: Scalar,
+    from: readonly [number, number],
+    sizes: readonly [number, number],
+    result: Product["result"],
+  ): void => {
+    const loop: LoopKernel = {
+      extents,
       reduceExtents: [],
       reductions: [],
-      inputs: [
-        { dtype: "f32", size },
-        { dtype: "f32", size },
-      ],
-      outputs: [{ dtype: "f32", value: { op: "add", dtype: "f32", args: [load(0), load(1)] } }],
+      inputs: sizes.map((size) => ({ dtype: "f32", size })),
+      outputs: [{ dtype: "f32", value }],
     };
-    const window = windowOf(0, size);
     parts.push({
       program: {
-        name: "sum",
-        passes: loopPasses(sum, "map", { inputs: [0, 1], outputs: [2] }, 64, limits),
+        name,
+        passes: loopPasses(loop, "map", { inputs: [0, 1], outputs: [2] }, 64, limits),
         scratch: [],
       },
       buffers: [
-        { buffer: left, window },
-        { buffer: right, window },
-        { buffer: result.buffer, window: windowOf(result.from, size) },
+        { buffer: from[0], window: windowOf(0, sizes[0]) },
+        { buffer: from[1], window: windowOf(0, sizes[1]) },
+        { buffer: result.buffer, window: windowOf(result.from, product(extents)) },
       ],
     });
   };

@@ -23,8 +23,9 @@ const programs: Readonly<Record<string, (call: NativeCall, limits: GpuLimits) =>
     const { axis, ...how } = attributes as LinearScanAttributes;
     return cutScan({ ...aroundAxis(y!.shape, axis), ...how, decays: true, initial: inputs.length > 2 }, limits);
   },
-  scatterAdd({ inputs: [, indices], outputs: [y] }) {
-    return scatterAddProgram({ rows: sizeOf(indices!.shape), inner: sizeOf(y!.shape.slice(1)), size: y!.shape[0]! });
+  scatterAdd({ inputs: [, indices], outputs: [y] }, limits) {
+    const shape = { rows: sizeOf(indices!.shape), inner: sizeOf(y!.shape.slice(1)), size: y!.shape[0]! };
+    return scatterAddProgram(shape, limits);
   },
   kernel: (call, limits) => gpuVariantOf(call, limits).forward(stepOf(call).kase, limits),
   kernelGradient: (call, limits) => gpuVariantOf(call, limits).backward!(stepOf(call).kase, limits),

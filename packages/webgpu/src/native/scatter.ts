@@ -1,10 +1,20 @@
 /**
- * updates [rows, inner] added into zeros [size, inner] by index, always in the order of the rows. A workgroup collects for one
+ * updates [rows, inner] added into zeros [size, inner] by index, always in the order of the rows. Many result rows: see
+ * scatter-sorted.ts. Of few, a workgroup collects for one
  * result row what belongs to it: it compares the indices a tile at a time and adds the few rows that match. Where there
  * are few result rows, the updates are divided among several workgroups and their results summed in a second pass.
  */
+import { sortedScatterProgram } from "./scatter-sorted.js";
 import { loopPass } from "../loops/text.js";
-import { bytesOf, declare, declareParameters, entryPoint, type GpuPass, type GpuProgram } from "@seqmix/tensor/wgsl";
+import {
+  bytesOf,
+  declare,
+  declareParameters,
+  entryPoint,
+  type GpuLimits,
+  type GpuPass,
+  type GpuProgram,
+} from "@seqmix/tensor/wgsl";
 
 export interface ScatterShape {
   readonly rows: number;
@@ -15,14 +25,20 @@ export interface ScatterShape {
 const FULL_GROUPS = 528,
   SHORTEST_PART = 1024;
 
-/** Buffers: updates, indices, result. */
-export function scatterAddProgram({ rows, inner, size }: ScatterShape): GpuProgram {
+/**
+ * Buffers: updates, indices, result.
+ * @param limits What a pass may bind.
+ */
+export function scatterAddProgram({ rows, inner, size }: ScatterShape, limits: Pick<GpuLimits, "bytes">): GpuProgram {
   const name = `scatterAdd ${rows} into ${size} rows of ${inner}`;
   if (size * inner === 0) return { name, passes: [], scratch: [] };
   const threads = inner > 128 ? 256 : inner > 64 ? 128 : 64;
   const blocks = Math.ceil(inner / threads);
   const wanted = Math.min(Math.ceil(FULL_GROUPS / (size * blocks)), Math.floor(rows / SHORTEST_PART));
-  const length = wanted < 2 ? rows : Math.ceil(rows / wanted);
+  // Comparing every row with every index is worth while for few result rows only.
+  const fits = bytesOf(rows * inner) <= limits.bytes && bytesOf(size * inner * Math.max(1, wanted)) <= limits.bytes;
+  if (wanted < 2 || !fits) return sortedScatterProgram({ rows, inner, size }, limits);
+  const length = Math.ceil(rows / wanted);
   const parts = Math.max(1, Math.ceil(rows / length));
   const words = threads / 32;
   const parameters = { rows, inner, size, blocks, length, parts };

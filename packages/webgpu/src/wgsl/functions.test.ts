@@ -1,4 +1,5 @@
 import {
+  atan,
   cos,
   erf,
   exp,
@@ -16,7 +17,9 @@ import {
   type Tensor,
 } from "@seqmix/tensor";
 import { afterAll, expect, test } from "vitest";
+import { intrinsics, type Scalar } from "@seqmix/tensor/backend";
 import { testDevice } from "../testing/test-device.js";
+import { writeValues } from "./values.js";
 
 const device = await testDevice();
 afterAll(() => device.close());
@@ -62,6 +65,7 @@ test.each<[string, (x: Tensor) => Tensor, (x: number) => number, Float32Array, n
   ["tanh", tanh, Math.tanh, spread(-30, 10)],
   ["sigmoid", sigmoid, sigmoidOf, spread(-30, 6.3)],
   ["softplus", softplus, (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))), spread(-30, 6.3)],
+  ["atan", atan, Math.atan, spread(-30, 127)],
   ["sin", sin, Math.sin, spread(-30, 12.9), 1e-8],
   ["cos", cos, Math.cos, spread(-30, 12.9), 1e-8],
   ["sin of large angles", sin, Math.sin, spread(13, 127), 1e-8],
@@ -78,7 +82,7 @@ test("erf is odd, and between its bounds", async () => {
   expect(actual[inputs.length - 2]).toBe(1);
 });
 
-test.each([exp, expm1, log, log1p, tanh, sigmoid, softplus, sin, cos, erf])("NaN stays NaN: %o", async (f) => {
+test.each([exp, expm1, log, log1p, tanh, sigmoid, softplus, sin, cos, erf, atan])("NaN stays NaN: %o", async (f) => {
   expect(Array.from(await values(f(tensor([NaN, NaN]))))).toEqual([NaN, NaN]);
 });
 
@@ -98,4 +102,30 @@ test("infinities", async () => {
 test("the smaller and the larger of a number and NaN are NaN", async () => {
   expect(Array.from(await values(maximum(tensor([1, NaN, 2]), tensor([NaN, 1, 3]))))).toEqual([NaN, NaN, 3]);
   expect(Array.from(await values(minimum(tensor([1, NaN, 2]), tensor([NaN, 1, 3]))))).toEqual([NaN, NaN, 2]);
+});
+
+test("every intrinsic has WGSL, and one without is an error that names the file", () => {
+  const operand = (dtype: Scalar["dtype"], input: number): Scalar => ({
+    op: "load",
+    dtype,
+    input,
+    index: { offset: 0, coefficients: [1] },
+  });
+  const text = (name: string, dtype: Scalar["dtype"], arity: number): string[] =>
+    writeValues(
+      [{ op: name, dtype, args: Array.from({ length: arity }, (_, k) => operand(dtype, k)) } as unknown as Scalar],
+      {
+        axes: ["i"],
+        loaded: () => undefined,
+        read: (input, index) => `x${input}[${index}]`,
+        reduced: [],
+        functions: new Set(),
+      },
+      [],
+    );
+  for (const [name, { accepts, arity }] of Object.entries(intrinsics))
+    expect(text(name, accepts[0] === "f16" ? "f32" : (accepts[0] as Scalar["dtype"]), arity)[0]).not.toMatch(
+      /undefined/,
+    );
+  expect(() => text("atan2", "f32", 2)).toThrow(/intrinsic atan2, got none; write it in .*functions\.ts as atan2_/);
 });

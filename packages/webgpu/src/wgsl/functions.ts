@@ -20,6 +20,11 @@ const sources: Readonly<Record<string, { readonly uses?: readonly string[]; read
     uses: ["isNan"],
     text: `fn maximum(x: f32, y: f32) -> f32 { return select(select(y, x, x > y), x + y, isNan(x) | isNan(y)); }`,
   },
+  // WGSL's own conversion ends at the largest f32 number below 2^31, and may make anything of NaN
+  toInteger: {
+    uses: ["isNan"],
+    text: `fn toInteger(x: f32) -> i32 { return select(select(i32(x), 2147483647, x >= 2147483648.0), 0, isNan(x)); }`,
+  },
   // WGSL leaves it to devices how they convert to f16, in packing too; this is to the nearest, of two the even one
   roundToHalf: {
     text: `fn roundToHalf(x: f32) -> f32 {
@@ -206,7 +211,25 @@ fn quarterTurns(x: f32) -> Angle {
   return select(small * x + x, select(large, -large, x < 0.0), t > 0.921875);
 }`,
   },
+  // angles of an eighth of a turn on either side: 0, pi/4 or pi/2 and the angle of what is left (Moshier, Cephes)
+  atan_: {
+    text: `fn atan_(x: f32) -> f32 {
+  let a = abs(x);
+  let steep = a > 2.414213562373095;
+  let middle = a > 0.4142135623730951;
+  let r = select(select(a, (a - 1.0) / (a + 1.0), middle), -1.0 / a, steep);
+  let base = select(select(0.0, 0.7853981633974483, middle), 1.5707963267948966, steep);
+  let z = r * r;
+  let p = ((0.0805374449538 * z - 0.138776856032) * z + 0.199777106478) * z - 0.333329491539;
+  let angle = base + (p * z * r + r);
+  return bitcast<f32>(bitcast<u32>(angle) | (bitcast<u32>(x) & 0x80000000u));
+}`,
+  },
 };
+
+/** The name of the function of an intrinsic, or undefined if it has none here: operators and some others are in values.ts. */
+export const functionOf = (intrinsic: string): string | undefined =>
+  [`${intrinsic}_`, intrinsic].find((name) => Object.hasOwn(sources, name));
 
 /** The text of the named functions and of those they call, each once, callees first. */
 export function functionTexts(names: Iterable<string>): string {

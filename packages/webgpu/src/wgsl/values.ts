@@ -1,6 +1,7 @@
 /** Scalar expressions of the kernel IR as WGSL statements. A node used twice becomes a `let`; the others are written where they are used. */
 import type { DType } from "@seqmix/tensor";
 import { parts, type Affine, type Scalar } from "@seqmix/tensor/backend";
+import { functionOf } from "./functions.js";
 
 /** How a type is kept in a register and in memory. */
 export const registerType = (dtype: DType): string => (dtype === "f16" ? "f32" : dtype);
@@ -74,7 +75,7 @@ export function writeValues(values: readonly Scalar[], around: Surroundings, lin
         const gathers = (node.gather ?? []).map(
           ({ value, size, stride }) => ` + clamp(${write(value)}, 0, ${size - 1})${stride === 1 ? "" : ` * ${stride}`}`,
         );
-        return around.read(node.input, `${affineText(node.index, around.axes)}${gathers.join("")}`);
+        return around.read(node.input, `${addressText(node.index, around.axes)}${gathers.join("")}`);
       }
       case "guard": {
         // Reading outside a buffer is harmless in WGSL: the guarded value is computed everywhere and chosen afterwards.
@@ -122,6 +123,20 @@ export function affineText({ offset, coefficients }: Affine, axes: readonly stri
   return terms.length === 1 ? terms[0]! : `(${terms.join(" + ")})`;
 }
 
+/**
+ * The index of a load. What a guard excludes is read all the same, wherever it lies; but of an index made of numbers alone
+ * the compiler sees that it is negative, and refuses it.
+ */
+function addressText(index: Affine, axes: readonly string[]): string {
+  const fixed = index.coefficients.every((c, k) => c === 0 || isNumber(axes[k]!));
+  if (!fixed) return affineText(index, axes);
+  const value = (text: string): number => Number(text.replace(/[()]/g, ""));
+  const at = index.coefficients.reduce((sum, c, k) => (c === 0 ? sum : sum + c * value(axes[k]!)), index.offset);
+  return String(Math.max(0, at | 0));
+}
+
+const isNumber = (text: string): boolean => /^[(]?-?\d+[)]?$/.test(text);
+
 function rangeText(index: string, lo: number, hi: number): string {
   return `(${index} >= ${lo}) & (${index} < ${hi})`;
 }
@@ -152,20 +167,6 @@ const operators: Readonly<Record<string, string>> = {
   and: "&",
   or: "|",
 };
-/** Ours, for their accuracy or their NaN. */
-const own: Readonly<Record<string, string>> = {
-  exp: "exp_",
-  log: "log_",
-  expm1: "expm1_",
-  log1p: "log1p_",
-  sin: "sin_",
-  cos: "cos_",
-  tanh: "tanh_",
-  sigmoid: "sigmoid_",
-  erf: "erf_",
-  roundToHalf: "roundToHalf",
-};
-
 function intrinsic(
   node: Scalar & { args: readonly Scalar[] },
   args: readonly string[],
@@ -175,9 +176,11 @@ function intrinsic(
   const { op, dtype } = node;
   const operator = operators[op];
   if (operator) return `(${x} ${operator} ${y})`;
-  if (own[op]) {
-    functions.add(own[op]);
-    return `${own[op]}(${x})`;
+  // Ours, for their accuracy or their NaN.
+  const own = functionOf(op);
+  if (own) {
+    functions.add(own);
+    return `${own}(${x})`;
   }
   switch (op) {
     case "neg":
@@ -198,9 +201,13 @@ function intrinsic(
     case "where":
       return `select(${z}, ${y}, ${x})`;
     case "cast":
-      return `${dtype}(${x})`;
+      if (dtype !== "i32" || node.args[0]!.dtype !== "f32") return `${dtype}(${x})`;
+      functions.add("toInteger");
+      return `toInteger(${x})`;
     default:
-      throw new TypeError(`webgpu: expected an operation that WGSL is written for, got ${op}; add it to values.ts`);
+      throw new TypeError(
+        `webgpu: expected WGSL for the intrinsic ${op}, got none; write it in packages/webgpu/src/wgsl/functions.ts as ${op}_`,
+      );
   }
 }
 

@@ -4,6 +4,7 @@ import { BYTES_PER_ELEMENT, isReal, type DType, type HostArray } from "../../gra
 import { DisposedError } from "../../graph/errors.js";
 import { bufferOn } from "../placement.js";
 import { layOut } from "../../plan/arena.js";
+import { letTurn, turning } from "../turns.js";
 import { storedInF32 } from "../../plan/half-storage.js";
 import { firstOfSlots, takeovers } from "../../plan/donation.js";
 import type { SequentialScanAttributes } from "../../ops/sequential-scan.js";
@@ -121,7 +122,12 @@ function makeDevice(options: CpuOptions): Device {
       write(memory, buffer, data);
       return buffer;
     },
-    download: async (buffer) => read(memory, live(buffer)),
+    async download(buffer) {
+      const data = read(memory, live(buffer));
+      await letTurn();
+      return data;
+    },
+    peek: (buffer) => (buffer.released ? undefined : read(memory, buffer as CpuBuffer)),
     release(buffer, how) {
       if (buffer.released) return;
       buffer.released = true;
@@ -130,10 +136,10 @@ function makeDevice(options: CpuOptions): Device {
     },
     prepare(graph, { fuse }) {
       const compiled = planFor(graph, fuse);
-      return { run: async (leaves, donated) => execute(device, compiled, leaves, donated) };
+      return { run: async (leaves, donated) => turning(execute(device, compiled, leaves, donated)) };
     },
     run: async (graph, runOptions) =>
-      execute(device, planFor(graph, runOptions.fuse), graph.leaves, runOptions.donated),
+      turning(execute(device, planFor(graph, runOptions.fuse), graph.leaves, runOptions.donated)),
     explain(graph, { memory: withMemory = false, passes = false } = {}) {
       if (passes) return showPasses(graph.roots, graph.leaves, planOptions(true));
       const { plan, runners } = planFor(graph, true);
@@ -165,13 +171,14 @@ function makeDevice(options: CpuOptions): Device {
       if (offset !== undefined) addresses[slot] = arenaAddress + offset;
     });
     const results: CpuBuffer[] = [];
+    const takenOver: CpuBuffer[] = [];
     const free = new Set(donated.filter((buffer) => !buffer.released));
     /** A new buffer in the memory of a donated leaf. */
     const takeOver = (slots: readonly number[], from: readonly Tensor[], dtype: DType): CpuBuffer | undefined => {
       for (const slot of slots) {
         const buffer = bufferOn(from[slot]!, self, "cpu") as CpuBuffer;
         if (!free.delete(buffer)) continue;
-        buffer.released = true;
+        takenOver.push(buffer);
         return { dtype, size: buffer.size, released: false, address: buffer.address };
       }
       return undefined;
@@ -190,9 +197,12 @@ function makeDevice(options: CpuOptions): Device {
         runners[k]!.run([...inputs, ...outputs].map((slot) => addresses[slot]!)),
       );
       for (const { from, to } of copies) memory.u8.copyWithin(to.address, from, from + to.size * BYTES_PER_ELEMENT);
+      for (const buffer of takenOver) buffer.released = true;
       return results;
     } catch (error) {
-      for (const buffer of results) device.release(buffer);
+      // What was to be written over still belongs to its tensor.
+      for (const buffer of results)
+        if (takenOver.every(({ address }) => address !== buffer.address)) device.release(buffer);
       throw error;
     } finally {
       memory.free(arenaAddress);

@@ -2,6 +2,7 @@
  * The oracle: every op of the graph by itself, in plain float64 loops read off the rows.
  * Slow on purpose and never the product.
  */
+import { letTurn, turning } from "../turns.js";
 import type { Device, DeviceBuffer, MemoryCount } from "../device.js";
 import { isReal, type DType, type HostArray } from "../../graph/dtype.js";
 import { DisposedError } from "../../graph/errors.js";
@@ -50,7 +51,12 @@ export function reference(): Device {
     name: "reference",
     description: "float64 loops, one thread",
     upload: (data, dtype) => keep(toReference(data, dtype), dtype),
-    download: async (buffer) => valuesOf(buffer).slice(),
+    async download(buffer) {
+      const data = valuesOf(buffer).slice();
+      await letTurn();
+      return data;
+    },
+    peek: (buffer) => (buffer as ReferenceBuffer).data,
     release(buffer, how) {
       if (buffer.released) return;
       buffers--;
@@ -59,8 +65,8 @@ export function reference(): Device {
       buffer.released = true;
       (buffer as ReferenceBuffer).data = undefined;
     },
-    prepare: (graph) => ({ run: async (leaves) => compute(graph, leaves) }),
-    run: async (graph) => compute(graph, graph.leaves),
+    prepare: (graph) => ({ run: async (leaves) => turning(compute(graph, leaves)) }),
+    run: async (graph) => turning(compute(graph, graph.leaves)),
     explain: ({ roots }) =>
       sortCalls(roots)
         .map((call) => `${call.op.name} ${call.outputs.map(String).join(", ")}`)
@@ -159,7 +165,7 @@ function evaluateCall(call: Call, inputs: readonly ReferenceValue[]): readonly R
   if (op.reference) return op.reference(inputs, attributes as never, results);
   switch (op.rule.kind) {
     case "elementwise":
-      return [elementwise(op.rule.number, inputs, sizeOf(shape), dtype)];
+      return [elementwise(meaningOf(op.rule, inputs), inputs, sizeOf(shape), dtype)];
     case "generator": {
       const rule = op.rule;
       return [
@@ -175,6 +181,15 @@ function evaluateCall(call: Call, inputs: readonly ReferenceValue[]): readonly R
   }
 }
 
+/** Of i32 operands a rule may have a meaning of its own: float64 does not hold all bits of a product. */
+const meaningOf = (
+  { number, integer = number }: Extract<Op["rule"], { readonly kind: "elementwise" }>,
+  inputs: readonly ReferenceValue[],
+): ((...args: number[]) => number) => (inputs.at(-1)!.dtype === "i32" ? integer : number);
+
+/** Real numbers become i32 toward zero, within its bounds, and NaN 0; what is computed in i32 wraps around. */
+const toInteger = (x: number): number => Math.max(-0x80000000, Math.min(0x7fffffff, Math.trunc(x) || 0));
+
 function elementwise(
   f: (...args: number[]) => number,
   inputs: readonly ReferenceValue[],
@@ -184,9 +199,10 @@ function elementwise(
   const out = referenceArray(size, dtype);
   const [x, y, z] = inputs.map(({ data }) => data);
   const bool = dtype === "bool";
+  const toInt = dtype === "i32" && isReal(inputs[0]!.dtype);
   for (let i = 0; i < size; i++) {
     const value = z ? f(x![i]!, y![i]!, z[i]!) : y ? f(x![i]!, y[i]!) : f(x![i]!);
-    out[i] = bool ? Number(value !== 0) : value;
+    out[i] = bool ? Number(value !== 0) : toInt ? toInteger(value) : value;
   }
   return out;
 }

@@ -30,6 +30,7 @@ import {
 } from "../wasm/emitter.js";
 import type { LoopPlan } from "./plan.js";
 import { identity, nodesOf, product, roots } from "../../../ir/simplify.js";
+import { intrinsics } from "../../../ops/elementwise-rows.js";
 import { rowStages, stageValues, type RowStage } from "../../../ir/row-stages.js";
 import {
   acrossLanes,
@@ -81,24 +82,15 @@ interface RowAxis {
 const MOST_KEPT = 256 * 1024;
 /** Operations from which on a value is rather kept than computed again. */
 const COSTLY = 8;
-const FUNCTIONS: ReadonlySet<string> = new Set([
-  "exp",
-  "log",
-  "expm1",
-  "log1p",
-  "sin",
-  "cos",
-  "tanh",
-  "sigmoid",
-  "erf",
-]);
-
 /** Bytes of a kept value, for all points of a row (of `side` rows), and a vector that is not full. */
 const keptSize = (kernel: LoopKernel, side: number): number => 4 * side * product(kernel.reduceExtents) + 16;
 
 function stagesFor(kernel: LoopKernel): readonly RowStage[] {
   const cost = (node: Scalar): number =>
-    [...nodesOf([node])].reduce((sum, { op }) => sum + (FUNCTIONS.has(op) ? COSTLY : 1), 0);
+    [...nodesOf([node])].reduce(
+      (sum, each) => sum + ("args" in each && intrinsics[each.op].cost === "dear" ? COSTLY : 1),
+      0,
+    );
   const keeping = rowStages(kernel, (node) => cost(node) > COSTLY);
   const fits = keeping.flatMap((stage) => stage.keeps).length * keptSize(kernel, 4 * UNROLL) <= MOST_KEPT;
   return fits ? keeping : rowStages(kernel, () => false);

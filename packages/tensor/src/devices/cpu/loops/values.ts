@@ -409,24 +409,6 @@ export function valueEmitter(around: Surroundings): ValueEmitter {
         return unary(f32x4.floor);
       case "roundToHalf":
         return unary((x) => roundedToHalf(s, x));
-      case "exp":
-      case "log":
-      case "expm1":
-      case "log1p":
-      case "sin":
-      case "cos":
-      case "tanh":
-      case "sigmoid":
-      case "erf": {
-        const results = range(count).map(() => s.local("v128"));
-        emitVectorFunction(
-          s,
-          node.op,
-          range(count).map((k) => at(a, k)),
-          results,
-        );
-        return results.map((result) => result.get);
-      }
       case "bitAnd":
       case "and":
         return binary(v128.and);
@@ -455,10 +437,19 @@ export function valueEmitter(around: Surroundings): ValueEmitter {
         if (from === "bool") return unary((x) => v128.and(x, node.dtype === "f32" ? f32x4.const(1) : i32x4.const(1)));
         return unary(f ? i32x4.truncSatF32x4 : f32x4.convertI32x4);
       }
-      default:
-        throw new Error(
-          `The kernel holds the unknown operation ${JSON.stringify((node as { op: string }).op)}; renderer and IR must be of one version.`,
+      case "isNan":
+        return unary((x) => f32x4.ne(x, x));
+      default: {
+        // one that is no instruction
+        const results = range(count).map(() => s.local("v128"));
+        emitVectorFunction(
+          s,
+          node.op,
+          range(count).map((k) => at(a, k)),
+          results,
         );
+        return results.map((result) => result.get);
+      }
     }
   };
 

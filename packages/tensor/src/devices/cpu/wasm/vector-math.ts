@@ -6,6 +6,7 @@
  * found (`vector-math.test.ts`; in units in the last place of the float32 result):
  *
  *     exp 1.3   log 0.9   expm1 1.6   log1p 1.4   tanh 2.5   sigmoid 2.3   erf 1.2
+ *     atan 2.0
  *     sin, cos 1.5, or 1e-9 absolute where that is larger, for |x| <= 1000
  *
  * NaN gives NaN. exp flushes results below the smallest normal number (1.18e-38) to zero; log takes denormal
@@ -17,7 +18,8 @@ import { f32x4, f64x2, i32x4, shuffle32, v128, when, type Code, type Local, type
 /** Code of each of several vectors: a local or a constant, cheap to repeat. */
 export type Vectors = readonly Code[];
 
-export type VectorFunction = "exp" | "log" | "expm1" | "log1p" | "sin" | "cos" | "tanh" | "sigmoid" | "erf";
+/** Name of an intrinsic that has code here. */
+export type VectorFunction = keyof typeof functions;
 
 /** Statements under construction, with temporary locals that are used again by every function. */
 export interface Scratch {
@@ -31,9 +33,14 @@ export interface Scratch {
 export const scratch = (local: (type: ValueType) => Local): Scratch => ({ local, body: [], temporaries: [], used: 0 });
 
 /** Appends results[k] = name(x[k]) to the statements. */
-export function emitVectorFunction(s: Scratch, name: VectorFunction, x: Vectors, results: readonly Local[]): void {
+export function emitVectorFunction(s: Scratch, name: string, x: Vectors, results: readonly Local[]): void {
   const used = s.used;
-  const values = functions[name](s, x);
+  const emit = (functions as Readonly<Record<string, (s: Scratch, x: Vectors) => Vectors>>)[name];
+  if (!emit)
+    throw new TypeError(
+      `cpu: expected WebAssembly for the intrinsic ${name}, got none; write it in packages/tensor/src/devices/cpu/wasm/vector-math.ts (one instruction: in devices/cpu/loops/values.ts)`,
+    );
+  const values = emit(s, x);
   results.forEach((result, k) => s.body.push(result.set(values[k] as Code)));
   s.used = used;
 }
@@ -293,7 +300,33 @@ function erf(s: Scratch, x: Vectors): Vectors {
   );
 }
 
-const functions: Readonly<Record<VectorFunction, (s: Scratch, x: Vectors) => Vectors>> = {
+// Angles of an eighth of a turn on either side: 0, pi/4 or pi/2 and the angle of what is left (Moshier, Cephes).
+function atan(s: Scratch, x: Vectors): Vectors {
+  const sign = i32x4.const(-0x80000000);
+  const a = each(s, (x) => f32x4.abs(x), x);
+  const steep = each(s, (a) => f32x4.gt(a, f32x4.const(2.414213562373095)), a);
+  const middle = each(s, (a) => f32x4.gt(a, f32x4.const(0.4142135623730951)), a);
+  const r = each(
+    s,
+    (a, steep, middle) =>
+      v128.bitselect(div(f32x4.const(-1), a), v128.bitselect(div(sub(a, one), add(a, one)), a, middle), steep),
+    a,
+    steep,
+    middle,
+  );
+  const base = each(
+    s,
+    (steep, middle) => v128.bitselect(f32x4.const(Math.PI / 2), v128.and(f32x4.const(Math.PI / 4), middle), steep),
+    steep,
+    middle,
+  );
+  const z = each(s, (r) => mul(r, r), r);
+  const p = polynomial(s, z, [0.0805374449538, -0.138776856032, 0.199777106478, -0.333329491539]);
+  const angle = each(s, (p, z, r, base) => add(base, add(mul(mul(p, z), r), r)), p, z, r, base);
+  return each(s, (angle, x) => v128.or(angle, v128.and(x, sign)), angle, x);
+}
+
+const functions = {
   exp,
   log,
   expm1,
@@ -301,6 +334,7 @@ const functions: Readonly<Record<VectorFunction, (s: Scratch, x: Vectors) => Vec
   tanh,
   sigmoid,
   erf,
+  atan,
   sin: (s, x) => sine(s, x, 0),
   cos: (s, x) => sine(s, x, 1),
-};
+} satisfies Record<string, (s: Scratch, x: Vectors) => Vectors>;

@@ -9,6 +9,7 @@
  * group of a chunk and kept in a *record*; then the states run through the chunk, a few at a time, in registers.
  * Everything here depends on the extents only, so that results do not depend on the number of threads.
  */
+import { intrinsics } from "../../../../ops/elementwise-rows.js";
 import type { Scalar } from "../../../../ir/loop.js";
 import type { ScanSum } from "../../../../ir/scan-kernel.js";
 import { rewriting } from "../../../../ir/interning.js";
@@ -104,9 +105,7 @@ export interface ScanPlan {
 /** Sums that are taken while the states run. */
 export const sumsUsed = ({ localSums, partials }: ScanPlan): number[] => [...localSums, ...partials.map((p) => p.sum)];
 
-const isMath = (node: Scalar): boolean =>
-  "args" in node &&
-  ["exp", "log", "expm1", "log1p", "sin", "cos", "tanh", "sigmoid", "erf", "div", "sqrt"].includes(node.op);
+const isMath = (node: Scalar): boolean => "args" in node && ["some", "dear"].includes(intrinsics[node.op].cost);
 
 /** Loads and results that are neighbours along the axis, no lanes lost, nothing computed for many lanes that is the same in all. */
 function chooseVector(form: ScanForm): number {

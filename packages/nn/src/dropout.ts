@@ -1,0 +1,20 @@
+/** Dropout (Srivastava et al., 2014). */
+import { bernoulli, div, where, type Key, type Tensor, type TensorKey } from "@seqmix/tensor";
+
+/** Settings of {@link dropout}. */
+export interface DropoutOptions {
+  /** Share of elements that become 0, in [0, 1). */
+  readonly rate: number;
+  /** The draw; none: x as it is, for evaluation. Of `keyTensor`, so that every step of a training runs the same plan. */
+  readonly key?: Key | TensorKey | undefined;
+}
+
+/**
+ * Each element 0 with probability `rate`, the others divided by 1 - rate, so that the mean stays.
+ * @param x [..]
+ * @throws RangeError for a rate outside [0, 1).
+ */
+export function dropout(x: Tensor, { rate, key }: DropoutOptions): Tensor {
+  if (!(rate >= 0 && rate < 1)) throw new RangeError(`dropout: expected a rate of at least 0 and below 1, got ${rate}`);
+  return !key || rate === 0 ? x : where(bernoulli(key, 1 - rate, x.shape), div(x, 1 - rate), 0);
+}
