@@ -8,7 +8,6 @@ import {
   exp,
   expandDims,
   full,
-  max,
   maximum,
   mul,
   reshape,
@@ -70,7 +69,8 @@ export function wkv({ w, u, k, v, state, resets }: WkvArguments): readonly [Tens
   const gone = resets && broadcastTo(expandDims(resets, 2), k.shape);
   const decay = gone ? where(gone, FORGET, broadcastTo(w, k.shape)) : broadcastTo(w, k.shape);
   // The exponents only scale numbers: whatever they are, y is the same, and no gradient goes through them.
-  const after = stopGradient(largest(decay, k, start.pp));
+  const exponents = largest(decay, k, start.pp);
+  const after = stopGradient(exponents);
   const before = concat([expandDims(start.pp, 1), sliceAxis(after, 1, 0, L - 1)], 1);
   const a = exp(sub(add(before, decay), after));
   const b = exp(sub(k, after));
@@ -85,7 +85,7 @@ export function wkv({ w, u, k, v, state, resets }: WkvArguments): readonly [Tens
     add(u, k),
     v,
   );
-  return [y, lastState({ aa, bb, pp: after }, decay, k, start.pp)];
+  return [y, lastState({ aa, bb, pp: after }, exponents)];
 }
 
 /** One position of {@link wkv}: k, v [B C] -> y [B C]. */
@@ -122,16 +122,11 @@ function shifted(h: Tensor, first: Tensor, gone: Tensor | undefined, nothing: nu
   return gone ? where(gone, nothing, before) : before;
 }
 
-/** The state at the end, with gradients through its exponent, which the scans left out. */
-function lastState(states: WkvState, decay: Tensor, k: Tensor, pp: Tensor): WkvState {
-  const [B, L, C] = k.shape as [number, number, number];
+/** The state at the end, with gradients through its exponent, which the sums left out. */
+function lastState(states: WkvState, exponents: Tensor): WkvState {
+  const [B, L, C] = exponents.shape as [number, number, number];
   const last = (x: Tensor): Tensor => reshape(sliceAxis(x, 1, L - 1, L), [B, C]);
-  // decays from behind each position to the end
-  const total = reverseSums(decay);
-  const behind = concat([sliceAxis(total, 1, 1, L), zeros([B, 1, C])], 1);
-  const exponent = maximum(max(add(k, behind), 1), add(pp, reshape(sliceAxis(total, 1, 0, 1), [B, C])));
-  const factor = exp(sub(last(states.pp), exponent));
-  return { aa: mul(last(states.aa), factor), bb: mul(last(states.bb), factor), pp: exponent };
+  const pp = last(exponents);
+  const factor = exp(sub(last(states.pp), pp));
+  return { aa: mul(last(states.aa), factor), bb: mul(last(states.bb), factor), pp };
 }
-
-const reverseSums = (x: Tensor): Tensor => linearScan({ a: full(x.shape, 1), b: x, axis: 1, reverse: true });

@@ -32,7 +32,8 @@ export function layOut({ slots, leafCount, constants, steps, roots }: Plan): Are
   const isTemporary = (slot: number): boolean => slot >= leafCount && !fixed.has(slot);
 
   steps.forEach(({ inputs, outputs }, k) => {
-    for (const slot of outputs) if (isTemporary(slot)) offsets[slot] = take(blockOf(slot));
+    // Recurrences that need the same value may both compute it: the second writes the place of the first.
+    for (const slot of outputs) if (isTemporary(slot)) offsets[slot] ??= take(blockOf(slot));
     for (const slot of new Set([...inputs, ...outputs])) {
       const start = offsets[slot];
       // One without elements that no step makes has no place.

@@ -45,7 +45,8 @@ export function placeTemporaries(
   const bySlot = new Array<number | undefined>(slots.length).fill(undefined);
   const scratch = steps.map(({ inputs, outputs }, k) => {
     for (const slot of outputs)
-      if (slot >= leafCount && !fixed.has(slot)) bySlot[slot] = take(bytesOf(slots[slot]!.size, slots[slot]!.dtype));
+      // Recurrences that need the same value may both compute it: the second writes the block of the first.
+      if (slot >= leafCount && !fixed.has(slot)) bySlot[slot] ??= take(bytesOf(slots[slot]!.size, slots[slot]!.dtype));
     const own = programs[k]!.scratch.map(take);
     own.forEach(give);
     for (const slot of new Set([...inputs, ...outputs]))

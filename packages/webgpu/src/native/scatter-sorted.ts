@@ -14,12 +14,12 @@ import {
   declareParameters,
   entryPoint,
   WINDOW_ALIGNMENT,
-  type Binding,
+  type GpuBinding,
   type GpuLimits,
   type GpuPass,
   type GpuProgram,
-  type Parameters,
-  type Window,
+  type GpuParameters,
+  type GpuWindow,
 } from "@seqmix/tensor/wgsl";
 
 const THREADS = 256;
@@ -105,7 +105,7 @@ function windowsOf(rows: number, inner: number, limit: number): { readonly from:
 function addPasses({ rows, inner, size }: Shape, limits: Pick<GpuLimits, "bytes">): GpuPass[] {
   const threads = inner > 128 ? 256 : inner > 64 ? 128 : 64;
   const blocks = Math.ceil(inner / threads);
-  const window = ({ from, to }: { from: number; to: number }): Window => ({
+  const window = ({ from, to }: { from: number; to: number }): GpuWindow => ({
     from: 4 * from * inner,
     bytes: bytesOf((to - from) * inner),
   });
@@ -136,14 +136,14 @@ function addPasses({ rows, inner, size }: Shape, limits: Pick<GpuLimits, "bytes"
   );
 }
 
-type Bound = readonly [buffer: number, access: Binding["access"], type: string, window?: Window];
+type Bound = readonly [buffer: number, access: GpuBinding["access"], type: string, window?: GpuWindow];
 
-function pass(code: string, parameters: Parameters, bound: Readonly<Record<string, Bound>>, groups: number): GpuPass {
+function pass(code: string, parameters: GpuParameters, bound: Readonly<Record<string, Bound>>, groups: number): GpuPass {
   const list = Object.entries(bound);
   return {
     code: `${list.map(([name, [, access, type]], k) => declare(k, name, access, type)).join("")}${declareParameters(list.length, parameters)}${code}`,
     parameters,
-    buffers: list.map(([, [buffer, access, , window]]): Binding => ({ buffer, access, ...(window && { window }) })),
+    buffers: list.map(([, [buffer, access, , window]]): GpuBinding => ({ buffer, access, ...(window && { window }) })),
     groups,
   };
 }
