@@ -7,6 +7,7 @@ import {
   convolvePacked,
   diagonalSystem,
   positive,
+  type ConvolveOptions,
   type DiagonalSystem,
   type LtiRun,
   type LtiSystem,
@@ -212,22 +213,34 @@ function parallel(
 ): readonly [Tensor, H3State] {
   const { H, P } = sizesOf(config);
   const [B, L, D] = x.shape as [number, number, number];
-  const run = <S extends Tree>(system: LtiSystem<S>, u: Tensor, h0: S | undefined): LtiRun<S> =>
-    resets
-      ? convolvePacked(system, u, repeated(resets, u.shape[0]! / B), { h0, pieceLength: config.chunkSize })
-      : convolve(system, u, h0);
+  const run = <S extends Tree>(
+    system: LtiSystem<S>,
+    u: Tensor,
+    h0: S | undefined,
+    around: ConvolveOptions,
+  ): LtiRun<S> => {
+    if (!resets) return convolve(system, u, h0, around);
+    const { skip, gate } = around;
+    const flags = repeated(resets, u.shape[0]! / B);
+    const { y, hT } = convolvePacked(system, u, flags, { h0, skip, pieceLength: config.chunkSize });
+    return { y: gate ? mul(gate, y) : y, hT };
+  };
   const [q, k, v] = [params.q_proj, params.k_proj, params.v_proj].map((map) => linearChannelsFirst(map, x)) as Three;
-  const shifted = run(shiftModel(params), k, state?.shift);
-  const keys = add(reshape(shifted.y, [B, D, L]), mul(k, expandDims(params.ssm_k_D, 1)));
   const heads = (part: Tensor): Tensor => reshape(part, [B, H, P, L]);
-  const products = headProducts(heads(keys), heads(v));
-  const u = reshape(products, [B * P * P, H, L]);
-  const remembered = run(diagonalModel(config, params), u, state && perProduct(state.diagonal));
-  const filtered = add(reshape(remembered.y, u.shape), mul(u, expandDims(params.D, 1)));
-  const read = queryHeads(config, heads(q), reshape(filtered, products.shape));
+  // With one channel a head, values and queries are the factors of what the models give, taken inside the convolutions.
+  const factor = (part: Tensor): Tensor | undefined => (P === 1 ? reshape(part, [B, 1, D, L]) : undefined);
+  const keys = run(shiftModel(params), k, state?.shift, { skip: expandDims(params.ssm_k_D, 0), gate: factor(v) });
+  const products = P === 1 ? keys.y : headProducts(heads(keys.y), heads(v));
+  const memory = run(
+    diagonalModel(config, params),
+    reshape(products, [B * P * P, H, L]),
+    state && perProduct(state.diagonal),
+    { skip: expandDims(params.D, 0), gate: factor(q) },
+  );
+  const read = P === 1 ? memory.y : queryHeads(config, heads(q), reshape(memory.y, [B, P, P, H, L]));
   return [
     linearChannelsLast(params.output_linear, reshape(read, [B, D, L])),
-    { shift: shifted.hT, diagonal: perSequence(remembered.hT, B, P) },
+    { shift: keys.hT, diagonal: perSequence(memory.hT, B, P) },
   ];
 }
 

@@ -11,7 +11,7 @@ export {
   type StateSpaceRule,
 } from "./state-space.js";
 export { convolvePacked, type PackedOptions } from "./packed.js";
-export { convolve, recur, withSkip, type LtiRun, type LtiSystem } from "./system.js";
+export { convolve, recur, withSkip, type ConvolveOptions, type LtiRun, type LtiSystem } from "./system.js";
 export {
   diagonalKernel,
   diagonalRecurrence,

@@ -1,4 +1,17 @@
-import { concat, key, leavesOf, mul, normal, realize, reference, sliceAxis, tensor, type Tensor } from "@seqmix/tensor";
+import {
+  add,
+  concat,
+  expandDims,
+  key,
+  leavesOf,
+  mul,
+  normal,
+  realize,
+  reference,
+  sliceAxis,
+  tensor,
+  type Tensor,
+} from "@seqmix/tensor";
 import { describe, expect, test } from "vitest";
 import { companionSystem, convolve, convolvePacked, diagonalSystem, type LtiRun, type LtiSystem } from "./index.js";
 
@@ -55,6 +68,20 @@ describe.each([
       const [got, expected] = [leavesOf(packed.hT), leavesOf(last!.hT)];
       for (const [k, leaf] of got.entries()) close(await values(row(leaf)), await values(expected[k]!));
     }
+  });
+
+  test("a skip passes the present input, a gate scales what comes out", async () => {
+    const system = make();
+    const { hT: h0 } = convolve(system, normal(key(11), [2, 2, 3]));
+    const [skip, gate] = [normal(key(12), [2, 2]), normal(key(13), [2, 2, 2, 11])];
+    const direct = mul(expandDims(u, 1), expandDims(skip, 2));
+    const plain = convolve(system, u, h0).y;
+    close(await values(convolve(system, u, h0, { skip, gate }).y), await values(mul(gate, add(plain, direct))));
+    const packed = convolvePacked(system, u, resets, { h0, pieceLength: 4 }).y;
+    close(
+      await values(convolvePacked(system, u, resets, { h0, skip, pieceLength: 4 }).y),
+      await values(add(packed, direct)),
+    );
   });
 
   test("resets of another length and pieces of nothing are refused", () => {

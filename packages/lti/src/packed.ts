@@ -20,12 +20,14 @@ import {
   type Tensor,
   type Tree,
 } from "@seqmix/tensor";
-import type { LtiRun, LtiSystem } from "./system.js";
+import { withSkip, type LtiRun, type LtiSystem } from "./system.js";
 
 /** Settings of {@link convolvePacked}. */
 export interface PackedOptions<S extends Tree> {
   /** State before the first position. */
   readonly h0?: S | undefined;
+  /** D of y_t = C h_t + D u_t [M H]. */
+  readonly skip?: Tensor | undefined;
   /** Positions that are done at once, at a cost of so many products for each output; 64 by default. */
   readonly pieceLength?: number;
 }
@@ -41,7 +43,7 @@ export function convolvePacked<S extends Tree>(
   system: LtiSystem<S>,
   u: Tensor,
   resets: Tensor,
-  { h0, pieceLength = 64 }: PackedOptions<S> = {},
+  { h0, skip, pieceLength = 64 }: PackedOptions<S> = {},
 ): LtiRun<S> {
   const [B, H, L] = u.shape as [number, number, number];
   if (resets.shape.join() !== `${B},${L}`)
@@ -52,7 +54,8 @@ export function convolvePacked<S extends Tree>(
     throw new RangeError(`convolvePacked: expected a pieceLength of at least 1, got ${pieceLength}`);
   let h = h0 ?? system.restState(B);
   if (L === 0) return { y: zeros([B, system.outputs, H, 0]), hT: h };
-  const kernel = system.kernel(Math.min(L, pieceLength));
+  const taps = system.kernel(Math.min(L, pieceLength));
+  const kernel = skip ? withSkip(taps, skip) : taps;
   const outputs: Tensor[] = [];
   for (let start = 0; start < L; start += pieceLength) {
     const end = Math.min(L, start + pieceLength);

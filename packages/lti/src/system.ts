@@ -5,6 +5,7 @@ import {
   broadcastTo,
   expandDims,
   formatShape,
+  mul,
   pad,
   reshape,
   ShapeError,
@@ -45,25 +46,36 @@ export interface LtiRun<S extends Tree> {
   readonly hT: S;
 }
 
+/** What {@link convolve} does beside the system. */
+export interface ConvolveOptions {
+  /** D of y_t = C h_t + D u_t [M H]; it costs nothing, being added to the kernel's first value. */
+  readonly skip?: Tensor | undefined;
+  /** Factor of the outputs [B M H L], taken in the convolution. */
+  readonly gate?: Tensor | undefined;
+}
+
 /**
  * A whole sequence by its convolution kernel, from a state and to a state.
  * @param u [B H L]
- * @param options skip: D of y_t = C h_t + D u_t [M H]; it costs nothing, being added to the kernel's first value.
  * @throws ShapeError if u is not [B H L].
  */
 export function convolve<S extends Tree>(
   system: LtiSystem<S>,
   u: Tensor,
   h0?: S,
-  { skip }: { readonly skip?: Tensor | undefined } = {},
+  { skip, gate }: ConvolveOptions = {},
 ): LtiRun<S> {
   const [B, H, L] = extents(system, u, "convolve");
   const { outputs: M } = system;
   if (L === 0) return { y: zeros([B, M, H, 0]), hT: h0 ?? system.restState(B) };
   const repeated = M === 1 ? u : reshape(broadcastTo(expandDims(u, 1), [B, M, H, L]), [B, M * H, L]);
   const kernel = skip ? withSkip(system.kernel(L), skip) : system.kernel(L);
-  const driven = reshape(fftConv({ u: repeated, k: reshape(kernel, [M * H, L]) }), [B, M, H, L]);
-  return { y: h0 ? add(driven, system.response(h0, L)) : driven, hT: system.finalState(u, h0) };
+  const rows = gate && reshape(gate, [B, M * H, L]);
+  const driven = reshape(fftConv({ u: repeated, k: reshape(kernel, [M * H, L]), gate: rows }), [B, M, H, L]);
+  const hT = system.finalState(u, h0);
+  if (!h0) return { y: driven, hT };
+  const response = system.response(h0, L);
+  return { y: add(driven, gate ? mul(gate, response) : response), hT };
 }
 
 /** K [M H L] with D [M H] added to its first values. */

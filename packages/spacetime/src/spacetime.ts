@@ -179,7 +179,9 @@ export const spacetime = defineMixer({
     const z = reshape(filtered, x.shape);
     const [y, next] = modelSystem(config, params).step(z, models);
     const state = { ...(nextFilters && { filters: nextFilters }), models: next };
-    return [finish(config, params, reshape(y, x.shape), z, x), state];
+    const { skip } = params.ssm;
+    const passed = skip ? add(reshape(y, x.shape), mul(z, skip)) : reshape(y, x.shape);
+    return [finish(config, params, passed, z, x), state];
   },
 
   modes: {
@@ -202,13 +204,16 @@ function parallel(
   state?: SpaceTimeState,
   resets?: Tensor,
 ): readonly [Tensor, SpaceTimeState] {
-  const run = (system: LtiSystem<Tensor>, u: Tensor, h0: Tensor | undefined): LtiRun<Tensor> =>
-    resets ? convolvePacked(system, u, resets, { h0, pieceLength: config.chunkSize }) : convolve(system, u, h0);
+  const run = (system: LtiSystem<Tensor>, given: Tensor, h0?: Tensor, skip?: Tensor): LtiRun<Tensor> =>
+    resets
+      ? convolvePacked(system, given, resets, { h0, skip, pieceLength: config.chunkSize })
+      : convolve(system, given, h0, { skip });
   const u = transpose(x);
   const filtering = filterSystem(config);
   const filtered = filtering && run(filtering, u, state?.filters);
   const z = filtered ? reshape(filtered.y, u.shape) : u;
-  const { y, hT } = run(modelSystem(config, params), z, state?.models);
+  const { skip } = params.ssm;
+  const { y, hT } = run(modelSystem(config, params), z, state?.models, skip && expandDims(skip, 0));
   const out = finish(config, params, transpose(reshape(y, u.shape)), transpose(z), x);
   return [out, { ...(filtered && { filters: filtered.hT }), models: hT }];
 }
@@ -237,14 +242,13 @@ const firstPlace = (K: number, N: number): Tensor => concat([ones([K, 1]), zeros
 /** What follows the model: y, z and x [.. D] -> [.. D]. */
 function finish(
   { activation, mlpSkip, skip }: SpaceTimeConfig,
-  { ssm, mlp }: SpaceTimeParameters,
+  { mlp }: SpaceTimeParameters,
   y: Tensor,
   z: Tensor,
   x: Tensor,
 ): Tensor {
-  const passed = ssm.skip ? add(y, mul(z, ssm.skip)) : y;
-  const mapped = linear(mlp.layers["1"], activations[activation](passed));
-  const out = mlpSkip ? add(mapped, passed) : mapped;
+  const mapped = linear(mlp.layers["1"], activations[activation](y));
+  const out = mlpSkip ? add(mapped, y) : mapped;
   return skip === "none" ? out : add(out, skip === "input" ? x : z);
 }
 
