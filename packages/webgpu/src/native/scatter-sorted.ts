@@ -138,7 +138,12 @@ function addPasses({ rows, inner, size }: Shape, limits: Pick<GpuLimits, "bytes"
 
 type Bound = readonly [buffer: number, access: GpuBinding["access"], type: string, window?: GpuWindow];
 
-function pass(code: string, parameters: GpuParameters, bound: Readonly<Record<string, Bound>>, groups: number): GpuPass {
+function pass(
+  code: string,
+  parameters: GpuParameters,
+  bound: Readonly<Record<string, Bound>>,
+  groups: number,
+): GpuPass {
   const list = Object.entries(bound);
   return {
     code: `${list.map(([name, [, access, type]], k) => declare(k, name, access, type)).join("")}${declareParameters(list.length, parameters)}${code}`,
