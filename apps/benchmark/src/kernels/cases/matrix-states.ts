@@ -101,7 +101,9 @@ const gla: Operator = {
 
 /** The step by step form, forward: two operations for a state's update and two for its reading. */
 const flopsOf = ({ B, L, H, K, V }: Heads): number => 4 * B * L * H * K * V;
-const shapeOf = ({ B, L, H, K, V }: Heads): string => `B${B} L${L} H${H} K${K} V${V}`;
+/** In the letters of the operator: SSD has states of P x N, the attention ones heads of D. */
+const shapeOf = (kernel: string, { B, L, H, K, V }: Heads): string =>
+  `B${B} L${L} H${H} ${kernel === "ssd" ? `P${V} N${K}` : K === V ? `D${K}` : `K${K} V${V}`}`;
 
 function deviceCases(
   kernel: string,
@@ -115,14 +117,14 @@ function deviceCases(
   const bytes = 4 * B * L * ((kernel === "ssd" ? 2 : 2 * H) * K + 2 * H * V);
   const facts = {
     kernel,
-    shape: shapeOf(size),
+    shape: shapeOf(kernel, size),
     rate: "GFLOP/s",
     reference: elsewhere,
     inputs: () => ({ ...inputs(size), dy: draw("dy", [B, L, H, V]) }) as Readonly<Record<string, Tensor>>,
     tolerance: 1e-4,
     units: { count: B, checked: 0, name: "sequences", inputAxis: {}, outputAxis: [] },
     smaller: {
-      size: shapeOf(small),
+      size: shapeOf(kernel, small),
       inputs: () => ({ ...inputs(small), dy: draw("dy", [small.B, small.L, small.H, V]) }),
     },
   } as const;
@@ -202,7 +204,7 @@ function hostCase(
   const { B, L, H, K, V } = size;
   return forwardCase<string>({
     kernel,
-    shape: shapeOf(size),
+    shape: shapeOf(kernel, size),
     mode: "fwd",
     flops: flopsOf(size),
     bytes: 4 * B * L * H * (2 * K + 2 * V),

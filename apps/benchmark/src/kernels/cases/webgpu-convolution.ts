@@ -50,8 +50,8 @@ function cases(size: Size, { forward, both, reference, checked, smaller, gated =
   const present = new Set(gated ? ["u", "k", "skip", "gate"] : ["u", "k"]);
   const { flops, bytes } = fftConvKernel.record.cost({ B, D, L, K: L }, undefined, present);
   const facts = {
-    kernel: gated ? "fftConv gated" : "fftConv",
-    shape: `B${B} D${D} L${L}`,
+    kernel: "fftConv",
+    shape: `B${B} D${D} L${L}${gated ? " with gate and skip" : ""}`,
     rate: "GB/s",
     tolerance: 1e-5,
   } as const;
@@ -99,7 +99,7 @@ const SHORT: Size = { B: 8, D: 1024, L: 2048 };
 
 /** The operands in f16, sums and results in f32. */
 const halfCase: BenchmarkCase = deviceCase<Names>({
-  kernel: "fftConv f16",
+  kernel: "fftConv",
   shape: `B${SHORT.B} D${SHORT.D} L${SHORT.L}`,
   mode: "fwd+bwd",
   dtype: "f16",

@@ -123,7 +123,7 @@ const matmulCase = (
 const halfMatmulCase = (n: number, layout: Layout): BenchmarkCase => {
   const drawHalf = (name: string): Tensor => cast(draw(name, [n, n]), "f16");
   return deviceCase({
-    kernel: "matmul f16",
+    kernel: "matmul",
     shape: `${n}x${n}x${n} ${layout}`,
     mode: "fwd",
     dtype: "f16",
