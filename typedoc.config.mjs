@@ -4,13 +4,7 @@ import { katex } from "@mdit/plugin-katex";
 export default {
   name: "seqmix",
   readme: "README.md",
-  projectDocuments: [
-    "ARCHITECTURE.md",
-    "CONTRIBUTING.md",
-    "docs/notation.md",
-    "docs/your-own-recurrence.md",
-    "docs/duality.md",
-  ],
+  projectDocuments: ["ARCHITECTURE.md", "CONTRIBUTING.md", "docs/*.md", "docs/architectures/*.md"],
   entryPointStrategy: "packages",
   entryPoints: ["packages/*"],
   packageOptions: {

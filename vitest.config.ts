@@ -1,10 +1,12 @@
 import { defaultServerConditions } from "vite";
 import { defineConfig } from "vitest/config";
+import { codeBlocks } from "./scripts/code-blocks.mjs";
 
 // "source" makes every @seqmix import load the package's src: tests need no build.
 const conditions = ["source", ...defaultServerConditions];
 
 export default defineConfig({
+  plugins: [codeBlocks()],
   resolve: { conditions },
   ssr: { resolve: { conditions } },
   test: {

@@ -88,7 +88,7 @@ const graphs: Record<string, () => Tree> = {
   ],
   "matmul with weights [O I] that are larger than a binding": () => [
     // sums of 300 products: smaller numbers, as their rounding is compared with 1
-    matmul(mul(values(2, 300), 0.1), transpose(values(200, 300))),
+    matmul(mul(values(2, 300), 0.1), transpose(values(130, 300))),
     matmul(mul(values(2, 300), 0.1), values(300, 200)),
     matmul(mul(values(1, 300), 0.1), transpose(values(97, 300))),
     matmul(values(3, 70), transpose(values(301, 70))),

@@ -119,7 +119,7 @@ test.each([
   ["the adapter's limits", device],
   ["the lowest limits", small],
 ])("a record's variant keeps its laws, f16 operands too, with %s", async (_, each) => {
-  expect((await checkKernel(ramp, each, { variant: "by hand" })).cases).toBe(2);
+  expect((await checkKernel(ramp, each, { variant: "by hand" })).cases).toBe(4);
 });
 
 test("explain names the variant, and its backward program wins over the reference's gradient", async () => {
