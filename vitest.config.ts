@@ -1,6 +1,6 @@
 import { defaultServerConditions } from "vite";
 import { defineConfig } from "vitest/config";
-import { codeBlocks } from "./scripts/code-blocks.mjs";
+import { codeBlocks } from "./scripts/code-blocks.js";
 
 // "source" makes every @seqmix import load the package's src: tests need no build.
 const conditions = ["source", ...defaultServerConditions];

@@ -2,13 +2,15 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import ts from "typescript";
-import { root } from "./pnpm.mjs";
+import type { Plugin } from "vite";
+
+const root = join(import.meta.dirname, "..");
 
 const PREFIX = "virtual:block/";
-const resolved = (id) => `\0${id}`;
+const resolved = (id: string): string => `\0${id}`;
 
 /** Packages are imported by their names, from source. */
-export const codeBlocks = () => ({
+export const codeBlocks = (): Plugin => ({
   name: "code-blocks",
   enforce: "pre",
   resolveId(id, importer) {
@@ -19,9 +21,9 @@ export const codeBlocks = () => ({
   },
   load(id) {
     if (!id.startsWith(resolved(PREFIX))) return undefined;
-    const [, page, number] = /^(.*)\/(\d+)\.ts$/.exec(id.slice(resolved(PREFIX).length));
-    const found = [...readFileSync(join(root, page), "utf8").matchAll(/^```ts\n(.*?)^```$/gms)];
+    const [, page, number] = /^(.*)\/(\d+)\.ts$/.exec(id.slice(resolved(PREFIX).length))!;
+    const found = [...readFileSync(join(root, page!), "utf8").matchAll(/^```ts\n(.*?)^```$/gms)];
     const compilerOptions = { target: ts.ScriptTarget.ESNext, module: ts.ModuleKind.ESNext };
-    return ts.transpileModule(found[Number(number)][1], { compilerOptions }).outputText;
+    return ts.transpileModule(found[Number(number)]![1]!, { compilerOptions }).outputText;
   },
 });
