@@ -14,7 +14,9 @@ const exported = await Promise.all(
 
 const isMixer = (value: unknown): boolean =>
   typeof value === "object" && value !== null && ["id", "init", "modes"].every((key) => key in value);
-const isRecord = (value: unknown): boolean => typeof value === "function" && "record" in value;
+const isRecord = (value: unknown): boolean =>
+  typeof value === "function" &&
+  typeof (value as { record?: { reference?: unknown } }).record?.reference === "function";
 
 test.each(exported)("%s: every mixer and kernel record is in the catalog", (_, values) => {
   expect(values.filter(isMixer).filter((each) => !mixers.includes(each as never))).toEqual([]);
