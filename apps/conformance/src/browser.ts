@@ -3,7 +3,7 @@ import { findChromium } from "@seqmix/software-gpu";
 import { chromium, type Browser } from "playwright-core";
 import type { Report } from "./report.js";
 import { servePage } from "./serve.js";
-import { checks } from "./suite.js";
+import { pageChecks as checks } from "./suite.js";
 
 /** A whole page, and one check of it, in milliseconds. A busy machine may be several times as slow as an idle one. */
 const PAGE_TIMEOUT = 300_000;

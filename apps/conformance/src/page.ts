@@ -2,7 +2,7 @@
 import { cpu, type Device } from "@seqmix/tensor";
 import { webgpu } from "@seqmix/webgpu";
 import type { Report } from "./report.js";
-import { checks } from "./suite.js";
+import { pageChecks as checks } from "./suite.js";
 
 declare global {
   /** Given to the page by browser.ts. */

@@ -9,6 +9,8 @@ export interface Check {
   readonly kind: "op" | "kernel" | "mixer";
   /** Its name, with the setting where there are several. */
   readonly name: string;
+  /** Whether it is the first one of its record or mixer; further ones are other settings. */
+  readonly first: boolean;
   /** @returns What was compared, in words. @throws LawError if a law does not hold. */
   run(device: Device): Promise<string>;
 }
@@ -19,13 +21,15 @@ const tolerance = { lengths, relative: 2e-5, gradientRelative: 1e-4 };
 
 const kernelChecks = kernels.map((kernel): Check => ({
   kind: "kernel",
+  first: true,
   name: kernel.record.name,
   run: async (device) => `${(await checkKernel(kernel, device, tolerance)).cases} cases`,
 }));
 
 const mixerChecks = mixers.flatMap((mixer) =>
-  Object.entries(mixer.samples ?? {}).map(([sample, settings]): Check => ({
+  Object.entries(mixer.samples ?? {}).map(([sample, settings], k): Check => ({
     kind: "mixer",
+    first: k === 0,
     name: `${mixer.id}, ${sample}`,
     run: async (device) => {
       const config = { ...mixer.config, ...settings };
@@ -36,9 +40,18 @@ const mixerChecks = mixers.flatMap((mixer) =>
 
 const opChecks = opTable.map((op): Check => ({
   kind: "op",
+  first: true,
   name: op.name,
   run: async (device) => `${(await checkOp(op, device)).comparisons} comparisons`,
 }));
 
 /** All checks, the quick ones first. */
 export const checks: readonly Check[] = [...opChecks, ...kernelChecks, ...mixerChecks];
+
+/** Mixers that a page runs: its programs are those that Node runs on the same devices, where all are proven. */
+const inPages = ["mamba", "s4d", "s5", "attention"];
+
+/** The checks of a page. */
+export const pageChecks = checks.filter(
+  ({ kind, name, first }) => kind !== "mixer" || (first && inPages.some((id) => name.startsWith(`${id},`))),
+);

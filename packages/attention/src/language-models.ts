@@ -71,11 +71,21 @@ export type Gpt2Parameters = {
       /** Before attention. */
       readonly ln_1: LayerNormParameters;
       /** Queries, keys and values side by side [D 3 D], and the output [D D]. */
-      readonly attn: { readonly c_attn: Conv1dParameters; readonly c_proj: Conv1dParameters };
+      readonly attn: {
+        /** Queries, keys and values side by side. */
+        readonly c_attn: Conv1dParameters;
+        /** Back to the channels. */
+        readonly c_proj: Conv1dParameters;
+      };
       /** Before the feed-forward map. */
       readonly ln_2: LayerNormParameters;
       /** [D F] and [F D]. */
-      readonly mlp: { readonly c_fc: Conv1dParameters; readonly c_proj: Conv1dParameters };
+      readonly mlp: {
+        /** To the inner channels. */
+        readonly c_fc: Conv1dParameters;
+        /** Back to the channels. */
+        readonly c_proj: Conv1dParameters;
+      };
     }[];
     /** Before the head. */
     readonly ln_f: LayerNormParameters;
@@ -168,7 +178,12 @@ export interface LlamaConfig {
   /** Base of the rotations; 10000 by default. */
   readonly rope_theta?: number;
   /** Base and kind of the rotations as newer versions write them; the kind must be "default". */
-  readonly rope_parameters?: { readonly rope_theta?: number; readonly rope_type?: string };
+  readonly rope_parameters?: {
+    /** Base of the rotary angles. */
+    readonly rope_theta?: number;
+    /** Which rotary scaling; "default" alone is supported. */
+    readonly rope_type?: string;
+  };
   /** A token whose vector gets no gradient from the input, as in the published code; none by default. */
   readonly pad_token_id?: number | null;
   /** Another kind of rotations; must be absent. */

@@ -78,10 +78,13 @@ export type H3Config = {
 export type H3Parameters = {
   /** Weights [D D], biases [D]. */
   readonly q_proj: LinearParameters;
+  /** Keys. */
   readonly k_proj: LinearParameters;
+  /** Values. */
   readonly v_proj: LinearParameters;
   /** The shift model of the keys. */
   readonly ssm_k_kernel: {
+    /** The state-space model. */
     readonly kernel: {
       /** [D N]. */
       readonly B: Tensor;
@@ -93,6 +96,7 @@ export type H3Parameters = {
   readonly ssm_k_D: Tensor;
   /** The diagonal model of the products. */
   readonly kernel: {
+    /** The state-space model. */
     readonly kernel: {
       /** [1 H N/2 2], real and imaginary parts last. */
       readonly C: Tensor;

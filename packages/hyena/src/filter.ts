@@ -63,6 +63,7 @@ export type HyenaFilterConfig = {
 export type HyenaFilterParameters = {
   /** What each kernel adds of the present input [M]. */
   readonly bias: Tensor;
+  /** The positional embedding. */
   readonly pos_emb: {
     /** Embeddings of the positions [1 lMax E]. */
     readonly z: Tensor;
@@ -71,6 +72,7 @@ export type HyenaFilterParameters = {
   };
   /** Maps under the places "0", "2", "4" ..: E to F, F to F, and the last without bias to M. At "1" the frequency of every sine. */
   readonly implicit_filter: { readonly [place: string]: LinearParameters | SineParameters };
+  /** The window over the filter. */
   readonly modulation?: {
     /** Rates of the windows [1 1 M]: absent unless learned, or from a checkpoint, where they are a buffer. */
     readonly deltas: Tensor;

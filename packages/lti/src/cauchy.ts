@@ -129,7 +129,12 @@ function termOf(inputs: Inputs): Complex {
 }
 
 /** sin and cos of half the angles 2 pi k / L, k = 0 .. floor(L/2) [F]; small values of both keep their digits. */
-export function halfAngles(L: number): { readonly sine: Tensor; readonly cosine: Tensor } {
+export function halfAngles(L: number): {
+  /** Sines. */
+  readonly sine: Tensor;
+  /** Cosines. */
+  readonly cosine: Tensor;
+} {
   const k = cast(arange(Math.floor(L / 2) + 1), "f32");
   return { sine: sin(mul(k, Math.PI / L)), cosine: sin(mul(sub(L / 2, k), Math.PI / L)) };
 }

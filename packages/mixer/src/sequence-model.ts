@@ -53,7 +53,15 @@ export interface SequenceModelConfig {
   /** Residual blocks. */
   readonly nLayers: number;
   /** What comes in: tokens out of `vocabSize`, or vectors of `channels` numbers. */
-  readonly input: { readonly vocabSize: number } | { readonly channels: number };
+  readonly input:
+    | {
+        /** Tokens V. */
+        readonly vocabSize: number;
+      }
+    | {
+        /** Channels of the input. */
+        readonly channels: number;
+      };
   /** Classes, or numbers to predict. */
   readonly outputs: number;
   /**

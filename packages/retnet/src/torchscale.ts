@@ -71,7 +71,12 @@ export interface TorchscaleRetentionResult {
   /** [B L D]. */
   readonly y: Tensor;
   /** Of the recurrent form: the rescaled state [B H K V], and its scale [H]. */
-  readonly state?: { readonly S: Tensor; readonly scale: Tensor };
+  readonly state?: {
+    /** The state [B H K V]. */
+    readonly S: Tensor;
+    /** What the state is scaled by [H 1 1]. */
+    readonly scale: Tensor;
+  };
 }
 
 /** Queries and keys [B H L K], values [B H L V] and logarithms of the decays [H]. */
@@ -227,7 +232,12 @@ export function torchscaleLanguageModel(
   params: TorchscaleLanguageModelParameters,
   tokens: Tensor,
   options: TorchscaleLanguageModelOptions,
-): { readonly logits: Tensor; readonly hiddenStates: readonly Tensor[] } {
+): {
+  /** [B L V] */
+  readonly logits: Tensor;
+  /** The stream after each layer [B L D]. */
+  readonly hiddenStates: readonly Tensor[];
+} {
   const { eps = 1e-6, activation = "gelu", normalizeBefore = true, residualScale = 1 } = options;
   const norm = (scale: RmsNormParameters, x: Tensor): Tensor => rmsNorm(scale, x, { eps });
   const residual = (scale: RmsNormParameters, x: Tensor, f: (x: Tensor) => Tensor): Tensor => {

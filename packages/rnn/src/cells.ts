@@ -3,7 +3,14 @@ import { uniformInit } from "@seqmix/nn";
 import { add, foldIn, matmul, mul, sigmoid, split, sub, tanh, transpose, type Key, type Tensor } from "@seqmix/tensor";
 
 /** Kinds of cells: how many gates they stack in their weights. */
-export const GATES = { rnn: 1, gru: 3, lstm: 4 } as const;
+export const GATES = {
+  /** One. */
+  rnn: 1,
+  /** Reset, update and new. */
+  gru: 3,
+  /** Input, forget, cell and output. */
+  lstm: 4,
+} as const;
 
 /** A kind of cell: "rnn" (Elman, 1990, with tanh), "gru" (Cho et al., 2014), "lstm" (Hochreiter and Schmidhuber, 1997). */
 export type CellKind = keyof typeof GATES;
@@ -16,12 +23,15 @@ export type CellParameters = {
   readonly weight_hh: Tensor;
   /** Added to both products [gates N] each; none: nothing is added. */
   readonly bias_ih?: Tensor;
+  /** Bias of the hidden products [G H]. */
   readonly bias_hh?: Tensor;
 };
 
 /** What a cell carries: h [B N], and the cell state c [B N] of lstm. */
 export type CellState = {
+  /** The hidden state [B H]. */
   readonly h: Tensor;
+  /** The cell state [B H], of the LSTM alone. */
   readonly c?: Tensor;
 };
 

@@ -48,6 +48,7 @@ export type MemoryConfig = {
 export type MemoryParameters = {
   /** The memory's recurrence [N N] and [N], as the measure has it; their published learning rate is 0. */
   readonly A: Tensor;
+  /** Input map of the memory. */
   readonly B: Tensor;
   /** x and h to the remembered signals [S, D + H]. */
   readonly memory_in: LinearParameters;
@@ -60,9 +61,18 @@ export type MemoryParameters = {
 };
 
 /** h [B H] and the memory m [B S N]. */
-export type MemoryState = { readonly h: Tensor; readonly m: Tensor };
+export type MemoryState = {
+  /** The hidden state. */
+  readonly h: Tensor;
+  /** The memory. */
+  readonly m: Tensor;
+};
 
-function initMemory({ measure, memoryOrder: N, dt, rule }: MemoryConfig): { readonly A: Tensor; readonly B: Tensor } {
+function initMemory({ measure, memoryOrder: N, dt, rule }: MemoryConfig): {
+  readonly A: Tensor;
+  /** Input map of the memory. */
+  readonly B: Tensor;
+} {
   const { Abar, Bbar } = hippoRecurrence(measure as HippoMeasureName, N, dt, rule);
   return { A: tensor(Float64Array.from(Abar), [N, N]), B: tensor(Float64Array.from(Bbar), [N]) };
 }

@@ -37,6 +37,7 @@ export type MinimalParameters = {
   readonly linear_z?: LinearParameters;
   /** minLSTM: what is kept, and what is taken in, before they are divided by their sum. */
   readonly linear_f?: LinearParameters;
+  /** The input gate, of the minLSTM alone. */
   readonly linear_i?: LinearParameters;
   /** The candidate, before {@link positive}. */
   readonly linear_h: LinearParameters;
@@ -45,7 +46,10 @@ export type MinimalParameters = {
 };
 
 /** h [B N]. */
-export type MinimalState = { readonly h: Tensor };
+export type MinimalState = {
+  /** The state [B D]. */
+  readonly h: Tensor;
+};
 
 /** x + 1/2 where x is at least 0, else sigmoid(x): the paper's g, which keeps states positive (appendix B.3). */
 export const positive = (x: Tensor): Tensor => where(less(x, 0), sigmoid(x), add(x, 0.5));

@@ -79,7 +79,14 @@ export interface RecurrentOptions {
   /** Channels N of a state. */
   readonly hiddenSize: number;
   /** h and, for lstm, c before the first position, [layers directions, B, N]; zeros by default. */
-  readonly initial?: { readonly h: Tensor; readonly c?: Tensor | undefined } | undefined;
+  readonly initial?:
+    | {
+        /** The hidden states. */
+        readonly h: Tensor;
+        /** The cell states, of the LSTM alone. */
+        readonly c?: Tensor | undefined;
+      }
+    | undefined;
 }
 
 /**
@@ -92,7 +99,14 @@ export function recurrentNetwork(
   params: RecurrentParameters,
   x: Tensor,
   { layers, bidirectional, hiddenSize, initial }: RecurrentOptions,
-): { readonly y: Tensor; readonly h: Tensor; readonly c?: Tensor } {
+): {
+  /** Outputs [B L H]. */
+  readonly y: Tensor;
+  /** The hidden states after the last element. */
+  readonly h: Tensor;
+  /** The cell states after the last element, of the LSTM alone. */
+  readonly c?: Tensor;
+} {
   const B = x.shape[0]!;
   const directions = bidirectional ? ["", "_reverse"] : [""];
   const ends: CellState[] = [];
@@ -116,7 +130,15 @@ export function recurrentNetwork(
 }
 
 function stateAt(
-  { h, c }: { readonly h: Tensor; readonly c?: Tensor | undefined },
+  {
+    h,
+    c,
+  }: {
+    /** The hidden states. */
+    readonly h: Tensor;
+    /** The cell states, of the LSTM alone. */
+    readonly c?: Tensor | undefined;
+  },
   at: number,
   B: number,
   N: number,

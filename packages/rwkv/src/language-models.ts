@@ -24,11 +24,16 @@ export type Rwkv4ModelParameters = {
 
 /** A layer under Hugging Face's names. */
 export type RwkvHfBlock = {
+  /** The norm before the first block alone. */
   readonly pre_ln?: LayerNormParameters;
+  /** The norm before time mixing. */
   readonly ln1: LayerNormParameters;
+  /** Time mixing. */
   readonly attention: Omit<TimeMixParameters, "time_mix_k" | "time_mix_v" | "time_mix_r"> &
     Readonly<Record<"time_mix_key" | "time_mix_value" | "time_mix_receptance", Tensor>>;
+  /** The norm before channel mixing. */
   readonly ln2: LayerNormParameters;
+  /** Channel mixing. */
   readonly feed_forward: Omit<ChannelMixParameters, "time_mix_k" | "time_mix_r"> &
     Readonly<Record<"time_mix_key" | "time_mix_receptance", Tensor>>;
 };
@@ -37,8 +42,11 @@ export type RwkvHfBlock = {
 export type RwkvHfParameters = {
   /** Everything but the head. */
   readonly rwkv: {
+    /** [V D] */
     readonly embeddings: EmbeddingParameters;
+    /** One a layer, from the input on. */
     readonly blocks: readonly RwkvHfBlock[];
+    /** The norm before the head. */
     readonly ln_out: LayerNormParameters;
   };
   /** The head [V D]; none: the tokens' vectors. */

@@ -46,11 +46,15 @@ export type TimeMixParameters = {
   readonly time_first: Tensor;
   /** Shares of the current input, against the one before, in keys, values and receptances [D], or [1 1 D] in checkpoints. */
   readonly time_mix_k: Tensor;
+  /** Share of the current element in the values. */
   readonly time_mix_v: Tensor;
+  /** Share of the current element in the receptance. */
   readonly time_mix_r: Tensor;
   /** [A D] each. */
   readonly key: LinearParameters;
+  /** Values. */
   readonly value: LinearParameters;
+  /** Receptance, the gate of the output. */
   readonly receptance: LinearParameters;
   /** [D A]. */
   readonly output: LinearParameters;
@@ -60,6 +64,7 @@ export type TimeMixParameters = {
 export type ChannelMixParameters = {
   /** Shares of the current input in keys and receptances [D]. */
   readonly time_mix_k: Tensor;
+  /** Share of the current element in the receptance. */
   readonly time_mix_r: Tensor;
   /** [F D]. */
   readonly key: LinearParameters;

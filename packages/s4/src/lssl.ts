@@ -35,7 +35,7 @@ export type LsslConfig = {
   /** M, outputs of each channel's system. */
   readonly channels: number;
   /** Start of A and B. */
-  readonly measure: (typeof measures)[number];
+  readonly measure: "legs" | "legt" | "lmu" | "lagt" | "tlagt" | "glagt" | "fourier" | "random";
   /** What of A and B is trained: nothing, LSSL-fixed; one system for all channels; or one for each. */
   readonly learn: "fixed" | "shared" | "each";
   /** Whether step sizes are trained. */

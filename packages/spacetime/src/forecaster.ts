@@ -39,10 +39,27 @@ export type ForecasterConfig = {
 
 /** Parameters under the published keys. */
 export type ForecasterParameters = {
-  readonly encoder: { readonly blocks: readonly SpaceTimeParameters[] };
-  readonly decoder: { readonly blocks: { readonly ssm: ClosedLoopParameters } };
+  /** Open-loop blocks. */
+  readonly encoder: {
+    /** From the input on. */
+    readonly blocks: readonly SpaceTimeParameters[];
+  };
+  /** The closed-loop block. */
+  readonly decoder: {
+    /** From the input on. */
+    readonly blocks: {
+      /** The state-space model. */
+      readonly ssm: ClosedLoopParameters;
+    };
+  };
   /** The map behind a GELU: weight [C D], bias [C]. */
-  readonly output: { readonly layers: { readonly "1": LinearParameters } };
+  readonly output: {
+    /** Linear maps under the keys of a sequential module. */
+    readonly layers: {
+      /** The map behind the activation. */
+      readonly "1": LinearParameters;
+    };
+  };
 };
 
 /** What {@link forecast} gives. */

@@ -48,6 +48,7 @@ export type SpaceTimeConfig = PreprocessingConfig & {
 
 /** Parameters under the published keys. */
 export type SpaceTimeParameters = {
+  /** The state-space model. */
   readonly ssm: {
     /** Last column before its norm [K N]; none for "shift". */
     readonly a?: Tensor;
@@ -58,9 +59,13 @@ export type SpaceTimeParameters = {
     /** What the model passes of its present input [D]; none without `ssmSkip`. */
     readonly skip?: Tensor;
   };
+  /** The feed-forward map behind it. */
   readonly mlp: {
     /** The map at the place behind the activation: weight [D D], bias [D]. */
-    readonly layers: { readonly "1": LinearParameters };
+    readonly layers: {
+      /** The map behind the activation. */
+      readonly "1": LinearParameters;
+    };
   };
 };
 

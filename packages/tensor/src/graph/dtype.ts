@@ -22,26 +22,47 @@ export type HostArray = Float32Array | Float64Array | Int32Array | Uint8Array;
  * without asking which.
  */
 export interface TensorData extends ArrayLike<number>, Iterable<number> {
+  /** The memory behind the values. */
   readonly buffer: ArrayBufferLike;
+  /** Where they begin in it. */
   readonly byteOffset: number;
+  /** Bytes they take. */
   readonly byteLength: number;
+  /** As of a typed array, also from the end. */
   at(index: number): number | undefined;
+  /** Positions and values. */
   entries(): IterableIterator<[number, number]>;
+  /** Whether all values pass. */
   every(test: (value: number, index: number) => boolean): boolean;
+  /** Writes a value over a range. */
   fill(value: number, start?: number, end?: number): this;
+  /** The values that pass. */
   filter(test: (value: number, index: number) => boolean): TensorData;
+  /** The first value that passes. */
   find(test: (value: number, index: number) => boolean): number | undefined;
+  /** The position of the first value that passes, or -1. */
   findIndex(test: (value: number, index: number) => boolean): number;
+  /** Visits every value. */
   forEach(visit: (value: number, index: number) => void): void;
+  /** Whether a value is there. */
   includes(value: number): boolean;
+  /** The first position of a value, or -1. */
   indexOf(value: number): number;
+  /** The values as text. */
   join(separator?: string): string;
+  /** New values, of the same class. */
   map(f: (value: number, index: number) => number): TensorData;
+  /** Combines the values from the first on. */
   reduce(combine: (before: number, value: number, index: number) => number): number;
+  /** Combines the values from the first on. */
   reduce<T>(combine: (before: T, value: number, index: number) => T, start: T): T;
+  /** Writes values from an offset on. */
   set(values: ArrayLike<number>, offset?: number): void;
+  /** A copy of a range. */
   slice(start?: number, end?: number): TensorData;
+  /** Whether a value passes. */
   some(test: (value: number, index: number) => boolean): boolean;
+  /** A view of a range. */
   subarray(start?: number, end?: number): TensorData;
 }
 

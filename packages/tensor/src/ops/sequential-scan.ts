@@ -267,7 +267,12 @@ export function sequentialScan<S extends Tree, X extends Tree, C extends Tree, Y
   constants,
   reverse = false,
   chunkSize = Infinity,
-}: SequentialScanArguments<S, X, C, Y>): { readonly state: S; readonly outputs: Y } {
+}: SequentialScanArguments<S, X, C, Y>): {
+  /** The state after the last step. */
+  readonly state: S;
+  /** Outputs of every step, stacked. */
+  readonly outputs: Y;
+} {
   const length = lengthOf(leavesOf(inputs));
   const [states, steps] = [leavesOf(initial).length, leavesOf(inputs).length];
   let form: Y | undefined;
