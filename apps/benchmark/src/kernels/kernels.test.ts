@@ -273,10 +273,10 @@ describe("rows", () => {
     expect([0.16444, 3.714, 42.51, 1340.4].map(formatMs)).toEqual(["0.164", "3.71", "42.5", "1,340"]);
   });
 
-  test("cases differ in kernel, shape or mode", () => {
+  test("cases differ in kernel, shape, mode or type", () => {
     const cases = Object.values(casesOf).flat();
     const names = Object.entries(casesOf).flatMap(([device, list]) =>
-      list.map(({ kernel, shape, mode }) => `${device} ${kernel} ${shape} ${mode}`),
+      list.map(({ kernel, shape, mode, dtype = "f32" }) => `${device} ${kernel} ${shape} ${mode} ${dtype}`),
     );
     expect(new Set(names).size).toBe(names.length);
     expect(
