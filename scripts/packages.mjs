@@ -55,7 +55,7 @@ for (const { path, manifest } of members) {
 function sourcesImport(path, name) {
   return readdirSync(join(root, path, "src"), { recursive: true })
     .filter((file) => file.endsWith(".ts") && !file.endsWith(".test.ts"))
-    .some((file) => read(`${path}/src/${file}`).includes(`"${name}`));
+    .some((file) => read(`${path}/src/${file}`).includes(`from "${name}`));
 }
 
 update(
