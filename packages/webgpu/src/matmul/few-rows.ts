@@ -136,7 +136,7 @@ function text(
   const rows = Array.from({ length: m }, (_, i) => i);
   const steps = rows.map((i) => {
     const x = read("a", `aAt + ${i} * p.aLine`, aUnit);
-    return `s${i} = fma(${alongDepth ? x : unit === 1 ? x : `vec4<f32>(${x})`}, w, s${i});`;
+    return `s${i} = fma(${alongDepth || unit === 1 ? x : `vec4<f32>(${x})`}, w, s${i});`;
   });
   const [first, stride] = alongDepth ? [`part * p.slice / ${unit} + lane`, LANES] : ["part * p.slice + own", GROUPS];
   const last = `min(p.k, (part + 1) * p.slice)${alongDepth ? ` / ${unit}` : ""}`;

@@ -4,7 +4,6 @@
  * most eleven bits and the rest. The high part is found with integers: a difference of x and its rounded value is zero to
  * compilers that fold it.
  */
-import { indent } from "@seqmix/tensor/wgsl";
 import { FRAGMENT } from "./fragments.js";
 import { batchStart } from "./text.js";
 
@@ -140,7 +139,7 @@ export function operandTexts(operand: "a" | "b", reading: OperandReading, form: 
         ...scales(),
       ].join("\n"),
     load: some.flatMap(read).join("\n"),
-    loadRagged: indent(some.flatMap(readRagged).join("\n"), 0),
+    loadRagged: some.flatMap(readRagged).join("\n"),
     advance: some.map((q) => `${name("At", q)} += ${step};`).join("\n"),
     store: some.flatMap(write).join("\n"),
     fragmentAt: (part, at, line) =>

@@ -1,5 +1,6 @@
 /** Kernels that read more buffers than a pass may bind, cut into several. */
 import { nodesOf, product, roots, type Affine, type LoopKernel, type Scalar } from "@seqmix/tensor/backend";
+import { rewriter } from "../scans/fused/expressions.js";
 
 /** A kernel of a sequence; buffers are numbered through the whole sequence: the first one's inputs, its outputs, then intermediate results. */
 export interface NumberedKernel {
@@ -43,7 +44,7 @@ export function fitBuffers(
       input: kernel.inputs.length + k,
       index: rowMajor(kernel.extents, kernel.extents.length),
     }));
-    const replace = rewriter(
+    const replace = firstAxes(
       (node) => (node.op === "reduced" ? loads[node.reduction] : undefined),
       kernel.extents.length,
     );
@@ -81,7 +82,7 @@ export function fitBuffers(
     outputs: [{ dtype: node.dtype, value: node }],
   };
   const load: Scalar = { op: "load", dtype: node.dtype, input: kernel.inputs.length, index: rowMajor(extents, axes) };
-  const replace = rewriter((other) => (other === node ? load : undefined), axes);
+  const replace = firstAxes((other) => (other === node ? load : undefined), axes);
   const rest: LoopKernel = {
     ...kernel,
     inputs: [...kernel.inputs, { dtype: node.dtype, size }],
@@ -182,37 +183,5 @@ function rowMajor(extents: readonly number[], axes: number): Affine {
 }
 
 /** Rebuilds expressions with some nodes replaced, over the first `axes` axes. Shared nodes stay shared. */
-function rewriter(instead: (node: Scalar) => Scalar | undefined, axes: number): (node: Scalar) => Scalar {
-  const done = new Map<Scalar, Scalar>();
-  const affine = ({ offset, coefficients }: Affine): Affine => ({ offset, coefficients: coefficients.slice(0, axes) });
-  const rewrite = (node: Scalar): Scalar => {
-    let result = done.get(node);
-    if (!result) done.set(node, (result = instead(node) ?? rebuild(node)));
-    return result;
-  };
-  const rebuild = (node: Scalar): Scalar => {
-    switch (node.op) {
-      case "constant":
-      case "reduced":
-      case "state":
-        return node;
-      case "position":
-        return { ...node, index: affine(node.index) };
-      case "load":
-        return {
-          ...node,
-          index: affine(node.index),
-          ...(node.gather && { gather: node.gather.map((g) => ({ ...g, value: rewrite(g.value) })) }),
-        };
-      case "guard":
-        return {
-          ...node,
-          conditions: node.conditions.map((c) => ({ ...c, index: affine(c.index) })),
-          value: rewrite(node.value),
-        };
-      default:
-        return { ...node, args: node.args.map(rewrite) };
-    }
-  };
-  return rewrite;
-}
+const firstAxes = (instead: (node: Scalar) => Scalar | undefined, axes: number): ((node: Scalar) => Scalar) =>
+  rewriter(({ offset, coefficients }) => ({ offset, coefficients: coefficients.slice(0, axes) }), instead);
