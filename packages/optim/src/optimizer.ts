@@ -101,16 +101,21 @@ function namesOf(tree: Tree): string[] {
 
 /** @throws TypeError for a setting that does not exist, or a learning rate that is missing. */
 export function assertSettings(optimizer: string, given: object, known: readonly string[]): void {
-  for (const name of Object.keys(given))
-    if (!known.includes(name))
-      throw new TypeError(
-        `${optimizer}: expected settings out of ${known.join(", ")}, got ${name}; ${/^(lr|learning_rate|rate)$/i.test(name) ? "write learningRate" : "leave it out or correct its name"}`,
-      );
+  assertNames(optimizer, given, known);
   const { learningRate } = given as { readonly learningRate?: unknown };
-  if (known.includes("learningRate") && typeof learningRate !== "number" && typeof learningRate !== "function")
+  if (typeof learningRate !== "number" && typeof learningRate !== "function")
     throw new TypeError(
       `${optimizer}: expected learningRate, a number or a function of the step, got ${String(learningRate)}; set it`,
     );
+}
+
+/** @throws TypeError for a setting that does not exist. */
+export function assertNames(user: string, given: object, known: readonly string[]): void {
+  for (const name of Object.keys(given))
+    if (!known.includes(name))
+      throw new TypeError(
+        `${user}: expected settings out of ${known.join(", ")}, got ${name}; ${known.includes("learningRate") && /^(lr|learning_rate|rate)$/i.test(name) ? "write learningRate" : "leave it out or correct its name"}`,
+      );
 }
 
 /** @throws RangeError if a value lies outside low <= value < high. */

@@ -1,8 +1,8 @@
 import { performance } from "node:perf_hooks";
 import { forwardLanguageModel, initLanguageModel, type LanguageModelParameters } from "@seqmix/mixer";
 import { crossEntropy } from "@seqmix/nn";
-import { adamw, clipByGlobalNorm, cosineSchedule, type OptimizerState } from "@seqmix/optim";
-import { compile, dispose, foldIn, key, realize, valueAndGrad, type Device, type Tensor } from "@seqmix/tensor";
+import { adamw, cosineSchedule, trainer } from "@seqmix/optim";
+import { dispose, foldIn, key, type Device, type Tensor } from "@seqmix/tensor";
 import type { Batch } from "@seqmix/tasks";
 import { curvePoints, snapshotSeconds, validationPoints } from "./budgets.js";
 import { evaluation } from "./evaluate.js";
@@ -54,11 +54,6 @@ export type TrainingOutcome =
       readonly wallSeconds: number;
     };
 
-interface Learner {
-  readonly params: LanguageModelParameters;
-  readonly optimizer: OptimizerState;
-}
-
 /**
  * Trains and measures one trial, from its snapshot if it has one. Batches and initial parameters are functions of the
  * seed and the step, so that a trial stopped and continued ends with the numbers of one that was not.
@@ -71,37 +66,28 @@ export async function train(
   const { steps, batch: batchSize } = training;
   const source = key(training.seed);
   const owner: SnapshotOwner = { trial: trial.identity, config: trial.settings, device: options.deviceName };
-  const optimizer = adamw({
-    learningRate: cosineSchedule({ peak: training.lr, warmupSteps: training.warmup, totalSteps: steps }),
-    weightDecay: training.weightDecay,
-    groups: parameterGroupsOf(trial.mixer, training.lr),
+  const step = trainer({
+    loss: (params: LanguageModelParameters, batch: Record<keyof Batch, Tensor>): Tensor =>
+      crossEntropy(forwardLanguageModel(model, params, batch.tokens)[0], batch.labels, batch.mask),
+    optimizer: adamw({
+      learningRate: cosineSchedule({ peak: training.lr, warmupSteps: training.warmup, totalSteps: steps }),
+      weightDecay: training.weightDecay,
+      groups: parameterGroupsOf(trial.mixer, training.lr),
+    }),
+    params: initLanguageModel(model, foldIn(source, "parameters")),
+    clip: training.clip,
+    device,
+    disposeBatch: true,
   });
-  const lossAndGradient = valueAndGrad((params: LanguageModelParameters, batch: Batch): Tensor =>
-    crossEntropy(forwardLanguageModel(model, params, batch.tokens)[0], batch.labels, batch.mask),
-  );
-  const advance = compile(
-    (
-      params: LanguageModelParameters,
-      state: OptimizerState,
-      batch: Record<keyof Batch, Tensor>,
-    ): readonly [LanguageModelParameters, OptimizerState, Tensor] => {
-      const [loss, gradient] = lossAndGradient(params, batch);
-      const [next, after] = optimizer.update(clipByGlobalNorm(gradient, training.clip)[0], state, params);
-      return [next, after, loss];
-    },
-    { device, donate: [0, 1] },
-  );
   const evaluate = evaluation(task, model, batchSize, device);
 
-  const fresh = initLanguageModel(model, foldIn(source, "parameters"));
-  const start: Learner = { params: fresh, optimizer: optimizer.init(fresh) };
-  const found = readSnapshot(snapshot, owner, { ...start });
+  const found = readSnapshot(snapshot, owner, step.state);
   if (found === "damaged")
     options.warn?.(
       `Expected a whole snapshot in ${snapshot}, got a damaged file; ${trial.identity} starts again from its first step.`,
     );
   const saved = typeof found === "string" ? undefined : found;
-  let learner: Learner = await realize({ ...(saved?.tree ?? start) }, { device });
+  if (saved) await step.restore(saved.tree);
   const progress: TrialProgress = saved?.progress ?? {
     step: 0,
     curve: [],
@@ -138,7 +124,7 @@ export async function train(
   });
   const save = async (): Promise<void> => {
     progress.wallSeconds = wallSeconds();
-    await writeSnapshot(snapshot, owner, progress, { ...learner });
+    await writeSnapshot(snapshot, owner, progress, step.state);
   };
 
   try {
@@ -146,14 +132,13 @@ export async function train(
     for (let first = true; progress.step < steps; first = false) {
       const began = performance.now();
       const batch = task.batch(foldIn(source, progress.step), "train", batchSize);
-      const [params, state, loss] = await advance(learner.params, learner.optimizer, { ...batch });
-      learner = { params, optimizer: state };
-      dispose({ ...batch });
+      const { loss, gradientNorm } = await step.unread({ ...batch });
+      gradientNorm?.dispose();
       unread.push(loss);
       progress.step++;
-      const { step } = progress;
+      const { step: count } = progress;
 
-      const curveDue = step % curveEvery === 0 || step === steps;
+      const curveDue = count % curveEvery === 0 || count === steps;
       const stop = stopAsked();
       const saveDue = stop || performance.now() - savedAt > snapshotEvery * 1000;
       if ((curveDue || saveDue || unread.length >= READ_EVERY) && !(await readLosses())) return diverged();
@@ -161,27 +146,25 @@ export async function train(
         progress.timedSteps++;
         progress.timedSeconds += (performance.now() - began) / 1000;
       }
-      report({ step, steps, loss: lastLoss, tokensPerSecond: tokensPerSecond(), phase: "training" });
+      report({ step: count, steps, loss: lastLoss, tokensPerSecond: tokensPerSecond(), phase: "training" });
 
       if (curveDue) {
         const loss = progress.window.reduce((total, each) => total + each, 0) / progress.window.length;
         const measured =
-          step % validateEvery === 0 && step < steps
-            ? { validation: await evaluate("validation", learner.params) }
-            : {};
-        progress.curve.push({ step, tokens: step * batchSize * task.length, loss, ...measured });
+          count % validateEvery === 0 && count < steps ? { validation: await evaluate("validation", step.params) } : {};
+        progress.curve.push({ step: count, tokens: count * batchSize * task.length, loss, ...measured });
         progress.window = [];
       }
       if (saveDue) {
         await save();
         savedAt = performance.now();
       }
-      if (stop) return { status: "stopped", step };
+      if (stop) return { status: "stopped", step: count };
     }
 
     report({ step: steps, steps, loss: lastLoss, tokensPerSecond: tokensPerSecond(), phase: "measuring" });
-    const validation = await evaluate("validation", learner.params);
-    const test = await evaluate("test", learner.params);
+    const validation = await evaluate("validation", step.params);
+    const test = await evaluate("test", step.params);
     if (!Number.isFinite(validation) || !Number.isFinite(test)) return diverged();
     const last = progress.curve.at(-1)!;
     return {
@@ -194,6 +177,6 @@ export async function train(
     };
   } finally {
     dispose(unread);
-    dispose({ ...learner });
+    step.dispose();
   }
 }
