@@ -10,6 +10,7 @@ import {
   normal,
   realize,
   reference,
+  scope,
   square,
   sub,
   sum,
@@ -176,6 +177,21 @@ test("memory does not grow from step to step, and dispose gives all of it back",
   await last;
   expect(own.memory()).toMatchObject({ buffers: 0, bytes: 0, collected: 0 });
   await expect(step(batchAt(13))).rejects.toThrow(/^trainer: expected a live trainer/);
+  await own.close();
+});
+
+test("a scope around a step frees what the step reports, not what it trains", async () => {
+  const own = cpu({ threads: 1 });
+  const step = trainer({ loss, optimizer, params: init(), device: own });
+  const held = await scope(async () => {
+    await step.unread(batchAt(0));
+    return own.memory().buffers;
+  });
+  expect(own.memory().buffers).toBeLessThan(held);
+  const left = own.memory().buffers;
+  await scope(() => step.unread(batchAt(1)).then(() => undefined));
+  expect(own.memory().buffers).toBe(left);
+  expect((await valuesOf(step.params)).every(Number.isFinite)).toBe(true);
   await own.close();
 });
 

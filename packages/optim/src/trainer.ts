@@ -3,6 +3,7 @@ import {
   compile,
   dispose,
   DisposedError,
+  keep,
   leavesOf,
   mapTree,
   realize,
@@ -129,10 +130,10 @@ export function trainer<P extends Tree, B, M extends Tree = Record<string, never
 
   const unread = (batch: B): Promise<TrainingStep<M, Tensor>> =>
     inOrder(async () => {
-      if (!realized) await realize(state as Tree, { ...where });
+      if (!realized) keep(await realize(state as Tree, { ...where }));
       realized = true;
       const [after, report] = await advance(state, batch);
-      state = after;
+      state = keep(after);
       if (disposeBatch) dispose(tensorsIn(batch));
       return report as unknown as TrainingStep<M, Tensor>;
     });
@@ -145,7 +146,7 @@ export function trainer<P extends Tree, B, M extends Tree = Record<string, never
   const restore = (from: TrainerState<P>): Promise<void> =>
     inOrder(async () => {
       const after = matching(state, from);
-      await realize(after as Tree, { ...where });
+      keep(await realize(after as Tree, { ...where }));
       realized = true;
       const kept = new Set(leavesOf(after));
       dispose(leavesOf(state).filter((x) => !kept.has(x)));

@@ -1,4 +1,5 @@
 /** Building what parameters stand for once, however often a step asks for it. */
+import { outsideScopes } from "@seqmix/tensor";
 
 /**
  * f(config, parameters), built once for each pair of objects and kept as long as these are: the steps of a sequence then share
@@ -12,7 +13,7 @@ export function oncePerParameters<C extends object, P extends object, T>(
     let byConfig = known.get(parameters);
     if (!byConfig) known.set(parameters, (byConfig = new WeakMap()));
     let entry = byConfig.get(config);
-    if (!entry) byConfig.set(config, (entry = { value: f(config, parameters) }));
+    if (!entry) byConfig.set(config, (entry = { value: outsideScopes(() => f(config, parameters)) }));
     return entry.value;
   };
 }

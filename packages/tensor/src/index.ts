@@ -35,6 +35,8 @@ export { grad, valueAndGrad, valueAndGradAux, vjp, checkpoint } from "./graph/gr
 export { dispose, leavesOf, mapTree, namedLeaves, replaceLeaves, type MapTree, type Tree } from "./graph/tree.js";
 export { realize, explain, to, type RealizeOptions } from "./devices/realize.js";
 export { compile, type Compiled, type CompileOptions } from "./devices/compile.js";
+export { keep, scope } from "./devices/scope.js";
+export { outsideScopes } from "./graph/scope.js";
 export { setDebug } from "./graph/debug.js";
 export type { Device, DeviceBuffer, ExplainOptions, MemoryCount } from "./devices/device.js";
 export { reference } from "./devices/reference/device.js";

@@ -1,6 +1,7 @@
 /** Functions traced once and replayed: a step that builds no graph, looks for no plan and keeps what it runs on. */
 import { isDebug } from "../graph/debug.js";
 import { DeviceError } from "../graph/errors.js";
+import { isCollecting, noteMade } from "../graph/scope.js";
 import { assertAlive, Tensor } from "../graph/tensor.js";
 import { leavesOf, type Tree } from "../graph/tree.js";
 import { identity } from "../ops/movement.js";
@@ -70,13 +71,21 @@ export function compile<A extends readonly unknown[], R extends Tree>(
     for (const x of tensors) assertArgument(x);
     const lazy = tensors.filter((x) => x.source.kind === "call");
     if (lazy.length > 0) await realize(lazy, { ...where });
-    return inTurn(tensors, options.device ?? deviceOf(tensors), async (device) =>
+    const results = await inTurn(tensors, options.device ?? deviceOf(tensors), async (device) =>
       replay<R>(traceFor(device, given, args), device, tensors, donatedOf(given, donate)),
     );
+    if (isCollecting()) noteResults(results, tensors);
+    return results;
   };
   const explained = (...args: A): Promise<string> =>
     explain(f(...args), { ...(options.device && { device: options.device }) });
   return Object.assign(call, { explain: explained });
+}
+
+/** Results are made by whoever calls; arguments that come back are not. */
+function noteResults(results: Tree, given: readonly Tensor[]): void {
+  const before = new Set(given);
+  for (const x of leavesOf(results)) if (!before.has(x)) noteMade(x);
 }
 
 function assertArgument(x: Tensor): void {

@@ -9,6 +9,7 @@ import { bufferOn, own } from "./placement.js";
 import { reclaim } from "./turns.js";
 import { assertIndices, type IndexCheck } from "../ops/gather.js";
 import { hold, letGo } from "../graph/holds.js";
+import { outsideScopes } from "../graph/scope.js";
 import { graphOf, type Graph } from "../plan/signature.js";
 import { formatShape } from "../graph/shape.js";
 import { assertAlive, tensor, type Call, type Tensor } from "../graph/tensor.js";
@@ -60,10 +61,9 @@ export async function inTurn<T>(
   try {
     const device = named ?? (await defaultDevice());
     const before = pending.get(device) ?? Promise.resolve();
-    const run = before.then(
-      () => work(device),
-      () => work(device),
-    );
+    // What a device makes for itself (tables, constants of plans) is no scope's.
+    const start = (): Promise<T> => outsideScopes(() => work(device));
+    const run = before.then(start, start);
     pending.set(device, run);
     return await run;
   } finally {

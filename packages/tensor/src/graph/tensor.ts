@@ -11,6 +11,7 @@ import { notForgotten } from "./forgotten.js";
 import { roundedToHalf } from "./half.js";
 import { disposeLater, hold, isLeaving, letGo } from "./holds.js";
 import type { Op } from "./op.js";
+import { noteMade } from "./scope.js";
 import { formatShape, sizeOf, type Shape } from "./shape.js";
 import { userLine } from "./debug.js";
 
@@ -175,7 +176,9 @@ function fromHost(data: HostArray, shape: Shape, dtype = dtypeOf(data)): Tensor 
     throw new ShapeError(
       `tensor: shape ${formatShape(shape)} needs ${sizeOf(shape)} values but ${data.length} came; change the shape or the data`,
     );
-  return new Tensor([...shape], dtype, { kind: "host", data, uploads: new Map() });
+  const made = new Tensor([...shape], dtype, { kind: "host", data, uploads: new Map() });
+  noteMade(made);
+  return made;
 }
 
 function flatten(value: Nested, nesting: readonly number[], depth: number, out: number[]): void {
@@ -200,9 +203,11 @@ export function callOp(op: Op, inputs: readonly Tensor[], attributes: unknown = 
   for (const input of inputs) assertAlive(input, op.name);
   const results = op.infer(inputs, attributes);
   const call: Call = { op, inputs, attributes, outputs: [], line: userLine() };
-  results.forEach(({ shape, dtype }, index) =>
-    call.outputs.push(new Tensor(shape, dtype, { kind: "call", call, index })),
-  );
+  results.forEach(({ shape, dtype }, index) => {
+    const made = new Tensor(shape, dtype, { kind: "call", call, index });
+    call.outputs.push(made);
+    noteMade(made);
+  });
   return call.outputs;
 }
 
