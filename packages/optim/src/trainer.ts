@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /** Training without ceremony: parameters and optimizer state with one owner, who compiles, donates and disposes. */
 import {
   compile,

@@ -3,8 +3,15 @@
  *
  * @packageDocumentation
  */
-export { webgpu, type DeviceLimits, type WebGpuDevice, type WebGpuOptions } from "./device/device.js";
-export { profile, type Profile, type ProfileRow, type Recorder } from "./profile/profile.js";
-export type { Roofline } from "./profile/roofline.js";
-export type { AdapterOptions } from "./device/adapter.js";
-export type { GpuMemoryCount } from "./memory/memory.js";
+export { webgpu } from "./device/device.js";
+export type {
+  AdapterOptions,
+  DeviceLimits,
+  Global,
+  GpuMemoryCount,
+  Recorder,
+  Roofline,
+  WebGpuDevice,
+  WebGpuOptions,
+} from "./device/contract.js";
+export { profile, type Profile, type ProfileRow } from "./profile/profile.js";

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * A tensor is one output of a call of an operation; calls form the lazy graph.
  * Nothing runs until {@link realize} (or `data()`), which replaces the source of the

@@ -1,28 +1,10 @@
 /** Finding a GPU: the page's own WebGPU, or Dawn (npm `webgpu`) in Node. */
 import { DeviceError } from "@seqmix/tensor";
+import type { AdapterOptions } from "./contract.js";
 
 /** The bits of GPUBufferUsage and GPUMapMode, which Node does not have as globals. */
 export const USAGE = { mapRead: 1, copySource: 4, copyDestination: 8, uniform: 64, storage: 128 } as const;
 export const MAP_READ = 1;
-
-/** Which adapter to ask for. */
-export interface AdapterOptions {
-  /** The faster adapter of several by default. */
-  readonly powerPreference?: GPUPowerPreference;
-  /**
-   * Switches of Dawn in Node, e.g. "enable-dawn-features=allow_unsafe_apis"; pages ignore them. By default workgroup memory is
-   * not cleared, as no kernel reads what it has not written.
-   */
-  readonly dawn?: readonly string[];
-  /**
-   * Ask for f16 and for matrix units also where they are experimental: in Node by switches of Dawn that allow unsafe APIs (on
-   * NVIDIA there is no f16 without them). Off by default: f16 tensors are then stored in two bytes where the adapter has
-   * `shader-f16` anyway, else in four. The device's `description` says what was found.
-   */
-  readonly halfPrecision?: boolean;
-  /** Timestamps to the nanosecond rather than to 0.1 ms, in Node; pages keep the browser's precision. */
-  readonly exactTimestamps?: boolean;
-}
 
 /** Limits asked for as far as the adapter has them; the defaults are much lower. */
 const WANTED_LIMITS = [
@@ -56,18 +38,27 @@ async function entry(flags: readonly string[]): Promise<GPU> {
   const key = flags.join(" ");
   const known = instances.get(key);
   if (known) return known;
-  let dawn: { create(flags: string[]): unknown };
-  try {
-    dawn = await import("webgpu");
-  } catch (cause) {
-    throw new DeviceError(
-      `webgpu: expected the npm package webgpu to load on ${process.platform} ${process.arch}, but it did not (${String(cause)}); install it or use the cpu() device`,
-      { cause },
-    );
-  }
+  const dawn = await loadDawn();
   const gpu = dawn.create([...flags]) as GPU;
   instances.set(key, gpu);
   return gpu;
+}
+
+/** Named by a variable and marked for bundlers: pages never load it, and need not have it. */
+const DAWN = "webgpu";
+
+async function loadDawn(): Promise<{ create(flags: string[]): unknown }> {
+  try {
+    return (await import(/* @vite-ignore */ /* webpackIgnore: true */ DAWN)) as { create(flags: string[]): unknown };
+  } catch (cause) {
+    const missing = (cause as { code?: string } | undefined)?.code === "ERR_MODULE_NOT_FOUND";
+    throw new DeviceError(
+      missing
+        ? "webgpu: expected the npm package webgpu, the WebGPU of Node, but it is not installed; run npm install webgpu, or use the cpu() device"
+        : `webgpu: expected the npm package webgpu to load on ${process.platform} ${process.arch}, but it did not (${String(cause)}); install it again or use the cpu() device`,
+      { cause },
+    );
+  }
 }
 
 /** Whether the adapter is a program on the processor. */

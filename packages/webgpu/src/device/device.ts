@@ -1,59 +1,16 @@
 /** The WebGPU device: plans as WGSL passes, one encoder and one submit a run. */
-import { DisposedError, type Device, type DeviceBuffer, type DType, type HostArray, type Tensor } from "@seqmix/tensor";
+import { DisposedError, type DeviceBuffer, type DType, type HostArray, type Tensor } from "@seqmix/tensor";
 import { bufferOn, describePeak, showPasses, fromHalfBits, toHalfBits, type Graph } from "@seqmix/tensor/backend";
-import { hasMatrixUnits, isSoftware, requestDevice, type AdapterOptions } from "./adapter.js";
+import { hasMatrixUnits, isSoftware, requestDevice } from "./adapter.js";
 import { encodeInto } from "./commands.js";
+import type { WebGpuDevice, WebGpuOptions } from "./contract.js";
 import { planOptions, compilePlan, nameOf, type CompiledPlan } from "./compiled-plan.js";
 import { tuningOf } from "../scans/fused/tuning.js";
 import { watchLoss } from "./loss.js";
-import { makeMemory, type Block, type GpuMemoryCount } from "../memory/memory.js";
+import { makeMemory, type Block } from "../memory/memory.js";
 import { makePipelines } from "./pipelines.js";
-import type { Recorder } from "../profile/profile.js";
 import { bytesOf, widthOf, type GpuLimits } from "@seqmix/tensor/wgsl";
 import { makeStaging } from "../memory/staging.js";
-
-/** Settings of the WebGPU device. */
-export interface WebGpuOptions extends AdapterOptions {
-  /**
-   * How exact matrix products of f32 are where they run on matrix units. "f32", the default: as exact as f32 (each number as
-   * two of f16, of which three products are taken). "tf32": operands have 10 bits of mantissa, several times as fast; it asks
-   * for `halfPrecision` by itself. Rows and columns are scaled, so that numbers of any size keep their digits. Without
-   * matrix units products are plain f32 either way; `description` says which.
-   */
-  readonly products?: "f32" | "tf32";
-  /** `explain` prints the WGSL of every kernel too. */
-  readonly explainCode?: boolean;
-  /** Fill all memory with NaN before it is used, so that a kernel that reads what it never wrote is found out. Slow: for tests. */
-  readonly poison?: boolean;
-  /** Lower limits than the adapter's, to try how large work behaves on a small one. */
-  readonly limits?: Partial<DeviceLimits>;
-}
-
-/** Bytes, and counts where a name says so. */
-export interface DeviceLimits {
-  /** What a kernel may bind of one tensor; larger ones are read and written in parts. */
-  readonly maxStorageBufferBindingSize: number;
-  /** The largest tensor. */
-  readonly maxBufferSize: number;
-  /** What all tensors, temporaries and memory kept for reuse may take. */
-  readonly memory: number;
-  /** Buffers a kernel binds. */
-  readonly maxStorageBuffersPerShaderStage: number;
-  /** Memory of a workgroup. */
-  readonly maxComputeWorkgroupStorageSize: number;
-  /** Threads of a workgroup. */
-  readonly maxComputeInvocationsPerWorkgroup: number;
-}
-
-/** A device on a GPU. */
-export interface WebGpuDevice extends Device {
-  readonly name: "webgpu";
-  /** The device of the WebGPU API, for other users of the same GPU. */
-  readonly gpu: GPUDevice;
-  /** Begins the pass of every kernel while it is set; see `profile`. @internal */
-  recorder: Recorder | undefined;
-  memory(): GpuMemoryCount;
-}
 
 interface GpuBuffer extends DeviceBuffer {
   readonly block: Block;
@@ -112,7 +69,7 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
     live.bytes += size * widthOf(dtype);
     return { dtype, size, released: false, block };
   };
-  const allocate = (dtype: DType, size: number, contents?: GPUAllowSharedBufferSource): GpuBuffer =>
+  const allocate = (dtype: DType, size: number, contents?: AllowSharedBufferSource): GpuBuffer =>
     register(dtype, size, pool.take(bytesOf(size, dtype), contents));
   const forget = (buffer: DeviceBuffer): void => {
     buffer.released = true;

@@ -3,7 +3,7 @@
  * written again at once. Beyond the highest use so far, buffers long unused are destroyed; when the adapter is out of
  * memory, all that are unused are, and the request is made once more.
  */
-import { LimitError, type MemoryCount } from "@seqmix/tensor";
+import { LimitError } from "@seqmix/tensor";
 import { USAGE } from "../device/adapter.js";
 import type { Loss } from "../device/loss.js";
 
@@ -17,19 +17,13 @@ export interface Block {
   readonly number: number;
 }
 
-/** Live tensors on a WebGPU device, and the memory behind them. */
-export interface GpuMemoryCount extends MemoryCount {
-  /** Bytes of all GPU buffers, with temporaries and those kept for reuse. */
-  readonly reservedBytes: number;
-}
-
 export interface GpuMemory {
   /**
    * A block, to be used once it is granted.
    * @param contents What is in it.
    * @throws LimitError if no buffer can be so large.
    */
-  take(bytes: number, contents?: GPUAllowSharedBufferSource): Block;
+  take(bytes: number, contents?: AllowSharedBufferSource): Block;
   give(block: Block): void;
   /** Resolves when the GPU has granted the blocks. @throws LimitError if it refused one even after all free memory was destroyed. */
   granted(blocks: Iterable<Block>): Promise<void>;
@@ -53,7 +47,7 @@ interface OwnBlock extends Block {
   /** given: back before the adapter answered. */
   state: "asked" | "granted" | "refused" | "given";
   /** What to write into it once it is granted. */
-  contents?: GPUAllowSharedBufferSource | undefined;
+  contents?: AllowSharedBufferSource | undefined;
 }
 
 /** A block that the adapter has not answered for. */
@@ -99,7 +93,7 @@ export function makeMemory(
     freeBytes -= block.bytes;
     discard(block);
   };
-  const fill = ({ buffer, bytes }: Block, contents: GPUAllowSharedBufferSource | undefined): void => {
+  const fill = ({ buffer, bytes }: Block, contents: AllowSharedBufferSource | undefined): void => {
     if (poison) gpu.queue.writeBuffer(buffer, 0, new Uint32Array(bytes / 4).fill(0x7fc07fc0));
     if (contents) gpu.queue.writeBuffer(buffer, 0, contents);
   };

@@ -1,8 +1,8 @@
 /** Which kernels the time of a computation goes to: timestamps around each, beside what the adapter can do. */
 import { DeviceError } from "@seqmix/tensor";
 import { costOf, type Slot, type Step } from "@seqmix/tensor/backend";
-import type { WebGpuDevice } from "../device/device.js";
-import { rooflineOf, type Roofline } from "./roofline.js";
+import type { Roofline, WebGpuDevice } from "../device/contract.js";
+import { rooflineOf } from "./roofline.js";
 import { makeTimestamps } from "./timestamps.js";
 
 /** All calls of one kernel in one variant. */
@@ -39,11 +39,6 @@ export interface Profile<T> {
   readonly roofline: Roofline;
   /** The rows as text. */
   readonly table: string;
-}
-
-/** Begins passes with timestamps. @internal */
-export interface Recorder {
-  begin(encoder: GPUCommandEncoder, step: Step, variant: string, slots: readonly Slot[]): GPUComputePassEncoder;
 }
 
 /**

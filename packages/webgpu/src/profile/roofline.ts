@@ -1,14 +1,7 @@
 /** What an adapter can do at most, measured: copying memory, and multiplying and adding in registers. */
 import { isSoftware, USAGE } from "../device/adapter.js";
+import type { Roofline } from "../device/contract.js";
 import { makeTimestamps } from "./timestamps.js";
-
-/** The two bounds of a kernel's speed. */
-export interface Roofline {
-  /** Bytes read and written by a copy, 1e9 a second. */
-  readonly gigabytesPerSecond: number;
-  /** f32 operations of chains of fused multiply-adds, 1e12 a second. */
-  readonly teraflopsPerSecond: number;
-}
 
 const measured = new WeakMap<GPUDevice, Promise<Roofline>>();
 
