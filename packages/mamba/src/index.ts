@@ -6,6 +6,7 @@
 export {
   mambaConfigOf,
   mambaLanguageModel,
+  type MambaLanguageModelOptions,
   type MambaLanguageModelParameters,
   type MambaLanguageModelResult,
 } from "./language-model.js";

@@ -1,8 +1,21 @@
 import { parameterCount, stateBytes } from "@seqmix/mixer";
 import { checkMixer } from "@seqmix/testing";
-import { cpu, key, namedLeaves, realize, reference, softplus, zeros, type Tensor } from "@seqmix/tensor";
+import {
+  concat,
+  cpu,
+  key,
+  namedLeaves,
+  normal,
+  realize,
+  reference,
+  sliceAxis,
+  softplus,
+  tensor,
+  zeros,
+  type Tensor,
+} from "@seqmix/tensor";
 import { describe, expect, test } from "vitest";
-import { mamba, mambaParameterGroups, type MambaConfig } from "./index.js";
+import { mamba, mambaLanguageModel, mambaParameterGroups, type MambaConfig } from "./index.js";
 
 const oracle = reference();
 const values = async (x: Tensor): Promise<number[]> => {
@@ -107,4 +120,29 @@ describe("mamba", () => {
     expect(() => mamba.init({ ...tiny, expand: 0.3 }, key(1))).toThrow("expand * dModel");
     expect(() => mamba.init({ ...tiny, dtRank: 0 }, key(1))).toThrow("dtRank");
   });
+});
+
+test("a language model goes on from its state; sequences packed into one are each alone", async () => {
+  const model = {
+    backbone: {
+      embeddings: { weight: normal(key(1), [7, 4]) },
+      layers: [1, 2].map((k) => ({ norm: { weight: normal(key(k + 5), [4]) }, mixer: mamba.init(tiny, key(k)) })),
+      norm_f: { weight: normal(key(9), [4]) },
+    },
+  };
+  const tokens = tensor([[1, 2, 3, 4, 5, 6, 0]], undefined, "i32");
+  const part = (from: number, to: number): Tensor => sliceAxis(tokens, 1, from, to);
+  const whole = mambaLanguageModel(model, tokens);
+  const first = mambaLanguageModel(model, part(0, 3));
+  const rest = mambaLanguageModel(model, part(3, 7), { state: first.state });
+  const close = async (x: Tensor, y: Tensor): Promise<void> => {
+    const expected = await values(y);
+    (await values(x)).forEach((value, k) => expect(value).toBeCloseTo(expected[k]!, 10));
+  };
+  await close(concat([first.logits, rest.logits], 1), whole.logits);
+  const resets = tensor(Uint8Array.of(0, 0, 0, 1, 0, 0, 0), [1, 7]);
+  await close(
+    mambaLanguageModel(model, tokens, { resets }).logits,
+    concat([first.logits, mambaLanguageModel(model, part(3, 7)).logits], 1),
+  );
 });

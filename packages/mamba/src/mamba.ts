@@ -155,6 +155,7 @@ export const mamba = defineMixer({
     },
   },
   parameterGroups: () => mambaParameterGroups,
+  resets: true,
   state: "constant",
 
   init(config, key: Key): MambaParameters {
@@ -200,12 +201,13 @@ export const mamba = defineMixer({
 
   modes: {
     parallel,
-    chunked: (config, params, x, state) =>
+    chunked: (config, params, x, state, resets) =>
       inChunks(
-        (piece, carried: MambaState | undefined) => parallel(config, params, piece, carried),
+        (piece, carried: MambaState | undefined, flags) => parallel(config, params, piece, carried, flags),
         config.chunkSize,
         x,
         state,
+        resets,
       ),
   },
 });
@@ -215,11 +217,15 @@ function parallel(
   params: MambaParameters,
   x: Tensor,
   state?: MambaState,
+  resets?: Tensor,
 ): readonly [Tensor, MambaState] {
   const { E } = extents(config);
   const [input, z] = split(linear(params.in_proj, x), [E, E], -1) as [Tensor, Tensor];
-  const [u, conv] = causalConv1d(depthwise(params), input, state?.conv, { activation: "silu" });
-  const { y, hT } = selectiveScan({ ...select(config, params, u), u, z, h0: state?.ssm }, { deltaSoftplus: true });
+  const [u, conv] = causalConv1d(depthwise(params), input, state?.conv, { activation: "silu", resets });
+  const { y, hT } = selectiveScan(
+    { ...select(config, params, u), u, z, h0: state?.ssm, resets },
+    { deltaSoftplus: true },
+  );
   return [linear(params.out_proj, y), { conv, ssm: hT }];
 }
 
