@@ -1,7 +1,8 @@
 /** Mamba language models under the names of published checkpoints (`MambaForCausalLM`). */
 import { embedding, linear, rmsNorm, type EmbeddingParameters, type RmsNormParameters } from "@seqmix/nn";
 import { add, type Tensor } from "@seqmix/tensor";
-import { mamba, type MambaConfig, type MambaParameters, type MambaState } from "./mamba.js";
+import { mamba, type MambaState } from "./mamba.js";
+import type { MambaConfig, MambaParameters } from "./parts.js";
 
 /** The tree that a checkpoint's dotted names spell. */
 export type MambaLanguageModelParameters = {
@@ -60,6 +61,7 @@ export function mambaConfigOf(params: MambaParameters): MambaConfig {
     selectiveDelta: dt_proj.weight !== undefined,
     selectiveB: params.B === undefined,
     selectiveC: params.C === undefined,
+    bidirectional: params.conv1d_b ? "v2" : params.A_b_log ? "v1" : "none",
   };
 }
 
