@@ -1,6 +1,8 @@
 import { parameterCount } from "@seqmix/mixer";
+import { initLinear } from "@seqmix/nn";
 import { checkMixer } from "@seqmix/testing";
 import {
+  concat,
   cpu,
   full,
   grad,
@@ -9,6 +11,7 @@ import {
   normal,
   realize,
   reference,
+  sliceAxis,
   sub,
   sum,
   tensor,
@@ -21,10 +24,12 @@ import {
   gateLoopAttention,
   gateLoopChunked,
   gateLoopScan,
+  gateLoopTransformer,
   simpleGateLoop,
   type GateLoopArguments,
   type GateLoopConfig,
   type GateLoopResult,
+  type GateLoopTransformerParameters,
 } from "./index.js";
 
 const oracle = reference();
@@ -90,6 +95,44 @@ describe("gateloop", () => {
       expect(value).toBeCloseTo(0, 9),
     );
     (await values(sub(part.to_out.weight, whole.to_out.weight))).forEach((value) => expect(value).toBeCloseTo(0, 9));
+  });
+
+  test.each(["scan", "attention"] as const)(
+    "a reset in a sequence with an initial state forgets it from there on, as %s and in chunks",
+    async (parallel) => {
+      const config = { ...tiny, parallel };
+      const params = gateLoop.init(config, key(1));
+      const x = normal(key(5), [1, 7, 2]);
+      const [, h0] = gateLoop.modes.parallel(config, params, normal(key(6), [1, 3, 2]));
+      const [first] = gateLoop.modes.parallel(config, params, sliceAxis(x, 1, 0, 3), h0);
+      const [second, last] = gateLoop.modes.parallel(config, params, sliceAxis(x, 1, 3, 7));
+      const expected = [await values(concat([first, second], 1)), await values(last.re), await values(last.im)];
+      const resets = tensor(Uint8Array.of(0, 0, 0, 1, 0, 0, 0), [1, 7]);
+      for (const mode of ["parallel", "chunked"] as const) {
+        const [y, h] = gateLoop.modes[mode]!(config, params, x, h0, resets);
+        for (const [k, part] of [y, h.re, h.im].entries())
+          (await values(part)).forEach((value, i) => expect(value).toBeCloseTo(expected[k]![i]!, 9));
+      }
+    },
+  );
+
+  test("a packed transformer's sequences are each alone", async () => {
+    const gamma = normal(key(7), [2]);
+    const params = {
+      token_emb: { weight: normal(key(8), [5, 2]) },
+      layers: [
+        [
+          { fn: gateLoop.init(tiny, key(9)), norm: { gamma } },
+          { fn: [initLinear(key(10), 2, 4), initLinear(key(11), 4, 2)], norm: { gamma } },
+        ],
+      ],
+      to_logits: [{ gamma }, initLinear(key(12), 2, 5)],
+    } as unknown as GateLoopTransformerParameters;
+    const tokens = tensor([[1, 2, 3, 4, 0]], undefined, "i32");
+    const alone = gateLoopTransformer(params, sliceAxis(tokens, 1, 2, 5));
+    const packed = gateLoopTransformer(params, tokens, {}, tensor(Uint8Array.of(1, 0, 1, 0, 0), [1, 5]));
+    const expected = await values(alone);
+    (await values(sliceAxis(packed, 1, 2, 5))).forEach((value, i) => expect(value).toBeCloseTo(expected[i]!, 9));
   });
 
   test("counts its parameters, and refuses heads that do not fit", () => {

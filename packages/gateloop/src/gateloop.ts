@@ -88,6 +88,7 @@ export const gateLoop = defineMixer({
     scan: { dModel: 2, dInner: 4, nHeads: 2, chunkSize: 2 },
     attention: { dModel: 2, dInner: 4, nHeads: 2, chunkSize: 2, parallel: "attention", subLn: true, gated: false },
   },
+  resets: true,
   state: "constant",
 
   init(config, key: Key): GateLoopParameters {
@@ -111,12 +112,12 @@ export const gateLoop = defineMixer({
   step: (config, params, x, h) => layer(config, params, x, (inputs) => gateLoopStep({ ...inputs, h })),
 
   modes: {
-    parallel: (config, params, x, h0) =>
+    parallel: (config, params, x, h0, resets) =>
       layer(config, params, x, (inputs) =>
-        (config.parallel === "attention" ? gateLoopAttention : gateLoopScan)({ ...inputs, h0 }),
+        (config.parallel === "attention" ? gateLoopAttention : gateLoopScan)({ ...inputs, h0, resets }),
       ),
-    chunked: (config, params, x, h0) =>
-      layer(config, params, x, (inputs) => gateLoopChunked({ ...inputs, h0 }, config.chunkSize)),
+    chunked: (config, params, x, h0, resets) =>
+      layer(config, params, x, (inputs) => gateLoopChunked({ ...inputs, h0, resets }, config.chunkSize)),
   },
 });
 
@@ -125,7 +126,7 @@ function layer(
   { fracGradientStateTransition: fraction }: Form,
   params: GateLoopParameters,
   x: Tensor,
-  run: (inputs: Omit<GateLoopArguments, "h0">) => GateLoopResult,
+  run: (inputs: Omit<GateLoopArguments, "h0" | "resets">) => GateLoopResult,
 ): GateLoopResult {
   const [E, H] = [params.to_qkv.weight.shape[0]! / 3, params.to_a[0].weight.shape[0]! / 2];
   const outer = x.shape.slice(0, -1);

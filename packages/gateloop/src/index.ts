@@ -19,5 +19,6 @@ export {
   simpleGateLoopSequence,
   type SimpleGateLoopConfig,
   type SimpleGateLoopParameters,
+  type SimpleGateLoopSequenceOptions,
 } from "./simple-gateloop.js";
 export { gateLoopTransformer, type GateLoopTransformerParameters, type Normed } from "./transformer.js";

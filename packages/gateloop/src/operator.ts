@@ -2,8 +2,10 @@
 import { complexMul, linearScan, type Complex } from "@seqmix/scan";
 import {
   add,
+  any,
   cast,
   concat,
+  cumsum,
   div,
   einsum,
   equal,
@@ -20,6 +22,7 @@ import {
   sqrt,
   sub,
   transpose,
+  where,
   zeros,
   type Tensor,
 } from "@seqmix/tensor";
@@ -36,13 +39,15 @@ export interface GateLoopArguments {
   readonly a: Complex;
   /** State before the first position [B H K V]; zeros by default. */
   readonly h0?: Complex | undefined;
+  /** bool [B L], true at the first position of each of several sequences packed into one: all before it is forgotten, `h0` included. */
+  readonly resets?: Tensor | undefined;
 }
 
 /** Outputs [B L H V] and the state after the last position [B H K V]. */
 export type GateLoopResult = readonly [Tensor, Complex];
 
 /** The recurrence by a scan over all states: memory B L H K V. */
-export function gateLoopScan({ q, k, v, a, h0 }: GateLoopArguments): GateLoopResult {
+export function gateLoopScan({ q, k, v, a, h0, resets }: GateLoopArguments): GateLoopResult {
   const { B, L, H, K, V } = extents(q, v, a);
   if (L === 0) return nothing(B, H, K, V, h0);
   const outer = mul(expandDims(k, 4), expandDims(v, 3));
@@ -52,6 +57,7 @@ export function gateLoopScan({ q, k, v, a, h0 }: GateLoopArguments): GateLoopRes
     b: { re: outer, im: mul(outer, 0) },
     h0,
     axis: 1,
+    resets: resets && reshape(resets, [B, L, 1, 1, 1]),
   });
   const y = reshape(matmul(expandDims(q, 3), h.re), [B, L, H, V]);
   const last = (part: Tensor): Tensor => reshape(sliceAxis(part, 1, L - 1, L), [B, H, K, V]);
@@ -62,37 +68,44 @@ export function gateLoopScan({ q, k, v, a, h0 }: GateLoopArguments): GateLoopRes
  * The recurrence as surrogate attention: y = (q k^T o Re M) v with M_ts = a_(s+1) .. a_t for s <= t. Memory B H L L.
  * Products of transitions are run up step by step, so that they neither divide nor overflow where |a| is far from 1, or 0.
  */
-export function gateLoopAttention({ q, k, v, a, h0 }: GateLoopArguments): GateLoopResult {
+export function gateLoopAttention({ q, k, v, a, h0, resets }: GateLoopArguments): GateLoopResult {
   const { B, L, H, K, V } = extents(q, v, a);
   if (L === 0) return nothing(B, H, K, V, h0);
   const heads = (x: Tensor): Tensor => transpose(x, [0, 2, 1, 3]);
   const [Q, Y, Z] = [heads(q), heads(k), heads(v)];
-  const path = products({ re: transpose(a.re), im: transpose(a.im) });
+  const path = products({ re: transpose(a.re), im: transpose(a.im) }, resets && expandDims(resets, 1));
   const within = matmul(mul(matmul(Q, transpose(Y)), path.pairs.re), Z);
   const carried = h0 && fromState(path, Q, h0);
   const h = absorb(path, Y, Z);
-  const decay = at(total(path), 2);
-  return [transpose(carried ? add(within, carried) : within, [0, 2, 1, 3]), h0 ? plus(h, complexMul(decay, h0)) : h];
+  const left = h0 && remaining(path, h0);
+  return [transpose(carried ? add(within, carried) : within, [0, 2, 1, 3]), left ? plus(h, left) : h];
 }
 
 /** Pieces of `chunkSize` positions as surrogate attention, all at once, and a scan over the states between them: memory B H L chunkSize and B H (L / chunkSize) K V. */
-export function gateLoopChunked({ q, k, v, a, h0 }: GateLoopArguments, chunkSize: number): GateLoopResult {
+export function gateLoopChunked({ q, k, v, a, h0, resets }: GateLoopArguments, chunkSize: number): GateLoopResult {
   if (!Number.isInteger(chunkSize) || chunkSize < 1)
     throw new RangeError(`gateLoopChunked: expected a chunkSize of at least 1, got ${chunkSize}`);
   const { B, L, H, K, V } = extents(q, v, a);
-  if (L <= chunkSize) return gateLoopAttention({ q, k, v, a, h0 });
+  if (L <= chunkSize) return gateLoopAttention({ q, k, v, a, h0, resets });
   const pieces = Math.ceil(L / chunkSize);
   const missing = pieces * chunkSize - L;
   // Positions past the end pass the state on: a = 1, k = 0.
   const padded = (x: Tensor, value: number): Tensor =>
-    missing === 0 ? x : concat([x, full([B, missing, ...x.shape.slice(2)], value)], 1);
+    missing === 0 ? x : concat([x, full([B, missing, ...x.shape.slice(2)], value, x.dtype)], 1);
   const rows = (x: Tensor): Tensor =>
     transpose(reshape(padded(x, 0), [B, pieces, chunkSize, H, x.shape[3]!]), [0, 3, 1, 2, 4]);
   const steps = (x: Tensor, value: number): Tensor =>
     transpose(reshape(padded(x, value), [B, pieces, chunkSize, H]), [0, 3, 1, 2]);
   const [Q, Y, Z] = [rows(q), rows(k), rows(v)];
-  const path = products({ re: steps(a.re, 1), im: steps(a.im, 0) });
-  const ends = linearScan({ a: at(total(path), 3), b: absorb(path, Y, Z), h0, axis: 2 });
+  const flags = resets && reshape(padded(resets, 0), [B, 1, pieces, chunkSize]);
+  const path = products({ re: steps(a.re, 1), im: steps(a.im, 0) }, flags);
+  const ends = linearScan({
+    a: at(total(path), 3),
+    b: absorb(path, Y, Z),
+    h0,
+    axis: 2,
+    resets: flags && reshape(any(flags, 3), [B, 1, pieces, 1, 1]),
+  });
   const first = h0 ?? { re: zeros([B, H, K, V]), im: zeros([B, H, K, V]) };
   const before = (end: Tensor, start: Tensor): Tensor =>
     concat([expandDims(start, 2), sliceAxis(end, 2, 0, pieces - 1)], 2);
@@ -115,7 +128,7 @@ export function gateLoopStep({
   v,
   a,
   h,
-}: Omit<GateLoopArguments, "h0"> & {
+}: Omit<GateLoopArguments, "h0" | "resets"> & {
   /** State before the position [B H K V]. */
   readonly h: Complex;
 }): GateLoopResult {
@@ -141,23 +154,36 @@ interface Path {
   readonly pairs: Complex;
   /** a_0 .. a_t [.. L]. */
   readonly prefix: Complex;
+  /** bool [.. L 1], whether what was before the first position reaches t; absent: everywhere. */
+  readonly reached: Tensor | undefined;
 }
 
 /**
  * M is the recurrence itself, run on the identity: M_ts = a_t M_(t-1)s for t > s, M_ss = 1. Nothing is divided and no
  * logarithm taken, so that a transition of 0 ends the memory and has a gradient.
  */
-function products({ re, im }: Complex): Path {
+function products({ re, im }: Complex, resets: Tensor | undefined): Path {
   const shape = [...re.shape, re.shape.at(-1)!];
   const axis = shape.length - 2;
   const diagonal = cast(equal(iota(shape, axis), iota(shape, axis + 1)), "f32");
   const column = (x: Tensor): Tensor => expandDims(x, -1);
-  const run = (b: Complex): Complex => linearScan({ a: { re: column(re), im: column(im) }, b, axis });
+  const flags = resets && column(resets);
+  const run = (b: Complex): Complex => linearScan({ a: { re: column(re), im: column(im) }, b, axis, resets: flags });
   const pairs = run({ re: diagonal, im: zeros(shape) });
   // The prefix is a_0 M_t0.
   const first = (x: Tensor): Tensor => sliceAxis(x, -1, 0, 1);
   const from0 = (x: Tensor): Tensor => reshape(first(x), re.shape);
-  return { pairs, prefix: complexMul({ re: first(re), im: first(im) }, { re: from0(pairs.re), im: from0(pairs.im) }) };
+  const prefix = complexMul({ re: first(re), im: first(im) }, { re: from0(pairs.re), im: from0(pairs.im) });
+  return { pairs, prefix, reached: flags && equal(cumsum(cast(flags, "f32"), axis), 0) };
+}
+
+/** What is left of a state [.. K V] after all positions. */
+function remaining(path: Path, h: Complex): Complex {
+  const left = complexMul(at(total(path), 2), h);
+  if (!path.reached) return left;
+  const L = path.reached.shape.at(-2)!;
+  const last = sliceAxis(path.reached, -2, L - 1, L);
+  return { re: where(last, left.re, 0), im: where(last, left.im, 0) };
 }
 
 /** The product of all [..]. */
@@ -169,8 +195,9 @@ function total({ prefix }: Path): Complex {
 
 /** What a state [.. K V] before the first position adds to the outputs: Q [.. L K] -> [.. L V]. */
 function fromState(path: Path, Q: Tensor, h: Complex): Tensor {
-  const reach = path.prefix;
-  return sub(mul(expandDims(reach.re, -1), matmul(Q, h.re)), mul(expandDims(reach.im, -1), matmul(Q, h.im)));
+  const { prefix, reached } = path;
+  const carried = sub(mul(expandDims(prefix.re, -1), matmul(Q, h.re)), mul(expandDims(prefix.im, -1), matmul(Q, h.im)));
+  return reached ? where(reached, carried, 0) : carried;
 }
 
 /** The state after the last position from nothing: sum_s M_(L-1)s k_s v_s^T [.. K V]. */

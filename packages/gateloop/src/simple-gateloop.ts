@@ -12,6 +12,7 @@ import {
 import { linearScan } from "@seqmix/scan";
 import {
   add,
+  expandDims,
   foldIn,
   mul,
   ones,
@@ -58,6 +59,7 @@ export const simpleGateLoop = defineMixer({
     "with a norm": { dModel: 3, postLn: true, chunkSize: 2 },
     "without any": { dModel: 3, preNorm: false, chunkSize: 2 },
   },
+  resets: true,
   state: "constant",
   init: ({ dModel, preNorm, postLn }, key: Key): SimpleGateLoopParameters => ({
     ...(preNorm && { norm: { gamma: ones([dModel]) } }),
@@ -71,16 +73,28 @@ export const simpleGateLoop = defineMixer({
     return [finish(params, mul(q, next)), next];
   },
   modes: {
-    parallel: (_, params, x, h0) => simpleGateLoopSequence(params, x, { h0 }),
-    chunked: ({ chunkSize }, params, x, h0) =>
+    parallel: (_, params, x, h0, resets) => simpleGateLoopSequence(params, x, { h0, resets }),
+    chunked: ({ chunkSize }, params, x, h0, resets) =>
       inChunks(
-        (piece, state: Tensor | undefined) => simpleGateLoopSequence(params, piece, { h0: state }),
+        (piece, state: Tensor | undefined, flags) =>
+          simpleGateLoopSequence(params, piece, { h0: state, resets: flags }),
         chunkSize,
         x,
         h0,
+        resets,
       ),
   },
 });
+
+/** How {@link simpleGateLoopSequence} runs. */
+export interface SimpleGateLoopSequenceOptions {
+  /** State before the first position of the run [B D]; zeros by default. */
+  readonly h0?: Tensor | undefined;
+  /** From the last position to the first. */
+  readonly reverse?: boolean;
+  /** bool [B L], true at the first position (the last, with `reverse`) of each of several sequences packed into one. */
+  readonly resets?: Tensor | undefined;
+}
 
 /**
  * The layer over a whole sequence, forwards or from the last position to the first.
@@ -90,12 +104,12 @@ export const simpleGateLoop = defineMixer({
 export function simpleGateLoopSequence(
   params: SimpleGateLoopParameters,
   x: Tensor,
-  { h0, reverse = false }: { readonly h0?: Tensor | undefined; readonly reverse?: boolean } = {},
+  { h0, reverse = false, resets }: SimpleGateLoopSequenceOptions = {},
 ): readonly [Tensor, Tensor] {
   const [B, L, D] = x.shape as [number, number, number];
   if (L === 0) return [x, h0 ?? zeros([B, D])];
   const [q, u, a] = project(params, x);
-  const h = linearScan({ a, b: u, h0, axis: 1, reverse });
+  const h = linearScan({ a, b: u, h0, axis: 1, reverse, resets: resets && expandDims(resets, 2) });
   const end = reverse ? 0 : L - 1;
   return [finish(params, mul(q, h)), reshape(sliceAxis(h, 1, end, end + 1), [B, D])];
 }

@@ -31,17 +31,19 @@ export type GateLoopTransformerParameters = {
 /**
  * Logits of the next token at every position.
  * @param tokens i32 [B L], 0..V-1
+ * @param resets bool [B L], true at the first token of each of several sequences packed into one.
  * @returns [B L V]
  */
 export function gateLoopTransformer(
   params: GateLoopTransformerParameters,
   tokens: Tensor,
   settings: Partial<Pick<GateLoopConfig, "fracGradientStateTransition" | "parallel">> = {},
+  resets?: Tensor,
 ): Tensor {
   let x = embedding(params.token_emb, tokens);
   const config = { ...gateLoop.config, dModel: x.shape.at(-1)!, ...settings };
   for (const [mix, feed] of params.layers) {
-    x = add(x, gateLoop.modes.parallel(config, mix.fn, unitNorm(mix.norm, x))[0]);
+    x = add(x, gateLoop.modes.parallel(config, mix.fn, unitNorm(mix.norm, x), undefined, resets)[0]);
     const [up, down] = feed.fn;
     x = add(x, linear(down, gelu(linear(up, unitNorm(feed.norm, x)))));
   }

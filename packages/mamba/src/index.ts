@@ -6,7 +6,9 @@
 export {
   mambaConfigOf,
   mambaLanguageModel,
+  type MambaLanguageModelOptions,
   type MambaLanguageModelParameters,
   type MambaLanguageModelResult,
 } from "./language-model.js";
-export { mamba, mambaParameterGroups, type MambaConfig, type MambaParameters, type MambaState } from "./mamba.js";
+export { mamba, mambaParameterGroups, type MambaState } from "./mamba.js";
+export type { MambaConfig, MambaDirection, MambaParameters } from "./parts.js";

@@ -1,7 +1,8 @@
 /** Mamba language models under the names of published checkpoints (`MambaForCausalLM`). */
 import { embedding, linear, rmsNorm, type EmbeddingParameters, type RmsNormParameters } from "@seqmix/nn";
 import { add, type Tensor } from "@seqmix/tensor";
-import { mamba, type MambaConfig, type MambaParameters, type MambaState } from "./mamba.js";
+import { mamba, type MambaState } from "./mamba.js";
+import type { MambaConfig, MambaParameters } from "./parts.js";
 
 /** The tree that a checkpoint's dotted names spell. */
 export type MambaLanguageModelParameters = {
@@ -33,6 +34,16 @@ export interface MambaLanguageModelResult {
   readonly state: readonly MambaState[];
 }
 
+/** How {@link mambaLanguageModel} runs. */
+export interface MambaLanguageModelOptions {
+  /** Of the tokens before; none by default. */
+  readonly state?: readonly MambaState[] | undefined;
+  /** bool [B L], true at the first token of each of several sequences packed into one. */
+  readonly resets?: Tensor | undefined;
+  /** Of the norms; 1e-5 by default. */
+  readonly eps?: number;
+}
+
 /** The config that the shapes of a block's parameters spell. */
 export function mambaConfigOf(params: MambaParameters): MambaConfig {
   const { A_log, conv1d, dt_proj, in_proj, out_proj } = params;
@@ -50,24 +61,23 @@ export function mambaConfigOf(params: MambaParameters): MambaConfig {
     selectiveDelta: dt_proj.weight !== undefined,
     selectiveB: params.B === undefined,
     selectiveC: params.C === undefined,
+    bidirectional: params.conv1d_b ? "v2" : params.A_b_log ? "v1" : "none",
   };
 }
 
 /**
  * The whole model: x + mixer(norm(x)) a layer, a last norm, and the head.
  * @param tokens i32 [B L], 0..V-1
- * @param state Of the tokens before; none by default.
- * @param eps Of the norms; 1e-5 by default.
  */
 export function mambaLanguageModel(
   { backbone, lm_head }: MambaLanguageModelParameters,
   tokens: Tensor,
-  { state, eps = 1e-5 }: { readonly state?: readonly MambaState[]; readonly eps?: number } = {},
+  { state, resets, eps = 1e-5 }: MambaLanguageModelOptions = {},
 ): MambaLanguageModelResult {
   let x = embedding(backbone.embeddings, tokens);
   const hiddenStates: Tensor[] = [];
   const after = backbone.layers.map(({ norm, mixer }, k) => {
-    const [y, next] = mamba.modes.parallel(mambaConfigOf(mixer), mixer, rmsNorm(norm, x, { eps }), state?.[k]);
+    const [y, next] = mamba.modes.parallel(mambaConfigOf(mixer), mixer, rmsNorm(norm, x, { eps }), state?.[k], resets);
     x = add(x, y);
     hiddenStates.push(x);
     return next;

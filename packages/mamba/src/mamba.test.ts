@@ -1,8 +1,34 @@
 import { parameterCount, stateBytes } from "@seqmix/mixer";
 import { checkMixer } from "@seqmix/testing";
-import { cpu, key, namedLeaves, realize, reference, softplus, zeros, type Tensor } from "@seqmix/tensor";
+import {
+  add,
+  concat,
+  cpu,
+  flip,
+  grad,
+  key,
+  mul,
+  namedLeaves,
+  normal,
+  realize,
+  reference,
+  sliceAxis,
+  softplus,
+  sum as total,
+  tensor,
+  zeros,
+  type Tensor,
+} from "@seqmix/tensor";
 import { describe, expect, test } from "vitest";
-import { mamba, mambaParameterGroups, type MambaConfig } from "./index.js";
+import {
+  mamba,
+  mambaConfigOf,
+  mambaLanguageModel,
+  mambaParameterGroups,
+  type MambaConfig,
+  type MambaDirection,
+  type MambaParameters,
+} from "./index.js";
 
 const oracle = reference();
 const values = async (x: Tensor): Promise<number[]> => {
@@ -107,4 +133,115 @@ describe("mamba", () => {
     expect(() => mamba.init({ ...tiny, expand: 0.3 }, key(1))).toThrow("expand * dModel");
     expect(() => mamba.init({ ...tiny, dtRank: 0 }, key(1))).toThrow("dtRank");
   });
+});
+
+describe("both ways", () => {
+  const small: MambaConfig = { ...tiny, dModel: 2, expand: 1, dState: 2, dtRank: 1 };
+  const causal = (config: MambaConfig, direction: MambaDirection, params: MambaParameters, x: Tensor): Tensor => {
+    const { in_proj, out_proj } = params;
+    return mamba.modes.parallel({ ...config, bidirectional: "none" }, { ...direction, in_proj, out_proj }, x)[0];
+  };
+  const x = normal(key(4), [2, 6, 2]);
+  const expectSum = async (
+    config: MambaConfig,
+    secondOf: (params: MambaParameters) => MambaDirection,
+  ): Promise<void> => {
+    const fresh = mamba.init(config, key(3));
+    // Both directions begin with the same A.
+    const params = { ...fresh, A_b_log: add(fresh.A_b_log!, normal(key(5), fresh.A_log.shape)) };
+    const forward = causal(config, params, params, x);
+    const backward = flip(causal(config, secondOf(params), params, flip(x, 1)), 1);
+    const share = config.divideOut ? 0.5 : 1;
+    const [expected, actual] = [
+      await values(mul(add(forward, backward), share)),
+      await values(mamba.modes.parallel(config, params, x)[0]),
+    ];
+    actual.forEach((value, k) => expect(value).toBeCloseTo(expected[k]!, 10));
+    expect(actual).not.toEqual(await values(mul(forward, share)));
+  };
+
+  test.each([false, true])("v2 is a Mamba and another from the end, averaged: %s", (divideOut) =>
+    expectSum({ ...small, bidirectional: "v2", divideOut }, (p) => ({
+      conv1d: p.conv1d_b!,
+      x_proj: p.x_proj_b!,
+      dt_proj: p.dt_proj_b!,
+      A_log: p.A_b_log!,
+      D: p.D_b!,
+    })),
+  );
+
+  test("v1 differs in A alone; its convolution looks back for both, which a width of one does not show", () =>
+    expectSum({ ...small, bidirectional: "v1", dConv: 1 }, (p) => ({ ...p, A_log: p.A_b_log! })));
+
+  test("v1's second scan reads what the convolution made of the past", async () => {
+    const config: MambaConfig = { ...small, bidirectional: "v1", dConv: 3 };
+    const params = mamba.init(config, key(3));
+    const [whole] = mamba.modes.parallel(config, params, x);
+    // The first position sees all others through the second scan, and they see it through both and the convolution.
+    const slopes = await values(
+      grad((given: Tensor) => total(sliceAxis(mamba.modes.parallel(config, params, given)[0], 1, 0, 1)))(x),
+    );
+    expect(slopes.every((slope) => slope !== 0)).toBe(true);
+    expect(whole.shape).toEqual([2, 6, 2]);
+  });
+
+  test("parameters have the published names; the config can be read off them; others are refused", () => {
+    const names = (bidirectional: MambaConfig["bidirectional"]): string[] =>
+      Object.keys(namedLeaves(mamba.init({ ...small, bidirectional }, key(1)))).filter((name) =>
+        /_b(_|\.|$)/.test(name),
+      );
+    expect(names("none")).toEqual([]);
+    expect(names("v1")).toEqual(["A_b_log"]);
+    expect(names("v2").sort()).toEqual([
+      "A_b_log",
+      "D_b",
+      "conv1d_b.bias",
+      "conv1d_b.weight",
+      "dt_proj_b.bias",
+      "dt_proj_b.weight",
+      "x_proj_b.weight",
+    ]);
+    for (const bidirectional of ["none", "v1", "v2"] as const)
+      expect(mambaConfigOf(mamba.init({ ...small, bidirectional }, key(1))).bidirectional).toBe(bidirectional);
+    const causalOnly = mamba.init(small, key(1));
+    expect(() => mamba.modes.parallel({ ...small, bidirectional: "v1" }, causalOnly, x)).toThrow(
+      "expected A_b_log among",
+    );
+    expect(() => mamba.modes.parallel({ ...small, bidirectional: "v2" }, causalOnly, x)).toThrow(
+      "expected A_b_log among",
+    );
+  });
+
+  test.each(["v1", "v2"] as const)("%s keeps the laws of what is not causal", async (bidirectional) => {
+    for (const settings of [{}, { selectiveB: false, selectiveDelta: false }, { selectiveC: false, convBias: false }]) {
+      const report = await checkMixer(mamba, { ...small, ...settings, bidirectional }, cpu(), { length: 5 });
+      expect(report.modes).toEqual(["parallel"]);
+      expect(report.laws).toContain("padded sequences are each alone, in values, states and gradients");
+    }
+  });
+});
+
+test("a language model goes on from its state; sequences packed into one are each alone", async () => {
+  const model = {
+    backbone: {
+      embeddings: { weight: normal(key(1), [7, 4]) },
+      layers: [1, 2].map((k) => ({ norm: { weight: normal(key(k + 5), [4]) }, mixer: mamba.init(tiny, key(k)) })),
+      norm_f: { weight: normal(key(9), [4]) },
+    },
+  };
+  const tokens = tensor([[1, 2, 3, 4, 5, 6, 0]], undefined, "i32");
+  const part = (from: number, to: number): Tensor => sliceAxis(tokens, 1, from, to);
+  const whole = mambaLanguageModel(model, tokens);
+  const first = mambaLanguageModel(model, part(0, 3));
+  const rest = mambaLanguageModel(model, part(3, 7), { state: first.state });
+  const close = async (x: Tensor, y: Tensor): Promise<void> => {
+    const expected = await values(y);
+    (await values(x)).forEach((value, k) => expect(value).toBeCloseTo(expected[k]!, 10));
+  };
+  await close(concat([first.logits, rest.logits], 1), whole.logits);
+  const resets = tensor(Uint8Array.of(0, 0, 0, 1, 0, 0, 0), [1, 7]);
+  await close(
+    mambaLanguageModel(model, tokens, { resets }).logits,
+    concat([first.logits, mambaLanguageModel(model, part(3, 7)).logits], 1),
+  );
 });

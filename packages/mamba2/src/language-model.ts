@@ -43,6 +43,8 @@ export interface Mamba2LanguageModelOptions {
   readonly settings?: Partial<Mamba2Config>;
   /** Of the tokens before; none by default. */
   readonly state?: readonly Mamba2State[] | undefined;
+  /** bool [B L], true at the first token of each of several sequences packed into one. */
+  readonly resets?: Tensor | undefined;
   /** Of all norms; 1e-5 by default. */
   readonly eps?: number;
   /** How the blocks run; "parallel" by default. */
@@ -84,12 +86,12 @@ export function mamba2LanguageModel(
   tokens: Tensor,
   options: Mamba2LanguageModelOptions,
 ): Mamba2LanguageModelResult {
-  const { settings, state, eps = 1e-5, mode = "parallel" } = options;
+  const { settings, state, resets, eps = 1e-5, mode = "parallel" } = options;
   let x = embedding(backbone.embeddings, tokens);
   const hiddenStates: Tensor[] = [];
   const after = backbone.layers.map(({ norm, mixer }, k) => {
     const config = { ...mamba2ConfigOf(mixer, options), normOf: "all" as const, normEps: eps, ...settings };
-    const [y, next] = mamba2.modes[mode]!(config, mixer, rmsNorm(norm, x, { eps }), state?.[k]);
+    const [y, next] = mamba2.modes[mode]!(config, mixer, rmsNorm(norm, x, { eps }), state?.[k], resets);
     x = add(x, y);
     hiddenStates.push(x);
     return next;

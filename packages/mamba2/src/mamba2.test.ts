@@ -195,5 +195,9 @@ test("a language model goes on from its state, in both modes", async () => {
     state: first.state,
   });
   await expectClose(concat([first.logits, rest.logits], 1), whole.logits, 10);
+  const resets = tensor(Uint8Array.of(0, 0, 0, 1, 0, 0, 0), [1, 7]);
+  const packed = mamba2LanguageModel(model, tokens, { ...options, resets });
+  const alone = mamba2LanguageModel(model, sliceAxis(tokens, 1, 3, 7), options);
+  await expectClose(packed.logits, concat([first.logits, alone.logits], 1), 10);
   expect(parameterCount(model)).toBeGreaterThan(0);
 });

@@ -21,6 +21,7 @@ import {
   type LanguageModelState,
 } from "./language-model.js";
 import { layersOf } from "./layers.js";
+import { alignToEnd } from "./padding.js";
 
 /** How {@link generate} chooses tokens. */
 export interface GenerateOptions {
@@ -30,6 +31,11 @@ export interface GenerateOptions {
   readonly temperature?: number;
   /** Needed to draw: the same key gives the same tokens. */
   readonly key?: Key;
+  /**
+   * Of prompts of different lengths in one batch: bool [B L], true from the first to the last token of each row, which has
+   * at least one; padding may be on either side. All tokens by default.
+   */
+  readonly mask?: Tensor;
   /** Where to compute; where the parameters live by default. */
   readonly device?: Device;
 }
@@ -65,7 +71,15 @@ export async function* generate(
 
   const [B, L] = prompt.shape as [number, number];
   const V = config.vocabSize;
-  const [all, afterPrompt] = forwardLanguageModel(config, params, prompt);
+  const aligned = options.mask && alignToEnd(options.mask);
+  const [all, afterPrompt] = forwardLanguageModel(
+    config,
+    params,
+    aligned ? aligned.toEnd(prompt) : prompt,
+    undefined,
+    undefined,
+    aligned?.resets,
+  );
   let logits: Tensor = reshape(sliceAxis(all, 1, L - 1, L), [B, V]);
   const step = compile(
     (

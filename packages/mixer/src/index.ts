@@ -14,9 +14,11 @@ export {
 } from "./contract.js";
 export { configure, isCausal, modesOf, runMixer, type MixerSettings } from "./run-mixer.js";
 export { inChunks } from "./in-chunks.js";
+export { alignToEnd, resetsOfMask, runPadded, type Alignment, type PaddedOptions } from "./padding.js";
 export { initResidualBlock, residualBlock, residualBlockStep, type ResidualBlockParameters } from "./residual-block.js";
 export {
   forwardLanguageModel,
+  forwardPaddedLanguageModel,
   initLanguageModel,
   initLanguageModelState,
   mixerConfigOf,
@@ -33,6 +35,7 @@ export {
   type FeedForwardConfig,
 } from "./feed-forward-block.js";
 export { layersOf, type Layer, type LayerConfig, type LayersConfig } from "./layers.js";
+export { nextTokenLoss, type NextTokenLossOptions } from "./next-token-loss.js";
 export { generate, type GenerateOptions } from "./generate.js";
 export { parameterCount, stateBytes, treeBytes } from "./measure.js";
 export {

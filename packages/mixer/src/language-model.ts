@@ -13,7 +13,8 @@ import type { MixerConfig, Mode } from "./contract.js";
 import { feedForwardBlock, initFeedForwardBlock, type FeedForwardBlockParameters } from "./feed-forward-block.js";
 import { layersOf, type Layer, type LayersConfig } from "./layers.js";
 import { initResidualBlock, residualBlock, residualBlockStep, type ResidualBlockParameters } from "./residual-block.js";
-import { configure, modesOf } from "./run-mixer.js";
+import { alignToEnd } from "./padding.js";
+import { configure, forget, modesOf } from "./run-mixer.js";
 
 /** What a language model is made of. */
 export interface LanguageModelConfig extends LayersConfig {
@@ -93,6 +94,32 @@ export function forwardLanguageModel(
       resets,
     ),
   );
+}
+
+/**
+ * {@link forwardLanguageModel} over sequences of different lengths, each as if it were alone. What is in the padding, a token
+ * of the vocabulary or not, does not matter.
+ * @param tokens i32 [B L]
+ * @param mask bool [B L]: true from the first to the last token of each row.
+ * @returns logits [B L V], 0 in the padding, and the state after each row's own last token
+ * @throws RangeError if a mixer does not honour resets.
+ */
+export function forwardPaddedLanguageModel(
+  config: LanguageModelConfig,
+  params: LanguageModelParameters,
+  tokens: Tensor,
+  mask: Tensor,
+  mode?: Mode,
+): readonly [Tensor, LanguageModelState] {
+  assertTokens("forwardPaddedLanguageModel", "[B L]", tokens, 2);
+  const { toEnd, back, resets, empty } = alignToEnd(mask);
+  const [logits, after] = forwardLanguageModel(config, params, toEnd(tokens), undefined, mode, resets);
+  const layers = layersOf(config);
+  const state = after.map((own, k) => {
+    const { mixer, mixerConfig } = layers[k]!;
+    return mixer ? forget(mixer, mixerConfig, own, empty) : own;
+  });
+  return [back(logits), state];
 }
 
 /**

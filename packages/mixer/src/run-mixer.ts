@@ -138,7 +138,7 @@ function fold(
 }
 
 /** The state with that of the start in its place where `flags` [B] are true. Leaves [B ...]. */
-function forget(mixer: AnyMixer, config: MixerConfig, state: Tree, flags: Tensor): Tree {
+export function forget(mixer: AnyMixer, config: MixerConfig, state: Tree, flags: Tensor): Tree {
   if (mixer.forget) return mixer.forget(config, state, flags);
   const B = flags.shape[0]!;
   const fresh = leavesOf(mixer.initState(config, B));

@@ -41,6 +41,7 @@ import {
 import {
   advance,
   flushed,
+  keepingOf,
   LANES,
   layoutOf,
   plus,
@@ -88,7 +89,7 @@ export function backwardProgram(kase: KernelCase<CpuScanOptions>, memory: { read
     "hT",
     "states",
     ...[...kase.cotangents].map(cotangent),
-    ...[...kase.present].map(gradient),
+    ...[...kase.present].filter((name) => name !== "resets").map(gradient),
   ]);
   const { batch, length, channels, states: N, groups } = layout;
   const unitGroups = Math.ceil(groups / unitsPerBatch(layout, groups));
@@ -192,12 +193,14 @@ function stageFunction(layout: ScanLayout): WasmFunction {
 }
 
 /**
- * (record, B, C, A, state, g, dA, tape, sums, count): some states of one group through a chunk and back.
+ * (record, B, C, A, state, g, dA, tape, sums, resets, count): some states of one group through a chunk and back.
  * `sums` are N vectors of dB per position, then the same of dC.
  */
-function adjointFunction(name: string, states: number, { states: N, steps, argument }: ScanLayout): WasmFunction {
-  const f = functionBuilder(["i32", "i32", "i32", "i32", "i32", "i32", "i32", "i32", "i32", "i32"]);
-  const [record, B, C, A, state, adjoint, dA, tape, sums, count] = f.params;
+function adjointFunction(name: string, states: number, layout: ScanLayout): WasmFunction {
+  const { states: N, steps, argument } = layout;
+  const f = functionBuilder(["i32", "i32", "i32", "i32", "i32", "i32", "i32", "i32", "i32", "i32", "i32"]);
+  const [record, B, C, A, state, adjoint, dA, tape, sums, resets, count] = f.params;
+  const keeping = keepingOf(layout, f.local, resets);
   const vector = (): Local => f.local("v128");
   const vectors = (): readonly Local[] => Array.from({ length: states }, vector);
   const gated = argument("z") !== undefined;
@@ -223,6 +226,7 @@ function adjointFunction(name: string, states: number, { states: N, steps, argum
     advance(C, direction * 4 * N),
     advance(sums, direction * N * VECTOR),
     advance(tape, direction * tapeBytes),
+    keeping.move(direction),
   ];
   return f.finish(name, [
     h.map((h, n) => h.set(v128.load(state.get, VECTOR * n))),
@@ -232,11 +236,12 @@ function adjointFunction(name: string, states: number, { states: N, steps, argum
       drive.set(v128.load(record.get, DRIVE)),
       dy.set(v128.load(record.get, DY)),
       gated ? y.set(v128.load(record.get, Y)) : [],
+      keeping.read,
       h.map((h, n) => [
         exp2(decay, mul(delta.get, a[n]!.get), temporaries),
         v128.store(tape.get, decay.get, 2 * VECTOR * n),
-        v128.store(tape.get, h.get, 2 * VECTOR * n + VECTOR),
-        h.set(add(mul(decay.get, h.get), mul(drive.get, v128.load32Splat(B.get, 4 * n)))),
+        v128.store(tape.get, keeping.kept(h.get), 2 * VECTOR * n + VECTOR),
+        h.set(add(keeping.kept(mul(decay.get, h.get)), mul(drive.get, v128.load32Splat(B.get, 4 * n)))),
         v128.store(sums.get, add(v128.load(sums.get, dC + VECTOR * n), mul(h.get, dy.get)), dC + VECTOR * n),
         gated ? y.set(add(y.get, mul(h.get, v128.load32Splat(C.get, 4 * n)))) : [],
       ]),
@@ -253,11 +258,12 @@ function adjointFunction(name: string, states: number, { states: N, steps, argum
       dy.set(v128.load(record.get, DY)),
       decaySum.set(v128.load(record.get, DECAY_SUM)),
       driveSum.set(v128.load(record.get, DRIVE_SUM)),
+      keeping.read,
       g.map((g, n) => [
         g.set(add(g.get, mul(dy.get, v128.load32Splat(C.get, 4 * n)))),
         v128.store(sums.get, add(v128.load(sums.get, VECTOR * n), mul(g.get, drive.get)), VECTOR * n),
         driveSum.set(add(driveSum.get, mul(g.get, v128.load32Splat(B.get, 4 * n)))),
-        g.set(mul(g.get, v128.load(tape.get, 2 * VECTOR * n))),
+        g.set(keeping.kept(mul(g.get, v128.load(tape.get, 2 * VECTOR * n)))),
         weight.set(mul(g.get, v128.load(tape.get, 2 * VECTOR * n + VECTOR))),
         da[n]!.set(add(da[n]!.get, mul(weight.get, delta.get))),
         decaySum.set(add(decaySum.get, mul(weight.get, a[n]!.get))),
@@ -428,6 +434,7 @@ function unitFunction(layout: ScanLayout, unitGroups: number, shares: number, pa
       nth(sums),
       place("tape"),
       plus(place("sums"), times(n.get, VECTOR)),
+      address("resets", row.get),
       positions.get,
     );
   const fullStates = N - (N % STATES);

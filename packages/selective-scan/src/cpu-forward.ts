@@ -32,6 +32,7 @@ import {
 import {
   advance,
   flushed,
+  keepingOf,
   LANES,
   layoutOf,
   plus,
@@ -139,10 +140,12 @@ function finishFunction(layout: ScanLayout): WasmFunction {
   );
 }
 
-/** (records, B, C, A, from, to, count): some states of one group through a chunk, from the state at `from` to that at `to`. */
-function scanFunction(name: string, states: number, { states: N }: ScanLayout): WasmFunction {
-  const f = functionBuilder(["i32", "i32", "i32", "i32", "i32", "i32", "i32"]);
-  const [record, B, C, A, from, to, count] = f.params;
+/** (records, B, C, A, from, to, resets, count): some states of one group through a chunk, from the state at `from` to that at `to`. */
+function scanFunction(name: string, states: number, layout: ScanLayout): WasmFunction {
+  const N = layout.states;
+  const f = functionBuilder(["i32", "i32", "i32", "i32", "i32", "i32", "i32", "i32"]);
+  const [record, B, C, A, from, to, resets, count] = f.params;
+  const keeping = keepingOf(layout, f.local, resets);
   const vectors = (): readonly Local[] => Array.from({ length: states }, () => f.local("v128"));
   const [h, a] = [vectors(), vectors()];
   const [delta, drive, y, decay] = [f.local("v128"), f.local("v128"), f.local("v128"), f.local("v128")] as const;
@@ -155,15 +158,17 @@ function scanFunction(name: string, states: number, { states: N }: ScanLayout): 
       delta.set(v128.load(record.get, DELTA)),
       drive.set(v128.load(record.get, DRIVE)),
       y.set(v128.load(record.get, Y)),
+      keeping.read,
       h.map((h, n) => [
         exp2(decay, mul(delta.get, a[n]!.get), temporaries),
-        h.set(add(mul(decay.get, h.get), mul(drive.get, v128.load32Splat(B.get, 4 * n)))),
+        h.set(add(keeping.kept(mul(decay.get, h.get)), mul(drive.get, v128.load32Splat(B.get, 4 * n)))),
         y.set(add(y.get, mul(h.get, v128.load32Splat(C.get, 4 * n)))),
       ]),
       v128.store(record.get, y.get, Y),
       advance(record, RECORD),
       advance(B, 4 * N),
       advance(C, 4 * N),
+      keeping.move(1),
     ]),
     h.map((h, n) => v128.store(to.get, flushed(h), VECTOR * n)),
   ]);
@@ -218,6 +223,7 @@ function unitFunction(layout: ScanLayout, unitGroups: number, parts: Parts): Was
       nthState(A.get),
       nthState(kept.get),
       nthState(to.get),
+      address("resets", row.get),
       positions.get,
     );
   const fullStates = N - (N % STATES);

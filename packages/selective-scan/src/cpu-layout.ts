@@ -101,3 +101,24 @@ export const storeLanes = (address: Code, value: Local, count: Code, stride = 4)
 /** States smaller than this become 0 at the ends of chunks, so that a decay never goes on in denormal numbers. NaN stays. */
 const SMALLEST = f32x4.const(1e-36);
 export const flushed = (x: Local): Code => v128.andNot(x.get, f32x4.lt(f32x4.abs(x.get), SMALLEST));
+
+/** What a position keeps of the past: ones in all lanes, or zeros where a sequence begins. NaN and infinity are forgotten too. */
+export interface Keeping {
+  /** Reads the flag of the position. */
+  readonly read: Code;
+  /** A vector of the past at the position. */
+  readonly kept: (past: Code) => Code;
+  /** To the next position, or to the one before. */
+  readonly move: (direction: 1 | -1) => Code;
+}
+
+/** {@link Keeping} by the flags at an address; without flags everything is kept. */
+export function keepingOf({ argument }: ScanLayout, local: (type: "v128") => Local, flags: Local): Keeping {
+  if (argument("resets") === undefined) return { read: [], kept: (past) => past, move: () => [] };
+  const mask = local("v128");
+  return {
+    read: mask.set(i32x4.eq(v128.load32Splat(flags.get), i32x4.const(0))),
+    kept: (past) => v128.and(past, mask.get),
+    move: (direction) => advance(flags, 4 * direction),
+  };
+}

@@ -4,6 +4,7 @@ import {
   cpu,
   defineKernel,
   explain,
+  full,
   grad,
   key,
   mul,
@@ -242,6 +243,37 @@ describe("extreme values", () => {
       if (element === 0 && t >= 40 && d === 2) expect(value).toBeNaN();
       else expect(value).toBe(clean[0]!.data[k]);
     });
+  });
+
+  test("what is not a number before a reset is forgotten, forwards and backwards", async () => {
+    const dims = { B: 2, L: 70, D: 5, N: 3 };
+    const flags = Uint8Array.from({ length: 2 * 70 }, (_, i) => Number([0, 33, 34].includes(i % 70)));
+    const [before, after] = [33, 37];
+    const build = (poisoned: boolean) => (): Tensor[] => {
+      const inputs = draw(dims);
+      const end = (x: Tensor): Tensor => sliceAxis(x, 1, before, 70);
+      const bad = (shape: readonly number[], value: number): Tensor => full(shape, poisoned ? value : 0);
+      const u = end(inputs["u"]!);
+      const loss = (later: Tensor): Tensor => {
+        const { y, hT } = gated(
+          {
+            ...inputs,
+            u: concat([bad([2, before, 5], NaN), later], 1),
+            h0: bad([2, 5, 3], Infinity),
+            resets: tensor(flags.slice(), [2, 70]),
+          },
+          {},
+        );
+        return add(sum(sliceAxis(y!, 1, before, 70)), sum(hT!));
+      };
+      return [mul(loss(u), 1), mul(grad(loss)(u), 1)];
+    };
+    for (const device of [oracle, one]) {
+      const clean = await evaluate(device, build(false));
+      expect(clean[1]!.data.length).toBe(2 * after * 5);
+      expect(clean[1]!.data.every(Number.isFinite)).toBe(true);
+      expect(bits(await evaluate(device, build(true)))).toEqual(bits(clean));
+    }
   });
 
   test("a state that dies out becomes 0", async () => {

@@ -61,18 +61,22 @@ const cases = {
   complex: () => ({ ...inputs(), A: complex(D, N), B: complex(D, N), C: complex(B, L, N), h0: complex(B, D, N) }),
 };
 
-test.each(Object.entries(cases))(
-  "%s: without a variant no block of memory holds the states, forward or backward",
-  async (_, make) => {
-    const scan = (given: Record<string, unknown>): Tensor[] =>
-      leavesOf(selectiveScan(given as never, { deltaSoftplus: true }) as unknown as Tree);
-    const loss = (given: Record<string, unknown>): Tensor =>
-      scan(given)
-        .map((y, k) => sum(mul(normal(key(k), y.shape), mul(y, y))))
-        .reduce((a, b) => add(a, b));
-    const plan = await planOf([...scan(make()), ...leavesOf(grad(loss as never)(make() as never) as Tree)]);
-    expect(Math.max(...plan.slots.map(({ size }) => size))).toBeLessThan(B * L * D * N);
-    expect(plan.steps.filter(({ kind }) => kind === "native")).toEqual([]);
-    expect(plan.steps.filter(({ kind }) => kind === "scan").length).toBe(3);
-  },
-);
+const packed = (): Tensor => tensor(new Uint8Array(B * L).fill(1), [B, L]);
+
+test.each(
+  Object.entries(cases).flatMap(([name, make]) => [
+    [name, make, undefined] as const,
+    [`${name}, packed`, make, packed] as const,
+  ]),
+)("%s: without a variant no block of memory holds the states, forward or backward", async (_, make, resets) => {
+  const scan = (given: Record<string, unknown>): Tensor[] =>
+    leavesOf(selectiveScan({ ...given, resets: resets?.() } as never, { deltaSoftplus: true }) as unknown as Tree);
+  const loss = (given: Record<string, unknown>): Tensor =>
+    scan(given)
+      .map((y, k) => sum(mul(normal(key(k), y.shape), mul(y, y))))
+      .reduce((a, b) => add(a, b));
+  const plan = await planOf([...scan(make()), ...leavesOf(grad(loss as never)(make() as never) as Tree)]);
+  expect(Math.max(...plan.slots.map(({ size }) => size))).toBeLessThan(B * L * D * N);
+  expect(plan.steps.filter(({ kind }) => kind === "native")).toEqual([]);
+  expect(plan.steps.filter(({ kind }) => kind === "scan").length).toBe(3);
+});

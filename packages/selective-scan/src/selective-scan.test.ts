@@ -2,6 +2,7 @@ import type { Complex } from "@seqmix/scan";
 import {
   add,
   broadcastTo,
+  concat,
   cpu,
   expandDims,
   grad,
@@ -13,6 +14,7 @@ import {
   reshape,
   sliceAxis,
   sum,
+  tensor,
   uniform,
   zeros,
   ShapeError,
@@ -125,6 +127,70 @@ describe("selectiveScan", () => {
     close(await values(second.y), await values(sliceAxis(whole.y, 1, 4, 9)));
     close(await values(second.hT), await values(whole.hT));
     close(await values(part(3, 3, x.h0).hT), await values(x.h0));
+  });
+
+  test.each([
+    ["maps for each position", {}],
+    ["constant maps", { B: normal(key(40), [4, 3]), C: normal(key(41), [4, 3]) }],
+    ["groups", { B: normal(key(42), [2, 9, 2, 3]), C: normal(key(43), [2, 9, 2, 3]) }],
+  ] as [string, { B?: Tensor; C?: Tensor }][])(
+    "sequences packed into one are each alone, in values, states and gradients: %s",
+    async (_, maps) => {
+      const x = { ...draw(9), ...maps };
+      const resets = tensor(Int32Array.of(0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0), [2, 9]);
+      const part = (
+        given: typeof x,
+        start: number,
+        end: number,
+        h0?: Tensor,
+      ): ReturnType<typeof selectiveScan<Tensor>> => {
+        const cut = (t: Tensor): Tensor => (t.shape[1] === 9 ? sliceAxis(t, 1, start, end) : t);
+        const inputs = Object.fromEntries(Object.entries(given).map(([name, t]) => [name, cut(t)])) as typeof x;
+        return selectiveScan({ ...inputs, h0 }, { deltaSoftplus: true });
+      };
+      const alone = (given: typeof x): { y: Tensor; hT: Tensor } => {
+        const [first, second, third] = [part(given, 0, 4, given.h0), part(given, 4, 5), part(given, 5, 9)];
+        return { y: concat([first.y, second.y, third.y], 1), hT: third.hT };
+      };
+      const packed = (given: typeof x): { y: Tensor; hT: Tensor } =>
+        selectiveScan({ ...given, resets }, { deltaSoftplus: true });
+      const loss = (run: typeof alone) => (given: typeof x) => {
+        const { y, hT } = run(given);
+        return add(sum(mul(normal(key(44), y.shape), y)), sum(mul(normal(key(45), hT.shape), hT)));
+      };
+      close(await values(packed(x).y), await values(alone(x).y));
+      close(await values(packed(x).hT), await values(alone(x).hT));
+      const [got, expected] = [grad(loss(packed))(x), grad(loss(alone))(x)];
+      for (const name of Object.keys(x) as (keyof typeof x)[])
+        close(await values(got[name]), await values(expected[name]));
+    },
+  );
+
+  test("a packed complex scan forgets, too", async () => {
+    const { z: _, ...x } = draw(5);
+    const complex = (re: Tensor, seed: number): Complex => ({ re, im: normal(key(seed), re.shape) });
+    const [A, B, C, h0] = [complex(x.A, 31), complex(x.B, 32), complex(x.C, 33), complex(x.h0, 34)];
+    const cut = (t: Tensor): Tensor => sliceAxis(t, 1, 3, 5);
+    const both = (c: Complex): Complex => ({ re: cut(c.re), im: cut(c.im) });
+    const resets = tensor(Uint8Array.of(0, 0, 0, 1, 0, 0, 0, 0, 1, 0), [2, 5]);
+    const all = selectiveScan<Complex>({ ...x, A, B, C, h0, resets });
+    const last = selectiveScan<Complex>({
+      ...x,
+      u: cut(x.u),
+      delta: cut(x.delta),
+      A,
+      B: both(B),
+      C: both(C),
+      h0: undefined,
+    });
+    close(await values(cut(all.y)), await values(last.y));
+    close(await values(all.hT.im), await values(last.hT.im));
+  });
+
+  test("resets that are no flags are refused", () => {
+    const x = draw(3);
+    expect(() => selectiveScan({ ...x, resets: zeros([2, 3]) })).toThrow("expected bool or i32 resets [B L], got f32");
+    expect(() => selectiveScan({ ...x, resets: zeros([2, 4], "i32") })).toThrow("of shape [2,3], got shape [2,4]");
   });
 
   test("constant maps and groups are maps repeated", async () => {

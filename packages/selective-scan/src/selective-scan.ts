@@ -3,8 +3,10 @@ import { complexMul, linearScan, type Complex } from "@seqmix/scan";
 import {
   add,
   broadcastTo,
+  cast,
   cos,
   defineKernel,
+  DTypeError,
   exp,
   expandDims,
   formatShape,
@@ -50,6 +52,8 @@ export type SelectiveScanInputs = {
   readonly z: "B L D";
   /** State before the first position. */
   readonly h0: "B D N";
+  /** bool, true at the first position of each packed sequence. */
+  readonly resets: "B L";
 };
 
 /** Axes of the outputs of {@link selectiveScanKernel}. */
@@ -59,6 +63,13 @@ export type SelectiveScanOutputs = {
   /** State after the last position. */
   readonly hT: "B D N";
 };
+
+/** Kinds of samples: which inputs are left out. */
+const SAMPLES = [
+  { name: "", bare: false, without: ["resets"] },
+  { name: ", bare", bare: true, without: ["deltaBias", "D", "z", "h0", "resets"] },
+  { name: ", packed", bare: false, without: [] },
+] as const;
 
 /**
  * The record of {@link selectiveScan} for real A, B and C at every position, one group: with s_t = softplus(delta_t + deltaBias),
@@ -77,8 +88,10 @@ export const selectiveScanKernel: Kernel<SelectiveScanInputs, SelectiveScanOutpu
       D: "D",
       z: "B L D",
       h0: "B D N",
+      resets: "B L",
     },
-    optional: ["deltaBias", "D", "z", "h0"],
+    optional: ["deltaBias", "D", "z", "h0", "resets"],
+    dtypes: { resets: "bool" },
     outputs: { y: "B L D", hT: "B D N" },
     residuals: { states: STATE_AXES },
     extraDims: stateDims,
@@ -93,11 +106,12 @@ export const selectiveScanKernel: Kernel<SelectiveScanInputs, SelectiveScanOutpu
         readonly D?: Tensor;
         readonly z?: Tensor;
         readonly h0?: Tensor;
+        readonly resets?: Tensor;
       },
       options: SelectiveScanOptions,
     ) {
-      const { u, delta, A, B, C, deltaBias, D, z, h0 } = inputs;
-      const { y, hT } = realScan(u, stepSize(delta, deltaBias, options), A, expandDims(B, 2), expandDims(C, 2), h0);
+      const { u, delta, A, B, C, deltaBias, D, z, ...past } = inputs;
+      const { y, hT } = realScan(u, stepSize(delta, deltaBias, options), A, expandDims(B, 2), expandDims(C, 2), past);
       return { y: finish(y, u, D, z), hT };
     },
     cost({ B, D, L, N }) {
@@ -110,12 +124,12 @@ export const selectiveScanKernel: Kernel<SelectiveScanInputs, SelectiveScanOutpu
     variants: [cpuSelectiveScan],
     // Decays weak enough that 1000 of them do not underflow.
     samples: [1, 2, 63, 64, 65, 1000].flatMap((L) =>
-      [false, true].map((bare) => ({
-        name: `length ${L}${bare ? ", bare" : ""}`,
+      SAMPLES.map(({ name, bare, without }) => ({
+        name: `length ${L}${name}`,
         dims: { B: 2, D: L > 100 ? 2 : 5, L, N: 4 },
         options: { deltaSoftplus: !bare },
-        ranges: { delta: bare ? [0.01, 0.5] : [-3, 1], A: [-0.1, -0.01] } as const,
-        ...(bare && { without: ["deltaBias", "D", "z", "h0"] as const }),
+        ranges: { delta: bare ? [0.01, 0.5] : [-3, 1], A: [-0.1, -0.01], resets: [-1, 0.25] } as const,
+        without,
       })),
     ),
   });
@@ -140,6 +154,11 @@ export interface SelectiveScanArguments<T extends Tensor | Complex> {
   readonly deltaBias?: Tensor | undefined;
   /** State before the first position [B D N]; zeros by default. */
   readonly h0?: T | undefined;
+  /**
+   * bool or i32 [B L], not 0 at the first position of each of several sequences packed into one: all before it is
+   * forgotten, `h0` included.
+   */
+  readonly resets?: Tensor | undefined;
 }
 
 /** What {@link selectiveScan} returns. */
@@ -156,20 +175,21 @@ export interface SelectiveScanResult<T extends Tensor | Complex> {
  * A is discretized by zero-order hold, B by Euler's rule. With complex A, y takes 2 Re(C_t . h_t): the state stands for
  * itself and its conjugate; neither A, B nor C is conjugated, and the final state is not doubled.
  * @returns y [B L D] and the final state hT [B D N], complex if A is.
- * @throws ShapeError naming the axis that differs.
+ * @throws ShapeError naming the axis that differs; DTypeError for resets that are no flags.
  */
 export function selectiveScan<T extends Tensor | Complex>(
-  { u, delta, A, B, C, D, z, deltaBias, h0 }: SelectiveScanArguments<T>,
+  { u, delta, A, B, C, D, z, deltaBias, h0, resets: given }: SelectiveScanArguments<T>,
   options: SelectiveScanOptions = {},
 ): SelectiveScanResult<T> {
   if (u.shape.length !== 3)
     throw new ShapeError(`selectiveScan: expected u [B L D], got shape ${formatShape(u.shape)}`);
   const channels = u.shape[2]!;
+  const resets = given && flagsOf(given, u);
   if (A instanceof Tensor) {
     const [b, c] = [singleGroup(B as Tensor), singleGroup(C as Tensor)];
     const first = h0 as Tensor | undefined;
     if (b.shape.length === 3 && c.shape.length === 3) {
-      const { y, hT } = selectiveScanKernel({ u, delta, A, B: b, C: c, deltaBias, D, z, h0: first }, options);
+      const { y, hT } = selectiveScanKernel({ u, delta, A, B: b, C: c, deltaBias, D, z, h0: first, resets }, options);
       return { y, hT: hT as T };
     }
     const { y, hT } = realScan(
@@ -178,19 +198,15 @@ export function selectiveScan<T extends Tensor | Complex>(
       A,
       perPosition(b, channels),
       perPosition(c, channels),
-      first,
+      { h0: first, resets },
     );
     return { y: finish(y, u, D, z), hT: hT as T };
   }
   const both = (x: Complex): Complex => ({ re: perPosition(x.re, channels), im: perPosition(x.im, channels) });
-  const { y, hT } = complexScan(
-    u,
-    stepSize(delta, deltaBias, options),
-    A,
-    both(B as Complex),
-    both(C as Complex),
-    h0 as Complex | undefined,
-  );
+  const { y, hT } = complexScan(u, stepSize(delta, deltaBias, options), A, both(B as Complex), both(C as Complex), {
+    h0: h0 as Complex | undefined,
+    resets,
+  });
   return { y: finish(y, u, D, z), hT: hT as T };
 }
 
@@ -261,6 +277,29 @@ function finish(y: Tensor, u: Tensor, D: Tensor | undefined, z: Tensor | undefin
   return z ? mul(skipped, silu(z)) : skipped;
 }
 
+/** What a scan knows of the positions before its own. */
+interface Past<T extends Tensor | Complex> {
+  readonly h0?: T | undefined;
+  /** bool [B L]. */
+  readonly resets?: Tensor | undefined;
+}
+
+/** Resets as bool. @throws DTypeError or ShapeError if they are no flags, or not one a position. */
+function flagsOf(resets: Tensor, u: Tensor): Tensor {
+  if (resets.dtype !== "bool" && resets.dtype !== "i32")
+    throw new DTypeError(
+      `selectiveScan: expected bool or i32 resets [B L], got ${resets.dtype}; convert them with cast`,
+    );
+  if (resets.shape.join() !== u.shape.slice(0, 2).join())
+    throw new ShapeError(
+      `selectiveScan: expected resets [B L] of shape ${formatShape(u.shape.slice(0, 2))}, got shape ${formatShape(resets.shape)}; give one flag a position`,
+    );
+  return cast(resets, "bool");
+}
+
+/** [B L] -> [B L 1 1]. */
+const everyState = (resets: Tensor): Tensor => reshape(resets, [...resets.shape, 1, 1]);
+
 /** A [D N]; B and C broadcast to [B L D N]. */
 function realScan(
   u: Tensor,
@@ -268,10 +307,16 @@ function realScan(
   A: Tensor,
   B: Tensor,
   C: Tensor,
-  h0: Tensor | undefined,
+  { h0, resets }: Past<Tensor>,
 ): { readonly y: Tensor; readonly hT: Tensor } {
   const column = (x: Tensor): Tensor => expandDims(x, 3);
-  const h = linearScan({ a: exp(mul(column(delta), A)), b: mul(column(mul(delta, u)), B), h0, axis: 1 });
+  const h = linearScan({
+    a: exp(mul(column(delta), A)),
+    b: mul(column(mul(delta, u)), B),
+    h0,
+    axis: 1,
+    resets: resets && everyState(resets),
+  });
   return { y: sum(mul(h, C), 3), hT: lastState(h, h0) };
 }
 
@@ -281,7 +326,7 @@ function complexScan(
   A: Complex,
   B: Complex,
   C: Complex,
-  h0: Complex | undefined,
+  { h0, resets }: Past<Complex>,
 ): { readonly y: Tensor; readonly hT: Complex } {
   const drive = expandDims(mul(delta, u), 3);
   const h = linearScan({
@@ -289,6 +334,7 @@ function complexScan(
     b: { re: mul(drive, B.re), im: mul(drive, B.im) },
     h0,
     axis: 1,
+    resets: resets && everyState(resets),
   });
   return { y: readOut(h, C), hT: { re: lastState(h.re, h0?.re), im: lastState(h.im, h0?.im) } };
 }

@@ -8,7 +8,8 @@ export { checkDerivatives, type DerivativeCheck } from "./finite-differences.js"
 export { checkOp, type OpReport } from "./check-op.js";
 export { evaluate, poison, randomValues, toTensor, type HostValues } from "./host-values.js";
 export { checkKernel, type KernelCheckOptions, type KernelReport } from "./check-kernel.js";
-export { checkMixer, type MixerCheckOptions, type MixerReport } from "./check-mixer.js";
+export { checkMixer, type MixerReport } from "./check-mixer.js";
+export type { MixerCheckOptions } from "./mixer-subject.js";
 export {
   readGoldenCase,
   readGoldenIndex,
