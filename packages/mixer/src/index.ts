@@ -42,6 +42,7 @@ export {
   type Pooling,
   type SequenceModelConfig,
   type SequenceModelParameters,
+  type SequenceOptions,
 } from "./sequence-model.js";
 export {
   limitNorm,
