@@ -71,7 +71,7 @@ test("evaluation covers its sequences once in batches of one size", async () => 
 
 test("settings that no sequence can meet are refused", () => {
   expect(() => selectiveCopying({ dataTokens: 33 })).toThrow(
-    "expected at most 20 data tokens for L=40, which holds their positions and as many answers, got 33",
+    "expected at most 7 data tokens for 7 positions (L=40), got 33",
   );
   expect(() => selectiveCopying({ vocabSize: 2 })).toThrow("whole number of at least 3 for vocabSize, got 2");
   expect(() => selectiveCopying({ positions: 2.5 })).toThrow("whole number of at least 1 for L, got 10.5");

@@ -68,9 +68,13 @@ export const selectiveCopying = defineTask<SelectiveCopyingConfig, "positions">(
 function selectiveCopyingTask(config: SelectiveCopyingConfig): Task<SelectiveCopyingConfig> {
   const { vocabSize, dataTokens, L } = config;
   const positions = L - dataTokens;
-  if (dataTokens > positions)
+  if (positions < 1)
     throw new RangeError(
       `selective-copying: expected at most ${Math.floor(L / 2)} data tokens for L=${L}, which holds their positions and as many answers, got ${dataTokens}; raise L or positions, or lower dataTokens`,
+    );
+  if (dataTokens > positions)
+    throw new RangeError(
+      `selective-copying: expected at most ${positions} data tokens for ${positions} positions (L=${L}), got ${dataTokens}; raise L or positions, or lower dataTokens`,
     );
   return generatedTask({
     id: "selective-copying",

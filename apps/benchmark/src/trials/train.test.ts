@@ -196,7 +196,7 @@ test.each([
     { dataTokens: 9 },
     "Trial tiny-copying:attention:dataTokens=9;dModel=8;L=6;nLayers=1;seed=0 is impossible: selective-copying: expected at most 3 data tokens for L=6",
   ],
-  [{ dataTokens: 4 }, "and as many answers, got 4"],
+  [{ dataTokens: 4 }, "expected at most 2 data tokens for 2 positions (L=6), got 4"],
   [{ steps: 2.5 }, "expected a whole number of at least 1 for steps, got 2.5"],
   [{ warmup: 20 }, "expected fewer warm-up steps than steps"],
   [{ lr: 0 }, "expected a number above 0 for lr, got 0"],
