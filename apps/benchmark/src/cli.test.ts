@@ -57,7 +57,7 @@ test.each([
   ],
   [
     ["run", "selective-copying:mamba:dataTokens=40;positions=32"],
-    "expected at most 32 data tokens for 32 positions, got 40",
+    "expected at most 32 data tokens for 32 positions (L=72), got 40",
   ],
   [["run", "selective-copying:mamba", "--device", "cpo"], 'error: Unknown device "cpo"; did you mean cpu?'],
   [["run", "selective-copying:mamba", "--threads", "zero"], "Expected a whole number from 1 to 256"],

@@ -1,7 +1,8 @@
-// A package that exports a mixer or a kernel record has it in the catalog: the suites then prove its laws.
+// A package that exports a mixer, a kernel record or a task has it in the catalog: the suites then prove its laws.
 import { readdirSync } from "node:fs";
 import { expect, test } from "vitest";
-import { kernels, mixers } from "./index.js";
+import { isTask } from "@seqmix/tasks";
+import { kernels, mixers, tasks } from "./index.js";
 
 const packages = new URL("../../../packages/", import.meta.url);
 const kernelPackages = readdirSync(packages).filter((name) => name !== "webgpu" && name !== "software-gpu");
@@ -18,8 +19,9 @@ const isRecord = (value: unknown): boolean =>
   typeof value === "function" &&
   typeof (value as { record?: { reference?: unknown } }).record?.reference === "function";
 
-test.each(exported)("%s: every mixer and kernel record is in the catalog", (_, values) => {
+test.each(exported)("%s: every mixer, kernel record and task is in the catalog", (_, values) => {
   expect(values.filter(isMixer).filter((each) => !mixers.includes(each as never))).toEqual([]);
+  expect(values.filter(isTask).filter(({ entry }) => !tasks.includes(entry))).toEqual([]);
   expect(values.filter(isRecord).filter((each) => !kernels.includes(each as never))).toEqual([]);
 });
 

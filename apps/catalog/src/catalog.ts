@@ -1,4 +1,4 @@
-/** Every mixer and kernel record: one line each, in the order of tables and lists. */
+/** Every mixer, kernel record and task: one line each, in the order of tables and lists. */
 import { attention, scaledDotProductAttention, transformer } from "@seqmix/attention";
 import { expm1OverXKernel, inverseKernel } from "@seqmix/discretize";
 import { fftConvKernel, fftCorrelationKernel, fftPieceKernel } from "@seqmix/fft";
@@ -18,6 +18,7 @@ import { dss, lssl, s4, s4d } from "@seqmix/s4";
 import { lru, s5 } from "@seqmix/s5";
 import { selectiveScanKernel } from "@seqmix/selective-scan";
 import { spacetime } from "@seqmix/spacetime";
+import * as library from "@seqmix/tasks";
 import type { AxisSpec, Kernel } from "@seqmix/tensor";
 
 /** Every architecture. */
@@ -64,3 +65,13 @@ export const kernels: readonly AnyKernel[] = [
   selectiveScanKernel,
   scaledDotProductAttention,
 ] as unknown as readonly AnyKernel[];
+
+/** Every task of @seqmix/tasks, by what it tests and then by name; the line in its index is the task's line here. */
+export const tasks: readonly library.TaskEntry[] = Object.values<unknown>(library)
+  .filter(library.isTask)
+  .map(({ entry }) => entry)
+  .toSorted((a, b) => family(a) - family(b) || (a.id < b.id ? -1 : 1));
+
+function family(task: library.TaskEntry): number {
+  return library.taskFamilies.indexOf(task.family);
+}

@@ -1,6 +1,6 @@
 /**
- * Every mixer and kernel record, listed once.
+ * Every mixer, kernel record and task, listed once.
  *
  * @packageDocumentation
  */
-export { kernels, mixers, type AnyKernel } from "./catalog.js";
+export { kernels, mixers, tasks, type AnyKernel } from "./catalog.js";

@@ -45,6 +45,7 @@ export {
   type Pooling,
   type SequenceModelConfig,
   type SequenceModelParameters,
+  type SequenceOptions,
 } from "./sequence-model.js";
 export {
   limitNorm,

@@ -125,6 +125,41 @@ describe("a sequence model", () => {
     },
   );
 
+  test("several answers come each from the same vector and what is due", async () => {
+    const config: SequenceModelConfig = { ...base, answers: 3 };
+    const params = initSequenceModel(config, key(6));
+    expect(Object.keys(namedLeaves(params)).filter((name) => name.startsWith("decoder"))).toHaveLength(6);
+    const answers = forwardSequenceModel(config, params, x);
+    expect(answers.shape).toEqual([2, 3, 4]);
+    const [first, second] = (await values(sliceAxis(answers, 0, 0, 1))).flatMap((_, k, all) =>
+      k % 4 === 0 ? [all.slice(k, k + 4)] : [],
+    );
+    expect(first).not.toEqual(second);
+    // One answer is the plain head's, with an axis for it.
+    const one = forwardSequenceModel({ ...base, answers: 1 }, initSequenceModel(base, key(2)), x);
+    expect(one.shape).toEqual([2, 1, 4]);
+    expectClose(await values(one), await values(forwardSequenceModel(base, initSequenceModel(base, key(2)), x)));
+  });
+
+  test("resets reach the mixer, and one that does not honour them is refused", async () => {
+    const seen: Tensor[] = [];
+    const listening = {
+      ...sums,
+      resets: true,
+      modes: {
+        parallel: (...given: Parameters<AnyMixer["modes"]["parallel"]>) => {
+          seen.push(given[4]!);
+          return sums.modes.parallel(...given);
+        },
+      },
+    } as AnyMixer;
+    const resets = tensor([[1, 0, 0, 1, 0]], undefined, "i32");
+    const flags = broadcastTo(resets, [2, 5]);
+    forwardSequenceModel({ ...base, mixer: listening }, initSequenceModel(base, key(2)), x, { resets: flags });
+    expect(await values(sliceAxis(seen[0]!, 0, 0, 1))).toEqual([1, 0, 0, 1, 0]);
+    expect(() => forwardSequenceModel(base, initSequenceModel(base, key(2)), x, { resets: flags })).toThrow(/resets/);
+  });
+
   test.each([sums, bothWays])("'cls' of a mixer has seen every element: $id", async (mixer) => {
     const config: SequenceModelConfig = { ...base, mixer, pooling: "cls" };
     const slopes = grad((given: Tensor) => sum(forwardSequenceModel(config, initSequenceModel(config, key(5)), given)))(

@@ -12,6 +12,7 @@ import {
   type RmsNormParameters,
 } from "@seqmix/nn";
 import {
+  add,
   arange,
   broadcastTo,
   cast,
@@ -20,6 +21,7 @@ import {
   equal,
   expandDims,
   foldIn,
+  gelu,
   max,
   maximum,
   mean,
@@ -28,6 +30,7 @@ import {
   ShapeError,
   sliceAxis,
   sum,
+  tensor,
   where,
   type Key,
   type Tensor,
@@ -70,6 +73,12 @@ export interface SequenceModelConfig {
    * causal; "none" for an answer at every position.
    */
   readonly pooling: Pooling;
+  /**
+   * Answers of the whole sequence, 1 by default. Where there are more, the pooled vector goes through a map of two layers once
+   * for each, with a vector that says which is due added to it (the decoder of Poli et al., Mechanistic Design and Scaling of
+   * Hybrid Architectures, 2024).
+   */
+  readonly answers?: number;
 }
 
 /** Parameters of a sequence model. */
@@ -80,6 +89,13 @@ export type SequenceModelParameters = {
   readonly cls?: Tensor;
   /** One block a layer, from the input on. */
   readonly layers: readonly ResidualBlockParameters[];
+  /** With several answers: a norm and a map [D D] each. */
+  readonly decoder?: readonly {
+    /** Scale [D]. */
+    readonly norm: RmsNormParameters;
+    /** [D D]. */
+    readonly linear: LinearParameters;
+  }[];
   /** Scale [D] of the norm before the head. */
   readonly norm_f: RmsNormParameters;
   /** [outputs D]. */
@@ -99,26 +115,45 @@ export function initSequenceModel(config: SequenceModelConfig, key: Key): Sequen
     layers: Array.from({ length: nLayers }, (_, k) =>
       initResidualBlock(mixer, mixerSettings(config), foldIn(key, `layers.${k}`), { index: k, count: nLayers }),
     ),
+    ...(config.answers !== undefined &&
+      config.answers > 1 && {
+        decoder: [0, 1].map((k) => ({
+          norm: initRmsNorm(D),
+          linear: initLinear(foldIn(key, `decoder.${k}`), D, D),
+        })),
+      }),
     norm_f: initRmsNorm(D),
     head: initLinear(foldIn(key, "head"), D, outputs),
   };
 }
 
+/** How {@link forwardSequenceModel} reads a sequence. */
+export interface SequenceOptions {
+  /**
+   * bool [B L]: the positions that count for "mean" and "last"; all by default. What comes behind a causal model's last
+   * position that counts does not change its answer.
+   */
+  readonly mask?: Tensor;
+  /** How the mixers run; "parallel" by default. */
+  readonly mode?: Mode;
+  /** bool or i32 [B L], not 0 at the first element of each packed sequence. */
+  readonly resets?: Tensor;
+}
+
 /**
  * Answers of a sequence model.
  * @param x i32 tokens [B L], or numbers [B L channels]
- * @param mask bool [B L]: the positions that count for "mean" and "last"; all by default. What comes behind a causal model's
- *   last position that counts does not change its answer.
- * @returns [B outputs], or [B L outputs] with pooling "none"
+ * @returns [B outputs]; [B L outputs] with pooling "none"; [B answers outputs] where `answers` is given
  * @throws ShapeError for a mask with pooling "cls" or "none".
+ * @throws RangeError if the mixer is asked to honour resets and does not.
  */
 export function forwardSequenceModel(
   config: SequenceModelConfig,
   params: SequenceModelParameters,
   x: Tensor,
-  { mask, mode }: { readonly mask?: Tensor; readonly mode?: Mode } = {},
+  { mask, mode, resets }: SequenceOptions = {},
 ): Tensor {
-  const { mixer, input, pooling } = config;
+  const { mixer, input, pooling, answers } = config;
   if (mask && (pooling === "cls" || pooling === "none"))
     throw new ShapeError(`forwardSequenceModel: expected no mask with pooling ${pooling}; use "mean" or "last"`);
   const settings = mixerSettings(config);
@@ -128,8 +163,9 @@ export function forwardSequenceModel(
       : linear(params.encoder as LinearParameters, x);
   const inFront = !isCausal(mixer, settings);
   let y = params.cls ? withVector(encoded, params.cls, inFront) : encoded;
-  for (const layer of params.layers) [y] = residualBlock(mixer, settings, layer, y, undefined, mode);
-  const pooled = pooling === "none" ? y : pool(y, pooling, mask, inFront);
+  for (const layer of params.layers) [y] = residualBlock(mixer, settings, layer, y, undefined, mode, resets);
+  let pooled = pooling === "none" ? y : pool(y, pooling, mask, inFront);
+  if (answers !== undefined && pooling !== "none") pooled = decoded(params.decoder, pooled, answers);
   return linear(params.head, rmsNorm(params.norm_f, pooled));
 }
 
@@ -137,6 +173,28 @@ function withVector(x: Tensor, vector: Tensor, inFront: boolean): Tensor {
   const [B, , D] = x.shape as [number, number, number];
   const extra = broadcastTo(reshape(vector, [1, 1, D]), [B, 1, D]);
   return concat(inFront ? [extra, x] : [x, extra], 1);
+}
+
+/** x [B D] -> [B A D]: once for each answer. */
+function decoded(decoder: SequenceModelParameters["decoder"], x: Tensor, answers: number): Tensor {
+  const D = x.shape[1]!;
+  let y = expandDims(x, 1);
+  if (decoder) y = add(y, sinusoids(answers, D));
+  for (const layer of decoder ?? []) y = gelu(linear(layer.linear, rmsNorm(layer.norm, y)));
+  return y;
+}
+
+/** [L D]: sines, then cosines, of the position at frequencies 1 .. 1/10000 (Vaswani et al., Attention Is All You Need, 2017). */
+function sinusoids(L: number, D: number): Tensor {
+  const half = Math.ceil(D / 2);
+  return tensor(
+    Float32Array.from({ length: L * D }, (_, i) => {
+      const [position, d] = [Math.floor(i / D), i % D];
+      const angle = position / 10_000 ** ((d % half) / Math.max(1, half - 1));
+      return d < half ? Math.sin(angle) : Math.cos(angle);
+    }),
+    [L, D],
+  );
 }
 
 /** x [B L D] -> [B D]. */

@@ -1,10 +1,10 @@
-import { key, leavesOf } from "@seqmix/tensor";
+import { key } from "@seqmix/tensor";
 import { expect, test } from "vitest";
 import { characterLanguageModel } from "./character-language-model.js";
 import type { Batch } from "./task.js";
 
-const read = async (batch: Batch): Promise<number[][]> =>
-  Promise.all(leavesOf({ ...batch }).map(async (x) => [...(await x.data())]));
+const read = async ({ inputs, targets, mask }: Batch): Promise<number[][]> =>
+  Promise.all([inputs, targets, mask].map(async (x) => [...(await x.data())]));
 
 const text = Array.from({ length: 1000 }, (_, k) => [..."abcde—fg𝄞"][(k * k + (k >> 3)) % 9]).join("");
 const characters = [...text];
@@ -43,7 +43,7 @@ test("evaluation asks for every character but the first, once, in order", async 
   const asked: number[] = [];
   for (const batch of task.evaluation("test", 3)) {
     const [tokens, labels, mask] = await read(batch);
-    expect(batch.tokens.shape).toEqual([3, 16]);
+    expect(batch.inputs.shape).toEqual([3, 16]);
     expect(tokens).toHaveLength(48);
     labels!.forEach((label, i) => mask![i] === 1 && asked.push(label));
   }

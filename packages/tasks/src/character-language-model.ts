@@ -73,24 +73,26 @@ export function characterLanguageModel(
 
   /** Windows of `part` at the given starts; a window that reaches past the end is masked there. */
   const windows = (part: Int32Array, starts: readonly number[]): Batch => {
-    const tokens = new Int32Array(starts.length * length);
-    const labels = new Int32Array(starts.length * length);
+    const inputs = new Int32Array(starts.length * length);
+    const targets = new Int32Array(starts.length * length);
     const mask = new Float32Array(starts.length * length);
     starts.forEach((start, row) => {
-      // The last character is a label only.
+      // The last character is a target only.
       const count = Math.max(0, Math.min(length, part.length - 1 - start));
-      tokens.set(part.subarray(start, start + count), row * length);
-      labels.set(part.subarray(start + 1, start + 1 + count), row * length);
+      inputs.set(part.subarray(start, start + count), row * length);
+      targets.set(part.subarray(start + 1, start + 1 + count), row * length);
       mask.fill(1, row * length, row * length + count);
     });
     const shape = [starts.length, length];
-    return { tokens: tensor(tokens, shape), labels: tensor(labels, shape), mask: tensor(mask, shape) };
+    return { inputs: tensor(inputs, shape), targets: tensor(targets, shape), mask: tensor(mask, shape) };
   };
 
   return {
     id,
     config,
-    vocabSize: vocabulary.length,
+    input: { vocabSize: vocabulary.length },
+    output: { classes: vocabulary.length },
+    answers: "positions",
     length,
     metric: "bitsPerChar",
     chance: Math.log2(vocabulary.length),

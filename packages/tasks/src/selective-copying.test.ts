@@ -1,24 +1,25 @@
-import { key, leavesOf } from "@seqmix/tensor";
+import { key } from "@seqmix/tensor";
 import { expect, test } from "vitest";
-import { selectiveCopying, type SelectiveCopyingConfig } from "./selective-copying.js";
+import { selectiveCopying } from "./selective-copying.js";
 import type { Batch } from "./task.js";
 
-const read = async (batch: Batch): Promise<number[][]> =>
-  Promise.all(leavesOf({ ...batch }).map(async (x) => [...(await x.data())]));
+const read = async ({ inputs, targets, mask }: Batch): Promise<number[][]> =>
+  Promise.all([inputs, targets, mask].map(async (x) => [...(await x.data())]));
 
 const rows = (values: readonly number[], length: number): number[][] =>
   Array.from({ length: values.length / length }, (_, row) => values.slice(row * length, (row + 1) * length));
 
-test.each<Partial<SelectiveCopyingConfig>>([
+test.each<Parameters<typeof selectiveCopying>[0]>([
   {},
   { dataTokens: 16, positions: 64 },
   { vocabSize: 3, dataTokens: 1, positions: 1 },
   { dataTokens: 5, positions: 5 },
 ])("the answers are the data tokens in order, asked for by markers: %o", async (settings) => {
   const task = selectiveCopying(settings);
-  const { vocabSize, dataTokens, positions } = task.config;
+  const { vocabSize, dataTokens, L } = task.config;
+  const positions = L - dataTokens;
   const batch = task.batch(key(7), "train", 50);
-  expect(batch.tokens.shape).toEqual([50, positions + dataTokens]);
+  expect(batch.inputs.shape).toEqual([50, positions + dataTokens]);
   const [tokens, labels, mask] = (await read(batch)).map((values) => rows(values, task.length));
   for (let row = 0; row < 50; row++) {
     const first = tokens![row]!.slice(0, positions);
@@ -42,6 +43,13 @@ test("tokens and positions are uniform", async () => {
     expect(Math.abs(data.filter((each) => each === token).length / data.length - 1 / 14)).toBeLessThan(0.006);
 });
 
+test("the length may be said by the positions, but not in two ways", () => {
+  expect(selectiveCopying({ dataTokens: 3, positions: 7 }).length).toBe(10);
+  expect(() => selectiveCopying({ positions: 32, L: 99 })).toThrow(
+    "positions=32 with 8 data tokens makes L=40, but L=99",
+  );
+});
+
 test("a batch is a function of its key and split", async () => {
   const task = selectiveCopying();
   const train = await read(task.batch(key(3), "train", 4));
@@ -63,9 +71,9 @@ test("evaluation covers its sequences once in batches of one size", async () => 
 
 test("settings that no sequence can meet are refused", () => {
   expect(() => selectiveCopying({ dataTokens: 33 })).toThrow(
-    "expected at most 32 data tokens for 32 positions, got 33",
+    "expected at most 7 data tokens for 7 positions (L=40), got 33",
   );
-  expect(() => selectiveCopying({ vocabSize: 2 })).toThrow("vocabSize of at least 3");
-  expect(() => selectiveCopying({ positions: 2.5 })).toThrow("positions, got 2.5");
+  expect(() => selectiveCopying({ vocabSize: 2 })).toThrow("whole number of at least 3 for vocabSize, got 2");
+  expect(() => selectiveCopying({ positions: 2.5 })).toThrow("whole number of at least 1 for L, got 10.5");
   expect(() => [...selectiveCopying().evaluation("train", 4)]).toThrow("always new");
 });

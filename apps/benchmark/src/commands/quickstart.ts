@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { quickstartMixers } from "../trials/budgets.js";
+import { quickstartMixers, quickstartTasks } from "../trials/budgets.js";
 import { prepare } from "../sweeps/experiment.js";
 import { mixers } from "@seqmix/catalog";
 import { runTrials, type RunOptions } from "../trials/run-trials.js";
@@ -15,9 +15,9 @@ export function registerQuickstart(program: Command, exit: (code: number) => voi
     .command("quickstart")
     .description("train a selective SSM, an LTI SSM and a Transformer on two tasks, and compare them");
   addRunOptions(command, "results/quickstart").action(async (options: RunOptions) => {
-    const experiments = tasks.flatMap((task) =>
+    const experiments = quickstartTasks.flatMap((task) =>
       Object.entries(quickstartMixers).map(([mixer, settings]) =>
-        prepare(trialOf(task.id, mixer, settings, { tasks, mixers })),
+        prepare(trialOf(task, mixer, settings, { tasks, mixers })),
       ),
     );
     const rows = await runTrials(experiments, options);

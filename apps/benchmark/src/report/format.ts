@@ -18,8 +18,9 @@ export function formatDuration(seconds: number): string {
   return hours > 0 ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
 }
 
-/** A metric with its unit: "97.7 %", "2.413 bits". */
+/** A metric with its unit: "97.7 %", "2.413 bits", "0.0312". */
 export function formatMetric(name: string, value: number | undefined): string {
   if (value === undefined || !Number.isFinite(value)) return "-";
+  if (name === "nmse") return value.toPrecision(3);
   return name === "accuracy" ? `${(value * 100).toFixed(1)} %` : `${value.toFixed(3)} bits`;
 }

@@ -1,13 +1,8 @@
-import {
-  mixerConfigOf,
-  initLanguageModel,
-  forwardLanguageModel,
-  parameterCount,
-  stateBytes,
-  type LanguageModelConfig,
-} from "@seqmix/mixer";
-import { key, zeros } from "@seqmix/tensor";
+import { configure, parameterCount, POOLINGS, stateBytes } from "@seqmix/mixer";
+import { key } from "@seqmix/tensor";
 import type { Task } from "@seqmix/tasks";
+import { modelOf, type Model, type Network } from "../trials/model.js";
+import { readData } from "../trials/read-data.js";
 import type { Settings } from "../trials/settings.js";
 import { mixerSettingsOf, type Trial } from "../trials/trial.js";
 import { messageOf, UsageError } from "../commands/usage-error.js";
@@ -35,7 +30,7 @@ const MOST_TOKENS = 2 ** 26;
 export interface Experiment {
   readonly trial: Trial;
   readonly task: Task;
-  readonly model: LanguageModelConfig;
+  readonly model: Model;
   readonly training: TrainingSettings;
   readonly parameters: number;
   /** Of one sequence after L tokens, all layers; null for a mixer without a finite state. */
@@ -55,30 +50,39 @@ export function prepare(trial: Trial): Experiment {
       throw new RangeError(
         `expected at most ${MOST_TOKENS} tokens an update, got batch=${training.batch} times L=${L}; lower one of them`,
       );
-    const task = trial.task.make(settings);
-    const own = Object.keys(mixerSettingsOf(trial.mixer));
-    const model: LanguageModelConfig = {
-      mixer: trial.mixer,
-      mixerConfig: Object.fromEntries(Object.entries(settings).filter(([name]) => own.includes(name))),
-      dModel: whole(settings, "dModel", 1),
-      nLayers: whole(settings, "nLayers", 1),
-      vocabSize: task.vocabSize,
-    };
-    const params = initLanguageModel(model, key(0));
-    forwardLanguageModel(model, params, zeros([1, task.length], "i32"));
-    const bytes = stateBytes(trial.mixer, mixerConfigOf(model), task.length);
+    const task = trial.task.make(settings, readData);
+    const network = networkOf(trial);
+    const model = modelOf(task, network);
+    const params = model.init(key(0));
+    model.answers(params, task.batch(key(0), "train", 1));
+    const { mixer, mixerConfig, dModel, nLayers } = network;
+    const bytes = stateBytes(mixer, configure(mixer, { ...mixerConfig, dModel }), task.length);
     return {
       trial,
       task,
       model,
       training,
       parameters: parameterCount(params),
-      stateBytes: bytes === null ? null : bytes * model.nLayers,
+      stateBytes: bytes === null ? null : bytes * nLayers,
     };
   } catch (error) {
     if (error instanceof UsageError) throw error;
     throw new UsageError(`Trial ${trial.identity} is impossible: ${messageOf(error)}`, { cause: error });
   }
+}
+
+function networkOf({ mixer, settings }: Trial): Network {
+  const own = Object.keys(mixerSettingsOf(mixer));
+  const pooling = settings["pooling"];
+  if (pooling !== undefined && !POOLINGS.includes(pooling as never))
+    throw new RangeError(`expected pooling as one of ${POOLINGS.join(", ")}, got ${pooling}`);
+  return {
+    mixer,
+    mixerConfig: Object.fromEntries(Object.entries(settings).filter(([name]) => own.includes(name))),
+    dModel: whole(settings, "dModel", 1),
+    nLayers: whole(settings, "nLayers", 1),
+    ...(pooling !== undefined && { pooling: pooling as NonNullable<Network["pooling"]> }),
+  };
 }
 
 function trainingOf(settings: Settings): TrainingSettings {

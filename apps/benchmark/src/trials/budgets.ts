@@ -1,19 +1,7 @@
 import type { Settings } from "./settings.js";
 
-/**
- * Every default of a trial in one table, and with it the quickstart's budget: all mixers get the same.
- * `steps` times `batch` times L is the tokens trained on; `lr` is the peak after `warmup` steps, then half a cosine to 0.
- */
-export const budgets = {
-  "selective-copying": {
-    task: { vocabSize: 16, dataTokens: 8, L: 40 },
-    training: { steps: 1500, batch: 32, lr: 5e-3, warmup: 50, clip: 1, weightDecay: 0.01 },
-  },
-  "moby-dick": {
-    task: { L: 128 },
-    training: { steps: 1000, batch: 16, lr: 5e-3, warmup: 50, clip: 1, weightDecay: 0.01 },
-  },
-} as const satisfies Readonly<Record<string, { readonly task: Settings; readonly training: Settings }>>;
+/** The quickstart's tasks, each at its defaults. */
+export const quickstartTasks: readonly string[] = ["selective-copying", "moby-dick"];
 
 /**
  * The quickstart's mixers, each trained on every task, and their settings. S4D gets the state size and the eigenvalues

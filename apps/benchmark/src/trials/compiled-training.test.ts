@@ -21,15 +21,14 @@ const model: LanguageModelConfig = {
 const task = selectiveCopying({ vocabSize: 8, dataTokens: 3, positions: 9 });
 const optimizer = adamw({ learningRate: cosineSchedule({ peak: 1e-2, warmupSteps: 10, totalSteps: 200 }) });
 
-type Data = Record<keyof Batch, Tensor>;
 type Learner = readonly [LanguageModelParameters, OptimizerState];
-const loss = valueAndGrad((params: LanguageModelParameters, { tokens, labels, mask }: Data): Tensor =>
-  crossEntropy(forwardLanguageModel(model, params, tokens)[0], labels, mask),
+const loss = valueAndGrad((params: LanguageModelParameters, { inputs, targets, mask }: Batch): Tensor =>
+  crossEntropy(forwardLanguageModel(model, params, inputs)[0], targets, mask),
 );
 const advance = (
   params: LanguageModelParameters,
   state: OptimizerState,
-  batch: Data,
+  batch: Batch,
 ): readonly [LanguageModelParameters, OptimizerState, Tensor] => {
   const [value, gradient] = loss(params, batch);
   return [...optimizer.update(clipByGlobalNorm(gradient, 1)[0], state, params), value];
@@ -47,7 +46,7 @@ test("200 compiled steps of a language model give every loss and parameter of th
     let learner: Learner = await realize([params, optimizer.init(params)], { device });
     const losses: Tensor[] = [];
     for (let t = 0; t < 200; t++) {
-      const batch = { ...task.batch(foldIn(key(1), t), "train", 2) };
+      const batch = task.batch(foldIn(key(1), t), "train", 2);
       const [next, state, value] = await step(...learner, batch);
       learner = [next, state];
       losses.push(value);

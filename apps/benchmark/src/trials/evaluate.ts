@@ -1,35 +1,58 @@
-import { forwardLanguageModel, type LanguageModelConfig, type LanguageModelParameters } from "@seqmix/mixer";
-import { accuracy, bitsPerChar, crossEntropy } from "@seqmix/nn";
-import { compile, dispose, mul, sum, type Device, type Tensor } from "@seqmix/tensor";
+import { accuracy, bitsPerChar } from "@seqmix/nn";
+import { compile, dispose, mul, square, sum, type Device, type Tensor, type Tree } from "@seqmix/tensor";
 import type { Batch, Split, Task } from "@seqmix/tasks";
+import { lossOf } from "./loss.js";
+import type { Model } from "./model.js";
 
-/** The task's metric over all sequences of a split, each position that counts weighing the same. */
+/** Sums over a batch of which a metric is made; `weight` counts answers. */
+type Sums = {
+  readonly weight: Tensor;
+  /** Right answers, nats, or squared errors. */
+  readonly total: Tensor;
+  /** Of numbers: targets, and their squares. */
+  readonly targets?: Tensor;
+  readonly squares?: Tensor;
+};
+
+/** The task's metric over all sequences of a split, each answer that counts weighing the same. */
 export function evaluation(
   task: Task,
-  model: LanguageModelConfig,
+  model: Model,
   batchSize: number,
   device: Device,
-): (split: Split, params: LanguageModelParameters) => Promise<number> {
-  const measure = task.metric === "accuracy" ? accuracy : crossEntropy;
+): (split: Split, params: Tree) => Promise<number> {
   const measureBatch = compile(
-    (params: LanguageModelParameters, { tokens, labels, mask }: Record<keyof Batch, Tensor>) => {
-      const [logits] = forwardLanguageModel(model, params, tokens);
-      const weight = sum(mask);
-      return { total: mul(measure(logits, labels, mask), weight), weight };
+    (params: Tree, batch: Batch): Sums => sumsOf(task, model.answers(params, batch), batch),
+    {
+      device,
     },
-    { device },
   );
   return async (split, params) => {
-    let total = 0;
-    let count = 0;
+    const sums: Record<keyof Sums, number> = { weight: 0, total: 0, targets: 0, squares: 0 };
     for (const batch of task.evaluation(split, batchSize)) {
-      const result = await measureBatch(params, { ...batch });
-      const [part, positions] = await Promise.all([result.total.item(), result.weight.item()]);
-      total += part;
-      count += positions;
+      const result = await measureBatch(params, batch);
+      for (const name of Object.keys(result) as (keyof Sums)[]) sums[name] += await result[name]!.item();
       dispose(result);
-      dispose({ ...batch });
+      dispose(batch);
     }
-    return task.metric === "accuracy" ? total / count : bitsPerChar(total / count);
+    const mean = sums.total / sums.weight;
+    switch (task.metric) {
+      case "accuracy":
+        return mean;
+      case "bitsPerChar":
+        return bitsPerChar(mean);
+      case "nmse":
+        return mean / (sums.squares / sums.weight - (sums.targets / sums.weight) ** 2);
+    }
   };
+}
+
+function sumsOf({ metric, output }: Task, answers: Tensor, { targets, mask }: Batch): Sums {
+  const weight = sum(mask);
+  if (metric === "accuracy") return { weight, total: mul(accuracy(answers, targets, mask), weight) };
+  const total = mul(lossOf({ output }, answers, { targets, mask }), weight);
+  if (metric === "bitsPerChar") return { weight, total };
+  // Targets outside the mask are 0; each answer weighs 1, whatever its numbers.
+  const perAnswer = (values: Tensor): Tensor => mul(sum(values), 1 / targets.shape[2]!);
+  return { weight, total, targets: perAnswer(targets), squares: perAnswer(square(targets)) };
 }

@@ -19,17 +19,10 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true }));
 
 const tiny: TaskEntry = {
+  ...selectiveCopying.entry,
   id: "tiny-copying",
-  summary: "",
-  defaults: { vocabSize: 5, dataTokens: 2, L: 6 },
+  defaults: { vocabSize: 5, dataTokens: 2, L: 6, evaluationSequences: 10 },
   training: { steps: 20, batch: 4, lr: 1e-2, warmup: 2, clip: 1, weightDecay: 0.01 },
-  make: ({ vocabSize, dataTokens, L }) =>
-    selectiveCopying({
-      vocabSize: Number(vocabSize),
-      dataTokens: Number(dataTokens),
-      positions: Number(L) - Number(dataTokens),
-      evaluationSequences: 10,
-    }),
 };
 
 /** Its output leaves the range of numbers at once. */
@@ -201,9 +194,9 @@ test("sizes are known before anything runs: attention keeps keys and values of e
 test.each([
   [
     { dataTokens: 9 },
-    "Trial tiny-copying:attention:dataTokens=9;dModel=8;L=6;nLayers=1;seed=0 is impossible: selectiveCopying: expected a whole number of at least 1 for positions, got -3",
+    "Trial tiny-copying:attention:dataTokens=9;dModel=8;L=6;nLayers=1;seed=0 is impossible: selective-copying: expected at most 3 data tokens for L=6",
   ],
-  [{ dataTokens: 4 }, "expected at most 2 data tokens for 2 positions, got 4"],
+  [{ dataTokens: 4 }, "expected at most 2 data tokens for 2 positions (L=6), got 4"],
   [{ steps: 2.5 }, "expected a whole number of at least 1 for steps, got 2.5"],
   [{ warmup: 20 }, "expected fewer warm-up steps than steps"],
   [{ lr: 0 }, "expected a number above 0 for lr, got 0"],

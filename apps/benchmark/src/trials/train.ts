@@ -1,11 +1,10 @@
 import { performance } from "node:perf_hooks";
-import { forwardLanguageModel, initLanguageModel, type LanguageModelParameters } from "@seqmix/mixer";
-import { crossEntropy } from "@seqmix/nn";
 import { adamw, cosineSchedule, trainer } from "@seqmix/optim";
-import { dispose, foldIn, key, type Device, type Tensor } from "@seqmix/tensor";
+import { dispose, foldIn, key, type Device, type Tensor, type Tree } from "@seqmix/tensor";
 import type { Batch } from "@seqmix/tasks";
 import { curvePoints, snapshotSeconds, validationPoints } from "./budgets.js";
 import { evaluation } from "./evaluate.js";
+import { lossOf } from "./loss.js";
 import type { Experiment } from "../sweeps/experiment.js";
 import { parameterGroupsOf } from "./parameter-groups.js";
 import type { CurvePoint } from "../results/results.js";
@@ -67,14 +66,13 @@ export async function train(
   const source = key(training.seed);
   const owner: SnapshotOwner = { trial: trial.identity, config: trial.settings, device: options.deviceName };
   const step = trainer({
-    loss: (params: LanguageModelParameters, batch: Record<keyof Batch, Tensor>): Tensor =>
-      crossEntropy(forwardLanguageModel(model, params, batch.tokens)[0], batch.labels, batch.mask),
+    loss: (params: Tree, batch: Batch): Tensor => lossOf(task, model.answers(params, batch), batch),
     optimizer: adamw({
       learningRate: cosineSchedule({ peak: training.lr, warmupSteps: training.warmup, totalSteps: steps }),
       weightDecay: training.weightDecay,
       groups: parameterGroupsOf(trial.mixer, training.lr),
     }),
-    params: initLanguageModel(model, foldIn(source, "parameters")),
+    params: model.init(foldIn(source, "parameters")),
     clip: training.clip,
     device,
     disposeBatch: true,
@@ -132,7 +130,7 @@ export async function train(
     for (let first = true; progress.step < steps; first = false) {
       const began = performance.now();
       const batch = task.batch(foldIn(source, progress.step), "train", batchSize);
-      const { loss, gradientNorm } = await step.unread({ ...batch });
+      const { loss, gradientNorm } = await step.unread(batch);
       gradientNorm?.dispose();
       unread.push(loss);
       progress.step++;

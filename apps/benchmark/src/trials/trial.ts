@@ -11,7 +11,7 @@ import type { AnyMixer } from "@seqmix/mixer";
 import { networkDefaults } from "./budgets.js";
 import { didYouMean } from "../commands/nearest-name.js";
 import { parseSetting, sortSettings, type Settings } from "./settings.js";
-import { UsageError } from "../commands/usage-error.js";
+import { messageOf, UsageError } from "../commands/usage-error.js";
 import type { TaskEntry } from "./tasks.js";
 
 /** One training run. */
@@ -75,7 +75,14 @@ export function trialOf(taskId: string, mixerId: string, given: Settings, regist
 
 /** All settings of the trials of a task and a mixer, with their defaults. */
 export function defaultsOf(task: TaskEntry, mixer: AnyMixer): Settings {
-  return { ...task.defaults, ...mixerSettingsOf(mixer), ...networkDefaults, ...task.training, seed: 0 };
+  return {
+    ...task.defaults,
+    ...mixerSettingsOf(mixer),
+    ...networkDefaults,
+    ...task.network,
+    ...task.training,
+    seed: 0,
+  };
 }
 
 /** The settings a mixer adds to those of the network. */
@@ -86,7 +93,7 @@ export function mixerSettingsOf(mixer: AnyMixer): Settings {
 
 function makeTrial(task: TaskEntry, mixer: AnyMixer, given: Settings): Trial {
   const defaults = defaultsOf(task, mixer);
-  const settings = sortSettings({ ...defaults, ...(task.aliases?.resolve(given) ?? given) });
+  const settings = sortSettings({ ...defaults, ...withoutAliases(task, given) });
   const named = Object.entries(settings).filter(([name, value]) => always.includes(name) || value !== defaults[name]);
   return {
     identity: `${task.id}:${mixer.id}:${named.map(([name, value]) => `${name}=${value}`).join(";")}`,
@@ -94,6 +101,14 @@ function makeTrial(task: TaskEntry, mixer: AnyMixer, given: Settings): Trial {
     mixer,
     settings,
   };
+}
+
+function withoutAliases(task: TaskEntry, given: Settings): Settings {
+  try {
+    return task.aliases?.resolve(given) ?? given;
+  } catch (error) {
+    throw new UsageError(messageOf(error), { cause: error });
+  }
 }
 
 function find(taskId: string, mixerId: string, { tasks, mixers }: Registry): { task: TaskEntry; mixer: AnyMixer } {

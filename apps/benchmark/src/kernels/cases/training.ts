@@ -228,8 +228,8 @@ function mambaTraining(batchSize: number, length: number): Training {
     weightDecay: 0.01,
     groups: parameterGroupsOf(mamba, peak),
   });
-  const lossAndGradient = valueAndGrad((params: LanguageModelParameters, { tokens, labels, mask }: Batch): Tensor =>
-    crossEntropy(forwardLanguageModel(model, params, tokens)[0], labels, mask),
+  const lossAndGradient = valueAndGrad((params: LanguageModelParameters, { inputs, targets, mask }: Batch): Tensor =>
+    crossEntropy(forwardLanguageModel(model, params, inputs)[0], targets, mask),
   );
   return {
     fixedBatch: false,
@@ -237,7 +237,7 @@ function mambaTraining(batchSize: number, length: number): Training {
       const params = initLanguageModel(model, foldIn(source, "parameters"));
       return { params, optimizer: optimizer.init(params) };
     },
-    batch: (step) => ({ ...task.batch(foldIn(source, step), "train", batchSize) }),
+    batch: (step) => task.batch(foldIn(source, step), "train", batchSize),
     step(learner, batch) {
       const [loss, gradient] = lossAndGradient(
         learner.params as LanguageModelParameters,
