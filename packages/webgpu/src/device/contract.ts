@@ -5,14 +5,9 @@
 import type { Device, MemoryCount } from "@seqmix/tensor";
 import type { Slot, Step } from "@seqmix/tensor/backend";
 
-/** A class of an API, by its instances. */
-interface Class<T> {
-  /** What instances inherit. */
-  readonly prototype: T;
-}
-
 /** A class of the WebGPU API where the program's libraries declare it (TypeScript 6, or `@webgpu/types`), else unknown. */
-export type Global<Name extends string> = typeof globalThis extends Record<Name, Class<infer T>> ? T : unknown;
+export type Global<Name extends string> =
+  typeof globalThis extends Record<Name, Record<"prototype", infer T>> ? T : unknown;
 
 /** Which adapter to ask for. */
 export interface AdapterOptions {
