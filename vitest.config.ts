@@ -10,7 +10,7 @@ export default defineConfig({
   resolve: { conditions },
   ssr: { resolve: { conditions } },
   test: {
-    include: ["packages/*/src/**/*.test.ts", "apps/*/src/**/*.test.ts"],
+    include: ["packages/*/src/**/*.test.ts", "apps/*/{src,page}/**/*.test.ts"],
     // Child processes: the cpu device starts its own worker threads, and two cores bear two test files.
     pool: "forks",
     maxWorkers: 2,

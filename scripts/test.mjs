@@ -32,6 +32,7 @@ const parts = [
   { name: "unused code (knip)", script: tool("knip", "bin/knip.js") },
   { name: "manifests (sherif)", script: tool("sherif", "index.js") },
   { name: "types of the tests", script: tool("typescript", "bin/tsc", "-p", "tsconfig.tests.json") },
+  { name: "types of the page", script: tool("typescript", "bin/tsc", "-p", "apps/benchmark/page/tsconfig.json") },
   {
     name: "unit tests",
     script: tool(

@@ -5,6 +5,7 @@ import { registerGradientNorms } from "./gradient-norms.js";
 import { registerList } from "./list.js";
 import { registerQuickstart } from "./quickstart.js";
 import { registerReport } from "./report.js";
+import { registerServe } from "./serve.js";
 import { registerRun } from "./run.js";
 import { registerSweep } from "./sweep.js";
 import { registerKernels } from "../kernels/command.js";
@@ -34,6 +35,7 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
   registerKernels(program, exit);
   registerGradientNorms(program);
   registerForecasting(program);
+  registerServe(program);
   try {
     await program.parseAsync(args, { from: "user" });
     return code;

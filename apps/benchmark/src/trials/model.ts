@@ -27,6 +27,8 @@ export interface Network {
 
 /** A model as functions of its parameters, whatever it is made of. */
 export interface Model {
+  /** Where it is a language model: its settings. */
+  readonly languageModel?: LanguageModelConfig;
   /** Fresh parameters. */
   init(key: Key): Tree;
   /** Scores of the classes, or numbers, for each answer: [B A classes] or [B A numbers]. */
@@ -40,6 +42,7 @@ export function modelOf({ input, output, answers }: Task, { pooling = "last", ..
   if (answers === "positions" && "vocabSize" in input && "classes" in output && input.vocabSize === output.classes) {
     const config: LanguageModelConfig = { ...network, vocabSize: input.vocabSize };
     return {
+      languageModel: config,
       init: (key) => initLanguageModel(config, key),
       answers: (params, batch) =>
         forwardLanguageModel(

@@ -1,0 +1,125 @@
+/** The page in headless Chromium: trains on the software adapter, comes back from its address, is read and downloaded. */
+import { findChromium } from "@seqmix/software-gpu";
+import { readFileSync } from "node:fs";
+import { chromium, type Browser, type Page } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { readRows } from "./training/read-rows.js";
+
+const FLAGS = [
+  "--no-sandbox",
+  "--enable-unsafe-webgpu",
+  "--enable-features=Vulkan",
+  "--use-webgpu-adapter=swiftshader",
+  "--use-vulkan=swiftshader",
+  "--use-angle=swiftshader",
+  "--enable-unsafe-swiftshader",
+  "--enable-dawn-features=disable_workgroup_init",
+];
+/** Building the page, and a training run on a busy machine. */
+const TIMEOUT = 180_000;
+
+const trial = (mixer: string): string =>
+  `selective-copying:${mixer}:dataTokens=2;dModel=16;L=8;nLayers=1;seed=0;steps=160`;
+
+describe("the page", () => {
+  let browser: Browser;
+  let served: { readonly url: string; close(): Promise<void> };
+  const complaints: string[] = [];
+
+  beforeAll(async () => {
+    const { servePage } = (await import(new URL("./build.mjs", import.meta.url).href)) as {
+      servePage(): Promise<typeof served>;
+    };
+    served = await servePage();
+    const { executable, env } = findChromium();
+    browser = await chromium.launch({ executablePath: executable, env, headless: true, args: FLAGS });
+  }, TIMEOUT);
+  afterAll(async () => {
+    await browser?.close();
+    await served?.close();
+  });
+
+  async function open(hash: string): Promise<Page> {
+    const page = await browser.newPage();
+    page.setDefaultTimeout(TIMEOUT);
+    page.on("pageerror", (error) => complaints.push(error.message));
+    page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+    await page.goto(`${served.url}${hash}`);
+    await page.getByRole("heading", { level: 2 }).waitFor();
+    return page;
+  }
+
+  test(
+    "trains on WebGPU to a threshold, downloads its rows, steps through a state, and comes back from its address",
+    async () => {
+      const page = await open(`#/train?trial=${trial("minGru")}&device=webgpu`);
+      await page.getByRole("button", { name: "Train", exact: true }).click();
+      await page.getByText("runs in software").waitFor();
+      await page.locator(".progress", { hasText: "done" }).waitFor();
+
+      const downloading = page.waitForEvent("download");
+      await page.getByRole("button", { name: "Download JSONL" }).click();
+      const { rows, others } = readRows(readFileSync(await (await downloading).path(), "utf8"));
+      expect(others).toBe(0);
+      expect(rows.map(({ trial, status, device }) => ({ trial, status, device }))).toEqual([
+        { trial: trial("minGru"), status: "done", device: "webgpu" },
+      ]);
+      // A guess is right once in fourteen times.
+      expect(rows[0]!.metrics["accuracy"]).toBeGreaterThan(0.4);
+      expect(rows[0]!.curve.at(-1)!.loss).toBeLessThan(rows[0]!.curve[0]!.loss);
+
+      await page.getByRole("link", { name: "Look into a state" }).click();
+      await page.getByRole("button", { name: "Read" }).click();
+      await page.getByText("answers right").waitFor();
+      const slider = page.getByRole("slider", { name: "position", exact: true });
+      const before = Number(await slider.inputValue());
+      await slider.press("ArrowRight");
+      expect(Number(await slider.inputValue())).toBe(before + 1);
+      expect(await page.locator(".tokens li").count()).toBe(8);
+
+      await page.goto(`${served.url}#/train?trial=${trial("minGru")}&trial=${trial("s4d")}`);
+      await page.reload();
+      expect(await page.getByRole("checkbox", { checked: true }).evaluateAll((all) => all.length)).toBe(2);
+      expect(await page.getByLabel("steps", { exact: true }).inputValue()).toBe("160");
+      expect(complaints).toEqual([]);
+      await page.close();
+    },
+    TIMEOUT,
+  );
+
+  test(
+    "a trial that does not exist is one sentence, and files that are no results are counted",
+    async () => {
+      const page = await open("#/train?trial=selective-copying:mambo");
+      expect(await page.getByRole("alert").innerText()).toContain("did you mean mamba?");
+      await page.getByLabel("open results").setInputFiles({
+        name: "results.jsonl",
+        mimeType: "application/jsonl",
+        buffer: Buffer.from('{"trial": 1}\nnonsense\n'),
+      });
+      await page.getByText("2 that are none").waitFor();
+      await page.close();
+    },
+    TIMEOUT,
+  );
+
+  test(
+    "HiPPO memory and duality draw what they compute",
+    async () => {
+      const page = await open("#/memory");
+      const error = page.getByText("root mean square error");
+      await error.waitFor();
+      const errorNow = async (): Promise<number> => Number(/error ([\d.]+)/.exec(await error.innerText())![1]);
+      const coarse = await errorNow();
+      await page.getByRole("slider", { name: "coefficients N" }).fill("48");
+      await expect.poll(errorNow).toBeLessThan(coarse / 2);
+      await page.getByRole("link", { name: "Duality" }).click();
+      const rows = page.locator("tbody tr");
+      await rows.nth(2).waitFor();
+      for (const text of await rows.allInnerTexts()) expect(Number(text.split("\t")[2])).toBeLessThan(1e-5);
+      expect(complaints).toEqual([]);
+      await page.close();
+    },
+    TIMEOUT,
+  );
+});
