@@ -28,6 +28,7 @@ import { copyPeer, deviceCase } from "../device-case.js";
 import { withoutHalf } from "../gpu.js";
 import { wholeModels } from "./whole-models.js";
 import { stateSpaceKernels } from "./state-space-kernels.js";
+import { stateSpaceLayer } from "./state-space-layer.js";
 import { webgpuConvolutions } from "./webgpu-convolution.js";
 import { matrixStateCases } from "./matrix-states.js";
 
@@ -351,7 +352,8 @@ export const webgpuCases: readonly BenchmarkCase[] = [
     ),
   ),
   ...webgpuConvolutions,
-  ...stateSpaceKernels({ H: 512, N: 32, L: 16384 }, { H: 2, N: 3, L: 100 }),
+  ...stateSpaceKernels({ H: 512, N: 64, L: 16384 }, { H: 2, N: 3, L: 100 }),
+  stateSpaceLayer({ B: 8, L: 2048, D: 1024 }, { B: 2, L: 70, D: 3 }),
   ...matrixStateCases,
   ...wholeModels,
 ];
