@@ -1,8 +1,9 @@
-/** A whole S4D layer with all gradients, beside its convolution and its projection alone. */
+/** Whole state-space layers with all gradients. */
 import { fftConv } from "@seqmix/fft";
-import { s4d, type S4dParameters } from "@seqmix/s4";
-import { foldIn, key, matmul, normal, transpose, vjp, type Tensor } from "@seqmix/tensor";
-import { timesOf } from "../bars.js";
+import { runMixer, type AnyMixer, type MixerConfig } from "@seqmix/mixer";
+import { lssl, s4, s4d } from "@seqmix/s4";
+import { foldIn, key, matmul, namedLeaves, normal, replaceLeaves, transpose, vjp, type Tensor } from "@seqmix/tensor";
+import { timesOf, type Bar } from "../bars.js";
 import type { BenchmarkCase } from "../contestant.js";
 import { deviceCase, type Work } from "../device-case.js";
 
@@ -12,30 +13,75 @@ interface Size {
   readonly D: number;
 }
 
-type Parameter = "skip" | "C" | "log_dt" | "log_A_real" | "A_imag" | "weight" | "bias";
-type Names = "x" | "dy" | Parameter;
-type Inputs = Readonly<Record<Names, Tensor>>;
-
-const parameters: readonly Parameter[] = ["skip", "C", "log_dt", "log_A_real", "A_imag", "weight", "bias"];
 const k = key(2026);
 const draw = (name: string, shape: readonly number[]): Tensor => normal(foldIn(k, name), shape);
-const configOf = (D: number): typeof s4d.config => ({ ...s4d.config, dModel: D });
+const sizeText = ({ B, L, D }: Size): string => `B${B} L${L} D${D}`;
 
-function drawn({ B, L, D }: Size): Inputs {
-  const { D: skip, kernel, output_linear } = s4d.init(configOf(D), foldIn(k, "parameters"));
-  return { x: draw("x", [B, L, D]), dy: draw("dy", [B, L, D]), skip, ...kernel, ...output_linear[0] };
+interface Layer {
+  readonly kernel: string;
+  readonly mixer: AnyMixer;
+  readonly config: (size: Size) => MixerConfig;
+  readonly size: Size;
+  /** What the reference computes whole. */
+  readonly smaller: Size;
+  /** States a channel. */
+  readonly states: number;
+  readonly flops: number;
+  readonly bars?: readonly Bar[];
+  readonly beside?: Readonly<Record<string, Work>>;
+  readonly reference?: string;
+  readonly tolerance?: number;
 }
 
-const tree = ({ skip, C, log_dt, log_A_real, A_imag, weight, bias }: Omit<Inputs, "dy">): S4dParameters => ({
-  D: skip,
-  kernel: { C, log_dt, log_A_real, A_imag },
-  output_linear: [{ weight, bias }],
-});
+/** Inputs: x and dy [B L D], and the parameters by path. */
+function layerCase({
+  mixer,
+  config,
+  size,
+  smaller,
+  states,
+  bars = [],
+  tolerance = 1e-4,
+  ...facts
+}: Layer): BenchmarkCase {
+  const fresh = (of: Size) => mixer.init(config(of), foldIn(k, "parameters"));
+  const drawn = (of: Size): Readonly<Record<string, Tensor>> => ({
+    x: draw("x", [of.B, of.L, of.D]),
+    dy: draw("dy", [of.B, of.L, of.D]),
+    ...namedLeaves(fresh(of)),
+  });
+  return deviceCase<string>({
+    ...facts,
+    shape: `${sizeText(size)} N${states}`,
+    mode: "fwd+bwd",
+    bytes: 4 * 4 * size.B * size.L * size.D,
+    rate: "GFLOP/s",
+    bars,
+    compiled: true,
+    inputs: () => drawn(size),
+    compute({ dy, x, ...leaves }) {
+      const [B, L, D] = x!.shape as [number, number, number];
+      const whole = config({ B, L, D });
+      const params = fresh({ B, L, D });
+      const [y, pullBack] = vjp(
+        (given: { readonly x: Tensor; readonly leaves: Readonly<Record<string, Tensor>> }) =>
+          runMixer(mixer, whole, replaceLeaves(params, Object.values(given.leaves)), given.x)[0],
+        { x: x!, leaves },
+      );
+      const gradients = pullBack(dy!);
+      return [y, gradients.x, ...Object.values(gradients.leaves)];
+    },
+    units: { count: size.B, checked: 0, name: "sequences", inputAxis: { x: 0, dy: 0 }, outputAxis: [0, 0] },
+    smaller: { size: sizeText(smaller), inputs: () => drawn(smaller) },
+    tolerance,
+    tf32Tolerance: 1e-2,
+  });
+}
 
 const convolution = "convolution";
 const projection = "projection";
 
-/** The parts as they stand in the layer, with their gradients: u [B D L] * k [D L], and y [BL D] to values and gates [BL 2D]. */
+/** The parts of a layer as they stand in it, with their gradients: u [B D L] * k [D L], and y [BL D] to values and gates [BL 2D]. */
 const parts = ({ B, L, D }: Size): Readonly<Record<string, Work>> => ({
   [convolution]: {
     inputs: () => ({
@@ -60,32 +106,57 @@ const parts = ({ B, L, D }: Size): Readonly<Record<string, Work>> => ({
   },
 });
 
-/** S4D at a size, N = 64: at most half the convolution's time more than its parts. */
+/** S4D at a size, N = 64, beside its convolution and its projection alone: at most half the convolution's time more than both. */
 export function stateSpaceLayer(size: Size, smaller: Size): BenchmarkCase {
   const { B, L, D } = size;
-  return deviceCase<Names>({
+  return layerCase({
     kernel: "S4D layer",
-    shape: `B${B} L${L} D${D} N${s4d.config.dState}`,
-    mode: "fwd+bwd",
+    mixer: s4d,
+    config: (of) => ({ ...s4d.config, dModel: of.D }),
+    size,
+    smaller,
+    states: s4d.config.dState,
     flops: 3 * 2 * B * L * D * 2 * D,
-    bytes: 4 * 4 * B * L * D,
-    rate: "GFLOP/s",
     bars: [timesOf({ [convolution]: 1.5, [projection]: 1 })],
-    compiled: true,
     beside: parts(size),
-    inputs: () => drawn(size),
-    compute({ dy, ...given }) {
-      const width = given.skip.shape[0]!;
-      const [y, pullBack] = vjp(
-        (inputs: typeof given) => s4d.modes.parallel(configOf(width), tree(inputs), inputs.x)[0],
-        given,
-      );
-      const gradients = pullBack(dy);
-      return [y, gradients.x, ...parameters.map((name) => gradients[name])];
-    },
-    units: { count: B, checked: 0, name: "sequences", inputAxis: { x: 0, dy: 0 }, outputAxis: [0, 0] },
-    smaller: { size: `B${smaller.B} L${smaller.L} D${smaller.D}`, inputs: () => drawn(smaller) },
-    tolerance: 1e-4,
-    tf32Tolerance: 1e-2,
   });
 }
+
+/**
+ * The layers of S4's table 2 (Gu, Goel, Re, Efficiently Modeling Long Sequences with Structured State Spaces, 2022): LSSL, which holds
+ * and inverts a matrix a channel, and S4; channels and states both `dimension`.
+ */
+export const structuredAgainstDense = (
+  dimension: number,
+  [publishedDense, published]: readonly string[],
+): readonly BenchmarkCase[] => {
+  const size = { B: 1, L: 1024, D: dimension };
+  const smaller = { B: 1, L: 40, D: 4 };
+  const N = dimension;
+  const statesOf = (of: Size): number => (of === size || of.D === dimension ? N : 4);
+  return [
+    layerCase({
+      kernel: "LSSL layer",
+      mixer: lssl,
+      config: (of) => ({ ...lssl.config, dModel: of.D, dState: statesOf(of), learn: "shared", learnDt: true }),
+      size,
+      smaller,
+      states: N,
+      // an inverse, and powers up to the length, of a matrix a channel
+      flops: 3 * 2 * dimension * N ** 3 * (2 + Math.log2(size.L)),
+      ...(publishedDense !== undefined && { reference: publishedDense }),
+      tolerance: 1e-3,
+    }),
+    layerCase({
+      kernel: "S4 layer",
+      mixer: s4,
+      config: (of) => ({ ...s4.config, dModel: of.D, dState: statesOf(of), mode: "dplr", kernelLength: of.L }),
+      size,
+      smaller,
+      states: N,
+      flops: 3 * 30 * dimension * N * size.L,
+      ...(published !== undefined && { reference: published }),
+      tolerance: 1e-3,
+    }),
+  ];
+};
