@@ -3,7 +3,6 @@ import {
   add,
   arange,
   cast,
-  complexAdd,
   complexMap,
   complexMul,
   complexConj,
@@ -19,6 +18,7 @@ import {
   type Kernel,
   type Tensor,
 } from "@seqmix/tensor";
+import { cauchyOnGpu } from "./webgpu/cauchy-variant.js";
 
 /** Axes of the inputs of {@link cauchyKernel}; each pole stands for itself and its conjugate. */
 export type CauchyInputs = {
@@ -30,11 +30,13 @@ export type CauchyInputs = {
   readonly s: "H N";
   /** |a|^2. */
   readonly d: "H N";
-  /** sin(theta / 2) of each point. */
-  readonly sine: "F";
-  /** cos(theta / 2) of each point. */
-  readonly cosine: "F";
 };
+
+/** Settings of {@link cauchyKernel}. */
+export interface CauchyOptions {
+  /** L: the points are at the angles 2 pi k / L, k = 0 .. floor(L/2), F of them. */
+  readonly length: number;
+}
 
 /** Axes of the outputs of {@link cauchyKernel}. */
 export type CauchyOutputs = {
@@ -45,6 +47,7 @@ export type CauchyOutputs = {
 };
 
 type Inputs = { readonly [K in keyof CauchyInputs]: Tensor };
+type Points = ReturnType<typeof halfAngles>;
 
 /**
  * sum_n over poles a_n and their conjugates of 2 v_n / (2 (1 - w) - a_n (1 + w)) at w = e^(-i theta), times e^(-i theta/2): with
@@ -52,68 +55,60 @@ type Inputs = { readonly [K in keyof CauchyInputs]: Tensor };
  *
  * No [H N F] array: the sums are reductions, and each part of the gradient computes their terms again.
  */
-export const cauchyKernel: Kernel<CauchyInputs, CauchyOutputs, undefined> = defineKernel({
+export const cauchyKernel: Kernel<CauchyInputs, CauchyOutputs, CauchyOptions> = defineKernel({
   name: "cauchy",
-  inputs: { p: "K H N", q: "K H N", s: "H N", d: "H N", sine: "F", cosine: "F" },
+  inputs: { p: "K H N", q: "K H N", s: "H N", d: "H N" },
+  extraDims: (_, { length }: CauchyOptions) => ({ F: Math.floor(length / 2) + 1 }),
   outputs: { re: "K H F", im: "K H F" },
-  reference(inputs: Inputs) {
-    return { re: sum(termOf(inputs).re, 2), im: sum(termOf(inputs).im, 2) };
+  backwardReads: [],
+  reference(inputs: Inputs, { length }) {
+    const { re, im } = termOf(inputs, halfAngles(length));
+    return { re: sum(re, 2), im: sum(im, 2) };
   },
-  gradient(inputs: Inputs, { re, im }: { readonly re?: Tensor; readonly im?: Tensor }) {
+  gradient(inputs: Inputs, { re, im }: { readonly re?: Tensor; readonly im?: Tensor }, { length }) {
     // Re(conj(g) x) for cotangents g [K H 1 F].
     const along = (x: Complex): Tensor => {
       const parts = [re && mul(expandDims(re, 2), x.re), im && mul(expandDims(im, 2), x.im)].filter((part) => !!part);
       return parts.length === 2 ? add(parts[0]!, parts[1]!) : parts[0]!;
     };
-    const { p, q, s, d, sine: S, cosine: R } = inputs;
+    const points = halfAngles(length);
+    const { sine: S, cosine: R } = points;
+    const reciprocal = reciprocalOf(inputs, points);
     const times = (x: Complex, factor: Tensor): Complex => complexMap(x, (part) => mul(part, factor));
     // Terms are numerator/x with 1/x = reciprocal: what changes the numerator, and what changes x, d(1/x) = -1/x^2 dx.
-    const above = (factor: Tensor): Complex => times(reciprocalOf(inputs), factor);
-    const below = (factor: Tensor): Complex => times(complexMul(termOf(inputs), reciprocalOf(inputs)), neg(factor));
-    const pole = (x: Tensor): Tensor => expandDims(x, 2);
-    const each = (x: Tensor): Tensor => expandDims(x, 3);
+    const above = (factor: Tensor): Complex => times(reciprocal, factor);
+    const below = (factor: Tensor): Complex => times(complexMul(termOf(inputs, points), reciprocal), neg(factor));
     return {
       p: sum(along(timesI(above(mul(2, S)))), 3),
       q: sum(along(above(neg(R))), 3),
       s: sum(along(timesI(below(mul(-2, mul(S, R))))), [0, 3]),
       d: sum(along(below(mul(R, R))), [0, 3]),
-      sine: sum(
-        along(
-          complexAdd(
-            timesI(above(mul(2, each(p)))),
-            complexAdd(below(mul(-8, S)), timesI(below(mul(-2, mul(R, pole(s)))))),
-          ),
-        ),
-        [0, 1, 2],
-      ),
-      cosine: sum(
-        along(
-          complexAdd(
-            above(neg(each(q))),
-            complexAdd(below(mul(2, mul(R, pole(d)))), timesI(below(mul(-2, mul(S, pole(s)))))),
-          ),
-        ),
-        [0, 1, 2],
-      ),
     };
   },
-  cost: ({ K, H, N, F }) => ({ flops: 20 * K! * H! * N! * F!, bytes: 4 * H! * (2 * K! * N! + 2 * N! + 2 * K! * F!) }),
-  variants: [],
+  cost: ({ K, H, N, F }) => ({
+    flops: (14 + 16 * K!) * H! * N! * F!,
+    bytes: 4 * H! * (2 * K! * N! + 2 * N! + 2 * K! * F!),
+  }),
+  variants: [cauchyOnGpu],
   // Poles to the left of the imaginary axis, from which the points stay away.
-  samples: [
-    {
-      name: "two sums",
-      dims: { K: 2, H: 2, N: 3, F: 5 },
-      options: undefined,
-      ranges: { s: [-2, -1], d: [2, 4], sine: [0.3, 0.9], cosine: [0.3, 0.9] },
-    },
-  ],
+  samples: (
+    [
+      ["two sums", { K: 2, H: 2, N: 3 }, 9],
+      ["five sums of many poles", { K: 5, H: 1, N: 70 }, 40],
+      ["one pole, one point", { K: 1, H: 3, N: 1 }, 1],
+    ] as const
+  ).map(([name, dims, length]) => ({
+    name,
+    dims,
+    options: { length },
+    ranges: { s: [-2, -1], d: [2, 4] },
+  })),
 });
 
 const timesI = ({ re, im }: Complex): Complex => ({ re: neg(im), im: re });
 
 /** 1 / (R^2 d - 4 S^2 - 2 i S R s) [H N F]. */
-function reciprocalOf({ s, d, sine: S, cosine: R }: Inputs): Complex {
+function reciprocalOf({ s, d }: Inputs, { sine: S, cosine: R }: Points): Complex {
   const pole = (x: Tensor): Tensor => expandDims(x, 2);
   const x = sub(mul(pole(d), mul(R, R)), mul(4, mul(S, S)));
   const y = mul(pole(s), mul(2, mul(S, R)));
@@ -122,10 +117,11 @@ function reciprocalOf({ s, d, sine: S, cosine: R }: Inputs): Complex {
 }
 
 /** The terms of the sums [K H N F]. */
-function termOf(inputs: Inputs): Complex {
-  const { p, q, sine: S, cosine: R } = inputs;
+function termOf(inputs: Inputs, points: Points): Complex {
+  const { p, q } = inputs;
+  const { sine: S, cosine: R } = points;
   const numerator = { re: mul(expandDims(q, 3), neg(R)), im: mul(expandDims(p, 3), mul(2, S)) };
-  return complexMul(numerator, reciprocalOf(inputs));
+  return complexMul(numerator, reciprocalOf(inputs, points));
 }
 
 /** sin and cos of half the angles 2 pi k / L, k = 0 .. floor(L/2) [F]; small values of both keep their digits. */
@@ -143,9 +139,10 @@ export function halfAngles(L: number): {
  * {@link cauchyKernel} of complex numerators and poles.
  * @param v [K H N]
  * @param a [H N]
+ * @param length L of the points.
  * @returns [K H F]
  */
-export function cauchySums(v: Complex, a: Complex, points: ReturnType<typeof halfAngles>): Complex {
+export function cauchySums(v: Complex, a: Complex, length: number): Complex {
   const turned = complexMul(v, complexConj(a));
   return cauchyKernel(
     {
@@ -153,8 +150,7 @@ export function cauchySums(v: Complex, a: Complex, points: ReturnType<typeof hal
       q: mul(2, turned.re),
       s: mul(2, a.re),
       d: add(mul(a.re, a.re), mul(a.im, a.im)),
-      ...points,
     },
-    undefined,
+    { length },
   );
 }

@@ -157,7 +157,7 @@ export function dplrKernel(
   const sums = cauchySums(
     complexMap(v, (part) => reshape(part, [(M + R) * (J + R), H, N])),
     complexScale(A, dt),
-    points,
+    length,
   );
   const F = points.sine.shape[0]!;
   const table = complexMap(sums, (part) => reshape(part, [M + R, J + R, H, F]));

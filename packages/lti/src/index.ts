@@ -39,5 +39,12 @@ export {
   type DplrLti,
   type DplrRule,
 } from "./dplr.js";
-export { cauchyKernel, cauchySums, halfAngles, type CauchyInputs, type CauchyOutputs } from "./cauchy.js";
+export {
+  cauchyKernel,
+  cauchySums,
+  halfAngles,
+  type CauchyInputs,
+  type CauchyOptions,
+  type CauchyOutputs,
+} from "./cauchy.js";
 export { beforeTransform, positive, positiveTransforms, type PositiveTransform } from "./positive.js";

@@ -6,6 +6,7 @@ import { linear, normalInit, uniformInit } from "@seqmix/nn";
 import {
   add,
   broadcastTo,
+  einsum,
   expandDims,
   exp,
   foldIn,
@@ -154,7 +155,7 @@ function parallel(
     return [output(params, add(channelsLast(y), mul(x, params.D))), hT];
   }
   const { y, hT } = convolve(system, u, state, { skip: expandDims(params.D, 0) });
-  return [output(params, channelsLast(y)), hT];
+  return [outputOfRows(params, reshape(y, [B, dModel, L])), hT];
 }
 
 /** The system that the parameters stand for. */
@@ -170,12 +171,24 @@ export function s4dSystem({ kernel: { C, log_dt, log_A_real, A_imag } }: S4dPara
 }
 
 /** y [.. D] -> [.. D]. */
-function output({ output_linear: [{ weight, bias }] }: S4dParameters, y: Tensor): Tensor {
-  const activated = gelu(y);
-  const [outputs, inputs] = weight.shape as [number, number];
-  const mixed = linear({ weight: reshape(weight, [outputs, inputs]), bias }, activated);
-  const half = outputs / 2;
-  return mul(sliceAxis(mixed, -1, 0, half), sigmoid(sliceAxis(mixed, -1, half, outputs)));
+function output(params: S4dParameters, y: Tensor): Tensor {
+  const { bias } = params.output_linear[0];
+  return gated(linear({ weight: outputWeight(params), bias }, gelu(y)));
+}
+
+/** y [B D L] -> [B L D]: the product reads rows as they are, and its gradient is written as rows. */
+function outputOfRows(params: S4dParameters, y: Tensor): Tensor {
+  const { bias } = params.output_linear[0];
+  return gated(add(einsum("B D L, E D -> B L E", gelu(y), outputWeight(params)), bias));
+}
+
+const outputWeight = ({ output_linear: [{ weight }] }: S4dParameters): Tensor =>
+  reshape(weight, [weight.shape[0]!, weight.shape[1]!]);
+
+/** [.. 2D] -> [.. D]. */
+function gated(mixed: Tensor): Tensor {
+  const outputs = mixed.shape.at(-1)!;
+  return mul(sliceAxis(mixed, -1, 0, outputs / 2), sigmoid(sliceAxis(mixed, -1, outputs / 2, outputs)));
 }
 
 const restState = (B: number, D: number, modes: number): Complex => ({

@@ -52,6 +52,20 @@ export function shareOfTime(share: number, peer: string, threads: number): Bar {
   };
 }
 
+/** At most the times of peers, each so many times. */
+export function timesOf(shares: Readonly<Record<string, number>>, threads = 1): Bar {
+  const entries = Object.entries(shares);
+  return {
+    threads,
+    asked: `≤ ${entries.map(([peer, share]) => `${share === 1 ? "" : `${share}x `}${peer}`).join(" + ")}`,
+    judge({ ms, peers }) {
+      if (entries.some(([peer]) => peers[peer] === undefined)) return undefined;
+      const limit = entries.reduce((total, [peer, share]) => total + share * peers[peer]!, 0);
+      return { reached: `${ms.toFixed(3)} of ${limit.toFixed(3)} ms`, met: ms <= limit };
+    },
+  };
+}
+
 /** At least so many tokens a second. */
 export function tokenRate(least: number, threads: number): Bar {
   return {

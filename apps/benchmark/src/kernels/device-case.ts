@@ -1,5 +1,6 @@
 /** Cases too large for host data: inputs are made on the device, and parts of the result are compared with the reference. */
 import {
+  compile,
   dispose,
   key,
   mul,
@@ -46,6 +47,17 @@ export interface DeviceCase<N extends string> extends Pick<
   readonly tf32Tolerance?: number;
   /** Elements of a tensor whose negation takes turns with the case: what the memory does in the same rounds. */
   readonly copyOf?: number;
+  /** Other work by name, which takes turns with the case. */
+  readonly beside?: Readonly<Record<string, Work>>;
+  /** true: the graph is built once, as in training; the others build it at every run. */
+  readonly compiled?: boolean;
+}
+
+/** Something to compute. */
+export interface Work {
+  /** Random values as tensor code. */
+  inputs(): Readonly<Record<string, Tensor>>;
+  compute(inputs: Readonly<Record<string, Tensor>>): readonly Tensor[];
 }
 
 /** Name of the peer that reads and writes as much: a kernel that negates. */
@@ -67,7 +79,13 @@ export function deviceCase<const N extends string>(description: DeviceCase<N>): 
     ...(elsewhere !== undefined && { reference: elsewhere }),
     prepare: () => ({
       open: (device, products) => openOwn(description, device, products),
-      beside: async (device) => (copyOf === undefined ? {} : { [copyPeer]: await openNegation(device, copyOf) }),
+      beside: async (device) => {
+        const opened: Record<string, Contestant> = {};
+        if (copyOf !== undefined) opened[copyPeer] = await openNegation(device, copyOf);
+        for (const [name, work] of Object.entries(description.beside ?? {}))
+          opened[name] = await openWork(work, device, description.compiled);
+        return opened;
+      },
       loops: {},
       peers: {},
     }),
@@ -84,7 +102,7 @@ async function openOwn<N extends string>(
   const inputs = description.inputs();
   await realize(inputs, { device });
   const variant = await variantOf(description.compute(inputs), device);
-  const run = async (): Promise<void> => dispose(await realize(description.compute(inputs), { device }));
+  const run = runOf(description, inputs, device, description.compiled);
   const held = device.memory().bytes;
   await run();
   return {
@@ -96,6 +114,23 @@ async function openOwn<N extends string>(
     check: () => check({ ...description, tolerance }, inputs, device),
     close: () => dispose(inputs),
   };
+}
+
+/** Computes and gives the results back. */
+function runOf(
+  { compute }: { compute(inputs: Readonly<Record<string, Tensor>>): readonly Tensor[] },
+  inputs: Readonly<Record<string, Tensor>>,
+  device: Device,
+  compiled = false,
+): () => Promise<void> {
+  const once = compiled ? compile((given: typeof inputs) => compute(given), { device }) : undefined;
+  return async () => dispose(await (once ? once(inputs) : realize(compute(inputs), { device })));
+}
+
+async function openWork(work: Work, device: Device, compiled: boolean | undefined): Promise<Contestant> {
+  const inputs = work.inputs();
+  await realize(inputs, { device });
+  return { run: runOf(work, inputs, device, compiled), read: () => [], close: () => dispose(inputs) };
 }
 
 async function openNegation(device: Device, size: number): Promise<Contestant> {

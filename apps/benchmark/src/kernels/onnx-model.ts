@@ -27,8 +27,8 @@ export interface OnnxModel {
   readonly outputs: readonly OnnxValue[];
   /** In an order in which they can run. */
   readonly nodes: readonly OnnxNode[];
-  /** int64 scalars by name, for operators that take an axis as an input. */
-  readonly constants?: Readonly<Record<string, number>>;
+  /** int64 scalars and lists by name, for operators that take axes or lengths as inputs. */
+  readonly constants?: Readonly<Record<string, number | readonly number[]>>;
 }
 
 /** Version of the file format; 10 came with opset 21. */
@@ -43,7 +43,7 @@ export function encodeOnnxModel({ opset, inputs, outputs, nodes, constants = {} 
   const graph = message([
     ...nodes.map((node) => bytes(1, encodeNode(node))),
     text(2, "benchmark"),
-    ...Object.entries(constants).map(([name, value]) => bytes(5, encodeScalar(name, value))),
+    ...Object.entries(constants).map(([name, value]) => bytes(5, encodeWhole(name, value))),
     ...inputs.map((value) => bytes(11, encodeValue(value))),
     ...outputs.map((value) => bytes(12, encodeValue(value))),
   ]);
@@ -72,10 +72,16 @@ function encodeValue({ name, shape }: OnnxValue): Field {
   return message([text(1, name), bytes(2, message([bytes(1, message([integer(1, FLOAT), bytes(2, dimensions)]))]))]);
 }
 
-function encodeScalar(name: string, value: number): Field {
-  const raw = new DataView(new ArrayBuffer(8));
-  raw.setBigInt64(0, BigInt(value), true);
-  return message([integer(2, INT64), text(8, name), bytes(9, [...new Uint8Array(raw.buffer)])]);
+function encodeWhole(name: string, value: number | readonly number[]): Field {
+  const [values, dimensions] = typeof value === "number" ? [[value], []] : [value, [value.length]];
+  const raw = new DataView(new ArrayBuffer(8 * values.length));
+  values.forEach((each, k) => raw.setBigInt64(8 * k, BigInt(each), true));
+  return message([
+    ...dimensions.map((extent) => integer(1, extent)),
+    integer(2, INT64),
+    text(8, name),
+    bytes(9, [...new Uint8Array(raw.buffer)]),
+  ]);
 }
 
 // Protocol buffers: a field is its number and wire type, then a varint (0), a length and bytes (2), or four bytes (5).

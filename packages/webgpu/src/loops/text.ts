@@ -144,7 +144,7 @@ interface Names {
   readonly outputs: readonly string[];
 }
 
-function nameBuffers(
+export function nameBuffers(
   kernel: LoopKernel,
   { inputs, outputs, aliases, part }: LoopBuffers,
   { width, vectors }: Layout,
@@ -235,7 +235,7 @@ export function split(position: string, extents: readonly number[], names: reado
 }
 
 /** A function of a point's axes and vector loads that computes the values of some roots, and how to call it. */
-function pointFunction(
+export function pointFunction(
   values: readonly Pick<Output, "dtype" | "value">[],
   { kernel, layout, names, functions }: Context,
 ): { text: string; call: (at: number) => string; result: (call: string, k: number) => string; head: string[] } {

@@ -7,6 +7,7 @@ import { LimitError, type DType } from "@seqmix/tensor";
 import { nodesOf, product, roots, type Affine, type LoopKernel, type Range, type Scalar } from "@seqmix/tensor/backend";
 import { bytesOf, widthOf, WINDOW_ALIGNMENT, type GpuLimits, type GpuPass, type GpuWindow } from "@seqmix/tensor/wgsl";
 import { loopPass, type LoopBuffers, type LoopForm } from "../loops/text.js";
+import { tilePass, tilesOf } from "../loops/tiles.js";
 
 /** Elements that parts and windows of a kernel start at a multiple of. */
 const stepOf = (kernel: LoopKernel): number =>
@@ -36,7 +37,10 @@ export function loopPasses(
 ): GpuPass[] {
   const total = product(kernel.extents);
   const largest = Math.max(total, ...[...usedInputs(kernel)].map((input) => kernel.inputs[input]!.size));
-  if (bytesOf(largest) <= limits.bytes) return [loopPass(kernel, form, buffers, threads)];
+  if (bytesOf(largest) <= limits.bytes) {
+    const tiles = form === "map" ? tilesOf(kernel, limits, buffers.aliases) : undefined;
+    return [tiles ? tilePass(kernel, tiles, buffers) : loopPass(kernel, form, buffers, threads)];
+  }
   if (largest > ADDRESSABLE)
     throw new LimitError(
       `webgpu: expected at most ${ADDRESSABLE * 4} bytes in an operand of a kernel (indices have 32 bits), got ${largest * 4}; use smaller batches`,

@@ -9,6 +9,7 @@ import { complexScanCase, cumsumCase, linearScanCase, selectiveScanBackward, sel
 import { matrixStateHostCases } from "./matrix-states.js";
 import { planningCases } from "./planning.js";
 import { stateSpaceKernels } from "./state-space-kernels.js";
+import { structuredAgainstDense } from "./state-space-layer.js";
 import { mambaLmStep, mlpStep } from "./training.js";
 import { webgpuCases } from "./webgpu.js";
 
@@ -22,6 +23,8 @@ const cpuCases: readonly BenchmarkCase[] = [
   softmaxCase,
   rmsNormCase,
   fftConvCase,
+  ...structuredAgainstDense(64, []),
+  ...structuredAgainstDense(128, ["published, on a GPU: 9.32 ms, 222 MB", "published, on a GPU: 4.77 ms, 5.3 MB"]),
   ...stateSpaceKernels({ H: 16, N: 32, L: 4096 }, { H: 2, N: 3, L: 100 }),
   selectiveScanForward,
   selectiveScanBackward,

@@ -47,7 +47,7 @@ const kernels = {
     kernel: ({ dt, decay, turn, Bre, Bim, Cre, Cim, Pre, Pim }: Inputs, L: number): Tensor =>
       dplrKernel({ dt, A: pair(decay, turn), B: pair(Bre, Bim), C: pair(Cre, Cim), P: pair(Pre, Pim) }, L).K,
     flops: ({ H, N, L }: Size): number =>
-      cauchyKernel.record.cost({ K: 4, H, N, F: Math.floor(L / 2) + 1 }, undefined).flops,
+      cauchyKernel.record.cost({ K: 4, H, N, F: Math.floor(L / 2) + 1 }, { length: L }).flops,
     names: ["dt", "decay", "turn", "Bre", "Bim", "Cre", "Cim", "Pre", "Pim"],
   },
 } as const;
@@ -65,6 +65,7 @@ export function stateSpaceKernels(size: Size, smaller: Size): BenchmarkCase[] {
       bytes: 4 * H * (2 * L + 2 * names.length * N),
       rate: "GFLOP/s",
       bars: [withinMemory((0.7 * H * N * L * 4) / 2 ** 20)],
+      compiled: true,
       inputs: () => drawn(size),
       compute({ dK, ...given }) {
         const length = dK.shape[2]!;

@@ -28,6 +28,7 @@ import { copyPeer, deviceCase } from "../device-case.js";
 import { withoutHalf } from "../gpu.js";
 import { wholeModels } from "./whole-models.js";
 import { stateSpaceKernels } from "./state-space-kernels.js";
+import { stateSpaceLayer, structuredAgainstDense } from "./state-space-layer.js";
 import { webgpuConvolutions } from "./webgpu-convolution.js";
 import { matrixStateCases } from "./matrix-states.js";
 
@@ -351,7 +352,11 @@ export const webgpuCases: readonly BenchmarkCase[] = [
     ),
   ),
   ...webgpuConvolutions,
-  ...stateSpaceKernels({ H: 512, N: 32, L: 16384 }, { H: 2, N: 3, L: 100 }),
+  ...stateSpaceKernels({ H: 512, N: 64, L: 16384 }, { H: 2, N: 3, L: 100 }),
+  stateSpaceLayer({ B: 8, L: 2048, D: 1024 }, { B: 2, L: 70, D: 3 }),
+  ...structuredAgainstDense(128, ["published: 9.32 ms, 222 MB", "published: 4.77 ms, 5.3 MB"]),
+  ...structuredAgainstDense(256, ["published: 20.6 ms, 1,685 MB", "published: 3.07 ms, 12.6 MB"]),
+  ...structuredAgainstDense(512, ["published: 140.7 ms, 13,140 MB", "published: 4.75 ms, 33.5 MB"]),
   ...matrixStateCases,
   ...wholeModels,
 ];

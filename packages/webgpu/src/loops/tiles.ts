@@ -1,0 +1,115 @@
+/**
+ * Loops that read an operand across: neighbouring points of the last axis are far apart in it, and those of another axis are
+ * neighbours. A workgroup takes a square of points of both axes, reads the operand along that other axis into workgroup
+ * memory, and computes the points along the last one.
+ */
+import { product, type LoopKernel } from "@seqmix/tensor/backend";
+import { entryPoint, type GpuLimits, type GpuPass } from "@seqmix/tensor/wgsl";
+import { functionTexts } from "../wgsl/functions.js";
+import { affineText, registerType, toMemory } from "../wgsl/values.js";
+import { axisNames, loadsOf, nameBuffers, pointFunction, split, type Load, type LoopBuffers } from "./text.js";
+
+/** Points along each side of a square. */
+const SIDE = 32;
+/** Rows of a square that a workgroup takes at once. */
+const ROWS = 8;
+/** Fewer points than this are over before their memory is waited for. */
+const MANY = 2 ** 16;
+/** Neighbours this far apart still share what memory reads at once. */
+const NEAR = 8;
+
+/** The squares of a kernel. */
+export interface Tiles {
+  /** The axis along which the operands lie. */
+  readonly axis: number;
+  /** Loads that go through workgroup memory. */
+  readonly loads: readonly Load[];
+}
+
+/**
+ * The squares that a kernel runs in; undefined where none of its loads gains.
+ * @param aliases Operands in the memory of a result.
+ */
+export function tilesOf(
+  kernel: LoopKernel,
+  limits: GpuLimits,
+  aliases: ReadonlyMap<number, number> | undefined,
+): Tiles | undefined {
+  const { extents, reductions, outputs, inputs } = kernel;
+  const last = extents.length - 1;
+  const points = product(extents);
+  if (reductions.length > 0 || points < MANY || extents[last]! < SIDE / 2) return undefined;
+  const axisOf = ({ input, gather, index: { coefficients } }: Load): number => {
+    if (gather || aliases?.has(input) || Math.abs(coefficients[last]!) < NEAR) return -1;
+    // what a broadcast repeats waits in a cache
+    return 4 * inputs[input]!.size < points ? -1 : coefficients.indexOf(1);
+  };
+  const across = loadsOf(outputs.map(({ value }) => value)).filter((load) => (extents[axisOf(load)] ?? 0) >= SIDE / 2);
+  if (across.length === 0) return undefined;
+  const axis = axisOf(across[0]!);
+  const along = across.filter((load) => axisOf(load) === axis);
+  const fitting = Math.floor(limits.workgroupBytes / (4 * SIDE * (SIDE + 1)));
+  const kept = new Set([...new Set(along.map(keyOf))].slice(0, fitting));
+  return { axis, loads: along.filter((load) => kept.has(keyOf(load))) };
+}
+
+/** Equal for loads of the same element. */
+const keyOf = ({ input, index: { offset, coefficients } }: Load): string => `${input}:${offset}:${coefficients.join()}`;
+
+/** A kernel in squares; a thread computes {@link SIDE} / {@link ROWS} points. */
+export function tilePass(kernel: LoopKernel, { axis, loads }: Tiles, buffers: LoopBuffers): GpuPass {
+  const { extents, outputs } = kernel;
+  const last = extents.length - 1;
+  const functions = new Set<string>();
+  const layout = { width: 1, axis: last, vectors: [] } as const;
+  const names = nameBuffers(kernel, buffers, layout);
+  const threads = SIDE * ROWS;
+  const point = pointFunction(outputs, {
+    kernel,
+    buffers,
+    layout: { ...layout, vectors: loads },
+    names,
+    functions,
+    threads,
+  });
+  const distinct = [...new Map(loads.map((load) => [keyOf(load), load])).values()];
+  const axes = axisNames(kernel);
+  const others = extents.map((_, k) => k).filter((k) => k !== axis && k !== last);
+  const [along, wide] = [Math.ceil(extents[axis]! / SIDE), Math.ceil(extents[last]! / SIDE)];
+  const groups = along * wide * product(others.map((k) => extents[k]!));
+  const position = extents.reduce((text, extent, k) => (k === 0 ? axes[0]! : `(${text}) * ${extent} + ${axes[k]}`), "");
+  const call = `point(${[...axes, ...distinct.map((_, k) => `tile${k}[column][row]`)].join(", ")})`;
+  const text = `if (group >= ${groups}u) { return; }
+let rest = group / ${along * wide}u;
+${split(
+  "rest",
+  others.map((k) => extents[k]!),
+  others.map((k) => axes[k]!),
+).join("\n")}
+let firstAlong = i32(group / ${wide}u % ${along}u) * ${SIDE};
+let firstWide = i32(group % ${wide}u) * ${SIDE};
+let column = i32(thread % ${SIDE}u);
+for (var row = i32(thread / ${SIDE}u); row < ${SIDE}; row += ${ROWS}) {
+  let ${axes[axis]} = min(firstAlong + column, ${extents[axis]! - 1});
+  let ${axes[last]} = min(firstWide + row, ${extents[last]! - 1});
+${distinct.map((load, k) => `  tile${k}[row][column] = ${names.read(load.input, affineText(load.index, axes))};`).join("\n")}
+}
+workgroupBarrier();
+for (var row = i32(thread / ${SIDE}u); row < ${SIDE}; row += ${ROWS}) {
+  let ${axes[axis]} = firstAlong + row;
+  let ${axes[last]} = firstWide + column;
+  if ((${axes[axis]} < ${extents[axis]}) & (${axes[last]} < ${extents[last]})) {
+    let at = ${position};
+    let p = ${call};
+${outputs.map(({ dtype }, k) => `    ${names.outputs[k]}[at] = ${toMemory(dtype, point.result("p", k))};`).join("\n")}
+  }
+}`;
+  const memory = distinct.map(
+    ({ dtype }, k) => `var<workgroup> tile${k}: array<array<${registerType(dtype)}, ${SIDE + 1}>, ${SIDE}>;\n`,
+  );
+  return {
+    code: names.declarations + functionTexts(functions) + memory.join("") + point.text + entryPoint(threads, text),
+    buffers: names.bindings,
+    groups,
+  };
+}
