@@ -20,7 +20,7 @@ const layers = {
   nn: ["tensor"],
   optim: ["tensor"],
   mixer: ["tensor", "nn", "optim"],
-  checkpoint: ["tensor", "nn", "mixer", "optim"],
+  checkpoint: ["tensor"],
   tasks: ["tensor"],
   testing: ["tensor", "nn", "mixer", "optim"],
 };
