@@ -138,6 +138,7 @@ async function modesAgree(s: Subject, law: string, device: Device): Promise<void
         exact,
         gradientNamesOf(s, start !== undefined),
         tolerance.gradients,
+        tolerance.cancelling,
       );
     }
   }

@@ -138,7 +138,14 @@ async function sameAsAlone(
       compare(`${law} (${mode})`, actual, values, outputs, tolerance.values);
       if (!compareSlopes) continue;
       const slope = gradients((given) => together(mode, given));
-      compare(`${law} (${mode}, gradients)`, await evaluate(device, slope), slopes, names, tolerance.gradients);
+      compare(
+        `${law} (${mode}, gradients)`,
+        await evaluate(device, slope),
+        slopes,
+        names,
+        tolerance.gradients,
+        tolerance.cancelling,
+      );
     }
 }
 

@@ -60,8 +60,11 @@ export function writeValues(values: readonly Scalar[], around: Surroundings, lin
     switch (node.op) {
       case "constant":
         return literal(node.value, node.dtype, around.functions);
-      case "position":
-        return affineText(node.index, around.axes);
+      case "position": {
+        const index = affineText(node.index, around.axes);
+        // WGSL does not mix * and & without parentheses.
+        return index.includes(" * ") && !index.startsWith("(") ? `(${index})` : index;
+      }
       case "reduced":
         return around.reduced[node.reduction]!;
       case "state":
