@@ -5,16 +5,6 @@ import { chromium, type Browser, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readRows } from "./training/read-rows.js";
 
-const FLAGS = [
-  "--no-sandbox",
-  "--enable-unsafe-webgpu",
-  "--enable-features=Vulkan",
-  "--use-webgpu-adapter=swiftshader",
-  "--use-vulkan=swiftshader",
-  "--use-angle=swiftshader",
-  "--enable-unsafe-swiftshader",
-  "--enable-dawn-features=disable_workgroup_init",
-];
 /** Building the page, and a training run on a busy machine. */
 const TIMEOUT = 180_000;
 
@@ -31,8 +21,8 @@ describe("the page", () => {
       servePage(): Promise<typeof served>;
     };
     served = await servePage();
-    const { executable, env } = findChromium();
-    browser = await chromium.launch({ executablePath: executable, env, headless: true, args: FLAGS });
+    const { executable, env, args } = findChromium();
+    browser = await chromium.launch({ executablePath: executable, env, headless: true, args: [...args] });
   }, TIMEOUT);
   afterAll(async () => {
     await browser?.close();
