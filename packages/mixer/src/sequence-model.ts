@@ -189,8 +189,8 @@ function decoded(decoder: SequenceModelParameters["decoder"], x: Tensor, answers
 /** [L D]: sines, then cosines, of the position at frequencies 1 .. 1/10000 (Vaswani et al., Attention Is All You Need, 2017). */
 function sinusoids(L: number, D: number): Tensor {
   const half = Math.ceil(D / 2);
-  const frequencies = exp(mul(arange(half), -Math.log(10_000) / Math.max(1, half - 1)));
-  const angles = mul(reshape(arange(L), [L, 1]), reshape(frequencies, [1, half]));
+  const frequencies = exp(mul(cast(arange(half), "f32"), -Math.log(10_000) / Math.max(1, half - 1)));
+  const angles = mul(reshape(cast(arange(L), "f32"), [L, 1]), reshape(frequencies, [1, half]));
   return sliceAxis(concat([sin(angles), cos(angles)], 1), 1, 0, D);
 }
 
