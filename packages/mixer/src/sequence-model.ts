@@ -17,8 +17,10 @@ import {
   broadcastTo,
   cast,
   concat,
+  cos,
   div,
   equal,
+  exp,
   expandDims,
   foldIn,
   gelu,
@@ -28,9 +30,9 @@ import {
   mul,
   reshape,
   ShapeError,
+  sin,
   sliceAxis,
   sum,
-  tensor,
   where,
   type Key,
   type Tensor,
@@ -187,14 +189,9 @@ function decoded(decoder: SequenceModelParameters["decoder"], x: Tensor, answers
 /** [L D]: sines, then cosines, of the position at frequencies 1 .. 1/10000 (Vaswani et al., Attention Is All You Need, 2017). */
 function sinusoids(L: number, D: number): Tensor {
   const half = Math.ceil(D / 2);
-  return tensor(
-    Float32Array.from({ length: L * D }, (_, i) => {
-      const [position, d] = [Math.floor(i / D), i % D];
-      const angle = position / 10_000 ** ((d % half) / Math.max(1, half - 1));
-      return d < half ? Math.sin(angle) : Math.cos(angle);
-    }),
-    [L, D],
-  );
+  const frequencies = exp(mul(cast(arange(half), "f32"), -Math.log(10_000) / Math.max(1, half - 1)));
+  const angles = mul(reshape(cast(arange(L), "f32"), [L, 1]), reshape(frequencies, [1, half]));
+  return sliceAxis(concat([sin(angles), cos(angles)], 1), 1, 0, D);
 }
 
 /** x [B L D] -> [B D]. */

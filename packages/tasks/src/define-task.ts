@@ -30,6 +30,16 @@ export type TrainingBudget = {
   readonly weightDecay: number;
 };
 
+/** A budget of minutes on a laptop, from which tasks depart. */
+export const laptopBudget: TrainingBudget = {
+  steps: 1500,
+  batch: 32,
+  lr: 5e-3,
+  warmup: 50,
+  clip: 1,
+  weightDecay: 0.01,
+};
+
 /** A number from a publication. */
 export interface PublishedResult {
   /** Model or method. */
