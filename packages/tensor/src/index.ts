@@ -7,14 +7,40 @@ export { tensor, Tensor, type Nested } from "./graph/tensor.js";
 export { BYTES_PER_ELEMENT, isReal, type DType, type HostArray, type TensorData } from "./graph/dtype.js";
 export { roundToHalf } from "./graph/half.js";
 export { formatShape, sizeOf, stridesOf, broadcastShapes, normalizeAxis, type Shape } from "./graph/shape.js";
-export * from "./graph/errors.js";
+export {
+  CheckpointError,
+  DeviceError,
+  DeviceLostError,
+  DisposedError,
+  DTypeError,
+  KernelCompileError,
+  LimitError,
+  NumericError,
+  ShapeError,
+} from "./graph/errors.js";
 export * from "./ops/elementwise.js";
-export * from "./ops/generators.js";
-export * from "./ops/movement.js";
-export * from "./ops/reduce.js";
-export * from "./ops/matmul.js";
-export * from "./ops/gather.js";
-export * from "./ops/cumsum.js";
+export { arange, full, iota, ones, zeros } from "./ops/generators.js";
+export {
+  broadcastTo,
+  concat,
+  expandDims,
+  flip,
+  identity,
+  pad,
+  reshape,
+  slice,
+  sliceAxis,
+  split,
+  stack,
+  stopGradient,
+  strided,
+  transpose,
+  type SliceAttributes,
+} from "./ops/movement.js";
+export { max, sum, type ReduceOptions } from "./ops/reduce.js";
+export { matmul } from "./ops/matmul.js";
+export { checkIndices, gather, pick, scatterAdd } from "./ops/gather.js";
+export { cumsum, type CumsumOptions } from "./ops/cumsum.js";
 export {
   complexLinearScan,
   linearScan,
