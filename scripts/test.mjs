@@ -15,6 +15,7 @@ const golden = existsSync(join(root, "apps/golden/src/cli.ts"));
 // Each part is a script for this same Node, with its arguments; "show" prints as it goes, "capture" at the end, so that it can be counted.
 const parts = [
   { name: "lists of packages", script: ["scripts/packages.mjs", "--check"] },
+  { name: "pictures of dependencies", script: ["scripts/pictures.mjs", "--check"] },
   { name: "build", script: tool("typescript", "bin/tsc", "-b") },
   { name: "format", script: tool("prettier", "bin/prettier.cjs", "--check", "."), capture: true },
   { name: "lint", script: tool("oxlint", "bin/oxlint") },
