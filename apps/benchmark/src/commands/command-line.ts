@@ -10,6 +10,7 @@ import { registerRun } from "./run.js";
 import { registerSweep } from "./sweep.js";
 import { registerKernels } from "../kernels/command.js";
 import { Stopped } from "../trials/run-trials.js";
+import { serveTrials } from "../trials/worker.js";
 import { UsageError } from "./usage-error.js";
 
 /** Exit codes: a failed trial or an unexpected error, and a mistake in what was asked for. */
@@ -36,6 +37,8 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
   registerGradientNorms(program);
   registerForecasting(program);
   registerServe(program);
+  // The processes that trials run in; for this program alone.
+  program.command("worker", { hidden: true }).action(serveTrials);
   try {
     await program.parseAsync(args, { from: "user" });
     return code;

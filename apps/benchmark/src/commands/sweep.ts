@@ -29,7 +29,7 @@ export function registerSweep(program: Command, exit: (code: number) => void): v
         .map((trial) => [trial.identity, trial]),
     );
     const rows = await runTrials([...trials.values()].map(prepare), { ...options, out });
-    exit(await finish(rows, readResults(out).rows, out));
+    exit(await finish(rows, readResults(out).rows, { ...options, out }));
   });
 }
 

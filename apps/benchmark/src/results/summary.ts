@@ -23,7 +23,9 @@ export function summaryTable(rows: readonly Row[]): SummaryTable {
     },
     { title: "validation", number: true, cell: ({ metric, validation }) => formatMetric(metric, validation[metric]) },
     { title: "chance", number: true, cell: ({ metric, metrics }) => formatMetric(metric, metrics["chance"]) },
-    { title: "trigram", number: true, cell: ({ metric, metrics }) => formatMetric(metric, metrics["trigram"]) },
+    ...(rows.some(({ metrics }) => "trigram" in metrics)
+      ? [{ title: "trigram", number: true, cell: ({ metric, metrics }: Row) => formatMetric(metric, metrics["trigram"]) }]
+      : []),
     { title: "parameters", number: true, cell: ({ parameters }) => formatCount(parameters) },
     {
       title: "state",
@@ -40,6 +42,21 @@ export function summaryTable(rows: readonly Row[]): SummaryTable {
   return { columns, cells: rows.map((row) => columns.map(({ cell }) => cell(row))) };
 }
 
+/** What the titles mean, for who meets them the first time. */
+const WORDS: Readonly<Record<string, string>> = {
+  mixer: "the part of a model that carries information from one position of a sequence to others",
+  test: "result on sequences that were used for nothing else; validation: on those that choices are made by",
+  chance: "result of guessing",
+  trigram: "result of a table of which character follows which two",
+  state: "memory that a model needs to go on after a sequence of this length",
+};
+
+/** One line for each word among the titles that needs it. */
+export const wordsOf = (columns: readonly Column[]): string =>
+  columns
+    .flatMap(({ title }) => (WORDS[title] ? [`${title}: ${WORDS[title]}\n`] : []))
+    .join("");
+
 /** What the quickstart found, in one line that hides nothing. */
 export function verdictOf(rows: readonly Row[]): string {
   const of = (task: string, mixer: string): Row | undefined =>
@@ -55,7 +72,7 @@ function copyingVerdict(selective: Row | undefined, lti: Row | undefined): strin
   if (!lti || reached === undefined || left === undefined)
     return "Selective copying: no comparison, since not both models finished.";
   const gap = (reached - left) * 100;
-  const found = `Selective copying: the selective SSM (mamba) reaches ${(reached * 100).toFixed(1)} %, the LTI SSM (${withDynamics(lti)}) ${(left * 100).toFixed(1)} % from the same budget`;
+  const found = `Selective copying: the selective state-space model (mamba) reaches ${(reached * 100).toFixed(1)} %, the linear time-invariant one, whose dynamics do not depend on the input (${withDynamics(lti)}), ${(left * 100).toFixed(1)} % from the same budget`;
   const missing = [
     ...(reached < 0.95 ? ["95 % was expected of mamba"] : []),
     ...(gap < 25 ? [`s4d was expected at least 25 points lower and is ${gap.toFixed(1)}`] : []),

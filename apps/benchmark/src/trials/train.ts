@@ -28,6 +28,8 @@ export interface TrainingOptions {
   readonly device: Device;
   /** Name of the device, for the snapshot. */
   readonly deviceName: string;
+  /** Commit of the program: a snapshot of another one is not continued. */
+  readonly commit?: string;
   /** Where the snapshot of the running trial lies. */
   readonly snapshot: string;
   /** Called after every step; true ends the trial with a snapshot. */
@@ -44,6 +46,8 @@ export type TrainingOutcome =
   | { readonly status: "stopped"; readonly step: number }
   | {
       readonly status: "done" | "diverged";
+      /** The first step whose loss was no finite number, if the trial diverged. */
+      readonly divergedAt?: number;
       readonly curve: readonly CurvePoint[];
       /** Absent if the trial diverged. */
       readonly validation?: number;
@@ -64,7 +68,12 @@ export async function train(
   const { device, snapshot, stopAsked, report, snapshotEvery = snapshotSeconds } = options;
   const { steps, batch: batchSize } = training;
   const source = key(training.seed);
-  const owner: SnapshotOwner = { trial: trial.identity, config: trial.settings, device: options.deviceName };
+  const owner: SnapshotOwner = {
+    trial: trial.identity,
+    config: trial.settings,
+    device: options.deviceName,
+    commit: options.commit ?? "unknown",
+  };
   const step = trainer({
     loss: (params: Tree, batch: Batch): Tensor => lossOf(task, model.answers(params, batch), batch),
     optimizer: adamw({
@@ -80,9 +89,9 @@ export async function train(
   const evaluate = evaluation(task, model, batchSize, device);
 
   const found = readSnapshot(snapshot, owner, step.state);
-  if (found === "damaged")
+  if (found === "damaged" || found === "other version")
     options.warn?.(
-      `Expected a whole snapshot in ${snapshot}, got a damaged file; ${trial.identity} starts again from its first step.`,
+      `Expected a whole snapshot of this version in ${snapshot}, got ${found === "damaged" ? "a damaged file" : "one of another version"}; ${trial.identity} starts again from its first step.`,
     );
   const saved = typeof found === "string" ? undefined : found;
   if (saved) await step.restore(saved.tree);
@@ -105,17 +114,19 @@ export async function train(
 
   let unread: Tensor[] = [];
   let lastLoss: number | undefined;
-  /** Reads the losses of the latest steps. @returns false if one is not a finite number. */
-  const readLosses = async (): Promise<boolean> => {
+  /** Reads the losses of the latest steps. @returns The first step whose loss is not a finite number, if there is one. */
+  const readLosses = async (): Promise<number | undefined> => {
     const losses = await Promise.all(unread.map((loss) => loss.item()));
     dispose(unread);
     unread = [];
     progress.window.push(...losses);
     lastLoss = losses.at(-1) ?? lastLoss;
-    return losses.every(Number.isFinite);
+    const bad = losses.findIndex((loss) => !Number.isFinite(loss));
+    return bad < 0 ? undefined : progress.step - losses.length + bad + 1;
   };
-  const diverged = (): TrainingOutcome => ({
+  const diverged = (divergedAt: number): TrainingOutcome => ({
     status: "diverged",
+    divergedAt,
     curve: progress.curve,
     tokensPerSecond: tokensPerSecond(),
     wallSeconds: wallSeconds(),
@@ -139,7 +150,8 @@ export async function train(
       const curveDue = count % curveEvery === 0 || count === steps;
       const stop = stopAsked();
       const saveDue = stop || performance.now() - savedAt > snapshotEvery * 1000;
-      if ((curveDue || saveDue || unread.length >= READ_EVERY) && !(await readLosses())) return diverged();
+      const bad = curveDue || saveDue || unread.length >= READ_EVERY ? await readLosses() : undefined;
+      if (bad !== undefined) return diverged(bad);
       if (!first) {
         progress.timedSteps++;
         progress.timedSeconds += (performance.now() - began) / 1000;
@@ -163,7 +175,7 @@ export async function train(
     report({ step: steps, steps, loss: lastLoss, tokensPerSecond: tokensPerSecond(), phase: "measuring" });
     const validation = await evaluate("validation", step.params);
     const test = await evaluate("test", step.params);
-    if (!Number.isFinite(validation) || !Number.isFinite(test)) return diverged();
+    if (!Number.isFinite(validation) || !Number.isFinite(test)) return diverged(steps);
     const last = progress.curve.at(-1)!;
     return {
       status: "done",
