@@ -51,6 +51,10 @@ export interface Row {
   readonly parameters: number;
   /** Of one sequence after L tokens, all layers; null for a mixer without a finite state. */
   readonly stateBytes: number | null;
+  /** Floating-point operations of one sequence of L forward. */
+  readonly flops?: number;
+  /** The metric on the test split where the task is made harder, by its name, e.g. "L=512". */
+  readonly beyond?: Readonly<Record<string, number>>;
   /** Tokens trained on a second, without the first step of a process (which plans and compiles) and without measuring. */
   readonly tokensPerSecond: number;
   /** Everything, runs before a resume included. */

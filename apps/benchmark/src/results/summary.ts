@@ -1,18 +1,15 @@
 /** What rows say: the cells of the table, and the verdict of the quickstart. */
 import { formatBytes, formatCount, formatDuration, formatMetric } from "../report/format.js";
 import type { Row } from "./results.js";
-import type { Column } from "../report/table.js";
-
-/** A table: its columns, and its cells by row. */
-export interface SummaryTable {
-  readonly columns: readonly Column[];
-  readonly cells: readonly (readonly string[])[];
-}
+import type { Column, Table } from "../report/table.js";
 
 /** The table of results. Settings have a column if they tell trials of one task and mixer apart. */
-export function summaryTable(rows: readonly Row[]): SummaryTable {
+export function summaryTable(rows: readonly Row[]): Table {
   const several = new Set(rows.map(({ task, mixer }) => `${task}:${mixer}`)).size < rows.length;
-  const columns: readonly (Column & { readonly cell: (row: Row) => string })[] = [
+  const columns: readonly (Column & {
+    readonly cell: (row: Row) => string;
+    readonly value?: (row: Row) => number | undefined;
+  })[] = [
     { title: "task", cell: ({ task }) => task },
     { title: "mixer", cell: ({ mixer }) => mixer },
     ...(several ? [{ title: "settings", cell: ({ trial }: Row) => trial.split(":")[2] ?? "" }] : []),
@@ -30,6 +27,7 @@ export function summaryTable(rows: readonly Row[]): SummaryTable {
     {
       title: "state",
       number: true,
+      value: ({ stateBytes }) => stateBytes ?? 0,
       cell: ({ stateBytes }) => (stateBytes === null ? "none" : formatBytes(stateBytes)),
     },
     {
@@ -37,9 +35,17 @@ export function summaryTable(rows: readonly Row[]): SummaryTable {
       number: true,
       cell: ({ tokensPerSecond }) => (tokensPerSecond > 0 ? formatCount(tokensPerSecond) : "-"),
     },
-    { title: "time", number: true, cell: ({ wallSeconds }) => formatDuration(wallSeconds) },
+    { title: "time", number: true, value: ({ wallSeconds }) => wallSeconds, cell: ({ wallSeconds }) => formatDuration(wallSeconds) },
   ];
-  return { columns, cells: rows.map((row) => columns.map(({ cell }) => cell(row))) };
+  return {
+    columns: columns.map(({ title, number }) => ({
+      title,
+      ...(number && { number }),
+      ...(WORDS[title] && { explanation: WORDS[title] }),
+    })),
+    cells: rows.map((row) => columns.map(({ cell }) => cell(row))),
+    values: rows.map((row) => columns.map(({ value }) => value?.(row))),
+  };
 }
 
 /** What the titles mean, for who meets them the first time. */
@@ -53,9 +59,7 @@ const WORDS: Readonly<Record<string, string>> = {
 
 /** One line for each word among the titles that needs it. */
 export const wordsOf = (columns: readonly Column[]): string =>
-  columns
-    .flatMap(({ title }) => (WORDS[title] ? [`${title}: ${WORDS[title]}\n`] : []))
-    .join("");
+  columns.flatMap(({ title, explanation }) => (explanation ? [`${title}: ${explanation}\n`] : [])).join("");
 
 /** What the quickstart found, in one line that hides nothing. */
 export function verdictOf(rows: readonly Row[]): string {

@@ -58,12 +58,13 @@ export type Plan = (rows: readonly Row[]) => readonly Experiment[];
 export async function runTrials(asked: readonly Experiment[] | Plan, options: RunOptions): Promise<readonly Row[]> {
   const plan: Plan = typeof asked === "function" ? asked : () => asked;
   const progress = showProgress(options.stream ?? (options.json ? process.stderr : process.stdout));
+  // Before anything is written: a device that does not exist is a mistake.
+  const device = await chooseDevice(options.device, progress.note);
   const folder = makeResultsFolder(options.out);
   const lock = lockFolder(folder);
   try {
     const results = openResults(folder);
     if (results.damage) progress.note(results.damage);
-    const device = await chooseDevice(options.device, progress.note);
     const run: Session = { options, results, progress, device, environment: readEnvironment() };
     const wanted = new Map<string, Experiment>();
     for (;;) {
@@ -271,7 +272,7 @@ function listenForSignals(pool: WorkerPool): { readonly signal: NodeJS.Signals |
 }
 
 function rowOf(
-  { trial, task, parameters, stateBytes, training }: Experiment,
+  { trial, task, parameters, stateBytes, flops, training }: Experiment,
   outcome: Exclude<Outcome, { status: "stopped" }>,
   where: Pick<
     Row,
@@ -298,6 +299,7 @@ function rowOf(
     validation: measured ? { [task.metric]: outcome.validation! } : {},
     parameters,
     stateBytes,
+    flops,
     tokensPerSecond: outcome.status === "failed" ? 0 : outcome.tokensPerSecond,
     wallSeconds: outcome.status === "failed" ? wallSeconds : outcome.wallSeconds,
     curve: outcome.status === "failed" ? [] : outcome.curve,
