@@ -35,9 +35,8 @@ const snapshots = (out: string): string[] =>
 /** Starts the command line and resolves when `seen` is true or it ended. */
 async function startUntil(args: readonly string[], seen: () => boolean): Promise<ChildProcess> {
   const child = spawn(process.execPath, [cli, ...args], { cwd: folder, stdio: "ignore" });
-  let ended = false;
-  child.once("exit", () => (ended = true));
-  while (!ended && !seen()) await new Promise((done) => setTimeout(done, 20));
+  while (child.exitCode === null && child.signalCode === null && !seen())
+    await new Promise((done) => setTimeout(done, 20));
   return child;
 }
 
@@ -95,7 +94,12 @@ test("kill -9 at any moment, then again: no trial lost, none repeated, the numbe
   const byTrial = (some: Row[]): unknown[] =>
     some.map(numbers).sort((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));
   expect(byTrial(rows)).toEqual(byTrial(linesOf(join(folder, "whole"))));
-  expect(readdirSync(join(folder, "killed")).sort()).toEqual(["report.html", "results.jsonl"]);
+  expect(readdirSync(join(folder, "killed")).sort()).toEqual([
+    "report.html",
+    "report.md",
+    "report.tex",
+    "results.jsonl",
+  ]);
 }, 120_000);
 
 test("a second process on one folder is refused by name; a lock that a killed one left is taken over", async () => {

@@ -1,5 +1,6 @@
 import { Command, CommanderError } from "commander";
 import { constants } from "node:os";
+import { registerCompare } from "./compare.js";
 import { registerForecasting } from "./forecasting.js";
 import { registerGradientNorms } from "./gradient-norms.js";
 import { registerList } from "./list.js";
@@ -7,6 +8,7 @@ import { registerQuickstart } from "./quickstart.js";
 import { registerReport } from "./report.js";
 import { registerServe } from "./serve.js";
 import { registerRun } from "./run.js";
+import { registerSubmit } from "./submit.js";
 import { registerSweep } from "./sweep.js";
 import { registerKernels } from "../kernels/command.js";
 import { Stopped } from "../trials/run-trials.js";
@@ -32,6 +34,8 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
   registerRun(program, exit);
   registerSweep(program, exit);
   registerReport(program);
+  registerCompare(program);
+  registerSubmit(program);
   registerList(program);
   registerKernels(program, exit);
   registerGradientNorms(program);

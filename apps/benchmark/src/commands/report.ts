@@ -5,8 +5,7 @@ import { makeResultsFolder, readResults, type Row } from "../results/results.js"
 import { verdictOf } from "../results/summary.js";
 import type { SweepReport } from "../report/sweep-section.js";
 import { writeReport } from "../report/write-report.js";
-import { cellsOf } from "../sweeps/run-sweep.js";
-import { planAt } from "../sweeps/sweep.js";
+import { cellsOf, planOf } from "../sweeps/run-sweep.js";
 import { ORIGIN_FILE, withMatches, type SweepOrigin } from "./finish.js";
 import { loadSweep } from "./sweep.js";
 
@@ -53,6 +52,6 @@ async function sweepOf(folders: readonly string[], rows: readonly Row[]): Promis
     return undefined;
   const { name, sweep } = await loadSweep(first.question);
   const seeds = first.cells[0]?.seeds;
-  const cells = cellsOf({ ...planAt(sweep, first.scale), ...(seeds && { seeds }) });
+  const cells = cellsOf({ ...planOf(sweep, first.scale), ...(seeds && { seeds }) });
   return { name, sweep, scale: first.scale, cells: withMatches(cells, rows) };
 }

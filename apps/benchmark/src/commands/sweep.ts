@@ -5,9 +5,9 @@ import { pathToFileURL } from "node:url";
 import { InvalidArgumentError, type Command } from "commander";
 import { readResults } from "../results/results.js";
 import { runTrials } from "../trials/run-trials.js";
-import { cellsOf, dueExperiments } from "../sweeps/run-sweep.js";
+import { cellsOf, dueExperiments, planOf } from "../sweeps/run-sweep.js";
 import { builtInSweeps } from "../sweeps/built-in.js";
-import { planAt, SCALES, type Scale, type Sweep } from "../sweeps/sweep.js";
+import { SCALES, type Scale, type Sweep } from "../sweeps/sweep.js";
 import { messageOf, UsageError } from "./usage-error.js";
 import { didYouMean } from "./nearest-name.js";
 import {
@@ -45,7 +45,7 @@ export function registerSweep(program: Command, exit: (code: number) => void): v
     .option("--shard <i/n>", "run the i-th of n parts; the parts are the same on every machine", parseShard);
   addRunOptions(command, undefined).action(async (question: string, options: Options) => {
     const { name, sweep } = await loadSweep(question);
-    const plan = planAt(sweep, options.scale);
+    const plan = planOf(sweep, options.scale);
     const cells = cellsOf(options.seeds ? { ...plan, seeds: options.seeds } : plan);
     const out = shardFolder(options.out ?? join("results", `${name}-${options.scale}`), options.shard);
     const own = shardOf(cells, options.shard);
@@ -59,7 +59,8 @@ export function registerSweep(program: Command, exit: (code: number) => void): v
   });
 }
 
-function parseScale(text: string): Scale {
+/** A scale by its name. */
+export function parseScale(text: string): Scale {
   if (!(SCALES as readonly string[]).includes(text))
     throw new InvalidArgumentError(`Expected ${SCALES.join(", ")}${didYouMean(text, SCALES)}.`);
   return text as Scale;

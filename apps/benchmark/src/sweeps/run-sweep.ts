@@ -8,9 +8,15 @@ import { trialOf, type Trial } from "../trials/trial.js";
 import { prepare, sizeOfTrial, type Experiment } from "./experiment.js";
 import { matchCells, type MatchedCell } from "./match.js";
 import { dueTrials } from "./rounds.js";
-import { expandSweep, type Cell, type Match, type SweepPlan } from "./sweep.js";
+import { expandSweep, planAt, type Cell, type Match, type Scale, type Sweep, type SweepPlan } from "./sweep.js";
 
 const registry = { tasks, mixers };
+
+/** The plan of a sweep at a scale, with what its tasks say of the scale. */
+export const planOf = (sweep: Sweep, scale: Scale): SweepPlan =>
+  planAt(sweep, scale, (id) =>
+    scale === "laptop" ? {} : (tasks.find((task) => task.id === id)?.scales?.[scale] ?? {}),
+  );
 
 /** The trial of a cell with a learning rate and a seed in the settings. */
 export const trialOfCell = ({ task, mixer }: Cell, settings: Settings): Trial =>

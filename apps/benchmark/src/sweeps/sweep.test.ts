@@ -61,7 +61,10 @@ test("a scale puts its own lists in the place of the sweep's, and merges setting
     question: "?",
     scales: { smoke: { mixers: ["a"], baseline: { steps: 2 }, seeds: [0] } },
   });
-  expect(planAt(sweep, "smoke")).toEqual({ task: "t", mixers: ["a"], baseline: { steps: 2, dModel: 8 }, seeds: [0] });
+  const smoke = planAt(sweep, "smoke", () => ({ steps: 50, L: 4 }));
+  expect(expandSweep(smoke).map(({ mixer, settings, seeds }) => [mixer, settings, seeds])).toEqual([
+    ["a", { steps: 2, dModel: 8, L: 4 }, [0]],
+  ]);
   expect(planAt(sweep, "laptop").seeds).toEqual([0, 1, 2]);
 });
 

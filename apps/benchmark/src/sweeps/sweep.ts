@@ -135,8 +135,12 @@ const COMBINATIONS = ["one-at-a-time", "grid"] as const;
 const PLAN_FIELDS = ["task", "mixers", "baseline", "changes", "combine", "seeds", "rates", "match"] as const;
 const FIELDS = [...PLAN_FIELDS, "question", "expected", "published", "plots", "scales"] as const;
 
-/** The plan of a sweep at a scale. @throws UsageError for fields that do not exist. */
-export function planAt(sweep: Sweep, scale: Scale): SweepPlan {
+/**
+ * The plan of a sweep at a scale. What the scale says wins over what its task says of that scale, which wins over the baseline.
+ * @param ofTask Settings of a task at this scale.
+ * @throws UsageError for fields that do not exist.
+ */
+export function planAt(sweep: Sweep, scale: Scale, ofTask: (task: string) => Settings = () => ({})): SweepPlan {
   assertFields(sweep, FIELDS, "a sweep");
   for (const name of Object.keys(sweep.scales ?? {}))
     if (!(SCALES as readonly string[]).includes(name))
@@ -144,7 +148,12 @@ export function planAt(sweep: Sweep, scale: Scale): SweepPlan {
   const other = sweep.scales?.[scale] ?? {};
   assertFields(other, PLAN_FIELDS, `scale ${scale} of a sweep`);
   const { question: _, expected: __, published: ___, plots: ____, scales: _____, ...plan } = sweep;
-  return { ...plan, ...other, baseline: { ...plan.baseline, ...other.baseline } };
+  const { baseline: above, ...lists } = other;
+  const task = tasksOf({ ...plan, ...lists }).map(({ task: id, settings }) => {
+    const all = { ...settings, ...ofTask(id), ...above };
+    return Object.keys(all).length > 0 ? { task: id, settings: all } : id;
+  });
+  return { ...plan, ...lists, task };
 }
 
 /**

@@ -296,6 +296,7 @@ function rowOf(
       chance: task.chance,
       ...trial.task.baselines?.(task),
     },
+    ...(measured && outcome.beyond && { beyond: outcome.beyond }),
     validation: measured ? { [task.metric]: outcome.validation! } : {},
     parameters,
     stateBytes,

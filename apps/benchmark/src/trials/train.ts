@@ -3,12 +3,12 @@ import { adamw, cosineSchedule, trainer } from "@seqmix/optim";
 import { dispose, foldIn, key, type Device, type Tensor, type Tree } from "@seqmix/tensor";
 import type { Batch } from "@seqmix/tasks";
 import { curvePoints, snapshotSeconds, validationPoints } from "./budgets.js";
-import { evaluation } from "./evaluate.js";
+import { evaluateBeyond, evaluation } from "./evaluate.js";
 import { lossOf } from "./loss.js";
 import type { Experiment } from "../sweeps/experiment.js";
 import { parameterGroupsOf } from "./parameter-groups.js";
 import type { CurvePoint } from "../results/results.js";
-import { readSnapshot, writeSnapshot, type SnapshotOwner, type TrialProgress } from "./snapshot.js";
+import { readSnapshot, writeSnapshot, type Snapshot, type SnapshotOwner, type TrialProgress } from "./snapshot.js";
 
 /** Steps whose losses are read from the device at once. */
 const READ_EVERY = 8;
@@ -53,6 +53,8 @@ export type TrainingOutcome =
       readonly validation?: number;
       /** Absent if the trial diverged. */
       readonly test?: number;
+      /** The metric where the task is made harder, by its name; a model that cannot be asked so is left out. */
+      readonly beyond?: Readonly<Record<string, number>>;
       readonly tokensPerSecond: number;
       readonly wallSeconds: number;
     };
@@ -88,12 +90,7 @@ export async function train(
   });
   const evaluate = evaluation(task, model, batchSize, device);
 
-  const found = readSnapshot(snapshot, owner, step.state);
-  if (found === "damaged" || found === "other version")
-    options.warn?.(
-      `Expected a whole snapshot of this version in ${snapshot}, got ${found === "damaged" ? "a damaged file" : "one of another version"}; ${trial.identity} starts again from its first step.`,
-    );
-  const saved = typeof found === "string" ? undefined : found;
+  const saved = savedProgress(snapshot, owner, step.state, options.warn);
   if (saved) await step.restore(saved.tree);
   const progress: TrialProgress = saved?.progress ?? {
     step: 0,
@@ -112,18 +109,7 @@ export async function train(
     progress.timedSeconds === 0 ? 0 : (progress.timedSteps * batchSize * task.length) / progress.timedSeconds;
   const wallSeconds = (): number => earlierSeconds + (performance.now() - started) / 1000;
 
-  let unread: Tensor[] = [];
-  let lastLoss: number | undefined;
-  /** Reads the losses of the latest steps. @returns The first step whose loss is not a finite number, if there is one. */
-  const readLosses = async (): Promise<number | undefined> => {
-    const losses = await Promise.all(unread.map((loss) => loss.item()));
-    dispose(unread);
-    unread = [];
-    progress.window.push(...losses);
-    lastLoss = losses.at(-1) ?? lastLoss;
-    const bad = losses.findIndex((loss) => !Number.isFinite(loss));
-    return bad < 0 ? undefined : progress.step - losses.length + bad + 1;
-  };
+  const losses = lossReader();
   const diverged = (divergedAt: number): TrainingOutcome => ({
     status: "diverged",
     divergedAt,
@@ -143,20 +129,21 @@ export async function train(
       const batch = task.batch(foldIn(source, progress.step), "train", batchSize);
       const { loss, gradientNorm } = await step.unread(batch);
       gradientNorm?.dispose();
-      unread.push(loss);
+      losses.add(loss);
       progress.step++;
       const { step: count } = progress;
 
       const curveDue = count % curveEvery === 0 || count === steps;
       const stop = stopAsked();
       const saveDue = stop || performance.now() - savedAt > snapshotEvery * 1000;
-      const bad = curveDue || saveDue || unread.length >= READ_EVERY ? await readLosses() : undefined;
+      const due = curveDue || saveDue || losses.unread() >= READ_EVERY;
+      const bad = due ? await losses.read(progress) : undefined;
       if (bad !== undefined) return diverged(bad);
       if (!first) {
         progress.timedSteps++;
         progress.timedSeconds += (performance.now() - began) / 1000;
       }
-      report({ step: count, steps, loss: lastLoss, tokensPerSecond: tokensPerSecond(), phase: "training" });
+      report({ step: count, steps, loss: losses.last(), tokensPerSecond: tokensPerSecond(), phase: "training" });
 
       if (curveDue) {
         const loss = progress.window.reduce((total, each) => total + each, 0) / progress.window.length;
@@ -172,7 +159,7 @@ export async function train(
       if (stop) return { status: "stopped", step: count };
     }
 
-    report({ step: steps, steps, loss: lastLoss, tokensPerSecond: tokensPerSecond(), phase: "measuring" });
+    report({ step: steps, steps, loss: losses.last(), tokensPerSecond: tokensPerSecond(), phase: "measuring" });
     const validation = await evaluate("validation", step.params);
     const test = await evaluate("test", step.params);
     if (!Number.isFinite(validation) || !Number.isFinite(test)) return diverged(steps);
@@ -182,11 +169,50 @@ export async function train(
       curve: [...progress.curve.slice(0, -1), { ...last, validation }],
       validation,
       test,
+      ...(task.beyond && { beyond: await evaluateBeyond(task, model, batchSize, device, step.params) }),
       tokensPerSecond: tokensPerSecond(),
       wallSeconds: wallSeconds(),
     };
   } finally {
-    dispose(unread);
+    losses.close();
     step.dispose();
   }
+}
+
+/** The snapshot to go on from, if there is a whole one of this trial and version; says so if there is another. */
+function savedProgress<T extends Tree>(
+  path: string,
+  owner: SnapshotOwner,
+  like: T,
+  warn: TrainingOptions["warn"],
+): Snapshot<T> | undefined {
+  const found = readSnapshot(path, owner, like);
+  if (typeof found !== "string") return found;
+  if (found !== "none")
+    warn?.(
+      `Expected a whole snapshot of this version in ${path}, got ${found === "damaged" ? "a damaged file" : "one of another version"}; ${owner.trial} starts again from its first step.`,
+    );
+  return undefined;
+}
+
+/** Losses that are on the device, read several at once. */
+function lossReader() {
+  let unread: Tensor[] = [];
+  let last: number | undefined;
+  return {
+    add: (loss: Tensor): void => void unread.push(loss),
+    unread: (): number => unread.length,
+    last: (): number | undefined => last,
+    /** Reads them into the window. @returns The first step whose loss is not a finite number, if there is one. */
+    async read(progress: TrialProgress): Promise<number | undefined> {
+      const losses = await Promise.all(unread.map((loss) => loss.item()));
+      dispose(unread);
+      unread = [];
+      progress.window.push(...losses);
+      last = losses.at(-1) ?? last;
+      const bad = losses.findIndex((loss) => !Number.isFinite(loss));
+      return bad < 0 ? undefined : progress.step - losses.length + bad + 1;
+    },
+    close: (): void => dispose(unread),
+  };
 }

@@ -98,7 +98,10 @@ export function mixerSettingsOf(mixer: AnyMixer): Settings {
 function makeTrial(task: TaskEntry, mixer: AnyMixer, given: Settings): Trial {
   const resolved = withoutAliases(task, given);
   const usual = defaultsOf(task, mixer);
-  const { warmup } = withShortWarmup({ ...usual, ...(resolved["steps"] !== undefined && { steps: resolved["steps"] }) });
+  const { warmup } = withShortWarmup({
+    ...usual,
+    ...(resolved["steps"] !== undefined && { steps: resolved["steps"] }),
+  });
   const defaults: Settings = { ...usual, ...(warmup !== undefined && { warmup }) };
   const settings = sortSettings({ ...defaults, ...resolved });
   const named = Object.entries(settings).filter(([name, value]) => always.includes(name) || value !== defaults[name]);
