@@ -71,7 +71,7 @@ test("list names tasks, mixers, devices and defaults", async () => {
 });
 
 test("run trains, writes rows and a report, and a second run finds them finished", async () => {
-  const first = await bench(["run", `${small}6;seed=0`, `${small}6;seed=1`, "--out", "twice"]);
+  const first = await bench(["run", `${small}6;seed=0`, `${small}6;seed=1`, "--jobs", "1", "--out", "twice"]);
   expect(first.code).toBe(0);
   const rows = rowsOf("twice");
   expect(rows.map(({ status, seed, device }) => ({ status, seed, device }))).toEqual(

@@ -15,5 +15,5 @@ export {
   type SweepTask,
 } from "./sweeps/sweep.js";
 export type { CellSummary, Spread } from "./results/cells.js";
-export { atLeast, atMost, cellNamed, higher, percent } from "./sweeps/statements.js";
+export { atLeast, atMost, cellNamed, higher, lower, rising, same } from "./sweeps/statements.js";
 export type { Setting, Settings } from "./trials/settings.js";

@@ -54,16 +54,50 @@ export const atLeast = (cell: CellSummary, bound: number, which: Which = {}): St
 export const atMost = (cell: CellSummary, bound: number, which: Which = {}): Statement =>
   compared(cell, bound, which, "at most", (mean) => mean <= bound);
 
-/** The mean of one cell is higher than that of another by more than both deviations together. */
-export function higher(one: CellSummary, other: CellSummary, which: Which = {}): Statement {
+/** Whether the mean of one cell is above that of another by more than both deviations together, or below. */
+function compareTwo(one: CellSummary, other: CellSummary, which: Which, word: "above" | "below"): Statement {
   const [a, b] = [spreadOf(one, which), spreadOf(other, which)];
-  const names = `${one.name} above ${other.name}${whereOf(which)}`;
+  const names = `${one.name} ${word} ${other.name}${whereOf(which)}`;
   if (!a || !b) return { text: `${names}: no result.`, holds: undefined };
+  const difference = word === "above" ? a.mean - b.mean : b.mean - a.mean;
   return {
     text: `${names} was expected: ${said(one, a)} and ${said(other, b)}.`,
-    holds: a.mean - b.mean > a.deviation + b.deviation,
+    holds: difference > a.deviation + b.deviation,
   };
 }
 
-/** "97.2 %". */
-export const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;
+/** The mean of one cell is above that of another by more than both deviations together. */
+export const higher = (one: CellSummary, other: CellSummary, which: Which = {}): Statement =>
+  compareTwo(one, other, which, "above");
+
+/** The mean of one cell is below that of another by more than both deviations together: better, for an error. */
+export const lower = (one: CellSummary, other: CellSummary, which: Which = {}): Statement =>
+  compareTwo(one, other, which, "below");
+
+/** The means of two cells differ by no more than both deviations together, or by a tenth of the larger. */
+export function same(one: CellSummary, other: CellSummary): Statement {
+  const [a, b] = [one.test, other.test];
+  const names = `${one.name} and ${other.name} about the same`;
+  if (!a || !b) return { text: `${names}: no result.`, holds: undefined };
+  const tolerance = Math.max(a.deviation + b.deviation, Math.max(Math.abs(a.mean), Math.abs(b.mean)) / 10);
+  return {
+    text: `${names} was expected: ${said(one, a)} and ${said(other, b)}.`,
+    holds: Math.abs(a.mean - b.mean) <= tolerance,
+  };
+}
+
+/** Means rise from the first cell to the last, none falling by more than both deviations on the way. */
+export function rising(cells: readonly CellSummary[]): Statement {
+  const spreads = cells.map(({ test }) => test);
+  const names = `${cells[0]!.name} to ${cells.at(-1)!.name}: rising`;
+  if (spreads.some((spread) => !spread)) return { text: `${names}: no result.`, holds: undefined };
+  const known = spreads as Spread[];
+  const steady = known.every(
+    (spread, k) => k === 0 || known[k - 1]!.mean - spread.mean <= spread.deviation + known[k - 1]!.deviation,
+  );
+  const [first, last] = [known[0]!, known.at(-1)!];
+  return {
+    text: `${names} was expected: ${cells.map((cell, k) => formatMetric(cell.metric, known[k]!.mean)).join(", ")}.`,
+    holds: steady && last.mean - first.mean > first.deviation + last.deviation,
+  };
+}

@@ -22,6 +22,8 @@ export interface SweepMixer {
   readonly mixer: string;
   /** Name in tables, e.g. "S4D, real"; the id by default. */
   readonly name?: string;
+  /** Name of the line that it is a point of in figures; its name by default. */
+  readonly series?: string;
   /** Settings of its trials, over the baseline and the changes. */
   readonly settings?: Settings;
 }
@@ -150,7 +152,8 @@ export function planAt(sweep: Sweep, scale: Scale, ofTask: (task: string) => Set
   const { question: _, expected: __, published: ___, plots: ____, scales: _____, ...plan } = sweep;
   const { baseline: above, ...lists } = other;
   const task = tasksOf({ ...plan, ...lists }).map(({ task: id, settings }) => {
-    const all = { ...settings, ...ofTask(id), ...above };
+    // Settings of a scale's own list of tasks are the scale's.
+    const all = other.task ? { ...ofTask(id), ...settings, ...above } : { ...settings, ...ofTask(id), ...above };
     return Object.keys(all).length > 0 ? { task: id, settings: all } : id;
   });
   return { ...plan, ...lists, task };
@@ -167,14 +170,14 @@ export function expandSweep(plan: SweepPlan): readonly Cell[] {
   const { seed: baselineSeed, ...base } = baseline;
   const each = seeds ?? (seedChanges as readonly number[] | undefined) ?? [Number(baselineSeed ?? 0)];
   const cells = tasksOf(plan).flatMap(({ task, settings: ofTask = {} }) =>
-    mixers.map(mixerOf).flatMap(({ mixer, name = mixer, settings: ofMixer = {} }) =>
+    mixers.map(mixerOf).flatMap(({ mixer, name = mixer, series = name, settings: ofMixer = {} }) =>
       variantsOf(others, combine).map((changed): Cell => {
         const shown = Object.entries(changed).map(([key, value]) => `${key}=${value}`);
         return {
           task,
           mixer,
           name: [name, ...shown].join(", "),
-          series: name,
+          series,
           changed,
           settings: { ...base, ...ofTask, ...changed, ...ofMixer },
           rates,
