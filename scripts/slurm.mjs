@@ -42,10 +42,10 @@ try {
   for (const name of readdirSync(folder).filter((each) => each.endsWith(".log")))
     console.error(`--- ${name}\n${readFileSync(join(folder, name), "utf8").split("\n").slice(-15).join("\n")}`);
   console.error(error.message);
-  stop();
+  await stop();
   verdict(1, "FAILED");
 }
-stop();
+await stop();
 verdict(0, `passed: ${SHARDS} elements, one of them requeued on its way, every trial once`);
 
 function verdict(code, text) {
@@ -201,7 +201,11 @@ async function until(what, done) {
   }
 }
 
-function stop() {
+async function stop() {
+  const ends = daemons.map(
+    (child) => new Promise((done) => (child.exitCode === null ? child.once("exit", done) : done())),
+  );
   for (const child of daemons.reverse()) child.kill("SIGTERM");
+  await Promise.all(ends);
   rmSync(folder, { recursive: true, force: true });
 }

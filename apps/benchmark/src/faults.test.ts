@@ -227,3 +227,18 @@ test.runIf(process.platform === "linux")(
   },
   60_000,
 );
+
+test.runIf(process.platform === "linux")(
+  "a request to end that reaches every process at once is no failure of a trial",
+  async () => {
+    const args = ["run", tinyTrial(30_000), "--seeds", "0,1", "--jobs", "2", "--out", "all"];
+    const child = spawn(process.execPath, [cli, ...args], { cwd: folder, stdio: "ignore" });
+    while (workersOf(child.pid!).length < 2) await new Promise((done) => setTimeout(done, 20));
+    const ended = new Promise<number | null>((done) => child.once("exit", done));
+    // As a scheduler does it: the workers hear of it first.
+    for (const pid of [...workersOf(child.pid!), child.pid!]) process.kill(pid, "SIGTERM");
+    expect(await ended).toBe(143);
+    expect(linesOf(join(folder, "all"))).toEqual([]);
+  },
+  60_000,
+);

@@ -178,7 +178,7 @@ async function runOne(
     warn: (text) => progress.note(text),
   });
   if (outcome.status === "stopped") {
-    job.end(`saved after step ${outcome.step}`);
+    job.end(outcome.step === 0 ? "stopped" : `saved after step ${outcome.step}`);
     return outcome;
   }
   const row = rowOf(experiment, outcome, {
@@ -311,6 +311,7 @@ function rowOf(
 }
 
 function stoppedBy(signal: NodeJS.Signals, { folder }: Results, steps: readonly number[]): Stopped {
-  const where = steps.length === 0 ? "" : ` after step ${steps.join(" and ")}`;
+  const known = steps.filter((step) => step > 0);
+  const where = known.length === 0 ? "" : ` after step ${known.join(" and ")}`;
   return new Stopped(signal, `Stopped${where} and saved in ${folder}; the same command goes on from there.`);
 }

@@ -1,5 +1,6 @@
 /** Worker processes: each runs one trial at a time, and is replaced when it dies. */
 import { fork, type ChildProcess } from "node:child_process";
+import { setTimeout as sleep } from "node:timers/promises";
 import { UsageError } from "../commands/usage-error.js";
 import type { TrainingReport } from "./train.js";
 import type { Message, Order, Outcome, WorkerOptions } from "./worker-messages.js";
@@ -38,6 +39,10 @@ export interface PoolOptions extends WorkerOptions {
 
 /** Devices that one trial may lose before it counts as failed. */
 const MOST_LOSSES = 3;
+/** Signals that ask a process to end. A scheduler sends them to all processes of a job, in any order. */
+const REQUESTS: readonly NodeJS.Signals[] = ["SIGINT", "SIGTERM", "SIGHUP"];
+/** Milliseconds until this process must have heard of it too. */
+const PATIENCE = 2000;
 /** Characters of a dead worker's last words. */
 const LAST_WORDS = 4000;
 
@@ -52,10 +57,19 @@ interface Worker {
 export function openPool({ heap, entry = process.argv[1]!, ...options }: PoolOptions): WorkerPool {
   const idle: Worker[] = [];
   const all = new Set<ChildProcess>();
-  let stopping = false;
+  const stop = new AbortController();
 
-  /** @returns Why it died, if it did so before it could begin. */
-  const start = async (): Promise<Worker | string> => {
+  /** A dead worker is a failed trial, unless it was told to end with all others: its trial is as it was last saved then. */
+  const outcomeOfDeath = async (child: ChildProcess, errors: string): Promise<Outcome> => {
+    if (REQUESTS.includes(child.signalCode!)) {
+      await sleep(PATIENCE, undefined, { signal: stop.signal }).catch(() => {});
+      if (stop.signal.aborted) return { status: "stopped", step: 0 };
+    }
+    return { status: "failed", error: deathOf(child, errors) };
+  };
+
+  /** @returns How its trial ends, if it died before it could begin. */
+  const start = async (): Promise<Worker | Outcome> => {
     const child = fork(entry, ["worker"], {
       execArgv: heap === undefined ? [] : [`--max-old-space-size=${heap}`],
       stdio: ["ignore", "ignore", "pipe", "ipc"],
@@ -71,7 +85,7 @@ export function openPool({ heap, entry = process.argv[1]!, ...options }: PoolOpt
     const order: Order = { kind: "open", options };
     child.send(order);
     const message = await nextOf(child, ["ready", "halt"]);
-    if (message === undefined) return deathOf(child, errors);
+    if (message === undefined) return outcomeOfDeath(child, errors);
     if (message.kind === "halt") throw new UsageError(message.error);
     return { child, description: (message as Extract<Message, { kind: "ready" }>).description, errors: () => errors };
   };
@@ -84,10 +98,10 @@ export function openPool({ heap, entry = process.argv[1]!, ...options }: PoolOpt
     worker.child.on("message", listen);
     const order: Order = { kind: "run", trial, snapshot };
     worker.child.send(order);
-    if (stopping) worker.child.send({ kind: "stop" } satisfies Order);
+    if (stop.signal.aborted) worker.child.send({ kind: "stop" } satisfies Order);
     const end = await nextOf(worker.child, ["outcome", "lost", "halt"]);
     worker.child.off("message", listen);
-    return end ?? { kind: "outcome", outcome: { status: "failed", error: deathOf(worker.child, worker.errors()) } };
+    return end ?? { kind: "outcome", outcome: await outcomeOfDeath(worker.child, worker.errors()) };
   };
 
   /** A worker that waits, unless it died meanwhile. */
@@ -100,8 +114,7 @@ export function openPool({ heap, entry = process.argv[1]!, ...options }: PoolOpt
     async run(assignment) {
       for (let losses = 0; ;) {
         const worker = free() ?? (await start());
-        if (typeof worker === "string")
-          return { status: "failed", error: worker, deviceDescription: "none: the process did not begin" };
+        if (!("child" in worker)) return { ...worker, deviceDescription: "none: the process did not begin" };
         const end = await attempt(worker, assignment);
         if (end.kind === "outcome" && worker.child.connected) idle.push(worker);
         else worker.child.kill("SIGKILL");
@@ -114,7 +127,7 @@ export function openPool({ heap, entry = process.argv[1]!, ...options }: PoolOpt
       }
     },
     stop() {
-      stopping = true;
+      stop.abort();
       for (const child of all) if (child.connected) child.send({ kind: "stop" } satisfies Order);
     },
     async close() {

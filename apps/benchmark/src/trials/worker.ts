@@ -58,7 +58,9 @@ export function serveTrials(): void {
     if (order.kind === "stop") stop = true;
     else void (order.kind === "open" ? open(order.options) : run(order.trial, order.snapshot));
   });
-  // The process that started this one says when to stop; without it nobody would take the results.
+  // The process that started this one says when to stop, also where a scheduler tells every process at once; without it
+  // nobody would take the results.
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => {});
   process.on("disconnect", () => process.exit(0));
   if (!process.connected) process.exit(0);
 }
