@@ -24,17 +24,17 @@ const NAMES: Readonly<Record<Match, string>> = {
   flops: "operations a sequence",
 };
 
-/** Widths inside a mixer, turned beside dModel or in its place, in this order. */
+/** Widths inside a mixer, turned beside dModel or in its place: those that leave the state as it is come first. */
 const WHOLE = [
-  "dState",
   "dHidden",
   "dInner",
   "dAttention",
-  "dKey",
-  "headDim",
-  "memoryOrder",
   "filterOrder",
   "nKernels",
+  "headDim",
+  "dKey",
+  "memoryOrder",
+  "dState",
 ];
 /** Widths as multiples of dModel, turned in sixteenths. */
 const FRACTIONS = ["valueFactor", "expand", "expandV", "expandK"];
@@ -101,10 +101,16 @@ function knobsOf(all: Settings, match: Match): readonly (readonly string[])[] {
   const own = Object.entries(all)
     .filter(([name, value]) => isKnob(name, value))
     .map(([name]) => name);
-  const inner = [...WHOLE, ...FRACTIONS].filter((name) => own.includes(name));
-  return match === "stateBytes"
-    ? [...inner.map((name) => [name]), ["dModel"], ...inner.map((name) => ["dModel", name])]
-    : [["dModel"], ...inner.map((name) => ["dModel", name]), ...inner.map((name) => [name])];
+  const whole = WHOLE.filter((name) => own.includes(name));
+  const fractions = FRACTIONS.filter((name) => own.includes(name));
+  const single = (names: readonly string[]): readonly string[][] => names.map((name) => [name]);
+  const paired = (names: readonly string[]): readonly string[][] => names.map((name) => ["dModel", name]);
+  if (match === "stateBytes") {
+    const inner = [...whole.toReversed(), ...fractions];
+    return [...single(inner), ["dModel"], ...paired(inner)];
+  }
+  const beside = whole.filter((name) => name === "dHidden" || name === "dInner");
+  return [["dModel"], ...single(beside), ...paired([...fractions, ...whole]), ...single([...whole, ...fractions])];
 }
 
 const isKnob = (name: string, value: Setting): boolean =>
