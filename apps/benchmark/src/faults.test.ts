@@ -112,7 +112,7 @@ test("a second process on one folder is refused by name; a lock that a killed on
   expect(existsSync(join(folder, "held", "results.lock"))).toBe(true);
   expect((await bench(folder, ["run", tinyTrial(3), "--out", "held"])).code).toBe(0);
   expect(linesOf(join(folder, "held"))).toHaveLength(1);
-}, 60_000);
+}, 120_000);
 
 test.runIf(process.platform === "linux")(
   "a worker that is killed is a failed row, and its trial runs again next time",
@@ -131,7 +131,7 @@ test.runIf(process.platform === "linux")(
     expect(again.shown).toContain("1 of 2 trials are finished");
     expect(again.rows.map(({ status }) => status)).toEqual(["done", "done"]);
   },
-  60_000,
+  120_000,
 );
 
 test("a worker that runs out of memory is a failed row", async () => {
@@ -140,7 +140,7 @@ test("a worker that runs out of memory is a failed row", async () => {
   const { rows } = await run([big, tinyTrial(3)], "memory", { heap: 80 });
   expect(rows.map(({ status }) => status)).toEqual(["failed", "done"]);
   expect(rows[0]!.error).toContain("its process ran out of memory (heap limit)");
-}, 60_000);
+}, 120_000);
 
 test.runIf(process.platform === "linux")(
   "a disk that takes no more stops with one sentence, and what is there stays whole",
@@ -168,7 +168,7 @@ test.runIf(process.platform === "linux")(
     expect((await bench(folder, ["run", tinyTrial(4), tinyTrial(5), "--out", "full"])).code).toBe(0);
     expect(linesOf(join(folder, "full"))).toHaveLength(3);
   },
-  60_000,
+  120_000,
 );
 
 test("results of another version are kept, named, and run again only with fresh; those of a newer form are left alone", async () => {
@@ -188,7 +188,7 @@ test("results of another version are kept, named, and run again only with fresh;
   writeFileSync(file, newer);
   await expect(run(trials, "versions")).rejects.toThrow("got form 99, which a newer version wrote");
   expect(readFileSync(file, "utf8")).toBe(newer);
-}, 60_000);
+}, 120_000);
 
 test("a lost device: the trial goes on in a new process, and fails after the third loss", async () => {
   const entry = join(folder, "worker.mjs");
@@ -225,7 +225,7 @@ test.runIf(process.platform === "linux")(
     expect(snapshots("both")).toHaveLength(2);
     expect(existsSync(join(folder, "both", "results.lock"))).toBe(false);
   },
-  60_000,
+  120_000,
 );
 
 test.runIf(process.platform === "linux")(
@@ -240,5 +240,5 @@ test.runIf(process.platform === "linux")(
     expect(await ended).toBe(143);
     expect(linesOf(join(folder, "all"))).toEqual([]);
   },
-  60_000,
+  120_000,
 );

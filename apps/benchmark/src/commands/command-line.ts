@@ -8,6 +8,7 @@ import { registerQuickstart } from "./quickstart.js";
 import { registerReport } from "./report.js";
 import { registerServe } from "./serve.js";
 import { registerRun } from "./run.js";
+import { registerScaling } from "./scaling.js";
 import { registerSubmit } from "./submit.js";
 import { registerSweep } from "./sweep.js";
 import { registerKernels } from "../kernels/command.js";
@@ -35,6 +36,7 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
   registerSweep(program, exit);
   registerReport(program);
   registerCompare(program);
+  registerScaling(program);
   registerSubmit(program);
   registerList(program);
   registerKernels(program, exit);

@@ -27,6 +27,36 @@ interface CurveLine {
   readonly value: number;
 }
 
+/** Something measured of mixers against length, both axes logarithmic. */
+export function scalingChart(
+  points: readonly { readonly mixer: string; readonly L: number; readonly value: number }[],
+  names: readonly string[],
+  label: string,
+): Drawing {
+  const svg = draw({
+    x: {
+      type: "log",
+      base: 2,
+      label: "elements of the sequence →",
+      ticks: 8,
+      tickFormat: (L: number) => formatCount(L),
+    },
+    y: { type: "log", label: `↑ ${label}`, grid: true, ticks: 6, tickFormat: "~g" },
+    color: colors(names),
+    marks: [
+      Plot.line(points, { x: "L", y: "value", z: "mixer", stroke: "mixer", strokeWidth: 2 }),
+      Plot.dot(points, {
+        x: "L",
+        y: "value",
+        fill: "mixer",
+        r: 3,
+        title: ({ mixer, L, value }: (typeof points)[number]) => `${mixer}, ${formatCount(L)}: ${value.toPrecision(3)}`,
+      }),
+    ],
+  });
+  return drawing(points, ["mixer", "L", "value"], svg);
+}
+
 /** A point of a sweep's figure: a mean over seeds, and the least and most of them. */
 export interface SweepPoint {
   readonly name: string;
