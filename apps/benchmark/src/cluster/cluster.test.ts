@@ -32,10 +32,9 @@ test.skipIf(process.platform === "win32")("the batch script runs its element's s
   const file = join(folder, "job.sh");
   const script = slurmScript(work, { time: "1:00:00", folder, program: [process.execPath, ...echo], parallel: 2 });
   writeFileSync(file, script);
-  expect(lines("bash", [file], { SLURM_ARRAY_TASK_ID: "2" })).toEqual([
-    ...["sweep", "selective-copying", "--scale", "paper", "--device", "webgpu"],
-    ...["--out", work.out, "--shard", "2/3"],
-  ]);
+  const shown = lines("bash", [file], { SLURM_ARRAY_TASK_ID: "2" });
+  expect(shown.join(" ")).toBe(`sweep selective-copying --scale paper --device webgpu --out ${work.out} --shard 2/3`);
+  expect(shown).toContain(work.out);
   for (const line of ["--array=1-3%2", "--gpus=1", "--requeue", "--signal=B:TERM@60", "--mem=16G", "--time=1:00:00"])
     expect(script).toContain(`#SBATCH ${line}\n`);
   rmSync(folder, { recursive: true });
