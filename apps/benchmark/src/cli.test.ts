@@ -11,7 +11,7 @@ let folder: string;
 beforeAll(async () => {
   await buildBench();
   folder = mkdtempSync(join(tmpdir(), "seqmix-cli-"));
-}, 180_000);
+}, 300_000);
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const bench = (args: readonly string[], onOutput?: (child: ChildProcess, output: string) => void): Promise<Ended> =>

@@ -17,7 +17,7 @@ let folder: string;
 beforeAll(async () => {
   await buildBench();
   folder = mkdtempSync(join(tmpdir(), "seqmix-faults-"));
-}, 180_000);
+}, 300_000);
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 /** What must not depend on interruptions. */

@@ -117,35 +117,46 @@ const HEIGHT = 320;
 /** Colour of the k-th mixer; the page defines --series-0 to --series-7. */
 export const seriesColor = (k: number): string => `var(--series-${k % 8})`;
 
-/** Training loss against tokens: nats a token, or bits per character where the task is judged by them. */
+/** What a metric is called on an axis. */
+const metricAxis = (metric: string): string =>
+  metric === "accuracy"
+    ? "accuracy (%)"
+    : metric === "bitsPerChar"
+      ? "bits per character"
+      : `${metric} (lower is better)`;
+
+/** Training loss against tokens: in nats, as bits per character, or as squared error. */
 export function lossChart(rows: readonly Row[], mixers: readonly string[]): Drawing {
-  const scale = rows[0]?.metric === "bitsPerChar" ? Math.LN2 : 1;
+  const metric = rows[0]?.metric;
+  const scale = metric === "bitsPerChar" ? Math.LN2 : 1;
   const lines = rows.flatMap(({ trial, mixer, curve }) =>
     curve.map(({ tokens, loss }): CurveLine => ({ trial, mixer, tokens, value: loss / scale })),
   );
-  return curveChart(
-    lines,
-    mixers,
-    scale === 1 ? "training loss (nats a token)" : "training bits per character",
-    references(rows),
-  );
+  const inBits = metric === "bitsPerChar";
+  const label = inBits
+    ? "training bits per character"
+    : metric === "nmse"
+      ? "training loss (squared error)"
+      : "training loss (nats)";
+  // A level of the metric has no place among losses in other units.
+  return curveChart(lines, mixers, { label, percent: false, levels: inBits ? references(rows) : [] });
 }
 
 /** The metric on the validation split against tokens. */
 export function validationChart(rows: readonly Row[], mixers: readonly string[]): Drawing {
-  const percent = rows[0]?.metric === "accuracy";
+  const metric = rows[0]?.metric ?? "accuracy";
+  const percent = metric === "accuracy";
   const lines = rows.flatMap(({ trial, mixer, curve }) =>
     curve.flatMap(({ tokens, validation }): CurveLine[] =>
       validation === undefined ? [] : [{ trial, mixer, tokens, value: percent ? validation * 100 : validation }],
     ),
   );
-  return curveChart(
-    lines,
-    mixers,
-    percent ? "validation accuracy (%)" : "validation bits per character",
-    references(rows),
-    true,
-  );
+  return curveChart(lines, mixers, {
+    label: `validation ${metricAxis(metric)}`,
+    percent,
+    levels: references(rows),
+    dots: true,
+  });
 }
 
 /** The test metric against the bytes of state one sequence needs. Mixers without a finite state are left out. */
@@ -168,7 +179,7 @@ export function stateChart(rows: readonly Row[], mixers: readonly string[]): Dra
       ticks: 6,
     },
     y: {
-      label: percent ? "↑ test accuracy (%)" : "↓ test bits per character",
+      label: `${percent ? "↑" : "↓"} test ${metricAxis(rows[0]?.metric ?? "accuracy")}`,
       grid: true,
       nice: true,
       reverse: !percent,
@@ -341,13 +352,18 @@ function references(rows: readonly Row[]): Reference[] {
 function curveChart(
   lines: readonly CurveLine[],
   mixers: readonly string[],
-  label: string,
-  levels: readonly Reference[],
-  dots = false,
+  {
+    label,
+    percent,
+    levels: shown,
+    dots = false,
+  }: {
+    readonly label: string;
+    readonly percent: boolean;
+    readonly levels: readonly Reference[];
+    readonly dots?: boolean;
+  },
 ): Drawing {
-  const percent = label.includes("(%)");
-  // A level of the metric has no place among losses in nats.
-  const shown = label.includes("nats") ? [] : levels;
   const [low, high] = padded([...lines.map(({ value }) => value), ...shown.map(({ value }) => value)]);
   const svg = draw({
     x: { label: "tokens trained on →", tickFormat: "s", ticks: 6 },

@@ -22,10 +22,11 @@ const drawn = (caption: string, { svg, data }: Drawing): string => figure(captio
 
 /** The page for the rows of one folder. */
 export function reportPage(rows: readonly Row[], { title, verdict, tasks, sweep }: ReportText): string {
-  const mixers = [...new Set(rows.map(({ mixer }) => mixer))];
+  const shown = sweep ? bySeries(rows, sweep) : rows;
+  const mixers = [...new Set(shown.map(({ mixer }) => mixer))];
   const taskIds = [...new Set(rows.map(({ task }) => task))];
   const sections = taskIds.map((task) => {
-    const own = rows.filter((row) => row.task === task);
+    const own = shown.filter((row) => row.task === task);
     const trained = own.filter(({ curve }) => curve.length > 0);
     const done = own.filter(({ status, stateBytes }) => status === "done" && stateBytes);
     const figures = [
@@ -45,6 +46,16 @@ ${sections.join("\n")}
 ${environment(rows)}
 </main>`;
   return document(title, main, verdict);
+}
+
+/** The rows that a sweep's table is of, under the names that it has for them: of the learning rates the chosen one alone. */
+function bySeries(rows: readonly Row[], { cells }: SweepReport): readonly Row[] {
+  const series = new Map(cells.flatMap((cell) => cell.rows.map((row) => [row.trial, cell.series] as const)));
+  const named = rows.flatMap((row) => {
+    const mixer = series.get(row.trial);
+    return mixer === undefined ? [] : [{ ...row, mixer }];
+  });
+  return named.length > 0 ? named : rows;
 }
 
 const WHAT = "A trial is one training run. Press a title to sort by it; point at it to read what it means.";
