@@ -1,5 +1,5 @@
 /** Pieces of a page: one file with everything in it, legible in light and dark, printed or on a phone. */
-import { SORT_SCRIPT, STYLE } from "./style.js";
+import { SCRIPT, STYLE } from "./style.js";
 import type { Table } from "./table.js";
 import { seriesColor } from "./charts.js";
 
@@ -16,7 +16,7 @@ export const document = (title: string, main: string, verdict?: string): string 
 <body>
 <header><h1>${escape(title)}</h1>${verdict ? `<p class="verdict">${escape(verdict)}</p>` : ""}</header>
 ${main}
-<script>${SORT_SCRIPT}</script>
+<script>${SCRIPT}</script>
 </body>
 </html>
 `;
@@ -36,9 +36,6 @@ export const figure = (caption: string, svg: string, data?: FigureData): string 
   `<figure><figcaption>${escape(caption)}</figcaption><div class="chart">${svg}</div>${data ? figureData(caption, data) : ""}</figure>`;
 
 function figureData(caption: string, { columns, rows }: FigureData): string {
-  const cell = (value: string | number): string =>
-    /[",\n]/.test(String(value)) ? `"${String(value).replaceAll('"', '""')}"` : String(value);
-  const csv = [columns, ...rows].map((row) => row.map(cell).join(",")).join("\n");
   const file = `${caption.toLowerCase().replaceAll(/[^a-z0-9]+/g, "-")}.csv`;
   const table = htmlTable({
     columns: columns.map((title, k) => ({ title, number: typeof rows[0]?.[k] === "number" })),
@@ -47,7 +44,7 @@ function figureData(caption: string, { columns, rows }: FigureData): string {
     ),
     values: rows,
   });
-  return `<details><summary>Data (${rows.length} ${rows.length === 1 ? "row" : "rows"}) <a download="${file}" href="data:text/csv;charset=utf-8,${encodeURIComponent(csv)}">CSV</a></summary>${table}</details>`;
+  return `<details><summary>Data (${rows.length} ${rows.length === 1 ? "row" : "rows"}) <a download="${file}" href="#">CSV</a></summary>${table}</details>`;
 }
 
 /** Names with their colours. */
@@ -67,7 +64,7 @@ export function htmlTable({ columns, cells, values }: Table): string {
       `<tr>${row
         .map((text, k) => {
           const value = values?.[n]?.[k];
-          return `<td${classOf(k)}${value === undefined ? "" : ` data-value="${escape(String(value))}"`}>${escape(text).replaceAll(";", ";<wbr>")}</td>`;
+          return `<td${classOf(k)}${value === undefined || String(value) === text ? "" : ` data-value="${escape(String(value))}"`}>${escape(text).replaceAll(";", ";<wbr>")}</td>`;
         })
         .join("")}</tr>`,
   );

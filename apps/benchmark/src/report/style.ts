@@ -29,8 +29,16 @@ th[aria-sort=ascending] button::after { content: " ▲"; } th[aria-sort=descendi
 details { margin-top: .5rem; font-size: .85rem; } summary { cursor: pointer; color: var(--muted); } a { color: var(--accent); } .small { font-size: .9rem; color: var(--muted); }
 `;
 
-/** Sorts a table by the column whose title is pressed: by its numbers where it has some, again to turn the order round. */
-export const SORT_SCRIPT = `
+/**
+ * Makes the file of a figure's numbers out of its table when its link is pressed, and sorts a table by the column whose title is pressed: by its numbers where it has some, again to
+ * turn the order round.
+ */
+export const SCRIPT = `
+for (const link of document.querySelectorAll("a[download]")) link.addEventListener("click", () => {
+  const text = (cell) => { const value = cell.dataset.value ?? cell.textContent; return /[",\\n]/.test(value) ? '"' + value.replaceAll('"', '""') + '"' : value; };
+  const rows = [...link.closest("details").querySelectorAll("tr")].map((row) => [...row.cells].map(text).join(","));
+  link.href = URL.createObjectURL(new Blob([rows.join("\\n") + "\\n"], { type: "text/csv" }));
+});
 for (const button of document.querySelectorAll("th button")) button.addEventListener("click", () => {
   const th = button.parentElement, body = th.closest("table").tBodies[0], k = th.cellIndex;
   const up = th.getAttribute("aria-sort") !== "ascending";

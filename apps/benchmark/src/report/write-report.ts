@@ -26,7 +26,7 @@ export async function writeReport(
   const table = sweep ? sweepTable(sweep) : summaryTable(rows);
   writeFileAtomically(
     join(folder, "report.md"),
-    `# ${title}\n\n${intro(sweep, verdict)}${markdownTable(table)}\n\n${origin(rows)}`,
+    `# ${title}\n\n${intro(sweep, verdict)}${markdownTable(table)}\n\n${origin(rows)}${sweep ? `- command: \`pnpm bench sweep ${sweep.name} --scale ${sweep.scale}\`\n` : ""}`,
   );
   writeFileAtomically(join(folder, "report.tex"), latexTable(table, captionOf(title, rows), sweep?.name ?? "results"));
   return path;
