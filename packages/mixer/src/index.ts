@@ -21,6 +21,8 @@ export {
   forwardPaddedLanguageModel,
   initLanguageModel,
   initLanguageModelState,
+  languageModelFeatures,
+  languageModelHead,
   mixerConfigOf,
   stepLanguageModel,
   type LanguageModelConfig,
@@ -37,6 +39,7 @@ export {
 export { layersOf, type Layer, type LayerConfig, type LayersConfig } from "./layers.js";
 export { nextTokenLoss, type NextTokenLossOptions } from "./next-token-loss.js";
 export { generate, type GenerateOptions } from "./generate.js";
+export { sampleTokens, type SamplingOptions } from "./sampling.js";
 export { parameterCount, stateBytes, treeBytes } from "./measure.js";
 export {
   forwardSequenceModel,

@@ -79,6 +79,23 @@ export function forwardLanguageModel(
   mode: Mode = "parallel",
   resets?: Tensor,
 ): readonly [Tensor, LanguageModelState] {
+  const [features, after] = languageModelFeatures(config, params, tokens, state, mode, resets);
+  return [languageModelHead(params, features), after];
+}
+
+/**
+ * {@link forwardLanguageModel} up to the head: for a loss that needs no logits of its own, or logits at some positions alone.
+ * @returns What the head sees [B L D], and the state after the last token.
+ * @throws RangeError as there.
+ */
+export function languageModelFeatures(
+  config: LanguageModelConfig,
+  params: LanguageModelParameters,
+  tokens: Tensor,
+  state?: LanguageModelState,
+  mode: Mode = "parallel",
+  resets?: Tensor,
+): readonly [Tensor, LanguageModelState] {
   assertTokens("forwardLanguageModel", "[B L]", tokens, 2);
   const layers = layersOf(config);
   const has = ({ mixer, mixerConfig }: Layer): boolean => !mixer || modesOf(mixer, mixerConfig).includes(mode);
@@ -95,6 +112,10 @@ export function forwardLanguageModel(
     ),
   );
 }
+
+/** Logits of what {@link languageModelFeatures} found: [.. D] -> [.. V]. */
+export const languageModelHead = ({ embedding: head }: LanguageModelParameters, features: Tensor): Tensor =>
+  linear(head, features);
 
 /**
  * {@link forwardLanguageModel} over sequences of different lengths, each as if it were alone. What is in the padding, a token
@@ -135,12 +156,13 @@ export function stepLanguageModel(
   state: LanguageModelState,
 ): readonly [Tensor, LanguageModelState] {
   assertTokens("stepLanguageModel", "[B]", token, 1);
-  return through(config, params, token, ({ mixer, mixerConfig }, block, x, k) =>
+  const [features, after] = through(config, params, token, ({ mixer, mixerConfig }, block, x, k) =>
     residualBlockStep(mixer!, mixerConfig, block, x, state[k]!),
   );
+  return [languageModelHead(params, features), after];
 }
 
-/** Embedding, layers, norm and head; `mix` runs the mixer's block of a layer that has one. */
+/** Embedding, layers and norm; `mix` runs the mixer's block of a layer that has one. */
 function through(
   config: LanguageModelConfig,
   params: LanguageModelParameters,
@@ -154,7 +176,7 @@ function through(
     x = layer.feedForward ? feedForwardBlock(own as FeedForwardBlockParameters, y) : y;
     return next;
   });
-  return [linear(params.embedding, rmsNorm(params.norm_f, x)), after];
+  return [rmsNorm(params.norm_f, x), after];
 }
 
 function assertTokens(name: string, axes: string, tokens: Tensor, rank: number): void {
