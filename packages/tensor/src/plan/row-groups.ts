@@ -17,6 +17,8 @@ const MOST_REDUCTIONS = 8;
 /** Rows at which long ones (longer than `SHORT_ROW`) keep a device busy without dividing them. */
 const MANY_ROWS = 128;
 const SHORT_ROW = 16384;
+/** Rows that a thread runs through alone: there it is worth while that what is reduced is stored by the same kernel. */
+const ONE_THREAD = 32;
 /** Kernels a row kernel is tried with while it grows: at least so many, and more of fewer kernels. */
 const LEAST_TRIED = 24;
 const TRIED_IN_ALL = 4e5;
@@ -100,7 +102,9 @@ class Rows {
         if (joined) [group, grown] = [{ members: more, joined }, true];
       }
     }
-    if (group && this.#hasStages(group.members)) this.#settle(group);
+    if (!group) return;
+    const isShort = isAlong(space) && lengthOf(space) <= ONE_THREAD;
+    if (this.#hasStages(group.members) || (isShort && this.#reducesOwn(group.members))) this.#settle(group);
   }
 
   /** Puts the members beside each other in the order, behind what they wait for. */
@@ -213,6 +217,19 @@ class Rows {
     return { waitedFor, low, closed: false };
   }
 
+  /** Whether a member reduces what another stores. */
+  #reducesOwn(members: ReadonlySet<Draft>): boolean {
+    return [...members].some(
+      (draft) =>
+        draft.kind === "loop" &&
+        draft.reductions.length > 0 &&
+        readsOf(draft).some((x) => {
+          const made = this.#makers.get(x);
+          return made && members.has(made);
+        }),
+    );
+  }
+
   #inOrder(some: ReadonlySet<Draft>): Draft[] {
     return [...some].sort((a, b) => this.#place.get(a)! - this.#place.get(b)!);
   }
@@ -228,6 +245,11 @@ class Rows {
   }
 }
 
+const lengthOf = ({ shape, axes }: RowSpace): number => sizeOf(axes.map((axis) => shape[axis]!));
+/** Whether rows lie along the last axes. */
+const isAlong = ({ shape, axes }: RowSpace): boolean =>
+  shape.every((extent, k) => extent === 1 || axes.includes(k) || k < Math.min(...axes));
+
 /** Whether a kernel's results have an element for every point of the rows or for every row. */
 function belongs(draft: Draft, { shape, axes }: RowSpace): draft is LoopDraft {
   if (draft.kind !== "loop") return false;
@@ -239,11 +261,11 @@ function belongs(draft: Draft, { shape, axes }: RowSpace): draft is LoopDraft {
 }
 
 /** Rows of at least two elements that a device is kept busy with as they are. */
-function isWorthwhile({ shape, axes }: RowSpace, device: string): boolean {
-  const length = sizeOf(axes.map((axis) => shape[axis]!));
+function isWorthwhile(space: RowSpace, device: string): boolean {
+  const { shape } = space;
+  const length = lengthOf(space);
   if (length < 2 || sizeOf(shape) === 0) return false;
-  const along = shape.every((extent, k) => extent === 1 || axes.includes(k) || k < Math.min(...axes));
-  return along
+  return isAlong(space)
     ? length <= SHORT_ROW || sizeOf(shape) / length >= MANY_ROWS
     : length <= (device === "cpu" ? LONGEST_ACROSS.cpu : LONGEST_ACROSS.others);
 }
