@@ -4,8 +4,10 @@ import {
   initEmbedding,
   initRmsNorm,
   linear,
+  linearCrossEntropy,
   rmsNorm,
   type EmbeddingParameters,
+  type LinearCrossEntropyOptions,
   type RmsNormParameters,
 } from "@seqmix/nn";
 import { DTypeError, foldIn, ShapeError, type Key, type Tensor, type Tree } from "@seqmix/tensor";
@@ -116,6 +118,31 @@ export function languageModelFeatures(
 /** Logits of what {@link languageModelFeatures} found: [.. D] -> [.. V]. */
 export const languageModelHead = ({ embedding: head }: LanguageModelParameters, features: Tensor): Tensor =>
   linear(head, features);
+
+/** What {@link languageModelLoss} learns from. */
+export interface LanguageModelBatch {
+  /** i32 [B L], 0..V-1. */
+  readonly tokens: Tensor;
+  /** The token to come at each position, i32 [B L]. */
+  readonly labels: Tensor;
+  /** Positions that count, bool [B L] or f32 weights; all by default. */
+  readonly mask?: Tensor;
+}
+
+/**
+ * Cross entropy of the next token in nats, the mean over the positions that count. With a large vocabulary the logits are
+ * computed in pieces of the positions, as `linearCrossEntropy` says.
+ * @returns f32 []
+ */
+export function languageModelLoss(
+  config: LanguageModelConfig,
+  params: LanguageModelParameters,
+  { tokens, labels, mask }: LanguageModelBatch,
+  options: LinearCrossEntropyOptions = {},
+): Tensor {
+  const [features] = languageModelFeatures(config, params, tokens);
+  return linearCrossEntropy(params.embedding, features, labels, mask, options);
+}
 
 /**
  * {@link forwardLanguageModel} over sequences of different lengths, each as if it were alone. What is in the padding, a token

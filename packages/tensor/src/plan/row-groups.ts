@@ -92,7 +92,7 @@ class Rows {
     for (let grown = true; grown;) {
       grown = false;
       const members: ReadonlySet<Draft> = group?.members ?? new Set([first]);
-      for (const draft of this.#neighbours(members, this.#place.get(first)!)) {
+      for (const draft of this.#neighbours(members, this.#place.get(first)!, sizeOf(space.shape))) {
         const now: ReadonlySet<Draft> = group?.members ?? members;
         if (now.has(draft) || this.groupOf.has(draft) || !belongs(draft, space)) continue;
         if (draft.reductions.length + (group?.joined.reductions.length ?? 1) > MOST_REDUCTIONS) continue;
@@ -152,14 +152,17 @@ class Rows {
     }
   }
 
-  /** Makers of what members read, and readers of what they make; reductions of what they read as well. In order. */
-  #neighbours(members: ReadonlySet<Draft>, first: number): Draft[] {
+  /**
+   * Makers of what members read, and readers of what they make; reductions of what they read as well, if it is as large as
+   * the rows: for a few numbers that they share, kernels of different tensors would keep all these in memory at a time. In order.
+   */
+  #neighbours(members: ReadonlySet<Draft>, first: number, points: number): Draft[] {
     const found = new Set<Draft>();
     for (const draft of members) {
       for (const x of readsOf(draft)) {
         const made = this.#makers.get(x);
         if (made && Math.abs(this.#place.get(made)! - first) <= this.#reach) found.add(made);
-        for (const reader of this.#readersNear(x, first))
+        for (const reader of x.size < points ? [] : this.#readersNear(x, first))
           if (reader.kind === "loop" && reader.reductions.length > 0) found.add(reader);
       }
       for (const x of draft.outputs) for (const reader of this.#readersNear(x, first)) found.add(reader);
