@@ -4,6 +4,7 @@ import {
   argmax,
   cast,
   checkIndices,
+  concat,
   div,
   equal,
   expandDims,
@@ -66,9 +67,7 @@ export function crossEntropy(
 }
 
 /** Settings of {@link linearCrossEntropy}. */
-export interface LinearCrossEntropyOptions extends Omit<CrossEntropyOptions, "reduction"> {
-  /** "mean" over the positions that count (the default), or their "sum". */
-  readonly reduction?: "mean" | "sum";
+export interface LinearCrossEntropyOptions extends CrossEntropyOptions {
   /** Into how many pieces the positions are divided; by default as many as keep the logits of one below 2^27 numbers. */
   readonly pieces?: number;
 }
@@ -104,13 +103,14 @@ export function linearCrossEntropy(
   const [rows, chosen] = [reshape(x, [N, D]), reshape(labels, [N])];
   const weights = mask && reshape(mask, [N]);
   const length = Math.ceil(N / count);
-  const sums: Tensor[] = [];
+  const own = { ...options, reduction: reduction === "none" ? "none" : "sum" } as const;
+  const parts: Tensor[] = [];
   for (let from = 0; from < N; from += length) {
     const part = (y: Tensor): Tensor => sliceAxis(y, 0, from, Math.min(N, from + length));
-    const own = { ...options, reduction: "sum" } as const;
-    sums.push(crossEntropy(linear(head, part(rows)), part(chosen), weights && part(weights), own));
+    parts.push(crossEntropy(linear(head, part(rows)), part(chosen), weights && part(weights), own));
   }
-  const total = sums.reduce((a, b) => add(a, b));
+  if (reduction === "none") return reshape(concat(parts, 0), labels.shape);
+  const total = parts.reduce((a, b) => add(a, b));
   if (reduction === "sum") return total;
   return div(total, countOf(chosen, weights, options.ignoreIndex));
 }

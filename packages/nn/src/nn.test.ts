@@ -415,6 +415,11 @@ describe("losses", () => {
             expectClose(await values(leaf), await values(leavesOf(whole as never)[k]!));
         }
       }
+    const each = { ignoreIndex: -1, reduction: "none" } as const;
+    expectClose(
+      await values(linearCrossEntropy(head, x, chosen, mask, { ...each, pieces: 4 })),
+      await values(crossEntropy(linear(head, x), chosen, mask, each)),
+    );
     expect(() => linearCrossEntropy(head, x, chosen, undefined, { pieces: 0 })).toThrow(/pieces, a whole number/);
     expect(() => linearCrossEntropy(head, x, tensor([0], undefined, "i32"))).toThrow(/expected labels \[2,5\]/);
   });

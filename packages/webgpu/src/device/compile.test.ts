@@ -118,11 +118,11 @@ test("in the long run a step makes neither buffers nor bind groups, though its r
     },
     { device, donate: [0] },
   );
-  let states: readonly Tensor[] = [0, 1, 2].map((phase) => wave([4], phase));
+  let states: readonly Tensor[] = Array.from({ length: 12 }, (_, phase) => wave([4], phase));
   let x = wave([1], 5);
   const late: Promise<unknown>[] = [];
   for (let t = 0; t < 40; t++) {
-    if (t === 20) made = 0;
+    if (t === 24) made = 0;
     const before = x;
     [states, x] = await shift(states, before);
     late.push(before.data());

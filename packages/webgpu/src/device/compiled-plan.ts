@@ -205,16 +205,40 @@ function aliasesOf({ inputs, outputs }: Step, over: ReadonlyMap<number, number>)
   return aliases;
 }
 
-/** A pass binds a buffer once: a result over an input of its own step needs one pass and one element type. */
+/** Bytes from which memory that is taken over is worth more than bind groups that serve again. */
+const LARGE = 1 << 24;
+
+/**
+ * A pass binds a buffer once: a result over an input of its own step needs one pass and one element type. A small result is
+ * not written over what stands for another one of its size: they would go round, and no run would find the memory of the
+ * one before.
+ */
 function withoutConflicts(plan: Plan, programs: readonly GpuProgram[]): readonly (readonly number[])[] {
   const makers = new Map(plan.steps.flatMap(({ outputs }, k) => outputs.map((slot) => [slot, k] as const)));
-  return takeovers(plan).map((leaves, k) => {
+  const asked = new Set(plan.roots);
+  const leaves = Array.from({ length: plan.leafCount }, (_, leaf) => leaf).filter((leaf) => !asked.has(leaf));
+  const [rootRanks, leafRanks] = [ranksOf(plan, plan.roots), ranksOf(plan, leaves)];
+  return takeovers(plan).map((leavesOf, k) => {
     const root = plan.roots[k]!;
     const made = makers.get(root) ?? -1;
-    return leaves.filter(
-      (leaf) =>
-        !plan.steps[made]!.inputs.includes(leaf) ||
-        (programs[made]!.passes.length === 1 && plan.slots[leaf]!.dtype === plan.slots[root]!.dtype),
-    );
+    const { size, dtype } = plan.slots[root]!;
+    return leavesOf.filter((leaf) => {
+      if (plan.steps[made]!.inputs.includes(leaf))
+        return programs[made]!.passes.length === 1 && plan.slots[leaf]!.dtype === dtype;
+      return bytesOf(size, dtype) >= LARGE || rootRanks.get(root) === leafRanks.get(leaf);
+    });
   });
+}
+
+/** The place of each slot among those of its size. */
+function ranksOf({ slots }: Plan, some: readonly number[]): ReadonlyMap<number, number> {
+  const counts = new Map<number, number>();
+  return new Map(
+    some.map((slot) => {
+      const { size } = slots[slot]!;
+      const rank = counts.get(size) ?? 0;
+      counts.set(size, rank + 1);
+      return [slot, rank] as const;
+    }),
+  );
 }
