@@ -14,7 +14,8 @@ import {
   type Tree,
 } from "@seqmix/tensor";
 import {
-  forwardLanguageModel,
+  languageModelFeatures,
+  languageModelHead,
   stepLanguageModel,
   type LanguageModelConfig,
   type LanguageModelParameters,
@@ -22,13 +23,12 @@ import {
 } from "./language-model.js";
 import { layersOf } from "./layers.js";
 import { alignToEnd } from "./padding.js";
+import { assertSampling, sampleTokens, type SamplingOptions } from "./sampling.js";
 
 /** How {@link generate} chooses tokens. */
-export interface GenerateOptions {
+export interface GenerateOptions extends SamplingOptions {
   /** Tokens to make for each sequence. */
   readonly length: number;
-  /** 0 (the default) takes the most probable token; else logits are divided by it and a token is drawn. */
-  readonly temperature?: number;
   /** Needed to draw: the same key gives the same tokens. */
   readonly key?: Key;
   /**
@@ -40,8 +40,12 @@ export interface GenerateOptions {
   readonly device?: Device;
 }
 
+/** Tokens that are on their way to the host while the device computes those behind them. */
+const UNDER_WAY = 4;
+
 /**
- * Continues sequences. The prompt runs at once, then every token by one `step`; the state's memory is reused.
+ * Continues sequences. The prompt runs at once, then every token by one compiled step that chooses on the device: the
+ * next one begins before the chosen numbers have come to the host, and the state's memory is reused.
  * @param prompt i32 [B L], L at least 1
  * @returns One Int32Array of B tokens after another.
  * @throws RangeError if the mixer has no recurrent form, or temperature and key do not fit together.
@@ -52,14 +56,80 @@ export async function* generate(
   prompt: Tensor,
   options: GenerateOptions,
 ): AsyncGenerator<Int32Array, void, undefined> {
-  const { length, temperature = 0, key } = options;
+  assertGenerates(config, prompt, options);
+  const { length } = options;
+  if (length < 1) return;
   const where = options.device ? { device: options.device } : {};
+  const [B, L] = prompt.shape as [number, number];
+  const drawsAt = drawsOf(options, B);
+  const aligned = options.mask && alignToEnd(options.mask);
+  const [features, afterPrompt] = languageModelFeatures(
+    config,
+    params,
+    aligned ? aligned.toEnd(prompt) : prompt,
+    undefined,
+    undefined,
+    aligned?.resets,
+  );
+  const last = reshape(sliceAxis(features, 1, L - 1, L), [B, config.dModel]);
+  const step = compile(
+    (
+      given: LanguageModelParameters,
+      before: LanguageModelState,
+      token: Tensor,
+      draws: readonly Tensor[],
+    ): readonly [Tensor, LanguageModelState] => {
+      const [logits, after] = stepLanguageModel(config, given, token, before);
+      return [sampleTokens(logits, options, draws[0]), after];
+    },
+    { ...where, donate: [1, 3] },
+  );
+  let token = sampleTokens(languageModelHead(params, last), options, drawsAt(0)[0]);
+  let state = withRoom(config, afterPrompt, length);
+  const waiting: Reading[] = [];
+  try {
+    await realize([token, state] as readonly Tree[], where);
+    for (let made = 1; ; made++) {
+      waiting.push(readingOf(token));
+      const most = made < length ? UNDER_WAY : 0;
+      while (waiting.length > most || waiting[0]?.isHere()) yield waiting.shift()!.tokens as Promise<Int32Array>;
+      if (made >= length) return;
+      const spent = token;
+      [token, state] = await step(params, state, token, drawsAt(made));
+      spent.dispose();
+    }
+  } finally {
+    // What a reader who stops early did not wait for.
+    await Promise.allSettled(waiting.map(({ tokens }) => tokens));
+    dispose([token, state] as readonly Tree[]);
+  }
+}
+
+/** Tokens on their way to the host. */
+interface Reading {
+  readonly tokens: Promise<unknown>;
+  /** Whether they have come. */
+  isHere(): boolean;
+}
+
+function readingOf(token: Tensor): Reading {
+  let here = false;
+  const tokens = token.data();
+  tokens.then(
+    () => (here = true),
+    () => (here = true),
+  );
+  return { tokens, isHere: () => here };
+}
+
+function assertGenerates(config: LanguageModelConfig, prompt: Tensor, options: GenerateOptions): void {
   const whole = layersOf(config).find(({ mixer }) => mixer && !mixer.step)?.mixer;
   if (whole)
     throw new RangeError(
       `generate: expected a mixer with a recurrent form, got ${whole.id} without one; call forwardLanguageModel on ever longer sequences`,
     );
-  if (!(temperature >= 0)) throw new RangeError(`generate: expected a temperature of at least 0, got ${temperature}`);
+  assertSampling("generate", options);
+  const { temperature = 0, key } = options;
   if (temperature > 0 && !key)
     throw new RangeError(
       `generate: expected a key to draw at temperature ${temperature}, got none; pass one, or temperature 0`,
@@ -68,63 +138,17 @@ export async function* generate(
     throw new ShapeError(
       `generate: expected a prompt [B L] of at least one token, got shape [${prompt.shape.join(",")}]`,
     );
+}
 
-  const [B, L] = prompt.shape as [number, number];
-  const V = config.vocabSize;
-  const aligned = options.mask && alignToEnd(options.mask);
-  const [all, afterPrompt] = forwardLanguageModel(
-    config,
-    params,
-    aligned ? aligned.toEnd(prompt) : prompt,
-    undefined,
-    undefined,
-    aligned?.resets,
-  );
-  let logits: Tensor = reshape(sliceAxis(all, 1, L - 1, L), [B, V]);
-  const step = compile(
-    (
-      given: LanguageModelParameters,
-      before: LanguageModelState,
-      token: Tensor,
-    ): readonly [Tensor, LanguageModelState] => stepLanguageModel(config, given, token, before),
-    { ...where, donate: [1, 2] },
-  );
-  let state = withRoom(config, afterPrompt, length);
-  try {
-    await realize([logits, state] as readonly Tree[], where);
-    for (let t = 0; t < length; t++) {
-      const scores = await logits.data();
-      const chosen = Int32Array.from({ length: B }, (_, b) =>
-        choose(scores.subarray(b * V, (b + 1) * V), temperature, temperature > 0 ? threefry(key!.words, [t, b])[0] : 0),
-      );
-      yield chosen;
-      if (t === length - 1) return;
-      const token = tensor(chosen.slice());
-      const spent = logits;
-      [logits, state] = await step(params, state, token);
-      spent.dispose();
-    }
-  } finally {
-    dispose([logits, state] as readonly Tree[]);
-  }
+/** By token, 24 random bits in [0, 1) for each sequence, f32 [B]; none where nothing is drawn. */
+function drawsOf({ temperature = 0, key }: GenerateOptions, B: number): (t: number) => readonly Tensor[] {
+  if (temperature === 0 || !key) return () => [];
+  const draw = (t: number, b: number): number => (threefry(key.words, [t, b])[0] >>> 8) * 2 ** -24;
+  return (t) => [tensor(Float32Array.from({ length: B }, (_, b) => draw(t, b)))];
 }
 
 /** The state with room for `length` more tokens where it grows, so that every token is the same plan. */
 function withRoom(config: LanguageModelConfig, state: LanguageModelState, length: number): LanguageModelState {
   const layers = layersOf(config);
   return state.map((own, k) => layers[k]!.mixer?.reserve?.(layers[k]!.mixerConfig, own, length) ?? own);
-}
-
-/** The index of the largest score, or one drawn with probability softmax(scores / temperature) by 24 of 32 random bits. */
-function choose(scores: ArrayLike<number>, temperature: number, bits: number): number {
-  let best = 0;
-  for (let v = 1; v < scores.length; v++) if (scores[v]! > scores[best]!) best = v;
-  if (temperature === 0) return best;
-  const weights = Array.from(scores, (score) => Math.exp((score - scores[best]!) / temperature));
-  let left = (bits >>> 8) * 2 ** -24 * weights.reduce((a, b) => a + b, 0);
-  for (let v = 0; v < weights.length; v++) {
-    left -= weights[v]!;
-    if (left < 0) return v;
-  }
-  return best;
 }

@@ -21,8 +21,12 @@ export {
   forwardPaddedLanguageModel,
   initLanguageModel,
   initLanguageModelState,
+  languageModelFeatures,
+  languageModelHead,
+  languageModelLoss,
   mixerConfigOf,
   stepLanguageModel,
+  type LanguageModelBatch,
   type LanguageModelConfig,
   type LanguageModelParameters,
   type LanguageModelState,
@@ -37,6 +41,7 @@ export {
 export { layersOf, type Layer, type LayerConfig, type LayersConfig } from "./layers.js";
 export { nextTokenLoss, type NextTokenLossOptions } from "./next-token-loss.js";
 export { generate, type GenerateOptions } from "./generate.js";
+export { sampleTokens, type SamplingOptions } from "./sampling.js";
 export { parameterCount, stateBytes, treeBytes } from "./measure.js";
 export {
   forwardSequenceModel,

@@ -4,8 +4,10 @@ import {
   initEmbedding,
   initRmsNorm,
   linear,
+  linearCrossEntropy,
   rmsNorm,
   type EmbeddingParameters,
+  type LinearCrossEntropyOptions,
   type RmsNormParameters,
 } from "@seqmix/nn";
 import { DTypeError, foldIn, ShapeError, type Key, type Tensor, type Tree } from "@seqmix/tensor";
@@ -79,6 +81,23 @@ export function forwardLanguageModel(
   mode: Mode = "parallel",
   resets?: Tensor,
 ): readonly [Tensor, LanguageModelState] {
+  const [features, after] = languageModelFeatures(config, params, tokens, state, mode, resets);
+  return [languageModelHead(params, features), after];
+}
+
+/**
+ * {@link forwardLanguageModel} up to the head: for a loss that needs no logits of its own, or logits at some positions alone.
+ * @returns What the head sees [B L D], and the state after the last token.
+ * @throws RangeError as there.
+ */
+export function languageModelFeatures(
+  config: LanguageModelConfig,
+  params: LanguageModelParameters,
+  tokens: Tensor,
+  state?: LanguageModelState,
+  mode: Mode = "parallel",
+  resets?: Tensor,
+): readonly [Tensor, LanguageModelState] {
   assertTokens("forwardLanguageModel", "[B L]", tokens, 2);
   const layers = layersOf(config);
   const has = ({ mixer, mixerConfig }: Layer): boolean => !mixer || modesOf(mixer, mixerConfig).includes(mode);
@@ -94,6 +113,35 @@ export function forwardLanguageModel(
       resets,
     ),
   );
+}
+
+/** Logits of what {@link languageModelFeatures} found: [.. D] -> [.. V]. */
+export const languageModelHead = ({ embedding: head }: LanguageModelParameters, features: Tensor): Tensor =>
+  linear(head, features);
+
+/** What {@link languageModelLoss} learns from. */
+export interface LanguageModelBatch {
+  /** i32 [B L], 0..V-1. */
+  readonly tokens: Tensor;
+  /** The token to come at each position, i32 [B L]. */
+  readonly labels: Tensor;
+  /** Positions that count, bool [B L] or f32 weights; all by default. */
+  readonly mask?: Tensor;
+}
+
+/**
+ * Cross entropy of the next token in nats, the mean over the positions that count. With a large vocabulary the logits are
+ * computed in pieces of the positions, as `linearCrossEntropy` says.
+ * @returns f32 []
+ */
+export function languageModelLoss(
+  config: LanguageModelConfig,
+  params: LanguageModelParameters,
+  { tokens, labels, mask }: LanguageModelBatch,
+  options: LinearCrossEntropyOptions = {},
+): Tensor {
+  const [features] = languageModelFeatures(config, params, tokens);
+  return linearCrossEntropy(params.embedding, features, labels, mask, options);
 }
 
 /**
@@ -135,12 +183,13 @@ export function stepLanguageModel(
   state: LanguageModelState,
 ): readonly [Tensor, LanguageModelState] {
   assertTokens("stepLanguageModel", "[B]", token, 1);
-  return through(config, params, token, ({ mixer, mixerConfig }, block, x, k) =>
+  const [features, after] = through(config, params, token, ({ mixer, mixerConfig }, block, x, k) =>
     residualBlockStep(mixer!, mixerConfig, block, x, state[k]!),
   );
+  return [languageModelHead(params, features), after];
 }
 
-/** Embedding, layers, norm and head; `mix` runs the mixer's block of a layer that has one. */
+/** Embedding, layers and norm; `mix` runs the mixer's block of a layer that has one. */
 function through(
   config: LanguageModelConfig,
   params: LanguageModelParameters,
@@ -154,7 +203,7 @@ function through(
     x = layer.feedForward ? feedForwardBlock(own as FeedForwardBlockParameters, y) : y;
     return next;
   });
-  return [linear(params.embedding, rmsNorm(params.norm_f, x)), after];
+  return [rmsNorm(params.norm_f, x), after];
 }
 
 function assertTokens(name: string, axes: string, tokens: Tensor, rank: number): void {

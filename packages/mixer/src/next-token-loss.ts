@@ -1,12 +1,12 @@
 /** The loss of a language model, where rows hold several sequences or are padded. */
-import { crossEntropy, type CrossEntropyOptions } from "@seqmix/nn";
+import { linearCrossEntropy, type LinearCrossEntropyOptions } from "@seqmix/nn";
 import { and, cast, not, or, ShapeError, sliceAxis, where, type Tensor } from "@seqmix/tensor";
 import type { Mode } from "./contract.js";
-import { forwardLanguageModel, type LanguageModelConfig, type LanguageModelParameters } from "./language-model.js";
+import { languageModelFeatures, type LanguageModelConfig, type LanguageModelParameters } from "./language-model.js";
 import { resetsOfMask } from "./padding.js";
 
-/** What {@link nextTokenLoss} takes beside the tokens; the rest is that of `crossEntropy`. */
-export interface NextTokenLossOptions extends CrossEntropyOptions {
+/** What {@link nextTokenLoss} takes beside the tokens; the rest is that of `linearCrossEntropy`. */
+export interface NextTokenLossOptions extends LinearCrossEntropyOptions {
   /** bool or i32 [B L], not 0 at the first token of each of several sequences packed into a row. */
   readonly resets?: Tensor | undefined;
   /** bool [B L], true where there is a token and not padding, which may be anywhere and hold anything. */
@@ -35,8 +35,8 @@ export function nextTokenLoss(
   const ends = mask && resetsOfMask(mask);
   const borders = begins && ends ? or(begins, ends) : (begins ?? ends);
   const known = mask ? where(mask, tokens, 0) : tokens;
-  const [logits] = forwardLanguageModel(config, params, first(known), undefined, mode, borders && first(borders));
+  const [features] = languageModelFeatures(config, params, first(known), undefined, mode, borders && first(borders));
   const within = borders && not(next(borders));
   const counts = within && mask ? and(within, next(mask)) : within;
-  return crossEntropy(logits, next(known), counts, options);
+  return linearCrossEntropy(params.embedding, features, next(known), counts, options);
 }

@@ -4,6 +4,7 @@ import {
   argmax,
   cast,
   checkIndices,
+  concat,
   div,
   equal,
   expandDims,
@@ -12,7 +13,9 @@ import {
   mul,
   not,
   pick,
+  reshape,
   ShapeError,
+  sliceAxis,
   square,
   sub,
   sum,
@@ -20,6 +23,7 @@ import {
   type Shape,
   type Tensor,
 } from "@seqmix/tensor";
+import { linear, type LinearParameters } from "./linear.js";
 
 /** Settings of {@link crossEntropy}. */
 export interface CrossEntropyOptions {
@@ -60,6 +64,64 @@ export function crossEntropy(
   if (reduction === "mean") return maskedMean(losses, weights);
   const kept = weights ? weighted(losses, cast(weights, "f32")) : losses;
   return reduction === "sum" ? sum(kept) : kept;
+}
+
+/** Settings of {@link linearCrossEntropy}. */
+export interface LinearCrossEntropyOptions extends CrossEntropyOptions {
+  /** Into how many pieces the positions are divided; by default as many as keep the logits of one below 2^27 numbers. */
+  readonly pieces?: number;
+}
+
+/** Logits of a piece by default, at most. */
+const PIECE = 2 ** 27;
+
+/**
+ * {@link crossEntropy} of `linear(head, x)`, the logits and their gradient in pieces of the positions: with a large
+ * vocabulary they would take more memory than all else of a training step. The values are those of the whole up to
+ * rounding.
+ * @param head weight [V D], perhaps bias [V]
+ * @param x [.. D]
+ * @param labels i32 [..], 0..V-1; any value where the position does not count
+ * @param mask bool [..], or f32 weights; all positions by default
+ */
+export function linearCrossEntropy(
+  head: LinearParameters,
+  x: Tensor,
+  labels: Tensor,
+  mask?: Tensor,
+  { reduction = "mean", pieces, ...options }: LinearCrossEntropyOptions = {},
+): Tensor {
+  const D = x.shape.at(-1)!;
+  const V = head.weight.shape[0]!;
+  assertPositions("linearCrossEntropy", x, labels);
+  assertMask(labels.shape, mask);
+  const N = labels.size;
+  const count = Math.min(Math.max(1, N), pieces ?? Math.ceil((N * V) / PIECE));
+  if (!Number.isInteger(count) || count < 1)
+    throw new RangeError(`linearCrossEntropy: expected pieces, a whole number of at least 1, got ${pieces}`);
+  if (count === 1) return crossEntropy(linear(head, x), labels, mask, { ...options, reduction });
+  const [rows, chosen] = [reshape(x, [N, D]), reshape(labels, [N])];
+  const weights = mask && reshape(mask, [N]);
+  const length = Math.ceil(N / count);
+  const own = { ...options, reduction: reduction === "none" ? "none" : "sum" } as const;
+  const parts: Tensor[] = [];
+  for (let from = 0; from < N; from += length) {
+    const part = (y: Tensor): Tensor => sliceAxis(y, 0, from, Math.min(N, from + length));
+    parts.push(crossEntropy(linear(head, part(rows)), part(chosen), weights && part(weights), own));
+  }
+  if (reduction === "none") return reshape(concat(parts, 0), labels.shape);
+  const total = parts.reduce((a, b) => add(a, b));
+  if (reduction === "sum") return total;
+  return div(total, countOf(chosen, weights, options.ignoreIndex));
+}
+
+/** How much the positions that count weigh, 1 if none does. */
+function countOf(labels: Tensor, mask: Tensor | undefined, ignoreIndex: number | undefined): Tensor | number {
+  const known = ignoreIndex === undefined ? undefined : cast(not(equal(labels, ignoreIndex)), "f32");
+  if (!known && !mask) return Math.max(1, labels.size);
+  const weights = known && mask ? mul(known, cast(mask, "f32")) : (known ?? cast(mask!, "f32"));
+  const total = sum(weights);
+  return where(equal(total, 0), 1, total);
 }
 
 /** Cross entropy in nats a token as bits a character. @param charactersPerToken 1 for models of single characters. */
@@ -107,6 +169,13 @@ function assertMask(shape: Shape, mask: Tensor | undefined): void {
   if (mask && mask.shape.join() !== shape.join())
     throw new ShapeError(
       `mask: expected shape [${shape.join(",")}], one value a position, got [${mask.shape.join(",")}]`,
+    );
+}
+
+function assertPositions(name: string, x: Tensor, labels: Tensor): void {
+  if (x.shape.slice(0, -1).join() !== labels.shape.join())
+    throw new ShapeError(
+      `${name}: expected labels [${x.shape.slice(0, -1).join(",")}] for x [${x.shape.join(",")}], got [${labels.shape.join(",")}]; give one label a position`,
     );
 }
 

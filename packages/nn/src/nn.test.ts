@@ -21,7 +21,9 @@ import {
   sum,
   tensor,
   transpose,
+  valueAndGrad,
   variance,
+  zeros,
   type Tensor,
   type Tree,
 } from "@seqmix/tensor";
@@ -51,6 +53,7 @@ import {
   linear,
   linearChannelsFirst,
   linearChannelsLast,
+  linearCrossEntropy,
   meanSquaredError,
   mlp,
   rmsNorm,
@@ -383,6 +386,62 @@ describe("losses", () => {
       [0.75 * nats[0]! + 0.25 * even],
     );
     expect(() => crossEntropy(tensor(logits), some, undefined, { labelSmoothing: 2 })).toThrow(/from 0 to 1, got 2/);
+  });
+
+  test("linearCrossEntropy in any number of pieces is crossEntropy of the logits, with its gradients", async () => {
+    const [head, x] = [initLinear(key(1), 6, 9), normal(key(2), [2, 5, 6])];
+    const chosen = tensor(
+      [
+        [0, 8, 3, -1, 2],
+        [5, 5, 7, 1, 0],
+      ],
+      undefined,
+      "i32",
+    );
+    const mask = tensor([
+      [1, 1, 0.5, 0, 1],
+      [0, 1, 1, 1, 2],
+    ]);
+    for (const options of [{ ignoreIndex: -1 }, { ignoreIndex: -1, labelSmoothing: 0.1, reduction: "sum" } as const])
+      for (const weights of [undefined, mask]) {
+        const whole = valueAndGrad((p: { head: typeof head; x: Tensor }) =>
+          crossEntropy(linear(p.head, p.x), chosen, weights, options),
+        )({ head, x });
+        for (const pieces of [1, 3, 10, 50]) {
+          const divided = valueAndGrad((p: { head: typeof head; x: Tensor }) =>
+            linearCrossEntropy(p.head, p.x, chosen, weights, { ...options, pieces }),
+          )({ head, x });
+          for (const [k, leaf] of leavesOf(divided as never).entries())
+            expectClose(await values(leaf), await values(leavesOf(whole as never)[k]!));
+        }
+      }
+    const each = { ignoreIndex: -1, reduction: "none" } as const;
+    expectClose(
+      await values(linearCrossEntropy(head, x, chosen, mask, { ...each, pieces: 4 })),
+      await values(crossEntropy(linear(head, x), chosen, mask, each)),
+    );
+    expect(() => linearCrossEntropy(head, x, chosen, undefined, { pieces: 0 })).toThrow(/pieces, a whole number/);
+    expect(() => linearCrossEntropy(head, x, tensor([0], undefined, "i32"))).toThrow(/expected labels \[2,5\]/);
+  });
+
+  test("of the logits and their gradient no more than some pieces are in memory at a time", async () => {
+    const device = cpu();
+    const [N, D, V] = [64, 4, 1000];
+    const given = await realize({ weight: normal(key(1), [V, D]), x: normal(key(2), [N, D]) }, { device });
+    const labels = await realize(zeros([N], "i32"), { device });
+    const temporaries = async (pieces: number): Promise<number> => {
+      const step = valueAndGrad(({ weight, x }: typeof given) =>
+        linearCrossEntropy({ weight }, x, labels, undefined, { pieces }),
+      )(given);
+      const [, size, unit] = /([\d.]+) (kB|MB) of temporaries/.exec(
+        await explain(step as Tree, { device, memory: true }),
+      )!;
+      return Number(size) * (unit === "MB" ? 1e6 : 1e3);
+    };
+    const logits = 4 * N * V;
+    expect(await temporaries(1)).toBeGreaterThanOrEqual(2 * logits);
+    // Of each piece, the weight's gradient stays.
+    expect(await temporaries(8)).toBeLessThan((2 / 8) * logits + 8 * 4 * V * D);
   });
 
   test("its gradient is (softmax - one hot) / n", async () => {

@@ -14,6 +14,8 @@ export interface PlanOptions {
   readonly maxBuffers: number;
   /** Bytes of a buffer that a row kernel may bind; larger tensors keep kernels that run in parts. */
   readonly maxBindingBytes?: number;
+  /** Work, in additions, of values that are computed again where they are used rather than kept; 0 by default. */
+  readonly computedAgain?: number;
   /** Native ops whose programs take an {@link Epilogue}; none by default. */
   readonly epilogues?: ReadonlySet<string>;
   /** Which fused recurrences the device runs; without it linear recurrences run by themselves. */

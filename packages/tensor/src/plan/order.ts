@@ -13,7 +13,8 @@ export function makersOf(drafts: readonly Draft[]): Map<Tensor, Draft> {
   return makers;
 }
 
-function sortDrafts(drafts: readonly Draft[]): Draft[] {
+/** Each behind what it reads from; what comes first in the list, with all it waits for, comes first. */
+export function sortDrafts(drafts: readonly Draft[]): Draft[] {
   const maker = makersOf(drafts);
   const order: Draft[] = [];
   const entered = new Set<Draft>();

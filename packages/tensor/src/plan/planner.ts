@@ -10,6 +10,7 @@ import { NO_DECISIONS } from "./decisions.js";
 import { cutLong } from "./cut.js";
 import type { PlanOptions } from "./draft.js";
 import { emitPlan } from "./emit.js";
+import { freeEarly } from "./free-early.js";
 import { joinLoops } from "./join-loops.js";
 import { keepMemory } from "./keep.js";
 import { breakScanCycles, lowerKernels } from "./lower-kernels.js";
@@ -52,6 +53,8 @@ export const PASSES: readonly Pass[] = [
   // What is computed behind a product is computed as the product is stored.
   { name: "epilogues", run: attachEpilogues },
   { name: "order", run: orderKernels },
+  // What gives memory back runs as soon as it can.
+  { name: "memory", run: freeEarly },
 ];
 
 /** Makes the plan of a graph whose leaves are the given tensors. */

@@ -17,6 +17,8 @@ const MOST_REDUCTIONS = 8;
 /** Rows at which long ones (longer than `SHORT_ROW`) keep a device busy without dividing them. */
 const MANY_ROWS = 128;
 const SHORT_ROW = 16384;
+/** Rows that a thread runs through alone: there it is worth while that what is reduced is stored by the same kernel. */
+const ONE_THREAD = 32;
 /** Kernels a row kernel is tried with while it grows: at least so many, and more of fewer kernels. */
 const LEAST_TRIED = 24;
 const TRIED_IN_ALL = 4e5;
@@ -90,7 +92,7 @@ class Rows {
     for (let grown = true; grown;) {
       grown = false;
       const members: ReadonlySet<Draft> = group?.members ?? new Set([first]);
-      for (const draft of this.#neighbours(members, this.#place.get(first)!)) {
+      for (const draft of this.#neighbours(members, this.#place.get(first)!, sizeOf(space.shape))) {
         const now: ReadonlySet<Draft> = group?.members ?? members;
         if (now.has(draft) || this.groupOf.has(draft) || !belongs(draft, space)) continue;
         if (draft.reductions.length + (group?.joined.reductions.length ?? 1) > MOST_REDUCTIONS) continue;
@@ -100,7 +102,9 @@ class Rows {
         if (joined) [group, grown] = [{ members: more, joined }, true];
       }
     }
-    if (group && this.#hasStages(group.members)) this.#settle(group);
+    if (!group) return;
+    const isShort = isAlong(space) && lengthOf(space) <= ONE_THREAD;
+    if (this.#hasStages(group.members) || (isShort && this.#reducesOwn(group.members))) this.#settle(group);
   }
 
   /** Puts the members beside each other in the order, behind what they wait for. */
@@ -148,14 +152,17 @@ class Rows {
     }
   }
 
-  /** Makers of what members read, and readers of what they make; reductions of what they read as well. In order. */
-  #neighbours(members: ReadonlySet<Draft>, first: number): Draft[] {
+  /**
+   * Makers of what members read, and readers of what they make; reductions of what they read as well, if it is as large as
+   * the rows: for a few numbers that they share, kernels of different tensors would keep all these in memory at a time. In order.
+   */
+  #neighbours(members: ReadonlySet<Draft>, first: number, points: number): Draft[] {
     const found = new Set<Draft>();
     for (const draft of members) {
       for (const x of readsOf(draft)) {
         const made = this.#makers.get(x);
         if (made && Math.abs(this.#place.get(made)! - first) <= this.#reach) found.add(made);
-        for (const reader of this.#readersNear(x, first))
+        for (const reader of x.size < points ? [] : this.#readersNear(x, first))
           if (reader.kind === "loop" && reader.reductions.length > 0) found.add(reader);
       }
       for (const x of draft.outputs) for (const reader of this.#readersNear(x, first)) found.add(reader);
@@ -213,6 +220,19 @@ class Rows {
     return { waitedFor, low, closed: false };
   }
 
+  /** Whether a member reduces what another stores. */
+  #reducesOwn(members: ReadonlySet<Draft>): boolean {
+    return [...members].some(
+      (draft) =>
+        draft.kind === "loop" &&
+        draft.reductions.length > 0 &&
+        readsOf(draft).some((x) => {
+          const made = this.#makers.get(x);
+          return made && members.has(made);
+        }),
+    );
+  }
+
   #inOrder(some: ReadonlySet<Draft>): Draft[] {
     return [...some].sort((a, b) => this.#place.get(a)! - this.#place.get(b)!);
   }
@@ -228,6 +248,11 @@ class Rows {
   }
 }
 
+const lengthOf = ({ shape, axes }: RowSpace): number => sizeOf(axes.map((axis) => shape[axis]!));
+/** Whether rows lie along the last axes. */
+const isAlong = ({ shape, axes }: RowSpace): boolean =>
+  shape.every((extent, k) => extent === 1 || axes.includes(k) || k < Math.min(...axes));
+
 /** Whether a kernel's results have an element for every point of the rows or for every row. */
 function belongs(draft: Draft, { shape, axes }: RowSpace): draft is LoopDraft {
   if (draft.kind !== "loop") return false;
@@ -239,11 +264,11 @@ function belongs(draft: Draft, { shape, axes }: RowSpace): draft is LoopDraft {
 }
 
 /** Rows of at least two elements that a device is kept busy with as they are. */
-function isWorthwhile({ shape, axes }: RowSpace, device: string): boolean {
-  const length = sizeOf(axes.map((axis) => shape[axis]!));
+function isWorthwhile(space: RowSpace, device: string): boolean {
+  const { shape } = space;
+  const length = lengthOf(space);
   if (length < 2 || sizeOf(shape) === 0) return false;
-  const along = shape.every((extent, k) => extent === 1 || axes.includes(k) || k < Math.min(...axes));
-  return along
+  return isAlong(space)
     ? length <= SHORT_ROW || sizeOf(shape) / length >= MANY_ROWS
     : length <= (device === "cpu" ? LONGEST_ACROSS.cpu : LONGEST_ACROSS.others);
 }

@@ -5,6 +5,7 @@
 import { callOf } from "../graph/calls.js";
 import { inputsRead } from "../graph/op.js";
 import type { Call, Tensor } from "../graph/tensor.js";
+import { computedAgain } from "./computed-again.js";
 import { outgrownValues } from "./outgrown.js";
 import type { Planning } from "./planning.js";
 import { ownWork } from "./work.js";
@@ -34,7 +35,15 @@ export function storeResults(planning: Planning): Planning {
     claimed.add(top);
     stored.set(top, call);
   }
-  for (const x of usedOften(planning)) if (!stored.has(x) && !claimed.has(x)) stored.set(x, undefined);
+  const often = usedOften(planning).filter((x) => !stored.has(x) && !claimed.has(x));
+  const again = computedAgain(
+    calls,
+    planning.resolve,
+    new Set(often),
+    (x) => stored.has(x) || claimed.has(x),
+    options.computedAgain ?? 0,
+  );
+  for (const x of often) if (!again.has(x)) stored.set(x, undefined);
   return { ...planning, stored, claimed };
 }
 

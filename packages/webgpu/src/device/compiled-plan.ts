@@ -29,8 +29,28 @@ export interface CompiledPlan {
   readonly candidates: readonly (readonly number[])[];
   /** By root, whether it takes the memory of its slot; the others are copies. */
   readonly isFirst: readonly boolean[];
+  /** Memory of earlier runs. */
+  readonly earlier: EarlierBlocks;
   /** The steps ready to run, if roots lie in the memory of the given leaves (by root slot). */
   ready(over: ReadonlyMap<number, number>): Promise<Ready>;
+}
+
+/**
+ * The blocks that earlier runs took for each root and temporary. The next run takes the same ones where it can: otherwise
+ * the blocks of a size would change places from run to run, and every kernel would need new bind groups.
+ */
+export class EarlierBlocks {
+  readonly #blocks = new Map<string, Block[]>();
+
+  /** Those of a place, the last used first. */
+  of(place: string): readonly Block[] {
+    return this.#blocks.get(place) ?? [];
+  }
+
+  note(place: string, block: Block): void {
+    const list = this.of(place);
+    if (list[0] !== block) this.#blocks.set(place, [block, ...list.filter((each) => each !== block)].slice(0, KEPT));
+  }
 }
 
 /** A plan's steps with their pipelines. */
@@ -44,6 +64,8 @@ const KEPT = 8;
 
 /** Native ops whose programs compute what comes behind them as they store. */
 const EPILOGUES: ReadonlySet<string> = new Set(["matmul"]);
+/** Additions that take no longer than reading a number. */
+const COMPUTED_AGAIN = 32;
 /** Ops that a device without them unrolls. */
 const NATIVES: ReadonlySet<string> = new Set(["sequentialScan"]);
 
@@ -53,6 +75,7 @@ export const planOptions = (fuse: boolean, limits: GpuLimits, tuning: Tuning): P
   fuse,
   maxBuffers: limits.buffers,
   maxBindingBytes: limits.bytes,
+  computedAgain: COMPUTED_AGAIN,
   epilogues: EPILOGUES,
   natives: NATIVES,
   scans: {
@@ -104,6 +127,7 @@ export function compilePlan(
     temporaries,
     candidates: withoutConflicts(plan, programs),
     isFirst: firstOfSlots(plan),
+    earlier: new EarlierBlocks(),
     ready: (over) => {
       const key = [...over].join(";");
       const found = placements.get(key) ?? readyOver(over);
@@ -181,16 +205,40 @@ function aliasesOf({ inputs, outputs }: Step, over: ReadonlyMap<number, number>)
   return aliases;
 }
 
-/** A pass binds a buffer once: a result over an input of its own step needs one pass and one element type. */
+/** Bytes from which memory that is taken over is worth more than bind groups that serve again. */
+const LARGE = 1 << 24;
+
+/**
+ * A pass binds a buffer once: a result over an input of its own step needs one pass and one element type. A small result is
+ * not written over what stands for another one of its size: they would go round, and no run would find the memory of the
+ * one before.
+ */
 function withoutConflicts(plan: Plan, programs: readonly GpuProgram[]): readonly (readonly number[])[] {
   const makers = new Map(plan.steps.flatMap(({ outputs }, k) => outputs.map((slot) => [slot, k] as const)));
-  return takeovers(plan).map((leaves, k) => {
+  const asked = new Set(plan.roots);
+  const leaves = Array.from({ length: plan.leafCount }, (_, leaf) => leaf).filter((leaf) => !asked.has(leaf));
+  const [rootRanks, leafRanks] = [ranksOf(plan, plan.roots), ranksOf(plan, leaves)];
+  return takeovers(plan).map((leavesOf, k) => {
     const root = plan.roots[k]!;
     const made = makers.get(root) ?? -1;
-    return leaves.filter(
-      (leaf) =>
-        !plan.steps[made]!.inputs.includes(leaf) ||
-        (programs[made]!.passes.length === 1 && plan.slots[leaf]!.dtype === plan.slots[root]!.dtype),
-    );
+    const { size, dtype } = plan.slots[root]!;
+    return leavesOf.filter((leaf) => {
+      if (plan.steps[made]!.inputs.includes(leaf))
+        return programs[made]!.passes.length === 1 && plan.slots[leaf]!.dtype === dtype;
+      return bytesOf(size, dtype) >= LARGE || rootRanks.get(root) === leafRanks.get(leaf);
+    });
   });
+}
+
+/** The place of each slot among those of its size. */
+function ranksOf({ slots }: Plan, some: readonly number[]): ReadonlyMap<number, number> {
+  const counts = new Map<number, number>();
+  return new Map(
+    some.map((slot) => {
+      const { size } = slots[slot]!;
+      const rank = counts.get(size) ?? 0;
+      counts.set(size, rank + 1);
+      return [slot, rank] as const;
+    }),
+  );
 }

@@ -162,7 +162,7 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
   }
 
   async function execute(
-    { plan, programs, temporaries, candidates, isFirst, ready }: CompiledPlan,
+    { plan, programs, temporaries, candidates, isFirst, earlier, ready }: CompiledPlan,
     leaves: readonly Tensor[],
     donated: readonly DeviceBuffer[],
   ): Promise<readonly GpuBuffer[]> {
@@ -184,6 +184,11 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
     });
     const steps = await ready(over);
 
+    const again = (place: string, bytes: number): Block => {
+      const block = pool.take(bytes, undefined, earlier.of(place));
+      earlier.note(place, block);
+      return block;
+    };
     const results: GpuBuffer[] = [];
     const borrowed: Block[] = [];
     const takenOver: DeviceBuffer[] = [];
@@ -199,12 +204,12 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
           results.push(register(dtype, size, blocks[slot]));
           return;
         }
-        const buffer = allocate(dtype, size);
+        const buffer = register(dtype, size, again(`root ${k}`, bytesOf(size, dtype)));
         results.push(buffer);
         if (isFirst[k]) blocks[slot] = buffer.block;
         else copies.push({ from: slot, to: buffer });
       });
-      for (const bytes of temporaries.blocks) borrowed.push(pool.take(bytes));
+      temporaries.blocks.forEach((bytes, k) => borrowed.push(again(`temporary ${k}`, bytes)));
       temporaries.slots.forEach((block, slot) => {
         if (block !== undefined) blocks[slot] = borrowed[block]!;
       });

@@ -23,9 +23,9 @@ const MOST_ROWS = 8;
 const LANES = 32,
   GROUPS = 4,
   THREADS = LANES * GROUPS;
-/** Workgroups that keep a large GPU busy, and steps along k below which dividing it is not worth while. */
+/** Workgroups that keep a large GPU busy, and steps along k below which dividing it is not worth another dispatch, which takes the host longer than they take the GPU. */
 const BUSY = 528,
-  SHORTEST_PART = 64;
+  SHORTEST_PART = 1024;
 /** Steps along k at most that a part sums one after another. */
 const LONGEST_PART = 8192;
 
@@ -49,7 +49,7 @@ export function fewRowsProgram(spec: MatmulSpec, limits: GpuLimits, epilogue?: E
   if (THREADS > limits.threads || 4 * sumsOf(m, form) > limits.workgroupBytes) return undefined;
   const blocks = Math.ceil(n / columnsOf(form));
   const step = form.alongDepth ? 4 * LANES : GROUPS;
-  const shortest = form.alongDepth ? 4 * step : SHORTEST_PART;
+  const shortest = form.alongDepth ? 2 * SHORTEST_PART : SHORTEST_PART;
   const busy = Math.min(Math.floor(k / shortest), Math.ceil(BUSY / (blocks * batches)));
   const wanted = Math.max(busy, Math.ceil(k / LONGEST_PART));
   const slice = wanted < 2 ? k : Math.ceil(k / wanted / step) * step;

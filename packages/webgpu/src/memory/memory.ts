@@ -21,9 +21,10 @@ export interface GpuMemory {
   /**
    * A block, to be used once it is granted.
    * @param contents What is in it.
+   * @param before Blocks that served the same end: the first of them that is free, so that bind groups made for it serve again.
    * @throws LimitError if no buffer can be so large.
    */
-  take(bytes: number, contents?: AllowSharedBufferSource): Block;
+  take(bytes: number, contents?: AllowSharedBufferSource, before?: readonly Block[]): Block;
   give(block: Block): void;
   /** Resolves when the GPU has granted the blocks. @throws LimitError if it refused one even after all free memory was destroyed. */
   granted(blocks: Iterable<Block>): Promise<void>;
@@ -133,13 +134,15 @@ export function makeMemory(
 
   return {
     taken,
-    take(wanted, contents) {
+    take(wanted, contents, before = []) {
       if (wanted > limits.buffer)
         throw new LimitError(
           `webgpu: expected at most ${limits.buffer} bytes in a tensor (maxBufferSize of this adapter), got ${wanted}; use smaller batches`,
         );
       const bytes = Math.min(rounded(wanted), Math.floor(limits.buffer / 16) * 16);
-      let block = free.get(bytes)?.pop();
+      const same = before.find((each) => each.bytes === bytes && order.has(each as OwnBlock)) as OwnBlock | undefined;
+      const list = free.get(bytes);
+      let block = same ? list!.splice(list!.indexOf(same), 1)[0] : list?.pop();
       if (block) {
         order.delete(block);
         freeBytes -= bytes;

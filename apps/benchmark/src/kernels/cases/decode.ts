@@ -1,6 +1,7 @@
 /** Generating tokens one by one. */
 import { mamba } from "@seqmix/mamba";
 import {
+  generate,
   initLanguageModel,
   initLanguageModelState,
   stepLanguageModel,
@@ -9,7 +10,6 @@ import {
   type LanguageModelState,
 } from "@seqmix/mixer";
 import {
-  compile,
   dispose,
   key,
   leavesOf,
@@ -18,6 +18,7 @@ import {
   tensor,
   type Device,
   type Tensor,
+  type TensorData,
   type Tree,
 } from "@seqmix/tensor";
 import type { Bar } from "../bars.js";
@@ -36,75 +37,42 @@ const published: LanguageModelConfig = {
 };
 const small: LanguageModelConfig = { ...published, dModel: 64, nLayers: 2, vocabSize: 100 };
 
-interface Decoder {
-  readonly params: LanguageModelParameters;
-  readonly step: (
-    params: LanguageModelParameters,
-    state: LanguageModelState,
-    token: Tensor,
-  ) => Promise<readonly [Tensor, LanguageModelState]>;
-  state: LanguageModelState;
-  tokens: Int32Array;
-}
-
-async function start(config: LanguageModelConfig, device: Device, batch: number): Promise<Decoder> {
-  const params = initLanguageModel(config, key(1));
-  const state = initLanguageModelState(config, batch);
-  await realize([params, state] as readonly Tree[], { device });
-  const step = compile(
-    (
-      given: LanguageModelParameters,
-      before: LanguageModelState,
-      token: Tensor,
-    ): readonly [Tensor, LanguageModelState] => stepLanguageModel(config, given, token, before),
-    { device, donate: [1, 2] },
-  );
-  return { params, step, state, tokens: new Int32Array(batch).fill(1) };
-}
-
-/** Reads the most probable tokens, which are the next step's inputs. */
-async function advance(decoder: Decoder): Promise<ArrayLike<number>> {
-  const token = tensor(decoder.tokens);
-  const [logits, next] = await decoder.step(decoder.params, decoder.state, token);
-  decoder.state = next;
-  const scores = await logits.data();
-  dispose(logits);
-  const V = scores.length / decoder.tokens.length;
-  decoder.tokens = decoder.tokens.map((_, b) => {
-    let best = 0;
-    for (let v = 1; v < V; v++) if (scores[b * V + v]! > scores[b * V + best]!) best = v;
-    return best;
-  });
-  return scores;
-}
-
-const close = (decoder: Decoder): void => dispose([decoder.params, decoder.state] as readonly Tree[]);
+/** Tokens asked for at once: more than are ever measured. */
+const ENDLESS = 1e9;
 
 async function open(device: Device, batch: number, tolerance: number): Promise<OwnContestant> {
-  const decoder = await start(published, device, batch);
-  const [logits] = stepLanguageModel(published, decoder.params, tensor(decoder.tokens.slice()), decoder.state);
+  const params = initLanguageModel(published, key(1));
+  await realize(params as Tree, { device });
+  const tokens = generate(published, params, prompt(batch), { length: ENDLESS, device });
+  const logits = stepLanguageModel(published, params, first(batch), initLanguageModelState(published, batch))[0];
   return {
-    variant: await variantOf(logits as Tensor, device),
-    run: async () => void (await advance(decoder)),
+    variant: await variantOf(logits, device),
+    run: async () => void (await tokens.next()),
     read: () => [],
     check: () => check(device, batch, tolerance),
-    close: () => close(decoder),
+    async close() {
+      await tokens.return();
+      dispose(params as Tree);
+    },
   };
 }
+
+const prompt = (batch: number): Tensor => tensor(new Int32Array(batch).fill(1), [batch, 1]);
+const first = (batch: number): Tensor => tensor(new Int32Array(batch).fill(1));
 
 /** Logits of eight tokens, each the most probable one after those before it. */
 async function check(device: Device, batch: number, tolerance: number): Promise<Check> {
   const oracle = reference();
-  const [ours, theirs] = [await start(small, device, batch), await start(small, oracle, batch)];
+  const [ours, theirs] = [await start(device, batch), await start(oracle, batch)];
   let error = 0;
+  let tokens = new Int32Array(batch).fill(1);
   for (let t = 0; t < 8; t++) {
-    const found = await advance(ours);
-    const expected = await advance(theirs);
+    const [found, expected] = [await logitsBehind(ours, tokens), await logitsBehind(theirs, tokens)];
     error = Math.max(error, relativeError(found, expected));
-    ours.tokens = theirs.tokens.slice();
+    const V = small.vocabSize;
+    tokens = tokens.map((_, b) => largest(expected.subarray(b * V, (b + 1) * V)));
   }
-  close(ours);
-  close(theirs);
+  for (const { params, state } of [ours, theirs]) dispose([params, state] as readonly Tree[]);
   await oracle.close();
   return {
     check: error <= tolerance ? "green" : "red",
@@ -114,6 +82,31 @@ async function check(device: Device, batch: number, tolerance: number): Promise<
     coverage: "logits of 8 tokens of a smaller model, layers2 D64 V100",
   };
 }
+
+interface Decoder {
+  readonly device: Device;
+  readonly params: LanguageModelParameters;
+  state: LanguageModelState;
+}
+
+async function start(device: Device, batch: number): Promise<Decoder> {
+  const params = initLanguageModel(small, key(1));
+  const state = initLanguageModelState(small, batch);
+  await realize([params, state] as readonly Tree[], { device });
+  return { device, params, state };
+}
+
+async function logitsBehind(decoder: Decoder, tokens: Int32Array): Promise<TensorData> {
+  const before = decoder.state;
+  const [logits, after] = stepLanguageModel(small, decoder.params, tensor(tokens), before);
+  await realize([logits, after] as readonly Tree[], { device: decoder.device, donate: [before as Tree] });
+  decoder.state = after;
+  const values = await logits.data();
+  logits.dispose();
+  return values;
+}
+
+const largest = (scores: TensorData): number => scores.indexOf(Math.max(...scores));
 
 const weights = leavesOf(initLanguageModel(published, key(0))).reduce((total, { size }) => total + size, 0);
 

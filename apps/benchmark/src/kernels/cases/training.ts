@@ -1,11 +1,11 @@
 import { mamba } from "@seqmix/mamba";
 import {
-  forwardLanguageModel,
   initLanguageModel,
+  languageModelLoss,
   type LanguageModelConfig,
   type LanguageModelParameters,
 } from "@seqmix/mixer";
-import { crossEntropy, linear, meanSquaredError, type LinearParameters } from "@seqmix/nn";
+import { linear, meanSquaredError, type LinearParameters } from "@seqmix/nn";
 import { adamw, clipByGlobalNorm, cosineSchedule } from "@seqmix/optim";
 import { selectiveScanKernel } from "@seqmix/selective-scan";
 import { selectiveCopying, type Batch } from "@seqmix/tasks";
@@ -229,7 +229,7 @@ function mambaTraining(batchSize: number, length: number): Training {
     groups: parameterGroupsOf(mamba, peak),
   });
   const lossAndGradient = valueAndGrad((params: LanguageModelParameters, { inputs, targets, mask }: Batch): Tensor =>
-    crossEntropy(forwardLanguageModel(model, params, inputs)[0], targets, mask),
+    languageModelLoss(model, params, { tokens: inputs, labels: targets, mask }),
   );
   return {
     fixedBatch: false,

@@ -4,11 +4,11 @@ import { mamba } from "@seqmix/mamba";
 import {
   forwardLanguageModel,
   initLanguageModel,
+  languageModelLoss,
   stepLanguageModel,
   type LanguageModelConfig,
   type LanguageModelParameters,
 } from "@seqmix/mixer";
-import { crossEntropy } from "@seqmix/nn";
 import { adamw, clipByGlobalNorm } from "@seqmix/optim";
 import {
   cast,
@@ -50,7 +50,7 @@ function training(config: LanguageModelConfig, batch: number, length: number): T
   const optimizer = adamw({ learningRate: 1e-3, weightDecay: 0.01, groups: parameterGroupsOf(config.mixer, 1e-3) });
   const lossAndGradient = valueAndGrad(
     (params: LanguageModelParameters, [tokens, labels]: readonly [Tensor, Tensor]): Tensor =>
-      crossEntropy(forwardLanguageModel(config, params, tokens)[0], labels),
+      languageModelLoss(config, params, { tokens, labels }),
   );
   return {
     fixedBatch: true,

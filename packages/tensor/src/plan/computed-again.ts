@@ -1,0 +1,52 @@
+/**
+ * Values that are computed again by each kernel that uses them, since that reads no more than they take themselves and is
+ * little work: a gate's sigmoid, say, in the backward pass. They take no memory, nor time to store and read.
+ */
+import { callOf } from "../graph/calls.js";
+import { inputsRead } from "../graph/op.js";
+import type { Call, Tensor } from "../graph/tensor.js";
+import { ownWork } from "./work.js";
+
+/** Small operands, such as a statistic of each row, do not count beside what they are combined with. */
+const BESIDE = 1.25;
+
+/** What stands behind a value in place: work an element, and what has memory. */
+interface Origin {
+  readonly work: number;
+  readonly read: ReadonlySet<Tensor>;
+}
+
+/**
+ * @param most Work of a value, in additions.
+ * @param usedOften Values that several kernels use and that would have memory, of elementwise calls.
+ * @param stored What has memory anyway.
+ */
+export function computedAgain(
+  calls: readonly Call[],
+  resolve: (x: Tensor) => Tensor,
+  usedOften: ReadonlySet<Tensor>,
+  stored: (x: Tensor) => boolean,
+  most: number,
+): Set<Tensor> {
+  const again = new Set<Tensor>();
+  if (most === 0) return again;
+  const origins = new Map<Tensor, Origin>();
+  const originOf = (x: Tensor): Origin =>
+    origins.get(x) ?? { work: callOf(x) && !stored(x) ? Infinity : 0, read: new Set([x]) };
+  for (const call of calls) {
+    const { kind } = call.op.rule;
+    const x = call.outputs[0]!;
+    if ((kind !== "elementwise" && kind !== "movement") || stored(x)) continue;
+    const behind = inputsRead(call).map((y) => originOf(resolve(y)));
+    const work = behind.reduce((sum, each) => sum + each.work, ownWork(call));
+    if (work > most) continue;
+    const read = new Set(behind.flatMap((each) => [...each.read]));
+    if (usedOften.has(x)) {
+      const size = [...read].reduce((sum, y) => sum + Math.min(y.size, x.size), 0);
+      if (kind !== "elementwise" || size > BESIDE * x.size) continue;
+      again.add(x);
+    }
+    origins.set(x, { work, read });
+  }
+  return again;
+}

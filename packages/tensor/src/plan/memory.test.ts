@@ -1,0 +1,97 @@
+import { expect, test } from "vitest";
+import {
+  add,
+  cpu,
+  explain,
+  grad,
+  key,
+  leavesOf,
+  matmul,
+  mul,
+  normal,
+  realize,
+  reference,
+  sigmoid,
+  sum,
+  tanh,
+  tensor,
+  type Tensor,
+  type Tree,
+} from "../index.js";
+import { peakOf } from "./peak.js";
+import { makePlan } from "./planner.js";
+import type { PlanOptions } from "./draft.js";
+import { graphOf } from "./signature.js";
+
+const OPTIONS: PlanOptions = { device: "cpu", fuse: true, maxBuffers: 16 };
+const matrix = (rows: number, columns: number, seed: number): Tensor =>
+  tensor(
+    Float32Array.from({ length: rows * columns }, (_, k) => Math.sin(seed + 1.3 * k) / 8),
+    [rows, columns],
+  );
+const planOf = (tree: Tree, options = OPTIONS): ReturnType<typeof makePlan> => {
+  const { roots, leaves } = graphOf(leavesOf(tree));
+  return makePlan(roots, leaves, options);
+};
+
+const [LAYERS, ROWS, WIDTH] = [12, 64, 8];
+/** Gradients of the weights of a deep perceptron: 64 rows are much more than a weight. */
+const gradients = (): Tree =>
+  grad((weights: readonly Tensor[]) => {
+    let x = matrix(ROWS, WIDTH, 1);
+    for (const w of weights) x = tanh(matmul(x, w));
+    return sum(mul(x, x));
+  })(Array.from({ length: LAYERS }, (_, k) => matrix(WIDTH, WIDTH, k)));
+
+test("a backward pass gives back what it has used: at its start lie the activations, and never as many cotangents beside them", () => {
+  const { bytes, alive } = peakOf(planOf(gradients()));
+  const activation = 4 * ROWS * WIDTH;
+  const given = alive.reduce((total, { use, bytes: own }) => total + (use === "temporary" ? 0 : own), 0);
+  expect(bytes - given).toBeLessThan((LAYERS + 4) * activation);
+});
+
+test("kernels that run early have what they read: gradients are those of the reference", async () => {
+  const [found, expected] = [gradients(), gradients()];
+  await realize(found, { device: cpu() });
+  await realize(expected, { device: reference() });
+  for (const [k, x] of leavesOf(found).entries()) {
+    const exact = await leavesOf(expected)[k]!.data();
+    (await x.data()).forEach((value: number, i: number) => expect(value).toBeCloseTo(exact[i]!, 5));
+  }
+});
+
+/** Two products that read the same gate of a value in memory: [rows, columns] x [columns, 4] twice. */
+function gated(value: (x: Tensor) => Tensor): Tensor[] {
+  const x = matmul(matrix(32, 32, 1), matrix(32, 32, 2));
+  const gate = value(x);
+  return [sum(mul(gate, x), 0), sum(mul(gate, matrix(32, 32, 3)), 1)];
+}
+
+test("little work on one value in memory is computed again where it is used, if the device asks for it", () => {
+  const stores = (value: (x: Tensor) => Tensor, computedAgain: number): number =>
+    planOf(gated(value), { ...OPTIONS, computedAgain }).slots.filter(({ size }) => size === 32 * 32).length;
+  // Given are three matrices and made is their product.
+  expect(stores(sigmoid, 0)).toBe(5);
+  expect(stores(sigmoid, 32)).toBe(4);
+  // More work than that, or another value to be read.
+  expect(stores((x) => sigmoid(sigmoid(sigmoid(sigmoid(x)))), 32)).toBe(5);
+  expect(stores((x) => add(x, matrix(32, 32, 4)), 32)).toBe(6);
+});
+
+test("states of a short axis are stored by the kernel that sums over them", async () => {
+  const device = cpu();
+  const [h, c] = await realize([normal(key(1), [3, 20, 16]), normal(key(2), [3, 1, 16])], { device });
+  const next = add(mul(h, 0.5), c);
+  const y = sum(mul(next, c), 2);
+  expect((await explain([next, y], { device })).split("\n")).toHaveLength(1);
+  await realize([next, y], { device });
+  const states = await next.data();
+  const inputs = await c.data();
+  (await y.data()).forEach((value: number, at: number) => {
+    const b = Math.floor(at / 20);
+    let total = 0;
+    for (let n = 0; n < 16; n++) total += states[16 * at + n]! * inputs[16 * b + n]!;
+    expect(value).toBeCloseTo(total, 5);
+  });
+  await device.close();
+});
