@@ -1,5 +1,6 @@
 import { Command, CommanderError } from "commander";
 import { constants } from "node:os";
+import { registerCompare } from "./compare.js";
 import { registerForecasting } from "./forecasting.js";
 import { registerGradientNorms } from "./gradient-norms.js";
 import { registerList } from "./list.js";
@@ -7,9 +8,12 @@ import { registerQuickstart } from "./quickstart.js";
 import { registerReport } from "./report.js";
 import { registerServe } from "./serve.js";
 import { registerRun } from "./run.js";
+import { registerScaling } from "./scaling.js";
+import { registerSubmit } from "./submit.js";
 import { registerSweep } from "./sweep.js";
 import { registerKernels } from "../kernels/command.js";
 import { Stopped } from "../trials/run-trials.js";
+import { serveTrials } from "../trials/worker.js";
 import { UsageError } from "./usage-error.js";
 
 /** Exit codes: a failed trial or an unexpected error, and a mistake in what was asked for. */
@@ -31,11 +35,16 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
   registerRun(program, exit);
   registerSweep(program, exit);
   registerReport(program);
+  registerCompare(program);
+  registerScaling(program);
+  registerSubmit(program);
   registerList(program);
   registerKernels(program, exit);
   registerGradientNorms(program);
   registerForecasting(program);
   registerServe(program);
+  // The processes that trials run in; for this program alone.
+  program.command("worker", { hidden: true }).action(serveTrials);
   try {
     await program.parseAsync(args, { from: "user" });
     return code;

@@ -12,10 +12,13 @@ export interface DeviceOptions {
   readonly products?: "f32" | "tf32";
   /** Ask a GPU for exact timestamps. */
   readonly exactTimestamps?: boolean;
+  /** Take WebGPU's software adapter, a program on the processor. */
+  readonly software?: boolean;
 }
 
-/** Its own name in a variable: the app builds and runs where the GPU package is not installed. */
+/** Their own names in variables: the app builds and runs where the GPU packages are not installed. */
 const WEBGPU = "@seqmix/webgpu";
+const SOFTWARE_GPU = "@seqmix/software-gpu";
 
 /** What is used of it. */
 interface WebGpuPackage {
@@ -33,6 +36,17 @@ async function webgpuPackage(): Promise<WebGpuPackage> {
   }
 }
 
+/** Makes the software adapter the one that WebGPU finds. */
+async function useSoftwareAdapter(): Promise<void> {
+  try {
+    ((await import(SOFTWARE_GPU)) as { useSoftwareAdapter(): boolean }).useSoftwareAdapter();
+  } catch (cause) {
+    throw new UsageError(
+      `There is no GPU, and the software adapter of the package ${SOFTWARE_GPU} did not load (${messageOf(cause)}); choose --device cpu`,
+    );
+  }
+}
+
 /** Where the time of some work on a webgpu device goes. */
 export const profileOn: WebGpuPackage["profile"] = async (device, work) =>
   (await webgpuPackage()).profile(device, work);
@@ -41,7 +55,8 @@ export const profileOn: WebGpuPackage["profile"] = async (device, work) =>
 export const devices: Readonly<Record<string, (options: DeviceOptions) => Device | Promise<Device>>> = {
   cpu: ({ threads }) => cpu(threads === undefined ? {} : { threads }),
   reference: () => reference(),
-  async webgpu({ halfPrecision = false, products = "f32", exactTimestamps = false }) {
+  async webgpu({ halfPrecision = false, products = "f32", exactTimestamps = false, software = false }) {
+    if (software) await useSoftwareAdapter();
     const { webgpu } = await webgpuPackage();
     try {
       return await webgpu({ halfPrecision, products, exactTimestamps });
@@ -56,4 +71,58 @@ export async function openDevice(name: string, options: DeviceOptions = {}): Pro
   const open = Object.hasOwn(devices, name) ? devices[name] : undefined;
   if (!open) throw new UsageError(`Unknown device "${name}"${didYouMean(name, Object.keys(devices))}`);
   return open(options);
+}
+
+/** A device as it is chosen: its name, and whether a webgpu device is to be the software adapter. */
+export interface ChosenDevice {
+  readonly name: string;
+  readonly software: boolean;
+}
+
+/** What {@link chooseDevice} takes beside the names of devices. */
+export const AUTO = "auto";
+
+/**
+ * Finds out which device a name means on this machine. "auto" is webgpu on a GPU, else cpu; "webgpu" without a GPU is the
+ * software adapter. `note` is told whatever is not plain from the name.
+ * @throws UsageError for an unknown name, or where webgpu cannot run at all.
+ */
+export async function chooseDevice(name: string, note: (text: string) => void): Promise<ChosenDevice> {
+  const names = [...Object.keys(devices), AUTO];
+  if (!names.includes(name)) throw new UsageError(`Unknown device "${name}"${didYouMean(name, names)}`);
+  if (name !== "webgpu" && name !== AUTO) return { name, software: false };
+  const gpu = await describeGpu();
+  if (gpu.description !== undefined && !gpu.software) {
+    if (name === AUTO) note(`Device: webgpu, ${gpu.description}.`);
+    return { name: "webgpu", software: false };
+  }
+  if (name === AUTO) {
+    note(`Device: cpu, since there is no GPU (${gpu.problem ?? `only ${gpu.description}`}).`);
+    return { name: "cpu", software: false };
+  }
+  note(
+    `There is no GPU${gpu.problem ? ` (${gpu.problem})` : ""}: WebGPU computes in software, far slower than --device cpu. Good for checks, not for training.`,
+  );
+  return { name: "webgpu", software: gpu.description === undefined };
+}
+
+interface Found {
+  /** What the adapter says of itself; absent if there is none. */
+  readonly description?: string;
+  readonly software: boolean;
+  /** Why there is none. */
+  readonly problem?: string;
+}
+
+/** Looks for a GPU. */
+async function describeGpu(): Promise<Found> {
+  try {
+    const device = await devices["webgpu"]!({});
+    const description = device.description;
+    await device.close();
+    return { description, software: /swiftshader|llvmpipe|software/i.test(description) };
+  } catch (error) {
+    if (error instanceof UsageError) return { software: false, problem: messageOf(error) };
+    throw error;
+  }
 }

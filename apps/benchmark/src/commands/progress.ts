@@ -1,84 +1,132 @@
-/** Progress of a list of long jobs: bars in a terminal, a line now and then elsewhere. */
-import { Listr } from "listr2";
+/** Progress of trials: the running ones at the foot of a terminal, a line now and then elsewhere. */
+import { createLogUpdate } from "log-update";
 import { formatCount, formatDuration } from "../report/format.js";
 import type { TrainingReport } from "../trials/train.js";
 
-/** A job: reports while it runs, and says in a few words how it came out. */
-export interface Job {
-  readonly title: string;
-  run(report: (report: TrainingReport) => void): Promise<string>;
+/** What is shown of a list of jobs. */
+export interface Progress {
+  /** More jobs than were known: their work, in any unit that is the same for all. */
+  expect(work: readonly number[]): void;
+  /** A job begins. */
+  begin(title: string, work: number): RunningJob;
+  /** A line that stays. */
+  note(text: string): void;
+  /** Nothing more comes. */
+  close(): void;
 }
 
-/** Runs the jobs one after another; the first that throws ends the run with its error. */
-export async function runJobs(jobs: readonly Job[], { terminal }: { readonly terminal: boolean }): Promise<void> {
-  await (terminal ? runInTerminal(jobs) : runWithLines(jobs));
+/** A job that is running. */
+export interface RunningJob {
+  report(report: TrainingReport): void;
+  /** It came out so, in a few words. */
+  end(outcome: string): void;
 }
 
-async function runInTerminal(jobs: readonly Job[]): Promise<void> {
-  const list = new Listr(
-    jobs.map((job) => ({
-      title: job.title,
-      task: async (_: unknown, shown: { title?: string; output?: string }) => {
-        const pace = paceOf();
-        let shownAt = -Infinity;
-        const outcome = await job.run((report) => {
-          const estimate = pace(report);
-          if (performance.now() - shownAt < 100 && report.phase === "training") return;
-          shownAt = performance.now();
-          shown.output = bar(report, estimate);
-        });
-        shown.title = `${job.title}  ${outcome}`;
-      },
-    })),
-    // Ctrl-C is handled by the run itself, which saves first.
-    { concurrent: false, registerSignalListeners: false, rendererOptions: { collapseErrors: true } },
-  );
-  await list.run();
+/** Seconds between two lines about a running job where there is no terminal. */
+const QUIET = 15;
+/** Milliseconds between two drawings. */
+const DRAW_EVERY = 100;
+
+interface Shown {
+  readonly name: string;
+  readonly work: number;
+  begin?: { readonly step: number; readonly time: number };
+  share: number;
+  saidAt: number;
+  line: string;
 }
 
-async function runWithLines(jobs: readonly Job[]): Promise<void> {
-  const quietSeconds = 15;
-  for (const [k, job] of jobs.entries()) {
-    const name = `[${k + 1}/${jobs.length}] ${job.title}`;
-    const pace = paceOf();
-    let said = -Infinity;
-    const outcome = await job.run((report) => {
-      const estimate = pace(report);
-      if (performance.now() - said < quietSeconds * 1000) return;
-      said = performance.now();
-      console.log(`${name}  ${bar(report, estimate)}`);
-    });
-    console.log(`${name}  ${outcome}`);
-  }
-}
+/** Shows progress on a stream. @param now Milliseconds, for tests. */
+export function showProgress(
+  stream: NodeJS.WriteStream,
+  { terminal = stream.isTTY === true, now = () => performance.now() }: { terminal?: boolean; now?: () => number } = {},
+): Progress {
+  const live = terminal ? createLogUpdate(stream) : undefined;
+  const running = new Set<Shown>();
+  const totals = { jobs: 0, begun: 0, ended: 0, work: 0, done: 0 };
+  /** Work done when the first job reported, before which it was planned and compiled. */
+  let begin: { readonly work: number; readonly time: number } | undefined;
+  let drawn = -Infinity;
 
-/** Seconds left, from the steps of this process: a resumed trial begins in the middle. */
-function paceOf(): (report: TrainingReport) => number | undefined {
-  let begin: { step: number; time: number } | undefined;
-  return ({ step, steps }) => {
-    const time = performance.now();
-    if (!begin) {
-      begin = { step, time };
-      return undefined;
-    }
-    return step === begin.step ? undefined : (((time - begin.time) / (step - begin.step)) * (steps - step)) / 1000;
+  const doneWork = (): number => [...running].reduce((sum, job) => sum + job.share * job.work, totals.done);
+  const left = (): number | undefined => {
+    const work = doneWork();
+    if (!begin || work <= begin.work) return undefined;
+    return (((now() - begin.time) / 1000) * (totals.work - work)) / (work - begin.work);
+  };
+  const overall = (): string => {
+    const seconds = left();
+    return `${totals.ended} of ${totals.jobs} finished${seconds === undefined ? "" : `, about ${formatDuration(seconds)} left`}`;
+  };
+  const draw = (force = false): void => {
+    if (!live || (!force && now() - drawn < DRAW_EVERY)) return;
+    drawn = now();
+    live([...[...running].map(({ name, line }) => `${name}  ${line}`), overall()].join("\n"));
+  };
+  const say = (text: string): void => {
+    live?.clear();
+    stream.write(`${text}\n`);
+    if (running.size > 0) draw(true);
+  };
+
+  return {
+    expect(work) {
+      totals.jobs += work.length;
+      totals.work += work.reduce((sum, each) => sum + each, 0);
+    },
+    begin(title, work) {
+      const job: Shown = {
+        name: `[${++totals.begun}/${totals.jobs}] ${title}`,
+        work,
+        share: 0,
+        saidAt: now(),
+        line: "",
+      };
+      running.add(job);
+      draw();
+      return {
+        report(report) {
+          job.begin ??= { step: report.step, time: now() };
+          job.share = report.step / report.steps;
+          begin ??= { work: doneWork(), time: now() };
+          job.line = describe(report, job.begin, now());
+          if (live) draw();
+          else if (now() - job.saidAt >= QUIET * 1000) {
+            job.saidAt = now();
+            say(`${job.name}  ${job.line}${totals.jobs > 1 ? `  (${overall()})` : ""}`);
+          }
+        },
+        end(outcome) {
+          running.delete(job);
+          totals.ended++;
+          totals.done += job.work;
+          say(`${job.name}  ${outcome}`);
+        },
+      };
+    },
+    note: say,
+    close() {
+      live?.clear();
+    },
   };
 }
 
 const CELLS = 24;
 
-function bar({ step, steps, loss, tokensPerSecond, phase }: TrainingReport, secondsLeft: number | undefined): string {
+/** One line about a running trial; a resumed one began in the middle, so its time left counts from there. */
+function describe(
+  { step, steps, loss, tokensPerSecond, phase }: TrainingReport,
+  begin: { readonly step: number; readonly time: number },
+  time: number,
+): string {
   const full = Math.floor((step / steps) * CELLS);
-  const parts = [
+  const seconds =
+    step === begin.step ? undefined : (((time - begin.time) / (step - begin.step)) * (steps - step)) / 1000;
+  return [
     `${"█".repeat(full)}${"░".repeat(CELLS - full)} ${String(Math.floor((100 * step) / steps)).padStart(3)} %`,
     `step ${formatCount(step)}/${formatCount(steps)}`,
     ...(loss === undefined ? [] : [`loss ${loss.toFixed(3)}`]),
     ...(tokensPerSecond > 0 ? [`${formatCount(tokensPerSecond)} tokens/s`] : []),
-    ...(phase === "measuring"
-      ? ["measuring"]
-      : secondsLeft === undefined
-        ? []
-        : [`${formatDuration(secondsLeft)} left`]),
-  ];
-  return parts.join("  ");
+    ...(phase === "measuring" ? ["measuring"] : seconds === undefined ? [] : [`${formatDuration(seconds)} left`]),
+  ].join("  ");
 }

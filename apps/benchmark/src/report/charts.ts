@@ -3,6 +3,21 @@ import * as Plot from "@observablehq/plot";
 import { parseHTML } from "linkedom";
 import { formatBytes, formatCount } from "./format.js";
 import type { Row } from "../results/results.js";
+import type { FigureData } from "./html.js";
+
+/** A drawing, and the numbers it was made from. */
+export interface Drawing {
+  readonly svg: string;
+  readonly data: FigureData;
+}
+
+/** The fields of points as rows of a table. */
+function drawing<P extends object>(points: readonly P[], fields: readonly (keyof P & string)[], svg: string): Drawing {
+  return {
+    svg,
+    data: { columns: fields, rows: points.map((point) => fields.map((name) => point[name] as string | number)) },
+  };
+}
 
 /** A line of a training chart. */
 interface CurveLine {
@@ -12,45 +27,140 @@ interface CurveLine {
   readonly value: number;
 }
 
+/** Something measured of mixers against length, both axes logarithmic. */
+export function scalingChart(
+  points: readonly { readonly mixer: string; readonly L: number; readonly value: number }[],
+  names: readonly string[],
+  label: string,
+): Drawing {
+  const svg = draw({
+    x: {
+      type: "log",
+      base: 2,
+      label: "elements of the sequence →",
+      ticks: 8,
+      tickFormat: (L: number) => formatCount(L),
+    },
+    y: { type: "log", label: `↑ ${label}`, grid: true, ticks: 6, tickFormat: "~g" },
+    color: colors(names),
+    marks: [
+      Plot.line(points, { x: "L", y: "value", z: "mixer", stroke: "mixer", strokeWidth: 2 }),
+      Plot.dot(points, {
+        x: "L",
+        y: "value",
+        fill: "mixer",
+        r: 3,
+        title: ({ mixer, L, value }: (typeof points)[number]) => `${mixer}, ${formatCount(L)}: ${value.toPrecision(3)}`,
+      }),
+    ],
+  });
+  return drawing(points, ["mixer", "L", "value"], svg);
+}
+
+/** A point of a sweep's figure: a mean over seeds, and the least and most of them. */
+export interface SweepPoint {
+  readonly name: string;
+  readonly series: string;
+  readonly x: number | string;
+  readonly y: number;
+  readonly low: number;
+  readonly high: number;
+}
+
+/** Means against a number or a word of each row of a sweep, with bars from the least to the most. */
+export function sweepChart(
+  points: readonly SweepPoint[],
+  series: readonly string[],
+  { x, y, log, percent }: { readonly x: string; readonly y: string; readonly log: boolean; readonly percent: boolean },
+): Drawing {
+  const words = points.some((point) => typeof point.x === "string");
+  const bytes = x === "stateBytes";
+  const svg = draw({
+    x: words
+      ? { label: `${x} →`, type: "point" }
+      : {
+          label: `${bytes ? "state of one sequence" : x} →`,
+          type: log ? "log" : "linear",
+          ...(log ? { base: 2 } : {}),
+          ticks: 6,
+          ...(bytes || log
+            ? { tickFormat: (value: number) => (bytes ? formatBytes(Math.round(value)) : formatCount(value)) }
+            : {}),
+        },
+    y: { label: `↑ ${y}`, grid: true, ...(percent ? { domain: [0, 100] } : { nice: true, zero: true }) },
+    color: colors(series),
+    marks: [
+      Plot.ruleX(points, { x: "x", y1: "low", y2: "high", stroke: "series", strokeOpacity: 0.5, strokeWidth: 3 }),
+      Plot.line(points, {
+        x: "x",
+        y: "y",
+        z: "series",
+        stroke: "series",
+        strokeWidth: 2,
+        ...(words ? {} : { sort: "x" }),
+      }),
+      Plot.dot(points, {
+        x: "x",
+        y: "y",
+        fill: "series",
+        r: 4,
+        title: ({ name, y: value }: SweepPoint) => `${name}: ${Number(value.toPrecision(4))}`,
+      }),
+    ],
+  });
+  return drawing(points, ["name", "x", "y", "low", "high"], svg);
+}
+
 const WIDTH = 560;
 const HEIGHT = 320;
 
 /** Colour of the k-th mixer; the page defines --series-0 to --series-7. */
 export const seriesColor = (k: number): string => `var(--series-${k % 8})`;
 
-/** Training loss against tokens: nats a token, or bits per character where the task is judged by them. */
-export function lossChart(rows: readonly Row[], mixers: readonly string[]): string {
-  const scale = rows[0]?.metric === "bitsPerChar" ? Math.LN2 : 1;
+/** What a metric is called on an axis. */
+const metricAxis = (metric: string): string =>
+  metric === "accuracy"
+    ? "accuracy (%)"
+    : metric === "bitsPerChar"
+      ? "bits per character"
+      : `${metric} (lower is better)`;
+
+/** Training loss against tokens: in nats, as bits per character, or as squared error. */
+export function lossChart(rows: readonly Row[], mixers: readonly string[]): Drawing {
+  const metric = rows[0]?.metric;
+  const scale = metric === "bitsPerChar" ? Math.LN2 : 1;
   const lines = rows.flatMap(({ trial, mixer, curve }) =>
     curve.map(({ tokens, loss }): CurveLine => ({ trial, mixer, tokens, value: loss / scale })),
   );
-  return curveChart(
-    lines,
-    mixers,
-    scale === 1 ? "training loss (nats a token)" : "training bits per character",
-    references(rows),
-  );
+  const inBits = metric === "bitsPerChar";
+  const label = inBits
+    ? "training bits per character"
+    : metric === "nmse"
+      ? "training loss (squared error)"
+      : "training loss (nats)";
+  // A level of the metric has no place among losses in other units.
+  return curveChart(lines, mixers, { label, percent: false, levels: inBits ? references(rows) : [] });
 }
 
 /** The metric on the validation split against tokens. */
-export function validationChart(rows: readonly Row[], mixers: readonly string[]): string {
-  const percent = rows[0]?.metric === "accuracy";
+export function validationChart(rows: readonly Row[], mixers: readonly string[]): Drawing {
+  const metric = rows[0]?.metric ?? "accuracy";
+  const percent = metric === "accuracy";
   const lines = rows.flatMap(({ trial, mixer, curve }) =>
     curve.flatMap(({ tokens, validation }): CurveLine[] =>
       validation === undefined ? [] : [{ trial, mixer, tokens, value: percent ? validation * 100 : validation }],
     ),
   );
-  return curveChart(
-    lines,
-    mixers,
-    percent ? "validation accuracy (%)" : "validation bits per character",
-    references(rows),
-    true,
-  );
+  return curveChart(lines, mixers, {
+    label: `validation ${metricAxis(metric)}`,
+    percent,
+    levels: references(rows),
+    dots: true,
+  });
 }
 
 /** The test metric against the bytes of state one sequence needs. Mixers without a finite state are left out. */
-export function stateChart(rows: readonly Row[], mixers: readonly string[]): string {
+export function stateChart(rows: readonly Row[], mixers: readonly string[]): Drawing {
   const percent = rows[0]?.metric === "accuracy";
   const points = rows.flatMap(({ mixer, trial, status, metric, metrics, stateBytes }) =>
     status === "done" && stateBytes
@@ -59,7 +169,7 @@ export function stateChart(rows: readonly Row[], mixers: readonly string[]): str
   );
   const sizes = points.map(({ bytes }) => bytes);
   const values = points.map(({ value }) => value);
-  return draw({
+  const svg = draw({
     x: {
       type: "log",
       base: 2,
@@ -69,7 +179,7 @@ export function stateChart(rows: readonly Row[], mixers: readonly string[]): str
       ticks: 6,
     },
     y: {
-      label: percent ? "↑ test accuracy (%)" : "↓ test bits per character",
+      label: `${percent ? "↑" : "↓"} test ${metricAxis(rows[0]?.metric ?? "accuracy")}`,
       grid: true,
       nice: true,
       reverse: !percent,
@@ -88,29 +198,40 @@ export function stateChart(rows: readonly Row[], mixers: readonly string[]): str
       Plot.text(points, { x: "bytes", y: "value", text: "mixer", dy: -12, fill: "currentColor" }),
     ],
   });
+  return drawing(points, ["trial", "mixer", "bytes", "value"], svg);
 }
 
+/** Characters of a bar's name on one line. */
+const NAME_LINE = 34;
+
 /** Tokens trained on a second, a bar a trial. */
-export function throughputChart(rows: readonly Row[], mixers: readonly string[]): string {
-  const bars = rows
-    .filter(({ tokensPerSecond }) => tokensPerSecond > 0)
-    .map(({ trial, mixer, tokensPerSecond }) => ({ trial, mixer, tokensPerSecond }));
-  // One bar a mixer reads best by name; several trials of a mixer need their identity.
-  const single = new Set(bars.map(({ mixer }) => mixer)).size === bars.length;
-  const names = new Map(bars.map(({ trial, mixer }) => [trial, single ? mixer : trial.slice(trial.indexOf(":") + 1)]));
-  return draw({
-    height: 60 + bars.length * 34,
-    marginLeft: single ? 90 : 260,
+export function throughputChart(rows: readonly Row[], mixers: readonly string[]): Drawing {
+  const some = rows.filter(({ tokensPerSecond }) => tokensPerSecond > 0);
+  const names = barNames(some);
+  const bars = some.map(({ trial, mixer, tokensPerSecond }) => ({
+    trial,
+    mixer,
+    tokensPerSecond,
+    name: names.get(trial)!,
+  }));
+  const longest = Math.max(...bars.flatMap(({ name }) => name.split("\n").map((line) => line.length)));
+  const svg = draw({
+    height: 60 + bars.reduce((sum, { name }) => sum + 16 + 18 * name.split("\n").length, 0),
+    marginLeft: 24 + 6.6 * longest,
     marginRight: 60,
     x: { label: "tokens a second, training →", grid: true, zero: true, ticks: 5 },
-    y: {
-      label: null,
-      domain: bars.map(({ trial }) => trial),
-      tickFormat: (trial: string) => names.get(trial) ?? trial,
-    },
+    y: { label: null, domain: bars.map(({ trial }) => trial), axis: null },
     color: colors(mixers),
     marks: [
       Plot.barX(bars, { x: "tokensPerSecond", y: "trial", fill: "mixer", title: "trial", insetTop: 4, insetBottom: 4 }),
+      Plot.text(bars, {
+        y: "trial",
+        text: "name",
+        frameAnchor: "left",
+        textAnchor: "end",
+        dx: -8,
+        fill: "currentColor",
+      }),
       Plot.text(bars, {
         x: "tokensPerSecond",
         y: "trial",
@@ -120,6 +241,24 @@ export function throughputChart(rows: readonly Row[], mixers: readonly string[])
       }),
     ],
   });
+  return drawing(bars, ["trial", "mixer", "tokensPerSecond"], svg);
+}
+
+/** The mixer's name, and below it the settings by which its trials differ, in lines that are not cut. */
+function barNames(rows: readonly Row[]): ReadonlyMap<string, string> {
+  return new Map(
+    rows.map(({ trial, mixer, config }) => {
+      const others = rows.filter((row) => row.mixer === mixer);
+      const telling = Object.entries(config)
+        .filter(([name, value]) => others.some((row) => row.config[name] !== value))
+        .map(([name, value]) => `${name}=${value}`);
+      const lines = [mixer];
+      for (const part of telling)
+        if (lines.length > 1 && lines.at(-1)!.length + part.length < NAME_LINE) lines.push(`${lines.pop()} ${part}`);
+        else lines.push(part);
+      return [trial, lines.join("\n")];
+    }),
+  );
 }
 
 /** Gradient norms against distance, both axes logarithmic. */
@@ -213,15 +352,20 @@ function references(rows: readonly Row[]): Reference[] {
 function curveChart(
   lines: readonly CurveLine[],
   mixers: readonly string[],
-  label: string,
-  levels: readonly Reference[],
-  dots = false,
-): string {
-  const percent = label.includes("(%)");
-  // A level of the metric has no place among losses in nats.
-  const shown = label.includes("nats") ? [] : levels;
+  {
+    label,
+    percent,
+    levels: shown,
+    dots = false,
+  }: {
+    readonly label: string;
+    readonly percent: boolean;
+    readonly levels: readonly Reference[];
+    readonly dots?: boolean;
+  },
+): Drawing {
   const [low, high] = padded([...lines.map(({ value }) => value), ...shown.map(({ value }) => value)]);
-  return draw({
+  const svg = draw({
     x: { label: "tokens trained on →", tickFormat: "s", ticks: 6 },
     y: { label: `↑ ${label}`, grid: true, domain: percent ? [0, 100] : [Math.max(0, low), high] },
     color: colors(mixers),
@@ -251,6 +395,7 @@ function curveChart(
         : []),
     ],
   });
+  return drawing(lines, ["trial", "mixer", "tokens", "value"], svg);
 }
 
 const colors = (mixers: readonly string[]) => ({ domain: mixers, range: mixers.map((_, k) => seriesColor(k)) });

@@ -1,7 +1,7 @@
 /** The page of the forecasting experiment. */
 import type { ForecastOutcome } from "../sweeps/forecasting.js";
 import { forecastChart, forecastErrorChart } from "./charts.js";
-import { document, escape, figure, legend } from "./page.js";
+import { document, escape, figure, legend } from "./html.js";
 
 /** One series: how all forecasters did, and the last test window in standard units. */
 export interface ForecastSection {

@@ -1,6 +1,6 @@
 /** The page of the gradient-norms experiment. */
 import { gradientNormChart } from "./charts.js";
-import { document, escape, figure, legend } from "./page.js";
+import { document, escape, figure, legend } from "./html.js";
 
 /** Norms by distance, from 0 on, relative to that of distance 0. */
 export interface GradientNormCurve {

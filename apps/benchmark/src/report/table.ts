@@ -2,6 +2,15 @@
 export interface Column {
   readonly title: string;
   readonly number?: boolean;
+  /** What the title means, for who meets it the first time. */
+  readonly explanation?: string;
+}
+
+/** A table: its columns, its cells by row, and the values they are sorted by where those are not what is written. */
+export interface Table {
+  readonly columns: readonly Column[];
+  readonly cells: readonly (readonly string[])[];
+  readonly values?: readonly (readonly (string | number | undefined)[])[];
 }
 
 /** A table as text, columns two spaces apart, a line under the titles. */

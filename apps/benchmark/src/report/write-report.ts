@@ -1,18 +1,63 @@
 import { basename, join, resolve } from "node:path";
 import { writeFileAtomically } from "../results/atomic-file.js";
 import type { Row } from "../results/results.js";
+import { summaryTable } from "../results/summary.js";
 import { tasks } from "../trials/tasks.js";
+import { latexTable, markdownTable } from "./plain-text.js";
+import { findings, sweepTable, verdictWord, type SweepReport } from "./sweep-section.js";
 
-/** Writes report.html into the folder and returns its path. */
-export async function writeReport(folder: string, rows: readonly Row[], verdict?: string): Promise<string> {
+/** Writes report.html, report.md and report.tex into the folder and returns the path of the page. */
+export async function writeReport(
+  folder: string,
+  rows: readonly Row[],
+  { verdict, sweep }: { readonly verdict?: string | undefined; readonly sweep?: SweepReport | undefined } = {},
+): Promise<string> {
   // Drawing is loaded when it is needed: training starts sooner without it.
   const { reportPage } = await import("./page.js");
+  const title = sweep ? `${sweep.name}, ${sweep.scale} scale` : `seqmix: ${basename(resolve(folder))}`;
   const path = join(folder, "report.html");
   const text = {
-    title: `seqmix: ${basename(resolve(folder))}`,
+    title,
     tasks: Object.fromEntries(tasks.map(({ id, summary }) => [id, summary])),
     ...(verdict === undefined ? {} : { verdict }),
+    ...(sweep && { sweep }),
   };
   writeFileAtomically(path, reportPage(rows, text));
+  const table = sweep ? sweepTable(sweep) : summaryTable(rows);
+  writeFileAtomically(
+    join(folder, "report.md"),
+    `# ${title}\n\n${intro(sweep, verdict)}${markdownTable(table)}\n\n${origin(rows)}${sweep ? `- command: \`pnpm bench sweep ${sweep.name} --scale ${sweep.scale}\`\n` : ""}`,
+  );
+  writeFileAtomically(join(folder, "report.tex"), latexTable(table, captionOf(title, rows), sweep?.name ?? "results"));
   return path;
 }
+
+/** What was asked and found, in Markdown. */
+function intro(sweep: SweepReport | undefined, verdict: string | undefined): string {
+  if (!sweep) return verdict ? `${verdict}\n\n` : "";
+  const { question, expected } = sweep.sweep;
+  const found = findings(sweep).map((statement) => `- **${verdictWord(statement)}**: ${statement.text}\n`);
+  const sizes = sweep.cells.flatMap(({ name, matched }) => (matched ? [`- ${name}: ${matched}\n`] : []));
+  return [
+    question ? `${question}\n\n` : "",
+    expected ? `> ${expected.claim}\n>\n> ${expected.source}\n\n` : "",
+    found.length > 0 ? `${found.join("")}\n` : "",
+    sizes.length > 0 ? `Sizes:\n\n${sizes.join("")}\n` : "",
+  ].join("");
+}
+
+const distinct = (values: readonly string[]): string => [...new Set(values)].join("; ");
+
+/** Where rows come from: a line each for machines, devices and versions. */
+function origin(rows: readonly Row[]): string {
+  return [
+    `machine: ${distinct(rows.map(({ machine }) => machine))}`,
+    `device: ${distinct(rows.map(({ device, deviceDescription }) => `${device} (${deviceDescription})`))}`,
+    `versions: ${distinct(rows.map(({ versions, commit }) => `seqmix ${versions["seqmix"] ?? "unknown"}, node ${versions["node"] ?? "unknown"}, commit ${commit}`))}`,
+  ]
+    .map((line) => `- ${line}\n`)
+    .join("");
+}
+
+const captionOf = (title: string, rows: readonly Row[]): string =>
+  `${title}: ${rows.length} trials on ${distinct(rows.map(({ device }) => device))}, seqmix ${distinct(rows.map(({ versions }) => versions["seqmix"] ?? "unknown"))}.`;

@@ -22,8 +22,13 @@ export interface CurvePoint {
 /** How a trial ended: `diverged` when its loss stopped being a finite number. */
 export type Status = "done" | "diverged" | "failed";
 
+/** The form of rows that this version writes; rows without a number are of the first. */
+const FORMAT = 1;
+
 /** One line of results.jsonl. */
 export interface Row {
+  /** The form of the row. */
+  readonly format?: number;
   /** The identity string. */
   readonly trial: string;
   readonly task: string;
@@ -35,6 +40,8 @@ export interface Row {
   readonly status: Status;
   /** Why the trial failed. */
   readonly error?: string;
+  /** The first step whose loss was no finite number. */
+  readonly divergedAt?: number;
   /** What the task is judged by. */
   readonly metric: TaskMetric;
   /** On the test split: `accuracy` (0..1) or `bitsPerChar`; `chance` and baselines such as `trigram` in the same unit. */
@@ -44,10 +51,17 @@ export interface Row {
   readonly parameters: number;
   /** Of one sequence after L tokens, all layers; null for a mixer without a finite state. */
   readonly stateBytes: number | null;
+  /** Floating-point operations of one sequence of L forward. */
+  readonly flops?: number;
+  /** The metric on the test split where the task is made harder, by its name, e.g. "L=512". */
+  readonly beyond?: Readonly<Record<string, number>>;
   /** Tokens trained on a second, without the first step of a process (which plans and compiles) and without measuring. */
   readonly tokensPerSecond: number;
   /** Everything, runs before a resume included. */
   readonly wallSeconds: number;
+  /** Trials that ran at once, this one included, and threads of each: times depend on them. */
+  readonly jobs?: number;
+  readonly threads?: number;
   readonly curve: readonly CurvePoint[];
   readonly commit: string;
   readonly versions: Readonly<Record<string, string>>;
@@ -87,14 +101,24 @@ const FILE = "results.jsonl";
 const CORRUPT = "results.corrupt.jsonl";
 
 /**
+ * Makes a folder for results, unless there is one that can be written.
+ * @returns Its path in normal form.
+ * @throws UsageError if it cannot be written.
+ */
+export function makeResultsFolder(given: string): string {
+  // a/../b is b, whether there is an a or not
+  const folder = normalize(given);
+  assertWritable(folder);
+  return folder;
+}
+
+/**
  * Opens a folder of results, making it if need be. Lines that are no results (a torn last line after a power cut, an
  * edit gone wrong) are moved to results.corrupt.jsonl; the rest is used.
  * @throws UsageError if the folder cannot be written.
  */
 export function openResults(given: string): Results {
-  // a/../b is b, whether there is an a or not
-  const folder = normalize(given);
-  assertWritable(folder);
+  const folder = makeResultsFolder(given);
   const file = join(folder, FILE);
   const { rows, corrupt, complete } = readLines(file);
   if (corrupt.length > 0) for (const line of corrupt) appendLine(join(folder, CORRUPT), line);
@@ -156,9 +180,20 @@ function parseRow(line: string): Row | undefined {
       [row.metrics, row.validation, row.config].every((part) => typeof part === "object" && part !== null) &&
       [row.seed, row.parameters, row.tokensPerSecond, row.wallSeconds].every((n) => typeof n === "number") &&
       Array.isArray(row.curve);
+    if (whole && (row.format ?? 1) > FORMAT) throw new NewerFormat(row.format!);
     return whole ? ({ ...unknownOrigin, ...row } as Row) : undefined;
-  } catch {
+  } catch (error) {
+    if (error instanceof NewerFormat) throw error;
     return undefined;
+  }
+}
+
+/** Rows that only a later version understands are no damage, and must not be moved or mixed. */
+class NewerFormat extends UsageError {
+  constructor(format: number) {
+    super(
+      `Expected results in form ${FORMAT} or earlier, got form ${format}, which a newer version wrote; use that version or another folder`,
+    );
   }
 }
 

@@ -39,7 +39,7 @@ const rows = (copying: readonly (number | undefined)[], text: readonly (number |
 
 test("the verdict says what was expected when it was found", () => {
   expect(verdictOf(rows([0.977, 0.3, 0.9], [2.4, 2.6, 2.5]))).toBe(
-    "Selective copying: the selective SSM (mamba) reaches 97.7 %, the LTI SSM (s4d) 30.0 % from the same budget: selection makes the difference. " +
+    "Selective copying: the selective state-space model (mamba) reaches 97.7 %, the linear time-invariant one, whose dynamics do not depend on the input (s4d), 30.0 % from the same budget: selection makes the difference. " +
       "Moby Dick: all 3 beat the interpolated trigram (2.900 bits per character): mamba 2.400, s4d 2.600, attention 2.500.",
   );
 });
@@ -49,7 +49,7 @@ test("the verdict names the dynamics of the LTI model", () => {
     row("selective-copying", "mamba", 0.98),
     { ...row("selective-copying", "s4d", 0.57), config: { dState: 16, init: "real", lr: 0.005 } },
   ];
-  expect(verdictOf([mamba, lti])).toContain("the LTI SSM (s4d dState=16 init=real) 57.0 %");
+  expect(verdictOf([mamba, lti])).toContain("(s4d dState=16 init=real), 57.0 %");
 });
 
 test("the verdict says plainly what was not found", () => {

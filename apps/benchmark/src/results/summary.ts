@@ -1,18 +1,15 @@
 /** What rows say: the cells of the table, and the verdict of the quickstart. */
 import { formatBytes, formatCount, formatDuration, formatMetric } from "../report/format.js";
 import type { Row } from "./results.js";
-import type { Column } from "../report/table.js";
-
-/** A table: its columns, and its cells by row. */
-export interface SummaryTable {
-  readonly columns: readonly Column[];
-  readonly cells: readonly (readonly string[])[];
-}
+import type { Column, Table } from "../report/table.js";
 
 /** The table of results. Settings have a column if they tell trials of one task and mixer apart. */
-export function summaryTable(rows: readonly Row[]): SummaryTable {
+export function summaryTable(rows: readonly Row[]): Table {
   const several = new Set(rows.map(({ task, mixer }) => `${task}:${mixer}`)).size < rows.length;
-  const columns: readonly (Column & { readonly cell: (row: Row) => string })[] = [
+  const columns: readonly (Column & {
+    readonly cell: (row: Row) => string;
+    readonly value?: (row: Row) => number | undefined;
+  })[] = [
     { title: "task", cell: ({ task }) => task },
     { title: "mixer", cell: ({ mixer }) => mixer },
     ...(several ? [{ title: "settings", cell: ({ trial }: Row) => trial.split(":")[2] ?? "" }] : []),
@@ -23,11 +20,14 @@ export function summaryTable(rows: readonly Row[]): SummaryTable {
     },
     { title: "validation", number: true, cell: ({ metric, validation }) => formatMetric(metric, validation[metric]) },
     { title: "chance", number: true, cell: ({ metric, metrics }) => formatMetric(metric, metrics["chance"]) },
-    { title: "trigram", number: true, cell: ({ metric, metrics }) => formatMetric(metric, metrics["trigram"]) },
+    ...(rows.some(({ metrics }) => "trigram" in metrics)
+      ? [{ title: "trigram", number: true, cell: ({ metric, metrics }: Row) => formatMetric(metric, metrics["trigram"]) }]
+      : []),
     { title: "parameters", number: true, cell: ({ parameters }) => formatCount(parameters) },
     {
       title: "state",
       number: true,
+      value: ({ stateBytes }) => stateBytes ?? 0,
       cell: ({ stateBytes }) => (stateBytes === null ? "none" : formatBytes(stateBytes)),
     },
     {
@@ -35,10 +35,31 @@ export function summaryTable(rows: readonly Row[]): SummaryTable {
       number: true,
       cell: ({ tokensPerSecond }) => (tokensPerSecond > 0 ? formatCount(tokensPerSecond) : "-"),
     },
-    { title: "time", number: true, cell: ({ wallSeconds }) => formatDuration(wallSeconds) },
+    { title: "time", number: true, value: ({ wallSeconds }) => wallSeconds, cell: ({ wallSeconds }) => formatDuration(wallSeconds) },
   ];
-  return { columns, cells: rows.map((row) => columns.map(({ cell }) => cell(row))) };
+  return {
+    columns: columns.map(({ title, number }) => ({
+      title,
+      ...(number && { number }),
+      ...(WORDS[title] && { explanation: WORDS[title] }),
+    })),
+    cells: rows.map((row) => columns.map(({ cell }) => cell(row))),
+    values: rows.map((row) => columns.map(({ value }) => value?.(row))),
+  };
 }
+
+/** What the titles mean, for who meets them the first time. */
+const WORDS: Readonly<Record<string, string>> = {
+  mixer: "the part of a model that carries information from one position of a sequence to others",
+  test: "result on sequences that were used for nothing else; validation: on those that choices are made by",
+  chance: "result of guessing",
+  trigram: "result of a table of which character follows which two",
+  state: "memory that a model needs to go on after a sequence of this length",
+};
+
+/** One line for each word among the titles that needs it. */
+export const wordsOf = (columns: readonly Column[]): string =>
+  columns.flatMap(({ title, explanation }) => (explanation ? [`${title}: ${explanation}\n`] : [])).join("");
 
 /** What the quickstart found, in one line that hides nothing. */
 export function verdictOf(rows: readonly Row[]): string {
@@ -55,7 +76,7 @@ function copyingVerdict(selective: Row | undefined, lti: Row | undefined): strin
   if (!lti || reached === undefined || left === undefined)
     return "Selective copying: no comparison, since not both models finished.";
   const gap = (reached - left) * 100;
-  const found = `Selective copying: the selective SSM (mamba) reaches ${(reached * 100).toFixed(1)} %, the LTI SSM (${withDynamics(lti)}) ${(left * 100).toFixed(1)} % from the same budget`;
+  const found = `Selective copying: the selective state-space model (mamba) reaches ${(reached * 100).toFixed(1)} %, the linear time-invariant one, whose dynamics do not depend on the input (${withDynamics(lti)}), ${(left * 100).toFixed(1)} % from the same budget`;
   const missing = [
     ...(reached < 0.95 ? ["95 % was expected of mamba"] : []),
     ...(gap < 25 ? [`s4d was expected at least 25 points lower and is ${gap.toFixed(1)}`] : []),

@@ -1,11 +1,12 @@
-import { configure, parameterCount, POOLINGS, stateBytes } from "@seqmix/mixer";
-import { key } from "@seqmix/tensor";
+import { configure, parameterCount, POOLINGS, stateBytes, treeBytes } from "@seqmix/mixer";
+import { key, leavesOf, type Tree } from "@seqmix/tensor";
 import type { Task } from "@seqmix/tasks";
 import { modelOf, type Model, type Network } from "../trials/model.js";
 import { readData } from "../trials/read-data.js";
 import type { Settings } from "../trials/settings.js";
 import { mixerSettingsOf, type Trial } from "../trials/trial.js";
 import { messageOf, UsageError } from "../commands/usage-error.js";
+import { flopsOf } from "./flops.js";
 
 /** How a trial trains. */
 export interface TrainingSettings {
@@ -35,6 +36,8 @@ export interface Experiment {
   readonly parameters: number;
   /** Of one sequence after L tokens, all layers; null for a mixer without a finite state. */
   readonly stateBytes: number | null;
+  /** Floating-point operations of one sequence forward. */
+  readonly flops: number;
 }
 
 /**
@@ -54,7 +57,6 @@ export function prepare(trial: Trial): Experiment {
     const network = networkOf(trial);
     const model = modelOf(task, network);
     const params = model.init(key(0));
-    model.answers(params, task.batch(key(0), "train", 1));
     const { mixer, mixerConfig, dModel, nLayers } = network;
     const bytes = stateBytes(mixer, configure(mixer, { ...mixerConfig, dModel }), task.length);
     return {
@@ -63,6 +65,7 @@ export function prepare(trial: Trial): Experiment {
       model,
       training,
       parameters: parameterCount(params),
+      flops: forwardFlops(model, params, task),
       stateBytes: bytes === null ? null : bytes * nLayers,
     };
   } catch (error) {
@@ -70,6 +73,24 @@ export function prepare(trial: Trial): Experiment {
     throw new UsageError(`Trial ${trial.identity} is impossible: ${messageOf(error)}`, { cause: error });
   }
 }
+
+/** One of a trial's sizes alone: quicker than {@link prepare} where many are asked for. @throws Error for impossible settings. */
+export function sizeOfTrial(trial: Trial, size: "parameters" | "stateBytes" | "flops"): number | null {
+  const network = networkOf(trial);
+  const { mixer, mixerConfig, dModel, nLayers } = network;
+  if (size === "stateBytes") {
+    if (mixer.state !== "constant") return null;
+    return treeBytes(mixer.initState(configure(mixer, { ...mixerConfig, dModel }), 1)) * nLayers;
+  }
+  const task = trial.task.make(trial.settings, readData);
+  const model = modelOf(task, network);
+  const params = model.init(key(0));
+  return size === "parameters" ? parameterCount(params) : forwardFlops(model, params, task);
+}
+
+/** Operations of one sequence forward; every shape is checked on the way. */
+const forwardFlops = (model: Model, params: Tree, task: Task): number =>
+  flopsOf([model.answers(params, task.batch(key(0), "train", 1))], leavesOf(params));
 
 function networkOf({ mixer, settings }: Trial): Network {
   const own = Object.keys(mixerSettingsOf(mixer));

@@ -1,14 +1,47 @@
-/** Many trials from a few lines: a baseline, and what is changed about it. */
+/** A question put to many trials: a baseline, what is changed about it, and what is expected. */
 import { didYouMean } from "../commands/nearest-name.js";
 import { UsageError } from "../commands/usage-error.js";
-import type { Settings, Setting } from "../trials/settings.js";
+import type { CellSummary } from "../results/cells.js";
+import type { Setting, Settings } from "../trials/settings.js";
 
-/** A sweep: a file exports one made by {@link defineSweep}. */
-export interface Sweep {
+/** How large a sweep runs: in a minute on two cores to see that it works, on a laptop, or with the published settings. */
+export const SCALES = ["smoke", "laptop", "paper"] as const;
+
+/** One of {@link SCALES}. */
+export type Scale = (typeof SCALES)[number];
+
+/** What mixers are made equal in before they are compared. */
+export const MATCHES = ["parameters", "stateBytes", "flops"] as const;
+
+/** One of {@link MATCHES}. */
+export type Match = (typeof MATCHES)[number];
+
+/** A mixer of a sweep with settings of its own. */
+export interface SweepMixer {
+  /** Id of the mixer. */
+  readonly mixer: string;
+  /** Name in tables, e.g. "S4D, real"; the id by default. */
+  readonly name?: string;
+  /** Name of the line that it is a point of in figures; its name by default. */
+  readonly series?: string;
+  /** Settings of its trials, over the baseline and the changes. */
+  readonly settings?: Settings;
+}
+
+/** A task of a sweep with settings of its own. */
+export interface SweepTask {
   /** Id of the task. */
   readonly task: string;
-  /** Ids of the mixers. */
-  readonly mixers: readonly string[];
+  /** Settings of its trials, under those of the mixers. */
+  readonly settings?: Settings;
+}
+
+/** What is run. A scale may put other values in the place of these; settings are merged. */
+export interface SweepPlan {
+  /** The task, or several: ids, or with settings. */
+  readonly task: string | SweepTask | readonly (string | SweepTask)[];
+  /** The mixers: ids, or with settings. The first is what `match` sizes the others to. */
+  readonly mixers: readonly (string | SweepMixer)[];
   /** Settings of every trial that differ from the defaults. */
   readonly baseline?: Settings;
   /** Values to try, by setting. */
@@ -17,58 +50,194 @@ export interface Sweep {
   readonly combine?: "one-at-a-time" | "grid";
   /** Every combination is run with each seed; [0] by default. */
   readonly seeds?: readonly number[];
+  /**
+   * Learning rates. Each is tried with the first seed; the one that is best on the validation split is used with all seeds,
+   * for every mixer and setting by itself.
+   */
+  readonly rates?: readonly number[];
+  /** Size every mixer to the first one, within 2 %. */
+  readonly match?: Match;
+}
+
+/** A published number, to stand beside those that are found. */
+export interface Published {
+  /** Name of the row: the mixer's name in the sweep, with its changed settings if there are any. */
+  readonly row: string;
+  /** In the task's metric: accuracy from 0 to 1. */
+  readonly value: number;
+  /** The task, if the sweep has several. */
+  readonly task?: string;
+  /** Paper and table. */
+  readonly source: string;
+}
+
+/** Whether something that was expected was found. */
+export interface Statement {
+  /** What was found, in one sentence with its numbers. */
+  readonly text: string;
+  /** undefined: it cannot be said, since trials are missing. */
+  readonly holds: boolean | undefined;
+}
+
+/** What is expected of a sweep. */
+export interface Expectation {
+  /** The sentence of the paper that is tested. */
+  readonly claim: string;
+  /** Where it stands. */
+  readonly source: string;
+  /** Judges what was found at laptop scale and above. */
+  check(cells: readonly CellSummary[]): readonly Statement[];
+}
+
+/** A figure of the report: the test metric against a number of each row. */
+export interface SweepPlot {
+  readonly title: string;
+  /** "stateBytes", "parameters", "flops", "length" (how far a trained model carries), or a setting. */
+  readonly x: string;
+  /** "test" by default, "tokensPerSecond" or "peakBytes". */
+  readonly y?: "test" | "tokensPerSecond" | "peakBytes" | "secondsPerSequence";
+  /** Logarithmic x axis. */
+  readonly log?: boolean;
+}
+
+/** A sweep: a file exports one made by {@link defineSweep}. */
+export interface Sweep extends SweepPlan {
+  /** What is asked, in one sentence. */
+  readonly question?: string;
+  readonly expected?: Expectation;
+  readonly published?: readonly Published[];
+  readonly plots?: readonly SweepPlot[];
+  /** What is other at a scale; "laptop" is the sweep as it stands unless it says otherwise. */
+  readonly scales?: Partial<Readonly<Record<Scale, Partial<SweepPlan>>>>;
 }
 
 /** The same sweep, with its type checked. */
 export const defineSweep = (sweep: Sweep): Sweep => sweep;
 
+/** Trials that differ in learning rate and seed alone: one row of a sweep's table. */
+export interface Cell {
+  /** Id of the task. */
+  readonly task: string;
+  /** Id of the mixer. */
+  readonly mixer: string;
+  /** Name in tables: the mixer's, and the settings that are changed. */
+  readonly name: string;
+  /** Name of the mixer alone, which tells series of a figure apart. */
+  readonly series: string;
+  /** What is changed about the baseline. */
+  readonly changed: Settings;
+  /** All settings but learning rate and seed that differ from the defaults. */
+  readonly settings: Settings;
+  /** Learning rates to choose from; empty: the one of the settings or the defaults. */
+  readonly rates: readonly number[];
+  readonly seeds: readonly number[];
+}
+
 const COMBINATIONS = ["one-at-a-time", "grid"] as const;
-const FIELDS = ["task", "mixers", "baseline", "changes", "combine", "seeds"] as const;
+const PLAN_FIELDS = ["task", "mixers", "baseline", "changes", "combine", "seeds", "rates", "match"] as const;
+const FIELDS = [...PLAN_FIELDS, "question", "expected", "published", "plots", "scales"] as const;
 
 /**
- * Mixer and settings of each trial of a sweep, without duplicates.
- * @throws UsageError for a field or a combination that does not exist, lists without values, and seeds in two places.
+ * The plan of a sweep at a scale. What the scale says wins over what its task says of that scale, which wins over the baseline.
+ * @param ofTask Settings of a task at this scale.
+ * @throws UsageError for fields that do not exist.
  */
-export function expandSweep(sweep: Sweep): readonly { readonly mixer: string; readonly settings: Settings }[] {
-  assertSweep(sweep);
-  const { mixers, baseline = {}, changes = {}, combine = "one-at-a-time", seeds } = sweep;
+export function planAt(sweep: Sweep, scale: Scale, ofTask: (task: string) => Settings = () => ({})): SweepPlan {
+  assertFields(sweep, FIELDS, "a sweep");
+  for (const name of Object.keys(sweep.scales ?? {}))
+    if (!(SCALES as readonly string[]).includes(name))
+      throw new UsageError(`Unknown scale "${name}" of a sweep${didYouMean(name, SCALES)}`);
+  const other = sweep.scales?.[scale] ?? {};
+  assertFields(other, PLAN_FIELDS, `scale ${scale} of a sweep`);
+  const { question: _, expected: __, published: ___, plots: ____, scales: _____, ...plan } = sweep;
+  const { baseline: above, ...lists } = other;
+  const task = tasksOf({ ...plan, ...lists }).map(({ task: id, settings }) => {
+    // Settings of a scale's own list of tasks are the scale's.
+    const all = other.task ? { ...ofTask(id), ...settings, ...above } : { ...settings, ...ofTask(id), ...above };
+    return Object.keys(all).length > 0 ? { task: id, settings: all } : id;
+  });
+  return { ...plan, ...lists, task };
+}
+
+/**
+ * The cells of a plan, without duplicates, in the order task, mixer, change.
+ * @throws UsageError for a combination that does not exist, lists without values, and seeds or rates in two places.
+ */
+export function expandSweep(plan: SweepPlan): readonly Cell[] {
+  assertPlan(plan);
+  const { mixers, baseline = {}, changes = {}, combine = "one-at-a-time", seeds, rates = [] } = plan;
   const { seed: seedChanges, ...others } = changes;
-  const entries = Object.entries(others);
-  const variants: Settings[] =
-    combine === "grid"
-      ? entries.reduce<Settings[]>(
-          (before, [name, values]) =>
-            before.flatMap((settings) => values.map((value) => ({ ...settings, [name]: value }))),
-          [baseline],
-        )
-      : [baseline, ...entries.flatMap(([name, values]) => values.map((value) => ({ ...baseline, [name]: value })))];
-  const unique = [
-    ...new Map(variants.map((settings) => [JSON.stringify(Object.entries(settings).sort()), settings])).values(),
-  ];
-  const each = seeds ?? seedChanges ?? [baseline["seed"] ?? 0];
-  return mixers.flatMap((mixer) =>
-    unique.flatMap((settings) => each.map((seed) => ({ mixer, settings: { ...settings, seed } }))),
+  const { seed: baselineSeed, ...base } = baseline;
+  const each = seeds ?? (seedChanges as readonly number[] | undefined) ?? [Number(baselineSeed ?? 0)];
+  const cells = tasksOf(plan).flatMap(({ task, settings: ofTask = {} }) =>
+    mixers.map(mixerOf).flatMap(({ mixer, name = mixer, series = name, settings: ofMixer = {} }) =>
+      variantsOf(others, combine).map((changed): Cell => {
+        const shown = Object.entries(changed).map(([key, value]) => `${key}=${value}`);
+        return {
+          task,
+          mixer,
+          name: [name, ...shown].join(", "),
+          series,
+          changed,
+          settings: { ...base, ...ofTask, ...changed, ...ofMixer },
+          rates,
+          seeds: each,
+        };
+      }),
+    ),
+  );
+  const key = ({ task, mixer, settings }: Cell): string =>
+    JSON.stringify([task, mixer, Object.entries(settings).sort()]);
+  const seen = new Set<string>();
+  return cells.filter((cell) => !seen.has(key(cell)) && seen.add(key(cell)));
+}
+
+const tasksOf = ({ task }: SweepPlan): readonly SweepTask[] =>
+  (Array.isArray(task) ? (task as readonly (string | SweepTask)[]) : [task as string | SweepTask]).map((each) =>
+    typeof each === "string" ? { task: each } : each,
+  );
+
+const mixerOf = (each: string | SweepMixer): SweepMixer => (typeof each === "string" ? { mixer: each } : each);
+
+/** What is changed about the baseline, nothing at first. */
+function variantsOf(
+  changes: Readonly<Record<string, readonly Setting[]>>,
+  combine: "one-at-a-time" | "grid",
+): readonly Settings[] {
+  const entries = Object.entries(changes);
+  if (combine === "one-at-a-time")
+    return [{}, ...entries.flatMap(([name, values]) => values.map((value) => ({ [name]: value })))];
+  return entries.reduce<Settings[]>(
+    (before, [name, values]) => before.flatMap((settings) => values.map((value) => ({ ...settings, [name]: value }))),
+    [{}],
   );
 }
 
-function assertSweep(sweep: Sweep): void {
-  const { changes = {}, combine = "one-at-a-time", seeds, baseline = {} } = sweep;
-  for (const field of Object.keys(sweep))
-    if (!(FIELDS as readonly string[]).includes(field))
-      throw new UsageError(`Unknown field "${field}" of a sweep${didYouMean(field, FIELDS)}`);
+function assertFields(given: object, known: readonly string[], what: string): void {
+  for (const field of Object.keys(given))
+    if (!known.includes(field)) throw new UsageError(`Unknown field "${field}" of ${what}${didYouMean(field, known)}`);
+}
+
+function assertPlan(plan: SweepPlan): void {
+  const { changes = {}, combine = "one-at-a-time", seeds, rates, baseline = {}, match } = plan;
+  assertFields(plan, PLAN_FIELDS, "a sweep");
   if (!COMBINATIONS.includes(combine))
     throw new UsageError(`Unknown combination "${combine}" of a sweep${didYouMean(combine, COMBINATIONS)}`);
-  for (const [name, values] of Object.entries({ ...changes, ...(seeds && { seeds }) }))
+  if (match !== undefined && !MATCHES.includes(match))
+    throw new UsageError(`Unknown match "${match}" of a sweep${didYouMean(match, MATCHES)}`);
+  for (const [name, values] of Object.entries({ ...changes, ...(seeds && { seeds }), ...(rates && { rates }) }))
     if (!Array.isArray(values) || values.length === 0)
       throw new UsageError(
         `Expected a list of values for ${name} of a sweep, got ${JSON.stringify(values)}; write [value, ...]`,
       );
-  const places = [
-    seeds && "seeds",
-    changes["seed"] && "changes.seed",
-    baseline["seed"] !== undefined && "baseline.seed",
-  ];
+  inOnePlace("seeds", [seeds && "seeds", changes["seed"] && "changes.seed", "seed" in baseline && "baseline.seed"]);
+  inOnePlace("learning rates", [rates && "rates", changes["lr"] && rates && "changes.lr"]);
+}
+
+function inOnePlace(what: string, places: readonly unknown[]): void {
   const found = places.filter((place) => typeof place === "string");
   if (found.length > 1)
-    throw new UsageError(`Expected the seeds of a sweep in one place, got ${found.join(" and ")}; keep \`seeds\``);
+    throw new UsageError(
+      `Expected the ${what} of a sweep in one place, got ${found.join(" and ")}; keep \`${found[0]}\``,
+    );
 }

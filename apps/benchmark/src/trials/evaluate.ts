@@ -1,5 +1,15 @@
 import { accuracy, bitsPerChar } from "@seqmix/nn";
-import { compile, dispose, mul, square, sum, type Device, type Tensor, type Tree } from "@seqmix/tensor";
+import {
+  compile,
+  DeviceLostError,
+  dispose,
+  mul,
+  square,
+  sum,
+  type Device,
+  type Tensor,
+  type Tree,
+} from "@seqmix/tensor";
 import type { Batch, Split, Task } from "@seqmix/tasks";
 import { lossOf } from "./loss.js";
 import type { Model } from "./model.js";
@@ -55,4 +65,28 @@ function sumsOf({ metric, output }: Task, answers: Tensor, { targets, mask }: Ba
   // Targets outside the mask are 0; each answer weighs 1, whatever its numbers.
   const perAnswer = (values: Tensor): Tensor => mul(sum(values), 1 / targets.shape[2]!);
   return { weight, total, targets: perAnswer(targets), squares: perAnswer(square(targets)) };
+}
+
+/**
+ * The metric of a trained model on the test split of each harder form of its task, by its name. Batches are smaller where
+ * sequences are longer. A form that the model cannot take (longer than its positions, or than memory) is left out.
+ */
+export async function evaluateBeyond(
+  { beyond = {}, length }: Task,
+  model: Model,
+  batchSize: number,
+  device: Device,
+  params: Tree,
+): Promise<Readonly<Record<string, number>>> {
+  const found: Record<string, number> = {};
+  for (const [name, task] of Object.entries(beyond)) {
+    const batch = Math.max(1, Math.floor((batchSize * length) / task.length));
+    try {
+      const value = await evaluation(task, model, batch, device)("test", params);
+      if (Number.isFinite(value)) found[name] = value;
+    } catch (error) {
+      if (error instanceof DeviceLostError) throw error;
+    }
+  }
+  return found;
 }

@@ -1,25 +1,40 @@
-/** Running a list of trials into a folder: what is finished is skipped, what was interrupted goes on. */
-import { readEnvironment } from "../results/environment.js";
-import { openDevice } from "../commands/devices.js";
-import type { Experiment } from "../sweeps/experiment.js";
+/** Running trials into a folder: what is finished is skipped, what was interrupted goes on. */
+import { availableParallelism } from "node:os";
+import { chooseDevice } from "../commands/devices.js";
+import { showProgress, type Progress } from "../commands/progress.js";
 import { formatMetric } from "../report/format.js";
-import { runJobs, type Job } from "../commands/progress.js";
-import { openResults, type Results, type Row } from "../results/results.js";
+import { readEnvironment, type Environment } from "../results/environment.js";
+import { lockFolder } from "../results/lock.js";
+import { makeResultsFolder, openResults, type Results, type Row } from "../results/results.js";
+import type { Experiment } from "../sweeps/experiment.js";
 import { sameSettings } from "./settings.js";
 import { removeSnapshot } from "./snapshot.js";
-import { train } from "./train.js";
-import { messageOf, UsageError } from "../commands/usage-error.js";
+import { openPool, type WorkerPool } from "./worker-pool.js";
+import type { Outcome } from "./worker-messages.js";
 
 /** Where and how to run. */
 export interface RunOptions {
-  /** Name of the device. */
+  /** Name of the device; "auto" takes a GPU if there is one. */
   readonly device: string;
+  /** Threads of the cpu device in each trial. */
   readonly threads?: number;
+  /** Trials at once; as many as the machine bears by default. */
+  readonly jobs?: number;
+  /** Heap of a worker process, MiB. */
+  readonly heap?: number;
   /** Folder of the results. */
   readonly out: string;
+  /** Run trials again that another version of the program finished. */
+  readonly fresh?: boolean;
+  /** Print the row of every trial as a line of JSON, and everything else to the error stream. */
+  readonly json?: boolean;
+  /** The program that worker processes are; this one by default. */
+  readonly entry?: string;
+  /** Where progress is shown; the output by default. */
+  readonly stream?: NodeJS.WriteStream;
 }
 
-/** The user's wish to stop, e.g. Ctrl-C: the running trial is saved, the rest is not started. */
+/** The user's wish to stop, e.g. Ctrl-C: running trials are saved, the rest is not started. */
 export class Stopped extends Error {
   constructor(
     /** Name of the signal. */
@@ -31,149 +46,272 @@ export class Stopped extends Error {
   }
 }
 
+/** Trials to run, given the rows there are: asked again after each round, until nothing new comes. */
+export type Plan = (rows: readonly Row[]) => readonly Experiment[];
+
 /**
  * Runs the trials that have no finished row of the same settings and device yet.
  * @returns The row of every trial asked for, in their order.
- * @throws Stopped after Ctrl-C or a request to terminate, once the running trial is saved.
+ * @throws Stopped after Ctrl-C or a request to terminate, once the running trials are saved.
+ * @throws UsageError if another process writes into the folder.
  */
-export async function runTrials(experiments: readonly Experiment[], options: RunOptions): Promise<readonly Row[]> {
-  const device = await openDevice(options.device, options);
-  const results = openResults(options.out);
-  if (results.damage) console.warn(results.damage);
-  const environment = readEnvironment();
-  const finished = ({ trial }: Experiment): Row | undefined =>
-    results
-      .rows()
-      .find(
-        (row) =>
-          row.trial === trial.identity &&
-          row.status !== "failed" &&
-          row.device === options.device &&
-          sameSettings(row.config, trial.settings),
-      );
+export async function runTrials(asked: readonly Experiment[] | Plan, options: RunOptions): Promise<readonly Row[]> {
+  const plan: Plan = typeof asked === "function" ? asked : () => asked;
+  const progress = showProgress(options.stream ?? (options.json ? process.stderr : process.stdout));
+  // Before anything is written: a device that does not exist is a mistake.
+  const device = await chooseDevice(options.device, progress.note);
+  const folder = makeResultsFolder(options.out);
+  const lock = lockFolder(folder);
+  try {
+    const results = openResults(folder);
+    if (results.damage) progress.note(results.damage);
+    const run: Session = { options, results, progress, device, environment: readEnvironment() };
+    const wanted = new Map<string, Experiment>();
+    for (;;) {
+      const found = plan(finishedRows(run)).filter(({ trial }) => !wanted.has(trial.identity));
+      if (found.length === 0) break;
+      for (const experiment of found) wanted.set(experiment.trial.identity, experiment);
+      await runRound(run, found);
+    }
+    const rows = new Map(results.rows().map((row) => [row.trial, row]));
+    return [...wanted.keys()].map((identity) => rows.get(identity)!);
+  } finally {
+    progress.close();
+    lock.release();
+  }
+}
 
-  const open = experiments.filter((experiment) => !finished(experiment));
-  if (open.length < experiments.length)
-    console.log(
+interface Session {
+  readonly options: RunOptions;
+  readonly results: Results;
+  readonly progress: Progress;
+  readonly device: { readonly name: string; readonly software: boolean };
+  readonly environment: Environment;
+}
+
+/** The rows that count as finished under this device and, if asked for, this version. */
+function finishedRows({ results, device, options, environment }: Session): readonly Row[] {
+  return results
+    .rows()
+    .filter(
+      (row) =>
+        row.status !== "failed" && row.device === device.name && (!options.fresh || isOfVersion(row, environment)),
+    );
+}
+
+const isOfVersion = (row: Row, { commit, versions }: Environment): boolean =>
+  row.commit === commit && row.versions["seqmix"] === versions["seqmix"];
+
+/** Runs what is not finished of a list of trials, several at once. */
+async function runRound(session: Session, experiments: readonly Experiment[]): Promise<void> {
+  const { results, progress, options, device, environment } = session;
+  const finished = new Map(finishedRows(session).map((row) => [row.trial, row]));
+  const rowOf = ({ trial }: Experiment): Row | undefined => {
+    const row = finished.get(trial.identity);
+    return row && sameSettings(row.config, trial.settings) ? row : undefined;
+  };
+  const open = experiments.filter((experiment) => !rowOf(experiment));
+  if (open.length < experiments.length) {
+    progress.note(
       `${experiments.length - open.length} of ${experiments.length} trials are finished in ${options.out} already.`,
     );
+    noteOtherVersions(
+      experiments.flatMap((each) => rowOf(each) ?? []),
+      environment,
+      progress,
+    );
+  }
+  if (open.length === 0) return;
+  const jobs = jobsFor(open, options, device);
+  const threads = options.threads ?? (jobs > 1 ? Math.max(1, Math.floor(availableParallelism() / jobs)) : undefined);
+  const pool = openPool({
+    device: device.name,
+    software: device.software,
+    commit: environment.commit,
+    ...(threads === undefined ? {} : { threads }),
+    ...(options.heap === undefined ? {} : { heap: options.heap }),
+    ...(options.entry === undefined ? {} : { entry: options.entry }),
+  });
+  progress.expect(open.map(workOf));
+  const titles = titlesOf(experiments);
+  const stopping = listenForSignals(pool);
+  const queue = [...open];
+  const stopped: number[] = [];
+  let problem: unknown;
+  const runNext = async (): Promise<void> => {
+    for (let next = queue.shift(); next && !stopping.signal && !problem; next = queue.shift()) {
+      try {
+        const outcome = await runOne(session, next, pool, { jobs, threads, title: titles.get(next)! });
+        if (outcome.status === "stopped") stopped.push(outcome.step);
+      } catch (error) {
+        // The others save and end; nothing further could be kept.
+        problem ??= error;
+        pool.stop();
+      }
+    }
+  };
+  try {
+    await Promise.all(Array.from({ length: jobs }, runNext));
+  } finally {
+    stopping.end();
+    await pool.close();
+  }
+  if (problem) throw problem;
+  if (stopping.signal) throw stoppedBy(stopping.signal, results, stopped);
+}
 
+/** Runs a trial and adds its row. */
+async function runOne(
+  { results, progress, options, device, environment }: Session,
+  experiment: Experiment,
+  pool: WorkerPool,
+  how: { readonly jobs: number; readonly threads: number | undefined; readonly title: string },
+): Promise<Outcome> {
+  const { trial, task } = experiment;
+  const snapshot = results.pathOf(trial.identity, "snapshot");
+  const job = progress.begin(how.title, workOf(experiment));
+  const started = performance.now();
+  const outcome = await pool.run({
+    trial: trial.identity,
+    snapshot,
+    report: (report) => job.report(report),
+    warn: (text) => progress.note(text),
+  });
+  if (outcome.status === "stopped") {
+    job.end(outcome.step === 0 ? "stopped" : `saved after step ${outcome.step}`);
+    return outcome;
+  }
+  const row = rowOf(experiment, outcome, {
+    device: device.name,
+    deviceDescription: outcome.deviceDescription,
+    jobs: how.jobs,
+    ...(how.threads === undefined ? {} : { threads: how.threads }),
+    wallSeconds: (performance.now() - started) / 1000,
+    ...environment,
+  });
+  results.append(row);
+  if (outcome.status !== "failed") removeSnapshot(snapshot);
+  if (options.json) process.stdout.write(`${JSON.stringify(row)}\n`);
+  job.end(
+    row.status === "done"
+      ? formatMetric(task.metric, row.metrics[task.metric])
+      : row.status === "failed"
+        ? `failed: ${row.error}`
+        : `diverged at step ${row.divergedAt}`,
+  );
+  return outcome;
+}
+
+/** What tells the trials of a list apart: the task, the mixer, and settings in which those of one task and mixer differ. */
+function titlesOf(experiments: readonly Experiment[]): ReadonlyMap<Experiment, string> {
+  const kind = ({ trial }: Experiment): string => `${trial.task.id} ${trial.mixer.id}`;
+  const values = new Map<string, Set<unknown>>();
+  for (const experiment of experiments)
+    for (const [name, value] of Object.entries(experiment.trial.settings)) {
+      const key = `${kind(experiment)} ${name}`;
+      values.set(key, (values.get(key) ?? new Set()).add(value));
+    }
+  return new Map(
+    experiments.map((experiment) => {
+      const telling = Object.entries(experiment.trial.settings).filter(
+        ([name]) => values.get(`${kind(experiment)} ${name}`)!.size > 1,
+      );
+      return [experiment, [kind(experiment), ...telling.map(([name, value]) => `${name}=${value}`)].join(" ")];
+    }),
+  );
+}
+
+/** Tokens trained on, by which the time left is shared out. */
+const workOf = ({ training, task }: Experiment): number => training.steps * training.batch * task.length;
+
+/** Parameters below which a model leaves most of a GPU idle. */
+const SMALL = 1e6;
+const JOBS_OF_A_GPU = 4;
+
+/** Trials at once: small models hardly use a second thread, or a whole GPU. */
+function jobsFor(open: readonly Experiment[], { jobs, threads }: RunOptions, device: Session["device"]): number {
+  const most = (): number => {
+    if (device.name === "reference") return availableParallelism();
+    if (device.name === "cpu") return Math.max(1, Math.floor(availableParallelism() / (threads ?? 1)));
+    const small = open.every(({ parameters }) => parameters < SMALL);
+    return small && !device.software ? JOBS_OF_A_GPU : 1;
+  };
+  return Math.min(open.length, jobs ?? most());
+}
+
+function noteOtherVersions(rows: readonly Row[], environment: Environment, { note }: Progress): void {
+  const others = rows.filter((row) => !isOfVersion(row, environment));
+  if (others.length === 0) return;
+  const versions = [
+    ...new Set(others.map(({ versions, commit }) => `${versions["seqmix"] ?? "?"} (${commit.slice(0, 12)})`)),
+  ];
+  note(
+    `${others.length} of them ${others.length === 1 ? "was" : "were"} run by another version, ${versions.join(", ")}; the report names it. --fresh runs them again.`,
+  );
+}
+
+/** Ctrl-C and requests to terminate: the first saves, the second ends at once. */
+function listenForSignals(pool: WorkerPool): { readonly signal: NodeJS.Signals | undefined; end(): void } {
   let signal: NodeJS.Signals | undefined;
   const stop = (received: NodeJS.Signals): void => {
     // The second time the user means now.
     if (signal) process.exit(130);
     signal = received;
+    pool.stop();
   };
-  const listened = ["SIGINT", "SIGTERM"] as const;
+  const listened = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
   for (const name of listened) process.on(name, stop);
-  try {
-    const jobs = open.map((experiment): Job => {
-      const { task, mixer, identity } = experiment.trial;
-      return {
-        title: `${task.id} ${mixer.id}`,
-        async run(report) {
-          if (signal) throw stoppedBy(signal, results, undefined);
-          const snapshot = results.pathOf(identity, "snapshot");
-          const run = {
-            device,
-            deviceName: options.device,
-            snapshot,
-            stopAsked: () => signal !== undefined,
-            report,
-            warn: console.warn,
-          };
-          const outcome = await attempt(experiment, run);
-          if (outcome.status === "stopped") throw stoppedBy(signal!, results, outcome.step);
-          const row = rowOf(experiment, outcome, {
-            device: options.device,
-            deviceDescription: device.description,
-            ...environment,
-          });
-          results.append(row);
-          if (outcome.status !== "failed") removeSnapshot(snapshot);
-          const metric = experiment.task.metric;
-          return row.status === "done"
-            ? formatMetric(metric, row.metrics[metric])
-            : row.status === "failed"
-              ? `failed: ${row.error}`
-              : "diverged";
-        },
-      };
-    });
-    await runJobs(jobs, { terminal: process.stdout.isTTY === true });
-  } finally {
-    for (const name of listened) process.off(name, stop);
-    await device.close();
-  }
-  return experiments.map(({ trial }) => results.rows().find((row) => row.trial === trial.identity)!);
-}
-
-type Outcome =
-  | Awaited<ReturnType<typeof train>>
-  | {
-      readonly status: "failed";
-      readonly error: string;
-      readonly curve: [];
-      readonly tokensPerSecond: 0;
-      readonly wallSeconds: number;
-    };
-
-/** {@link train}, with an error turned into an outcome: a failed trial is a row. */
-async function attempt(experiment: Experiment, options: Parameters<typeof train>[1]): Promise<Outcome> {
-  const started = performance.now();
-  try {
-    return await train(experiment, options);
-  } catch (error) {
-    // A file that cannot be written is no fault of the trial.
-    if (error instanceof UsageError) throw error;
-    return {
-      status: "failed",
-      error: messageOf(error),
-      curve: [],
-      tokensPerSecond: 0,
-      wallSeconds: (performance.now() - started) / 1000,
-    };
-  }
+  return {
+    get signal() {
+      return signal;
+    },
+    end() {
+      for (const name of listened) process.off(name, stop);
+    },
+  };
 }
 
 function rowOf(
-  { trial, task, parameters, stateBytes, training }: Experiment,
+  { trial, task, parameters, stateBytes, flops, training }: Experiment,
   outcome: Exclude<Outcome, { status: "stopped" }>,
-  where: Pick<Row, "device" | "deviceDescription" | "commit" | "versions" | "machine">,
+  where: Pick<
+    Row,
+    "device" | "deviceDescription" | "commit" | "versions" | "machine" | "wallSeconds" | "jobs" | "threads"
+  >,
 ): Row {
+  const { wallSeconds, ...origin } = where;
   const measured = outcome.status === "done";
   return {
+    format: 1,
     trial: trial.identity,
     task: trial.task.id,
     mixer: trial.mixer.id,
-    device: where.device,
-    deviceDescription: where.deviceDescription,
     seed: training.seed,
     status: outcome.status,
     ...(outcome.status === "failed" ? { error: outcome.error } : {}),
+    ...(outcome.status === "diverged" ? { divergedAt: outcome.divergedAt } : {}),
     metric: task.metric,
     metrics: {
       ...(measured ? { [task.metric]: outcome.test! } : {}),
       chance: task.chance,
       ...trial.task.baselines?.(task),
     },
+    ...(measured && outcome.beyond && { beyond: outcome.beyond }),
     validation: measured ? { [task.metric]: outcome.validation! } : {},
     parameters,
     stateBytes,
-    tokensPerSecond: outcome.tokensPerSecond,
-    wallSeconds: outcome.wallSeconds,
-    curve: outcome.curve,
-    commit: where.commit,
-    versions: where.versions,
-    machine: where.machine,
+    flops,
+    tokensPerSecond: outcome.status === "failed" ? 0 : outcome.tokensPerSecond,
+    wallSeconds: outcome.status === "failed" ? wallSeconds : outcome.wallSeconds,
+    curve: outcome.status === "failed" ? [] : outcome.curve,
+    ...origin,
     config: trial.settings,
     finished: new Date().toISOString(),
   };
 }
 
-function stoppedBy(signal: NodeJS.Signals, { folder }: Results, step: number | undefined): Stopped {
-  return new Stopped(
-    signal,
-    `Stopped${step === undefined ? "" : ` after step ${step}`} and saved in ${folder}; the same command goes on from there.`,
-  );
+function stoppedBy(signal: NodeJS.Signals, { folder }: Results, steps: readonly number[]): Stopped {
+  const known = steps.filter((step) => step > 0);
+  const where = known.length === 0 ? "" : ` after step ${known.join(" and ")}`;
+  return new Stopped(signal, `Stopped${where} and saved in ${folder}; the same command goes on from there.`);
 }

@@ -30,6 +30,8 @@ export interface SnapshotOwner {
   readonly trial: string;
   readonly config: Settings;
   readonly device: string;
+  /** Of the program that wrote it. */
+  readonly commit: string;
 }
 
 interface Header extends SnapshotOwner {
@@ -86,13 +88,13 @@ export interface Snapshot<T> {
  * Reads a snapshot back.
  * @param like A tree of the form that was written; its values are not used.
  * @returns The snapshot; "none" if there is none, or it is another trial's, or of other settings or another device;
- *   "damaged" if its checksum does not fit, or what it holds.
+ *   "other version" if another commit wrote it, "damaged" if its checksum does not fit, or what it holds.
  */
 export function readSnapshot<T extends Tree>(
   path: string,
   owner: SnapshotOwner,
   like: T,
-): Snapshot<T> | "none" | "damaged" {
+): Snapshot<T> | "none" | "other version" | "damaged" {
   if (!existsSync(path)) return "none";
   const bytes = readFileSync(path);
   const content = bytes.subarray(0, Math.max(0, bytes.length - CHECKSUM));
@@ -102,6 +104,7 @@ export function readSnapshot<T extends Tree>(
     const header = JSON.parse(content.toString("utf8", 4, start)) as Header;
     if (header.trial !== owner.trial || header.device !== owner.device || !sameSettings(header.config, owner.config))
       return "none";
+    if (header.commit !== owner.commit) return "other version";
     const values = new Map<string, HostArray>();
     let offset = start;
     for (const { path: name, type, shape } of header.tensors) {

@@ -3,12 +3,12 @@ import { adamw, cosineSchedule, trainer } from "@seqmix/optim";
 import { dispose, foldIn, key, type Device, type Tensor, type Tree } from "@seqmix/tensor";
 import type { Batch } from "@seqmix/tasks";
 import { curvePoints, snapshotSeconds, validationPoints } from "./budgets.js";
-import { evaluation } from "./evaluate.js";
+import { evaluateBeyond, evaluation } from "./evaluate.js";
 import { lossOf } from "./loss.js";
 import type { Experiment } from "../sweeps/experiment.js";
 import { parameterGroupsOf } from "./parameter-groups.js";
 import type { CurvePoint } from "../results/results.js";
-import { readSnapshot, writeSnapshot, type SnapshotOwner, type TrialProgress } from "./snapshot.js";
+import { readSnapshot, writeSnapshot, type Snapshot, type SnapshotOwner, type TrialProgress } from "./snapshot.js";
 
 /** Steps whose losses are read from the device at once. */
 const READ_EVERY = 8;
@@ -28,6 +28,8 @@ export interface TrainingOptions {
   readonly device: Device;
   /** Name of the device, for the snapshot. */
   readonly deviceName: string;
+  /** Commit of the program: a snapshot of another one is not continued. */
+  readonly commit?: string;
   /** Where the snapshot of the running trial lies. */
   readonly snapshot: string;
   /** Called after every step; true ends the trial with a snapshot. */
@@ -44,11 +46,15 @@ export type TrainingOutcome =
   | { readonly status: "stopped"; readonly step: number }
   | {
       readonly status: "done" | "diverged";
+      /** The first step whose loss was no finite number, if the trial diverged. */
+      readonly divergedAt?: number;
       readonly curve: readonly CurvePoint[];
       /** Absent if the trial diverged. */
       readonly validation?: number;
       /** Absent if the trial diverged. */
       readonly test?: number;
+      /** The metric where the task is made harder, by its name; a model that cannot be asked so is left out. */
+      readonly beyond?: Readonly<Record<string, number>>;
       readonly tokensPerSecond: number;
       readonly wallSeconds: number;
     };
@@ -64,7 +70,12 @@ export async function train(
   const { device, snapshot, stopAsked, report, snapshotEvery = snapshotSeconds } = options;
   const { steps, batch: batchSize } = training;
   const source = key(training.seed);
-  const owner: SnapshotOwner = { trial: trial.identity, config: trial.settings, device: options.deviceName };
+  const owner: SnapshotOwner = {
+    trial: trial.identity,
+    config: trial.settings,
+    device: options.deviceName,
+    commit: options.commit ?? "unknown",
+  };
   const step = trainer({
     loss: (params: Tree, batch: Batch): Tensor => lossOf(task, model.answers(params, batch), batch),
     optimizer: adamw({
@@ -79,12 +90,7 @@ export async function train(
   });
   const evaluate = evaluation(task, model, batchSize, device);
 
-  const found = readSnapshot(snapshot, owner, step.state);
-  if (found === "damaged")
-    options.warn?.(
-      `Expected a whole snapshot in ${snapshot}, got a damaged file; ${trial.identity} starts again from its first step.`,
-    );
-  const saved = typeof found === "string" ? undefined : found;
+  const saved = savedProgress(snapshot, owner, step.state, options.warn);
   if (saved) await step.restore(saved.tree);
   const progress: TrialProgress = saved?.progress ?? {
     step: 0,
@@ -103,19 +109,10 @@ export async function train(
     progress.timedSeconds === 0 ? 0 : (progress.timedSteps * batchSize * task.length) / progress.timedSeconds;
   const wallSeconds = (): number => earlierSeconds + (performance.now() - started) / 1000;
 
-  let unread: Tensor[] = [];
-  let lastLoss: number | undefined;
-  /** Reads the losses of the latest steps. @returns false if one is not a finite number. */
-  const readLosses = async (): Promise<boolean> => {
-    const losses = await Promise.all(unread.map((loss) => loss.item()));
-    dispose(unread);
-    unread = [];
-    progress.window.push(...losses);
-    lastLoss = losses.at(-1) ?? lastLoss;
-    return losses.every(Number.isFinite);
-  };
-  const diverged = (): TrainingOutcome => ({
+  const losses = lossReader();
+  const diverged = (divergedAt: number): TrainingOutcome => ({
     status: "diverged",
+    divergedAt,
     curve: progress.curve,
     tokensPerSecond: tokensPerSecond(),
     wallSeconds: wallSeconds(),
@@ -132,19 +129,21 @@ export async function train(
       const batch = task.batch(foldIn(source, progress.step), "train", batchSize);
       const { loss, gradientNorm } = await step.unread(batch);
       gradientNorm?.dispose();
-      unread.push(loss);
+      losses.add(loss);
       progress.step++;
       const { step: count } = progress;
 
       const curveDue = count % curveEvery === 0 || count === steps;
       const stop = stopAsked();
       const saveDue = stop || performance.now() - savedAt > snapshotEvery * 1000;
-      if ((curveDue || saveDue || unread.length >= READ_EVERY) && !(await readLosses())) return diverged();
+      const due = curveDue || saveDue || losses.unread() >= READ_EVERY;
+      const bad = due ? await losses.read(progress) : undefined;
+      if (bad !== undefined) return diverged(bad);
       if (!first) {
         progress.timedSteps++;
         progress.timedSeconds += (performance.now() - began) / 1000;
       }
-      report({ step: count, steps, loss: lastLoss, tokensPerSecond: tokensPerSecond(), phase: "training" });
+      report({ step: count, steps, loss: losses.last(), tokensPerSecond: tokensPerSecond(), phase: "training" });
 
       if (curveDue) {
         const loss = progress.window.reduce((total, each) => total + each, 0) / progress.window.length;
@@ -160,21 +159,60 @@ export async function train(
       if (stop) return { status: "stopped", step: count };
     }
 
-    report({ step: steps, steps, loss: lastLoss, tokensPerSecond: tokensPerSecond(), phase: "measuring" });
+    report({ step: steps, steps, loss: losses.last(), tokensPerSecond: tokensPerSecond(), phase: "measuring" });
     const validation = await evaluate("validation", step.params);
     const test = await evaluate("test", step.params);
-    if (!Number.isFinite(validation) || !Number.isFinite(test)) return diverged();
+    if (!Number.isFinite(validation) || !Number.isFinite(test)) return diverged(steps);
     const last = progress.curve.at(-1)!;
     return {
       status: "done",
       curve: [...progress.curve.slice(0, -1), { ...last, validation }],
       validation,
       test,
+      ...(task.beyond && { beyond: await evaluateBeyond(task, model, batchSize, device, step.params) }),
       tokensPerSecond: tokensPerSecond(),
       wallSeconds: wallSeconds(),
     };
   } finally {
-    dispose(unread);
+    losses.close();
     step.dispose();
   }
+}
+
+/** The snapshot to go on from, if there is a whole one of this trial and version; says so if there is another. */
+function savedProgress<T extends Tree>(
+  path: string,
+  owner: SnapshotOwner,
+  like: T,
+  warn: TrainingOptions["warn"],
+): Snapshot<T> | undefined {
+  const found = readSnapshot(path, owner, like);
+  if (typeof found !== "string") return found;
+  if (found !== "none")
+    warn?.(
+      `Expected a whole snapshot of this version in ${path}, got ${found === "damaged" ? "a damaged file" : "one of another version"}; ${owner.trial} starts again from its first step.`,
+    );
+  return undefined;
+}
+
+/** Losses that are on the device, read several at once. */
+function lossReader() {
+  let unread: Tensor[] = [];
+  let last: number | undefined;
+  return {
+    add: (loss: Tensor): void => void unread.push(loss),
+    unread: (): number => unread.length,
+    last: (): number | undefined => last,
+    /** Reads them into the window. @returns The first step whose loss is not a finite number, if there is one. */
+    async read(progress: TrialProgress): Promise<number | undefined> {
+      const losses = await Promise.all(unread.map((loss) => loss.item()));
+      dispose(unread);
+      unread = [];
+      progress.window.push(...losses);
+      last = losses.at(-1) ?? last;
+      const bad = losses.findIndex((loss) => !Number.isFinite(loss));
+      return bad < 0 ? undefined : progress.step - losses.length + bad + 1;
+    },
+    close: (): void => dispose(unread),
+  };
 }

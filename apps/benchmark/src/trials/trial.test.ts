@@ -42,7 +42,13 @@ test("an identity reads back as the trial it names", () => {
       const again = parseTrial(trial.identity, registry);
       expect(again.identity).toBe(trial.identity);
       expect(again.settings).toEqual(trial.settings);
-      expect(trial.settings).toEqual(sortSettings({ ...defaultsOf(task, mixer), ...(given as Settings) }));
+      const expected = { ...defaultsOf(task, mixer), ...(given as Settings) };
+      // A warm-up that nobody asked for is shorter than the run.
+      const warmup =
+        given["warmup"] ??
+        Math.min(Number(expected["warmup"]), Math.max(0, Math.floor(Number(expected["steps"]) / 10)));
+      const short = Number(expected["warmup"]) >= Number(expected["steps"]);
+      expect(trial.settings).toEqual(sortSettings(short ? { ...expected, warmup } : expected));
     }),
   );
 });
@@ -99,4 +105,12 @@ test.each([
   ["a:b:c:d", "Expected a trial as task:mixer:setting=value"],
 ])("%s is refused", (text, message) => {
   expect(() => parseTrial(text, registry)).toThrow(message);
+});
+
+test("steps of 50 and fewer run without saying a warm-up, and one that is said stays", () => {
+  const warmupOf = (settings: string): unknown =>
+    parseTrial(`selective-copying:attention:${settings}`, registry).settings["warmup"];
+  expect([1, 9, 40, 50, 51].map((steps) => warmupOf(`steps=${steps}`))).toEqual([0, 0, 4, 5, 50]);
+  expect(warmupOf("steps=40;warmup=50")).toBe(50);
+  expect(parseTrial("selective-copying:attention:steps=40;warmup=50", registry).identity).toContain("warmup=50");
 });

@@ -73,6 +73,10 @@ export function trialOf(taskId: string, mixerId: string, given: Settings, regist
   return makeTrial(task, mixer, given);
 }
 
+/** The same trial with another seed. */
+export const withSeed = (trial: Trial, seed: number): Trial =>
+  makeTrial(trial.task, trial.mixer, { ...trial.settings, seed });
+
 /** All settings of the trials of a task and a mixer, with their defaults. */
 export function defaultsOf(task: TaskEntry, mixer: AnyMixer): Settings {
   return {
@@ -92,8 +96,14 @@ export function mixerSettingsOf(mixer: AnyMixer): Settings {
 }
 
 function makeTrial(task: TaskEntry, mixer: AnyMixer, given: Settings): Trial {
-  const defaults = defaultsOf(task, mixer);
-  const settings = sortSettings({ ...defaults, ...withoutAliases(task, given) });
+  const resolved = withoutAliases(task, given);
+  const usual = defaultsOf(task, mixer);
+  const { warmup } = withShortWarmup({
+    ...usual,
+    ...(resolved["steps"] !== undefined && { steps: resolved["steps"] }),
+  });
+  const defaults: Settings = { ...usual, ...(warmup !== undefined && { warmup }) };
+  const settings = sortSettings({ ...defaults, ...resolved });
   const named = Object.entries(settings).filter(([name, value]) => always.includes(name) || value !== defaults[name]);
   return {
     identity: `${task.id}:${mixer.id}:${named.map(([name, value]) => `${name}=${value}`).join(";")}`,
@@ -109,6 +119,13 @@ function withoutAliases(task: TaskEntry, given: Settings): Settings {
   } catch (error) {
     throw new UsageError(messageOf(error), { cause: error });
   }
+}
+
+/** The default warm-up is too long for a short run: there it is a tenth of the steps. */
+function withShortWarmup(defaults: Settings): Settings {
+  const { warmup, steps } = defaults;
+  if (Number(warmup) < Number(steps)) return defaults;
+  return { ...defaults, warmup: Math.max(0, Math.floor(Number(steps) / 10)) };
 }
 
 function find(taskId: string, mixerId: string, { tasks, mixers }: Registry): { task: TaskEntry; mixer: AnyMixer } {

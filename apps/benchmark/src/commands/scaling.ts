@@ -1,0 +1,163 @@
+import { existsSync, readFileSync } from "node:fs";
+import { InvalidArgumentError, type Command } from "commander";
+import { join } from "node:path";
+import { mixers } from "@seqmix/catalog";
+import { scalingPage } from "../report/scaling-page.js";
+import { formatDuration } from "../report/format.js";
+import { appendLine, writeFileAtomically } from "../results/atomic-file.js";
+import { readEnvironment } from "../results/environment.js";
+import { lockFolder } from "../results/lock.js";
+import { makeResultsFolder } from "../results/results.js";
+import { crossovers, measureScaling, SCALING_WORK, type ScalingRow, type ScalingWork } from "../sweeps/scaling.js";
+import { AUTO, chooseDevice, devices, openDevice } from "./devices.js";
+import { didYouMean } from "./nearest-name.js";
+import { wholeFrom } from "./options.js";
+
+interface Options {
+  readonly mixers?: readonly string[];
+  readonly work: readonly ScalingWork[];
+  readonly lengths: readonly number[];
+  readonly batch: number;
+  readonly dModel: number;
+  readonly most: number;
+  readonly device: string;
+  readonly threads?: number;
+  readonly json?: boolean;
+  readonly out: string;
+}
+
+/** Registers `scaling`. */
+export function registerScaling(program: Command): void {
+  program
+    .command("scaling")
+    .description(
+      "measure time and memory of mixers against the length of the sequence, and where one overtakes another",
+    )
+    .option("--mixers <names>", "mixers, separated by commas; all by default", parseMixers)
+    .option("--work <names>", `out of ${SCALING_WORK.join(", ")}, separated by commas`, parseWork, SCALING_WORK)
+    .option(
+      "--lengths <range>",
+      'powers of two, such as "2^6..2^14", or numbers separated by commas',
+      parseLengths,
+      lengthsOf(6, 13),
+    )
+    .option("--batch <n>", "sequences at once", wholeFrom(1, 4096), 1)
+    .option("--d-model <n>", "channels", wholeFrom(1, 8192), 64)
+    .option(
+      "--most <seconds>",
+      "a mixer whose run takes longer is not asked for longer sequences",
+      wholeFrom(1, 3600),
+      2,
+    )
+    .option("--device <name>", `where to compute: ${[...Object.keys(devices), AUTO].join(", ")}`, "cpu")
+    .option("--threads <n>", "threads of the cpu device", wholeFrom(1, 256))
+    .option("--json", "print each measurement as a line of JSON, and everything else to the error stream")
+    .option("--out <folder>", "folder of scaling.jsonl and scaling.html", "results/scaling")
+    .action(run);
+}
+
+async function run(options: Options): Promise<void> {
+  const { work, lengths, batch, dModel, most, json = false, threads } = options;
+  const say = json ? console.error : console.log;
+  const device = await chooseDevice(options.device, say);
+  const folder = makeResultsFolder(options.out);
+  const lock = lockFolder(folder);
+  const file = join(folder, "scaling.jsonl");
+  const environment = readEnvironment();
+  const rows: (ScalingRow & { readonly device: string })[] = readRows(file);
+  const chosen = options.mixers ? options.mixers.map((id) => mixers.find((mixer) => mixer.id === id)!) : mixers;
+  try {
+    for (const each of work)
+      for (const mixer of chosen)
+        for (const L of lengths) {
+          const known = rows.find(
+            (row) =>
+              row.mixer === mixer.id &&
+              row.work === each &&
+              row.L === L &&
+              row.batch === batch &&
+              row.dModel === dModel &&
+              row.device === device.name,
+          );
+          const row = known ?? { ...(await measure()), device: device.name, threads, ...environment };
+          if (!known) {
+            rows.push(row);
+            appendLine(file, JSON.stringify(row));
+            if (json) console.log(JSON.stringify(row));
+            say(
+              `${each} ${mixer.id} L=${L}: ${row.seconds === undefined ? row.error : `${(row.seconds * 1000).toPrecision(3)} ms, ${row.runs} runs`}`,
+            );
+          }
+          if (row.seconds === undefined || row.seconds > most) break;
+
+          async function measure(): Promise<ScalingRow> {
+            const opened = await openDevice(device.name, {
+              software: device.software,
+              ...(threads !== undefined && { threads }),
+            });
+            try {
+              return await measureScaling({ mixer, work: each, L, batch, dModel }, opened);
+            } finally {
+              await opened.close();
+            }
+          }
+        }
+  } finally {
+    lock.release();
+  }
+  const own = rows.filter((row) => row.device === device.name && row.batch === batch && row.dModel === dModel);
+  const page = join(folder, "scaling.html");
+  writeFileAtomically(
+    page,
+    scalingPage(
+      own,
+      `${device.name}; batch ${batch}, ${dModel} channels; ${environment.machine}; seqmix ${environment.versions["seqmix"]}, commit ${environment.commit}`,
+    ),
+  );
+  for (const { work: what, short, long, from } of crossovers(own).filter(
+    ({ short: a, long: b }) => a === "attention" || b === "attention",
+  ))
+    say(`${what}: ${long} is faster than ${short} from ${from} on`);
+  say(`Written to ${page} (${formatDuration(performance.now() / 1000)}).`);
+}
+
+function readRows(file: string): (ScalingRow & { readonly device: string })[] {
+  if (!existsSync(file)) return [];
+  return readFileSync(file, "utf8")
+    .split("\n")
+    .flatMap((line) => {
+      try {
+        return line.trim() === "" ? [] : [JSON.parse(line) as ScalingRow & { readonly device: string }];
+      } catch {
+        return []; // a torn last line: it is measured again
+      }
+    });
+}
+
+function parseMixers(text: string): readonly string[] {
+  const known = mixers.map(({ id }) => id);
+  const names = text.split(",").map((name) => name.trim());
+  for (const name of names)
+    if (!known.includes(name)) throw new InvalidArgumentError(`Unknown mixer "${name}"${didYouMean(name, known)}.`);
+  return names;
+}
+
+function parseWork(text: string): readonly ScalingWork[] {
+  const names = text.split(",").map((name) => name.trim());
+  for (const name of names)
+    if (!(SCALING_WORK as readonly string[]).includes(name))
+      throw new InvalidArgumentError(`Unknown work "${name}"${didYouMean(name, SCALING_WORK)}.`);
+  return names as readonly ScalingWork[];
+}
+
+function lengthsOf(low: number, high: number): readonly number[] {
+  return Array.from({ length: high - low + 1 }, (_, k) => 2 ** (low + k));
+}
+
+function parseLengths(text: string): readonly number[] {
+  const range = /^2\^(\d+)\.\.2\^(\d+)$/.exec(text);
+  const lengths = range ? lengthsOf(Number(range[1]), Number(range[2])) : text.split(",").map(Number);
+  if (lengths.length === 0 || lengths.some((L) => !Number.isInteger(L) || L < 1 || L > 2 ** 24))
+    throw new InvalidArgumentError('Expected lengths such as "2^6..2^14" or "64,100,200", up to 2^24.');
+  return lengths.toSorted((a, b) => a - b);
+}

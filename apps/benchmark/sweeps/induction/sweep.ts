@@ -1,0 +1,46 @@
+import { atLeast, atMost, cellNamed, defineSweep } from "@seqmix/benchmark";
+
+const source = "Gu and Dao, Mamba, 2023, Table 11, at four times the training length of 256";
+
+export const sweep = defineSweep({
+  question: "Does what was learned at one length carry to lengths never trained on?",
+  task: "induction",
+  mixers: [
+    "mamba",
+    { mixer: "mamba2", settings: { dState: 16, headDim: 16 } },
+    { mixer: "transformer", name: "transformer, RoPE" },
+    "h3",
+    { mixer: "s4d", settings: { dState: 16 } },
+    "gru",
+  ],
+  match: "parameters",
+  baseline: { L: 64, longest: 4096, vocabSize: 16, evaluationSequences: 64, steps: 2500, batch: 16, dModel: 64 },
+  rates: [2e-3, 5e-3],
+  seeds: [0, 1, 2],
+  scales: {
+    smoke: {
+      mixers: ["mamba", { mixer: "transformer", name: "transformer, RoPE" }],
+      baseline: { steps: 4, warmup: 1 },
+      seeds: [0],
+    },
+    paper: { rates: [2e-4, 1e-3] },
+  },
+  expected: {
+    claim:
+      "Mamba generalizes perfectly to million-length sequences, 4000x longer than it saw during training; no other method goes beyond 2x.",
+    source: "Gu and Dao, Mamba, 2023, section 4.1.2 and Table 11",
+    check: (cells) => [
+      atLeast(cellNamed(cells, "mamba"), 0.95),
+      atLeast(cellNamed(cells, "mamba"), 0.95, { beyond: "L=1024" }),
+      atLeast(cellNamed(cells, "mamba"), 0.95, { beyond: "L=4096" }),
+      atMost(cellNamed(cells, "transformer, RoPE"), 0.8, { beyond: "L=256" }),
+      atMost(cellNamed(cells, "h3"), 0.8, { beyond: "L=256" }),
+    ],
+  },
+  published: [
+    { row: "mamba", value: 1, source },
+    { row: "transformer, RoPE", value: 0.313, source },
+    { row: "h3", value: 0.395, source },
+  ],
+  plots: [{ title: "Accuracy against length", x: "length", log: true }],
+});
