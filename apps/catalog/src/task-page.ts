@@ -75,21 +75,26 @@ function pictureOf({ image }: TaskEntry, task: Task, example: Example): string |
 }
 
 function answersText({ input, output, answers, metric }: Task): string {
-  const what =
+  const each =
     "classes" in output
-      ? `one of ${output.classes} classes`
+      ? `a class of ${output.classes}`
       : output.numbers === 1
-        ? "one number"
+        ? "a number"
         : `${output.numbers} numbers`;
-  const where =
+  const what =
     answers === "positions"
-      ? "at each position that counts"
+      ? `${each} at each position that counts`
       : answers === 1
-        ? "of the whole sequence"
-        : `${answers} times of the whole sequence`;
-  const from = "vocabSize" in input ? `${input.vocabSize} tokens` : `${input.channels} channels of numbers`;
+        ? `${each} for the whole sequence`
+        : `${answers} for the whole sequence, each ${each}`;
+  const from =
+    "vocabSize" in input
+      ? `${input.vocabSize} tokens`
+      : input.channels === 1
+        ? "numbers"
+        : `vectors of ${input.channels} numbers`;
   const metrics = { accuracy: "accuracy", bitsPerChar: "bits per character", nmse: "normalised mean squared error" };
-  return `${capitalized(what)} ${where}, from a sequence of ${from} (in the example). Metric: ${metrics[metric]}.`;
+  return `In the example ${what}, from a sequence of ${from}. Metric: ${metrics[metric]}.`;
 }
 
 function chanceText(entry: TaskEntry, read: ReadData | undefined): string {

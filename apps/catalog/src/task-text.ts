@@ -28,8 +28,18 @@ export function drawTokens(
       "\n",
     );
   const dueRow = Array.from({ length: task.length }, (_, t) => (mask[t] === 1 ? due(t) : ""));
-  return aligned([...label("inputs", inputRows), { name: "targets", cells: dueRow }]).join("\n");
+  const rows = [...label("inputs", inputRows), { name: "targets", cells: dueRow }];
+  return aligned(isToken ? rows.map((row) => withoutPadding(row, paddingOf(inputRows[0]!))) : rows).join("\n");
 }
+
+/** How many times the first token is repeated, if that is more than a few. */
+function paddingOf(tokens: readonly string[]): number {
+  const end = tokens.findIndex((token) => token !== tokens[0]);
+  return end > 10 ? end - 1 : 0;
+}
+
+const withoutPadding = ({ name, cells }: Row, count: number): Row =>
+  count === 0 ? { name, cells } : { name, cells: [name === "inputs" ? "…" : "", ...cells.slice(count)] };
 
 interface Row {
   readonly name: string;
