@@ -41,6 +41,7 @@ export * from "./needle.js";
 export * from "./ngram-lookup.js";
 export * from "./parity.js";
 export * from "./passkey-retrieval.js";
+export * from "./pathfinder.js";
 export * from "./reconstruction.js";
 export * from "./repeat-first.js";
 export * from "./repeat-previous.js";
