@@ -7,6 +7,7 @@ import { registerQuickstart } from "./quickstart.js";
 import { registerReport } from "./report.js";
 import { registerServe } from "./serve.js";
 import { registerRun } from "./run.js";
+import { registerStateSpaces } from "./state-spaces.js";
 import { registerSweep } from "./sweep.js";
 import { registerKernels } from "../kernels/command.js";
 import { Stopped } from "../trials/run-trials.js";
@@ -36,6 +37,7 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
   registerGradientNorms(program);
   registerForecasting(program);
   registerServe(program);
+  registerStateSpaces(program);
   try {
     await program.parseAsync(args, { from: "user" });
     return code;
