@@ -4,7 +4,7 @@ import { katex } from "@mdit/plugin-katex";
 export default {
   name: "seqmix",
   readme: "README.md",
-  projectDocuments: ["ARCHITECTURE.md", "CONTRIBUTING.md", "docs/*.md", "docs/architectures/*.md"],
+  projectDocuments: ["ARCHITECTURE.md", "CONTRIBUTING.md", "docs/*.md", "docs/architectures/*.md", "docs/tasks/*.md"],
   entryPointStrategy: "packages",
   entryPoints: ["packages/*"],
   packageOptions: {

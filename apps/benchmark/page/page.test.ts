@@ -103,6 +103,15 @@ describe("the page", () => {
       const coarse = await errorNow();
       await page.getByRole("slider", { name: "coefficients N" }).fill("48");
       await expect.poll(errorNow).toBeLessThan(coarse / 2);
+      // A stroke across the signal is read back too.
+      const recalled = page.locator(".recalled");
+      const before = await recalled.getAttribute("d");
+      const box = (await page.locator("svg.signal").boundingBox())!;
+      await page.mouse.move(box.x + 0.2 * box.width, box.y + 0.5 * box.height);
+      await page.mouse.down();
+      await page.mouse.move(box.x + 0.5 * box.width, box.y + 0.1 * box.height, { steps: 4 });
+      await page.mouse.up();
+      await expect.poll(() => recalled.getAttribute("d")).not.toBe(before);
       await page.getByRole("link", { name: "Duality" }).click();
       const rows = page.locator("tbody tr");
       await rows.nth(2).waitFor();

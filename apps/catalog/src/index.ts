@@ -4,3 +4,4 @@
  * @packageDocumentation
  */
 export { kernels, mixers, tasks, type AnyKernel } from "./catalog.js";
+export { taskList, taskPage, type TaskPage } from "./task-page.js";

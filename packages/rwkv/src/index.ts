@@ -1,9 +1,10 @@
 /**
- * RWKV-4: the WKV operator, the layer as a sequence mixer, and its published language models.
+ * RWKV-4: the WKV operator, the layer as a sequence mixer, and its published language models; the operator of RWKV-6.
  *
  * @packageDocumentation
  */
 export { wkv, wkvStart, wkvStep, type WkvArguments, type WkvState } from "./wkv.js";
+export { wkv6, type Wkv6Arguments, type Wkv6Result } from "./wkv6.js";
 export {
   rwkv4,
   type ChannelMixParameters,

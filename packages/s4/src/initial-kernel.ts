@@ -192,14 +192,23 @@ function initsOf(settings: InitialKernel, key: Key): Start[] {
   if (S % kinds.length !== 0)
     throw new RangeError(`s4: expected a multiple of ${kinds.length} systems with init "${init}", got ${S}`);
   const measures = new Map(kinds.filter(isMeasure).map((kind) => [kind, fromMeasure(kind, settings)] as const));
+  // The same for all systems, and the work of an eigenvalue problem.
+  const legs = kinds.some(isLegs)
+    ? { lambda: formulaOf("legs", settings, key), B: legsInput(settings.dState) }
+    : undefined;
   return Array.from({ length: S }, (_, s) => {
     const kind = kinds[Math.floor((s * kinds.length) / S)]!;
-    return isMeasure(kind) ? measures.get(kind)! : fromFormula(kind, settings, foldIn(key, s));
+    if (isMeasure(kind)) return measures.get(kind)!;
+    return { ...fromFormula(kind, settings, foldIn(key, s)), ...(isLegs(kind) && legs) };
   });
 }
 
 type Measure = "legs" | "legt" | "fourier";
 const isMeasure = (init: KernelInit): init is Measure => init === "legs" || init === "legt" || init === "fourier";
+
+const isLegs = (kind: KernelInit): boolean => kind === "diag-legs" || kind === "dplr-legs";
+/** In the place of eigenvalues that are not drawn for each system. */
+const NONE: ComplexNumbers = { re: new Float64Array(), im: new Float64Array() };
 
 const complexNumbers = ({ re, im }: ComplexNumbers, shape: readonly number[]): Complex => ({
   re: tensor(re, shape),
@@ -225,19 +234,23 @@ function fromMeasure(measure: Measure, { dState, rank }: InitialKernel): Start {
 }
 
 function fromFormula(kind: Exclude<KernelInit, Measure>, settings: InitialKernel, key: Key): Start {
-  const { dState, rank = 0, inputInit, realScale, imagScale } = settings;
+  const { dState, rank = 0, inputInit } = settings;
   const N = dState / 2;
   const formula = kind.slice(5) as S4dInit;
-  const { re, im } = s4dEigenvalues(formula, dState, { realScale, imagScale, key: foldIn(key, "A") });
   const P = (part: string): Tensor =>
     kind.startsWith("diag") ? mul(0, normal(key, [rank, N])) : normalInit(Math.SQRT1_2)(foldIn(key, part), [rank, N]);
   return {
-    // The published code stores the other of each pair.
-    lambda: { re, im: im.map((x) => -x) },
-    B: formula === "legs" ? legsInput(dState) : inputMap(inputInit, N, foldIn(key, "B")),
+    lambda: formula === "legs" ? NONE : formulaOf(formula, settings, foldIn(key, "A")),
+    B: inputMap(inputInit, N, foldIn(key, "B")),
     P: { re: P("P.re"), im: P("P.im") },
     first: complexOf(tensor(Float64Array.from({ length: N }, (_, n) => (n === 0 ? 1 : 0)))),
   };
+}
+
+/** The published code stores the other of each pair. */
+function formulaOf(formula: S4dInit, { dState, realScale, imagScale }: InitialKernel, key: Key): ComplexNumbers {
+  const { re, im } = s4dEigenvalues(formula, dState, { realScale, imagScale, key });
+  return { re, im: im.map((x) => -x) };
 }
 
 /** As in the published code, B of LegS is not halved. */

@@ -119,6 +119,8 @@ export interface TaskEntry<C extends TaskSettings = TaskSettings> {
   readonly source: string;
   /** Published results. */
   readonly published?: readonly PublishedResult[];
+  /** Whether the inputs are the pixels of a square image, row by row, for drawings. */
+  readonly image?: boolean;
   /** Names of tokens in drawings, from 0 on; the numbers by default. */
   symbols?(settings: C): readonly string[];
 }

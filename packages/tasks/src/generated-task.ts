@@ -61,7 +61,43 @@ export function generatedTask<C extends TaskSettings>(generator: Generator<C>): 
       for (let first = 0; first < count; first += batchSize)
         yield examples(generator, batchSize, (values, row) => {
           example(fixed(split, first + row), values, split);
-          if (first + row >= count) values.mask.fill(0);
+          if (first + row >= count) {
+            values.mask.fill(0);
+            values.targets.fill(0);
+          }
+        });
+    },
+  };
+}
+
+/** A task whose sequences are given: everything of a {@link Task} but its batches, and how one of them is written. */
+export interface Collection<C extends TaskSettings> extends Omit<Generator<C>, "example" | "config"> {
+  /** The complete settings. */
+  readonly config: C;
+  /** Sequences of each split. */
+  readonly sizes: Readonly<Record<Split, number>>;
+  /** Writes one sequence of a split. */
+  example(index: number, values: ExampleValues, split: Split): void;
+}
+
+/** The task of a collection: a training batch draws sequences of its split, an evaluation goes through all of them. */
+export function collectionTask<C extends TaskSettings>(collection: Collection<C>): Task<C> {
+  const { example, sizes, padded: _, packed: __, ...task } = collection;
+  return {
+    ...task,
+    batch(key, split, batchSize) {
+      const random = hostRandom(foldIn(key, split));
+      return examples(collection, batchSize, (values) => example(random.integer(sizes[split]), values, split));
+    },
+    *evaluation(split, batchSize) {
+      for (let first = 0; first < sizes[split]; first += batchSize)
+        yield examples(collection, batchSize, (values, row) => {
+          const index = first + row;
+          example(index % sizes[split], values, split);
+          if (index >= sizes[split]) {
+            values.mask.fill(0);
+            values.targets.fill(0);
+          }
         });
     },
   };
@@ -69,7 +105,7 @@ export function generatedTask<C extends TaskSettings>(generator: Generator<C>): 
 
 /** A batch whose rows `fill` makes, one after another. */
 function examples(
-  { input, output, answers, length, padded, packed }: Generator<TaskSettings>,
+  { input, output, answers, length, padded, packed }: Omit<Generator<TaskSettings>, "example" | "config">,
   batchSize: number,
   fill: (values: ExampleValues, row: number) => void,
 ): Batch {

@@ -104,7 +104,7 @@ export const mqar = defineTask<MqarConfig>({
       source: "Arora et al., Zoology (2023), Figure 2",
     },
     {
-      model: "gated convolutions (Hyena, RWKV and the like)",
+      model: "gated convolutions",
       value: "above 90 % only at a width of at least the length",
       source: "Arora et al., Zoology (2023), Figure 2",
     },

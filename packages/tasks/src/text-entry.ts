@@ -15,10 +15,8 @@ export interface TextSource {
   readonly id: string;
   /** One line for lists. */
   readonly summary: string;
-  /** Where the text lies. */
-  readonly data: TaskData;
-  /** The text in the file; UTF-8 by default. */
-  readonly decode?: (bytes: Uint8Array) => string;
+  /** The files that the text lies in, one behind the other, UTF-8. */
+  readonly data: readonly TaskData[];
   /** For its page. */
   readonly definition: string;
   /** For its page. */
@@ -28,7 +26,7 @@ export interface TextSource {
 }
 
 /** Character-level language modelling of a text out of a package, with a trigram model as its bar. */
-export function textEntry({ data, decode = utf8, ...about }: TextSource): TaskEntry<TextConfig> {
+export function textEntry({ data, ...about }: TextSource): TaskEntry<TextConfig> {
   // One task a text and length, and one trigram model, however many trials ask.
   const made = new WeakMap<Uint8Array, Map<number, Task<TextConfig>>>();
   const bars = new WeakMap<Task, number>();
@@ -38,16 +36,17 @@ export function textEntry({ data, decode = utf8, ...about }: TextSource): TaskEn
     defaults: { L: 128 },
     training: { steps: 1000, batch: 16, lr: 5e-3, warmup: 50, clip: 1, weightDecay: 0.01 },
     scales: { smoke: { L: 32, steps: 20, warmup: 5, batch: 4 } },
-    data: [data],
+    data,
     make({ L }, read) {
       if (!read)
         throw new RangeError(
-          `${about.id}: expected a way to read ${data.file} of the package ${data.package}, got none; call entry.make with one`,
+          `${about.id}: expected a way to read ${data[0]!.file} of the package ${data[0]!.package}, got none; call entry.make with one`,
         );
-      const bytes = read(data);
-      const lengths = made.get(bytes) ?? new Map<number, Task<TextConfig>>();
-      made.set(bytes, lengths);
-      const task = lengths.get(L) ?? textTask(decode(bytes), about.id, L);
+      const files = data.map((file) => read(file));
+      const lengths = made.get(files[0]!) ?? new Map<number, Task<TextConfig>>();
+      made.set(files[0]!, lengths);
+      const task =
+        lengths.get(L) ?? textTask(files.map((bytes) => new TextDecoder().decode(bytes)).join("\n"), about.id, L);
       lengths.set(L, task);
       return task;
     },
@@ -60,8 +59,6 @@ export function textEntry({ data, decode = utf8, ...about }: TextSource): TaskEn
     tests: "Everything at once, at a small size: spelling within a few characters, words and names over hundreds.",
   };
 }
-
-const utf8 = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 
 function textTask(text: string, id: string, L: number): Task<TextConfig> {
   return { ...characterLanguageModel(text, { id, length: L }), config: { L } };

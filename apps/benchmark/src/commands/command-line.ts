@@ -10,6 +10,7 @@ import { registerServe } from "./serve.js";
 import { registerRun } from "./run.js";
 import { registerScaling } from "./scaling.js";
 import { registerSubmit } from "./submit.js";
+import { registerStateSpaces } from "./state-spaces.js";
 import { registerSweep } from "./sweep.js";
 import { registerKernels } from "../kernels/command.js";
 import { Stopped } from "../trials/run-trials.js";
@@ -43,6 +44,7 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
   registerGradientNorms(program);
   registerForecasting(program);
   registerServe(program);
+  registerStateSpaces(program);
   // The processes that trials run in; for this program alone.
   program.command("worker", { hidden: true }).action(serveTrials);
   try {

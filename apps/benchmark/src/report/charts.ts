@@ -312,6 +312,23 @@ export function forecastErrorChart(
   });
 }
 
+/** A number a seed, a row a model. @param label What the numbers are. */
+export function seedChart(
+  outcomes: readonly { readonly name: string; readonly test: number }[],
+  names: readonly string[],
+  label: string,
+): string {
+  return draw({
+    height: 60 + names.length * 34,
+    marginLeft: 24 + 7 * Math.max(...names.map(({ length }) => length)),
+    width: 760,
+    x: { label, grid: true, zero: true, nice: true, ticks: 6 },
+    y: { label: null, domain: names },
+    color: colors(names),
+    marks: [Plot.dot(outcomes, { x: "test", y: "name", fill: "name", r: 5, fillOpacity: 0.75 })],
+  });
+}
+
 /** What followed the last test window, what went before, and what was forecast. */
 export function forecastChart(
   { past, future }: { readonly past: readonly number[]; readonly future: readonly number[] },

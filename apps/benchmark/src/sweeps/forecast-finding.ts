@@ -8,7 +8,7 @@ interface SeriesOutcomes {
 }
 
 /** Mean and, over several seeds, the standard deviation of a forecaster's error: "0.512 ± 0.020". */
-export function spread(outcomes: readonly ForecastOutcome[], name: string): string {
+export function spread(outcomes: readonly Pick<ForecastOutcome, "name" | "test">[], name: string): string {
   const errors = outcomes.filter((outcome) => outcome.name === name).map(({ test }) => test);
   const average = meanOf(errors);
   if (errors.length < 2) return average.toFixed(3);

@@ -37,7 +37,7 @@ import {
   xposAdapter,
 } from "./retention.js";
 import { rnnAdapters } from "./recurrent.js";
-import { rwkv4ModelAdapter, rwkv4WkvAdapter, rwkvLmHfAdapter } from "./rwkv.js";
+import { rwkv4ModelAdapter, rwkv4WkvAdapter, rwkv6RecurrenceAdapter, rwkvLmHfAdapter } from "./rwkv.js";
 import { s4DplrKernelAdapter, s4dKernelAdapter } from "./s4-kernels.js";
 import { dssKernelAdapter, dssLayerAdapter, s4BlockAdapter, s4dLayerAdapter } from "./s4-layers.js";
 import { s5SsmAdapter } from "./s5-ssm.js";
@@ -101,6 +101,7 @@ export const adapters: readonly GoldenAdapter[] = [
   rmsNormGatedAdapter,
   rwkv4ModelAdapter,
   rwkv4WkvAdapter,
+  rwkv6RecurrenceAdapter,
   rwkvLmHfAdapter,
   ...rnnAdapters,
   s4BlockAdapter,

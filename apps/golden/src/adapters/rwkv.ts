@@ -2,12 +2,13 @@ import {
   rwkv4FromHf,
   rwkv4LanguageModel,
   wkv,
+  wkv6,
   type Rwkv4ModelParameters,
   type Rwkv4State,
   type RwkvHfParameters,
 } from "@seqmix/rwkv";
 import { crossEntropy } from "@seqmix/nn";
-import { argmax, cast, concat, exp, neg, reshape, sliceAxis, type Tensor } from "@seqmix/tensor";
+import { argmax, cast, concat, exp, mul, neg, reshape, sliceAxis, transpose, type Tensor } from "@seqmix/tensor";
 import type { GoldenAdapter, GoldenValue } from "@seqmix/testing";
 import { maybe, parameterTree, real } from "../inputs.js";
 
@@ -24,6 +25,25 @@ export const rwkv4WkvAdapter: GoldenAdapter = {
       ...(aa && bb && pp && { state: { aa, bb, pp } }),
     });
     return { out, num: state.aa, den: state.bb, max: state.pp };
+  },
+};
+
+/** Layouts are [B H L ..], queries are scaled by 1/sqrt(K). */
+export const rwkv6RecurrenceAdapter: GoldenAdapter = {
+  operator: "rwkv6_recurrence",
+  options: ["B", "T", "H", "K", "V", "initial_state", "seed"],
+  run(inputs) {
+    const heads = (name: string): Tensor => transpose(real(inputs, name), [0, 2, 1, 3]);
+    const q = heads("q");
+    const { y, hT } = wkv6({
+      r: mul(q, q.shape[3]! ** -0.5),
+      k: heads("k"),
+      v: heads("v"),
+      logDecay: heads("w"),
+      u: real(inputs, "u"),
+      h0: maybe(inputs, "initial_state"),
+    });
+    return { out: transpose(y, [0, 2, 1, 3]), state: hT };
   },
 };
 
