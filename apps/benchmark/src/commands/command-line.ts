@@ -1,5 +1,6 @@
 import { Command, CommanderError } from "commander";
 import { constants } from "node:os";
+import { registerDecoding } from "./decoding.js";
 import { registerForecasting } from "./forecasting.js";
 import { registerGradientNorms } from "./gradient-norms.js";
 import { registerList } from "./list.js";
@@ -34,6 +35,7 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
   registerList(program);
   registerKernels(program, exit);
   registerGradientNorms(program);
+  registerDecoding(program);
   registerForecasting(program);
   registerServe(program);
   try {

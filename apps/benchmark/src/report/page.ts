@@ -66,7 +66,8 @@ export const figure = (caption: string, svg: string): string =>
 export const legend = (mixers: readonly string[]): string =>
   `<ul class="legend">${mixers.map((mixer, k) => `<li><span style="background:${seriesColor(k)}"></span>${escape(mixer)}</li>`).join("")}</ul>`;
 
-function htmlTable(
+/** A table that scrolls where it is too wide. */
+export function htmlTable(
   head: readonly { readonly title: string; readonly number?: boolean }[],
   rows: readonly (readonly string[])[],
 ): string {
