@@ -127,7 +127,8 @@ async function elementCost(
     const started = performance.now();
     const [y, next] = await finished(await step(params, x, state));
     times.push((performance.now() - started) / 1000);
-    y.dispose();
+    // An output may be the state itself.
+    if (!leavesOf(next).includes(y)) y.dispose();
     state = next;
   }
   dispose([x, state]);
