@@ -160,6 +160,7 @@ export function costChart(
     x: { type: "log", base: 4, label: "context, elements →", ticks: 9, tickFormat: (n: number) => formatCount(n) },
     y: {
       type: "log",
+      base: unit === "bytes" ? 4 : 10,
       label: `↑ ${unit}`,
       grid: true,
       ticks: 5,
