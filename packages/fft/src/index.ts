@@ -15,5 +15,6 @@ export {
   type FftCorrelationOptions,
   type FftCorrelationOutputs,
 } from "./fft-conv.js";
+export { packedFftConv, type PackedFftConvArguments } from "./packed.js";
 export { chunkedFftConv, fftConvChunk, type FftConvChunk, type FftConvChunkArguments } from "./chunk.js";
 export { fftPieceKernel, type FftPieceInputs, type FftPieceOutputs } from "./piece.js";

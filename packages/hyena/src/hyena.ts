@@ -1,5 +1,5 @@
 /** The Hyena operator (Poli et al., Hyena Hierarchy: Towards Larger Convolutional Language Models, 2023), as released in `standalone_hyena.py` and `hyena.py`. */
-import { fftConv } from "@seqmix/fft";
+import { fftConv, packedFftConv } from "@seqmix/fft";
 import { defineMixer } from "@seqmix/mixer";
 import {
   causalConv1d,
@@ -10,6 +10,7 @@ import {
   type LinearParameters,
 } from "@seqmix/nn";
 import {
+  add,
   expandDims,
   foldIn,
   gelu,
@@ -68,6 +69,7 @@ const activations: Readonly<Record<HyenaConfig["activation"], (x: Tensor) => Ten
  * Products with gates and long convolutions in turn: v <- h_o * (x_i v) + bias_o x_i v for the gates x_(order-1) .. x_1,
  * then y = x_0 v, between an input projection with a short convolution and an output projection. The kernels h_o come from
  * {@link hyenaFilter}. They have no finite state, so there is no recurrent mode: a new element needs all earlier ones.
+ * Sequences packed into one are convolved by {@link packedFftConv}.
  */
 export const hyena = defineMixer({
   id: "hyena",
@@ -92,6 +94,7 @@ export const hyena = defineMixer({
     activation: "id",
     filterChannels: "order-major",
   } as HyenaConfig,
+  resets: true,
   state: "none",
   ranges: {
     order: [2, 8],
@@ -136,8 +139,8 @@ export const hyena = defineMixer({
   initState: () => ({}),
 
   modes: {
-    parallel(config, params, x): readonly [Tensor, Record<string, never>] {
-      return [x.shape[1] === 0 ? x : operator(config, params, x), {}];
+    parallel(config, params, x, _, resets): readonly [Tensor, Record<string, never>] {
+      return [x.shape[1] === 0 ? x : operator(config, params, x, resets), {}];
     },
   },
 
@@ -149,30 +152,42 @@ export const hyena = defineMixer({
 });
 
 /** x [B L D] -> [B L D], channels first between the projections. */
-function operator(config: HyenaConfig, params: HyenaParameters, x: Tensor): Tensor {
+function operator(config: HyenaConfig, params: HyenaParameters, x: Tensor, resets?: Tensor): Tensor {
   const { dModel: D, order } = config;
   const L = x.shape[1]!;
   const projected = linearChannelsFirst(params.in_proj, x);
   // Each part by itself, so that its short convolution is computed where it is used.
-  const parts = Array.from({ length: order + 1 }, (_, k) => shortConvolution(params, projected, k * D, (k + 1) * D));
+  const parts = Array.from({ length: order + 1 }, (_, k) =>
+    shortConvolution(params, projected, k * D, (k + 1) * D, resets),
+  );
   const kernels = eachOrder(config, hyenaFilter(config, params.filter_fn, L));
   const biases = eachOrder(config, expandDims(params.filter_fn.bias, 1));
   // The gate behind a convolution is the factor in front of the next one, or x_0.
   let v = mul(parts[order]!, parts[order - 1]!);
   for (let o = 0; o < order - 1; o++) {
     const skip = config.bias ? reshape(biases[o]!, [D]) : undefined;
-    v = fftConv({ u: v, k: kernels[o]!, skip, gate: parts[order - 2 - o]! });
+    const gate = parts[order - 2 - o]!;
+    if (resets) {
+      const y = packedFftConv({ u: v, k: kernels[o]!, resets });
+      v = mul(gate, skip ? add(y, mul(v, expandDims(skip, 1))) : y);
+    } else v = fftConv({ u: v, k: kernels[o]!, skip, gate });
   }
   const y = activations[config.activation](v);
   return linearChannelsLast(params.out_proj, y);
 }
 
 /** Channels from .. to - 1 of u [B C L], convolved: [B to-from L]. */
-function shortConvolution({ short_filter }: HyenaParameters, u: Tensor, from: number, to: number): Tensor {
+function shortConvolution(
+  { short_filter }: HyenaParameters,
+  u: Tensor,
+  from: number,
+  to: number,
+  resets?: Tensor,
+): Tensor {
   const W = short_filter.weight.shape[2]!;
   const weight = reshape(sliceAxis(short_filter.weight, 0, from, to), [to - from, W]);
   const bias = sliceAxis(short_filter.bias, 0, from, to);
-  return transpose(causalConv1d({ weight, bias }, transpose(sliceAxis(u, 1, from, to)))[0]);
+  return transpose(causalConv1d({ weight, bias }, transpose(sliceAxis(u, 1, from, to)), undefined, { resets })[0]);
 }
 
 /** Rows [M X] -> one [D X] for each long convolution. */

@@ -16,6 +16,9 @@ export interface LayerPlace {
   readonly count: number;
 }
 
+/** Whether something holds under a config; written as a method, so that any mixer is an `AnyMixer`. */
+type Depends<C> = { holds(config: C): boolean }["holds"];
+
 /**
  * A causal map of sequences x [B L D] -> y [B L D] with a state.
  * y_t depends on x_0 .. x_t only, and the state after x_t holds all that later outputs need of them.
@@ -36,8 +39,8 @@ export interface MixerDefinition<C extends MixerConfig, P extends Tree, S extend
   readonly samples?: Readonly<Record<string, Partial<C>>>;
   /** Whether y_t depends on x_0 .. x_t only under a config; absent: always. A mixer that sees both ways has no state and no step. */
   causal?(config: C): boolean;
-  /** Whether the modes honour `resets`. */
-  readonly resets?: boolean;
+  /** Whether the modes honour `resets`, under any config or under some. */
+  readonly resets?: boolean | Depends<C>;
   /** How the published training code treats some parameters, given the peak learning rate of the others. */
   parameterGroups?(learningRate: number): readonly ParameterGroup[];
   /** How the bytes of the state depend on the length: not at all, growing with it, or there is no finite state. */

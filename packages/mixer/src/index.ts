@@ -12,7 +12,7 @@ export {
   type MixerModes,
   type Mode,
 } from "./contract.js";
-export { configure, isCausal, modesOf, runMixer, type MixerSettings } from "./run-mixer.js";
+export { configure, honoursResets, isCausal, modesOf, runMixer, type MixerSettings } from "./run-mixer.js";
 export { inChunks } from "./in-chunks.js";
 export { alignToEnd, resetsOfMask, runPadded, type Alignment, type PaddedOptions } from "./padding.js";
 export { initResidualBlock, residualBlock, residualBlockStep, type ResidualBlockParameters } from "./residual-block.js";

@@ -59,6 +59,10 @@ function assertAllowed(
 /** Whether outputs depend on earlier inputs only. */
 export const isCausal = (mixer: AnyMixer, config: MixerConfig): boolean => mixer.causal?.(config) ?? true;
 
+/** Whether the modes honour resets under a config. */
+export const honoursResets = ({ resets = false }: AnyMixer, config: MixerConfig): boolean =>
+  typeof resets === "boolean" ? resets : resets(config);
+
 /** Whether there is a recurrent form. */
 const hasStep = (mixer: AnyMixer): boolean => mixer.step !== undefined && mixer.state !== "none";
 
@@ -97,16 +101,18 @@ export function runMixer(
   const modes = modesOf(mixer, config);
   if (!modes.includes(mode))
     throw new RangeError(`${mixer.id}: expected a mode out of ${modes.join(", ")}, got ${mode}`);
-  const flags = resets && resetFlags(mixer, x, resets);
+  const flags = resets && resetFlags(mixer, config, x, resets);
   return mode === "recurrent"
     ? fold(mixer, config, params, x, state, flags)
     : mixer.modes[mode]!(config, params, x, state, flags);
 }
 
 /** Resets as bool [B L]. */
-function resetFlags(mixer: AnyMixer, x: Tensor, resets: Tensor): Tensor {
-  if (!mixer.resets)
-    throw new RangeError(`${mixer.id}: expected no resets, which this mixer does not honour; run each sequence alone`);
+function resetFlags(mixer: AnyMixer, config: MixerConfig, x: Tensor, resets: Tensor): Tensor {
+  if (!honoursResets(mixer, config))
+    throw new RangeError(
+      `${mixer.id}: expected no resets, which this mixer does not honour${mixer.resets ? " with these settings" : ""}; run each sequence alone`,
+    );
   if (resets.dtype !== "bool" && resets.dtype !== "i32")
     throw new DTypeError(`${mixer.id}: expected bool or i32 resets [B L], got ${resets.dtype}; convert them with cast`);
   if (resets.shape.join() !== x.shape.slice(0, 2).join())

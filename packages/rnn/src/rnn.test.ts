@@ -1,10 +1,11 @@
-import { hippoRecurrence } from "@seqmix/hippo";
+import { hippoRecurrence, scaledLegsRecurrence } from "@seqmix/hippo";
 import { checkMixer } from "@seqmix/testing";
 import {
   concat,
   cpu,
   expandDims,
   explain,
+  full,
   grad,
   key,
   mul,
@@ -81,8 +82,8 @@ describe("memories of polynomials", () => {
     const config = { ...lmu.config, dModel: 1, memoryOrder: 3, dt: 0.1 };
     const { A, B } = lmu.init(config, key(0));
     const params = {
-      A,
-      B,
+      A: A!,
+      B: B!,
       memory_in: { weight: tensor([[1, 0]]) },
       hidden: { weight: tensor([[0, 0, 1, 2, 3]]) },
     };
@@ -96,6 +97,54 @@ describe("memories of polynomials", () => {
     });
     expectClose(await values(y), expected);
     expectClose(await values(m), memory);
+  });
+
+  test.each(["euler", "bilinear", "backward_euler"] as const)(
+    "that of scaled LegS is the recurrence whose step is 1/t, by %s, and begins again at a reset",
+    async (rule) => {
+      const N = 5;
+      const config = {
+        ...hippoRnn.config,
+        dModel: 1,
+        memoryOrder: N,
+        measure: "scaled legs",
+        rule,
+        gated: false,
+      } as const;
+      const params = {
+        memory_in: { weight: tensor([[1, 0]]) },
+        hidden: { weight: tensor([[0, 0, 1, 2, 3, 4, 5]]) },
+      };
+      const signal = [0.5, -1, 2, 0.25, 1, -0.75];
+      const memoryOf = (inputs: readonly number[]): number[] =>
+        inputs.reduce<number[]>((memory, u, k) => {
+          const { Abar, Bbar } = scaledLegsRecurrence(N, k + 1, rule);
+          return memory.map((_, n) => memory.reduce((total, x, j) => total + Abar[n * N + j]! * x, Bbar[n]! * u));
+        }, Array<number>(N).fill(0));
+      const x = (): Tensor => tensor([signal.map((u) => [u])]);
+      const [, { m, t }] = hippoRnn.modes.parallel(config, params, x());
+      expectClose(await values(m), memoryOf(signal));
+      expect(await values(t!)).toEqual([6]);
+      const resets = tensor(Uint8Array.of(0, 0, 1, 0, 0, 0), [1, 6]);
+      const [, packed] = hippoRnn.modes.parallel(config, params, x(), undefined, resets);
+      expectClose(await values(packed.m), memoryOf(signal.slice(2)));
+      expect(() => hippoRnn.init({ ...config, rule: "zoh" as const }, key(0))).toThrow('got "zoh"');
+    },
+  );
+
+  test("scaled LegS keeps the laws of a mixer", async () => {
+    const report = await checkMixer(hippoRnn, { ...hippoRnn.config, ...hippoRnn.samples!["scaled"] }, cpu(), {
+      length: 5,
+    });
+    expect(report.laws).toEqual(expect.arrayContaining(laws));
+  });
+
+  test("of a constant signal scaled LegS remembers the constant, however long it lasts", async () => {
+    const config = { ...hippoRnn.config, dModel: 1, memoryOrder: 8, measure: "scaled legs", gated: false } as const;
+    const params = { memory_in: { weight: tensor([[1, 0]]) }, hidden: { weight: tensor([Array<number>(10).fill(0)]) } };
+    const [, { m }] = hippoRnn.modes.parallel(config, params, full([1, 300, 1], 0.7));
+    // The first polynomial is 1; the others have no share in a constant.
+    (await values(m)).forEach((value, n) => expect(value).toBeCloseTo(n === 0 ? 0.7 : 0, 2));
   });
 });
 

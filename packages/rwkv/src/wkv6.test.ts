@@ -80,8 +80,8 @@ describe("wkv6", () => {
     };
     const [first, second] = [part(0, 4, given.h0), part(4, L)];
     assertClose("wkv6", await values(packed.y), await values(concat([first.y, second.y], 1)), {
-      rtol: 1e-5,
-      atol: 1e-6,
+      relative: 1e-5,
+      absolute: 1e-6,
     });
     assertClose("wkv6", await values(packed.hT), await values(second.hT), { relative: 1e-5, absolute: 1e-6 });
   });

@@ -31,7 +31,7 @@ import {
   type Tensor,
 } from "@seqmix/tensor";
 import { activated, activations, type Activation } from "./activations.js";
-import { applyKernel } from "./s4.js";
+import { applyKernel, applyPackedKernel } from "./s4.js";
 
 /** How Lambda is stored and what scales W, by the published names. */
 export const dssVersions = ["softmax", "exp", "exp-re-im", "exp-no-scale", "clip", "clip-no-scale"] as const;
@@ -234,6 +234,8 @@ export const dss = defineMixer({
   },
   parameterGroups: (lr) => [{ match: /(^|\.)kernel\./, weightDecay: 0, learningRateScale: Math.min(1, 1e-3 / lr) }],
   causal: ({ bidirectional }) => !bidirectional,
+  // The kernel of "softmax" depends on the length of its own sequence, which is data where sequences are packed.
+  resets: ({ version }) => version !== "softmax",
   state: "none",
 
   init(config, key: Key): DssParameters {
@@ -254,13 +256,22 @@ export const dss = defineMixer({
   initState: () => ({}),
 
   modes: {
-    parallel: (config, params, x): readonly [Tensor, Record<string, never>] =>
-      x.shape[1] === 0 ? [x, {}] : [dssLayer(config, params, x), {}],
+    parallel: (config, params, x, _, resets): readonly [Tensor, Record<string, never>] =>
+      x.shape[1] === 0 ? [x, {}] : [dssLayer(config, params, x, resets), {}],
   },
 });
 
-/** The layer on x [B L D] -> [B L D]. @throws RangeError for both directions with a kernel shorter than the sequence. */
-export function dssLayer(config: Omit<DssConfig, "dModel" | "dState">, params: DssParameters, x: Tensor): Tensor {
+/**
+ * The layer on x [B L D] -> [B L D].
+ * @param resets bool [B L], true at the first position of each of several sequences packed into one.
+ * @throws RangeError for both directions with a kernel shorter than the sequence, and for resets with the "softmax" version.
+ */
+export function dssLayer(
+  config: Omit<DssConfig, "dModel" | "dState">,
+  params: DssParameters,
+  x: Tensor,
+  resets?: Tensor,
+): Tensor {
   const L = x.shape[1]!;
   const { maxKernelLength, bidirectional, hyperAct, activation, postact } = config;
   const length = maxKernelLength > 0 ? Math.min(maxKernelLength, L) : L;
@@ -268,7 +279,14 @@ export function dssLayer(config: Omit<DssConfig, "dModel" | "dState">, params: D
     throw new RangeError(
       `dss: expected a kernel of the sequence's length ${L} with both directions, got at most ${length}; raise maxKernelLength`,
     );
-  const y = applyKernel(dssKernelOf(params.kernel, length, config), transpose(x), bidirectional);
+  if (resets && config.version === "softmax")
+    throw new RangeError(
+      'dss: expected no resets with version "softmax", whose kernel depends on the length of each sequence; run each alone, or choose another version',
+    );
+  const kernel = dssKernelOf(params.kernel, length, config);
+  const y = resets
+    ? applyPackedKernel(kernel, transpose(x), bidirectional, resets)
+    : applyKernel(kernel, transpose(x), bidirectional);
   // [B L M D].
   const skipped = add(transpose(y, [0, 3, 1, 2]), mul(expandDims(x, 2), params.D));
   const M = params.D.shape[0]!;

@@ -15,7 +15,7 @@ import {
   tensor,
   type Tensor,
 } from "@seqmix/tensor";
-import { configure } from "@seqmix/mixer";
+import { configure, runMixer, type AnyMixer } from "@seqmix/mixer";
 import { beforeTransform, completeOutput, positive, positiveTransforms } from "@seqmix/lti";
 import { describe, expect, test } from "vitest";
 import {
@@ -23,6 +23,7 @@ import {
   activations,
   dss,
   dssKernelOf,
+  dssLayer,
   dssSystem,
   dssVersions,
   initKernel,
@@ -270,6 +271,16 @@ describe("DSS", () => {
     const { kernel } = dss.init({ ...dss.config, dModel: 2, dState: 3 }, key(1));
     expect(() => dssSystem(kernel, { version: "softmax" })).toThrow("dssKernelOf");
     expect(() => dssKernelOf(kernel, 3, { version: "exp" })).toThrow("Lambda_log_neg_re");
+    const config = { ...dss.config, dModel: 2, dState: 3 };
+    const resets = tensor(Uint8Array.of(1, 0, 1), [1, 3]);
+    const x = normal(key(2), [1, 3, 2]);
+    expect(() => dssLayer(config, dss.init(config, key(1)), x, resets)).toThrow(
+      "depends on the length of each sequence",
+    );
+    const any = dss as unknown as AnyMixer;
+    expect(() => runMixer(any, config, dss.init(config, key(1)), x, undefined, "parallel", resets)).toThrow(
+      "dss: expected no resets, which this mixer does not honour with these settings",
+    );
   });
 });
 

@@ -1,5 +1,5 @@
 /** S4 and S4D, the block of the published code with its options: a state-space convolution, a pointwise function and a linear map. */
-import { fftConv } from "@seqmix/fft";
+import { fftConv, packedFftConv } from "@seqmix/fft";
 import {
   convolve,
   convolvePacked,
@@ -197,8 +197,7 @@ function packedBothWays(
   const half = (k: number): LtiSystem<Complex> =>
     s4System(config, { ...kernel, C: sliceAxis(kernel.C, 0, k * M, (k + 1) * M) }, rate);
   const past = convolvePacked(half(0), u, resets).y;
-  // Seen from the end, a sequence begins where the next one does not yet.
-  const ends = concat([sliceAxis(resets, 1, 1, L), broadcastTo(less(0, ones([1, 1])), [B, 1])], 1);
+  const ends = endsOf(resets);
   const seen = flip(convolvePacked(half(1), flip(u, 2), flip(ends, 1)).y, 3);
   const next = pad(sliceAxis(seen, 3, 1, L), [0, 0, 0, 0], [0, 0, 0, 1]);
   return add(past, where(reshape(ends, [B, 1, 1, L]), 0, next));
@@ -216,6 +215,29 @@ export function applyKernel(K: Tensor, u: Tensor, bidirectional: boolean): Tenso
   const repeated = reshape(broadcastTo(expandDims(u, 1), [B, M, H, L]), [B, M * H, L]);
   const ahead = bidirectional ? pad(rows(sliceAxis(K, 0, M, 2 * M)), [0, 1], [0, 0]) : undefined;
   return reshape(fftConv({ u: repeated, k: rows(sliceAxis(K, 0, 0, M)), kReverse: ahead }), [B, M, H, L]);
+}
+
+/**
+ * {@link applyKernel} of sequences packed into one.
+ * @param resets bool [B L], true at the first position of each.
+ */
+export function applyPackedKernel(K: Tensor, u: Tensor, bidirectional: boolean, resets: Tensor): Tensor {
+  const [B, H, L] = u.shape as [number, number, number];
+  const M = K.shape[0]! / (bidirectional ? 2 : 1);
+  const repeated = reshape(broadcastTo(expandDims(u, 1), [B, M, H, L]), [B, M * H, L]);
+  const kernelOf = (k: 0 | 1): Tensor => reshape(sliceAxis(K, 0, k * M, (k + 1) * M), [M * H, K.shape[2]!]);
+  const past = packedFftConv({ u: repeated, k: kernelOf(0), resets });
+  if (!bidirectional) return reshape(past, [B, M, H, L]);
+  const ends = endsOf(resets);
+  const seen = flip(packedFftConv({ u: flip(repeated, 2), k: kernelOf(1), resets: flip(ends, 1) }), 2);
+  const next = pad(sliceAxis(seen, 2, 1, L), [0, 0, 0], [0, 0, 1]);
+  return reshape(add(past, where(expandDims(ends, 1), 0, next)), [B, M, H, L]);
+}
+
+/** bool [B L], true at the last position of each sequence: seen from the end, it begins where the next one does not yet. */
+function endsOf(resets: Tensor): Tensor {
+  const [B, L] = resets.shape as [number, number];
+  return concat([sliceAxis(resets, 1, 1, L), broadcastTo(less(0, ones([1, 1])), [B, 1])], 1);
 }
 
 /** y [B M D L] of the kernel and x [B L D], or [B M D] and [B D] -> [B L D], or [B D]. */

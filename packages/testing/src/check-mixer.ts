@@ -1,5 +1,13 @@
 /** Checks of one mixer: the laws that make it a causal map with a state, however it is run. */
-import { isCausal, runMixer, type AnyMixer, type MixerConfig, type MixerDefinition, type Mode } from "@seqmix/mixer";
+import {
+  honoursResets,
+  isCausal,
+  runMixer,
+  type AnyMixer,
+  type MixerConfig,
+  type MixerDefinition,
+  type Mode,
+} from "@seqmix/mixer";
 import {
   concat,
   dispose,
@@ -78,7 +86,7 @@ export async function checkMixer<C extends MixerConfig, P extends Tree, S extend
   );
   const laws = LAWS.filter(
     ({ stateful, causal, packed }) =>
-      (!stateful || subject.hasState) && (!causal || isCausal(any, config)) && (!packed || any.resets === true),
+      (!stateful || subject.hasState) && (!causal || isCausal(any, config)) && (!packed || honoursResets(any, config)),
   );
   for (const { name, check } of laws)
     await attempt(`mixer ${mixer.id}: ${name}`, () => check(subject, `mixer ${mixer.id}: ${name}`));

@@ -88,11 +88,11 @@ function Charts({ task, rows, mixers }: { task: string; rows: readonly Row[]; mi
         ))}
       </ul>
       <div class="figures">
-        {trained.length > 0 && <Figure caption="Training" svg={lossChart(trained, mixers)} />}
-        {validated.length > 0 && <Figure caption="Validation" svg={validationChart(validated, mixers)} />}
-        {done.length > 0 && <Figure caption="Quality against memory" svg={stateChart(done, mixers)} />}
+        {trained.length > 0 && <Figure caption="Training" svg={lossChart(trained, mixers).svg} />}
+        {validated.length > 0 && <Figure caption="Validation" svg={validationChart(validated, mixers).svg} />}
+        {done.length > 0 && <Figure caption="Quality against memory" svg={stateChart(done, mixers).svg} />}
         {rows.some(({ tokensPerSecond }) => tokensPerSecond > 0) && (
-          <Figure caption="Throughput" svg={throughputChart(rows, mixers)} />
+          <Figure caption="Throughput" svg={throughputChart(rows, mixers).svg} />
         )}
       </div>
     </>

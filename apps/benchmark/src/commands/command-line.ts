@@ -1,6 +1,7 @@
 import { Command, CommanderError } from "commander";
 import { constants } from "node:os";
 import { registerCompare } from "./compare.js";
+import { registerDecoding } from "./decoding.js";
 import { registerForecasting } from "./forecasting.js";
 import { registerGradientNorms } from "./gradient-norms.js";
 import { registerList } from "./list.js";
@@ -42,6 +43,7 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
   registerList(program);
   registerKernels(program, exit);
   registerGradientNorms(program);
+  registerDecoding(program);
   registerForecasting(program);
   registerServe(program);
   registerStateSpaces(program);

@@ -289,6 +289,30 @@ export function gradientNormChart(
   });
 }
 
+/** A cost against the context it comes after, both axes logarithmic. */
+export function costChart(
+  points: readonly { readonly name: string; readonly context: number; readonly value: number }[],
+  names: readonly string[],
+  unit: "seconds" | "bytes",
+): string {
+  return draw({
+    x: { type: "log", base: 4, label: "context, elements →", ticks: 9, tickFormat: (n: number) => formatCount(n) },
+    y: {
+      type: "log",
+      base: unit === "bytes" ? 4 : 10,
+      label: `↑ ${unit}`,
+      grid: true,
+      ticks: 5,
+      tickFormat: unit === "bytes" ? (bytes: number) => formatBytes(Math.round(bytes)) : "~s",
+    },
+    color: colors(names),
+    marks: [
+      Plot.line(points, { x: "context", y: "value", z: "name", stroke: "name", strokeWidth: 2 }),
+      Plot.dot(points, { x: "context", y: "value", fill: "name", r: 3, title: "name" }),
+    ],
+  });
+}
+
 /** Errors on the test part, a dot a seed and a row a forecaster; the line is that of the first one. */
 export function forecastErrorChart(
   outcomes: readonly { readonly name: string; readonly test: number }[],
