@@ -163,15 +163,7 @@ export const structuredAgainstDense = (
     layerCase({
       kernel: "S4 layer",
       mixer: s4,
-      // No eigenvalue problem to start from: the work of a step is the same.
-      config: (of) => ({
-        ...s4.config,
-        dModel: of.D,
-        dState: statesOf(of),
-        mode: "dplr",
-        init: "dplr-lin",
-        kernelLength: of.L,
-      }),
+      config: (of) => ({ ...s4.config, dModel: of.D, dState: statesOf(of), mode: "dplr", kernelLength: of.L }),
       size,
       smaller,
       states: N,
