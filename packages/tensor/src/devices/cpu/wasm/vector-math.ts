@@ -14,6 +14,7 @@
  * 1e9, and stay within [-1, 1] beyond.
  */
 import { f32x4, f64x2, i32x4, shuffle32, v128, when, type Code, type Local, type ValueType } from "./emitter.js";
+import { multiplyAdd } from "./multiply-add.js";
 
 /** Code of each of several vectors: a local or a constant, cheap to repeat. */
 export type Vectors = readonly Code[];
@@ -62,8 +63,8 @@ function each<Args extends readonly Vectors[]>(
 /** coefficients[0] x^n + ... + coefficients[n], by Horner's rule. */
 function polynomial(s: Scratch, x: Vectors, coefficients: readonly number[]): Vectors {
   const [first, second, ...rest] = coefficients.map((c) => f32x4.const(c)) as [Code, Code, ...Code[]];
-  let sum = each(s, (x) => f32x4.add(f32x4.mul(x, first), second), x);
-  for (const c of rest) sum = each(s, (p, x) => f32x4.add(f32x4.mul(p, x), c), sum, x);
+  let sum = each(s, (x) => multiplyAdd(x, first, second), x);
+  for (const c of rest) sum = each(s, (p, x) => multiplyAdd(p, x, c), sum, x);
   return sum;
 }
 
