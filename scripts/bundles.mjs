@@ -1,5 +1,5 @@
 // What a page downloads: three pages are built with Vite, run where Node can run them to see which chunks they load, and
-// weighed by size-limit, gzipped. A limit is what the page weighs today; the goal stands beside it.
+// weighed by size-limit, gzipped. A limit is what the page weighs today and 2 % more; the goal stands beside it.
 import filePlugin from "@size-limit/file";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -31,14 +31,14 @@ const pages = [
     code: `import { add, mul, tensor } from "@seqmix/tensor";
 console.log(await add(mul(tensor([1, 2, 3]), 2), 1).data());`,
     goal: 45,
-    limit: 56,
+    limit: 58,
   },
-  { name: "Mamba language model, training on cpu", code: `${model}console.log(await train());`, goal: 65, limit: 105 },
+  { name: "Mamba language model, training on cpu", code: `${model}console.log(await train());`, goal: 65, limit: 108 },
   {
     name: "Mamba language model, training on webgpu",
     code: `import { webgpu } from "@seqmix/webgpu";${model}console.log(await train({ device: await webgpu() }));`,
     goal: 75,
-    limit: 132,
+    limit: 136,
     // Node's GPU is not the page's: what the CPU device is alone in loading is left out.
     skips: /devices\/cpu\//,
   },
