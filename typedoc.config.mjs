@@ -17,6 +17,7 @@ export default {
   },
   out: "docs/api",
   includeVersion: false,
+  ignoredHighlightLanguages: ["mermaid"],
   disableSources: true,
   treatWarningsAsErrors: true,
   treatValidationWarningsAsErrors: true,

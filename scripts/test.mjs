@@ -59,6 +59,7 @@ const parts = [
     capture: true,
     count: countBrowserChecks,
   },
+  { name: "bundles", script: ["scripts/bundles.mjs"], capture: true },
   { name: "documentation", script: tool("typedoc", "bin/typedoc") },
   { name: "publishable packages", script: ["scripts/publishable.mjs"] },
   { name: "consumer", script: ["scripts/consumer.mjs"] },

@@ -52,10 +52,10 @@ export function compile<A extends readonly unknown[], R extends Tree>(
   const traces = new Map<string, Trace>();
   const identities = new Map<Device, number>();
 
-  const traceFor = (device: Device, given: Given, args: A): Trace => {
+  const traceFor = async (device: Device, given: Given, args: A): Promise<Trace> => {
     if (!identities.has(device)) identities.set(device, identities.size);
     const key = `${identities.get(device)}|${given.key}`;
-    const trace = traces.get(key) ?? traceOf(f, device, given, args, fuse);
+    const trace = traces.get(key) ?? (await traceOf(f, device, given, args, fuse));
     traces.delete(key);
     traces.set(key, trace);
     if (traces.size > most) traces.delete(traces.keys().next().value!);
@@ -72,7 +72,7 @@ export function compile<A extends readonly unknown[], R extends Tree>(
     const lazy = tensors.filter((x) => x.source.kind === "call");
     if (lazy.length > 0) await realize(lazy, { ...where });
     const results = await inTurn(tensors, options.device ?? deviceOf(tensors), async (device) =>
-      replay<R>(traceFor(device, given, args), device, tensors, donatedOf(given, donate)),
+      replay<R>(await traceFor(device, given, args), device, tensors, donatedOf(given, donate)),
     );
     if (isCollecting()) noteResults(results, tensors);
     return results;
@@ -121,13 +121,13 @@ interface Trace {
   readonly form: Tree;
 }
 
-function traceOf<A extends readonly unknown[], R extends Tree>(
+async function traceOf<A extends readonly unknown[], R extends Tree>(
   f: (...args: A) => R,
   device: Device,
   { tensors }: Given,
   args: A,
   fuse: boolean,
-): Trace {
+): Promise<Trace> {
   const places = tensors.map(({ shape, dtype }) => new Tensor(shape, dtype, { kind: "argument" }));
   const numbers = new Map(places.map((x, k) => [x, k]));
   const made = f(...(putTogether(args, places) as unknown as A));
@@ -145,7 +145,7 @@ function traceOf<A extends readonly unknown[], R extends Tree>(
   }
   const graph = graphOf(roots);
   return {
-    prepared: roots.length > 0 ? device.prepare(graph, { fuse }) : undefined,
+    prepared: roots.length > 0 ? await device.prepare(graph, { fuse }) : undefined,
     leaves: graph.leaves.map((x) => numbers.get(x) ?? x),
     computed: roots.map(({ shape, dtype }) => ({ shape, dtype })),
     ...withoutGraph(made, results, marks),

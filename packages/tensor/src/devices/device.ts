@@ -71,9 +71,9 @@ export interface Device {
   /** Computes the roots of a graph (unrealized, all leaves readable here) and returns their new buffers, in order. @internal */
   run(graph: Graph, options: RunOptions): Promise<readonly DeviceBuffer[]>;
   /** Makes a graph ready to run again and again, its leaves given each time. @internal */
-  prepare(graph: Graph, options: Pick<RunOptions, "fuse">): PreparedGraph;
+  prepare(graph: Graph, options: Pick<RunOptions, "fuse">): PreparedGraph | Promise<PreparedGraph>;
   /** The kernels that `run` would execute, one a line. @internal */
-  explain(graph: Graph, options?: ExplainOptions): string;
+  explain(graph: Graph, options?: ExplainOptions): string | Promise<string>;
   /** What lives on the device now. */
   memory(): MemoryCount;
   /** Ends worker threads or the GPU device; buffers are gone afterwards. */

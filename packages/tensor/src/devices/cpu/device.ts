@@ -14,10 +14,10 @@ import type { PlanOptions } from "../../plan/draft.js";
 import { describePeak } from "../../plan/peak.js";
 import { showPasses } from "../../plan/show.js";
 import type { Graph } from "../../plan/signature.js";
+import { sortCalls } from "../../graph/calls.js";
 import type { Tensor } from "../../graph/tensor.js";
-import { runsInChunks, supportsRecurrence } from "./scans/recurrence.js";
 import { DeviceMemory } from "./memory/memory.js";
-import { cpuVariantOf } from "./native/programs.js";
+import { cpuVariantOf } from "./native/variant.js";
 import type { CompiledPlan, Runner } from "./compiled.js";
 import { makePrograms } from "./prepared.js";
 import { sequenceRunner } from "./sequence.js";
@@ -40,14 +40,13 @@ const CACHED_PLANS = 256;
 /** A kernel may bind as many buffers as it likes; more live pointers than this spill. */
 const MAX_BUFFERS = 16;
 
-/** What this device asks of a plan. */
-const planOptions = (fuse: boolean): PlanOptions => ({
-  device: "cpu",
-  fuse,
-  maxBuffers: MAX_BUFFERS,
-  natives: NATIVES,
-  scans: { maxBuffers: MAX_BUFFERS, accepts: supportsRecurrence, anyBuffers: runsInChunks },
-});
+/** What this device asks of the plan of a graph. A page loads the programs of recurrences when a graph may have one. */
+async function planOptions({ roots }: Graph, fuse: boolean): Promise<PlanOptions> {
+  const options = { device: "cpu", fuse, maxBuffers: MAX_BUFFERS, natives: NATIVES } as const;
+  if (!sortCalls(roots).some(({ op }) => op.rule.kind === "kernel" || /scan/i.test(op.name))) return options;
+  const { runsInChunks, supportsRecurrence } = await import("./scans/recurrence.js");
+  return { ...options, scans: { maxBuffers: MAX_BUFFERS, accepts: supportsRecurrence, anyBuffers: runsInChunks } };
+}
 
 let standard: Device | undefined;
 
@@ -80,32 +79,28 @@ function makeDevice(options: CpuOptions): Device {
     return buffer as CpuBuffer;
   };
 
-  const planFor = ({ roots, key, leaves }: Graph, fuse: boolean): CompiledPlan => {
-    const name = `${fuse}\n${key}`;
-    let compiled = plans.get(name);
+  const compilePlan = async (graph: Graph, fuse: boolean): Promise<CompiledPlan> => {
+    const plan = storedInF32(makePlan(graph.roots, graph.leaves, await planOptions(graph, fuse)));
+    const runners: Runner[] = [];
+    for (const step of plan.steps) runners.push(await runnerOf(step, fuse));
+    return { plan, arena: layOut(plan), takeovers: takeovers(plan), runners, isFirst: firstOfSlots(plan) };
+  };
+  const planFor = async (graph: Graph, fuse: boolean): Promise<CompiledPlan> => {
+    const name = `${fuse}\n${graph.key}`;
+    const compiled = plans.get(name) ?? (await compilePlan(graph, fuse));
     plans.delete(name);
-    if (!compiled) {
-      const plan = storedInF32(makePlan(roots, leaves, planOptions(fuse)));
-      compiled = {
-        plan,
-        arena: layOut(plan),
-        takeovers: takeovers(plan),
-        runners: plan.steps.map((step) => runnerOf(step, fuse)),
-        isFirst: firstOfSlots(plan),
-      };
-    }
     plans.set(name, compiled);
     if (plans.size > CACHED_PLANS) plans.delete(plans.keys().next().value!);
     return compiled;
   };
 
-  const runnerOf = (step: Step, fuse: boolean): Runner => {
+  const runnerOf = async (step: Step, fuse: boolean): Promise<Runner> => {
     if (step.kind === "native" && step.call.op === "sequentialScan") {
       const { body } = step.call.attributes as SequentialScanAttributes;
       const addressOf = (x: Tensor): number => live(bufferOn(x, device, "cpu")).address;
-      return sequenceRunner(step.call, planFor(body.graph, fuse), { memory, addressOf });
+      return sequenceRunner(step.call, await planFor(body.graph, fuse), { memory, addressOf });
     }
-    const { starts, ...prepared } = prepare(step);
+    const { starts, ...prepared } = await prepare(step);
     const moved = starts.some((start) => start !== 0);
     return {
       name: prepared.program.name,
@@ -134,15 +129,15 @@ function makeDevice(options: CpuOptions): Device {
       if (how?.collected) collected++;
       memory.free((buffer as CpuBuffer).address);
     },
-    prepare(graph, { fuse }) {
-      const compiled = planFor(graph, fuse);
+    async prepare(graph, { fuse }) {
+      const compiled = await planFor(graph, fuse);
       return { run: async (leaves, donated) => turning(execute(device, compiled, leaves, donated)) };
     },
     run: async (graph, runOptions) =>
-      turning(execute(device, planFor(graph, runOptions.fuse), graph.leaves, runOptions.donated)),
-    explain(graph, { memory: withMemory = false, passes = false } = {}) {
-      if (passes) return showPasses(graph.roots, graph.leaves, planOptions(true));
-      const { plan, runners } = planFor(graph, true);
+      turning(execute(device, await planFor(graph, runOptions.fuse), graph.leaves, runOptions.donated)),
+    async explain(graph, { memory: withMemory = false, passes = false } = {}) {
+      if (passes) return showPasses(graph.roots, graph.leaves, await planOptions(graph, true));
+      const { plan, runners } = await planFor(graph, true);
       return [
         ...plan.steps.map((step, k) => describe(step, runners[k]!)),
         ...plan.notes.map((note) => `# ${note}`),

@@ -8,7 +8,6 @@ import { loopProgram } from "./loops/program.js";
 import type { DeviceMemory } from "./memory/memory.js";
 import { nativeProgram } from "./native/programs.js";
 import type { CpuProgram } from "./program.js";
-import { recurrenceProgram } from "./scans/recurrence.js";
 import type { Prepared, ThreadPool } from "./threads/pool.js";
 
 /** A step ready to run. */
@@ -20,12 +19,12 @@ export interface PreparedStep extends Prepared {
 /** Programs kept; the least recently used are dropped. */
 const CACHED = 4096;
 
-export function makePrograms(memory: DeviceMemory, pool: ThreadPool): (step: Step) => PreparedStep {
+export function makePrograms(memory: DeviceMemory, pool: ThreadPool): (step: Step) => Promise<PreparedStep> {
   const known = new Map<string, Prepared>();
-  return (step) => {
+  return async (step) => {
     const { text, starts, program } = programOf(step, memory);
     const key = structureKey(text);
-    const prepared = known.get(key) ?? pool.prepare(program());
+    const prepared = known.get(key) ?? pool.prepare(await program());
     known.delete(key);
     known.set(key, prepared);
     if (known.size > CACHED) known.delete(known.keys().next().value!);
@@ -37,12 +36,16 @@ interface Described {
   /** What the program is made of. */
   readonly text: unknown;
   readonly starts: readonly number[];
-  readonly program: () => CpuProgram;
+  readonly program: () => CpuProgram | Promise<CpuProgram>;
 }
 
 function programOf(step: Step, memory: DeviceMemory): Described {
   if (step.kind === "scan")
-    return { text: step.kernel, starts: [], program: () => recurrenceProgram(step.kernel, memory) };
+    return {
+      text: step.kernel,
+      starts: [],
+      program: async () => (await import("./scans/recurrence.js")).recurrenceProgram(step.kernel, memory),
+    };
   if (step.kind === "loop") {
     const starts = startsOf(step.kernel);
     const kernel = starts.some((start) => start !== 0) ? begunAt(step.kernel, starts) : step.kernel;

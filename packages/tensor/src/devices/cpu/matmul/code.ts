@@ -1,7 +1,6 @@
 /** The inner functions of the matrix product: register tiles and panel packing. Strides here are in bytes. */
 import {
   brIf,
-  f32x4,
   functionBuilder,
   i32,
   loop,
@@ -12,6 +11,7 @@ import {
   type Local,
   type WasmFunction,
 } from "../wasm/emitter.js";
+import { multiplyAdd } from "../wasm/multiply-add.js";
 
 /** An address at a constant distance, which may be negative. */
 export const displaced = (address: Local, bytes: number): readonly [Code, number] =>
@@ -60,7 +60,7 @@ export function tileFunction(name: string, shape: TileShape): WasmFunction {
       sums.map((row, i) => [
         left.set(v128.load32Splat(...displaced(a, i * aRow))),
         row.map((sum, v) =>
-          sum.set(f32x4.add(sum.get, f32x4.mul(left.get, single ? v128.load(b.get, 16 * v) : (right[v]?.get ?? [])))),
+          sum.set(multiplyAdd(left.get, single ? v128.load(b.get, 16 * v) : (right[v]?.get ?? []), sum.get)),
         ),
       ]),
       advance(a, aStep),

@@ -20,6 +20,7 @@ import {
   type Local,
   type WasmFunction,
 } from "../wasm/emitter.js";
+import { multiplyAdd } from "../wasm/multiply-add.js";
 import { displaced } from "./code.js";
 import { argumentOf, batchOffset, type Matmul, type Places, type ProgramParts } from "./form.js";
 
@@ -107,7 +108,7 @@ function dotFunction(name: string, rows: number, columns: number, { n, k, a, b }
   const rights = range(columns).map(() => f.local("v128"));
   const tail = k % 4;
   const mask = i32x4.const(-1, tail > 1 ? -1 : 0, tail > 2 ? -1 : 0, 0);
-  const multiplyAdd = (masked: boolean): Code => {
+  const step = (masked: boolean): Code => {
     const read = (from: Local, bytes: number): Code => {
       const vector = v128.load(...displaced(from, bytes));
       return masked ? v128.and(vector, mask) : vector;
@@ -118,7 +119,7 @@ function dotFunction(name: string, rows: number, columns: number, { n, k, a, b }
         y.set(read(right, 4 * b.column * j)),
         lefts.map((x, i) => {
           const sum = sums[i * columns + j] as Local;
-          return sum.set(f32x4.add(sum.get, f32x4.mul(x.get, y.get)));
+          return sum.set(multiplyAdd(x.get, y.get, sum.get));
         }),
       ]),
     ];
@@ -131,11 +132,11 @@ function dotFunction(name: string, rows: number, columns: number, { n, k, a, b }
   return f.finish(name, [
     end.set(i32.add(left.get, i32.const(4 * (k - tail)))),
     loop([
-      multiplyAdd(false),
+      step(false),
       right.set(i32.add(right.get, i32.const(16))),
       brIf(0, i32.ne(left.tee(i32.add(left.get, i32.const(16))), end.get)),
     ]),
-    tail === 0 ? [] : multiplyAdd(true),
+    tail === 0 ? [] : step(true),
     groups.map(({ of, to }) => {
       const result = of[0] as Local;
       const contiguous = of.length === 4 && (to[3] ?? 0) - (to[0] ?? 0) === 12;

@@ -1,7 +1,7 @@
 /** The program of a scan step: products of matrices where the recurrence is semiseparable and large, else the states step by step. */
 import type { ScanKernel } from "../../../ir/scan-kernel.js";
 import type { CpuProgram } from "../program.js";
-import { chunkedForm, chunkedProgram } from "./chunked/program.js";
+import { chunkedForm } from "./chunked/form.js";
 import { fusedScanProgram, supportsScan } from "./fused/program.js";
 
 /** Whether the recurrence runs as products of matrices. */
@@ -13,9 +13,9 @@ export function supportsRecurrence(kernel: ScanKernel): true | string {
 }
 
 /** @throws TypeError where {@link supportsRecurrence} says no. */
-export function recurrenceProgram(kernel: ScanKernel, memory: { readonly shared: boolean }): CpuProgram {
+export async function recurrenceProgram(kernel: ScanKernel, memory: { readonly shared: boolean }): Promise<CpuProgram> {
   const form = chunkedForm(kernel);
-  if (typeof form !== "string") return chunkedProgram(form, memory);
+  if (typeof form !== "string") return (await import("./chunked/program.js")).chunkedProgram(form, memory);
   const program = fusedScanProgram(kernel, memory);
   return { ...program, name: `${program.name}; no chunks, since ${form}` };
 }

@@ -14,6 +14,7 @@
  * 1e9, and stay within [-1, 1] beyond.
  */
 import { f32x4, f64x2, i32x4, shuffle32, v128, when, type Code, type Local, type ValueType } from "./emitter.js";
+import { multiplyAdd } from "./multiply-add.js";
 
 /** Code of each of several vectors: a local or a constant, cheap to repeat. */
 export type Vectors = readonly Code[];
@@ -60,10 +61,15 @@ function each<Args extends readonly Vectors[]>(
 }
 
 /** coefficients[0] x^n + ... + coefficients[n], by Horner's rule. */
-function polynomial(s: Scratch, x: Vectors, coefficients: readonly number[]): Vectors {
+function polynomial(
+  s: Scratch,
+  x: Vectors,
+  coefficients: readonly number[],
+  step: (x: Code, y: Code, z: Code) => Code = multiplyAdd,
+): Vectors {
   const [first, second, ...rest] = coefficients.map((c) => f32x4.const(c)) as [Code, Code, ...Code[]];
-  let sum = each(s, (x) => f32x4.add(f32x4.mul(x, first), second), x);
-  for (const c of rest) sum = each(s, (p, x) => f32x4.add(f32x4.mul(p, x), c), sum, x);
+  let sum = each(s, (x) => step(x, first, second), x);
+  for (const c of rest) sum = each(s, (p, x) => step(p, x, c), sum, x);
   return sum;
 }
 
@@ -89,6 +95,8 @@ function exponential(s: Scratch, x: Vectors): Vectors {
     s,
     r,
     [0.0019126614788547158, 0.007868134416639805, 0.04185515642166138, 0.16663187742233276, 0.5000022649765015],
+    // The coefficients were found for steps that round twice.
+    (x, y, z) => add(mul(x, y), z),
   );
   const p = each(s, (q, r) => add(add(mul(mul(q, r), r), r), one), q, r);
   return each(s, (p, n) => mul(p, powerOfTwo(n)), p, n);

@@ -2,11 +2,9 @@
  * Semiseparable recurrences as chunked matrix products: operands that are no plain arrays are laid out by loops, then each
  * head's chunks run on a thread (`walk`), with the states in the cache, and loops make the outputs of what they found.
  */
-import { chunkedParts, type ChunkedParts } from "../../../../ir/chunked-parts.js";
+import type { ChunkedParts } from "../../../../ir/chunked-parts.js";
 import type { LoopKernel } from "../../../../ir/loop.js";
-import type { ScanKernel } from "../../../../ir/scan-kernel.js";
-import { semiseparable } from "../../../../ir/semiseparable.js";
-import { product, simplifyLoop } from "../../../../ir/simplify.js";
+import { simplifyLoop } from "../../../../ir/simplify.js";
 import { keptBytes, renderPhase, type Binding } from "../../loops/phase.js";
 import { planLoop } from "../../loops/plan.js";
 import type { CpuPhase, CpuProgram } from "../../program.js";
@@ -16,21 +14,6 @@ import { walkFunction } from "./walk.js";
 
 /** Vector operations that make a claim's overhead vanish. */
 const WORK_PER_CLAIM = 16384;
-/** Keys and values below which a scan's registers do as well, and state updates below which nothing is gained. */
-const FEWEST = 16,
-  LEAST_UPDATES = 1 << 18;
-
-/** The recurrence taken apart for chunks, or why it runs as a scan. */
-export function chunkedForm(kernel: ScanKernel): ChunkedParts | string {
-  const form = semiseparable(kernel);
-  if (typeof form === "string") return form;
-  const { extents, along } = form.kernel;
-  const [K, V, L] = [extents[form.keys]!, extents[form.values]!, extents[along]!];
-  if (Math.min(K, V) < FEWEST) return `${K} keys and ${V} values are few`;
-  if (product(extents) < LEAST_UPDATES || L < 32) return `${L} steps are few`;
-  return chunkedParts(form);
-}
-
 export function chunkedProgram(parts: ChunkedParts, memory: { readonly shared: boolean }): CpuProgram {
   const { form, operands, results, finals } = parts;
   const { kernel } = form;
