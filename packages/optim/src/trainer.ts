@@ -216,7 +216,8 @@ function updateOf<P extends Tree, B, M extends Tree>(options: TrainerOptions<P, 
     const { lossScaling } = state;
     const [, given, [value, metrics]] = lossAndGradient(state.params, batch, lossScaling?.scale);
     const [gradients, finite]: readonly [P, Tensor?] = lossScaling ? unscaled<P>(given, lossScaling) : [given];
-    const [clipped, gradientNorm] = clip === undefined ? [gradients, undefined] : clipByGlobalNorm(gradients, clip);
+    const [clipped, gradientNorm]: readonly [P, Tensor?] =
+      clip === undefined ? [gradients] : clipByGlobalNorm<P>(gradients, clip);
     const [params, after] = optimizer.update(clipped, state.optimizer, state.params);
     const report = { loss: value, ...(gradientNorm && { gradientNorm }), metrics };
     if (!lossScaling || !finite) return [{ params, optimizer: after }, report];
