@@ -1,7 +1,11 @@
 /** Text from a language model, one token after another, by its recurrent form. */
 import {
+  autocast,
+  cast,
   compile,
   dispose,
+  leavesOf,
+  mapTree,
   realize,
   reshape,
   ShapeError,
@@ -36,6 +40,11 @@ export interface GenerateOptions extends SamplingOptions {
    * at least one; padding may be on either side. All tokens by default.
    */
   readonly mask?: Tensor;
+  /**
+   * "f16": matrices are kept in f16 while tokens are made, and multiplied with inputs rounded to it ({@link autocast}): half
+   * the memory to read, nearly the same tokens. By default as they are.
+   */
+  readonly weights?: "f16";
   /** Where to compute; where the parameters live by default. */
   readonly device?: Device;
 }
@@ -72,38 +81,54 @@ export async function* generate(
     aligned?.resets,
   );
   const last = reshape(sliceAxis(features, 1, L - 1, L), [B, config.dModel]);
-  const step = compile(
-    (
-      given: LanguageModelParameters,
-      before: LanguageModelState,
-      token: Tensor,
-      draws: readonly Tensor[],
-    ): readonly [Tensor, LanguageModelState] => {
-      const [logits, after] = stepLanguageModel(config, given, token, before);
-      return [sampleTokens(logits, options, draws[0]), after];
-    },
-    { ...where, donate: [1, 3] },
-  );
+  const oneToken = (
+    given: LanguageModelParameters,
+    before: LanguageModelState,
+    token: Tensor,
+    draws: readonly Tensor[],
+  ): Next => {
+    const [logits, after] = stepLanguageModel(config, inSingle(given), token, before);
+    return [sampleTokens(logits, options, draws[0]), after];
+  };
+  const half = options.weights === "f16";
+  const step = compile(half ? autocast(oneToken) : oneToken, { ...where, donate: [1, 3] });
+  const weights = half ? inHalf(params) : params;
   let token = sampleTokens(languageModelHead(params, last), options, drawsAt(0)[0]);
   let state = withRoom(config, afterPrompt, length);
   const waiting: Reading[] = [];
   try {
-    await realize([token, state] as readonly Tree[], where);
+    await realize([token, state, weights] as readonly Tree[], where);
     for (let made = 1; ; made++) {
       waiting.push(readingOf(token));
       const most = made < length ? UNDER_WAY : 0;
       while (waiting.length > most || waiting[0]?.isHere()) yield waiting.shift()!.tokens as Promise<Int32Array>;
       if (made >= length) return;
       const spent = token;
-      [token, state] = await step(params, state, token, drawsAt(made));
+      [token, state] = await step(weights, state, token, drawsAt(made));
       spent.dispose();
     }
   } finally {
     // What a reader who stops early did not wait for.
     await Promise.allSettled(waiting.map(({ tokens }) => tokens));
     dispose([token, state] as readonly Tree[]);
+    const given = new Set(leavesOf(params as Tree));
+    dispose(leavesOf(weights as Tree).filter((x) => !given.has(x)));
   }
 }
+
+/** The next token of each sequence and the state behind it. */
+type Next = readonly [Tensor, LanguageModelState];
+
+/** Matrices in f16; other parameters are few and stay. */
+const inHalf = (params: LanguageModelParameters): LanguageModelParameters =>
+  mapTree(
+    (x) => (x.dtype === "f32" && x.shape.length === 2 ? cast(x, "f16") : x),
+    params as Tree,
+  ) as LanguageModelParameters;
+
+/** Parameters as models take them. */
+const inSingle = (params: LanguageModelParameters): LanguageModelParameters =>
+  mapTree((x) => (x.dtype === "f16" ? cast(x, "f32") : x), params as Tree) as LanguageModelParameters;
 
 /** Tokens on their way to the host. */
 interface Reading {

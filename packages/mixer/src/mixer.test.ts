@@ -440,6 +440,32 @@ describe("generation", () => {
     expect(device.memory().buffers).toBe(before);
   });
 
+  test("f16 weights choose nearly the same tokens, and are given back", async () => {
+    const device = cpu();
+    const params = await realize(initLanguageModel(model, key(7)), { device });
+    const prompt = await realize(
+      tensor(
+        [
+          [1, 5, 2],
+          [3, 3, 10],
+        ],
+        undefined,
+        "i32",
+      ),
+      { device },
+    );
+    const before = device.memory().buffers;
+    const run = async (weights?: "f16"): Promise<number[]> => {
+      const out: number[] = [];
+      for await (const chosen of generate(model, params, prompt, { length: 6, ...(weights && { weights }) }))
+        out.push(...chosen);
+      return out;
+    };
+    const [half, single] = [await run("f16"), await run()];
+    expect(half.filter((token, k) => token === single[k]).length).toBeGreaterThanOrEqual(10);
+    expect(device.memory().buffers).toBe(before);
+  });
+
   test("refuses what cannot work", async () => {
     await expect(make({ length: 1, temperature: 1 })).rejects.toThrow(/expected a key to draw at temperature 1/);
     await expect(make({ length: 1, temperature: -1 })).rejects.toThrow(/temperature of at least 0, got -1/);

@@ -16,3 +16,4 @@ export {
   type TrainerState,
   type TrainingStep,
 } from "./trainer.js";
+export type { LossScaling, LossScalingState } from "./loss-scaling.js";

@@ -7,6 +7,7 @@ import {
   key,
   matmul,
   mean,
+  mul,
   normal,
   realize,
   reference,
@@ -217,4 +218,51 @@ test("unread steps hand out tensors, explain prints the kernels, names are check
   expect(() => trainer({ loss, optimizer, params: init(), learningRate: 1 } as never)).toThrow(
     /^trainer: expected settings out of loss, .*, got learningRate/,
   );
+});
+
+describe("half precision", () => {
+  const wide = (): Parameters => ({
+    layers: [{ weight: normal(foldIn(key(0), 1), [3, 16]) }, { weight: normal(foldIn(key(0), 2), [16, 1]) }],
+  });
+  const lossesOf = async (halfPrecision: false | { readonly scale: number }): Promise<number[]> => {
+    using step = trainer({ loss, optimizer, params: wide(), device, clip: 1, halfPrecision });
+    const losses: number[] = [];
+    for (let t = 0; t < 30; t++) losses.push((await step(batchAt(t))).loss);
+    return losses;
+  };
+
+  test("products of f16 learn as those of f32 do", async () => {
+    // Errors of this task are large: a larger scale would skip the first steps.
+    const [half, single] = [await lossesOf({ scale: 64 }), await lossesOf(false)];
+    expect(half).not.toEqual(single);
+    half.forEach((value, t) => expect(Math.abs(value - single[t]!)).toBeLessThan(0.02 * (1 + single[t]!)));
+  });
+
+  test("a step whose gradients are not finite changes the scale and its count alone; long streaks raise the scale", async () => {
+    using step = trainer({
+      loss: (params: Parameters, batch: Batch & { readonly factor: Tensor }) => mul(loss(params, batch), batch.factor),
+      optimizer,
+      params: wide(),
+      device,
+      halfPrecision: { scale: 1024, interval: 3 },
+    });
+    const seen: string[] = [];
+    for (const [t, factor] of [1, 1, Infinity, 1, 1, 1, 1e30].entries()) {
+      const before = t === 0 ? [] : await valuesOf(step.params);
+      await step({ ...batchAt(t), factor: tensor([factor], []) });
+      const { scale, streak, skipped } = step.state.lossScaling!;
+      const moved = String(await valuesOf(step.params)) !== String(before);
+      seen.push(`${await scale.item()} ${await streak.item()} ${await skipped.item()} ${moved}`);
+    }
+    expect(seen).toEqual([
+      "1024 1 0 true",
+      "1024 2 0 true",
+      "512 0 1 false",
+      "512 1 1 true",
+      "512 2 1 true",
+      "1024 0 1 true",
+      "512 0 2 false",
+    ]);
+    expect(() => trainer({ loss, optimizer, params: wide(), halfPrecision: { scale: 0 } })).toThrow(/scale from 1 to/);
+  });
 });

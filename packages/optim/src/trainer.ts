@@ -1,12 +1,14 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** Training without ceremony: parameters and optimizer state with one owner, who compiles, donates and disposes. */
 import {
+  autocast,
   compile,
   dispose,
   DisposedError,
   keep,
   leavesOf,
   mapTree,
+  mul,
   realize,
   replaceLeaves,
   ShapeError,
@@ -17,6 +19,14 @@ import {
   type Tree,
 } from "@seqmix/tensor";
 import { clipByGlobalNorm } from "./clipping.js";
+import {
+  chosenTree,
+  initLossScaling,
+  nextLossScaling,
+  unscaled,
+  type LossScaling,
+  type LossScalingState,
+} from "./loss-scaling.js";
 import { assertNames, type Optimizer, type OptimizerState } from "./optimizer.js";
 
 /** Settings of {@link trainer}. */
@@ -36,6 +46,11 @@ export interface TrainerOptions<P extends Tree, B, M extends Tree> {
   readonly device?: Device;
   /** Gradients are scaled down to this norm over all parameters ({@link clipByGlobalNorm}); not by default. */
   readonly clip?: number;
+  /**
+   * Matrix products of f16 copies ({@link autocast}) with a scaled loss; parameters, moments and all else stay f32. A step
+   * whose gradients are not finite changes nothing but the scale and its count, `state.lossScaling.skipped`.
+   */
+  readonly halfPrecision?: boolean | LossScaling;
   /** Whether each batch's memory is given back after its step; false by default. */
   readonly disposeBatch?: boolean;
 }
@@ -59,6 +74,8 @@ export type TrainerState<P extends Tree> = {
   readonly params: P;
   /** The optimizer's counter and moments. */
   readonly optimizer: OptimizerState;
+  /** Only with `halfPrecision`. */
+  readonly lossScaling?: LossScalingState;
 };
 
 /** A training step that owns parameters and optimizer state. Steps run in the order in which they are asked for. */
@@ -91,7 +108,7 @@ export interface Trainer<P extends Tree, B, M extends Tree> {
   [Symbol.dispose](): void;
 }
 
-const SETTINGS = ["loss", "optimizer", "params", "optimizerState", "device", "clip", "disposeBatch"];
+const SETTINGS = ["loss", "optimizer", "params", "optimizerState", "device", "clip", "halfPrecision", "disposeBatch"];
 
 /**
  * Makes the training step of a loss. It compiles loss, gradient, clipping and update into one call, keeps parameters and
@@ -111,7 +128,12 @@ export function trainer<P extends Tree, B, M extends Tree = Record<string, never
   const { optimizer, params, optimizerState, device, disposeBatch = false } = options;
   const where = device && { device };
   const advance = compile(updateOf(options), { ...where, donate: [0] });
-  let state: TrainerState<P> = { params, optimizer: optimizerState ?? optimizer.init(params) };
+  const scaling = scalingOf(options);
+  let state: TrainerState<P> = {
+    params,
+    optimizer: optimizerState ?? optimizer.init(params),
+    ...(scaling && { lossScaling: initLossScaling(scaling) }),
+  };
   let [realized, disposed] = [false, false];
 
   let last: Promise<unknown> = Promise.resolve();
@@ -169,20 +191,43 @@ export function trainer<P extends Tree, B, M extends Tree = Record<string, never
   ) as Trainer<P, B, M>;
 }
 
+/** How the loss is scaled, if it is. */
+const scalingOf = ({
+  halfPrecision,
+}: Pick<TrainerOptions<Tree, unknown, Tree>, "halfPrecision">): LossScaling | undefined =>
+  halfPrecision === true ? {} : halfPrecision || undefined;
+
 /** Loss, gradient, clipping and update as one function of the state and a batch. */
-function updateOf<P extends Tree, B, M extends Tree>({ loss, optimizer, clip }: TrainerOptions<P, B, M>) {
-  const lossAndGradient = valueAndGradAux((params: P, batch: B): readonly [Tensor, Tree] => {
+function updateOf<P extends Tree, B, M extends Tree>(options: TrainerOptions<P, B, M>) {
+  const { loss, optimizer, clip } = options;
+  const scaling = scalingOf(options);
+  const own = (params: P, batch: B): readonly [Tensor, Tree] => {
     const result = loss(params, batch);
     return result instanceof Tensor ? [result, {}] : result;
-  });
+  };
+  const inner = scaling ? (autocast(own as never) as typeof own) : own;
+  const lossAndGradient = valueAndGradAux(
+    (params: P, batch: B, scale: Tensor | undefined): readonly [Tensor, readonly [Tensor, Tree]] => {
+      const [value, metrics] = inner(params, batch);
+      return [scale ? mul(value, scale) : value, [value, metrics]];
+    },
+  );
   return (state: TrainerState<P>, batch: B): readonly [TrainerState<P>, Record<string, Tree>] => {
-    const [value, gradients, metrics] = lossAndGradient(state.params, batch);
-    const [clipped, gradientNorm] =
-      clip === undefined ? [gradients as P, undefined] : clipByGlobalNorm(gradients as P, clip);
+    const { lossScaling } = state;
+    const [, given, [value, metrics]] = lossAndGradient(state.params, batch, lossScaling?.scale);
+    const [gradients, finite]: readonly [P, Tensor?] = lossScaling ? unscaled<P>(given, lossScaling) : [given];
+    const [clipped, gradientNorm]: readonly [P, Tensor?] =
+      clip === undefined ? [gradients] : clipByGlobalNorm<P>(gradients, clip);
     const [params, after] = optimizer.update(clipped, state.optimizer, state.params);
+    const report = { loss: value, ...(gradientNorm && { gradientNorm }), metrics };
+    if (!lossScaling || !finite) return [{ params, optimizer: after }, report];
     return [
-      { params, optimizer: after },
-      { loss: value, ...(gradientNorm && { gradientNorm }), metrics },
+      {
+        params: chosenTree(finite, params, state.params),
+        optimizer: chosenTree(finite, after, state.optimizer),
+        lossScaling: nextLossScaling(lossScaling, finite, scaling),
+      },
+      report,
     ];
   };
 }

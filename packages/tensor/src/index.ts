@@ -57,6 +57,7 @@ export * from "./functions/composed.js";
 export * from "./functions/reductions.js";
 export * from "./functions/sorting.js";
 export * from "./functions/random.js";
+export { autocast } from "./graph/autocast.js";
 export { grad, valueAndGrad, valueAndGradAux, vjp, checkpoint } from "./graph/grad.js";
 export { dispose, leavesOf, mapTree, namedLeaves, replaceLeaves, type MapTree, type Tree } from "./graph/tree.js";
 export { realize, explain, to, type RealizeOptions } from "./devices/realize.js";

@@ -152,8 +152,11 @@ export function vjp<T extends Tree, U extends Tree>(f: (tree: T) => U, tree: T):
   ];
 }
 
-interface CheckpointAttributes {
+/** Attributes of a checkpoint's call. @internal */
+export interface CheckpointAttributes {
+  /** The outputs again, from the arguments. */
   readonly recompute: (inputs: readonly Tensor[]) => readonly Tensor[];
+  /** Which of them the value is. */
   readonly index: number;
 }
 

@@ -7,6 +7,12 @@ import { callOp, type Tensor } from "../graph/tensor.js";
 import { cast } from "./elementwise.js";
 import { broadcastTo, reshape, transpose } from "./movement.js";
 
+/** How the products of a gradient are taken. @internal */
+export interface MatmulAttributes {
+  /** "f16": of f16 copies of the cotangents, as those of the value are; their results stay f32. */
+  readonly cotangents: "f16";
+}
+
 /** The rows of this file. @internal */
 export const matmulRows = {
   /** [..., M, K] x [..., K, N] -> [..., M, N] with equal batch axes. */
@@ -27,10 +33,16 @@ export const matmulRows = {
       return [out];
     },
     // Cotangents are f32, and so are their products; those of f16 operands are rounded at the end.
-    gradient: ({ inputs: [a, b] }, [g]) => [
-      cast(matmul(g!, transpose(cast(b!, "f32"))), a!.dtype),
-      cast(matmul(transpose(cast(a!, "f32")), g!), b!.dtype),
-    ],
+    gradient({ inputs: [a, b], attributes }, [g]) {
+      if (attributes !== undefined) {
+        const half = cast(g!, "f16");
+        return [halfProduct(half, transpose(b!)), halfProduct(transpose(a!), half)];
+      }
+      return [
+        cast(matmul(g!, transpose(cast(b!, "f32"))), a!.dtype),
+        cast(matmul(transpose(cast(a!, "f32")), g!), b!.dtype),
+      ];
+    },
     samples: [
       { name: "plain", inputs: [{ shape: [5, 7] }, { shape: [7, 3] }], apply: (a, b) => matmul(a!, b!) },
       {
@@ -76,6 +88,10 @@ export const matmulRows = {
     ],
   },
 } satisfies Record<string, Op>;
+
+/** A product of f16 whose own gradient is one too. */
+const halfProduct = (a: Tensor, b: Tensor): Tensor =>
+  callOp(matmulRows.matmul, [a, b], { cotangents: "f16" } satisfies MatmulAttributes)[0]!;
 
 /**
  * Matrix product over the last two axes; leading axes are a batch and broadcast.

@@ -21,9 +21,9 @@ const TILES: readonly { readonly tile: Tile; readonly resident: number; readonly
   { tile: { rows: 64, columns: 64, depth: 16 }, resident: 4, speed: 12000 },
 ];
 const PROCESSORS = 132;
-/** Bytes a nanosecond that the sum of partial products moves, and what its dispatch takes in nanoseconds. */
+/** Bytes a nanosecond that the sum of partial products moves, and nanoseconds of its dispatch, most of them on the host. */
 const BANDWIDTH = 3000,
-  DISPATCH = 3000;
+  DISPATCH = 10000;
 /** Steps along k below which dividing it is not worth while, and elements of all partial products. */
 const SHORTEST_PART = 128,
   MOST_PARTIAL = 1 << 24;

@@ -10,6 +10,7 @@ import {
   type LanguageModelState,
 } from "@seqmix/mixer";
 import {
+  autocast,
   dispose,
   key,
   leavesOf,
@@ -40,16 +41,20 @@ const small: LanguageModelConfig = { ...published, dModel: 64, nLayers: 2, vocab
 /** Tokens asked for at once: more than are ever measured. */
 const ENDLESS = 1e9;
 
-async function open(device: Device, batch: number, tolerance: number): Promise<OwnContestant> {
+async function open(device: Device, batch: number, tolerance: number, half: boolean): Promise<OwnContestant> {
   const params = initLanguageModel(published, key(1));
   await realize(params as Tree, { device });
-  const tokens = generate(published, params, prompt(batch), { length: ENDLESS, device });
+  const tokens = generate(published, params, prompt(batch), {
+    length: ENDLESS,
+    device,
+    ...(half && { weights: "f16" }),
+  });
   const logits = stepLanguageModel(published, params, first(batch), initLanguageModelState(published, batch))[0];
   return {
     variant: await variantOf(logits, device),
     run: async () => void (await tokens.next()),
     read: () => [],
-    check: () => check(device, batch, tolerance),
+    check: () => check(device, batch, tolerance, half),
     async close() {
       await tokens.return();
       dispose(params as Tree);
@@ -61,13 +66,13 @@ const prompt = (batch: number): Tensor => tensor(new Int32Array(batch).fill(1), 
 const first = (batch: number): Tensor => tensor(new Int32Array(batch).fill(1));
 
 /** Logits of eight tokens, each the most probable one after those before it. */
-async function check(device: Device, batch: number, tolerance: number): Promise<Check> {
+async function check(device: Device, batch: number, tolerance: number, half: boolean): Promise<Check> {
   const oracle = reference();
   const [ours, theirs] = [await start(device, batch), await start(oracle, batch)];
   let error = 0;
   let tokens = new Int32Array(batch).fill(1);
   for (let t = 0; t < 8; t++) {
-    const [found, expected] = [await logitsBehind(ours, tokens), await logitsBehind(theirs, tokens)];
+    const [found, expected] = [await logitsBehind(ours, tokens, half), await logitsBehind(theirs, tokens, false)];
     error = Math.max(error, relativeError(found, expected));
     const V = small.vocabSize;
     tokens = tokens.map((_, b) => largest(expected.subarray(b * V, (b + 1) * V)));
@@ -96,9 +101,11 @@ async function start(device: Device, batch: number): Promise<Decoder> {
   return { device, params, state };
 }
 
-async function logitsBehind(decoder: Decoder, tokens: Int32Array): Promise<TensorData> {
+/** @param half With products of f16. */
+async function logitsBehind(decoder: Decoder, tokens: Int32Array, half: boolean): Promise<TensorData> {
   const before = decoder.state;
-  const [logits, after] = stepLanguageModel(small, decoder.params, tensor(tokens), before);
+  const step = half ? autocast(stepLanguageModel) : stepLanguageModel;
+  const [logits, after] = step(small, decoder.params, tensor(tokens), before);
   await realize([logits, after] as readonly Tree[], { device: decoder.device, donate: [before as Tree] });
   decoder.state = after;
   const values = await logits.data();
@@ -110,18 +117,20 @@ const largest = (scores: TensorData): number => scores.indexOf(Math.max(...score
 
 const weights = leavesOf(initLanguageModel(published, key(0))).reduce((total, { size }) => total + size, 0);
 
-/** A token for each of `batch` sequences by a Mamba language model with random weights. */
-export const mambaDecode = (batch: number, bars: readonly Bar[]): BenchmarkCase => ({
+/** A token for each of `batch` sequences by a Mamba language model with random weights, kept in f32 or f16. */
+export const mambaDecode = (batch: number, bars: readonly Bar[], dtype: "f32" | "f16" = "f32"): BenchmarkCase => ({
   kernel: "mambaDecode",
   shape: `${batch > 1 ? `B${batch} ` : ""}layers${published.nLayers} D${published.dModel} N16 V${published.vocabSize}`,
   mode: "step",
+  dtype,
   flops: 2 * batch * weights,
-  bytes: 4 * weights,
+  bytes: (dtype === "f16" ? 2 : 4) * weights,
   rate: "tokens/s",
   tokens: batch,
   bars,
   prepare: () => ({
-    open: (device, products) => open(device, batch, products === "tf32" ? 2e-2 : 1e-4),
+    open: (device, products) =>
+      open(device, batch, products === "tf32" || dtype === "f16" ? 2e-2 : 1e-4, dtype === "f16"),
     loops: {},
     peers: {},
   }),

@@ -11,12 +11,15 @@ import {
 } from "@seqmix/mixer";
 import { adamw, clipByGlobalNorm } from "@seqmix/optim";
 import {
+  autocast,
   cast,
   dispose,
   floor,
   foldIn,
   key,
   leavesOf,
+  mapTree,
+  mul,
   realize,
   reference,
   reshape,
@@ -45,13 +48,20 @@ const weightsOf = (config: LanguageModelConfig): number =>
 const words = ({ vocabSize }: LanguageModelConfig, batch: number, length: number, name = "tokens"): Tensor =>
   cast(floor(uniform(foldIn(k, name), [batch, length], 0, vocabSize)), "i32");
 
-/** Forward, backward, clipping and AdamW on random tokens. */
-function training(config: LanguageModelConfig, batch: number, length: number): Training {
+/** What the loss of a step in f16 is multiplied by, so that gradients fit. */
+const LOSS_SCALE = 1024;
+
+/** Forward, backward, clipping and AdamW on random tokens; `half`: with products of f16 and a scaled loss. */
+function training(config: LanguageModelConfig, batch: number, length: number, half = false): Training {
   const optimizer = adamw({ learningRate: 1e-3, weightDecay: 0.01, groups: parameterGroupsOf(config.mixer, 1e-3) });
-  const lossAndGradient = valueAndGrad(
-    (params: LanguageModelParameters, [tokens, labels]: readonly [Tensor, Tensor]): Tensor =>
-      languageModelLoss(config, params, { tokens, labels }),
+  const lossOf = (params: LanguageModelParameters, [tokens, labels]: readonly [Tensor, Tensor]): Tensor =>
+    languageModelLoss(config, params, { tokens, labels });
+  const inHalf = autocast(lossOf);
+  const lossAndGradient = valueAndGrad((params: LanguageModelParameters, data: readonly [Tensor, Tensor]): Tensor =>
+    half ? mul(inHalf(params, data), LOSS_SCALE) : lossOf(params, data),
   );
+  const ofLoss = <T extends Tree>(tree: T): T =>
+    half ? (mapTree((x) => mul(x, 1 / LOSS_SCALE), tree as Tree) as T) : tree;
   return {
     fixedBatch: true,
     start() {
@@ -65,11 +75,11 @@ function training(config: LanguageModelConfig, batch: number, length: number): T
         data as Tree as readonly [Tensor, Tensor] & Tree,
       );
       const [params, state] = optimizer.update(
-        clipByGlobalNorm(gradient, 1)[0],
+        clipByGlobalNorm(ofLoss(gradient), 1)[0],
         learner.optimizer,
         learner.params as LanguageModelParameters,
       );
-      return { loss, params, optimizer: state };
+      return { loss: ofLoss(loss), params, optimizer: state };
     },
   };
 }
@@ -84,9 +94,21 @@ interface Step {
   readonly smaller: Partial<LanguageModelConfig>;
   readonly bars: readonly Bar[];
   readonly elsewhere: string;
+  /** Products of f16. */
+  readonly half?: boolean;
 }
 
-function stepCase({ kernel, config, batch, length, more, smaller, bars, elsewhere }: Step): BenchmarkCase {
+function stepCase({
+  kernel,
+  config,
+  batch,
+  length,
+  more,
+  smaller,
+  bars,
+  elsewhere,
+  half = false,
+}: Step): BenchmarkCase {
   const weights = weightsOf(config);
   const tokens = batch * length;
   return trainingCase({
@@ -98,10 +120,11 @@ function stepCase({ kernel, config, batch, length, more, smaller, bars, elsewher
     tokens,
     bars,
     reference: elsewhere,
-    tolerance: 1e-3,
+    ...(half && { dtype: "f16" }),
+    tolerance: half ? 3e-2 : 1e-3,
     tf32Tolerance: 3e-2,
-    training: () => training(config, batch, length),
-    smaller: () => training({ ...config, nLayers: 2, vocabSize: 16, ...smaller }, 2, 24),
+    training: () => training(config, batch, length, half),
+    smaller: () => training({ ...config, nLayers: 2, vocabSize: 16, ...smaller }, 2, 24, half),
     smallerSize: "B2 L24, 2 layers, V16",
   });
 }
@@ -210,7 +233,18 @@ export const wholeModels: readonly BenchmarkCase[] = [
     bars: [atMost(165)],
     elsewhere: "H200: official PyTorch and CUDA 182.8 ms f32, 77.3 tf32, 86.9 bf16",
   }),
+  stepCase({
+    kernel: "mambaLmStep",
+    config: mamba130m,
+    ...step,
+    more: 0,
+    smaller: { dModel: 16 },
+    bars: [atMost(95)],
+    elsewhere: "H200: official PyTorch and CUDA 86.9 ms bf16",
+    half: true,
+  }),
   mambaDecode(1, [tokenRate(600, 1)]),
   mambaDecode(64, [tokenRate(25_000, 1)]),
+  mambaDecode(64, [tokenRate(40_000, 1)], "f16"),
   prefillCase(65536, [atMost(340)], "H200: official PyTorch and CUDA 342 ms f32, 78 bf16"),
 ];
