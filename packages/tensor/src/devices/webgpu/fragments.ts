@@ -1,0 +1,40 @@
+/** How a kernel's text loads, multiplies and stores fragments of 16 x 16: on the adapter's matrix units. */
+
+/** A fragment's extents. */
+export const FRAGMENT = 16;
+
+/** Texts of fragments; another set may stand in their place where an adapter has no matrix units. */
+export interface FragmentTexts {
+  /** Declarations, given the workgroup memory that fragments are read from and written to (vectors of four words). */
+  declare(memory: string): string;
+  /** Sums that are all 0. */
+  readonly zero: string;
+  /** The builtin that numbers the subgroups of a workgroup, as a parameter of the entry point. */
+  readonly builtin: readonly string[];
+  /** That number, u32. */
+  readonly subgroup: string;
+  /**
+   * A fragment of an operand in memory.
+   * @param at First vector; @param pitch Vectors from one row of the memory to the next.
+   */
+  load(side: "left" | "right", major: "row_major" | "col_major", memory: string, at: number, pitch: number): string;
+  /** Type of a variable that keeps a loaded fragment. */
+  operand(side: "left" | "right"): string;
+  /** Adds a product of two loaded fragments. */
+  multiply(left: string, right: string, sum: string): string;
+  /** Statement: stores sums, row by row, in a buffer of f32 or in vectors of workgroup memory. */
+  store(memory: string, at: string, sum: string, pitch: string): string;
+}
+
+/** On subgroup matrices: f16 operands, sums in f32. */
+export const matrixUnits: FragmentTexts = {
+  declare: () => "",
+  zero: `subgroup_matrix_result<f32, ${FRAGMENT}, ${FRAGMENT}>()`,
+  builtin: ["@builtin(subgroup_id) subgroup: u32"],
+  subgroup: "subgroup",
+  load: (side, major, memory, at, pitch) =>
+    `subgroupMatrixLoad<subgroup_matrix_${side}<f16, ${FRAGMENT}, ${FRAGMENT}>, ${major}>(&${memory}, ${at}u, ${pitch}u)`,
+  operand: (side) => `subgroup_matrix_${side}<f16, ${FRAGMENT}, ${FRAGMENT}>`,
+  multiply: (left, right, sum) => `subgroupMatrixMultiplyAccumulate(${left}, ${right}, ${sum})`,
+  store: (memory, at, sum, pitch) => `subgroupMatrixStore<row_major>(&${memory}, ${at}, ${sum}, ${pitch});`,
+};
