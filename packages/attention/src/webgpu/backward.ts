@@ -108,32 +108,30 @@ export function backwardCode(
           .join(", ")})`;
   const by = (text: string): string => (scaled ? ` * ${text}` : "");
 
-  // asked for before the products, so that it is there behind them
-  const given = lines(
-    `let otherFirst = first + part * ${each};`,
-    scaled
-      ? lines(
-          `let xe = ${otherX}e[otherHead * ${otherChunks} + first / ${CHUNK}];`,
-          `let ze = ${otherZ}e[otherHead * ${otherChunks} + first / ${CHUNK}];`,
-          "let factor = rowFactor * exp2(-xe);",
-          "let zFactor = rowPower * exp2(-ze);",
-          "let slopePower = rowSlope * exp2(least - xe);",
-          byQuery ? "" : `let weightPower = exp2(${LIFT}.0 + leastZ - ze);`,
-        )
-      : "let factor = rowFactor;",
-    quads.flatMap((e) => [
-      otherLabels(seeing, otherSide, e),
-      ...(byQuery
-        ? []
-        : range(4).map((n) => `let facts${e}_${n} = facts[otherHead * p.L + min(other${e}[${n}], p.L - 1)];`)),
-    ]),
-  );
+  // blocks of one chunk have the same exponents
+  const factors = scaled
+    ? lines(
+        `if ((first % ${CHUNK} == 0) | (first == begin)) {`,
+        `  let xe = ${otherX}e[otherHead * ${otherChunks} + first / ${CHUNK}];`,
+        `  let ze = ${otherZ}e[otherHead * ${otherChunks} + first / ${CHUNK}];`,
+        "  factor = rowFactor * exp2(-xe);",
+        "  zFactor = rowPower * exp2(-ze);",
+        "  slopePower = rowSlope * exp2(least - xe);",
+        byQuery ? "" : `  weightPower = exp2(${LIFT}.0 + leastZ - ze);`,
+        "}",
+      )
+    : "";
   const weigh = lines(
+    `let otherFirst = first + part * ${each};`,
     `let scoresAt = ${engine.scoreAt(0, "row")} + part * ${each / 4};`,
     `let slopesAt = ${engine.scoreAt(1, "row")} + part * ${each / 4};`,
     quads.flatMap((e) => [
       `var s${e} = bitcast<vec4<f32>>(tiles[scoresAt + ${e}]) * factor;`,
+      otherLabels(seeing, otherSide, e),
       seeing.alibi ? `s${e} -= slope * vec4<f32>(abs(vec4<i32>(place) - place${e}));` : "",
+      ...(byQuery
+        ? []
+        : range(4).map((n) => `let facts${e}_${n} = facts[otherHead * p.L + min(other${e}[${n}], p.L - 1)];`)),
       `var w${e} = exp2(s${e} - ${fact(e, "x")});`,
     ]),
     labelled ? "{" : "if (ragged) {",
@@ -165,7 +163,7 @@ export function backwardCode(
     ? `${seeing.scale} * exp2(-(${room}.0 + least + ${byQuery ? `ge[ownHead * ${ownChunks} + target_ / ${CHUNK}] + leastZ` : "leastV"}))`
     : `f32(${seeing.scale})`;
   const block = lines(
-    given,
+    factors,
     engine.enter("next", "end"),
     engine.scores(),
     "workgroupBarrier();",
@@ -224,7 +222,12 @@ export function backwardCode(
     rangeText(engine, side, seeing),
     scaled
       ? exponents(byQuery, { ownX: ownX!, ownZ: ownZ!, ownChunks, room, scale: seeing.scale })
-      : `let rowFactor = f32(${seeing.scale * Math.LOG2E});`,
+      : `let factor = f32(${seeing.scale * Math.LOG2E});`,
+    scaled
+      ? lines(
+          ["factor", "zFactor", "slopePower", ...(byQuery ? [] : ["weightPower"])].map((name) => `var ${name} = 0.0;`),
+        )
+      : "",
     "var flushed = false;",
     stretch === undefined ? "" : "var gone = 0;",
     engine.begin(),

@@ -108,13 +108,15 @@ export function forwardCode(code: ForwardCode, engine: Engine, products: Product
     weigh,
     "workgroupBarrier();",
   );
-  // asked for before the products, so that they are there behind them
+  // blocks of one chunk have the same exponents
   const factors = scaled
     ? lines(
-        `let factor = rowFactor * exp2(-ke[bg * p.chunksS + first / ${CHUNK}]);`,
-        `let lift = ${lift}.0 + least - ve[bg * p.chunksS + first / ${CHUNK}];`,
+        `if ((first % ${CHUNK} == 0) | !begun) {`,
+        `  factor = rowFactor * exp2(-ke[bg * p.chunksS + first / ${CHUNK}]);`,
+        `  lift = ${lift}.0 + least - ve[bg * p.chunksS + first / ${CHUNK}];`,
+        "}",
       )
-    : "let factor = rowFactor;";
+    : "";
   const block = lines(
     factors,
     engine.enter("next", "end"),
@@ -162,7 +164,8 @@ export function forwardCode(code: ForwardCode, engine: Engine, products: Product
           "var least = 200.0;",
           `for (var c = begin / ${CHUNK}; c * ${CHUNK} < end; c++) { least = min(least, ve[bg * p.chunksS + c]); }`,
         )
-      : `let rowFactor = f32(${seeing.scale * Math.LOG2E});`,
+      : `let factor = f32(${seeing.scale * Math.LOG2E});`,
+    scaled ? "var factor = 0.0;\nvar lift = 0.0;" : "",
     seeing.alibi ? `let slope = exp2(-8.0 * f32(head + 1) / f32(p.H)) * ${Math.LOG2E};` : "",
     `var m = f32(${NOTHING});`,
     "var l = 0.0;",

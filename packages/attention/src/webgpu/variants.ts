@@ -6,7 +6,7 @@ import { backwardProducts, type Side } from "./backward.js";
 import type { Products } from "./engine.js";
 import { fmaBytes, type FmaTile } from "./fma-engine.js";
 import { forwardProducts } from "./forward.js";
-import { matrixBytes, type MatrixTile, type Terms } from "./matrix-engine.js";
+import { matrixBytes, type Grid, type MatrixTile, type Terms } from "./matrix-engine.js";
 import { backwardProgram, extentsOf, forwardProgram, isHalf, widthsOf, type Case, type Hardware } from "./programs.js";
 
 /** Entries of a head that a tile's sums have room for. */
@@ -18,18 +18,28 @@ const FEW = 8,
 /** Buffers of the largest pass on matrix units. */
 const BUFFERS = 12;
 
-const tile = (rows: number, columns: number, down: number, across = 1): MatrixTile => ({
+const tile = (rows: number, columns: number, scores: Grid, sums: Grid = scores): MatrixTile => ({
   rows,
   columns,
-  scores: { down, across: 1 },
-  sums: { down: down / across, across },
+  scores,
+  sums,
 });
+const grid = (down: number, across: number): Grid => ({ down, across });
 
 /** Fastest first, after an H200; the first whose blocks fit into workgroup memory is taken. */
-export const matrixTiles: Readonly<Record<"forward" | Side, Readonly<Record<Terms, readonly MatrixTile[]>>>> = {
-  forward: { 1: [tile(64, 16, 4)], 3: [tile(64, 16, 4)] },
-  query: { 1: [tile(64, 32, 4)], 3: [tile(64, 16, 4)] },
-  key: { 1: [tile(64, 32, 4)], 3: [tile(64, 16, 4)] },
+const matrixTiles: Readonly<Record<"forward" | Side, Readonly<Record<Terms, readonly MatrixTile[]>>>> = {
+  forward: {
+    1: [tile(128, 32, grid(4, 2)), tile(64, 16, grid(4, 1))],
+    3: [tile(64, 16, grid(4, 1), grid(2, 2))],
+  },
+  query: {
+    1: [tile(64, 16, grid(4, 1), grid(2, 2))],
+    3: [tile(128, 16, grid(8, 1), grid(4, 2)), tile(64, 16, grid(4, 1), grid(2, 2))],
+  },
+  key: {
+    1: [tile(64, 16, grid(4, 1), grid(2, 2))],
+    3: [tile(128, 16, grid(8, 1), grid(4, 2)), tile(64, 16, grid(4, 1), grid(2, 2))],
+  },
 };
 const fmaTiles: readonly FmaTile[] = [
   { rows: 64, columns: 32 },

@@ -30,6 +30,7 @@ import { wholeModels } from "./whole-models.js";
 import { stateSpaceKernels } from "./state-space-kernels.js";
 import { stateSpaceLayer, structuredAgainstDense } from "./state-space-layer.js";
 import { webgpuConvolutions } from "./webgpu-convolution.js";
+import { attentionCases } from "./attention.js";
 import { matrixStateCases } from "./matrix-states.js";
 
 const k = key(2026);
@@ -358,5 +359,6 @@ export const webgpuCases: readonly BenchmarkCase[] = [
   ...structuredAgainstDense(256, ["published: 20.6 ms, 1,685 MB", "published: 3.07 ms, 12.6 MB"]),
   ...structuredAgainstDense(512, ["published: 140.7 ms, 13,140 MB", "published: 4.75 ms, 33.5 MB"]),
   ...matrixStateCases,
+  ...attentionCases,
   ...wholeModels,
 ];
