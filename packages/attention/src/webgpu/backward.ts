@@ -91,22 +91,11 @@ export function backwardCode(
   const { side, seeing, K, V, stretch } = code;
   const { rows, columns, threads, scaled } = engine;
   const byQuery = side === "query";
-  const otherSide = byQuery ? "key" : "query";
-  const parts = threads / rows;
-  const each = columns / parts;
-  const quads = range(each / 4);
   const labelled = isLabelled(seeing);
   const bindings = backwardBindings(code, engine, products);
   const [ownX, ownZ, otherX, otherZ] = byQuery ? ["q", "g", "k", "v"] : ["k", "v", "q", "g"];
   const [ownChunks, otherChunks] = byQuery ? ["p.chunksL", "p.chunksS"] : ["p.chunksS", "p.chunksL"];
   const room = headroom(code.valueWidth);
-  const fact = (e: number, part: "x" | "y"): string =>
-    byQuery
-      ? `vec4<f32>(ownFacts.${part})`
-      : `vec4<f32>(${range(4)
-          .map((n) => `facts${e}_${n}.${part}`)
-          .join(", ")})`;
-  const by = (text: string): string => (scaled ? ` * ${text}` : "");
 
   // blocks of one chunk have the same exponents
   const factors = scaled
@@ -121,36 +110,7 @@ export function backwardCode(
         "}",
       )
     : "";
-  const weigh = lines(
-    `let otherFirst = first + part * ${each};`,
-    `let scoresAt = ${engine.scoreAt(0, "row")} + part * ${each / 4};`,
-    `let slopesAt = ${engine.scoreAt(1, "row")} + part * ${each / 4};`,
-    quads.flatMap((e) => [
-      `var s${e} = bitcast<vec4<f32>>(tiles[scoresAt + ${e}]) * factor;`,
-      otherLabels(seeing, otherSide, e),
-      seeing.alibi ? `s${e} -= slope * vec4<f32>(abs(vec4<i32>(place) - place${e}));` : "",
-      ...(byQuery
-        ? []
-        : range(4).map((n) => `let facts${e}_${n} = facts[otherHead * p.L + min(other${e}[${n}], p.L - 1)];`)),
-      `var w${e} = exp2(s${e} - ${fact(e, "x")});`,
-    ]),
-    labelled ? "{" : "if (ragged) {",
-    quads.map((e) => `  w${e} = select(vec4<f32>(), w${e}, ${seenText(seeing, otherSide, e)});`),
-    "}",
-    quads.map(
-      (e) =>
-        `let d${e} = w${e} * (bitcast<vec4<f32>>(tiles[slopesAt + ${e}])${by("zFactor")} - ${fact(e, "y")})${by("slopePower")};`,
-    ),
-    byQuery || !scaled ? [] : quads.map((e) => `w${e} *= weightPower;`),
-    each < engine.narrowest ? "workgroupBarrier();" : "",
-    range(each / 8).flatMap((h) => {
-      const eighth = `(part * ${each / 8} + ${h})`;
-      return [
-        byQuery ? "" : engine.putWeights(0, "row", eighth, `w${2 * h}`, `w${2 * h + 1}`),
-        engine.putWeights(1, "row", eighth, `d${2 * h}`, `d${2 * h + 1}`),
-      ];
-    }),
-  );
+  const weigh = weighText(code, engine);
   const bring = (factor: (name: string) => string): string =>
     lines(
       resultsOf(side).map((name) =>
@@ -240,6 +200,52 @@ export function backwardCode(
     engine.declarations(),
     entryPoint(threads, body, engine.builtin),
   ].join("");
+}
+
+/** Weights and dS of four rows of the other side a vector, in the place of their scores. */
+function weighText({ side, seeing }: BackwardCode, engine: Engine): string {
+  const { scaled } = engine;
+  const byQuery = side === "query";
+  const otherSide = byQuery ? "key" : "query";
+  const each = (engine.columns * engine.rows) / engine.threads;
+  const quads = range(each / 4);
+  const fact = (e: number, part: "x" | "y"): string =>
+    byQuery
+      ? `vec4<f32>(ownFacts.${part})`
+      : `vec4<f32>(${range(4)
+          .map((n) => `facts${e}_${n}.${part}`)
+          .join(", ")})`;
+  const by = (text: string): string => (scaled ? ` * ${text}` : "");
+  return lines(
+    `let otherFirst = first + part * ${each};`,
+    `let scoresAt = ${engine.scoreAt(0, "row")} + part * ${each / 4};`,
+    `let slopesAt = ${engine.scoreAt(1, "row")} + part * ${each / 4};`,
+    quads.flatMap((e) => [
+      `var s${e} = bitcast<vec4<f32>>(tiles[scoresAt + ${e}]) * factor;`,
+      otherLabels(seeing, otherSide, e),
+      seeing.alibi ? `s${e} -= slope * vec4<f32>(abs(vec4<i32>(place) - place${e}));` : "",
+      ...(byQuery
+        ? []
+        : range(4).map((n) => `let facts${e}_${n} = facts[otherHead * p.L + min(other${e}[${n}], p.L - 1)];`)),
+      `var w${e} = exp2(s${e} - ${fact(e, "x")});`,
+    ]),
+    isLabelled(seeing) ? "{" : "if (ragged) {",
+    quads.map((e) => `  w${e} = select(vec4<f32>(), w${e}, ${seenText(seeing, otherSide, e)});`),
+    "}",
+    quads.map(
+      (e) =>
+        `let d${e} = w${e} * (bitcast<vec4<f32>>(tiles[slopesAt + ${e}])${by("zFactor")} - ${fact(e, "y")})${by("slopePower")};`,
+    ),
+    byQuery || !scaled ? [] : quads.map((e) => `w${e} *= weightPower;`),
+    each < engine.narrowest ? "workgroupBarrier();" : "",
+    range(each / 8).flatMap((h) => {
+      const eighth = `(part * ${each / 8} + ${h})`;
+      return [
+        byQuery ? "" : engine.putWeights(0, "row", eighth, `w${2 * h}`, `w${2 * h + 1}`),
+        engine.putWeights(1, "row", eighth, `d${2 * h}`, `d${2 * h + 1}`),
+      ];
+    }),
+  );
 }
 
 interface ExponentTexts {

@@ -44,6 +44,20 @@ export function fmaBytes(tile: FmaTile, products: Products): number {
   return 16 * (slices + regions * tile.rows * pitchOf(tile)) + 4 * (tile.rows + threadsOf(tile)) + 16;
 }
 
+const vectors = ({ width }: Operand): boolean => width % 4 === 0;
+/** Four entries of a row, zeros beyond its end. */
+function reader(operand: Operand): string {
+  const { name, width } = operand;
+  const each = range(4).map(
+    (n) => `select(0.0, f32(${name}[row * ${width} + min(d + ${n}, ${width - 1})]), d + ${n} < ${width})`,
+  );
+  const text = vectors(operand)
+    ? `if (d >= ${width}) { return vec4<f32>(); }
+  return vec4<f32>(${name}[(row * ${width} + d) / 4]);`
+    : `return vec4<f32>(${each.join(", ")});`;
+  return `fn read_${name}(row: i32, d: i32) -> vec4<f32> {\n  ${text}\n}\n`;
+}
+
 export function fmaEngine(tile: FmaTile, products: Products, halves: ReadonlySet<string>): Engine {
   const { rows, columns } = tile;
   const threads = threadsOf(tile);
@@ -53,7 +67,6 @@ export function fmaEngine(tile: FmaTile, products: Products, halves: ReadonlySet
   const operands = new Map<string, Operand>();
   for (const { own, other } of products.scores) operands.set(own.name, own).set(other.name, other);
   for (const { other } of products.sums) operands.set(other.name, other);
-  const vectors = ({ width }: Operand): boolean => width % 4 === 0;
   const typeOf = (operand: Operand): string => {
     const element = halves.has(operand.name) ? "f16" : "f32";
     return vectors(operand) ? `vec4<${element}>` : element;
@@ -61,18 +74,6 @@ export function fmaEngine(tile: FmaTile, products: Products, halves: ReadonlySet
   const sumNames = ({ name, width }: SumProduct): string[] =>
     range(4).flatMap((r) => range(roundsOf(width, tile)).map((j) => `${name}${r}_${j}`));
 
-  /** Four entries of a row, zeros beyond its end. */
-  const reader = (operand: Operand): string => {
-    const { name, width } = operand;
-    const each = range(4).map(
-      (n) => `select(0.0, f32(${name}[row * ${width} + min(d + ${n}, ${width - 1})]), d + ${n} < ${width})`,
-    );
-    const text = vectors(operand)
-      ? `if (d >= ${width}) { return vec4<f32>(); }
-  return vec4<f32>(${name}[(row * ${width} + d) / 4]);`
-      : `return vec4<f32>(${each.join(", ")});`;
-    return `fn read_${name}(row: i32, d: i32) -> vec4<f32> {\n  ${text}\n}\n`;
-  };
   const rowOf = ({ head, length }: Operand, row: string): string => `${head} * ${length} + min(${row}, ${length} - 1)`;
 
   /** A slice of rows: blocks of 4 x 4 entries are turned, so that four rows of an entry are neighbours. */

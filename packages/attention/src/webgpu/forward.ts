@@ -60,18 +60,7 @@ export function forwardCode(code: ForwardCode, engine: Engine, products: Product
   const bindings = forwardBindings(code, engine, products);
   const labelled = isLabelled(seeing);
 
-  const readScores = lines(
-    `let otherFirst = first + part * ${each};`,
-    `let scoresAt = ${engine.scoreAt(0, "row")} + part * ${each / 4};`,
-    quads.flatMap((e) => [
-      `var s${e} = bitcast<vec4<f32>>(tiles[scoresAt + ${e}]) * factor;`,
-      otherLabels(seeing, "key", e),
-      seeing.alibi ? `s${e} -= slope * vec4<f32>(abs(vec4<i32>(place) - place${e}));` : "",
-    ]),
-    labelled ? "{" : "if (ragged) {",
-    quads.map((e) => `  s${e} = select(vec4<f32>(${UNSEEN}), s${e}, ${seenText(seeing, "key", e)});`),
-    "}",
-  );
+  const readScores = scoresOfRow(engine, seeing);
   const largest = lines(
     `let four_ = ${quads.map((e) => `s${e}`).reduce((a, b) => `max(${a}, ${b})`)};`,
     "let largest = max(max(four_.x, four_.y), max(four_.z, four_.w));",
@@ -202,6 +191,24 @@ export function forwardCode(code: ForwardCode, engine: Engine, products: Product
     engine.declarations(),
     entryPoint(threads, body, engine.builtin),
   ].join("");
+}
+
+/** The scores of four keys a vector, biased, and {@link UNSEEN} where a key is not seen. */
+function scoresOfRow(engine: Engine, seeing: Seeing): string {
+  const each = (engine.columns * engine.rows) / engine.threads;
+  const quads = range(each / 4);
+  return lines(
+    `let otherFirst = first + part * ${each};`,
+    `let scoresAt = ${engine.scoreAt(0, "row")} + part * ${each / 4};`,
+    quads.flatMap((e) => [
+      `var s${e} = bitcast<vec4<f32>>(tiles[scoresAt + ${e}]) * factor;`,
+      otherLabels(seeing, "key", e),
+      seeing.alibi ? `s${e} -= slope * vec4<f32>(abs(vec4<i32>(place) - place${e}));` : "",
+    ]),
+    isLabelled(seeing) ? "{" : "if (ragged) {",
+    quads.map((e) => `  s${e} = select(vec4<f32>(${UNSEEN}), s${e}, ${seenText(seeing, "key", e)});`),
+    "}",
+  );
 }
 
 /** Four neighbours of a sum times the row's factor to a result [heads, length, width], on what is there if `flushed`. */

@@ -1,6 +1,6 @@
 /** Operands for matrix units: rows of f32 (or f16) as f16, one number or two, with one exponent for every 64 rows. */
 import { declare, declareParameters, entryPoint, type GpuBinding, type GpuPass } from "@seqmix/tensor/wgsl";
-import { VECTOR, type Terms } from "./matrix-engine.js";
+import { VECTOR, type Terms } from "./matrix-layout.js";
 import { CHUNK, PACKING } from "./text.js";
 
 const THREADS = 256;

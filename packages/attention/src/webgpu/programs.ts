@@ -15,7 +15,8 @@ import { backwardBindings, backwardCode, backwardProducts, type BackwardCode, ty
 import type { Binding, Engine, Products } from "./engine.js";
 import { fmaEngine, type FmaTile } from "./fma-engine.js";
 import { forwardBindings, forwardCode, forwardProducts } from "./forward.js";
-import { matrixEngine, type MatrixTile, type Terms } from "./matrix-engine.js";
+import { matrixEngine } from "./matrix-engine.js";
+import type { MatrixTile, Terms } from "./matrix-layout.js";
 import { narrowPass } from "./narrow.js";
 import { rowFactsPass } from "./row-facts.js";
 import { isLabelled, labelsPass, type Seeing } from "./seen.js";

@@ -6,7 +6,7 @@ import { backwardProducts, type Side } from "./backward.js";
 import type { Products } from "./engine.js";
 import { fmaBytes, type FmaTile } from "./fma-engine.js";
 import { forwardProducts } from "./forward.js";
-import { matrixBytes, type Grid, type MatrixTile, type Terms } from "./matrix-engine.js";
+import { matrixBytes, type Grid, type MatrixTile, type Terms } from "./matrix-layout.js";
 import { backwardProgram, extentsOf, forwardProgram, isHalf, widthsOf, type Case, type Hardware } from "./programs.js";
 
 /** Entries of a head that a tile's sums have room for. */
