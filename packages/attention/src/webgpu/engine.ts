@@ -4,8 +4,6 @@
  * in workgroup memory; weights take their place, and weights times block rows are the sums [rows, width], which stay with
  * the threads. There are two engines: matrix units, and plain multiply-adds for every adapter.
  */
-import type { GpuParameters } from "@seqmix/tensor/wgsl";
-
 /** A tensor [heads, length, width] that rows of are read, with the texts of its head and of its length. */
 export interface Operand {
   readonly name: string;
@@ -82,5 +80,3 @@ export interface Binding {
   readonly access: "read" | "read_write";
   readonly type: string;
 }
-
-export type { GpuParameters };

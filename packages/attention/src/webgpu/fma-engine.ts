@@ -15,12 +15,6 @@ export interface FmaTile {
   readonly columns: 32;
 }
 
-/** How an operand's buffer is declared. */
-export interface FmaOperand {
-  /** Whether it is stored as f16. */
-  readonly half: boolean;
-}
-
 const pitchOf = ({ columns }: FmaTile): number => columns / 4 + 1;
 const threadsOf = ({ rows, columns }: FmaTile): number => (rows / 4) * (columns / 4);
 /** Columns of sums that all threads of a row have together, and how many rounds of them a width takes. */
