@@ -1,2 +1,0 @@
-/** What a kernel on matrix units computes, on adapters without. */
-export { emulatedFragments } from "@seqmix/testing";
