@@ -2,7 +2,7 @@
 import { spread } from "../sweeps/forecast-finding.js";
 import type { SignalOutcome, SignalTraining, StateSpaceExperiment } from "../sweeps/state-spaces/experiments.js";
 import { seedChart } from "./charts.js";
-import { document, escape, figure } from "./page.js";
+import { document, escape, figure } from "./html.js";
 
 /** A figure and a table a task. */
 export function stateSpacesPage(
