@@ -12,7 +12,7 @@ import { mamba } from "@seqmix/mamba";
 import { mamba2 } from "@seqmix/mamba2";
 import type { AnyMixer } from "@seqmix/mixer";
 import { gru, hippoRnn, lmu, lstm, minGru, minLstm, rnn } from "@seqmix/rnn";
-import { rwkv4 } from "@seqmix/rwkv";
+import { rwkv4, wkvKernel } from "@seqmix/rwkv";
 import { retnet } from "@seqmix/retnet";
 import { dss, lssl, s4, s4d } from "@seqmix/s4";
 import { lru, s5 } from "@seqmix/s5";
@@ -64,6 +64,7 @@ export const kernels: readonly AnyKernel[] = [
   cauchyKernel,
   selectiveScanKernel,
   scaledDotProductAttention,
+  wkvKernel,
 ] as unknown as readonly AnyKernel[];
 
 /** Every task of @seqmix/tasks, by what it tests and then by name; the line in its index is the task's line here. */

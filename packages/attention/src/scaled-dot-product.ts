@@ -28,6 +28,7 @@ import {
 } from "@seqmix/tensor";
 import { cpuAttention } from "./cpu-variant.js";
 import { UNSEEN, type AttentionOptions } from "./options.js";
+import { attentionOnGpu, attentionOnMatrixUnits } from "./webgpu/variants.js";
 
 /** Axes of the inputs of {@link scaledDotProductAttention}. */
 export type AttentionInputs = {
@@ -75,17 +76,27 @@ export const scaledDotProductAttention: Kernel<AttentionInputs, AttentionOutputs
     keyPositions: "B S",
   },
   optional: ["querySegments", "keySegments", "queryPositions", "keyPositions"],
+  halves: ["q", "k", "v"],
   dtypes: { querySegments: "i32", keySegments: "i32", queryPositions: "i32", keyPositions: "i32" },
   outputs: { out: "B H L V", logSumExp: "B H L" },
   reference: plainAttention,
-  cost({ B, H, G, L, S, K, V }, { causal, window }) {
+  cost({ B, H, G, L, S, K, V }, { causal, window }, present) {
     const pairs = pairsSeen(L!, S!, causal, window);
+    const labels = (name: Optional, length: number): number => (present?.has(name) === false ? 0 : length);
     return {
       flops: B! * H! * pairs * (2 * K! + 2 * V! + 4),
-      bytes: 4 * B! * (H! * L! * (K! + V! + 1) + G! * S! * (K! + V!)),
+      bytes:
+        4 *
+        B! *
+        (H! * L! * (K! + V! + 1) +
+          G! * S! * (K! + V!) +
+          labels("querySegments", L!) +
+          labels("queryPositions", L!) +
+          labels("keySegments", S!) +
+          labels("keyPositions", S!)),
     };
   },
-  variants: [cpuAttention],
+  variants: [cpuAttention, attentionOnMatrixUnits, attentionOnGpu],
   samples: [
     sample("causal", { B: 1, H: 2, G: 2, L: 70, S: 70, K: 8, V: 8 }, {}),
     sample("grouped, ragged, longer keys", { B: 1, H: 4, G: 2, L: 37, S: 133, K: 5, V: 7 }, {}),

@@ -3,7 +3,16 @@
  *
  * @packageDocumentation
  */
-export { wkv, wkvStart, wkvStep, type WkvArguments, type WkvState } from "./wkv.js";
+export {
+  wkv,
+  wkvKernel,
+  wkvStart,
+  wkvStep,
+  type WkvArguments,
+  type WkvInputs,
+  type WkvOutputs,
+  type WkvState,
+} from "./wkv.js";
 export { wkv6, type Wkv6Arguments, type Wkv6Result } from "./wkv6.js";
 export {
   rwkv4,

@@ -4,6 +4,7 @@ import {
   add,
   broadcastTo,
   concat,
+  defineKernel,
   div,
   exp,
   expandDims,
@@ -11,13 +12,17 @@ import {
   maximum,
   mul,
   reshape,
+  ShapeError,
   sliceAxis,
   stopGradient,
   sub,
   where,
   zeros,
+  type Dims,
+  type Kernel,
   type Tensor,
 } from "@seqmix/tensor";
+import { wkvOnGpu } from "./webgpu/variant.js";
 
 /** Sums over the positions so far, both times e^-pp: sum_i e^((t - i) w + k_i) v_i = aa e^pp, and bb e^pp without v. */
 export type WkvState = {
@@ -57,15 +62,111 @@ export const wkvStart = (batch: number, channels: number): WkvState => ({
   pp: full([batch, channels], NOTHING),
 });
 
+/** Axes of the inputs of {@link wkvKernel}. */
+export type WkvInputs = {
+  /** Decay a step, negative. */
+  readonly w: "C";
+  /** Bonus of the current position. */
+  readonly u: "C";
+  /** Keys. */
+  readonly k: "B L C";
+  /** Values. */
+  readonly v: "B L C";
+  /** The state before the first position, all of it or nothing. */
+  readonly aa0: "B C";
+  /** Its denominator. */
+  readonly bb0: "B C";
+  /** Its exponent. */
+  readonly pp0: "B C";
+  /** bool: true where what was before is forgotten. */
+  readonly resets: "B L";
+};
+
+/** Axes of the outputs of {@link wkvKernel}. */
+export type WkvOutputs = {
+  /** The quotients. */
+  readonly y: "B L C";
+  /** The state after the last position. */
+  readonly aaT: "B C";
+  /** Its denominator. */
+  readonly bbT: "B C";
+  /** Its exponent. */
+  readonly ppT: "B C";
+};
+
+const carried = ["aa0", "bb0", "pp0"] as const;
+const sampled = {
+  options: undefined,
+  ranges: { w: [-3, -0.01], k: [-6, 6], bb0: [0.2, 1], pp0: [-3, 3], resets: [0, 1.1] },
+} as const;
+
 /**
- * y_t = (sum_(i < t) e^((t - 1 - i) w + k_i) v_i + e^(u + k_t) v_t) / (the same without v), all positions at once: the largest
- * exponents are a scan of maxima, the sums two linear scans whose decays and drives are at most 1.
+ * y_t = (sum_(i < t) e^((t - 1 - i) w + k_i) v_i + e^(u + k_t) v_t) / (the same without v), all positions at once, as a
+ * record: tensor code everywhere, three passes over keys and values on webgpu.
+ */
+export const wkvKernel: Kernel<WkvInputs, WkvOutputs, undefined> = defineKernel<WkvInputs, WkvOutputs, undefined>({
+  name: "wkv",
+  inputs: { w: "C", u: "C", k: "B L C", v: "B L C", aa0: "B C", bb0: "B C", pp0: "B C", resets: "B L" },
+  optional: [...carried, "resets"],
+  dtypes: { resets: "bool" },
+  outputs: { y: "B L C", aaT: "B C", bbT: "B C", ppT: "B C" },
+  residuals: { logSum: "B L C" },
+  backwardReads: ["y", "logSum"],
+  reference: scanned,
+  cost: ({ B, L, C }, _, present) => ({
+    flops: 16 * B! * L! * C!,
+    bytes:
+      4 *
+      (3 * B! * L! * C! +
+        2 * C! +
+        (present?.has("aa0") === false ? 3 : 6) * B! * C! +
+        (present?.has("resets") === false ? 0 : B! * L!)),
+  }),
+  variants: [wkvOnGpu],
+  samples: [
+    { ...sampled, name: "everything", dims: { B: 2, L: 300, C: 3 } },
+    {
+      ...sampled,
+      name: "keys whose powers overflow, from nothing",
+      dims: { B: 1, L: 130, C: 2 },
+      without: [...carried, "resets"],
+      ranges: { ...sampled.ranges, k: [85, 100] },
+    },
+  ],
+});
+
+/**
+ * y_t = (sum_(i < t) e^((t - 1 - i) w + k_i) v_i + e^(u + k_t) v_t) / (the same without v), all positions at once.
  * @returns y [B L C] and the state after the last position
  */
 export function wkv({ w, u, k, v, state, resets }: WkvArguments): readonly [Tensor, WkvState] {
   const [B, L, C] = k.shape as [number, number, number];
-  const start = state ?? wkvStart(B, C);
-  if (L === 0) return [k, start];
+  if (L === 0) return [k, state ?? wkvStart(B, C)];
+  const before = state && { aa0: state.aa, bb0: state.bb, pp0: state.pp };
+  const { y, aaT, bbT, ppT } = wkvKernel({ w, u, k, v, ...before, resets }, undefined);
+  return [y, { aa: aaT, bb: bbT, pp: ppT }];
+}
+
+/** What {@link scanned} takes. */
+interface Given extends Omit<WkvArguments, "state"> {
+  readonly aa0?: Tensor;
+  readonly bb0?: Tensor;
+  readonly pp0?: Tensor;
+}
+
+/**
+ * The definition in log2(L) rounds: the largest exponents are a scan of maxima, the sums two linear scans whose decays and
+ * drives are at most 1.
+ */
+function scanned(
+  { w, u, k, v, resets, aa0, bb0, pp0 }: Given,
+  _: undefined,
+  dims: Dims,
+): Record<keyof WkvOutputs, Tensor> {
+  const [B, L, C] = ["B", "L", "C"].map((axis) => dims[axis]!) as [number, number, number];
+  if ([aa0, bb0, pp0].some((x) => (x === undefined) !== (aa0 === undefined)))
+    throw new ShapeError("wkv: expected aa0, bb0 and pp0 or none of them, got some; give the whole state");
+  const start = aa0 ? { aa: aa0, bb: bb0!, pp: pp0! } : wkvStart(B, C);
   const gone = resets && broadcastTo(expandDims(resets, 2), k.shape);
   const decay = gone ? where(gone, FORGET, broadcastTo(w, k.shape)) : broadcastTo(w, k.shape);
   // The exponents only scale numbers: whatever they are, y is the same, and no gradient goes through them.
@@ -85,7 +186,8 @@ export function wkv({ w, u, k, v, state, resets }: WkvArguments): readonly [Tens
     add(u, k),
     v,
   );
-  return [y, lastState({ aa, bb, pp: after }, exponents)];
+  const last = lastState({ aa, bb, pp: after }, exponents);
+  return { y, aaT: last.aa, bbT: last.bb, ppT: last.pp };
 }
 
 /** One position of {@link wkv}: k, v [B C] -> y [B C]. */

@@ -4,4 +4,5 @@
  *
  * @packageDocumentation
  */
+export * from "./devices/webgpu/fragments.js";
 export * from "./devices/webgpu/program.js";

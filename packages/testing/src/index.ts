@@ -32,6 +32,7 @@ export {
   type GoldenReport,
   type GoldenResult,
 } from "./golden.js";
+export { emulatedFragments } from "./emulated-fragments.js";
 export { checkEdges, edgePrograms } from "./edge-programs.js";
 export { checkSpecialValues } from "./special-values.js";
 export { checkRandomProgram } from "./fuzz.js";

@@ -11,8 +11,15 @@
  *
  * Lines (rows of A, columns of B) beyond the result are read as whatever is there and never stored; depths beyond k are made zero.
  */
-import { declare, declareParameters, entryPoint, indent, type GpuParameters } from "@seqmix/tensor/wgsl";
-import { FRAGMENT, type FragmentTexts } from "./fragments.js";
+import {
+  declare,
+  declareParameters,
+  entryPoint,
+  FRAGMENT,
+  indent,
+  type FragmentTexts,
+  type GpuParameters,
+} from "@seqmix/tensor/wgsl";
 import { operandTexts, PADDING, VECTOR, type OperandReading, type OperandTexts } from "./operand-texts.js";
 import { scalingFunctions } from "./scaling.js";
 import { batchStart, finishFunction, placeTile, type EpilogueCode } from "./text.js";

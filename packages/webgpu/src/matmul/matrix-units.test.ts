@@ -1,15 +1,16 @@
 // Products of f32 on matrix units, with fragments emulated on the software adapter: the same texts, the same arithmetic.
 import { afterAll, describe, expect, test } from "vitest";
 import type { MatmulSpec } from "@seqmix/tensor/backend";
-import { emulatedFragments } from "../testing/emulated-fragments.js";
+import type { GpuLimits } from "@seqmix/tensor/wgsl";
+import { emulatedFragments } from "@seqmix/testing";
 import { runProgram } from "../testing/run-program.js";
 import { testDevice } from "../testing/test-device.js";
-import { matrixUnitProgram, type MatrixUnitLimits, type TunedTile } from "./matrix-units.js";
+import { matrixUnitProgram, type TunedTile } from "./matrix-units.js";
 
 const device = await testDevice({ poison: true });
 afterAll(() => device.close());
 
-const limits = (products: "f32" | "tf32"): MatrixUnitLimits => ({
+const limits = (products: "f32" | "tf32"): GpuLimits => ({
   matrixUnits: true,
   products,
   fragments: emulatedFragments,

@@ -1,7 +1,13 @@
 /** Matrix products on matrix units: when they are possible and worth while, with which tiles, and into how many parts k is divided. */
 import { product, type Epilogue, type MatmulSpec } from "@seqmix/tensor/backend";
-import { bytesOf, type GpuLimits, type GpuPass, type GpuProgram, type GpuParameters } from "@seqmix/tensor/wgsl";
-import { matrixUnits, type FragmentTexts } from "./fragments.js";
+import {
+  bytesOf,
+  matrixUnits,
+  type GpuLimits,
+  type GpuPass,
+  type GpuProgram,
+  type GpuParameters,
+} from "@seqmix/tensor/wgsl";
 import {
   chooseDivision,
   divisionsOf,
@@ -89,12 +95,6 @@ const READING = 3000,
   STORING = 1000,
   DISPATCHES = 20000;
 
-/** What a program on matrix units needs to know of the device. */
-export type MatrixUnitLimits = GpuLimits & {
-  /** In place of the adapter's own: for tests. */
-  readonly fragments?: FragmentTexts;
-};
-
 interface Choice {
   readonly tile: MatrixUnitTile;
   readonly slice: number;
@@ -110,7 +110,7 @@ interface Choice {
  */
 export function matrixUnitProgram(
   shape: MatmulSpec,
-  limits: MatrixUnitLimits,
+  limits: GpuLimits,
   epilogue?: Epilogue,
   { ownKernel = OWN_KERNEL, tiles }: { readonly ownKernel?: number; readonly tiles?: readonly TunedTile[] } = {},
 ): GpuProgram | undefined {

@@ -4,7 +4,7 @@
  * most eleven bits and the rest. The high part is found with integers: a difference of x and its rounded value is zero to
  * compilers that fold it.
  */
-import { FRAGMENT } from "./fragments.js";
+import { FRAGMENT } from "@seqmix/tensor/wgsl";
 import { batchStart } from "./text.js";
 
 /** f16 elements of a vector, and those that a row has more in workgroup memory. */

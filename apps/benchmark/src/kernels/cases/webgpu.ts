@@ -30,6 +30,7 @@ import { wholeModels } from "./whole-models.js";
 import { stateSpaceKernels } from "./state-space-kernels.js";
 import { stateSpaceLayer, structuredAgainstDense } from "./state-space-layer.js";
 import { webgpuConvolutions } from "./webgpu-convolution.js";
+import { attentionCases } from "./attention.js";
 import { matrixStateCases } from "./matrix-states.js";
 
 const k = key(2026);
@@ -357,5 +358,6 @@ export const webgpuCases: readonly BenchmarkCase[] = [
   ...structuredAgainstDense(128, ["published: 9.32 ms, 222 MB", "published: 4.77 ms, 5.3 MB"]),
   ...structuredAgainstDense(256, ["published: 20.6 ms, 1,685 MB", "published: 3.07 ms, 12.6 MB"]),
   ...matrixStateCases,
+  ...attentionCases,
   ...wholeModels,
 ];

@@ -1,5 +1,6 @@
 /** What a kernel looks like to the device: WGSL passes over numbered buffers. */
 import type { DType } from "../../graph/dtype.js";
+import type { FragmentTexts } from "./fragments.js";
 
 /** One dispatch. */
 export interface GpuPass {
@@ -50,6 +51,8 @@ export interface GpuLimits {
   readonly matrixUnits?: boolean;
   /** How f32 products run on them: "f32" keeps its accuracy, "tf32" rounds operands to 10 bits of mantissa. */
   readonly products?: "f32" | "tf32";
+  /** Texts of matrix units in place of the adapter's own: for tests. */
+  readonly fragments?: FragmentTexts;
 }
 
 /** The lowest limits that WebGPU allows: every adapter has them. */

@@ -7,15 +7,19 @@ export const FRAGMENT = 16;
 export interface FragmentTexts {
   /** Declarations, given the workgroup memory that fragments are read from and written to (vectors of four words). */
   declare(memory: string): string;
+  /** Sums that are all 0. */
   readonly zero: string;
-  /** The builtin that numbers the subgroups of a workgroup, as a parameter of the entry point; and that number as u32. */
+  /** The builtin that numbers the subgroups of a workgroup, as a parameter of the entry point. */
   readonly builtin: readonly string[];
+  /** That number, u32. */
   readonly subgroup: string;
   /**
    * A fragment of an operand in memory.
    * @param at First vector; @param pitch Vectors from one row of the memory to the next.
    */
   load(side: "left" | "right", major: "row_major" | "col_major", memory: string, at: number, pitch: number): string;
+  /** Type of a variable that keeps a loaded fragment. */
+  operand(side: "left" | "right"): string;
   /** Adds a product of two loaded fragments. */
   multiply(left: string, right: string, sum: string): string;
   /** Statement: stores sums, row by row, in a buffer of f32 or in vectors of workgroup memory. */
@@ -30,6 +34,7 @@ export const matrixUnits: FragmentTexts = {
   subgroup: "subgroup",
   load: (side, major, memory, at, pitch) =>
     `subgroupMatrixLoad<subgroup_matrix_${side}<f16, ${FRAGMENT}, ${FRAGMENT}>, ${major}>(&${memory}, ${at}u, ${pitch}u)`,
+  operand: (side) => `subgroup_matrix_${side}<f16, ${FRAGMENT}, ${FRAGMENT}>`,
   multiply: (left, right, sum) => `subgroupMatrixMultiplyAccumulate(${left}, ${right}, ${sum})`,
   store: (memory, at, sum, pitch) => `subgroupMatrixStore<row_major>(&${memory}, ${at}, ${sum}, ${pitch});`,
 };

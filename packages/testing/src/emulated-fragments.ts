@@ -1,11 +1,13 @@
 /**
  * Fragments for adapters without matrix units, so that tests compute what a kernel on matrix units would: the elements of a
- * sum are spread over the 32 threads of what would be a subgroup, operands are read where they lie in workgroup memory.
+ * sum are spread over the 32 threads of what would be a subgroup, each with the row of the left operand that it needs; right
+ * operands are read where they lie in workgroup memory.
  */
-import type { FragmentTexts } from "../matmul/fragments.js";
+import type { FragmentTexts } from "@seqmix/tensor/wgsl";
 
 const majors = { row_major: 0, col_major: 1 };
 
+/** Texts that compute what matrix units would, on any adapter: for tests. */
 export const emulatedFragments: FragmentTexts = {
   declare: (memory) => `struct Fragment { e: array<f32, 8> }
 fn elementOf(o: vec3<i32>, row: i32, column: i32) -> f32 {
@@ -14,12 +16,17 @@ fn elementOf(o: vec3<i32>, row: i32, column: i32) -> f32 {
   let word = ${memory}[o.x + line * o.y + along / 8][along / 2 % 4];
   return unpack2x16float(word)[along % 2];
 }
-fn multiplied(x: vec3<i32>, z: vec3<i32>, s: Fragment, lane: i32) -> Fragment {
+fn leftOf(o: vec3<i32>, lane: i32) -> array<f32, 16> {
+  var row: array<f32, 16>;
+  for (var n = 0; n < 16; n++) { row[n] = elementOf(o, lane % 32 / 2, n); }
+  return row;
+}
+fn multiplied(x: array<f32, 16>, z: vec3<i32>, s: Fragment, lane: i32) -> Fragment {
   var r = s;
-  let row = lane % 32 / 2;
+  var row = x;
   for (var e = 0; e < 8; e++) {
     let column = lane % 2 * 8 + e;
-    for (var n = 0; n < 16; n++) { r.e[e] += elementOf(x, row, n) * elementOf(z, n, column); }
+    for (var n = 0; n < 16; n++) { r.e[e] += row[n] * elementOf(z, n, column); }
   }
   return r;
 }
@@ -32,7 +39,11 @@ fn put(at: i32, pitch: i32, s: Fragment, lane: i32) {
   zero: "Fragment()",
   builtin: [],
   subgroup: "(thread / 32u)",
-  load: (_side, major, _memory, at, pitch) => `vec3<i32>(${at}, ${pitch}, ${majors[major]})`,
+  load(side, major, _memory, at, pitch) {
+    const place = `vec3<i32>(${at}, ${pitch}, ${majors[major]})`;
+    return side === "left" ? `leftOf(${place}, lane)` : place;
+  },
+  operand: (side) => (side === "left" ? "array<f32, 16>" : "vec3<i32>"),
   multiply: (left, right, sum) => `multiplied(${left}, ${right}, ${sum}, lane)`,
   store: (memory, at, sum, pitch) =>
     memory === "tiles"
