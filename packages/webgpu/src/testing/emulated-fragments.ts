@@ -23,6 +23,11 @@ fn multiplied(x: vec3<i32>, z: vec3<i32>, s: Fragment, lane: i32) -> Fragment {
   }
   return r;
 }
+fn scaled(s: Fragment, by: f32) -> Fragment {
+  var r = s;
+  for (var e = 0; e < 8; e++) { r.e[e] *= by; }
+  return r;
+}
 fn put(at: i32, pitch: i32, s: Fragment, lane: i32) {
   let first = at + lane % 32 / 2 * pitch + lane % 2 * 2;
   ${memory}[first] = bitcast<vec4<u32>>(vec4<f32>(s.e[0], s.e[1], s.e[2], s.e[3]));
@@ -34,6 +39,10 @@ fn put(at: i32, pitch: i32, s: Fragment, lane: i32) {
   subgroup: "(thread / 32u)",
   load: (_side, major, _memory, at, pitch) => `vec3<i32>(${at}, ${pitch}, ${majors[major]})`,
   multiply: (left, right, sum) => `multiplied(${left}, ${right}, ${sum}, lane)`,
+  scale: (sum, factor) => `scaled(${sum}, ${factor})`,
+  largest: (x) => x,
+  reporters: 32,
+  directives: "",
   store: (memory, at, sum, pitch) =>
     memory === "tiles"
       ? `put(i32(${at}), i32(${pitch}), ${sum}, lane);`

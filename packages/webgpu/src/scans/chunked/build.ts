@@ -1,6 +1,7 @@
 /** A program in the making: its passes, its scratch blocks, and where operands and results lie. */
 import { product, type ChunkedParts, type LoopKernel, type Operand, type Result } from "@seqmix/tensor/backend";
 import { bytesOf, type GpuLimits, type GpuPass } from "@seqmix/tensor/wgsl";
+import type { FragmentTexts } from "../../matmul/fragments.js";
 import { loopProgram } from "../../loops/program.js";
 import { LANES } from "./form.js";
 import { keyDecayVectors, tableOf, type Chunks, type Place, type Sizes } from "./layout.js";
@@ -60,7 +61,12 @@ export function placeArrays({ parts, block, run }: Build): Pick<Chunks, "operand
   return { operands: operandPlaces, results: resultPlaces };
 }
 
-export function chunksOf({ parts, block }: Build, sizes: Sizes, places: Pick<Chunks, "operands" | "results">): Chunks {
+export function chunksOf(
+  { parts, block }: Build,
+  sizes: Sizes,
+  fragments: FragmentTexts,
+  places: Pick<Chunks, "operands" | "results">,
+): Chunks {
   const { form, drive, seed, results } = parts;
   const { extents, along } = form.kernel;
   const [K, V, L] = [extents[form.keys]!, extents[form.values]!, extents[along]!];
@@ -69,6 +75,7 @@ export function chunksOf({ parts, block }: Build, sizes: Sizes, places: Pick<Chu
     ...places,
     parts,
     sizes,
+    fragments,
     L,
     Q,
     count: Math.ceil(L / Q),

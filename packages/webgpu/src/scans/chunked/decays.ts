@@ -94,10 +94,15 @@ for (var f = lane; f < ${Q * BLOCK}; f += ${Q}) {
 table[base + ${at.fromBlock} + lane] = fromBlock;
 table[base + ${at.toBlock} + lane] = toBlock;
 table[base + ${at.before} + lane] = before;
-table[base + ${at.begin} + lane] = ${sharesTable ? "before" : "select(before, begin, c == 0)"};
+let fromBegin = ${sharesTable ? "before" : "select(before, begin, c == 0)"};
+let ofDrive = select(0.0, ${value(drive.scale)}, inside);
+let ofSeed = select(0.0, ${value(seed?.scale)}, inside);
+table[base + ${at.begin} + lane] = fromBegin;
 table[base + ${at.toEnd} + lane] = toEnd;
-table[base + ${at.drive} + lane] = select(0.0, ${value(drive.scale)}, inside);
-table[base + ${at.seed} + lane] = select(0.0, ${value(seed?.scale)}, inside);
+table[base + ${at.drive} + lane] = ofDrive;
+table[base + ${at.seed} + lane] = ofSeed;
+table[base + ${at.driveToEnd} + lane] = ofDrive * toEnd;
+table[base + ${at.seedBegin} + lane] = ofSeed * fromBegin;
 if (lane < ${blocks * blocks}) {
   let later = lane / ${blocks};
   let earlier = lane % ${blocks};

@@ -20,7 +20,8 @@ import {
 } from "./layout.js";
 import { decayModule, loadDecays } from "./read.js";
 import { distinct } from "./states.js";
-import { threadsOf, tileShader } from "./tile.js";
+import { shaderOf } from "./matrix-tile.js";
+import { threadsOf } from "./tile.js";
 
 export interface Group {
   /** The axis of heads that is summed. */
@@ -59,7 +60,7 @@ export function groupedScoresPass(
   table: number,
   to: number,
 ): GpuPass {
-  const { Q, L, count, V, operands, sizes, parts } = chunks;
+  const { Q, L, count, V, operands, sizes, parts, fragments } = chunks;
   const shape = sizes.scores;
   const heads = outerHeads(chunks, group);
   const points = pointsOf(chunks, heads);
@@ -91,6 +92,7 @@ export function groupedScoresPass(
     ...(V % shape.depth !== 0 && {
       change: (value: string, _: string, at: string) => `select(vec4<f32>(), ${value}, ${at} < ${V})`,
     }),
+    ...(isRagged(chunks) && { lines: `${L} - t0 - ${name === "a" ? "firstRow" : "firstColumn"}` }),
   });
   const groups = group.parts * points * count * tiles.length;
   const start = (name: "a" | "b", first: string): string =>
@@ -98,8 +100,7 @@ export function groupedScoresPass(
   const constants = (name: string, k: 0 | 1): string =>
     `const ${name} = array<i32, ${tiles.length}>(${tiles.map((tile) => tile[k]).join(", ")});\n`;
   const { extents } = parts.form.kernel;
-  const total = (name: string): string => name.replace("s", "total");
-  const code = tileShader(shape, {
+  const code = shaderOf(shape, fragments, {
     module: `${declarations(bound.list)}${decayModule(chunks, false)}${constants("tileRows", 0)}${constants("tileColumns", 1)}`,
     setup: `let at = i32(group);
 if (at >= ${groups}) { return; }
@@ -111,8 +112,8 @@ let c = at / ${tiles.length} % ${count};
 let point = at / ${tiles.length * count} % ${points};
 let part = at / ${tiles.length * count * points};
 ${splitHeads(chunks, "point", heads)}
-let t0 = c * ${Q};
-${Array.from({ length: shape.threadRows }, (_, r) => Array.from({ length: shape.threadColumns / 4 }, (_, j) => `var total${r}_${j} = vec4<f32>();`).join(" ")).join("\n")}`,
+let t0 = c * ${Q};`,
+    totals: true,
     phases: [
       {
         begin: "0",
@@ -129,7 +130,7 @@ ${start("a", "firstRow")}
 ${start("b", "firstColumn")}`,
         },
         // the sums of a head, times what decays between its steps
-        after: ({ rows }) =>
+        after: ({ rows, total }) =>
           rows
             .map(
               ({ row, names, columns }) => `{
@@ -150,7 +151,7 @@ ${names
             .join("\n"),
       },
     ],
-    finish: ({ all }) =>
+    finish: ({ all, total }) =>
       all
         .map(
           ({ name, row, column }) =>
@@ -178,7 +179,7 @@ export function groupedReadPass(
   group: Group,
   { state, x, z, weights, buffers, to, size }: GroupedRead,
 ): GpuPass {
-  const { Q, L, count, K, V, V4, K4, operands, sizes, parts, table } = chunks;
+  const { Q, L, count, K, V, V4, K4, operands, sizes, parts, table, fragments } = chunks;
   const reverse = state === "adjoint";
   const shape = K > 64 ? sizes.wide : sizes.narrow;
   const tiles = Math.ceil(K / shape.columns);
@@ -214,7 +215,8 @@ export function groupedReadPass(
   const groups = group.parts * points * count * rowTiles * tiles;
   const pairsAt = `(point * ${count} + c) * ${(Q * Q) / 4}`;
   const columns = "vec4<i32>(0, 1, 2, 3)";
-  const code = tileShader(shape, {
+  const shortColumns = K % shape.columns === 0 ? {} : { lines: `${K} - columnTile * ${shape.columns}` };
+  const code = shaderOf(shape, fragments, {
     module: declarations(bound.list),
     setup: `let at = i32(group);
 if (at >= ${groups}) { return; }
@@ -241,17 +243,22 @@ let sAt = (h * ${count} + c) * ${K * V4} + columnTile * ${shape.columns * V4};`,
         a: {
           along: "depth",
           load: (line, depth) => `x[xAt + ${line} * ${strideOf(chunks, places.x, 4)} + ${depth}]`,
-          change: (value, line, depth) => `${short(value, depth)} * ${fourFactors(line)}`,
+          change: (value, _, depth) => short(value, depth),
+          factors: fourFactors,
+          ...(isRagged(chunks) && { lines: `${L} - t0 - r0` }),
         },
         b: {
           along: "depth",
           load: (line, depth) => `states[sAt + ${line} * ${V4} + ${depth}]`,
           change: (value, _, depth) => short(value, depth),
+          ...shortColumns,
         },
       },
       {
         begin: reverse ? "r0" : "0",
         end: `select(0, ${reverse ? valid : `min(${valid}, r0 + ${shape.rows})`}, part == 0)`,
+        causal: reverse ? "later" : "earlier",
+        backwards: !reverse,
         a: reverse
           ? {
               along: "lines",
@@ -265,17 +272,20 @@ let sAt = (h * ${count} + c) * ${K * V4} + columnTile * ${shape.columns * V4};`,
           : {
               along: "depth",
               load: (line, depth) => `scores[${pairsAt} + (r0 + ${line}) * ${Q / 4} + min(${depth}, ${Q / 4 - 1})]`,
-              change: (value, line, depth) =>
-                inside(
-                  `select(vec4<f32>(), ${value}, vec4<i32>(r0 + 4 * ${line}) + ${columns} >= vec4<i32>(${depth}))`,
-                  depth,
-                ),
+              change: (value, line, depth, turned) =>
+                turned
+                  ? inside(
+                      `select(vec4<f32>(), ${value}, vec4<i32>(r0 + 4 * ${line}) + ${columns} >= vec4<i32>(${depth}))`,
+                      depth,
+                    )
+                  : `select(vec4<f32>(), ${value}, vec4<i32>(4 * ${depth}) + ${columns} <= vec4<i32>(min(r0 + ${line}, ${valid} - 1)))`,
             },
         b: {
           along: "lines",
           load: (line, depth) =>
             `${bound.nameOf(places.z.buffer)}[zAt + ${depth} * ${strideOf(chunks, places.z, 4)} + ${line}]`,
           change: (value, _, depth) => inside(value, depth),
+          ...shortColumns,
         },
       },
     ],

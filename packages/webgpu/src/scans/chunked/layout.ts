@@ -1,7 +1,8 @@
 /** Sizes and places of a chunked recurrence: what its passes have in common. */
 import { product, type Affine, type ChunkedParts, type Operand, type Result } from "@seqmix/tensor/backend";
 import { declare, type GpuBinding, type GpuPass } from "@seqmix/tensor/wgsl";
-import type { TileShape } from "./tile.js";
+import type { FragmentTexts } from "../../matmul/fragments.js";
+import type { MatrixTile, TileShape } from "./tile.js";
 
 /** Steps of a block whose decays are tabulated, in a chunk. */
 export const BLOCK = 16;
@@ -10,11 +11,11 @@ export interface Sizes {
   /** Steps of a chunk, a multiple of the tiles' rows. */
   readonly chunk: number;
   /** The tile for products of steps, and for states of more than 64 values. */
-  readonly scores: TileShape;
-  readonly states: TileShape;
+  readonly scores: TileShape | MatrixTile;
+  readonly states: TileShape | MatrixTile;
   /** Tiles for results of up to 64 columns, and of more. */
-  readonly narrow: TileShape;
-  readonly wide: TileShape;
+  readonly narrow: TileShape | MatrixTile;
+  readonly wide: TileShape | MatrixTile;
 }
 
 /** An array: its buffer, and elements by axis of the loop. */
@@ -26,6 +27,8 @@ export interface Place {
 export interface Chunks {
   readonly parts: ChunkedParts;
   readonly sizes: Sizes;
+  /** Of tiles on matrix units. */
+  readonly fragments: FragmentTexts;
   readonly L: number;
   readonly Q: number;
   readonly count: number;
@@ -70,6 +73,9 @@ export interface Table {
   /** Factors of the outer products. */
   readonly drive: number;
   readonly seed: number;
+  /** The first to the chunk's end, and the second from before it (not before the sequence). */
+  readonly driveToEnd: number;
+  readonly seedBegin: number;
   /** [later block, earlier block]: the decay of the blocks between. */
   readonly between: number;
   readonly size: number;
@@ -92,14 +98,16 @@ export function tableOf(Q: number): Table {
     toEnd: take(Q),
     drive: take(Q),
     seed: take(Q),
+    driveToEnd: take(Q),
+    seedBegin: take(Q),
     between: take(blocks * blocks),
     size,
   };
 }
 
-/** Where the numbers of head `h` and a chunk begin. */
-export const tableAt = ({ sharesTable, count, table }: Chunks, chunk: string, unit: 1 | 4): string =>
-  sharesTable ? `h * ${table.size / unit}` : `(h * ${count} + ${chunk}) * ${table.size / unit}`;
+/** Where the numbers of a head and a chunk begin. */
+export const tableAt = ({ sharesTable, count, table }: Chunks, chunk: string, unit: 1 | 4, head = "h"): string =>
+  sharesTable ? `${head} * ${table.size / unit}` : `(${head} * ${count} + ${chunk}) * ${table.size / unit}`;
 
 /** Number of heads, and of the points of some of their axes. */
 export const pointsOf = ({ parts }: Chunks, axes: readonly number[]): number =>

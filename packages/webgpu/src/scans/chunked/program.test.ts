@@ -6,11 +6,15 @@ import {
   semiseparable,
   type ScanKernel,
 } from "@seqmix/tensor/backend";
-import { afterAll, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import type { GpuLimits } from "@seqmix/tensor/wgsl";
+import type { MatrixUnitLimits } from "../../matmul/matrix-units.js";
+import { emulatedFragments } from "../../testing/emulated-fragments.js";
 import { runProgram } from "../../testing/run-program.js";
 import { testDevice } from "../../testing/test-device.js";
+import type { Sizes } from "./layout.js";
 import { chunkedProgram } from "./program.js";
+import type { MatrixTile } from "./tile.js";
 
 const device = await testDevice();
 afterAll(() => device.close());
@@ -18,14 +22,43 @@ afterAll(() => device.close());
 /** What every adapter allows. */
 const PORTABLE_LIMITS: GpuLimits = { buffers: 8, bytes: 2 ** 27, threads: 256, workgroupBytes: 16384 };
 
+const tile = (rows: number, columns: number, terms: 1 | 3): MatrixTile => ({
+  rows,
+  columns,
+  depth: 16,
+  block: { rows: 32, columns: 32 },
+  terms,
+});
+/** On matrix units, with tiles that a software adapter compiles sooner. */
+const onUnits = (terms: 1 | 3): Sizes => ({
+  chunk: 64,
+  scores: tile(32, 32, terms),
+  states: tile(32, 64, terms),
+  narrow: tile(32, 32, terms),
+  wide: tile(32, 32, terms),
+});
+const unitLimits: MatrixUnitLimits = {
+  matrixUnits: true,
+  fragments: emulatedFragments,
+  buffers: 10,
+  bytes: 2 ** 27,
+  threads: device.gpu.limits.maxComputeInvocationsPerWorkgroup,
+  workgroupBytes: device.gpu.limits.maxComputeWorkgroupStorageSize,
+};
+
 /** Largest error of each output, relative to its largest value. */
-async function errors(kernel: ScanKernel, arrays: readonly Float32Array[]): Promise<number[]> {
+async function errors(
+  kernel: ScanKernel,
+  arrays: readonly Float32Array[],
+  limits: MatrixUnitLimits = PORTABLE_LIMITS,
+  sizes?: Sizes,
+): Promise<number[]> {
   const form = semiseparable(kernel, true);
   if (typeof form === "string") throw new Error(form);
   const parts = chunkedParts(form, 4);
   if (typeof parts === "string") throw new Error(parts);
-  const program = chunkedProgram(parts, PORTABLE_LIMITS);
-  expect(Math.max(...program.passes.map(({ buffers }) => buffers.length))).toBeLessThanOrEqual(8);
+  const program = chunkedProgram(parts, limits, sizes);
+  expect(Math.max(...program.passes.map(({ buffers }) => buffers.length))).toBeLessThanOrEqual(limits.buffers);
   const found = await runProgram(
     device.gpu,
     program,
@@ -59,3 +92,26 @@ test.each(["none", "constant", "scalar", "vector"] as const)(
   // many kernels are compiled
   120_000,
 );
+
+describe.each([
+  [3, 1e-5],
+  [1, 3e-3],
+] as const)("on matrix units, %d products for one of f32", (terms, tolerance) => {
+  test.each(["none", "scalar", "vector"] as const)(
+    "random recurrences with %s decay are those of the scan, and so are their gradients",
+    async (decay) => {
+      for (const seed of [0, 1, 3]) {
+        const { kernel, arrays } = randomSemiseparable(seed, {
+          decay,
+          gradient: seed > 0,
+          steps: [33, 64, 130],
+          widths: [16, 32, 48],
+          timesDecay: true,
+        });
+        for (const [k, error] of (await errors(kernel, arrays, unitLimits, onUnits(terms))).entries())
+          expect(error, `seed ${seed}, output ${k} of [${kernel.extents.join()}]`).toBeLessThan(tolerance);
+      }
+    },
+    120_000,
+  );
+});

@@ -1,9 +1,9 @@
 /** Products of earlier and later steps' vectors within a chunk, before decays: q k^T. */
 import type { Operand } from "@seqmix/tensor/backend";
 import type { GpuPass } from "@seqmix/tensor/wgsl";
-import { baseText, declarations, passOf, pointsOf, splitHeads, strideOf, type Chunks } from "./layout.js";
+import { baseText, declarations, isRagged, passOf, pointsOf, splitHeads, strideOf, type Chunks } from "./layout.js";
 import { distinct } from "./states.js";
-import { tileShader } from "./tile.js";
+import { shaderOf } from "./matrix-tile.js";
 
 export interface Score {
   readonly earlier: Operand;
@@ -26,7 +26,7 @@ export function scoreHeads({ parts, keyDecays }: Chunks, { earlier, later, over 
 
 /** [heads of the score, chunks, Q, Q]. */
 export function scoresPass(chunks: Chunks, score: Score, to: number): GpuPass {
-  const { Q, count, K, V, operands, sizes } = chunks;
+  const { Q, L, count, K, V, operands, sizes, fragments } = chunks;
   const shape = sizes.scores;
   const depth = score.over === "keys" ? K : V;
   const heads = scoreHeads(chunks, score);
@@ -52,13 +52,14 @@ export function scoresPass(chunks: Chunks, score: Score, to: number): GpuPass {
     ...(depth % shape.depth !== 0 && {
       change: (value: string, _: string, at: string) => `select(vec4<f32>(), ${value}, ${at} < ${depth})`,
     }),
+    ...(isRagged(chunks) && { lines: `${L} - c * ${Q} - ${name === "a" ? "firstRow" : "firstColumn"}` }),
   });
   const groups = points * count * tiles.length;
   const start = (name: "a" | "b", first: string): string =>
     `let ${name}At = ${baseText(chunks, places[name], 4)} + (c * ${Q} + ${first}) * ${strideOf(chunks, places[name], 4)};`;
   const table = (name: string, k: 0 | 1): string =>
     `const ${name} = array<i32, ${tiles.length}>(${tiles.map((tile) => tile[k]).join(", ")});\n`;
-  const code = tileShader(shape, {
+  const code = shaderOf(shape, fragments, {
     module: `${declarations(bound.list)}${score.strict ? diagonalFunction(Q) : ""}${table("tileRows", 0)}${table("tileColumns", 1)}`,
     setup: `let at = i32(group);
 if (at >= ${groups}) { return; }
