@@ -42,7 +42,11 @@ export function placeArrays({ parts, block, run }: Build): Pick<Chunks, "operand
   const operandPlaces = new Map<Operand, Place>();
   for (const operand of operands) {
     const { from } = operand;
-    if ("input" in from) operandPlaces.set(operand, { buffer: from.input, index: from.index });
+    if ("input" in from) operandPlaces.set(operand, {
+        buffer: from.input,
+        index: from.index,
+        half: inputs[from.input]!.dtype === "f16",
+      });
     else {
       const buffer = block(from.layout.size);
       run(from.loop, given, [buffer]);

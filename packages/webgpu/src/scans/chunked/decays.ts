@@ -103,6 +103,9 @@ table[base + ${at.drive} + lane] = ofDrive;
 table[base + ${at.seed} + lane] = ofSeed;
 table[base + ${at.driveToEnd} + lane] = ofDrive * toEnd;
 table[base + ${at.seedBegin} + lane] = ofSeed * fromBegin;
+table[base + ${at.driveToBlock} + lane] = ofDrive * toBlock;
+table[base + ${at.seedFromBlock} + lane] = ofSeed * fromBlock;
+if (step == ${BLOCK - 1}) { table[base + ${at.wholes} + block] = fromBlock; }
 if (lane < ${blocks * blocks}) {
   let later = lane / ${blocks};
   let earlier = lane % ${blocks};

@@ -12,9 +12,11 @@ import {
   numberText,
   passOf,
   pointsOf,
+  readVector,
   splitHeads,
   strideOf,
   tableAt,
+  vectorsOf,
   type Chunks,
   type Place,
 } from "./layout.js";
@@ -73,8 +75,8 @@ export function groupedScoresPass(
     typeof factor === "object" ? [operands.get(factor.operand)!.buffer] : [],
   );
   const bound = distinct([
-    { name: "a", buffer: places.a.buffer, type: "vec4<f32>" },
-    { name: "b", buffer: places.b.buffer, type: "vec4<f32>" },
+    { name: "a", buffer: places.a.buffer, type: vectorsOf(places.a) },
+    { name: "b", buffer: places.b.buffer, type: vectorsOf(places.b) },
     { name: "table", buffer: table, type: "vec4<f32>" },
     ...extra.map((buffer) => ({ name: `weights${buffer}`, buffer, type: "f32" }) as const),
     { name: "scores", buffer: to, type: "vec4<f32>", access: "read_write" },
@@ -88,7 +90,10 @@ export function groupedScoresPass(
   const operand = (name: "a" | "b") => ({
     along: "depth" as const,
     load: (line: string, at: string) =>
-      `${bound.nameOf(places[name].buffer)}[${name}At + ${line} * ${strideOf(chunks, places[name], 4)} + ${at}]`,
+      readVector(
+        places[name],
+        `${bound.nameOf(places[name].buffer)}[${name}At + ${line} * ${strideOf(chunks, places[name], 4)} + ${at}]`,
+      ),
     ...(V % shape.depth !== 0 && {
       change: (value: string, _: string, at: string) => `select(vec4<f32>(), ${value}, ${at} < ${V})`,
     }),
@@ -189,8 +194,8 @@ export function groupedReadPass(
   const places = { x: operands.get(x)!, z: operands.get(z)! };
   const weighing = typeof weights === "object" ? operands.get(weights.operand)! : undefined;
   const bound = distinct([
-    { name: "x", buffer: places.x.buffer, type: "vec4<f32>" },
-    { name: "z", buffer: places.z.buffer, type: "vec4<f32>" },
+    { name: "x", buffer: places.x.buffer, type: vectorsOf(places.x) },
+    { name: "z", buffer: places.z.buffer, type: vectorsOf(places.z) },
     { name: "states", buffer: buffers.states, type: "vec4<f32>" },
     { name: "table", buffer: buffers.table, type: "vec4<f32>" },
     { name: "scores", buffer: buffers.scores, type: "vec4<f32>" },
@@ -242,7 +247,8 @@ let sAt = (h * ${count} + c) * ${K * V4} + columnTile * ${shape.columns * V4};`,
         },
         a: {
           along: "depth",
-          load: (line, depth) => `x[xAt + ${line} * ${strideOf(chunks, places.x, 4)} + ${depth}]`,
+          load: (line, depth) =>
+            readVector(places.x, `x[xAt + ${line} * ${strideOf(chunks, places.x, 4)} + ${depth}]`),
           change: (value, _, depth) => short(value, depth),
           factors: fourFactors,
           ...(isRagged(chunks) && { lines: `${L} - t0 - r0` }),
@@ -283,7 +289,10 @@ let sAt = (h * ${count} + c) * ${K * V4} + columnTile * ${shape.columns * V4};`,
         b: {
           along: "lines",
           load: (line, depth) =>
-            `${bound.nameOf(places.z.buffer)}[zAt + ${depth} * ${strideOf(chunks, places.z, 4)} + ${line}]`,
+            readVector(
+              places.z,
+              `${bound.nameOf(places.z.buffer)}[zAt + ${depth} * ${strideOf(chunks, places.z, 4)} + ${line}]`,
+            ),
           change: (value, _, depth) => inside(value, depth),
           ...shortColumns,
         },

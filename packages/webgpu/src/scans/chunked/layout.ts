@@ -22,7 +22,13 @@ export interface Sizes {
 export interface Place {
   readonly buffer: number;
   readonly index: Affine;
+  /** f16 in two bytes. */
+  readonly half?: boolean;
 }
+
+/** The type of an array's vectors, and the text of one read. */
+export const vectorsOf = ({ half }: Place): "vec4<f16>" | "vec4<f32>" => (half ? "vec4<f16>" : "vec4<f32>");
+export const readVector = ({ half }: Place, text: string): string => (half ? `vec4<f32>(${text})` : text);
 
 export interface Chunks {
   readonly parts: ChunkedParts;
@@ -76,6 +82,11 @@ export interface Table {
   /** The first to the chunk's end, and the second from before it (not before the sequence). */
   readonly driveToEnd: number;
   readonly seedBegin: number;
+  /** The first to its block's end, and the second from before its block. */
+  readonly driveToBlock: number;
+  readonly seedFromBlock: number;
+  /** Decays of whole blocks. */
+  readonly wholes: number;
   /** [later block, earlier block]: the decay of the blocks between. */
   readonly between: number;
   readonly size: number;
@@ -100,6 +111,9 @@ export function tableOf(Q: number): Table {
     seed: take(Q),
     driveToEnd: take(Q),
     seedBegin: take(Q),
+    driveToBlock: take(Q),
+    seedFromBlock: take(Q),
+    wholes: take(Math.ceil(blocks / 4) * 4),
     between: take(blocks * blocks),
     size,
   };
@@ -159,7 +173,7 @@ export const isRagged = ({ L, Q }: Chunks): boolean => L % Q !== 0;
 export interface Bound {
   readonly name: string;
   readonly buffer: number;
-  readonly type: "f32" | "vec4<f32>";
+  readonly type: "f32" | "vec4<f32>" | "vec4<f16>";
   readonly access?: GpuBinding["access"];
 }
 

@@ -14,6 +14,7 @@ import {
   TIMES_FACTORS,
   type MatrixTile,
   type Phase,
+  type RowSums,
   type SumNames,
   type TileShape,
   type TileText,
@@ -82,7 +83,7 @@ function matrixTileShader(
     inBlock(
       totals
         ? finish(strip)
-        : `${i > 0 ? "workgroupBarrier();\n" : ""}${brought(tile, fragments, strip, i, `${rowSums ? partialSums(tile, strip, rowSums.each) : ""}${finish(strip)}`)}`,
+        : `${i > 0 ? "workgroupBarrier();\n" : ""}${brought(tile, fragments, strip, i, `${rowSums ? partialSums(tile, strip, rowSums) : ""}${finish(strip)}`)}`,
     ),
   );
   const body = `let lane = i32(thread);
@@ -106,7 +107,7 @@ ${indent(judgeScales(phases.length))}
 }
 ${totals ? "" : inverse}
 ${ends.join("\n")}
-${rowSums ? rowsTogether(tile, rowSums.then) : ""}`;
+${rowSums ? rowsTogether(tile, rowSums) : ""}`;
   const subgroups = threads / 32;
   return `${fragments.directives}${module}${TIMES_FACTORS}var<workgroup> tiles: array<vec4<u32>, ${Math.max(parts * both, subgroups * stripVectors(tile))}>;
 ${scalesModule(tile, fragments, phases.length)}${rowSums ? `var<workgroup> partial: array<f32, ${tile.rows * across}>;\n` : ""}${fragments.declare("tiles")}${splitFunctions}${entryPoint(threads, body, fragments.builtin)}`;
@@ -116,7 +117,7 @@ ${scalesModule(tile, fragments, phases.length)}${rowSums ? `var<workgroup> parti
 function phaseText(
   tile: MatrixTile,
   fragments: FragmentTexts,
-  { begin, end, causal, backwards = false, loop, after }: Phase,
+  { begin, end, causal, blocks, backwards = false, loop, after }: Phase,
   k: number,
   operands: readonly [SliceTexts, SliceTexts],
   strips: readonly SumNames[],
@@ -144,7 +145,7 @@ ${indent(operands.map((each) => each.store).join("\n"), 3)}
       if (${more("next")}) {
 ${indent(load, 4)}
       }
-${indent(products(tile, fragments, operands, causal), 3)}
+${indent(products(tile, fragments, operands, { ...(causal && { causal }), ...(blocks && { blocks }), backwards }), 3)}
       workgroupBarrier();
     }
   }
@@ -167,34 +168,32 @@ function products(
   tile: MatrixTile,
   fragments: FragmentTexts,
   operands: readonly [SliceTexts, SliceTexts],
-  causal: Phase["causal"],
+  phase: Pick<Phase, "causal" | "backwards" | "blocks">,
 ): string {
   const across = tile.columns / tile.block.columns;
+  const order = range(tile.depth / FRAGMENT);
+  if (phase.backwards) order.reverse();
   const cases = range(matrixThreads(tile) / 32).map((q) => {
     const [row, column] = [Math.floor(q / across) * tile.block.rows, (q % across) * tile.block.columns];
-    const steps = range(tile.depth / FRAGMENT).map((step) => {
-      const text = blockProducts(tile, fragments, operands, step, row, column);
-      // all of the block's rows are before the step, or behind it
-      const needed =
-        causal === "earlier"
-          ? `if (begin + ${step * FRAGMENT} < r0 + ${row + tile.block.rows}) `
-          : causal === "later"
-            ? `if (begin + ${step * FRAGMENT + FRAGMENT - 1} >= r0 + ${row}) `
-            : "";
-      return `${needed}{\n${indent(text)}\n}`;
-    });
+    const steps = order.map((step) => blockProducts(tile, fragments, operands, { step, row, column }, phase));
     return `  ${q === 0 ? "default" : `case ${q}`} {\n${indent(steps.join("\n"), 2)}\n  }`;
   });
   return `switch own {\n${cases.join("\n")}\n}`;
+}
+
+interface BlockStep {
+  readonly step: number;
+  /** Of the subgroup's block in the tile. */
+  readonly row: number;
+  readonly column: number;
 }
 
 function blockProducts(
   { block, terms }: MatrixTile,
   fragments: FragmentTexts,
   [A, B]: readonly [SliceTexts, SliceTexts],
-  step: number,
-  row: number,
-  column: number,
+  { step, row, column }: BlockStep,
+  { causal, blocks }: Pick<Phase, "causal" | "blocks">,
 ): string {
   const [down, along] = [range(block.rows / FRAGMENT), range(block.columns / FRAGMENT)];
   const left = (part: number, i: number): string =>
@@ -215,18 +214,42 @@ function blockProducts(
     );
   const add = (i: number, j: number, x: string, y: string): string =>
     `m${i}_${j} = ${fragments.multiply(`${x}${i}`, `${y}${j}`, `m${i}_${j}`)};`;
-  return [
+  const rights = [
     ...along.map((j) => `let b${j} = ${right(0, j)};`),
     ...(terms === 3 ? along.map((j) => `let d${j} = ${right(1, j)};`) : []),
-    ...down.flatMap((i) => [
-      `let a${i} = ${left(0, i)};`,
-      ...(terms === 3
-        ? [`let g${i} = ${left(1, i)};`, ...along.flatMap((j) => [add(i, j, "g", "b"), add(i, j, "a", "d")])]
-        : []),
-      ...along.map((j) => add(i, j, "a", "b")),
-    ]),
-  ].join("\n");
+  ];
+  const rowOf = (i: number): string[] => [
+    `let a${i} = ${left(0, i)};`,
+    ...(terms === 3
+      ? [`let g${i} = ${left(1, i)};`, ...along.flatMap((j) => [add(i, j, "g", "b"), add(i, j, "a", "d")])]
+      : []),
+    ...along.map((j) => add(i, j, "a", "b")),
+  ];
+  const at = `begin + ${step * FRAGMENT}`;
+  /** Whether the step is needed for rows up to, or from, one of the block. */
+  const needed = (last: number, first: number): string =>
+    causal === "earlier" ? `if (${at} < r0 + ${row + last}) ` : causal === "later" ? `if (${at} >= r0 + ${row + first}) ` : "";
+  if (!blocks) {
+    const text = [...rights, ...down.flatMap(rowOf)].join("\n");
+    return needed(block.rows, 1 - FRAGMENT) + inBlock(text);
+  }
+  const decays = blocks.decay && along.map((j) => blocks.decay!(`(${at}) / ${FRAGMENT}`, column + FRAGMENT * j));
+  const heads = [...new Set(decays ?? [])];
+  const rows = down.map((i) => {
+    const scaled = (decays ?? []).map(
+      (decay, j) => `m${i}_${j} = ${fragments.scale(`m${i}_${j}`, `w${heads.indexOf(decay)}`)};`,
+    );
+    return needed(FRAGMENT * i, FRAGMENT * (i + 1)) + inBlock([...scaled, ...rowOf(i)].join("\n"));
+  });
+  const text = [...rights, ...heads.map((decay, k) => `let w${k} = ${decay};`), ...rows].join("\n");
+  return needed(block.rows - FRAGMENT, FRAGMENT) + inBlock(text);
 }
+
+/** Rows of a strip that a thread has: `stripRow`, and so many more at this distance. */
+export const stripRows = ({ block }: MatrixTile): { readonly count: number; readonly apart: number } => ({
+  count: block.columns / 8,
+  apart: 128 / block.columns,
+});
 
 /** The sums of a thread in a strip of its block. */
 function stripSums({ block }: MatrixTile, i: number): SumNames {
@@ -286,7 +309,8 @@ ${fragmentsOf(tile)
 }
 
 /** Sums of a strip's rows over the block's columns, by way of the places that the sums had. */
-function partialSums(tile: MatrixTile, { rows }: SumNames, each: (row: SumNames["rows"][0]) => string): string {
+function partialSums(tile: MatrixTile, sums: SumNames, { before, each }: RowSums): string {
+  const { rows } = sums;
   const quads = tile.block.columns / 4;
   const across = tile.columns / tile.block.columns;
   const pitch = stripPitch(tile);
@@ -295,7 +319,8 @@ function partialSums(tile: MatrixTile, { rows }: SumNames, each: (row: SumNames[
       `tiles[strip + (stripRow + ${n * (32 / quads)}) * ${pitch} + quad].x = bitcast<u32>(${each(row)});`,
   );
   const first = rows[0]!.row.replace(" + stripRow", " + lane % 32");
-  return `${written.join("\n")}
+  return `${before?.(sums) ?? ""}
+${written.join("\n")}
 workgroupBarrier();
 if (lane % 32 < ${FRAGMENT}) {
   var sum = 0.0;
@@ -305,11 +330,13 @@ if (lane % 32 < ${FRAGMENT}) {
 `;
 }
 
-function rowsTogether(tile: MatrixTile, then: (row: string, sum: string) => string): string {
+function rowsTogether(tile: MatrixTile, { parts = 1, then }: RowSums): string {
   const across = tile.columns / tile.block.columns;
-  const sum = range(across).map((k) => `partial[row * ${across} + ${k}]`);
+  const sum = range(across / parts).map((k) => `partial[row * ${across} + part * ${across / parts} + ${k}]`);
   return `workgroupBarrier();
-for (var row = lane; row < ${tile.rows}; row += ${matrixThreads(tile)}) {
-${indent(then("row", `(${sum.join(" + ")})`))}
+for (var f = lane; f < ${tile.rows * parts}; f += ${matrixThreads(tile)}) {
+  let row = f % ${tile.rows};
+  let part = f / ${tile.rows};
+${indent(then("row", `(${sum.join(" + ")})`, "part"))}
 }`;
 }

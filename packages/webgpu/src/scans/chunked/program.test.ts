@@ -35,7 +35,7 @@ const onUnits = (terms: 1 | 3): Sizes => ({
   scores: tile(32, 32, terms),
   states: tile(32, 64, terms),
   narrow: tile(32, 32, terms),
-  wide: tile(32, 32, terms),
+  wide: tile(32, 64, terms),
 });
 const unitLimits: MatrixUnitLimits = {
   matrixUnits: true,

@@ -5,7 +5,6 @@
  *
  * of the adjoint states, from those behind the chunk and the steps j >= t.
  */
-import type { Operand } from "@seqmix/tensor/backend";
 import type { GpuPass } from "@seqmix/tensor/wgsl";
 import {
   baseText,
@@ -15,55 +14,38 @@ import {
   keyDecayVectors,
   numberText,
   passOf,
+  readVector,
   splitHeads,
   strideOf,
   tableAt,
+  vectorsOf,
   type Bound,
   type Chunks,
   type Place,
 } from "./layout.js";
-import { scoreHeads, scoreSize, type Score } from "./scores.js";
+import { columnsOf, partnerOf, type ReadPass } from "./reading.js";
+import { scoreHeads, scoreSize } from "./scores.js";
 import { distinct } from "./states.js";
-import { shaderOf } from "./matrix-tile.js";
-import { threadsOf, type MatrixTile, type Phase, type SumNames, type TileShape } from "./tile.js";
-
-export interface ReadPass {
-  readonly state: "current" | "adjoint";
-  readonly over: "keys" | "values";
-  readonly x: Operand;
-  /** The other side of the outer product. */
-  readonly z: Operand;
-  readonly score: Score;
-  readonly buffers: { readonly states: number; readonly table: number; readonly scores: number };
-  /** Where the result is stored, if it is. */
-  readonly to?: Place | undefined;
-  /** The sums of the result's rows times another operand's, [heads, steps], by tile of columns. */
-  readonly dots?: { readonly with: Operand; readonly to: number } | undefined;
-}
-
-export const readShape = ({ sizes, K, V }: Chunks, over: "keys" | "values"): TileShape | MatrixTile =>
-  (over === "keys" ? V : K) > 64 ? sizes.wide : sizes.narrow;
-/** Tiles of columns of a read. */
-export const columnTiles = (chunks: Chunks, over: "keys" | "values"): number =>
-  Math.ceil((over === "keys" ? chunks.V : chunks.K) / readShape(chunks, over).columns);
+import { matrixReadPass } from "./matrix-read.js";
+import { isMatrixTile, tileShader, threadsOf, type Phase, type SumNames, type TileShape } from "./tile.js";
 
 /** Bytes of workgroup memory beside the tile's. */
 export const decayBytes = (Q: number): number => 4 * (Q * BLOCK + 3 * Q + (Q / BLOCK) ** 2);
 
 export function readPass(chunks: Chunks, read: ReadPass): GpuPass {
-  const { Q, L, count, H, K, V, V4, K4, operands, parts, table, keyDecays, fragments } = chunks;
+  const { Q, L, count, H, K, V, V4, K4, operands, parts, table, keyDecays } = chunks;
   const { state, over, x, z, score, buffers, to, dots } = read;
   const reverse = state === "adjoint";
-  const shape = readShape(chunks, over);
+  const { shape, tiles } = columnsOf(chunks, { over, x, partner: partnerOf(read) });
+  if (isMatrixTile(shape)) return matrixReadPass(chunks, read, shape);
   const threads = threadsOf(shape);
   const [inner, width4] = over === "keys" ? [K, V4] : [V, K4];
-  const tiles = columnTiles(chunks, over);
   const rowTiles = Q / shape.rows;
   const places = { x: operands.get(x)!, z: operands.get(z)!, ...(dots && { w: operands.get(dots.with)! }) };
   const bound = distinct([
-    { name: "x", buffer: places.x.buffer, type: "vec4<f32>" },
-    { name: "z", buffer: places.z.buffer, type: "vec4<f32>" },
-    ...(places.w ? [{ name: "w", buffer: places.w.buffer, type: "vec4<f32>" } as const] : []),
+    { name: "x", buffer: places.x.buffer, type: vectorsOf(places.x) },
+    { name: "z", buffer: places.z.buffer, type: vectorsOf(places.z) },
+    ...(places.w ? [{ name: "w", buffer: places.w.buffer, type: vectorsOf(places.w) } as const] : []),
     { name: "states", buffer: buffers.states, type: "vec4<f32>" },
     { name: "scores", buffer: buffers.scores, type: "vec4<f32>" },
     { name: "table", buffer: buffers.table, type: "vec4<f32>" },
@@ -77,7 +59,10 @@ export function readPass(chunks: Chunks, read: ReadPass): GpuPass {
   const inside = (value: string, depth: string): string =>
     isRagged(chunks) ? `select(vec4<f32>(), ${value}, t0 + ${depth} < ${L})` : value;
   const load = (name: "x" | "z", step: string, column: string): string =>
-    `${bound.nameOf(places[name].buffer)}[${name}At + ${step} * ${strideOf(chunks, places[name], 4)} + ${column}]`;
+    readVector(
+      places[name],
+      `${bound.nameOf(places[name].buffer)}[${name}At + ${step} * ${strideOf(chunks, places[name], 4)} + ${column}]`,
+    );
   const short = (value: string, depth: string): string =>
     inner % shape.depth === 0 ? value : `select(vec4<f32>(), ${value}, ${depth} < ${inner})`;
   const ofKeys = (row: string, column: string): string =>
@@ -133,7 +118,7 @@ export function readPass(chunks: Chunks, read: ReadPass): GpuPass {
   };
   const groups = H * count * rowTiles * tiles;
   const heads = scoreHeads(chunks, score);
-  const code = shaderOf(shape, fragments, {
+  const code = tileShader(shape, {
     module: `${declarations(bound.list)}${decayModule(chunks, reverse)}`,
     setup: `let at = i32(group);
 if (at >= ${groups}) { return; }
@@ -245,7 +230,7 @@ ${names.map((name, j) => `  ${name} = fma(vec4<f32>(own), ${load("z", "t", `${at
     .join("\n");
 
 interface Epilogue {
-  readonly shape: TileShape | MatrixTile;
+  readonly shape: TileShape;
   /** Vectors of a row of the result. */
   readonly width4: number;
   readonly valid: string;
@@ -274,7 +259,8 @@ function timesOther(
   column: string,
   { shape, width4 }: Pick<Epilogue, "shape" | "width4">,
 ): string {
-  const text = `dot(${sum}, ${name}[wAt + ${row} * ${strideOf(chunks, place, 4)} + columnTile * ${shape.columns / 4} + ${column} / 4])`;
+  const at = `wAt + ${row} * ${strideOf(chunks, place, 4)} + columnTile * ${shape.columns / 4} + ${column} / 4`;
+  const text = `dot(${sum}, ${readVector(place, `${name}[${at}]`)})`;
   return (4 * width4) % shape.columns === 0
     ? text
     : `select(0.0, ${text}, columnTile * ${shape.columns} + ${column} < ${4 * width4})`;

@@ -4,8 +4,10 @@ import type { GpuPass } from "@seqmix/tensor/wgsl";
 import type { Build } from "./build.js";
 import { groupedReadPass, groupedScoresPass, type Factor, type Group, type GroupedScores } from "./grouped.js";
 import { numberText, pointsOf, type Chunks, type Place } from "./layout.js";
-import { columnTiles, readPass } from "./read.js";
+import { readPass } from "./read.js";
+import { columnsOf } from "./reading.js";
 import { scoreHeads, scoreSize, scoresPass, type Score } from "./scores.js";
+import { isMatrixTile } from "./tile.js";
 import { keyPairsPass, keyScoresPass } from "./vector.js";
 
 export interface StateBuffers {
@@ -54,10 +56,11 @@ export function makeReads(
   };
   return (state, over, x, to, dots) => {
     const outer = state === "current" ? drive : seed!;
+    const strict = dots !== undefined && !isMatrixTile(chunks.sizes.wide);
     const score: Score =
       state === "current"
-        ? { earlier: outer[over], later: x, rows: "earlier", over, strict: dots !== undefined }
-        : { earlier: x, later: outer[over], rows: "later", over, strict: dots !== undefined };
+        ? { earlier: outer[over], later: x, rows: "earlier", over, strict }
+        : { earlier: x, later: outer[over], rows: "later", over, strict };
     passes.push(
       readPass(chunks, {
         state,
@@ -201,7 +204,9 @@ export function dottedRead({ parts, block }: Build, chunks: Chunks, state: "curr
     ({ of }) => of.kind === "read" && !of.group && of.state === state && of.operand === outer[of.over],
   );
   const over = own?.of.kind === "read" ? own.of.over : "keys";
-  const tiles = columnTiles(chunks, over);
-  const to = block(H * tiles * L);
-  return { own, over, tiles, to, x: outer[over], with: outer[over === "keys" ? "values" : "keys"] };
+  const partner = (state === "current" ? drive : seed!)[over];
+  const { tiles, shared } = columnsOf(chunks, { over, x: outer[over], partner });
+  const ofHead = shared === undefined ? tiles : 1;
+  const to = block(H * ofHead * L);
+  return { own, over, tiles: ofHead, to, x: outer[over], with: outer[over === "keys" ? "values" : "keys"] };
 }

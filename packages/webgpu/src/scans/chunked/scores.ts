@@ -1,7 +1,7 @@
 /** Products of earlier and later steps' vectors within a chunk, before decays: q k^T. */
 import type { Operand } from "@seqmix/tensor/backend";
 import type { GpuPass } from "@seqmix/tensor/wgsl";
-import { baseText, declarations, isRagged, passOf, pointsOf, splitHeads, strideOf, type Chunks } from "./layout.js";
+import { baseText, declarations, isRagged, passOf, pointsOf, readVector, splitHeads, strideOf, vectorsOf, type Chunks } from "./layout.js";
 import { distinct } from "./states.js";
 import { shaderOf } from "./matrix-tile.js";
 
@@ -41,14 +41,17 @@ export function scoresPass(chunks: Chunks, score: Score, to: number): GpuPass {
   const of = { a: score[score.rows], b: score[score.rows === "earlier" ? "later" : "earlier"] };
   const places = { a: operands.get(of.a)!, b: operands.get(of.b)! };
   const bound = distinct([
-    { name: "a", buffer: places.a.buffer, type: "vec4<f32>" },
-    { name: "b", buffer: places.b.buffer, type: "vec4<f32>" },
+    { name: "a", buffer: places.a.buffer, type: vectorsOf(places.a) },
+    { name: "b", buffer: places.b.buffer, type: vectorsOf(places.b) },
     { name: "scores", buffer: to, type: "vec4<f32>", access: "read_write" },
   ]);
   const operand = (name: "a" | "b") => ({
     along: "depth" as const,
     load: (line: string, at: string) =>
-      `${bound.nameOf(places[name].buffer)}[${name}At + ${line} * ${strideOf(chunks, places[name], 4)} + ${at}]`,
+      readVector(
+        places[name],
+        `${bound.nameOf(places[name].buffer)}[${name}At + ${line} * ${strideOf(chunks, places[name], 4)} + ${at}]`,
+      ),
     ...(depth % shape.depth !== 0 && {
       change: (value: string, _: string, at: string) => `select(vec4<f32>(), ${value}, ${at} < ${depth})`,
     }),

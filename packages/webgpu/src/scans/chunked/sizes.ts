@@ -43,21 +43,30 @@ const MATRIX = {
 } as const satisfies Record<1 | 3, Sizes>;
 
 /** Sizes for what the adapter has and the recurrence is. */
-export function sizesFor({ form }: ChunkedParts, limits: GpuLimits): Sizes {
+export function sizesFor(parts: ChunkedParts, limits: GpuLimits): Sizes {
+  const { form } = parts;
   const { extents } = form.kernel;
   const [K, V] = [extents[form.keys]!, extents[form.values]!];
   const vector = form.decay.kind === "vector";
-  const matrix = limits.matrixUnits ? matrixSizes(K, V, limits) : undefined;
+  const terms = limits.products === "tf32" || isHalf(parts) ? 1 : 3;
+  const matrix = limits.matrixUnits ? matrixSizes(K, V, terms, limits) : undefined;
   if (matrix) return vector ? { ...matrix, chunk: 64 } : matrix;
   return vector ? keySizesOf(limits) : sizesOf(limits);
 }
 
+/** Whether what is multiplied is f16 to begin with. */
+const isHalf = ({ drive, seed, results, form: { kernel } }: ChunkedParts): boolean =>
+  [
+    ...[drive, seed].flatMap((outer) => (outer ? [outer.keys, outer.values] : [])),
+    ...results.flatMap(({ of }) => (of.kind === "read" ? [of.operand] : [])),
+  ].every(({ from }) => "input" in from && kernel.inputs[from.input]!.dtype === "f16");
+
 /** On matrix units, where keys and values are in whole fragments and the adapter has room. */
-function matrixSizes(K: number, V: number, { products, threads, workgroupBytes }: GpuLimits): Sizes | undefined {
+function matrixSizes(K: number, V: number, terms: 1 | 3, { threads, workgroupBytes }: GpuLimits): Sizes | undefined {
   if (K % 16 > 0 || V % 16 > 0) return undefined;
   const whole = K % 32 === 0 && V % 32 === 0;
   const own = (tile: MatrixTile): MatrixTile => (whole ? tile : { ...tile, depth: 16 });
-  const { chunk, scores, states, narrow, wide } = MATRIX[products === "tf32" ? 1 : 3];
+  const { chunk, scores, states, narrow, wide } = MATRIX[terms];
   const sizes = { chunk, scores: own(scores), states: own(states), narrow: own(narrow), wide: own(wide) };
   const fits = [sizes.scores, sizes.states, sizes.narrow, sizes.wide].every(
     (tile) =>

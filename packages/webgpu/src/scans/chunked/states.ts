@@ -9,9 +9,11 @@ import {
   numberText,
   passOf,
   pointsOf,
+  readVector,
   splitHeads,
   strideOf,
   tableAt,
+  vectorsOf,
   type Bound,
   type Chunks,
   type Place,
@@ -55,8 +57,8 @@ export function statesPass(
   const [rowTiles, columnTiles] = [Math.ceil(K / shape.rows), Math.ceil((V * together) / shape.columns)];
   const places: Record<"x" | "z", Place> = { x: operands.get(x)!, z: operands.get(z)! };
   const bound = distinct([
-    { name: "x", buffer: places.x.buffer, type: "vec4<f32>" },
-    { name: "z", buffer: places.z.buffer, type: "vec4<f32>" },
+    { name: "x", buffer: places.x.buffer, type: vectorsOf(places.x) },
+    { name: "z", buffer: places.z.buffer, type: vectorsOf(places.z) },
     { name: "table", buffer: table, type: "f32" },
     ...(keyDecays && weights === "driveToEnd"
       ? [{ name: "toEnd", buffer: keyDecays.toEnd, type: "vec4<f32>" } as const]
@@ -83,7 +85,10 @@ export function statesPass(
   const inside = (value: string, depth: string): string =>
     isRagged(chunks) ? `select(vec4<f32>(), ${value}, t0 + ${depth} < ${L})` : value;
   const at = (name: "x" | "z", line: string, depth: string): string =>
-    `${bound.nameOf(places[name].buffer)}[${name}At + ${depth} * ${strideOf(chunks, places[name], 4)} + ${line}]`;
+    readVector(
+      places[name],
+      `${bound.nameOf(places[name].buffer)}[${name}At + ${depth} * ${strideOf(chunks, places[name], 4)} + ${line}]`,
+    );
   /** The head of a column. */
   const headAt = (column: string): string =>
     shared === undefined ? "h" : `(h + min((${column}) / ${V}, ${together - 1}) * ${pointsOf(chunks, after)})`;

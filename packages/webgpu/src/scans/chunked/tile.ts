@@ -68,6 +68,11 @@ export interface Phase {
   readonly causal?: "earlier" | "later";
   /** The last depths may be taken first: they weigh most. */
   readonly backwards?: boolean;
+  /**
+   * Causal, blocks of 16 steps at a time, in order: a text of the decay of a block (counted in the chunk), by which the sums of
+   * all rows beyond it are multiplied before its products are added. A row's own block takes no part. On matrix units.
+   */
+  readonly blocks?: { decay?(block: string, column: number): string };
   /** Statements after the product. */
   after?(names: SumNames): string;
   /** The phase runs as often, with a variable that counts; `setup` are statements before it. */
@@ -92,6 +97,16 @@ export interface SumNames {
 
 const range = (n: number): number[] => Array.from({ length: n }, (_, k) => k);
 
+/** Sums over the columns of each row of the tile: a thread's share, and what is done with the sum. */
+export interface RowSums {
+  /** Columns fall into so many equal parts with sums of their own, on matrix units. */
+  readonly parts?: number;
+  /** Statements before, for sums at hand. */
+  before?(sums: SumNames): string;
+  each(row: SumNames["rows"][0]): string;
+  then(row: string, sum: string, part: string): string;
+}
+
 export interface TileText {
   /** Declarations at module scope: buffers, functions. */
   readonly module: string;
@@ -100,9 +115,7 @@ export interface TileText {
   readonly phases: readonly Phase[];
   /** `after` adds to totals, which are 0 at first; `finish` has them alone. */
   readonly totals?: boolean;
-  /** Sums over the columns of each row of the tile: a thread's share, and what is done with the sum. */
-  readonly rowSums?:
-    { each(row: SumNames["rows"][0]): string; then(row: string, sum: string): string } | undefined;
+  readonly rowSums?: RowSums | undefined;
   /** Statements for sums at hand: all of a thread's, or some at a time. */
   finish(sums: SumNames): string;
 }
@@ -229,7 +242,7 @@ function piecesOf({ causal, begin, end, ...phase }: Phase, { rows, threadRows }:
   });
 }
 
-function sumRows(shape: TileShape, sums: SumNames, { each, then }: NonNullable<TileText["rowSums"]>): string {
+function sumRows(shape: TileShape, sums: SumNames, { each, then }: RowSums): string {
   const across = shape.columns / shape.threadColumns;
   const own = sums.rows.map((row, k) => sums.inTurn(`partial[${row.row} * ${across} + tx] = ${each(row)};`, k));
   return `${own.join("\n")}
@@ -237,7 +250,7 @@ workgroupBarrier();
 for (var row = lane; row < ${shape.rows}; row += ${threadsOf(shape)}) {
   var sum = 0.0;
   for (var k = 0; k < ${across}; k++) { sum += partial[row * ${across} + k]; }
-${indent(then("row", "sum"))}
+${indent(then("row", "sum", "0"))}
 }`;
 }
 

@@ -11,9 +11,11 @@ import {
   isRagged,
   keyDecayVectors,
   passOf,
+  readVector,
   splitHeads,
   strideOf,
   tableAt,
+  vectorsOf,
   type Bound,
   type Chunks,
   type KeyDecays,
@@ -26,11 +28,13 @@ const FOUR = [0, 1, 2, 3] as const;
 const THREADS = 64;
 const ONES = "vec4<f32>(1.0)";
 
+const vectors = (place: Place): Pick<Bound, "buffer" | "type"> => ({ buffer: place.buffer, type: vectorsOf(place) });
+
 /** A text that reads a chunk's own row of an operand. */
 function rowText(chunks: Chunks, operand: Operand, name: string): (step: string, column: string) => string {
   const place = chunks.operands.get(operand)!;
   return (step, column) =>
-    `${name}[${baseText(chunks, place, 4)} + (${step}) * ${strideOf(chunks, place, 4)} + ${column}]`;
+    readVector(place, `${name}[${baseText(chunks, place, 4)} + (${step}) * ${strideOf(chunks, place, 4)} + ${column}]`);
 }
 
 /** A thread for each head, chunk and four keys, which runs through the chunk's steps. */
@@ -79,8 +83,8 @@ export function keyScoresPass(chunks: Chunks, score: Score, to: number): GpuPass
   const blocks = Q / 4;
   const threads = blocks * blocks;
   const bound = distinct([
-    { name: "later", buffer: operands.get(score.later)!.buffer, type: "vec4<f32>" },
-    { name: "earlier", buffer: operands.get(score.earlier)!.buffer, type: "vec4<f32>" },
+    { name: "later", ...vectors(operands.get(score.later)!) },
+    { name: "earlier", ...vectors(operands.get(score.earlier)!) },
     { name: "decay", buffer: operands.get(parts.decay)!.buffer, type: "vec4<f32>" },
     { name: "scores", buffer: to, type: "vec4<f32>", access: "read_write" },
   ]);
@@ -212,7 +216,7 @@ export function keyPairsPass(
   const threads = blocks * ACROSS;
   const groups = H * count * columns;
   const bound = distinct([
-    { name: "z", buffer: operands.get(z)!.buffer, type: "vec4<f32>" },
+    { name: "z", ...vectors(operands.get(z)!) },
     { name: "decay", buffer: operands.get(parts.decay)!.buffer, type: "vec4<f32>" },
     { name: "scores", buffer: scores, type: "vec4<f32>" },
     { name: "table", buffer: table, type: "f32" },
@@ -308,8 +312,8 @@ export function keyDecayGradientPass(
   const { parts, Q, L, H, count, K, K4, operands, table: offsets } = chunks;
   const keys = { q: parts.seed!.keys, k: parts.drive.keys };
   const bound = distinct([
-    { name: "q", buffer: operands.get(keys.q)!.buffer, type: "vec4<f32>" },
-    { name: "k", buffer: operands.get(keys.k)!.buffer, type: "vec4<f32>" },
+    { name: "q", ...vectors(operands.get(keys.q)!) },
+    { name: "k", ...vectors(operands.get(keys.k)!) },
     { name: "dq", buffer: dq.buffer, type: "vec4<f32>" },
     { name: "dk", buffer: dk.buffer, type: "vec4<f32>" },
     { name: "decay", buffer: operands.get(parts.decay)!.buffer, type: "vec4<f32>" },
