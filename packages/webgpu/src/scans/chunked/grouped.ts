@@ -7,6 +7,7 @@ import type { Operand } from "@seqmix/tensor/backend";
 import type { GpuPass } from "@seqmix/tensor/wgsl";
 import {
   baseText,
+  BLOCK,
   declarations,
   isRagged,
   numberText,
@@ -23,7 +24,7 @@ import {
 import { decayModule, loadDecays } from "./read.js";
 import { distinct } from "./states.js";
 import { shaderOf } from "./matrix-tile.js";
-import { threadsOf } from "./tile.js";
+import { isMatrixTile, threadsOf, type MatrixTile, type SumNames } from "./tile.js";
 
 export interface Group {
   /** The axis of heads that is summed. */
@@ -105,8 +106,14 @@ export function groupedScoresPass(
   const constants = (name: string, k: 0 | 1): string =>
     `const ${name} = array<i32, ${tiles.length}>(${tiles.map((tile) => tile[k]).join(", ")});\n`;
   const { extents } = parts.form.kernel;
+  const enter = enterHead(chunks, group);
+  const heading = `${start("a", "firstRow")}
+${start("b", "firstColumn")}`;
+  const decayed = isMatrixTile(shape)
+    ? factorsOfBlocks(chunks, shape, { later: (step) => factorText(laterFactor, step), earlier: (step) => factorText(earlierFactor, step) })
+    : undefined;
   const code = shaderOf(shape, fragments, {
-    module: `${declarations(bound.list)}${decayModule(chunks, false)}${constants("tileRows", 0)}${constants("tileColumns", 1)}`,
+    module: `${declarations(bound.list)}${decayed ? decayed.module : decayModule(chunks, false)}${constants("tileRows", 0)}${constants("tileColumns", 1)}`,
     setup: `let at = i32(group);
 if (at >= ${groups}) { return; }
 var downs = tileRows;
@@ -128,17 +135,18 @@ let t0 = c * ${Q};`,
         loop: {
           variable: "hh",
           count: extents[group.axis]! / group.parts,
-          setup: `${enterHead(chunks, group)}
+          setup: `${enter}
 workgroupBarrier();
-${loadDecays(chunks, threadsOf(shape), undefined)}
-${start("a", "firstRow")}
-${start("b", "firstColumn")}`,
+${decayed ? decayed.load : loadDecays(chunks, threadsOf(shape), undefined)}
+${heading}`,
         },
         // the sums of a head, times what decays between its steps
-        after: ({ rows, total }) =>
-          rows
-            .map(
-              ({ row, names, columns }) => `{
+        after: decayed
+          ? decayed.add
+          : ({ rows, total }) =>
+              rows
+                .map(
+                  ({ row, names, columns }) => `{
   let step = firstRow + ${row};
   let factor = ${factorText(laterFactor, "step")};
 ${names
@@ -152,8 +160,8 @@ ${names
   })
   .join("\n")}
 }`,
-            )
-            .join("\n"),
+                )
+                .join("\n"),
       },
     ],
     finish: ({ all, total }) =>
@@ -165,6 +173,56 @@ ${names
         .join("\n"),
   });
   return passOf(bound.list, groups, code);
+}
+
+/** Factors of a head's pairs in workgroup memory: of rows and columns to their blocks' edges, of the blocks between, and of each pair within a block. */
+function factorsOfBlocks(
+  chunks: Chunks,
+  tile: MatrixTile,
+  { later, earlier }: { later(step: string): string; earlier(step: string): string },
+): { readonly module: string; readonly load: string; add(sums: SumNames): string } {
+  const { Q, table } = chunks;
+  const [down, across] = [tile.rows / BLOCK, tile.columns / BLOCK];
+  const threads = threadsOf(tile);
+  const number = (offset: string): string => `table[fromTable + (${offset}) / 4][(${offset}) % 4]`;
+  const each = (total: number, text: string): string => `for (var f = lane; f < ${total}; f += ${threads}) { ${text} }`;
+  const pair = (k: number): string =>
+    `${number(`${table.pairs} + (row / ${BLOCK} * ${BLOCK} + first + ${k}) * ${BLOCK} + row % ${BLOCK}`)} * ${earlier(`(row / ${BLOCK} * ${BLOCK} + first + ${k})`)}`;
+  return {
+    module: `var<workgroup> rowFactors: array<f32, ${tile.rows}>;
+var<workgroup> columnFactors: array<vec4<f32>, ${tile.columns / 4}>;
+var<workgroup> betweens: array<f32, ${down * across}>;
+var<workgroup> inBlock: array<vec4<f32>, ${(tile.rows * BLOCK) / 4}>;
+`,
+    load: `${each(tile.rows, `let step = firstRow + f; rowFactors[f] = ${number(`${table.fromBlock} + step`)} * ${later("step")};`)}
+${each(
+  tile.columns / 4,
+  `let step = firstColumn + 4 * f; columnFactors[f] = table[fromTable + (${table.toBlock} + step) / 4] * vec4<f32>(${[0, 1, 2, 3].map((k) => earlier(`step + ${k}`)).join(", ")});`,
+)}
+${each(down * across, `betweens[f] = ${number(`${table.between} + (firstRow / ${BLOCK} + f / ${across}) * ${Q / BLOCK} + firstColumn / ${BLOCK} + f % ${across}`)};`)}
+if (firstRow == firstColumn) {
+  ${each(
+    (tile.rows * BLOCK) / 4,
+    `let row = firstRow + f / ${BLOCK / 4}; let first = f % ${BLOCK / 4} * 4; inBlock[f] = vec4<f32>(${[0, 1, 2, 3].map(pair).join(", ")}) * ${later("row")};`,
+  )}
+}`,
+    add: ({ rows, total }) =>
+      rows
+        .map(
+          ({ row, names: [name], columns: [column] }) => `{
+  let block = (firstRow + ${row}) / ${BLOCK};
+  let other = (firstColumn + ${column}) / ${BLOCK};
+  var f = vec4<f32>();
+  if (block > other) {
+    f = columnFactors[${column} / 4] * (rowFactors[${row}] * betweens[${row} / ${BLOCK} * ${across} + ${column} / ${BLOCK}]);
+  } else if (block == other) {
+    f = inBlock[${row} * ${BLOCK / 4} + ${column} / 4 % ${BLOCK / 4}];
+  }
+  ${total(name!)} += timesFactors(${name}, f);
+}`,
+        )
+        .join("\n"),
+  };
 }
 
 export interface GroupedRead {

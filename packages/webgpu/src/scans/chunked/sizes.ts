@@ -28,7 +28,7 @@ const block = (rows: 32 | 64, columns: 32 | 64): MatrixTile["block"] => ({ rows,
 const MATRIX = {
   3: {
     chunk: 128,
-    scores: { rows: 64, columns: 64, depth: 32, block: block(32, 32), terms: 3 },
+    scores: { rows: 64, columns: 64, depth: 16, block: block(32, 32), terms: 3 },
     states: { rows: 128, columns: 128, depth: 16, block: block(64, 64), terms: 3 },
     narrow: { rows: 64, columns: 64, depth: 16, block: block(32, 32), terms: 3 },
     wide: { rows: 64, columns: 128, depth: 16, block: block(32, 64), terms: 3 },
