@@ -15,6 +15,7 @@ import {
   type Bound,
   type Chunks,
 } from "./layout.js";
+import { isMatrixTile } from "./tile.js";
 
 /** A workgroup for each head and chunk, a thread for each step. */
 export function decaysPass(chunks: Chunks, table: number): GpuPass {
@@ -22,6 +23,7 @@ export function decaysPass(chunks: Chunks, table: number): GpuPass {
   const count = sharesTable ? 1 : chunks.count;
   const { form, decay, drive, seed } = parts;
   const blocks = Q / BLOCK;
+  const storesPairs = !isMatrixTile(chunks.sizes.wide);
   // with decays by key those of the table are 1
   const own = chunks.keyDecays ? undefined : decay;
   const scalars = [
@@ -62,7 +64,7 @@ workgroupBarrier();
 var product = 1.0;
 for (var later = 0; later < ${BLOCK}; later++) {
   if (later > step) { product *= decays[block * ${BLOCK} + later]; }
-  pairs[lane * ${BLOCK + 1} + later] = select(0.0, product, later >= step);
+${storesPairs ? `  pairs[lane * ${BLOCK + 1} + later] = select(0.0, product, later >= step);` : ""}
 }
 let toBlock = product;
 // this step as the later one; \`rest\` without the chunk's first decay
@@ -88,8 +90,10 @@ for (var b = 0; b < ${blocks}; b++) {
   }
   if (b > block) { toEnd *= whole[b]; }
 }
-for (var f = lane; f < ${Q * BLOCK}; f += ${Q}) {
-  table[base + ${at.pairs} + f] = pairs[f / ${BLOCK} * ${BLOCK + 1} + f % ${BLOCK}];
+${
+  storesPairs
+    ? `for (var f = lane; f < ${Q * BLOCK}; f += ${Q}) { table[base + ${at.pairs} + f] = pairs[f / ${BLOCK} * ${BLOCK + 1} + f % ${BLOCK}]; }`
+    : `table[base + ${at.own} + lane] = own;`
 }
 table[base + ${at.fromBlock} + lane] = fromBlock;
 table[base + ${at.toBlock} + lane] = toBlock;
@@ -119,7 +123,6 @@ if (lane < ${blocks * blocks}) {
 }`;
   const code = `${declarations(bound)}var<workgroup> decays: array<f32, ${Q}>;
 var<workgroup> whole: array<f32, ${blocks + 1}>;
-var<workgroup> pairs: array<f32, ${Q * (BLOCK + 1)}>;
-${entryPoint(Q, indent(body, 0))}`;
-  return passOf(bound, H * count, code);
+${storesPairs ? `var<workgroup> pairs: array<f32, ${Q * (BLOCK + 1)}>;\n` : ""}${entryPoint(Q, indent(body, 0))}`;
+  return passOf(chunks, bound, H * count, code);
 }

@@ -33,7 +33,7 @@ if (at >= ${H * count}) { return; }
 let lane = i32(thread);
 var sum = vec4<f32>();
 if (at % ${count} == ${count - 1}) {
-  for (var e = lane; e < ${each}; e += ${DOT_THREADS}) { sum += adjoints[at * ${each} + e] * last[at / ${count} * ${each} + e]; }
+  for (var e = lane; e < ${each}; e += ${DOT_THREADS}) { sum += adjoints[at * ${each} + e] * last[(at / ${count}${chunks.slices > 1 ? " + p.firstHead" : ""}) * ${each} + e]; }
 } else {
   for (var e = lane; e < ${each}; e += ${DOT_THREADS}) { sum += adjoints[at * ${each} + e] * states[(at + 1) * ${each} + e]; }
 }
@@ -44,8 +44,7 @@ for (var n = ${DOT_THREADS / 2}; n > 0; n /= 2) {
   workgroupBarrier();
 }
 if (lane == 0) { dots[at] = partial[0]; }`;
-  return passOf(
-    bound,
+  return passOf(chunks, bound,
     H * count,
     `${declarations(bound)}var<workgroup> partial: array<f32, ${DOT_THREADS}>;\n${entryPoint(DOT_THREADS, body)}`,
   );
@@ -107,8 +106,7 @@ workgroupBarrier();
 for (var f = lane; f < min(${Q}, ${L} - t0); f += ${SUM_THREADS}) {
   found[${baseText(chunks, to, 1)} + (t0 + f) * ${strideOf(chunks, to, 1)}] = select(differences[f] / owns[f], 0.0, owns[f] == 0.0);
 }`;
-  return passOf(
-    bound,
+  return passOf(chunks, bound,
     H * count,
     `${declarations(bound)}var<workgroup> differences: array<f32, ${Q}>;
 var<workgroup> owns: array<f32, ${Q}>;

@@ -42,7 +42,7 @@ export type Factor = "drive" | "seed" | { readonly operand: Operand } | undefine
 
 /** Statements that declare the group's head and where it begins: number \`hh\` of this part. */
 const enterHead = (chunks: Chunks, { axis, parts }: Group): string => {
-  const { extents } = chunks.parts.form.kernel;
+  const { extents } = chunks;
   return `let i${axis} = part * ${extents[axis]! / parts} + hh;
 let h = ${numberText(chunks, chunks.parts.form.heads)};
 let fromTable = ${tableAt(chunks, "c", 4)};`;
@@ -63,7 +63,7 @@ export function groupedScoresPass(
   table: number,
   to: number,
 ): GpuPass {
-  const { Q, L, count, V, operands, sizes, parts, fragments } = chunks;
+  const { Q, L, count, V, operands, sizes, fragments } = chunks;
   const shape = sizes.scores;
   const heads = outerHeads(chunks, group);
   const points = pointsOf(chunks, heads);
@@ -105,7 +105,7 @@ export function groupedScoresPass(
     `let ${name}At = ${baseText(chunks, places[name], 4)} + (t0 + ${first}) * ${strideOf(chunks, places[name], 4)};`;
   const constants = (name: string, k: 0 | 1): string =>
     `const ${name} = array<i32, ${tiles.length}>(${tiles.map((tile) => tile[k]).join(", ")});\n`;
-  const { extents } = parts.form.kernel;
+  const { extents } = chunks;
   const enter = enterHead(chunks, group);
   const heading = `${start("a", "firstRow")}
 ${start("b", "firstColumn")}`;
@@ -172,7 +172,7 @@ ${names
         )
         .join("\n"),
   });
-  return passOf(bound.list, groups, code);
+  return passOf(chunks, bound.list, groups, code);
 }
 
 /** Factors of a head's pairs in workgroup memory: of rows and columns to their blocks' edges, of the blocks between, and of each pair within a block. */
@@ -186,8 +186,6 @@ function factorsOfBlocks(
   const threads = threadsOf(tile);
   const number = (offset: string): string => `table[fromTable + (${offset}) / 4][(${offset}) % 4]`;
   const each = (total: number, text: string): string => `for (var f = lane; f < ${total}; f += ${threads}) { ${text} }`;
-  const pair = (k: number): string =>
-    `${number(`${table.pairs} + (row / ${BLOCK} * ${BLOCK} + first + ${k}) * ${BLOCK} + row % ${BLOCK}`)} * ${earlier(`(row / ${BLOCK} * ${BLOCK} + first + ${k})`)}`;
   return {
     module: `var<workgroup> rowFactors: array<f32, ${tile.rows}>;
 var<workgroup> columnFactors: array<vec4<f32>, ${tile.columns / 4}>;
@@ -203,7 +201,20 @@ ${each(down * across, `betweens[f] = ${number(`${table.between} + (firstRow / ${
 if (firstRow == firstColumn) {
   ${each(
     (tile.rows * BLOCK) / 4,
-    `let row = firstRow + f / ${BLOCK / 4}; let first = f % ${BLOCK / 4} * 4; inBlock[f] = vec4<f32>(${[0, 1, 2, 3].map(pair).join(", ")}) * ${later("row")};`,
+    `let row = firstRow + f / ${BLOCK / 4};
+  let first = row / ${BLOCK} * ${BLOCK} + f % ${BLOCK / 4} * 4;
+  var decays = vec4<f32>();
+  if (row >= first) {
+    var decay = 1.0;
+    for (var step = row; step > first + 3; step--) { decay *= ${number(`${table.own} + step`)}; }
+    for (var k = 3; k >= 0; k--) {
+      if (first + k <= row) {
+        decays[k] = decay;
+        decay *= ${number(`${table.own} + first + k`)};
+      }
+    }
+  }
+  inBlock[f] = decays * vec4<f32>(${[0, 1, 2, 3].map((k) => earlier(`first + ${k}`)).join(", ")}) * ${later("row")};`,
   )}
 }`,
     add: ({ rows, total }) =>
@@ -242,7 +253,7 @@ export function groupedReadPass(
   group: Group,
   { state, x, z, weights, buffers, to, size }: GroupedRead,
 ): GpuPass {
-  const { Q, L, count, K, V, V4, K4, operands, sizes, parts, table, fragments } = chunks;
+  const { Q, L, count, K, V, V4, K4, operands, sizes, table, fragments } = chunks;
   const reverse = state === "adjoint";
   const shape = K > 64 ? sizes.wide : sizes.narrow;
   const tiles = Math.ceil(K / shape.columns);
@@ -298,7 +309,7 @@ let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4
         end: String(V),
         loop: {
           variable: "hh",
-          count: parts.form.kernel.extents[group.axis]! / group.parts,
+          count: chunks.extents[group.axis]! / group.parts,
           setup: `${enterHead(chunks, group)}
 let xAt = ${baseText(chunks, places.x, 4)} + (t0 + r0) * ${strideOf(chunks, places.x, 4)};
 let sAt = (h * ${count} + c) * ${K * V4} + columnTile * ${shape.columns * V4};`,
@@ -369,5 +380,5 @@ ${all
   )
   .join("\n")}`,
   });
-  return passOf(bound.list, groups, code);
+  return passOf(chunks, bound.list, groups, code);
 }

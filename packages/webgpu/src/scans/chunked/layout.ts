@@ -1,6 +1,6 @@
 /** Sizes and places of a chunked recurrence: what its passes have in common. */
 import { product, type Affine, type ChunkedParts, type Operand, type Result } from "@seqmix/tensor/backend";
-import { declare, type GpuBinding, type GpuPass } from "@seqmix/tensor/wgsl";
+import { declare, declareParameters, type GpuBinding, type GpuPass } from "@seqmix/tensor/wgsl";
 import type { FragmentTexts } from "../../matmul/fragments.js";
 import type { MatrixTile, TileShape } from "./tile.js";
 
@@ -16,6 +16,8 @@ export interface Sizes {
   /** Tiles for results of up to 64 columns, and of more. */
   readonly narrow: TileShape | MatrixTile;
   readonly wide: TileShape | MatrixTile;
+  /** Slices that the outermost heads are cut into; by default what keeps the states of one near the processors. */
+  readonly slices?: number;
 }
 
 /** An array: its buffer, and elements by axis of the loop. */
@@ -43,8 +45,13 @@ export interface Chunks {
   /** Vectors of four in a row of keys or values. */
   readonly K4: number;
   readonly V4: number;
-  /** Heads in all. */
+  /** Heads of a slice, and the slices that their outermost axis is cut into: they take turns with the same scratch. */
   readonly H: number;
+  readonly slices: number;
+  /** Which one this is. */
+  readonly slice: number;
+  /** Points of the loop's axes, of a slice. */
+  readonly extents: readonly number[];
   readonly operands: ReadonlyMap<Operand, Place>;
   readonly results: ReadonlyMap<Result, Place>;
   /** Numbers of each head and chunk; see `decays.ts`. */
@@ -67,7 +74,9 @@ export const keyDecayVectors = ({ count, Q, K4 }: Chunks): number => count * Q *
 
 /** Offsets of a chunk's numbers in the buffer of decays, in elements. */
 export interface Table {
-  /** [block, earlier step, later step]: decays between steps of a block. */
+  /** Each step's own. */
+  readonly own: number;
+  /** [block, earlier step, later step]: decays between steps of a block; not on matrix units. */
   readonly pairs: number;
   /** From before a step's block to the step, and from the step to the block's end. */
   readonly fromBlock: number;
@@ -92,7 +101,7 @@ export interface Table {
   readonly size: number;
 }
 
-export function tableOf(Q: number): Table {
+export function tableOf(Q: number, withPairs: boolean): Table {
   const blocks = Q / BLOCK;
   let size = 0;
   const take = (n: number): number => {
@@ -101,7 +110,8 @@ export function tableOf(Q: number): Table {
     return at;
   };
   return {
-    pairs: take(Q * BLOCK),
+    own: take(Q),
+    pairs: take(withPairs ? Q * BLOCK : 0),
     fromBlock: take(Q),
     toBlock: take(Q),
     before: take(Q),
@@ -124,17 +134,23 @@ export const tableAt = ({ sharesTable, count, table }: Chunks, chunk: string, un
   sharesTable ? `${head} * ${table.size / unit}` : `(${head} * ${count} + ${chunk}) * ${table.size / unit}`;
 
 /** Number of heads, and of the points of some of their axes. */
-export const pointsOf = ({ parts }: Chunks, axes: readonly number[]): number =>
-  product(axes.map((axis) => parts.form.kernel.extents[axis]!));
+export const pointsOf = ({ extents }: Chunks, axes: readonly number[]): number =>
+  product(axes.map((axis) => extents[axis]!));
+
+/** The axis that slices cut. */
+export const slicedAxis = ({ slices, parts }: Pick<Chunks, "slices" | "parts">): number | undefined =>
+  slices > 1 ? parts.form.heads[0] : undefined;
 
 /** Statements that declare the place on some heads' axes from a number. */
-export function splitHeads({ parts }: Chunks, number: string, axes: readonly number[]): string {
-  const { extents } = parts.form.kernel;
+export function splitHeads(chunks: Chunks, number: string, axes: readonly number[]): string {
+  const { extents } = chunks;
   let inside = 1;
   return [...axes]
     .reverse()
     .map((axis) => {
-      const line = `let i${axis} = ${inside === 1 ? number : `${number} / ${inside}`} % ${extents[axis]};`;
+      const point = `${inside === 1 ? number : `${number} / ${inside}`} % ${extents[axis]}`;
+      const line =
+        axis === slicedAxis(chunks) ? `let own${axis} = ${point};\nlet i${axis} = own${axis} + p.first;` : `let i${axis} = ${point};`;
       inside *= extents[axis]!;
       return line;
     })
@@ -160,10 +176,13 @@ export function strideOf({ parts }: Chunks, { index }: Place, unit: 1 | 4): numb
   return ((reverse ? -1 : 1) * index.coefficients[along]!) / unit;
 }
 
-/** The number of a point of some heads' axes. */
-export function numberText({ parts }: Chunks, axes: readonly number[]): string {
-  const { extents } = parts.form.kernel;
-  return axes.reduce((text, axis) => (text === "0" ? `i${axis}` : `(${text} * ${extents[axis]} + i${axis})`), "0");
+/** The number of a point of some heads' axes, in the slice. */
+export function numberText(chunks: Chunks, axes: readonly number[]): string {
+  const point = (axis: number): string => (axis === slicedAxis(chunks) ? `own${axis}` : `i${axis}`);
+  return axes.reduce(
+    (text, axis) => (text === "0" ? point(axis) : `(${text} * ${chunks.extents[axis]} + ${point(axis)})`),
+    "0",
+  );
 }
 
 /** Whether a chunk may end before its steps do. */
@@ -180,8 +199,18 @@ export interface Bound {
 export const declarations = (bound: readonly Bound[]): string =>
   bound.map(({ name, access = "read", type }, k) => declare(k, name, access, type)).join("");
 
-export const passOf = (bound: readonly Bound[], groups: number, code: string): GpuPass => ({
-  code,
-  buffers: bound.map(({ buffer, access = "read" }) => ({ buffer, access })),
-  groups,
-});
+export function passOf(
+  { slices, slice, extents, parts, H }: Chunks,
+  bound: readonly Bound[],
+  groups: number,
+  code: string,
+): GpuPass {
+  const first = slice * (extents[parts.form.heads[0]!] ?? 0);
+  const parameters = slices > 1 ? { first, firstHead: slice * H } : undefined;
+  return {
+    code: (parameters ? declareParameters(bound.length, parameters) : "") + code,
+    buffers: bound.map(({ buffer, access = "read" }) => ({ buffer, access })),
+    ...(parameters && { parameters }),
+    groups,
+  };
+}

@@ -94,7 +94,7 @@ ${pairs ? loadBlocks(plan) : ""}`,
     ...(dots && { rowSums: rowDots(plan) }),
     finish: (sums) => finished(plan, sums),
   });
-  return passOf(bound.list, groups, code);
+  return passOf(chunks, bound.list, groups, code);
 }
 
 interface ReadPlan {
@@ -239,6 +239,7 @@ function withPairs(plan: ReadPlan): Phase {
 function blockModule({ chunks: { Q }, tile, inTile, read }: ReadPlan): string {
   return `var<workgroup> wholes: array<f32, ${(inTile * Q) / BLOCK}>;
 var<workgroup> rowFactors: array<f32, ${inTile * tile.rows}>;
+var<workgroup> owns: array<f32, ${inTile * tile.rows}>;
 var<workgroup> inBlock: array<vec4<f32>, ${(inTile * tile.rows * BLOCK) / 4}>;
 ${read.dots ? `var<workgroup> ownPairs: array<f32, ${inTile * tile.rows}>;\n` : ""}`;
 }
@@ -263,12 +264,11 @@ function loadBlocks(plan: ReadPlan): string {
   let factor = ${number(`${reverse ? table.seed : table.drive} + first + other`, "head")};`;
   const pair = (k: number): string => {
     const row = `(4 * at + ${k}) / ${count} + (4 * at + ${k}) % ${count} * ${apart}`;
-    const decay = reverse
-      ? number(`${table.pairs} + (first + row) * ${BLOCK} + other`, "head")
-      : number(`${table.pairs} + (first + other) * ${BLOCK} + row`, "head");
+    const [earlier, later] = reverse ? ["row", "other"] : ["other", "row"];
     return `  {
     let row = ${row};
-    let decay = ${decay};
+    var decay = select(0.0, 1.0, ${earlier} <= ${later});
+    for (var step = ${earlier} + 1; step <= ${later}; step++) { decay *= owns[head * ${tile.rows} + block * ${BLOCK} + step]; }
     let value = scores[tAt + (first + other) * ${Q / 4} + (first + row) / 4][(first + row) % 4] * decay * factor;
     ${
       read.dots
@@ -280,6 +280,8 @@ function loadBlocks(plan: ReadPlan): string {
   };
   return `${each(inTile * blocks, `  wholes[f] = ${number(`${table.wholes} + f % ${blocks}`, `(f / ${blocks})`)};`)}
 ${each(inTile * tile.rows, `  rowFactors[f] = ${number(`${reverse ? table.toBlock : table.fromBlock} + r0 + f % ${tile.rows}`, `(f / ${tile.rows})`)};`)}
+${each(inTile * tile.rows, `  owns[f] = ${number(`${table.own} + r0 + f % ${tile.rows}`, `(f / ${tile.rows})`)};`)}
+workgroupBarrier();
 ${each(
   (inTile * tile.rows * BLOCK) / 4,
   `  ${rows}

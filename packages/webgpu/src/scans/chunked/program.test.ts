@@ -14,6 +14,7 @@ import { runProgram } from "../../testing/run-program.js";
 import { testDevice } from "../../testing/test-device.js";
 import type { Sizes } from "./layout.js";
 import { chunkedProgram } from "./program.js";
+import { PORTABLE } from "./sizes.js";
 import type { MatrixTile } from "./tile.js";
 
 const device = await testDevice();
@@ -92,6 +93,28 @@ test.each(["none", "constant", "scalar", "vector"] as const)(
   // many kernels are compiled
   120_000,
 );
+
+test("heads in slices that take turns with the same scratch give the same", async () => {
+  let cut = 0;
+  for (let seed = 1; cut < 2; seed++) {
+    const { kernel, arrays } = randomSemiseparable(seed, {
+      decay: "scalar",
+      gradient: cut === 1,
+      steps: [70],
+      widths: [8, 13],
+      timesDecay: true,
+    });
+    const form = semiseparable(kernel, true);
+    if (typeof form === "string") throw new Error(form);
+    const [outermost] = form.heads;
+    const extent = outermost === undefined ? 1 : kernel.extents[outermost]!;
+    const summed = form.sums.some((sum) => sum.role === "read" && sum.group?.axis === outermost);
+    if (extent === 1 || summed) continue;
+    cut++;
+    for (const error of await errors(kernel, arrays, PORTABLE_LIMITS, { ...PORTABLE, slices: extent }))
+      expect(error, `seed ${seed} of [${kernel.extents.join()}]`).toBeLessThan(1e-5);
+  }
+}, 60_000);
 
 describe.each([
   [3, 1e-5],

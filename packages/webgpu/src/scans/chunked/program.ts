@@ -29,8 +29,11 @@ export function chunkedProgram(
   const { passes, scratch, run } = build;
   const chunks = chunksOf(build, sizes, limits.fragments ?? matrixUnits, placeArrays(build));
   const last = placeLast(build, chunks);
-  const buffers = appendStates(build, chunks, last);
-  appendReads(build, chunks, buffers, last);
+  for (let slice = 0; slice < chunks.slices; slice++) {
+    build.nextTurn();
+    const own = { ...chunks, slice };
+    appendReads(build, own, appendStates(build, own, last), last);
+  }
   const all = [...inputs.map((_, k) => k), ...results.map((result) => chunks.results.get(result)!.buffer)];
   for (const { loop, outputs } of finals)
     run(
@@ -56,9 +59,9 @@ function placeOf({ results }: Chunks, kind: Result["of"]["kind"]): Place | undef
 
 /** Where the last states go, if anything reads them. */
 function placeLast({ block }: Build, chunks: Chunks): Place | undefined {
-  const { H, K, V4 } = chunks;
+  const { H, K, V4, slices } = chunks;
   const found = placeOf(chunks, "last");
-  return found ?? (placeOf(chunks, "decay") && { buffer: block(4 * H * K * V4), index: statesIndex(chunks) });
+  return found ?? (placeOf(chunks, "decay") && { buffer: block(4 * H * slices * K * V4), index: statesIndex(chunks) });
 }
 
 /** Decays, and the states before and the adjoint states behind each chunk. */

@@ -161,7 +161,7 @@ workgroupBarrier();`,
           ].join("\n")
         : "",
   });
-  return passOf(bound.list, groups, code);
+  return passOf(chunks, bound.list, groups, code);
 }
 
 /** The decays of a chunk in workgroup memory, and the function that multiplies scores with them. */

@@ -1,6 +1,6 @@
 /** Products with the states of every step: what they are made of, and how their columns fall into tiles. */
 import type { Operand } from "@seqmix/tensor/backend";
-import type { Chunks, Place } from "./layout.js";
+import { slicedAxis, type Chunks, type Place } from "./layout.js";
 import type { Score } from "./scores.js";
 import { isMatrixTile, type MatrixTile, type TileShape } from "./tile.js";
 
@@ -37,16 +37,16 @@ interface Columns {
 /** How the columns of a result fall into tiles. */
 export function columnsOf(chunks: Chunks, { over, x, partner }: Reading): Columns {
   const { sizes, K, V, parts, keyDecays } = chunks;
-  const { heads, kernel } = parts.form;
+  const { heads } = parts.form;
   const width = over === "keys" ? V : K;
   const { wide } = sizes;
   if (over === "keys" && isMatrixTile(wide) && !keyDecays) {
     const inTile = wide.columns / V;
     const shared = heads.find(
-      (axis) => !x.axes.includes(axis) && !partner.axes.includes(axis) && kernel.extents[axis]! % inTile === 0,
+      (axis) => !x.axes.includes(axis) && !partner.axes.includes(axis) && chunks.extents[axis]! % inTile === 0 && axis !== slicedAxis(chunks),
     );
     if (shared !== undefined && inTile > 1 && Number.isInteger(inTile) && V % wide.block.columns === 0)
-      return { shape: wide, tiles: kernel.extents[shared]! / inTile, shared, inTile };
+      return { shape: wide, tiles: chunks.extents[shared]! / inTile, shared, inTile };
   }
   const shape = width > 64 ? wide : sizes.narrow;
   return { shape, tiles: Math.ceil(width / shape.columns), shared: undefined, inTile: 1 };

@@ -125,7 +125,7 @@ export function makeGroupedReads(
   const { parts, block, passes } = build;
   const { drive, seed, operands, form } = parts;
   const { extents } = form.kernel;
-  const { count, H, Q, results: resultPlaces } = chunks;
+  const { count, H, Q, results: resultPlaces, slice, slices } = chunks;
   const factorOf = (operand: Operand | undefined): Factor =>
     operand && (operand === drive.scale ? "drive" : operand === seed?.scale ? "seed" : { operand });
   const groupedScores = new Map<string, number>();
@@ -155,21 +155,21 @@ export function makeGroupedReads(
       ...[pairs.laterFactor, pairs.earlierFactor].map(nameOf),
       axis,
     ].join();
-    /** A block that a pass fills by parts, and their sum. */
-    const summed = (size: number, to: number, make: (to: number) => GpuPass): void => {
+    /** A block that a pass fills by parts, and their sum: of each slice, or of all. */
+    const summed = (size: number, to: number, each: boolean, make: (to: number) => GpuPass): void => {
       const made = group.parts > 1 ? block(group.parts * size) : to;
       passes.push(make(made));
-      if (group.parts > 1) addParts(build, group.parts, size, made, to);
+      if (group.parts > 1 && (each || slice === slices - 1)) addParts(build, group.parts, size, made, to);
     };
     let scored = groupedScores.get(key);
     if (scored === undefined) {
       const size = (H / heads) * count * Q * Q;
       groupedScores.set(key, (scored = block(size)));
-      summed(size, scored, (to) => groupedScoresPass(chunks, group, pairs, table, to));
+      summed(size, scored, true, (to) => groupedScoresPass(chunks, group, pairs, table, to));
     }
     const { buffer, index } = resultPlaces.get(result)!;
     const { size } = result.layout;
-    summed(size, buffer, (to) =>
+    summed(size, buffer, false, (to) =>
       groupedReadPass(chunks, group, {
         state,
         x: operand,

@@ -85,7 +85,7 @@ ${start("b", "firstColumn")}`,
         )
         .join("\n"),
   });
-  return passOf(bound.list, groups, code);
+  return passOf(chunks, bound.list, groups, code);
 }
 
 const diagonalFunction = (

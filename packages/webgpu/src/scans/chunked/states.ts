@@ -10,6 +10,7 @@ import {
   passOf,
   pointsOf,
   readVector,
+  slicedAxis,
   splitHeads,
   strideOf,
   tableAt,
@@ -22,11 +23,17 @@ import { shaderOf } from "./matrix-tile.js";
 import { isMatrixTile } from "./tile.js";
 
 /** The head's axis whose values follow each other in memory while all its heads have the same keys: they are columns of one product. */
-function axisInColumns({ operands, parts, V }: Chunks, x: Operand, z: Operand): number | undefined {
-  const { heads, kernel } = parts.form;
+function axisInColumns(chunks: Chunks, x: Operand, z: Operand): number | undefined {
+  const { operands, parts, V, extents } = chunks;
+  const { heads } = parts.form;
   const { index } = operands.get(z)!;
   return heads.find(
-    (axis) => kernel.extents[axis]! > 1 && !x.axes.includes(axis) && index.coefficients[axis] === V && V % 16 === 0,
+    (axis) =>
+      extents[axis]! > 1 &&
+      axis !== slicedAxis(chunks) &&
+      !x.axes.includes(axis) &&
+      index.coefficients[axis] === V &&
+      V % 16 === 0,
   );
 }
 
@@ -48,9 +55,9 @@ export function statesPass(
   },
 ): GpuPass {
   const { Q, L, count, K, V, K4, V4, parts, operands, keyDecays, fragments } = chunks;
-  const { heads, kernel } = parts.form;
+  const { heads } = parts.form;
   const shared = isMatrixTile(chunks.sizes.states) ? axisInColumns(chunks, x, z) : undefined;
-  const together = shared === undefined ? 1 : kernel.extents[shared]!;
+  const together = shared === undefined ? 1 : chunks.extents[shared]!;
   const outer = heads.filter((axis) => axis !== shared);
   const after = shared === undefined ? [] : heads.slice(heads.indexOf(shared) + 1);
   const shape = V * together > 64 ? chunks.sizes.states : chunks.sizes.narrow;
@@ -141,7 +148,7 @@ let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4
         )
         .join("\n"),
   });
-  return passOf(bound.list, groups, code);
+  return passOf(chunks, bound.list, groups, code);
 }
 
 /** Buffers bound once each, under the name of the first use. */
@@ -226,5 +233,5 @@ ${some
   .join("\n")}
 }
 ${end ? `last[${place(end)}] = carry;` : ""}`;
-  return passOf(bound, Math.ceil((H * each) / CARRY_THREADS), declarations(bound) + entryPoint(CARRY_THREADS, body));
+  return passOf(chunks, bound, Math.ceil((H * each) / CARRY_THREADS), declarations(bound) + entryPoint(CARRY_THREADS, body));
 }

@@ -71,7 +71,7 @@ for (var t = (c + 1) * ${Q} - 1; t >= c * ${Q}; t--) {
   toEnd[${at}] = sum;
   sum *= select(${ONES}, ${decay(`min(t, ${L - 1})`, "e")}, t < ${L});
 }`;
-  return passOf(bound, Math.ceil(total / THREADS), declarations(bound) + entryPoint(THREADS, body));
+  return passOf(chunks, bound, Math.ceil(total / THREADS), declarations(bound) + entryPoint(THREADS, body));
 }
 
 /** Four-key vectors of a slice of the products of keys. */
@@ -177,7 +177,7 @@ var<workgroup> into: array<vec4<f32>, ${Q * SLICE}>;
 var<workgroup> whole: array<vec4<f32>, ${blocks * SLICE}>;
 var<workgroup> betweens: array<vec4<f32>, ${((blocks - 1) * (blocks - 2) * SLICE) / 2}>;
 ${entryPoint(threads, body)}`;
-  return passOf(bound.list, H * count, code);
+  return passOf(chunks, bound.list, H * count, code);
 }
 
 /** Four-key vectors of a workgroup. */
@@ -288,7 +288,7 @@ ${FOUR.map((r) => `  if (t0 + 4 * i + ${r} < ${L}) { found[foundAt + ${r * strid
   const code = `${declarations(bound.list)}var<workgroup> edge: array<vec4<f32>, ${Q * ACROSS}>;
 var<workgroup> whole: array<vec4<f32>, ${blocks * ACROSS}>;
 ${entryPoint(threads, body)}`;
-  return passOf(bound.list, groups, code);
+  return passOf(chunks, bound.list, groups, code);
 }
 
 /** The gradient of the decays by key, as in `gradient.ts`; `dq` and `dk` are results of reads over values. */
@@ -342,7 +342,7 @@ for (var t = min(${L}, (c + 1) * ${Q}) - 1; t >= c * ${Q}; t--) {
   sum = select(sum, vec4<f32>(), own == vec4<f32>());
   ${placed(to, "found")} = select(sum / own, vec4<f32>(), own == vec4<f32>());
 }`;
-  return passOf(bound.list, Math.ceil(total / THREADS), declarations(bound.list) + entryPoint(THREADS, body));
+  return passOf(chunks, bound.list, Math.ceil(total / THREADS), declarations(bound.list) + entryPoint(THREADS, body));
 }
 
 /** [heads, chunks, keys]: adjoint behind a chunk times the states at its end, summed over values. */
@@ -373,11 +373,11 @@ if (at >= ${total}) { return; }
 let c = at / ${K} % ${count};
 var sum = vec4<f32>();
 if (c == ${count - 1}) {
-  let end = (at / ${K * count} * ${K} + at % ${K}) * ${V4};
+  let end = ((at / ${K * count}${chunks.slices > 1 ? " + p.firstHead" : ""}) * ${K} + at % ${K}) * ${V4};
   for (var e = 0; e < ${V4}; e++) { sum += adjoints[at * ${V4} + e] * last[end + e]; }
 } else {
   for (var e = 0; e < ${V4}; e++) { sum += adjoints[at * ${V4} + e] * states[(at + ${K}) * ${V4} + e]; }
 }
 dots[at] = dot(sum, ${ONES});`;
-  return passOf(bound, Math.ceil(total / THREADS), declarations(bound) + entryPoint(THREADS, body));
+  return passOf(chunks, bound, Math.ceil(total / THREADS), declarations(bound) + entryPoint(THREADS, body));
 }
