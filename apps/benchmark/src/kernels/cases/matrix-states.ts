@@ -164,7 +164,13 @@ function deviceCases(
   } as const;
   // The backward pass is counted as twice the forward one.
   const modes = [
-    { mode: "fwd", flops: flopsOf(size), bytes, at: 0, results: (given: Readonly<Record<string, Tensor>>) => [compute(given)] },
+    {
+      mode: "fwd",
+      flops: flopsOf(size),
+      bytes,
+      at: 0,
+      results: (given: Readonly<Record<string, Tensor>>) => [compute(given)],
+    },
     {
       mode: "fwd+bwd",
       flops: 3 * flopsOf(size),
@@ -248,14 +254,10 @@ export const matrixStateCases: readonly BenchmarkCase[] = [
     { f32: [1, 4.2], tf32: [0.9, 3.5], f16: [0.8, 3] },
     "H200: the Triton kernel of flash-linear-attention 0.947 ms in tf32; with backward 3.349 ms",
   ),
-  ...deviceCases(
-    "ssd",
-    ssd,
-    pairSize,
-    undefined,
-    "Dao and Gu 2024: 2 to 8 times the speed of Mamba's selective scan",
-    { beside: { [scanPeer]: selectiveScanBeside }, bars: [fasterThan(2, [scanPeer], 1)] },
-  ).slice(0, 1),
+  ...deviceCases("ssd", ssd, pairSize, undefined, "Dao and Gu 2024: 2 to 8 times the speed of Mamba's selective scan", {
+    beside: { [scanPeer]: selectiveScanBeside },
+    bars: [fasterThan(2, [scanPeer], 1)],
+  }).slice(0, 1),
 ];
 
 type HostInputs = Readonly<Record<string, Input>>;

@@ -54,7 +54,8 @@ export function placeArrays({ parts, block, run }: Build): Pick<Chunks, "operand
   const operandPlaces = new Map<Operand, Place>();
   for (const operand of operands) {
     const { from } = operand;
-    if ("input" in from) operandPlaces.set(operand, {
+    if ("input" in from)
+      operandPlaces.set(operand, {
         buffer: from.input,
         index: from.index,
         half: inputs[from.input]!.dtype === "f16",
@@ -91,8 +92,7 @@ function slicesOf({ form, results }: ChunkedParts, count: number): number {
   const groups = product(form.heads.map((axis) => extents[axis]!)) * count;
   const bytes = 4 * groups * extents[form.keys]! * extents[form.values]!;
   let slices = 1;
-  for (let k = 2; k <= extent; k++)
-    if (extent % k === 0 && bytes / slices > NEAR && groups / k >= BUSY) slices = k;
+  for (let k = 2; k <= extent; k++) if (extent % k === 0 && bytes / slices > NEAR && groups / k >= BUSY) slices = k;
   return slices;
 }
 
@@ -125,7 +125,7 @@ export function chunksOf(
     slices,
     slice: 0,
     extents: own,
-    table: tableOf(Q, !isMatrixTile(sizes.wide)),
+    table: tableOf(Q, { adjoint: seed !== undefined, units: isMatrixTile(sizes.wide) }),
     sharesTable:
       form.decay.kind !== "scalar" &&
       !drive.scale &&

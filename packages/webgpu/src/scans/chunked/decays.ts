@@ -15,7 +15,6 @@ import {
   type Bound,
   type Chunks,
 } from "./layout.js";
-import { isMatrixTile } from "./tile.js";
 
 /** A workgroup for each head and chunk, a thread for each step. */
 export function decaysPass(chunks: Chunks, table: number): GpuPass {
@@ -23,7 +22,6 @@ export function decaysPass(chunks: Chunks, table: number): GpuPass {
   const count = sharesTable ? 1 : chunks.count;
   const { form, decay, drive, seed } = parts;
   const blocks = Q / BLOCK;
-  const storesPairs = !isMatrixTile(chunks.sizes.wide);
   // with decays by key those of the table are 1
   const own = chunks.keyDecays ? undefined : decay;
   const scalars = [
@@ -64,7 +62,7 @@ workgroupBarrier();
 var product = 1.0;
 for (var later = 0; later < ${BLOCK}; later++) {
   if (later > step) { product *= decays[block * ${BLOCK} + later]; }
-${storesPairs ? `  pairs[lane * ${BLOCK + 1} + later] = select(0.0, product, later >= step);` : ""}
+  pairs[lane * ${BLOCK + 1} + later] = select(0.0, product, later >= step);
 }
 let toBlock = product;
 // this step as the later one; \`rest\` without the chunk's first decay
@@ -90,26 +88,30 @@ for (var b = 0; b < ${blocks}; b++) {
   }
   if (b > block) { toEnd *= whole[b]; }
 }
+for (var f = lane; f < ${Q * BLOCK}; f += ${Q}) {
+  table[base + ${at.pairs} + f] = pairs[f / ${BLOCK} * ${BLOCK + 1} + f % ${BLOCK}];
 ${
-  storesPairs
-    ? `for (var f = lane; f < ${Q * BLOCK}; f += ${Q}) { table[base + ${at.pairs} + f] = pairs[f / ${BLOCK} * ${BLOCK + 1} + f % ${BLOCK}]; }`
-    : `table[base + ${at.own} + lane] = own;`
+  at.pairsBack === at.fromBlock
+    ? ""
+    : `  table[base + ${at.pairsBack} + f] = pairs[(f / ${BLOCK * BLOCK} * ${BLOCK} + f % ${BLOCK}) * ${BLOCK + 1} + f / ${BLOCK} % ${BLOCK}];`
+}
 }
 table[base + ${at.fromBlock} + lane] = fromBlock;
 table[base + ${at.toBlock} + lane] = toBlock;
 table[base + ${at.before} + lane] = before;
-let fromBegin = ${sharesTable ? "before" : "select(before, begin, c == 0)"};
-let ofDrive = select(0.0, ${value(drive.scale)}, inside);
-let ofSeed = select(0.0, ${value(seed?.scale)}, inside);
+${
+  seed
+    ? `let fromBegin = ${sharesTable ? "before" : "select(before, begin, c == 0)"};
+let ofSeed = select(0.0, ${value(seed.scale)}, inside);
 table[base + ${at.begin} + lane] = fromBegin;
+table[base + ${at.seed} + lane] = ofSeed;
+table[base + ${at.seedBegin} + lane] = ofSeed * fromBegin;`
+    : ""
+}
+let ofDrive = select(0.0, ${value(drive.scale)}, inside);
 table[base + ${at.toEnd} + lane] = toEnd;
 table[base + ${at.drive} + lane] = ofDrive;
-table[base + ${at.seed} + lane] = ofSeed;
 table[base + ${at.driveToEnd} + lane] = ofDrive * toEnd;
-table[base + ${at.seedBegin} + lane] = ofSeed * fromBegin;
-table[base + ${at.driveToBlock} + lane] = ofDrive * toBlock;
-table[base + ${at.seedFromBlock} + lane] = ofSeed * fromBlock;
-if (step == ${BLOCK - 1}) { table[base + ${at.wholes} + block] = fromBlock; }
 if (lane < ${blocks * blocks}) {
   let later = lane / ${blocks};
   let earlier = lane % ${blocks};
@@ -123,6 +125,7 @@ if (lane < ${blocks * blocks}) {
 }`;
   const code = `${declarations(bound)}var<workgroup> decays: array<f32, ${Q}>;
 var<workgroup> whole: array<f32, ${blocks + 1}>;
-${storesPairs ? `var<workgroup> pairs: array<f32, ${Q * (BLOCK + 1)}>;\n` : ""}${entryPoint(Q, indent(body, 0))}`;
+var<workgroup> pairs: array<f32, ${Q * (BLOCK + 1)}>;
+${entryPoint(Q, indent(body, 0))}`;
   return passOf(chunks, bound, H * count, code);
 }

@@ -44,7 +44,9 @@ for (var n = ${DOT_THREADS / 2}; n > 0; n /= 2) {
   workgroupBarrier();
 }
 if (lane == 0) { dots[at] = partial[0]; }`;
-  return passOf(chunks, bound,
+  return passOf(
+    chunks,
+    bound,
     H * count,
     `${declarations(bound)}var<workgroup> partial: array<f32, ${DOT_THREADS}>;\n${entryPoint(DOT_THREADS, body)}`,
   );
@@ -106,7 +108,9 @@ workgroupBarrier();
 for (var f = lane; f < min(${Q}, ${L} - t0); f += ${SUM_THREADS}) {
   found[${baseText(chunks, to, 1)} + (t0 + f) * ${strideOf(chunks, to, 1)}] = select(differences[f] / owns[f], 0.0, owns[f] == 0.0);
 }`;
-  return passOf(chunks, bound,
+  return passOf(
+    chunks,
+    bound,
     H * count,
     `${declarations(bound)}var<workgroup> differences: array<f32, ${Q}>;
 var<workgroup> owns: array<f32, ${Q}>;

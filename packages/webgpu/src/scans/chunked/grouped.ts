@@ -110,7 +110,10 @@ export function groupedScoresPass(
   const heading = `${start("a", "firstRow")}
 ${start("b", "firstColumn")}`;
   const decayed = isMatrixTile(shape)
-    ? factorsOfBlocks(chunks, shape, { later: (step) => factorText(laterFactor, step), earlier: (step) => factorText(earlierFactor, step) })
+    ? factorsOfBlocks(chunks, shape, {
+        later: (step) => factorText(laterFactor, step),
+        earlier: (step) => factorText(earlierFactor, step),
+      })
     : undefined;
   const code = shaderOf(shape, fragments, {
     module: `${declarations(bound.list)}${decayed ? decayed.module : decayModule(chunks, false)}${constants("tileRows", 0)}${constants("tileColumns", 1)}`,
@@ -203,18 +206,7 @@ if (firstRow == firstColumn) {
     (tile.rows * BLOCK) / 4,
     `let row = firstRow + f / ${BLOCK / 4};
   let first = row / ${BLOCK} * ${BLOCK} + f % ${BLOCK / 4} * 4;
-  var decays = vec4<f32>();
-  if (row >= first) {
-    var decay = 1.0;
-    for (var step = row; step > first + 3; step--) { decay *= ${number(`${table.own} + step`)}; }
-    for (var k = 3; k >= 0; k--) {
-      if (first + k <= row) {
-        decays[k] = decay;
-        decay *= ${number(`${table.own} + first + k`)};
-      }
-    }
-  }
-  inBlock[f] = decays * vec4<f32>(${[0, 1, 2, 3].map((k) => earlier(`first + ${k}`)).join(", ")}) * ${later("row")};`,
+  inBlock[f] = table[fromTable + ${table.pairsBack / 4} + row * ${BLOCK / 4} + f % ${BLOCK / 4}] * vec4<f32>(${[0, 1, 2, 3].map((k) => earlier(`first + ${k}`)).join(", ")}) * ${later("row")};`,
   )}
 }`,
     add: ({ rows, total }) =>
@@ -316,8 +308,7 @@ let sAt = (h * ${count} + c) * ${K * V4} + columnTile * ${shape.columns * V4};`,
         },
         a: {
           along: "depth",
-          load: (line, depth) =>
-            readVector(places.x, `x[xAt + ${line} * ${strideOf(chunks, places.x, 4)} + ${depth}]`),
+          load: (line, depth) => readVector(places.x, `x[xAt + ${line} * ${strideOf(chunks, places.x, 4)} + ${depth}]`),
           change: (value, _, depth) => short(value, depth),
           factors: fourFactors,
           ...(isRagged(chunks) && { lines: `${L} - t0 - r0` }),

@@ -74,10 +74,9 @@ export const keyDecayVectors = ({ count, Q, K4 }: Chunks): number => count * Q *
 
 /** Offsets of a chunk's numbers in the buffer of decays, in elements. */
 export interface Table {
-  /** Each step's own. */
-  readonly own: number;
-  /** [block, earlier step, later step]: decays between steps of a block; not on matrix units. */
+  /** [block, earlier step, later step]: decays between steps of a block; and [block, later step, earlier step], on matrix units. */
   readonly pairs: number;
+  readonly pairsBack: number;
   /** From before a step's block to the step, and from the step to the block's end. */
   readonly fromBlock: number;
   readonly toBlock: number;
@@ -91,17 +90,13 @@ export interface Table {
   /** The first to the chunk's end, and the second from before it (not before the sequence). */
   readonly driveToEnd: number;
   readonly seedBegin: number;
-  /** The first to its block's end, and the second from before its block. */
-  readonly driveToBlock: number;
-  readonly seedFromBlock: number;
-  /** Decays of whole blocks. */
-  readonly wholes: number;
   /** [later block, earlier block]: the decay of the blocks between. */
   readonly between: number;
   readonly size: number;
 }
 
-export function tableOf(Q: number, withPairs: boolean): Table {
+/** @param adjoint Whether there are adjoint states. @param units Whether products are taken on matrix units. */
+export function tableOf(Q: number, { adjoint, units }: { readonly adjoint: boolean; readonly units: boolean }): Table {
   const blocks = Q / BLOCK;
   let size = 0;
   const take = (n: number): number => {
@@ -110,20 +105,17 @@ export function tableOf(Q: number, withPairs: boolean): Table {
     return at;
   };
   return {
-    own: take(Q),
-    pairs: take(withPairs ? Q * BLOCK : 0),
+    pairs: take(Q * BLOCK),
+    pairsBack: take(units && adjoint ? Q * BLOCK : 0),
     fromBlock: take(Q),
     toBlock: take(Q),
     before: take(Q),
-    begin: take(Q),
+    begin: take(adjoint ? Q : 0),
     toEnd: take(Q),
     drive: take(Q),
-    seed: take(Q),
+    seed: take(adjoint ? Q : 0),
     driveToEnd: take(Q),
-    seedBegin: take(Q),
-    driveToBlock: take(Q),
-    seedFromBlock: take(Q),
-    wholes: take(Math.ceil(blocks / 4) * 4),
+    seedBegin: take(adjoint ? Q : 0),
     between: take(blocks * blocks),
     size,
   };
@@ -150,7 +142,9 @@ export function splitHeads(chunks: Chunks, number: string, axes: readonly number
     .map((axis) => {
       const point = `${inside === 1 ? number : `${number} / ${inside}`} % ${extents[axis]}`;
       const line =
-        axis === slicedAxis(chunks) ? `let own${axis} = ${point};\nlet i${axis} = own${axis} + p.first;` : `let i${axis} = ${point};`;
+        axis === slicedAxis(chunks)
+          ? `let own${axis} = ${point};\nlet i${axis} = own${axis} + p.first;`
+          : `let i${axis} = ${point};`;
       inside *= extents[axis]!;
       return line;
     })

@@ -1,8 +1,6 @@
 /**
- * The pass of `read.ts` on matrix units. Of the pairs of steps those of different blocks of 16 are one product: what decays between
- * them is a factor of the later step (from its block's beginning), one of the earlier (to its block's end), and the decays of the
- * blocks between, by which the sums are multiplied as the blocks go by. So neither queries nor scores are multiplied by decays,
- * and heads that share both are columns of one tile. Pairs within a block are added in f32.
+ * The pass of `read.ts` on matrix units. Scores meet the decays of their pairs of steps on the way into workgroup memory: those
+ * of different blocks of 16 a factor of each step and one of the blocks between, those of a block what is tabulated.
  */
 import type { GpuPass } from "@seqmix/tensor/wgsl";
 import {
@@ -13,7 +11,6 @@ import {
   keyDecayVectors,
   numberText,
   passOf,
-  pointsOf,
   readVector,
   splitHeads,
   strideOf,
@@ -23,21 +20,19 @@ import {
   type Chunks,
   type Place,
 } from "./layout.js";
-import { shaderOf, stripRows } from "./matrix-tile.js";
-import { columnsOf, partnerOf, type ReadPass } from "./reading.js";
+import { shaderOf } from "./matrix-tile.js";
+import { columnsOf, type ReadPass } from "./reading.js";
 import { scoreHeads, scoreSize } from "./scores.js";
 import { distinct } from "./states.js";
-import { matrixThreads, type MatrixTile, type OperandText, type Phase, type RowSums, type SumNames } from "./tile.js";
-
-const range = (n: number): number[] => Array.from({ length: n }, (_, k) => k);
+import { type MatrixTile, type OperandText, type Phase, type RowSums, type SumNames } from "./tile.js";
 
 export function matrixReadPass(chunks: Chunks, read: ReadPass, tile: MatrixTile): GpuPass {
-  const { Q, count, operands, parts, keyDecays, fragments } = chunks;
+  const { Q, count, operands, parts, keyDecays, fragments, H } = chunks;
   const { heads } = parts.form;
   const { state, over, x, z, score, buffers, to, dots } = read;
-  const { shared, inTile, tiles } = columnsOf(chunks, { over, x, partner: partnerOf(read) });
-  const outer = heads.filter((axis) => axis !== shared);
+  const { tiles } = columnsOf(chunks, over);
   const places = { x: operands.get(x)!, z: operands.get(z)!, ...(dots && { w: operands.get(dots.with)! }) };
+  // by key the pairs of steps are a pass of their own
   const pairs = !(keyDecays && over === "values");
   const bound = distinct([
     { name: "x", buffer: places.x.buffer, type: vectorsOf(places.x) },
@@ -59,37 +54,25 @@ export function matrixReadPass(chunks: Chunks, read: ReadPass, tile: MatrixTile)
     ...(dots ? [{ name: "dots", buffer: dots.to, type: "f32", access: "read_write" } as const] : []),
   ] satisfies Bound[]);
   const rowTiles = Q / tile.rows;
-  const groups = pointsOf(chunks, outer) * count * rowTiles * tiles;
-  const plan: ReadPlan = {
-    chunks,
-    read,
-    tile,
-    places,
-    shared,
-    inTile,
-    tiles,
-    pairs,
-    nameOf: (place) => bound.nameOf(place.buffer),
-  };
+  const groups = H * count * rowTiles * tiles;
+  const plan: ReadPlan = { chunks, read, tile, places, tiles, nameOf: (place) => bound.nameOf(place.buffer) };
   const code = shaderOf(tile, fragments, {
-    module: `${declarations(bound.list)}${pairs ? blockModule(plan) : ""}`,
+    module: `${declarations(bound.list)}${pairs ? decayFunction(chunks, state === "adjoint") : ""}`,
     setup: `let at = i32(group);
 if (at >= ${groups}) { return; }
 let columnTile = at % ${tiles};
 let rowTile = at / ${tiles} % ${rowTiles};
 let c = at / ${tiles * rowTiles} % ${count};
-let point = at / ${tiles * rowTiles * count};
-${splitHeads(chunks, "point", outer)}
-${shared === undefined ? "" : `let i${shared} = columnTile * ${plan.inTile};`}
-let h = ${numberText(chunks, heads)};
+let h = at / ${tiles * rowTiles * count};
+${splitHeads(chunks, "h", heads)}
 let t0 = c * ${Q};
 let r0 = rowTile * ${tile.rows};
 let xAt = ${baseText(chunks, places.x, 4)} + (t0 + r0) * ${strideOf(chunks, places.x, 4)};
 let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4)};
 ${places.w ? `let wAt = ${baseText(chunks, places.w, 4)} + (t0 + r0) * ${strideOf(chunks, places.w, 4)};` : ""}
 ${to ? `let foundAt = ${baseText(chunks, to, 4)} + (t0 + r0) * ${strideOf(chunks, to, 4)};` : ""}
-let tAt = (${numberText(chunks, scoreHeads(chunks, score))} * ${count} + c) * ${scoreSize(chunks, score) / 4};
-${pairs ? loadBlocks(plan) : ""}`,
+let fromTable = ${tableAt(chunks, "c", 4)};
+let tAt = (${numberText(chunks, scoreHeads(chunks, score))} * ${count} + c) * ${scoreSize(chunks, score) / 4};`,
     phases: pairs ? [withStates(plan), withPairs(plan)] : [withStates(plan)],
     ...(dots && { rowSums: rowDots(plan) }),
     finish: (sums) => finished(plan, sums),
@@ -102,72 +85,46 @@ interface ReadPlan {
   readonly read: ReadPass;
   readonly tile: MatrixTile;
   readonly places: { readonly x: Place; readonly z: Place; readonly w?: Place };
-  /** The head's axis along the columns. */
-  readonly shared: number | undefined;
-  /** Heads of a tile. */
-  readonly inTile: number;
   /** Tiles of columns. */
   readonly tiles: number;
-  /** Whether pairs of steps are summed here. */
-  readonly pairs: boolean;
   nameOf(place: Place): string;
 }
 
-/** Number of a head of the tile; what lies so many heads further; and a column within its head. */
-function headText({ chunks, shared }: ReadPlan, head: string): string {
-  if (shared === undefined) return "h";
-  const { heads } = chunks.parts.form;
-  return `(h + ${head} * ${pointsOf(chunks, heads.slice(heads.indexOf(shared) + 1))})`;
-}
-const headOffset = ({ shared }: ReadPlan, { index }: Place, head: string): string =>
-  shared === undefined ? "" : ` + ${head} * ${index.coefficients[shared]! / 4}`;
-/** @param four A column of the tile in units of four. */
-function columnAt({ chunks: { V }, shared, tile }: ReadPlan, four: string): { head: string; column: string } {
-  return shared === undefined
-    ? { head: "0", column: `(columnTile * ${tile.columns / 4} + ${four})` }
-    : { head: `(${four}) / ${V / 4}`, column: `(${four}) % ${V / 4}` };
-}
-
+const validSteps = ({ chunks }: ReadPlan): string =>
+  isRagged(chunks) ? `min(${chunks.Q}, ${chunks.L} - t0)` : String(chunks.Q);
 const insideText = ({ chunks }: ReadPlan, value: string, step: string): string =>
   isRagged(chunks) ? `select(vec4<f32>(), ${value}, t0 + ${step} < ${chunks.L})` : value;
+/** Vectors of a row of the result. */
+const widthOf = ({ chunks: { K4, V4 }, read }: ReadPlan): number => (read.over === "keys" ? V4 : K4);
+const columnText = ({ tile }: ReadPlan, four: string): string => `(columnTile * ${tile.columns / 4} + ${four})`;
 
 /** Four neighbours of an operand at a step of the chunk, or of the tile. */
 function vectorAt(plan: ReadPlan, name: "z" | "w", step: string, four: string): string {
   const place = plan.places[name]!;
-  const { head, column } = columnAt(plan, four);
   return readVector(
     place,
-    `${plan.nameOf(place)}[${name}At + ${step} * ${strideOf(plan.chunks, place, 4)}${headOffset(plan, place, head)} + ${column}]`,
+    `${plan.nameOf(place)}[${name}At + ${step} * ${strideOf(plan.chunks, place, 4)} + ${columnText(plan, four)}]`,
   );
 }
 
-/** Lines of the tile that are there: of columns, and of rows. */
-function shortLines({ chunks, read, tile, shared }: ReadPlan): {
-  readonly columns: Pick<OperandText, "lines">;
-  readonly rows: Pick<OperandText, "lines">;
-} {
-  const { K, V, L } = chunks;
+/** One of the table's numbers. */
+const numberAt = (offset: string): string => `table[fromTable + (${offset}) / 4][(${offset}) % 4]`;
+
+/** Columns of the tile that are there, where they may be fewer. */
+function shortColumns({ chunks: { K, V }, read, tile }: ReadPlan): Pick<OperandText, "lines"> {
   const width = read.over === "keys" ? V : K;
-  const short = shared === undefined && width % tile.columns > 0;
-  return {
-    columns: short ? { lines: `${width} - columnTile * ${tile.columns}` } : {},
-    rows: isRagged(chunks) ? { lines: `${L} - t0 - r0` } : {},
-  };
+  return width % tile.columns > 0 ? { lines: `${width} - columnTile * ${tile.columns}` } : {};
 }
 
 function withStates(plan: ReadPlan): Phase {
-  const { chunks, read, places } = plan;
-  const { K, V, V4, K4, count, keyDecays } = chunks;
-  const { columns, rows } = shortLines(plan);
+  const { chunks, read, places, tile } = plan;
+  const { K, V, V4, K4, L, count, keyDecays, table } = chunks;
   const { over } = read;
-  const stateAt = (four: string): { from: string; column: string } => {
-    const { head, column } = columnAt(plan, four);
-    return { from: `(${headText(plan, head)} * ${count} + c) * ${K * V4}`, column };
-  };
   const ofKeys = (row: string, column: string): string =>
     keyDecays && over === "keys"
       ? ` * ofKeys[h * ${keyDecayVectors(chunks)} + (t0 + r0 + ${row}) * ${K4} + ${column}]`
       : "";
+  const states = `(h * ${count} + c) * ${K * V4}`;
   return {
     begin: "0",
     end: String(over === "keys" ? K : V),
@@ -176,204 +133,113 @@ function withStates(plan: ReadPlan): Phase {
       load: (line, depth) =>
         readVector(places.x, `${plan.nameOf(places.x)}[xAt + ${line} * ${strideOf(chunks, places.x, 4)} + ${depth}]`) +
         ofKeys(line, depth),
-      ...rows,
+      ...(!keyDecays && {
+        factors: (line) =>
+          `table[fromTable + (${read.state === "adjoint" ? table.toEnd : table.before} + r0) / 4 + ${line}]`,
+      }),
+      ...(isRagged(chunks) && { lines: `${L} - t0 - r0` }),
     },
     b:
       over === "keys"
         ? {
             along: "lines",
-            load: (line, depth) => {
-              const { from, column } = stateAt(line);
-              return `states[${from} + ${depth} * ${V4} + ${column}]`;
-            },
-            ...columns,
+            load: (line, depth) => `states[${states} + ${depth} * ${V4} + ${columnText(plan, line)}]`,
+            ...shortColumns(plan),
           }
         : {
             along: "depth",
-            load: (line, depth) =>
-              `states[(h * ${count} + c) * ${K * V4} + (columnTile * ${plan.tile.columns} + ${line}) * ${V4} + ${depth}]`,
-            ...columns,
+            load: (line, depth) => `states[${states} + (columnTile * ${tile.columns} + ${line}) * ${V4} + ${depth}]`,
+            ...shortColumns(plan),
           },
   };
 }
 
-/** Pairs of steps in different blocks. */
 function withPairs(plan: ReadPlan): Phase {
   const { chunks, read, tile } = plan;
-  const { Q, table, parts, keyDecays } = chunks;
+  const { Q, table } = chunks;
   const reverse = read.state === "adjoint";
-  const factor = reverse ? table.seedFromBlock : table.driveToBlock;
-  const valid = isRagged(chunks) ? `min(${Q}, ${chunks.L} - t0)` : String(Q);
-  const { columns } = shortLines(plan);
-  const decays = parts.form.decay.kind !== "none" && !keyDecays;
-  const blocks = Q / BLOCK;
+  const valid = validSteps(plan);
   return {
     begin: reverse ? "r0" : "0",
-    end: reverse ? valid : `min(${valid}, r0 + ${tile.rows - BLOCK})`,
+    end: reverse ? valid : `min(${valid}, r0 + ${tile.rows})`,
     causal: reverse ? "later" : "earlier",
-    backwards: reverse,
-    blocks: decays
-      ? { decay: (block, column) => `wholes[${Math.floor(column / (tile.columns / plan.inTile)) * blocks} + ${block}]` }
-      : {},
+    backwards: !reverse,
     a: {
       along: "lines",
       load: (line, depth) => `scores[tAt + ${depth} * ${Q / 4} + r0 / 4 + ${line}]`,
-      // what is not computed may be anything
-      change: (value, line, depth) =>
-        `select(vec4<f32>(), ${value}, ${reverse ? `r0 + 4 * ${line} <= ${depth}` : `r0 + 4 * ${line} + 3 >= ${depth}`})`,
+      times: (line, depth) => `decayOf(fromTable, r0 + 4 * ${line}, ${depth})`,
+      ...(read.dots && {
+        change: (value, line, depth) =>
+          `select(${value}, vec4<f32>(), vec4<i32>(r0 + 4 * ${line}) + vec4<i32>(0, 1, 2, 3) == vec4<i32>(${depth}))`,
+      }),
     },
     b: {
       along: "lines",
       load: (line, depth) => vectorAt(plan, "z", depth, line),
       change: (value, _, depth) => insideText(plan, value, depth),
-      weight: (line, depth) => {
-        const at = `${tableAt(chunks, "c", 4, headText(plan, columnAt(plan, line).head))} + (${factor} + ${depth}) / 4`;
-        return `table[${at}][(${depth}) % 4]`;
-      },
-      ...columns,
+      weight: (_, depth) => numberAt(`${reverse ? table.seed : table.drive} + ${depth}`),
+      ...shortColumns(plan),
     },
   };
 }
 
-/** Workgroup memory: decays of blocks, factors of rows, and of each pair within a block the score with all its factors. */
-function blockModule({ chunks: { Q }, tile, inTile, read }: ReadPlan): string {
-  return `var<workgroup> wholes: array<f32, ${(inTile * Q) / BLOCK}>;
-var<workgroup> rowFactors: array<f32, ${inTile * tile.rows}>;
-var<workgroup> owns: array<f32, ${inTile * tile.rows}>;
-var<workgroup> inBlock: array<vec4<f32>, ${(inTile * tile.rows * BLOCK) / 4}>;
-${read.dots ? `var<workgroup> ownPairs: array<f32, ${inTile * tile.rows}>;\n` : ""}`;
-}
-
-function loadBlocks(plan: ReadPlan): string {
-  const { chunks, tile, inTile, read } = plan;
-  const { Q, table } = chunks;
-  const threads = matrixThreads(tile);
-  const reverse = read.state === "adjoint";
+/** The decays between four steps, from line on, and another: the later ones, or with `reverse` the earlier ones. */
+function decayFunction({ table, Q }: Chunks, reverse: boolean): string {
   const blocks = Q / BLOCK;
-  const { count, apart } = stripRows(tile);
-  const number = (offset: string, head: string): string =>
-    `table[${tableAt(chunks, "c", 4, headText(plan, head))} + (${offset}) / 4][(${offset}) % 4]`;
-  const each = (total: number, text: string): string =>
-    `for (var f = lane; f < ${total}; f += ${threads}) {\n${text}\n}`;
-  // four rows of a thread at once: rows of a block lie in the order in which threads have them
-  const rows = `let at = f % ${BLOCK / 4};
-  let other = f / ${BLOCK / 4} % ${BLOCK};
-  let block = f / ${(BLOCK * BLOCK) / 4} % ${tile.rows / BLOCK};
-  let head = f / ${(BLOCK * tile.rows) / 4};
-  let first = r0 + block * ${BLOCK};
-  let factor = ${number(`${reverse ? table.seed : table.drive} + first + other`, "head")};`;
-  const pair = (k: number): string => {
-    const row = `(4 * at + ${k}) / ${count} + (4 * at + ${k}) % ${count} * ${apart}`;
-    const [earlier, later] = reverse ? ["row", "other"] : ["other", "row"];
-    return `  {
-    let row = ${row};
-    var decay = select(0.0, 1.0, ${earlier} <= ${later});
-    for (var step = ${earlier} + 1; step <= ${later}; step++) { decay *= owns[head * ${tile.rows} + block * ${BLOCK} + step]; }
-    let value = scores[tAt + (first + other) * ${Q / 4} + (first + row) / 4][(first + row) % 4] * decay * factor;
-    ${
-      read.dots
-        ? `if (row == other) { ownPairs[head * ${tile.rows} + block * ${BLOCK} + row] = value; }
-    four[${k}] = select(0.0, value, (decay != 0.0) & (row != other));`
-        : `four[${k}] = select(0.0, value, decay != 0.0);`
-    }
-  }`;
-  };
-  return `${each(inTile * blocks, `  wholes[f] = ${number(`${table.wholes} + f % ${blocks}`, `(f / ${blocks})`)};`)}
-${each(inTile * tile.rows, `  rowFactors[f] = ${number(`${reverse ? table.toBlock : table.fromBlock} + r0 + f % ${tile.rows}`, `(f / ${tile.rows})`)};`)}
-${each(inTile * tile.rows, `  owns[f] = ${number(`${table.own} + r0 + f % ${tile.rows}`, `(f / ${tile.rows})`)};`)}
-workgroupBarrier();
-${each(
-  (inTile * tile.rows * BLOCK) / 4,
-  `  ${rows}
-  var four = vec4<f32>();
-${range(4).map(pair).join("\n")}
-  inBlock[f] = four;`,
-)}
-workgroupBarrier();`;
+  const number = (offset: string): string => `table[at + (${offset}) / 4][(${offset}) % 4]`;
+  const [own, other] = reverse ? [table.toBlock, table.fromBlock] : [table.fromBlock, table.toBlock];
+  const between = reverse
+    ? `step / ${BLOCK} * ${blocks} + line / ${BLOCK}`
+    : `line / ${BLOCK} * ${blocks} + step / ${BLOCK}`;
+  return `fn decayOf(at: i32, line: i32, step: i32) -> vec4<f32> {
+  if (line / ${BLOCK} == step / ${BLOCK}) {
+    return table[at + ${(reverse ? table.pairsBack : table.pairs) / 4} + step * ${BLOCK / 4} + line % ${BLOCK} / 4];
+  }
+  if (line ${reverse ? ">" : "<"} step) { return vec4<f32>(); }
+  return table[at + (${own} + line) / 4] * (${number(`${other} + step`)} * ${number(`${table.between} + ${between}`)});
+}
+`;
 }
 
-/** Sums with their factors and the pairs within blocks; and what is stored of them. */
-function withBlocks(plan: ReadPlan, { all }: SumNames): string {
-  const { tile, read, chunks } = plan;
-  const { keyDecays, K4 } = chunks;
-  if (!plan.pairs)
-    return read.over === "values" && keyDecays
-      ? all
-          .map(
-            ({ name, row, column }) =>
-              `${name} *= ofKeys[h * ${keyDecayVectors(chunks)} + (t0 + r0 + ${row}) * ${K4} + min(columnTile * ${tile.columns / 4} + ${column} / 4, ${K4 - 1})];`,
-          )
-          .join("\n")
-      : "";
-  const { count } = stripRows(tile);
-  const [first] = all as [SumNames["all"][0]];
-  const vectors = count / 4;
-  return `let four = ${first.column} / 4;
-let head = ${plan.shared === undefined ? "0" : `four / ${chunks.V / 4}`};
-let step = r0 + (${first.row}) / ${BLOCK} * ${BLOCK};
-${
-  keyDecays
-    ? ""
-    : all
-        .map(
-          ({ name, row }) =>
-            `{ let f = rowFactors[head * ${tile.rows} + ${row}]; ${name} = select(vec4<f32>(), ${name} * f, f != 0.0); }`,
-        )
-        .join("\n")
-}
-for (var other = 0; other < ${BLOCK}; other++) {
-  let value = ${insideText(plan, vectorAt(plan, "z", "(step + other)", "four"), "step + other")};
-  let at = head * ${(tile.rows * BLOCK) / 4} + ((step - r0) + other) * ${BLOCK / 4} + stripRow * ${vectors};
-${range(vectors)
-  .map(
-    (v) => `  let f${v} = inBlock[at + ${v}];
-${range(4)
-  .map((k) => `  ${all[4 * v + k]!.name} += f${v}[${k}] * value;`)
-  .join("\n")}`,
-  )
-  .join("\n")}
-}`;
-}
-
-function finished(plan: ReadPlan, sums: SumNames): string {
-  const { chunks, read, tile } = plan;
+function finished(plan: ReadPlan, { all }: SumNames): string {
+  const { chunks, read } = plan;
   const { to, dots } = read;
-  if (!to) return dots ? "" : withBlocks(plan, sums);
-  const { Q, L, K4, V4 } = chunks;
-  const width4 = read.over === "keys" ? V4 : K4;
-  const valid = isRagged(chunks) ? `min(${Q}, ${L} - t0)` : String(Q);
-  const stored = sums.all.map(({ name, row, column }) => {
-    const at = columnAt(plan, `${column} / 4`);
-    return `if ((r0 + ${row} < ${valid}) & (${at.column} < ${width4})) { found[foundAt + ${row} * ${strideOf(chunks, to, 4)}${headOffset(plan, to, at.head)} + ${at.column}] = ${name}; }`;
-  });
-  const own = sums.all.map(
+  if (!to) return "";
+  const { Q, K4, keyDecays, table } = chunks;
+  const byKey = all.map(
     ({ name, row, column }) =>
-      `${name} += ownPairs[head * ${tile.rows} + ${row}] * ${insideText(plan, vectorAt(plan, "z", `(r0 + ${row})`, `${column} / 4`), `r0 + ${row}`)};`,
+      `${name} *= ofKeys[h * ${keyDecayVectors(chunks)} + (t0 + r0 + ${row}) * ${K4} + min(${columnText(plan, `${column} / 4`)}, ${K4 - 1})];`,
   );
-  return [...(dots ? own : [withBlocks(plan, sums)]), ...stored].join("\n");
+  const own = all.map(
+    ({ name, row, column }) => `{
+  let step = r0 + ${row};
+  let own = scores[tAt + step * ${Q / 4} + step / 4][step % 4] * ${numberAt(`${read.state === "adjoint" ? table.seed : table.drive} + step`)};
+  ${name} += own * ${insideText(plan, vectorAt(plan, "z", "step", `${column} / 4`), "step")};
+}`,
+  );
+  const stored = all.map(({ name, row, column }) => {
+    const at = columnText(plan, `${column} / 4`);
+    return `if ((r0 + ${row} < ${validSteps(plan)}) & (${at} < ${widthOf(plan)})) { found[foundAt + ${row} * ${strideOf(chunks, to, 4)} + ${at}] = ${name}; }`;
+  });
+  return [...(keyDecays && read.over === "values" ? byKey : []), ...(dots ? own : []), ...stored].join("\n");
 }
 
 /**
- * Sums of the rows times those of another operand, and its scale. Each step's pair with itself is left out: it is the same in those
- * of the states and of the adjoint states, whose difference would be lost in its rounding where decays are strong.
+ * Sums of the rows times those of another operand, and its scale. Each step's pair with itself is left out, and added afterwards: it
+ * is the same in those of the states and of the adjoint states, whose difference would be lost in its rounding where decays are
+ * strong.
  */
 function rowDots(plan: ReadPlan): RowSums {
-  const { chunks, read, tiles, inTile } = plan;
-  const { L, Q, table, K4, V4 } = chunks;
-  const valid = isRagged(chunks) ? `min(${Q}, ${L} - t0)` : String(Q);
-  const width4 = read.over === "keys" ? V4 : K4;
-  const scale = read.state === "adjoint" ? table.drive : table.seed;
+  const { chunks, read, tiles } = plan;
+  const { L, table } = chunks;
   return {
-    parts: inTile,
-    before: (sums: SumNames): string => withBlocks(plan, sums),
-    each: ({ row, names, columns }: SumNames["rows"][0]): string => {
-      const at = columnAt(plan, `${columns[0]} / 4`);
-      return `select(0.0, dot(${names[0]}, ${vectorAt(plan, "w", row, `${columns[0]} / 4`)}), ${at.column} < ${width4})`;
+    each: ({ row, names, columns }) => {
+      const four = `${columns[0]} / 4`;
+      return `select(0.0, dot(${names[0]}, ${vectorAt(plan, "w", row, four)}), ${columnText(plan, four)} < ${widthOf(plan)})`;
     },
-    then: (row: string, sum: string, part: string): string => `if (r0 + ${row} < ${valid}) {
-  let number = ${headText(plan, part)};
-  let factor = table[${tableAt(chunks, "c", 4, "number")} + (${scale} + r0 + ${row}) / 4][(r0 + ${row}) % 4];
-  dots[(number * ${plan.shared === undefined ? tiles : 1} + ${plan.shared === undefined ? "columnTile" : "0"}) * ${L} + t0 + r0 + ${row}] = ${sum} * factor;
+    then: (row, sum) => `if (r0 + ${row} < ${validSteps(plan)}) {
+  let factor = ${numberAt(`${read.state === "adjoint" ? table.drive : table.seed} + r0 + ${row}`)};
+  dots[(h * ${tiles} + columnTile) * ${L} + t0 + r0 + ${row}] = ${sum} * factor;
 }`,
   };
 }

@@ -31,7 +31,7 @@ export interface SliceTexts {
 /** @param places Where slices of high parts and, perhaps, of low parts begin in workgroup memory. */
 export function sliceTexts(
   operand: "a" | "b",
-  { along, load, change, factors, weight, lines: within }: OperandText,
+  { along, load, change, factors, weight, times, lines: within }: OperandText,
   tile: MatrixTile,
   places: readonly number[],
 ): SliceTexts {
@@ -62,6 +62,7 @@ export function sliceTexts(
       `let ${column} = ${e} % ${inRow};`,
       ...registers(q).map((register) => `var ${register} = vec4<f32>();`),
       ...(weight ? [`var ${name("Weight", q)} = 0.0;`] : []),
+      ...(times ? [0, 1].map((half) => `var ${name("Times", q)}_${half} = vec4<f32>();`) : []),
       ...(factors
         ? alongDepth
           ? [`let ${factor(q, 0)} = vec4<f32>((${factors(`min(${row}, ${lines - 1}) / 4`)})[${row} % 4]);`]
@@ -72,18 +73,19 @@ export function sliceTexts(
   const changed = (q: number): string => {
     const inside = within && `${alongDepth ? name("Row", q) : `8 * ${name("Column", q)}`} < ${within}`;
     const [x, y] = registers(q) as [string, string];
-    const texts = [x, y]
-      .flatMap((register, half) => {
-        const value = change?.(register, ...place(q, half, "begin"), false) ?? register;
-        const own = factor(q, half);
-        const times = weight
-          ? `timesFactors(${value}, vec4<f32>(${name("Weight", q)}))`
+    const texts = [x, y].flatMap((register, half) => {
+      const value = change?.(register, ...place(q, half, "begin"), false) ?? register;
+      const own = factor(q, half);
+      const multiplied = weight
+        ? `timesFactors(${value}, vec4<f32>(${name("Weight", q)}))`
+        : times
+          ? `timesFactors(${value}, ${name("Times", q)}_${half})`
           : factors
             ? `timesFactors(${value}, ${own})`
             : value;
-        const kept = inside ? `select(vec4<f32>(), ${times}, ${inside})` : times;
-        return kept === register ? [] : [`${register} = ${kept};`];
-      });
+      const kept = inside ? `select(vec4<f32>(), ${multiplied}, ${inside})` : multiplied;
+      return kept === register ? [] : [`${register} = ${kept};`];
+    });
     return [...texts, `${operand}Largest = max(${operand}Largest, largestOf(${x}, ${y}));`].join("\n");
   };
   const written = (q: number): string => {
@@ -106,12 +108,14 @@ export function sliceTexts(
       [
         ...registers(q).map((register, half) => `${register} = ${load(...place(q, half, "next"))};`),
         ...(weight ? [`${name("Weight", q)} = ${weight(...place(q, 0, "next"))};`] : []),
+        ...(times ? [0, 1].map((half) => `${name("Times", q)}_${half} = ${times(...place(q, half, "next"))};`) : []),
       ].join("\n"),
     ),
     change: each(changed),
     store: each(written),
     fragmentAt: (part, step, line) =>
-      places[part]! + (alongDepth ? line * pitch + (step * FRAGMENT) / VECTOR : step * FRAGMENT * pitch + line / VECTOR),
+      places[part]! +
+      (alongDepth ? line * pitch + (step * FRAGMENT) / VECTOR : step * FRAGMENT * pitch + line / VECTOR),
     pitch,
     alongDepth,
   };

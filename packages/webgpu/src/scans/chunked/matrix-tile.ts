@@ -6,7 +6,15 @@
 import { entryPoint, indent } from "@seqmix/tensor/wgsl";
 import { FRAGMENT, type FragmentTexts } from "../../matmul/fragments.js";
 import { splitFunctions } from "../../matmul/scaling.js";
-import { firstScales, judgeScales, reportLargest, scalesModule, sliceTexts, sliceVectors, type SliceTexts } from "./matrix-slices.js";
+import {
+  firstScales,
+  judgeScales,
+  reportLargest,
+  scalesModule,
+  sliceTexts,
+  sliceVectors,
+  type SliceTexts,
+} from "./matrix-slices.js";
 import {
   isMatrixTile,
   matrixThreads,
@@ -73,8 +81,18 @@ function matrixTileShader(
   const both = aSize + bSize;
   const strips = range(tile.block.rows / FRAGMENT).map((i) => stripSums(tile, i));
   const placed = (phase: Phase): readonly [SliceTexts, SliceTexts] => [
-    sliceTexts("a", phase.a, tile, range(parts).map((p) => p * both)),
-    sliceTexts("b", phase.b, tile, range(parts).map((p) => p * both + aSize)),
+    sliceTexts(
+      "a",
+      phase.a,
+      tile,
+      range(parts).map((p) => p * both),
+    ),
+    sliceTexts(
+      "b",
+      phase.b,
+      tile,
+      range(parts).map((p) => p * both + aSize),
+    ),
   ];
   const taken = phases.map((phase, k) => phaseText(tile, fragments, phase, k, placed(phase), strips));
   const zeros = names.map((name) => `${name} = ${fragments.zero};`).join("\n");
@@ -117,7 +135,7 @@ ${scalesModule(tile, fragments, phases.length)}${rowSums ? `var<workgroup> parti
 function phaseText(
   tile: MatrixTile,
   fragments: FragmentTexts,
-  { begin, end, causal, blocks, backwards = false, loop, after }: Phase,
+  { begin, end, causal, backwards = false, loop, after }: Phase,
   k: number,
   operands: readonly [SliceTexts, SliceTexts],
   strips: readonly SumNames[],
@@ -145,7 +163,7 @@ ${indent(operands.map((each) => each.store).join("\n"), 3)}
       if (${more("next")}) {
 ${indent(load, 4)}
       }
-${indent(products(tile, fragments, operands, { ...(causal && { causal }), ...(blocks && { blocks }), backwards }), 3)}
+${indent(products(tile, fragments, operands, causal), 3)}
       workgroupBarrier();
     }
   }
@@ -168,14 +186,14 @@ function products(
   tile: MatrixTile,
   fragments: FragmentTexts,
   operands: readonly [SliceTexts, SliceTexts],
-  phase: Pick<Phase, "causal" | "backwards" | "blocks">,
+  causal: Phase["causal"],
 ): string {
   const across = tile.columns / tile.block.columns;
-  const order = range(tile.depth / FRAGMENT);
-  if (phase.backwards) order.reverse();
   const cases = range(matrixThreads(tile) / 32).map((q) => {
     const [row, column] = [Math.floor(q / across) * tile.block.rows, (q % across) * tile.block.columns];
-    const steps = order.map((step) => blockProducts(tile, fragments, operands, { step, row, column }, phase));
+    const steps = range(tile.depth / FRAGMENT).map((step) =>
+      blockProducts(tile, fragments, operands, { step, row, column }, causal),
+    );
     return `  ${q === 0 ? "default" : `case ${q}`} {\n${indent(steps.join("\n"), 2)}\n  }`;
   });
   return `switch own {\n${cases.join("\n")}\n}`;
@@ -193,7 +211,7 @@ function blockProducts(
   fragments: FragmentTexts,
   [A, B]: readonly [SliceTexts, SliceTexts],
   { step, row, column }: BlockStep,
-  { causal, blocks }: Pick<Phase, "causal" | "blocks">,
+  causal: Phase["causal"],
 ): string {
   const [down, along] = [range(block.rows / FRAGMENT), range(block.columns / FRAGMENT)];
   const left = (part: number, i: number): string =>
@@ -225,31 +243,15 @@ function blockProducts(
       : []),
     ...along.map((j) => add(i, j, "a", "b")),
   ];
-  const at = `begin + ${step * FRAGMENT}`;
-  /** Whether the step is needed for rows up to, or from, one of the block. */
-  const needed = (last: number, first: number): string =>
-    causal === "earlier" ? `if (${at} < r0 + ${row + last}) ` : causal === "later" ? `if (${at} >= r0 + ${row + first}) ` : "";
-  if (!blocks) {
-    const text = [...rights, ...down.flatMap(rowOf)].join("\n");
-    return needed(block.rows, 1 - FRAGMENT) + inBlock(text);
-  }
-  const decays = blocks.decay && along.map((j) => blocks.decay!(`(${at}) / ${FRAGMENT}`, column + FRAGMENT * j));
-  const heads = [...new Set(decays ?? [])];
-  const rows = down.map((i) => {
-    const scaled = (decays ?? []).map(
-      (decay, j) => `m${i}_${j} = ${fragments.scale(`m${i}_${j}`, `w${heads.indexOf(decay)}`)};`,
-    );
-    return needed(FRAGMENT * i, FRAGMENT * (i + 1)) + inBlock([...scaled, ...rowOf(i)].join("\n"));
-  });
-  const text = [...rights, ...heads.map((decay, k) => `let w${k} = ${decay};`), ...rows].join("\n");
-  return needed(block.rows - FRAGMENT, FRAGMENT) + inBlock(text);
+  // all of the block's rows are before the step, or behind it
+  const needed =
+    causal === "earlier"
+      ? `if (begin + ${step * FRAGMENT} < r0 + ${row + block.rows}) `
+      : causal === "later"
+        ? `if (begin + ${step * FRAGMENT + FRAGMENT - 1} >= r0 + ${row}) `
+        : "";
+  return needed + inBlock([...rights, ...down.flatMap(rowOf)].join("\n"));
 }
-
-/** Rows of a strip that a thread has: `stripRow`, and so many more at this distance. */
-export const stripRows = ({ block }: MatrixTile): { readonly count: number; readonly apart: number } => ({
-  count: block.columns / 8,
-  apart: 128 / block.columns,
-});
 
 /** The sums of a thread in a strip of its block. */
 function stripSums({ block }: MatrixTile, i: number): SumNames {
@@ -309,18 +311,15 @@ ${fragmentsOf(tile)
 }
 
 /** Sums of a strip's rows over the block's columns, by way of the places that the sums had. */
-function partialSums(tile: MatrixTile, sums: SumNames, { before, each }: RowSums): string {
-  const { rows } = sums;
+function partialSums(tile: MatrixTile, { rows }: SumNames, { each }: RowSums): string {
   const quads = tile.block.columns / 4;
   const across = tile.columns / tile.block.columns;
   const pitch = stripPitch(tile);
   const written = rows.map(
-    (row, n) =>
-      `tiles[strip + (stripRow + ${n * (32 / quads)}) * ${pitch} + quad].x = bitcast<u32>(${each(row)});`,
+    (row, n) => `tiles[strip + (stripRow + ${n * (32 / quads)}) * ${pitch} + quad].x = bitcast<u32>(${each(row)});`,
   );
   const first = rows[0]!.row.replace(" + stripRow", " + lane % 32");
-  return `${before?.(sums) ?? ""}
-${written.join("\n")}
+  return `${written.join("\n")}
 workgroupBarrier();
 if (lane % 32 < ${FRAGMENT}) {
   var sum = 0.0;
@@ -330,13 +329,11 @@ if (lane % 32 < ${FRAGMENT}) {
 `;
 }
 
-function rowsTogether(tile: MatrixTile, { parts = 1, then }: RowSums): string {
+function rowsTogether(tile: MatrixTile, { then }: RowSums): string {
   const across = tile.columns / tile.block.columns;
-  const sum = range(across / parts).map((k) => `partial[row * ${across} + part * ${across / parts} + ${k}]`);
+  const sum = range(across).map((k) => `partial[row * ${across} + ${k}]`);
   return `workgroupBarrier();
-for (var f = lane; f < ${tile.rows * parts}; f += ${matrixThreads(tile)}) {
-  let row = f % ${tile.rows};
-  let part = f / ${tile.rows};
-${indent(then("row", `(${sum.join(" + ")})`, "part"))}
+for (var row = lane; row < ${tile.rows}; row += ${matrixThreads(tile)}) {
+${indent(then("row", `(${sum.join(" + ")})`))}
 }`;
 }

@@ -6,7 +6,7 @@ import {
   semiseparable,
   type ScanKernel,
 } from "@seqmix/tensor/backend";
-import { afterAll, describe, expect, test } from "vitest";
+import { afterAll, expect, test } from "vitest";
 import type { GpuLimits } from "@seqmix/tensor/wgsl";
 import type { MatrixUnitLimits } from "../../matmul/matrix-units.js";
 import { emulatedFragments } from "../../testing/emulated-fragments.js";
@@ -34,9 +34,9 @@ const tile = (rows: number, columns: number, terms: 1 | 3): MatrixTile => ({
 const onUnits = (terms: 1 | 3): Sizes => ({
   chunk: 64,
   scores: tile(32, 32, terms),
-  states: tile(32, 64, terms),
+  states: tile(32, 32, terms),
   narrow: tile(32, 32, terms),
-  wide: tile(32, 64, terms),
+  wide: tile(32, 32, terms),
 });
 const unitLimits: MatrixUnitLimits = {
   matrixUnits: true,
@@ -53,6 +53,8 @@ async function errors(
   arrays: readonly Float32Array[],
   limits: MatrixUnitLimits = PORTABLE_LIMITS,
   sizes?: Sizes,
+  /** What errors are relative to at least. */
+  least = 1e-3,
 ): Promise<number[]> {
   const form = semiseparable(kernel, true);
   if (typeof form === "string") throw new Error(form);
@@ -67,7 +69,7 @@ async function errors(
     kernel.outputs.map(({ keeps }) => product(keeps.map((axis) => kernel.extents[axis]!))),
   );
   return interpretScan(kernel, arrays).map((expected, k) => {
-    const largest = expected.reduce((most, x) => Math.max(most, Math.abs(x)), 1e-3);
+    const largest = expected.reduce((most, x) => Math.max(most, Math.abs(x)), least);
     return expected.reduce((worst, x, i) => {
       const error = Math.abs(found[k]![i]! - x) / largest;
       return error <= worst ? worst : Number.isNaN(error) ? Infinity : error;
@@ -94,6 +96,18 @@ test.each(["none", "constant", "scalar", "vector"] as const)(
   120_000,
 );
 
+test("on matrix units, operands that grow by 1e12 or begin with zeros keep their digits, which takes a second attempt", async () => {
+  for (const change of [
+    (x: number, at: number, size: number): number => x * 1e15 * 10 ** ((12 * at) / size),
+    (x: number, at: number, size: number): number => (at < 0.6 * size ? 0 : x * 1e-12),
+  ]) {
+    const { kernel, arrays } = randomSemiseparable(0, { decay: "scalar", gradient: false, steps: [64], widths: [16] });
+    const changed = arrays.map((data, k) => (k === 0 ? data.map((x, at) => change(x, at, data.length)) : data));
+    for (const [k, error] of (await errors(kernel, changed, unitLimits, onUnits(3), 0)).entries())
+      expect(error, `output ${k} of [${kernel.extents.join()}]`).toBeLessThan(1e-5);
+  }
+}, 60_000);
+
 test("heads in slices that take turns with the same scratch give the same", async () => {
   let cut = 0;
   for (let seed = 1; cut < 2; seed++) {
@@ -116,25 +130,24 @@ test("heads in slices that take turns with the same scratch give the same", asyn
   }
 }, 60_000);
 
-describe.each([
-  [3, 1e-5],
-  [1, 3e-3],
-] as const)("on matrix units, %d products for one of f32", (terms, tolerance) => {
-  test.each(["none", "scalar", "vector"] as const)(
-    "random recurrences with %s decay are those of the scan, and so are their gradients",
-    async (decay) => {
-      for (const seed of [0, 1, 3]) {
-        const { kernel, arrays } = randomSemiseparable(seed, {
-          decay,
-          gradient: seed > 0,
-          steps: [33, 64, 130],
-          widths: [16, 32, 48],
-          timesDecay: true,
-        });
-        for (const [k, error] of (await errors(kernel, arrays, unitLimits, onUnits(terms))).entries())
-          expect(error, `seed ${seed}, output ${k} of [${kernel.extents.join()}]`).toBeLessThan(tolerance);
-      }
-    },
-    120_000,
-  );
-});
+// few and small ones: the software adapter takes seconds to compile a text
+test.each([
+  ["scalar", 0, 3, 1e-5],
+  ["scalar", 3, 3, 1e-5],
+  ["vector", 1, 3, 1e-5],
+  ["scalar", 0, 1, 3e-3],
+] as const)(
+  "on matrix units: %s decay, seed %d, %d products for one of f32",
+  async (decay, seed, terms, tolerance) => {
+    const { kernel, arrays } = randomSemiseparable(seed, {
+      decay,
+      gradient: seed > 0,
+      steps: [64, 130],
+      widths: [16, 32],
+      timesDecay: true,
+    });
+    for (const [k, error] of (await errors(kernel, arrays, unitLimits, onUnits(terms))).entries())
+      expect(error, `output ${k} of [${kernel.extents.join()}]`).toBeLessThan(tolerance);
+  },
+  120_000,
+);

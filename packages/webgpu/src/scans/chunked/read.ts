@@ -23,7 +23,7 @@ import {
   type Chunks,
   type Place,
 } from "./layout.js";
-import { columnsOf, partnerOf, type ReadPass } from "./reading.js";
+import { columnsOf, type ReadPass } from "./reading.js";
 import { scoreHeads, scoreSize } from "./scores.js";
 import { distinct } from "./states.js";
 import { matrixReadPass } from "./matrix-read.js";
@@ -36,7 +36,7 @@ export function readPass(chunks: Chunks, read: ReadPass): GpuPass {
   const { Q, L, count, H, K, V, V4, K4, operands, parts, table, keyDecays } = chunks;
   const { state, over, x, z, score, buffers, to, dots } = read;
   const reverse = state === "adjoint";
-  const { shape, tiles } = columnsOf(chunks, { over, x, partner: partnerOf(read) });
+  const { shape, tiles } = columnsOf(chunks, over);
   if (isMatrixTile(shape)) return matrixReadPass(chunks, read, shape);
   const threads = threadsOf(shape);
   const [inner, width4] = over === "keys" ? [K, V4] : [V, K4];
@@ -68,8 +68,7 @@ export function readPass(chunks: Chunks, read: ReadPass): GpuPass {
   const ofKeys = (row: string, column: string): string =>
     `ofKeys[h * ${keyDecayVectors(chunks)} + (t0 + r0 + ${row}) * ${K4} + ${column}]`;
   const width = over === "keys" ? V : K;
-  const shortColumns =
-    width % shape.columns === 0 ? {} : { lines: `${width} - columnTile * ${shape.columns}` };
+  const shortColumns = width % shape.columns === 0 ? {} : { lines: `${width} - columnTile * ${shape.columns}` };
   const withStates: Phase = {
     begin: "0",
     end: String(inner),
@@ -142,7 +141,11 @@ workgroupBarrier();`,
     rowSums: dots &&
       places.w && {
         each: ({ row, names, columns }) =>
-          names.map((sum, j) => timesOther(chunks, places.w!, bound.nameOf(places.w!.buffer), sum, row, columns[j]!, { shape, width4 })).join(" + "),
+          names
+            .map((sum, j) =>
+              timesOther(chunks, places.w!, bound.nameOf(places.w!.buffer), sum, row, columns[j]!, { shape, width4 }),
+            )
+            .join(" + "),
         then: (row, sum) => `if (r0 + ${row} < ${valid}) {
   let factor = table[fromTable + (${reverse ? table.drive : table.seed} + r0 + ${row}) / 4][${row} % 4];
   dots[(h * ${tiles} + columnTile) * ${L} + t0 + r0 + ${row}] = ${sum} * factor;
@@ -153,7 +156,10 @@ workgroupBarrier();`,
         ? [
             keyDecays && over === "values"
               ? sums.all
-                  .map(({ name, row, column }) => `${name} *= ${ofKeys(row, `min(columnTile * ${shape.columns / 4} + ${column} / 4, ${K4 - 1})`)};`)
+                  .map(
+                    ({ name, row, column }) =>
+                      `${name} *= ${ofKeys(row, `min(columnTile * ${shape.columns / 4} + ${column} / 4, ${K4 - 1})`)};`,
+                  )
                   .join("\n")
               : "",
             dots ? addDiagonal(sums, { Q, load }) : "",

@@ -204,9 +204,7 @@ export function dottedRead({ parts, block }: Build, chunks: Chunks, state: "curr
     ({ of }) => of.kind === "read" && !of.group && of.state === state && of.operand === outer[of.over],
   );
   const over = own?.of.kind === "read" ? own.of.over : "keys";
-  const partner = (state === "current" ? drive : seed!)[over];
-  const { tiles, shared } = columnsOf(chunks, { over, x: outer[over], partner });
-  const ofHead = shared === undefined ? tiles : 1;
-  const to = block(H * ofHead * L);
-  return { own, over, tiles: ofHead, to, x: outer[over], with: outer[over === "keys" ? "values" : "keys"] };
+  const { tiles } = columnsOf(chunks, over);
+  const to = block(H * tiles * L);
+  return { own, over, tiles, to, x: outer[over], with: outer[over === "keys" ? "values" : "keys"] };
 }

@@ -1,7 +1,18 @@
 /** Products of earlier and later steps' vectors within a chunk, before decays: q k^T. */
 import type { Operand } from "@seqmix/tensor/backend";
 import type { GpuPass } from "@seqmix/tensor/wgsl";
-import { baseText, declarations, isRagged, passOf, pointsOf, readVector, splitHeads, strideOf, vectorsOf, type Chunks } from "./layout.js";
+import {
+  baseText,
+  declarations,
+  isRagged,
+  passOf,
+  pointsOf,
+  readVector,
+  splitHeads,
+  strideOf,
+  vectorsOf,
+  type Chunks,
+} from "./layout.js";
 import { distinct } from "./states.js";
 import { shaderOf } from "./matrix-tile.js";
 

@@ -56,7 +56,8 @@ export function statesPass(
 ): GpuPass {
   const { Q, L, count, K, V, K4, V4, parts, operands, keyDecays, fragments } = chunks;
   const { heads } = parts.form;
-  const shared = isMatrixTile(chunks.sizes.states) ? axisInColumns(chunks, x, z) : undefined;
+  // decays by key are in what heads would share
+  const shared = isMatrixTile(chunks.sizes.states) && !keyDecays ? axisInColumns(chunks, x, z) : undefined;
   const together = shared === undefined ? 1 : chunks.extents[shared]!;
   const outer = heads.filter((axis) => axis !== shared);
   const after = shared === undefined ? [] : heads.slice(heads.indexOf(shared) + 1);
@@ -130,8 +131,7 @@ let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4
           change: (value, _, depth) => inside(value, depth),
           weight: (line, depth) =>
             `table[${tableAt(chunks, "c", 1, headAt(`columnTile * ${shape.columns} + 4 * ${line}`))} + ${chunks.table[weights]} + min(${depth}, ${Q - 1})]`,
-          lines:
-            (V * together) % shape.columns === 0 ? undefined : `${V * together} - columnTile * ${shape.columns}`,
+          lines: (V * together) % shape.columns === 0 ? undefined : `${V * together} - columnTile * ${shape.columns}`,
         },
       },
     ],
@@ -233,5 +233,10 @@ ${some
   .join("\n")}
 }
 ${end ? `last[${place(end)}] = carry;` : ""}`;
-  return passOf(chunks, bound, Math.ceil((H * each) / CARRY_THREADS), declarations(bound) + entryPoint(CARRY_THREADS, body));
+  return passOf(
+    chunks,
+    bound,
+    Math.ceil((H * each) / CARRY_THREADS),
+    declarations(bound) + entryPoint(CARRY_THREADS, body),
+  );
 }

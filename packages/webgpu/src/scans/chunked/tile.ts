@@ -53,6 +53,8 @@ export interface OperandText {
   change?(value: string, line: string, depth: string, turned: boolean): string;
   /** A factor of a depth, for four lines that follow each other in memory; where it is 0 the product is. */
   weight?(line: string, depth: string): string;
+  /** Factors of four lines at a depth, read together with them; on matrix units. */
+  times?(line: string, depth: string): string;
   /** Factors of four lines; where they are 0 the product is. */
   factors?(line: string): string;
   /** How many lines there are, where they may be fewer than those of the tile; the others may hold anything. */
@@ -68,11 +70,6 @@ export interface Phase {
   readonly causal?: "earlier" | "later";
   /** The last depths may be taken first: they weigh most. */
   readonly backwards?: boolean;
-  /**
-   * Causal, blocks of 16 steps at a time, in order: a text of the decay of a block (counted in the chunk), by which the sums of
-   * all rows beyond it are multiplied before its products are added. A row's own block takes no part. On matrix units.
-   */
-  readonly blocks?: { decay?(block: string, column: number): string };
   /** Statements after the product. */
   after?(names: SumNames): string;
   /** The phase runs as often, with a variable that counts; `setup` are statements before it. */
@@ -99,12 +96,8 @@ const range = (n: number): number[] => Array.from({ length: n }, (_, k) => k);
 
 /** Sums over the columns of each row of the tile: a thread's share, and what is done with the sum. */
 export interface RowSums {
-  /** Columns fall into so many equal parts with sums of their own, on matrix units. */
-  readonly parts?: number;
-  /** Statements before, for sums at hand. */
-  before?(sums: SumNames): string;
   each(row: SumNames["rows"][0]): string;
-  then(row: string, sum: string, part: string): string;
+  then(row: string, sum: string): string;
 }
 
 export interface TileText {
@@ -250,7 +243,7 @@ workgroupBarrier();
 for (var row = lane; row < ${shape.rows}; row += ${threadsOf(shape)}) {
   var sum = 0.0;
   for (var k = 0; k < ${across}; k++) { sum += partial[row * ${across} + k]; }
-${indent(then("row", "sum", "0"))}
+${indent(then("row", "sum"))}
 }`;
 }
 
@@ -304,7 +297,9 @@ function fill(
                 : load(name("Line", q), `(next + ${name("Depth", q)})`);
               return `${register} = ${text};`;
             })
-            .concat(weight ? [`${name("Weight", q)} = ${weight(name("Line", q), `(next + ${name("Depth", q)})`)};`] : [])
+            .concat(
+              weight ? [`${name("Weight", q)} = ${weight(name("Line", q), `(next + ${name("Depth", q)})`)};`] : [],
+            )
             .join("\n"),
         ),
       )
