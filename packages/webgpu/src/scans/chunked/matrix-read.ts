@@ -237,7 +237,7 @@ function rowDots(plan: ReadPlan): RowSums {
       const four = `${columns[0]} / 4`;
       return `select(0.0, dot(${names[0]}, ${vectorAt(plan, "w", row, four)}), ${columnText(plan, four)} < ${widthOf(plan)})`;
     },
-    then: (row, sum) => `if (r0 + ${row} < ${validSteps(plan)}) {
+    use: (row, sum) => `if (r0 + ${row} < ${validSteps(plan)}) {
   let factor = ${numberAt(`${read.state === "adjoint" ? table.drive : table.seed} + r0 + ${row}`)};
   dots[(h * ${tiles} + columnTile) * ${L} + t0 + r0 + ${row}] = ${sum} * factor;
 }`,

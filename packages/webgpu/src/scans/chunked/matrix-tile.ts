@@ -329,11 +329,11 @@ if (lane % 32 < ${FRAGMENT}) {
 `;
 }
 
-function rowsTogether(tile: MatrixTile, { then }: RowSums): string {
+function rowsTogether(tile: MatrixTile, { use }: RowSums): string {
   const across = tile.columns / tile.block.columns;
   const sum = range(across).map((k) => `partial[row * ${across} + ${k}]`);
   return `workgroupBarrier();
 for (var row = lane; row < ${tile.rows}; row += ${matrixThreads(tile)}) {
-${indent(then("row", `(${sum.join(" + ")})`))}
+${indent(use("row", `(${sum.join(" + ")})`))}
 }`;
 }

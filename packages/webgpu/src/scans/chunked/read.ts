@@ -26,18 +26,16 @@ import {
 import { columnsOf, type ReadPass } from "./reading.js";
 import { scoreHeads, scoreSize } from "./scores.js";
 import { distinct } from "./states.js";
-import { matrixReadPass } from "./matrix-read.js";
-import { isMatrixTile, tileShader, threadsOf, type Phase, type SumNames, type TileShape } from "./tile.js";
+import { tileShader, threadsOf, type Phase, type SumNames, type TileShape } from "./tile.js";
 
 /** Bytes of workgroup memory beside the tile's. */
 export const decayBytes = (Q: number): number => 4 * (Q * BLOCK + 3 * Q + (Q / BLOCK) ** 2);
 
-export function readPass(chunks: Chunks, read: ReadPass): GpuPass {
+export function readPass(chunks: Chunks, read: ReadPass, shape: TileShape): GpuPass {
   const { Q, L, count, H, K, V, V4, K4, operands, parts, table, keyDecays } = chunks;
   const { state, over, x, z, score, buffers, to, dots } = read;
   const reverse = state === "adjoint";
-  const { shape, tiles } = columnsOf(chunks, over);
-  if (isMatrixTile(shape)) return matrixReadPass(chunks, read, shape);
+  const { tiles } = columnsOf(chunks, over);
   const threads = threadsOf(shape);
   const [inner, width4] = over === "keys" ? [K, V4] : [V, K4];
   const rowTiles = Q / shape.rows;
@@ -146,7 +144,7 @@ workgroupBarrier();`,
               timesOther(chunks, places.w!, bound.nameOf(places.w!.buffer), sum, row, columns[j]!, { shape, width4 }),
             )
             .join(" + "),
-        then: (row, sum) => `if (r0 + ${row} < ${valid}) {
+        use: (row, sum) => `if (r0 + ${row} < ${valid}) {
   let factor = table[fromTable + (${reverse ? table.drive : table.seed} + r0 + ${row}) / 4][${row} % 4];
   dots[(h * ${tiles} + columnTile) * ${L} + t0 + r0 + ${row}] = ${sum} * factor;
 }`,

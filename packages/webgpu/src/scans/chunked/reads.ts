@@ -4,11 +4,13 @@ import type { GpuPass } from "@seqmix/tensor/wgsl";
 import type { Build } from "./build.js";
 import { groupedReadPass, groupedScoresPass, type Factor, type Group, type GroupedScores } from "./grouped.js";
 import { numberText, pointsOf, type Chunks, type Place } from "./layout.js";
+import { matrixReadPass } from "./matrix-read.js";
 import { readPass } from "./read.js";
-import { columnsOf } from "./reading.js";
+import { columnsOf, type ReadPass } from "./reading.js";
 import { scoreHeads, scoreSize, scoresPass, type Score } from "./scores.js";
 import { isMatrixTile } from "./tile.js";
-import { keyPairsPass, keyScoresPass } from "./vector.js";
+import { keyScoresPass } from "./key-scores.js";
+import { keyPairsPass } from "./vector.js";
 
 export interface StateBuffers {
   readonly table: number;
@@ -61,22 +63,22 @@ export function makeReads(
       state === "current"
         ? { earlier: outer[over], later: x, rows: "earlier", over, strict }
         : { earlier: x, later: outer[over], rows: "later", over, strict };
-    passes.push(
-      readPass(chunks, {
-        state,
-        over,
-        x,
-        z: outer[over === "keys" ? "values" : "keys"],
-        score,
-        buffers: {
-          states: state === "current" ? states : adjoints,
-          table,
-          scores: scoreBuffer(score),
-        },
-        to,
-        dots,
-      }),
-    );
+    const read: ReadPass = {
+      state,
+      over,
+      x,
+      z: outer[over === "keys" ? "values" : "keys"],
+      score,
+      buffers: {
+        states: state === "current" ? states : adjoints,
+        table,
+        scores: scoreBuffer(score),
+      },
+      to,
+      dots,
+    };
+    const { shape } = columnsOf(chunks, over);
+    passes.push(isMatrixTile(shape) ? matrixReadPass(chunks, read, shape) : readPass(chunks, read, shape));
     if (isVector && over === "values" && to)
       passes.push(
         keyPairsPass(chunks, {

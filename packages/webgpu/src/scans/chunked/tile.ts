@@ -97,7 +97,7 @@ const range = (n: number): number[] => Array.from({ length: n }, (_, k) => k);
 /** Sums over the columns of each row of the tile: a thread's share, and what is done with the sum. */
 export interface RowSums {
   each(row: SumNames["rows"][0]): string;
-  then(row: string, sum: string): string;
+  use(row: string, sum: string): string;
 }
 
 export interface TileText {
@@ -235,7 +235,7 @@ function piecesOf({ causal, begin, end, ...phase }: Phase, { rows, threadRows }:
   });
 }
 
-function sumRows(shape: TileShape, sums: SumNames, { each, then }: RowSums): string {
+function sumRows(shape: TileShape, sums: SumNames, { each, use }: RowSums): string {
   const across = shape.columns / shape.threadColumns;
   const own = sums.rows.map((row, k) => sums.inTurn(`partial[${row.row} * ${across} + tx] = ${each(row)};`, k));
   return `${own.join("\n")}
@@ -243,7 +243,7 @@ workgroupBarrier();
 for (var row = lane; row < ${shape.rows}; row += ${threadsOf(shape)}) {
   var sum = 0.0;
   for (var k = 0; k < ${across}; k++) { sum += partial[row * ${across} + k]; }
-${indent(then("row", "sum"))}
+${indent(use("row", "sum"))}
 }`;
 }
 
