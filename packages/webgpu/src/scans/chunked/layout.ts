@@ -202,7 +202,8 @@ export function passOf(
   const first = slice * (extents[parts.form.heads[0]!] ?? 0);
   const parameters = slices > 1 ? { first, firstHead: slice * H } : undefined;
   return {
-    code: (parameters ? declareParameters(bound.length, parameters) : "") + code,
+    // behind the code: directives come before all declarations
+    code: code + (parameters ? declareParameters(bound.length, parameters) : ""),
     buffers: bound.map(({ buffer, access = "read" }) => ({ buffer, access })),
     ...(parameters && { parameters }),
     groups,
