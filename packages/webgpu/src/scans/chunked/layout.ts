@@ -143,7 +143,7 @@ export function splitHeads(chunks: Chunks, number: string, axes: readonly number
       const point = `${inside === 1 ? number : `${number} / ${inside}`} % ${extents[axis]}`;
       const line =
         axis === slicedAxis(chunks)
-          ? `let own${axis} = ${point};\nlet i${axis} = own${axis} + p.first;`
+          ? `let inSlice${axis} = ${point};\nlet i${axis} = inSlice${axis} + p.first;`
           : `let i${axis} = ${point};`;
       inside *= extents[axis]!;
       return line;
@@ -172,7 +172,7 @@ export function strideOf({ parts }: Chunks, { index }: Place, unit: 1 | 4): numb
 
 /** The number of a point of some heads' axes, in the slice. */
 export function numberText(chunks: Chunks, axes: readonly number[]): string {
-  const point = (axis: number): string => (axis === slicedAxis(chunks) ? `own${axis}` : `i${axis}`);
+  const point = (axis: number): string => (axis === slicedAxis(chunks) ? `inSlice${axis}` : `i${axis}`);
   return axes.reduce(
     (text, axis) => (text === "0" ? point(axis) : `(${text} * ${chunks.extents[axis]} + ${point(axis)})`),
     "0",
