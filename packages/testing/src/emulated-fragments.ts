@@ -30,6 +30,11 @@ fn multiplied(x: array<f32, 16>, z: vec3<i32>, s: Fragment, lane: i32) -> Fragme
   }
   return r;
 }
+fn scaled(s: Fragment, by: f32) -> Fragment {
+  var r = s;
+  for (var e = 0; e < 8; e++) { r.e[e] *= by; }
+  return r;
+}
 fn put(at: i32, pitch: i32, s: Fragment, lane: i32) {
   let first = at + lane % 32 / 2 * pitch + lane % 2 * 2;
   ${memory}[first] = bitcast<vec4<u32>>(vec4<f32>(s.e[0], s.e[1], s.e[2], s.e[3]));
@@ -45,6 +50,10 @@ fn put(at: i32, pitch: i32, s: Fragment, lane: i32) {
   },
   operand: (side) => (side === "left" ? "array<f32, 16>" : "vec3<i32>"),
   multiply: (left, right, sum) => `multiplied(${left}, ${right}, ${sum}, lane)`,
+  scale: (sum, factor) => `scaled(${sum}, ${factor})`,
+  largest: (x) => x,
+  reporters: 32,
+  directives: "",
   store: (memory, at, sum, pitch) =>
     memory === "tiles"
       ? `put(i32(${at}), i32(${pitch}), ${sum}, lane);`

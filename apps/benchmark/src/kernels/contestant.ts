@@ -55,6 +55,8 @@ export interface BenchmarkCase {
   /** Tokens of a training step. */
   readonly tokens?: number;
   readonly bars: readonly Bar[];
+  /** In their place where products of f32 are of tf32. */
+  readonly tf32Bars?: readonly Bar[];
   /** Element type of inputs and outputs; "f32" by default. */
   readonly dtype?: KernelRow["dtype"];
   /** A figure measured elsewhere. */

@@ -23,7 +23,7 @@ import { variantOf } from "./variant.js";
 /** `N` are the names of the inputs. */
 export interface DeviceCase<N extends string> extends Pick<
   BenchmarkCase,
-  "kernel" | "shape" | "mode" | "flops" | "bytes" | "rate" | "dtype" | "reference" | "missing"
+  "kernel" | "shape" | "mode" | "flops" | "bytes" | "rate" | "dtype" | "tf32Bars" | "reference" | "missing"
 > {
   readonly bars: readonly Bar[];
   /** Random values as tensor code; shapes for a given number of units. */
@@ -65,7 +65,8 @@ export const copyPeer = "negation of the same size";
 
 /** The case that a description stands for. */
 export function deviceCase<const N extends string>(description: DeviceCase<N>): BenchmarkCase {
-  const { kernel, shape, mode, flops, bytes, rate, bars, dtype, missing, reference: elsewhere, copyOf } = description;
+  const { kernel, shape, mode, flops, bytes, rate, bars, tf32Bars, dtype, missing, reference: elsewhere } = description;
+  const { copyOf } = description;
   return {
     kernel,
     shape,
@@ -74,6 +75,7 @@ export function deviceCase<const N extends string>(description: DeviceCase<N>): 
     bytes,
     rate,
     bars,
+    ...(tf32Bars && { tf32Bars }),
     ...(dtype && { dtype }),
     ...(missing && { missing }),
     ...(elsewhere !== undefined && { reference: elsewhere }),

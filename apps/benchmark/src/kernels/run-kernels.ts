@@ -140,7 +140,7 @@ export interface Findings {
 
 /** The row of a case. A bar is judged only if the check is green. */
 export function rowOf(
-  { kernel, shape, mode, bytes, flops, tokens, bars, reference, dtype = "f32" }: BenchmarkCase,
+  { kernel, shape, mode, bytes, flops, tokens, bars: usual, tf32Bars = usual, reference, dtype = "f32" }: BenchmarkCase,
   { device, products, threads, variant, timing, extraBytes, idle, check: { check, ...checkDetail }, peers }: Findings,
 ): KernelRow {
   const tokensPerSecond = tokens === undefined ? {} : { tokensPerSecond: (1000 * tokens) / timing.ms };
@@ -149,6 +149,7 @@ export function rowOf(
     ...(extraBytes !== undefined && { extraBytes }),
     ...(idle !== undefined && { idle }),
   };
+  const bars = products === "tf32" ? tf32Bars : usual;
   const bar = bars.find((each) => each.threads === threads);
   const judged = check === "green" ? bar?.judge({ ms: timing.ms, peers, flops, bytes, ...more }) : undefined;
   return {

@@ -2,6 +2,7 @@
  * A semiseparable recurrence taken apart for chunked programs: the arrays that the chunks read, the arrays that they
  * compute, and the loops that make the kernel's outputs of those.
  */
+import type { DType } from "../graph/dtype.js";
 import { rewriting } from "./interning.js";
 import type { Affine, LoopKernel, Scalar } from "./loop.js";
 import type { ScanOutput, ScanStep } from "./scan-kernel.js";
@@ -91,8 +92,9 @@ const overAxes =
 /**
  * The parts, or why there are none.
  * @param lanes Rows of keys and values begin and end at multiples of so many elements; what does not is laid out anew.
+ * @param half Vectors of keys and values may be f16 where they lie.
  */
-export function chunkedParts(form: Semiseparable, lanes = 1): ChunkedParts | string {
+export function chunkedParts(form: Semiseparable, lanes = 1, half = false): ChunkedParts | string {
   const { kernel, keys, values, heads, drive, seed, sums } = form;
   const { extents, along } = kernel;
   const operands = new Map<string, Operand>();
@@ -113,7 +115,8 @@ export function chunkedParts(form: Semiseparable, lanes = 1): ChunkedParts | str
     if (!found) {
       const varies = own(value);
       const axes = [...[...heads, along].filter((axis) => varies.has(axis)).sort((a, b) => a - b), ...last];
-      operands.set(key, (found = { value, axes, from: placeOf(form, value, axes, last, lanes) }));
+      const dtypes = half && last.length === 1 && value !== form.decay.value ? BOTH : SINGLE;
+      operands.set(key, (found = { value, axes, from: placeOf(form, value, axes, last, lanes, dtypes) }));
     }
     return found;
   };
@@ -248,6 +251,9 @@ function directly(
   return all[used[0]!]!.step === "each" && inOrder(results[made[0]!]!.layout) ? made[0] : undefined;
 }
 
+const SINGLE: readonly DType[] = ["f32"],
+  BOTH: readonly DType[] = ["f32", "f16"];
+
 /** Where an operand lies, or the loop that lays it out. */
 function placeOf(
   { kernel: { extents, inputs } }: Semiseparable,
@@ -255,13 +261,14 @@ function placeOf(
   axes: readonly number[],
   last: readonly number[],
   lanes: number,
+  dtypes: readonly DType[],
 ): Operand["from"] {
   const lane = last.at(-1);
   const whole = (n: number): boolean => n % lanes === 0;
   if (
     value.op === "load" &&
     !value.gather &&
-    inputs[value.input]!.dtype === "f32" &&
+    dtypes.includes(inputs[value.input]!.dtype) &&
     last.every((axis) => value.index.coefficients[axis] !== 0) &&
     (lane === undefined ||
       (value.index.coefficients[lane] === 1 &&

@@ -121,7 +121,11 @@ function reducesOutermost({ extents, reductions }: LoopKernel): boolean {
 }
 
 function threadsFor(kernel: LoopKernel, form: LoopForm): number {
-  if (form === "rows") return product(kernel.reduceExtents) >= 1024 ? 256 : 64;
+  if (form === "rows") {
+    const reduced = product(kernel.reduceExtents);
+    // many short rows go together
+    return reduced >= 1024 || (reduced <= 256 && product(kernel.extents) >= 1 << 16) ? 256 : 64;
+  }
   return product(kernel.extents) >= 1 << 19 ? 256 : 64;
 }
 

@@ -75,7 +75,10 @@ export function loopPass(kernel: LoopKernel, form: LoopForm, buffers: LoopBuffer
   const entry = form === "map" ? mapEntry : form === "serial" ? serialEntry : rowsEntry;
   const { text, points } = entry({ kernel, buffers, layout, names, functions, threads });
   const total = buffers.part?.count ?? product(kernel.extents);
-  const groups = form === "rows" ? total : Math.ceil(total / (form === "map" ? layout.width : 1) / threads);
+  const groups =
+    form === "rows"
+      ? total / rowsTogether(kernel, layout, threads, total)
+      : Math.ceil(total / (form === "map" ? layout.width : 1) / threads);
   return { code: names.declarations + functionTexts(functions) + points + text, buffers: names.bindings, groups };
 }
 
@@ -373,6 +376,13 @@ function serialEntry(context: Context): { text: string; points: string } {
   return { points: point.text, text: entryPoint(threads, lines.join("\n")) };
 }
 
+/** Rows of a workgroup, a divisor of their number: where they are short, a few threads take each. */
+function rowsTogether({ reduceExtents }: LoopKernel, { width }: Layout, threads: number, total: number): number {
+  let rows = 1;
+  while (2 * rows * product(reduceExtents) <= threads * width && total % (2 * rows) === 0) rows *= 2;
+  return rows;
+}
+
 function rowsEntry(context: Context): { text: string; points: string } {
   const { kernel, layout, threads } = context;
   const { reductions } = kernel;
@@ -391,28 +401,33 @@ function rowsEntry(context: Context): { text: string; points: string } {
     );
   const shared = reductions.map((r, k) => `var<workgroup> shared${k}: array<${r.value.dtype}, ${threads}>;\n`).join("");
   const total = product(kernel.reduceExtents);
+  const count = context.buffers.part?.count ?? product(kernel.extents);
+  const rows = rowsTogether(kernel, layout, threads, count);
+  const each = threads / rows;
   const lines = [
-    "let at = group;",
-    `if (at >= ${context.buffers.part?.count ?? product(kernel.extents)}u) { return; }`,
+    `if (group >= ${count / rows}u) { return; }`,
+    ...(rows === 1
+      ? ["let at = group;", "let lane = thread;"]
+      : [`let at = group * ${rows}u + thread / ${each}u;`, `let lane = thread % ${each}u;`]),
     ...split(fromFirst("at", context), kernel.extents, axisNames(kernel)),
     ...start,
-    `for (var j = thread${layout.width === 4 ? " * 4u" : ""}; j < ${total}u; j += ${threads * layout.width}u) {`,
+    `for (var j = lane${layout.width === 4 ? " * 4u" : ""}; j < ${total}u; j += ${each * layout.width}u) {`,
     ...inner.map((line) => `  ${line}`),
     "}",
     ...reductions.map((_, k) => `shared${k}[thread] = r${k};`),
     "workgroupBarrier();",
-    `for (var half = ${threads / 2}u; half > 0u; half /= 2u) {`,
-    "  if (thread < half) {",
+    `for (var half = ${each / 2}u; half > 0u; half /= 2u) {`,
+    "  if (lane < half) {",
     ...reductions.map(
       (_, k) => `    shared${k}[thread] = ${combine(k, `shared${k}[thread]`, `shared${k}[thread + half]`)};`,
     ),
     "  }",
     "  workgroupBarrier();",
     "}",
-    "if (thread == 0u) {",
+    "if (lane == 0u) {",
     ...storeOutputs(
       context,
-      reductions.map((_, k) => `shared${k}[0]`),
+      reductions.map((_, k) => `shared${k}[thread]`),
     ).map((line) => `  ${line}`),
     "}",
   ];

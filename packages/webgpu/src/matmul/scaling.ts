@@ -50,6 +50,16 @@ export function largestProgram(spec: MatmulSpec, name: "a" | "b", limits: GpuLim
   return loopProgram(kernel, limits);
 }
 
+/** WGSL: `highPart` of numbers, and `pack8` for vectors of eight f16. */
+export const splitFunctions = `// The nearest number of eleven bits.
+fn highPart(x: vec4<f32>) -> vec4<f32> {
+  return bitcast<vec4<f32>>((bitcast<vec4<u32>>(x) + vec4<u32>(0x1000u)) & vec4<u32>(0xffffe000u));
+}
+fn pack8(x: vec4<f32>, y: vec4<f32>) -> vec4<u32> {
+  return vec4<u32>(pack2x16float(x.xy), pack2x16float(x.zw), pack2x16float(y.xy), pack2x16float(y.zw));
+}
+`;
+
 /** WGSL: `scaleOf`, `pack8`, `highPart` for what goes in, `unscaled` for what comes out. */
 export function scalingFunctions(a: OperandReading, b: OperandReading, batchAxes: number): string {
   return `fn exponentOf(most: f32) -> i32 { return i32((bitcast<u32>(most) >> 23u) & 255u); }
@@ -58,14 +68,7 @@ fn scaleBits(most: f32) -> i32 { return clamp(266 - exponentOf(most), 1, 253); }
 fn powerOf(bits: i32) -> f32 { return bitcast<f32>(bits << 23u); }
 fn powersOf(bits: vec4<i32>) -> vec4<f32> { return bitcast<vec4<f32>>(bits << vec4<u32>(23u)); }
 fn scaleOf(most: f32) -> f32 { return powerOf(scaleBits(most)); }
-// The nearest number of eleven bits.
-fn highPart(x: vec4<f32>) -> vec4<f32> {
-  return bitcast<vec4<f32>>((bitcast<vec4<u32>>(x) + vec4<u32>(0x1000u)) & vec4<u32>(0xffffe000u));
-}
-fn pack8(x: vec4<f32>, y: vec4<f32>) -> vec4<u32> {
-  return vec4<u32>(pack2x16float(x.xy), pack2x16float(x.zw), pack2x16float(y.xy), pack2x16float(y.zw));
-}
-fn summedSingly(row: i32, column: i32, batch: i32, part: i32) -> f32 {
+${splitFunctions}fn summedSingly(row: i32, column: i32, batch: i32, part: i32) -> f32 {
   var sum = 0f;
   let end = min(p.k, (part + 1) * p.slice);
   for (var k = part * p.slice; k < end; k++) {

@@ -2,8 +2,10 @@
  * Recurrences with a matrix for a state, S_t = a_t S_(t-1) + k_t v_t^T read by y_t = q_t^T S_t, as anyone would write them: a
  * `linearScan` over a product, and a sum. That they run as products of matrices is the planner's doing.
  */
+import { selectiveScan } from "@seqmix/selective-scan";
 import {
   broadcastTo,
+  cast,
   exp,
   foldIn,
   key,
@@ -18,10 +20,11 @@ import {
   vjp,
   type Tensor,
 } from "@seqmix/tensor";
-import { atMost, type Bar } from "../bars.js";
+import { atMost, atMostWithin, fasterThan, type Bar } from "../bars.js";
 import type { BenchmarkCase } from "../contestant.js";
-import { deviceCase } from "../device-case.js";
+import { deviceCase, type DeviceCase, type Work } from "../device-case.js";
 import { forwardCase, type Input } from "../forward-case.js";
+import { withoutHalf } from "../gpu.js";
 import { uniformValues } from "../host-values.js";
 
 /** K keys and V values a head. */
@@ -105,53 +108,114 @@ const flopsOf = ({ B, L, H, K, V }: Heads): number => 4 * B * L * H * K * V;
 const shapeOf = (kernel: string, { B, L, H, K, V }: Heads): string =>
   `B${B} L${L} H${H} ${kernel === "ssd" ? `P${V} N${K}` : K === V ? `D${K}` : `K${K} V${V}`}`;
 
+/** Figures asked for: with f32 as exact as f32, with products of tf32, with operands of f16; the forward pass and both. */
+interface Asked {
+  readonly f32: readonly [number, number];
+  readonly tf32: readonly [number, number];
+  readonly f16: readonly [number, number];
+  /** MiB of the forward pass beside its inputs. */
+  readonly memory?: number;
+}
+
 function deviceCases(
   kernel: string,
   { inputs, compute }: Operator,
   size: Heads,
-  bars: { readonly forward: Bar; readonly both: Bar },
+  asked: Asked | undefined,
   elsewhere: string,
+  more: Pick<DeviceCase<string>, "beside"> & { readonly bars?: readonly Bar[] } = {},
 ): readonly BenchmarkCase[] {
   const { B, L, H, K, V } = size;
   const small = { B: 1, L: 150, H: 2, K, V };
   const bytes = 4 * B * L * ((kernel === "ssd" ? 2 : 2 * H) * K + 2 * H * V);
+  const bar = (at: 0 | 1, precision: "f32" | "tf32" | "f16"): readonly Bar[] => {
+    if (!asked) return at === 0 ? (more.bars ?? []) : [];
+    const time = asked[precision][at];
+    return [at === 0 && asked.memory !== undefined ? atMostWithin(time, asked.memory) : atMost(time)];
+  };
+  const half = (x: Tensor): Tensor => (x.shape.length === 4 ? cast(x, "f16") : x);
+  const each = (given: Readonly<Record<string, Tensor>>, change: (x: Tensor) => Tensor) =>
+    Object.fromEntries(Object.entries(given).map(([name, x]) => [name, change(x)]));
+  const drawn = (heads: Heads) => (): Readonly<Record<string, Tensor>> => ({
+    ...inputs(heads),
+    dy: draw("dy", [heads.B, heads.L, heads.H, V]),
+  });
+  const halves = (heads: Heads) => (): Readonly<Record<string, Tensor>> => each(drawn(heads)(), half);
   const facts = {
     kernel,
     shape: shapeOf(kernel, size),
     rate: "GFLOP/s",
     reference: elsewhere,
-    inputs: () => ({ ...inputs(size), dy: draw("dy", [B, L, H, V]) }) as Readonly<Record<string, Tensor>>,
     tolerance: 1e-4,
+    tf32Tolerance: 3e-3,
     units: { count: B, checked: 0, name: "sequences", inputAxis: {}, outputAxis: [] },
-    smaller: {
-      size: shapeOf(kernel, small),
-      inputs: () => ({ ...inputs(small), dy: draw("dy", [small.B, small.L, small.H, V]) }),
-    },
+    ...(more.beside && { beside: more.beside }),
   } as const;
-  return [
-    deviceCase({
-      ...facts,
+  const single = {
+    inputs: drawn(size),
+    smaller: { size: shapeOf(kernel, small), inputs: drawn(small) },
+  } as const;
+  const halved = {
+    dtype: "f16",
+    missing: withoutHalf,
+    tolerance: 3e-3,
+    inputs: halves(size),
+    smaller: { size: shapeOf(kernel, small), inputs: halves(small) },
+  } as const;
+  // The backward pass is counted as twice the forward one.
+  const modes = [
+    {
       mode: "fwd",
       flops: flopsOf(size),
       bytes,
-      bars: [bars.forward],
-      compute: (given) => [compute(given)],
-    }),
-    deviceCase({
-      // The backward pass is counted as twice the forward one.
-      ...facts,
+      at: 0,
+      results: (given: Readonly<Record<string, Tensor>>) => [compute(given)],
+    },
+    {
       mode: "fwd+bwd",
       flops: 3 * flopsOf(size),
       bytes: 3 * bytes,
-      bars: [bars.both],
-      compute(given) {
-        const { dy, ...own } = given;
+      at: 1,
+      results: ({ dy, ...own }: Readonly<Record<string, Tensor>>) => {
         const [y, pullBack] = vjp((x: Readonly<Record<string, Tensor>>) => compute(x), own);
         return [y, ...Object.values(pullBack(dy!))];
       },
-    }),
-  ];
+    },
+  ] as const;
+  return modes.flatMap(({ at, results, ...mode }) => [
+    deviceCase({ ...facts, ...mode, ...single, bars: bar(at, "f32"), tf32Bars: bar(at, "tf32"), compute: results }),
+    ...(asked
+      ? [
+          deviceCase({
+            ...facts,
+            ...mode,
+            bytes: mode.bytes / 2,
+            ...halved,
+            bars: bar(at, "f16"),
+            compute: (given) => [...results(each(given, (x) => cast(x, "f32")))],
+          }),
+        ]
+      : []),
+  ]);
 }
+
+const pairSize = { B: 8, L: 2048, H: 32, K: 64, V: 64 };
+const scanPeer = "selective scan of as many channels and states";
+
+/** Mamba's recurrence with as many states, and a decay for each: what the other one is compared with. */
+const selectiveScanBeside: Work = {
+  inputs() {
+    const { B, L, H, K, V } = pairSize;
+    return {
+      u: draw("u", [B, L, H * V]),
+      delta: between("delta", [B, L, H * V], 0.001, 0.1),
+      A: between("A of scan", [H * V, K], -16, -1),
+      B: draw("B of scan", [B, L, K]),
+      C: draw("C of scan", [B, L, K]),
+    };
+  },
+  compute: ({ u, delta, A, B, C }) => [selectiveScan({ u: u!, delta: delta!, A: A!, B: B!, C: C! }, {}).y],
+};
 
 /** On a large GPU; beside them what the official kernels take there. */
 export const matrixStateCases: readonly BenchmarkCase[] = [
@@ -159,37 +223,41 @@ export const matrixStateCases: readonly BenchmarkCase[] = [
     "ssd",
     ssd,
     { B: 8, L: 2048, H: 32, K: 128, V: 64 },
-    { forward: atMost(0.62), both: atMost(2.4) },
+    { f32: [0.62, 2.4], tf32: [0.5, 2], f16: [0.4, 1.7], memory: 220 },
     "H200: the official Triton kernel 2.283 ms in f32, 0.513 ms in tf32; with backward 4.54 ms in tf32",
   ),
   ...deviceCases(
     "ssd",
     ssd,
     { B: 1, L: 65536, H: 32, K: 128, V: 64 },
-    { forward: atMost(2.5), both: atMost(9.5) },
+    { f32: [2.5, 9.5], tf32: [2, 8], f16: [1.6, 6.5] },
     "H200: the official Triton kernel 2.107 ms in tf32; with backward 9.07 ms",
   ),
   ...deviceCases(
     "retention",
     retention,
     { B: 8, L: 2048, H: 16, K: 128, V: 128 },
-    { forward: atMost(0.75), both: atMost(3.2) },
+    { f32: [0.75, 3.2], tf32: [0.6, 2.7], f16: [0.47, 1.9] },
     "H200: the Triton kernel of flash-linear-attention 0.805 ms in tf32; with backward 2.725 ms",
   ),
   ...deviceCases(
     "linearAttention",
     linearAttention,
     { B: 8, L: 2048, H: 16, K: 128, V: 128 },
-    { forward: atMost(0.65), both: atMost(3) },
+    { f32: [0.65, 3], tf32: [0.5, 2.4], f16: [0.35, 1.8] },
     "H200: the Triton kernel of flash-linear-attention 0.422 ms in tf32; with backward 1.750 ms",
   ),
   ...deviceCases(
     "gla",
     gla,
     { B: 8, L: 2048, H: 16, K: 128, V: 128 },
-    { forward: atMost(1), both: atMost(4.2) },
+    { f32: [1, 4.2], tf32: [0.9, 3.5], f16: [0.8, 3] },
     "H200: the Triton kernel of flash-linear-attention 0.947 ms in tf32; with backward 3.349 ms",
   ),
+  ...deviceCases("ssd", ssd, pairSize, undefined, "Dao and Gu 2024: 2 to 8 times the speed of Mamba's selective scan", {
+    beside: { [scanPeer]: selectiveScanBeside },
+    bars: [fasterThan(2, [scanPeer], 1)],
+  }).slice(0, 1),
 ];
 
 type HostInputs = Readonly<Record<string, Input>>;

@@ -22,6 +22,13 @@ export interface FragmentTexts {
   operand(side: "left" | "right"): string;
   /** Adds a product of two loaded fragments. */
   multiply(left: string, right: string, sum: string): string;
+  /** Sums times a number. */
+  scale(sum: string, factor: string): string;
+  /** What one thread knows of the largest of the subgroup's numbers, and how many threads must tell it. */
+  largest(x: string): string;
+  readonly reporters: 1 | 32;
+  /** Directives at the head of a module that scales sums by what was found in memory. */
+  readonly directives: string;
   /** Statement: stores sums, row by row, in a buffer of f32 or in vectors of workgroup memory. */
   store(memory: string, at: string, sum: string, pitch: string): string;
 }
@@ -36,5 +43,10 @@ export const matrixUnits: FragmentTexts = {
     `subgroupMatrixLoad<subgroup_matrix_${side}<f16, ${FRAGMENT}, ${FRAGMENT}>, ${major}>(&${memory}, ${at}u, ${pitch}u)`,
   operand: (side) => `subgroup_matrix_${side}<f16, ${FRAGMENT}, ${FRAGMENT}>`,
   multiply: (left, right, sum) => `subgroupMatrixMultiplyAccumulate(${left}, ${right}, ${sum})`,
+  scale: (sum, factor) => `subgroupMatrixScalarMultiply(${sum}, ${factor})`,
+  largest: (x) => `subgroupMax(${x})`,
+  reporters: 1,
+  // the same for all threads, which the language cannot see
+  directives: "diagnostic(off, chromium.subgroup_matrix_uniformity);\n",
   store: (memory, at, sum, pitch) => `subgroupMatrixStore<row_major>(&${memory}, ${at}, ${sum}, ${pitch});`,
 };

@@ -1,8 +1,10 @@
 /** A program in the making: its passes, its scratch blocks, and where operands and results lie. */
 import { product, type ChunkedParts, type LoopKernel, type Operand, type Result } from "@seqmix/tensor/backend";
 import { bytesOf, type GpuLimits, type GpuPass } from "@seqmix/tensor/wgsl";
+import type { FragmentTexts } from "../../matmul/fragments.js";
 import { loopProgram } from "../../loops/program.js";
 import { LANES } from "./form.js";
+import { isMatrixTile } from "./tile.js";
 import { keyDecayVectors, tableOf, type Chunks, type Place, type Sizes } from "./layout.js";
 
 export interface Build {
@@ -11,6 +13,8 @@ export interface Build {
   readonly scratch: number[];
   /** The number of a new block for so many elements. */
   block(elements: number): number;
+  /** From here on blocks are those of the last turn again, in the same order. */
+  nextTurn(): void;
   /** Appends a loop over buffers of this program. */
   run(loop: LoopKernel, from: readonly number[], to: readonly number[]): void;
 }
@@ -20,17 +24,26 @@ export function startBuild(parts: ChunkedParts, limits: GpuLimits): Build {
   const scratch: number[] = [];
   const passes: GpuPass[] = [];
   const first = inputs.length + outputs.length;
-  const block = (elements: number): number => first + scratch.push(bytesOf(elements)) - 1;
+  const turn: number[] = [];
+  let taken: number | undefined;
+  const block = (elements: number): number => {
+    if (taken === undefined) return first + scratch.push(bytesOf(elements)) - 1;
+    if (taken === turn.length) turn.push(first + scratch.push(bytesOf(elements)) - 1);
+    return turn[taken++]!;
+  };
+  const nextTurn = (): void => {
+    taken = 0;
+  };
   const run = (loop: LoopKernel, from: readonly number[], to: readonly number[]): void => {
     const program = loopProgram(loop, limits);
     const own = from.length + to.length;
-    const blocks = program.scratch.map((bytes) => first + scratch.push(bytes) - 1);
+    const blocks = program.scratch.map((bytes) => block(bytes / 4));
     const number = (k: number): number =>
       k < from.length ? from[k]! : k < own ? to[k - from.length]! : blocks[k - own]!;
     for (const pass of program.passes)
       passes.push({ ...pass, buffers: pass.buffers.map((b) => ({ ...b, buffer: number(b.buffer) })) });
   };
-  return { parts, passes, scratch, block, run };
+  return { parts, passes, scratch, block, nextTurn, run };
 }
 
 /** Lays out what is no plain array. */
@@ -41,7 +54,12 @@ export function placeArrays({ parts, block, run }: Build): Pick<Chunks, "operand
   const operandPlaces = new Map<Operand, Place>();
   for (const operand of operands) {
     const { from } = operand;
-    if ("input" in from) operandPlaces.set(operand, { buffer: from.input, index: from.index });
+    if ("input" in from)
+      operandPlaces.set(operand, {
+        buffer: from.input,
+        index: from.index,
+        half: inputs[from.input]!.dtype === "f16",
+      });
     else {
       const buffer = block(from.layout.size);
       run(from.loop, given, [buffer]);
@@ -60,15 +78,42 @@ export function placeArrays({ parts, block, run }: Build): Pick<Chunks, "operand
   return { operands: operandPlaces, results: resultPlaces };
 }
 
-export function chunksOf({ parts, block }: Build, sizes: Sizes, places: Pick<Chunks, "operands" | "results">): Chunks {
+/** Bytes of states that memory near the processors holds, and heads and chunks that keep a large GPU busy. */
+const NEAR = 36 * 2 ** 20,
+  BUSY = 1024;
+
+/** Into how many slices the heads are cut so that their states stay near; along an axis that nothing is summed over. */
+function slicesOf({ form, results }: ChunkedParts, count: number): number {
+  const { extents } = form.kernel;
+  const [outermost] = form.heads;
+  const grouped = results.some(({ of }) => of.kind === "read" && of.group?.axis === outermost);
+  if (outermost === undefined || grouped) return 1;
+  const extent = extents[outermost]!;
+  const groups = product(form.heads.map((axis) => extents[axis]!)) * count;
+  const bytes = 4 * groups * extents[form.keys]! * extents[form.values]!;
+  let slices = 1;
+  for (let k = 2; k <= extent; k++) if (extent % k === 0 && bytes / slices > NEAR && groups / k >= BUSY) slices = k;
+  return slices;
+}
+
+export function chunksOf(
+  { parts, block }: Build,
+  sizes: Sizes,
+  fragments: FragmentTexts,
+  places: Pick<Chunks, "operands" | "results">,
+): Chunks {
   const { form, drive, seed, results } = parts;
   const { extents, along } = form.kernel;
   const [K, V, L] = [extents[form.keys]!, extents[form.values]!, extents[along]!];
   const Q = sizes.chunk;
+  const slices = sizes.slices ?? slicesOf(parts, Math.ceil(L / Q));
+  const [outermost] = form.heads;
+  const own = extents.map((extent, axis) => (axis === outermost ? extent / slices : extent));
   const chunks: Chunks = {
     ...places,
     parts,
     sizes,
+    fragments,
     L,
     Q,
     count: Math.ceil(L / Q),
@@ -76,8 +121,11 @@ export function chunksOf({ parts, block }: Build, sizes: Sizes, places: Pick<Chu
     V,
     K4: Math.ceil(K / LANES),
     V4: Math.ceil(V / LANES),
-    H: product(form.heads.map((axis) => extents[axis]!)),
-    table: tableOf(Q),
+    H: product(form.heads.map((axis) => own[axis]!)),
+    slices,
+    slice: 0,
+    extents: own,
+    table: tableOf(Q, { adjoint: seed !== undefined, units: isMatrixTile(sizes.wide) }),
     sharesTable:
       form.decay.kind !== "scalar" &&
       !drive.scale &&

@@ -90,14 +90,28 @@ for (var b = 0; b < ${blocks}; b++) {
 }
 for (var f = lane; f < ${Q * BLOCK}; f += ${Q}) {
   table[base + ${at.pairs} + f] = pairs[f / ${BLOCK} * ${BLOCK + 1} + f % ${BLOCK}];
+${
+  at.pairsBack === at.fromBlock
+    ? ""
+    : `  table[base + ${at.pairsBack} + f] = pairs[(f / ${BLOCK * BLOCK} * ${BLOCK} + f % ${BLOCK}) * ${BLOCK + 1} + f / ${BLOCK} % ${BLOCK}];`
+}
 }
 table[base + ${at.fromBlock} + lane] = fromBlock;
 table[base + ${at.toBlock} + lane] = toBlock;
 table[base + ${at.before} + lane] = before;
-table[base + ${at.begin} + lane] = ${sharesTable ? "before" : "select(before, begin, c == 0)"};
+${
+  seed
+    ? `let fromBegin = ${sharesTable ? "before" : "select(before, begin, c == 0)"};
+let ofSeed = select(0.0, ${value(seed.scale)}, inside);
+table[base + ${at.begin} + lane] = fromBegin;
+table[base + ${at.seed} + lane] = ofSeed;
+table[base + ${at.seedBegin} + lane] = ofSeed * fromBegin;`
+    : ""
+}
+let ofDrive = select(0.0, ${value(drive.scale)}, inside);
 table[base + ${at.toEnd} + lane] = toEnd;
-table[base + ${at.drive} + lane] = select(0.0, ${value(drive.scale)}, inside);
-table[base + ${at.seed} + lane] = select(0.0, ${value(seed?.scale)}, inside);
+table[base + ${at.drive} + lane] = ofDrive;
+table[base + ${at.driveToEnd} + lane] = ofDrive * toEnd;
 if (lane < ${blocks * blocks}) {
   let later = lane / ${blocks};
   let earlier = lane % ${blocks};
@@ -113,5 +127,5 @@ if (lane < ${blocks * blocks}) {
 var<workgroup> whole: array<f32, ${blocks + 1}>;
 var<workgroup> pairs: array<f32, ${Q * (BLOCK + 1)}>;
 ${entryPoint(Q, indent(body, 0))}`;
-  return passOf(bound, H * count, code);
+  return passOf(chunks, bound, H * count, code);
 }

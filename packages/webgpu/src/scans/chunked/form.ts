@@ -25,7 +25,7 @@ export function chunkedForm(kernel: ScanKernel): ChunkedParts | string {
   const [K, V, L] = [extents[form.keys]!, extents[form.values]!, extents[along]!];
   if (Math.min(K, V) < FEWEST) return `${K} keys and ${V} values are few`;
   if (product(extents) < LEAST_UPDATES || L < 64) return `${L} steps are few`;
-  const parts = chunkedParts(form, LANES);
+  const parts = chunkedParts(form, LANES, true);
   if (typeof parts !== "string" && form.decay.kind === "vector" && !hasKeyReads(parts))
     return "the gradient of a decay a key is asked for without those of keys and queries";
   if (typeof parts !== "string" && !timesDecay(parts)) return "the gradient of its decay is asked for by itself";

@@ -33,7 +33,7 @@ if (at >= ${H * count}) { return; }
 let lane = i32(thread);
 var sum = vec4<f32>();
 if (at % ${count} == ${count - 1}) {
-  for (var e = lane; e < ${each}; e += ${DOT_THREADS}) { sum += adjoints[at * ${each} + e] * last[at / ${count} * ${each} + e]; }
+  for (var e = lane; e < ${each}; e += ${DOT_THREADS}) { sum += adjoints[at * ${each} + e] * last[(at / ${count}${chunks.slices > 1 ? " + p.firstHead" : ""}) * ${each} + e]; }
 } else {
   for (var e = lane; e < ${each}; e += ${DOT_THREADS}) { sum += adjoints[at * ${each} + e] * states[(at + 1) * ${each} + e]; }
 }
@@ -45,13 +45,14 @@ for (var n = ${DOT_THREADS / 2}; n > 0; n /= 2) {
 }
 if (lane == 0) { dots[at] = partial[0]; }`;
   return passOf(
+    chunks,
     bound,
     H * count,
     `${declarations(bound)}var<workgroup> partial: array<f32, ${DOT_THREADS}>;\n${entryPoint(DOT_THREADS, body)}`,
   );
 }
 
-const SUM_THREADS = 64;
+const SUM_THREADS = 32;
 
 export function decayGradientPass(
   chunks: Chunks,
@@ -83,16 +84,36 @@ export function decayGradientPass(
   ];
   const rows = (name: string, tiles: number): string =>
     Array.from({ length: tiles }, (_, k) => `${name}[(h * ${tiles} + ${k}) * ${L} + t]`).join(" + ");
-  const body = `let at = i32(group) * ${SUM_THREADS} + i32(thread);
+  const body = `let at = i32(group);
 if (at >= ${H * count}) { return; }
+let lane = i32(thread);
 let h = at / ${count};
 let c = at % ${count};
 ${splitHeads(chunks, "h", parts.form.heads)}
-var sum = states[at];
-for (var t = min(${L}, (c + 1) * ${Q}) - 1; t >= c * ${Q}; t--) {
-  let own = decay[${baseText(chunks, decay, 1)} + t * ${strideOf(chunks, decay, 1)}];
-  sum = select(sum + ((${rows("forward", forwardTiles)}) - (${rows("backward", backwardTiles)})), 0.0, own == 0.0);
-  found[${baseText(chunks, to, 1)} + t * ${strideOf(chunks, to, 1)}] = select(sum / own, 0.0, own == 0.0);
+let t0 = c * ${Q};
+for (var f = lane; f < min(${Q}, ${L} - t0); f += ${SUM_THREADS}) {
+  let t = t0 + f;
+  differences[f] = (${rows("forward", forwardTiles)}) - (${rows("backward", backwardTiles)});
+  owns[f] = decay[${baseText(chunks, decay, 1)} + t * ${strideOf(chunks, decay, 1)}];
+}
+workgroupBarrier();
+if (lane == 0) {
+  var sum = states[at];
+  for (var f = min(${Q}, ${L} - t0) - 1; f >= 0; f--) {
+    sum = select(sum + differences[f], 0.0, owns[f] == 0.0);
+    differences[f] = sum;
+  }
+}
+workgroupBarrier();
+for (var f = lane; f < min(${Q}, ${L} - t0); f += ${SUM_THREADS}) {
+  found[${baseText(chunks, to, 1)} + (t0 + f) * ${strideOf(chunks, to, 1)}] = select(differences[f] / owns[f], 0.0, owns[f] == 0.0);
 }`;
-  return passOf(bound, Math.ceil((H * count) / SUM_THREADS), declarations(bound) + entryPoint(SUM_THREADS, body));
+  return passOf(
+    chunks,
+    bound,
+    H * count,
+    `${declarations(bound)}var<workgroup> differences: array<f32, ${Q}>;
+var<workgroup> owns: array<f32, ${Q}>;
+${entryPoint(SUM_THREADS, body)}`,
+  );
 }

@@ -7,20 +7,24 @@ import type { Operand } from "@seqmix/tensor/backend";
 import type { GpuPass } from "@seqmix/tensor/wgsl";
 import {
   baseText,
+  BLOCK,
   declarations,
   isRagged,
   numberText,
   passOf,
   pointsOf,
+  readVector,
   splitHeads,
   strideOf,
   tableAt,
+  vectorsOf,
   type Chunks,
   type Place,
 } from "./layout.js";
 import { decayModule, loadDecays } from "./read.js";
 import { distinct } from "./states.js";
-import { threadsOf, tileShader } from "./tile.js";
+import { shaderOf } from "./matrix-tile.js";
+import { isMatrixTile, threadsOf, type MatrixTile, type SumNames } from "./tile.js";
 
 export interface Group {
   /** The axis of heads that is summed. */
@@ -38,7 +42,7 @@ export type Factor = "drive" | "seed" | { readonly operand: Operand } | undefine
 
 /** Statements that declare the group's head and where it begins: number \`hh\` of this part. */
 const enterHead = (chunks: Chunks, { axis, parts }: Group): string => {
-  const { extents } = chunks.parts.form.kernel;
+  const { extents } = chunks;
   return `let i${axis} = part * ${extents[axis]! / parts} + hh;
 let h = ${numberText(chunks, chunks.parts.form.heads)};
 let fromTable = ${tableAt(chunks, "c", 4)};`;
@@ -59,7 +63,7 @@ export function groupedScoresPass(
   table: number,
   to: number,
 ): GpuPass {
-  const { Q, L, count, V, operands, sizes, parts } = chunks;
+  const { Q, L, count, V, operands, sizes, fragments } = chunks;
   const shape = sizes.scores;
   const heads = outerHeads(chunks, group);
   const points = pointsOf(chunks, heads);
@@ -72,8 +76,8 @@ export function groupedScoresPass(
     typeof factor === "object" ? [operands.get(factor.operand)!.buffer] : [],
   );
   const bound = distinct([
-    { name: "a", buffer: places.a.buffer, type: "vec4<f32>" },
-    { name: "b", buffer: places.b.buffer, type: "vec4<f32>" },
+    { name: "a", buffer: places.a.buffer, type: vectorsOf(places.a) },
+    { name: "b", buffer: places.b.buffer, type: vectorsOf(places.b) },
     { name: "table", buffer: table, type: "vec4<f32>" },
     ...extra.map((buffer) => ({ name: `weights${buffer}`, buffer, type: "f32" }) as const),
     { name: "scores", buffer: to, type: "vec4<f32>", access: "read_write" },
@@ -87,20 +91,32 @@ export function groupedScoresPass(
   const operand = (name: "a" | "b") => ({
     along: "depth" as const,
     load: (line: string, at: string) =>
-      `${bound.nameOf(places[name].buffer)}[${name}At + ${line} * ${strideOf(chunks, places[name], 4)} + ${at}]`,
+      readVector(
+        places[name],
+        `${bound.nameOf(places[name].buffer)}[${name}At + ${line} * ${strideOf(chunks, places[name], 4)} + ${at}]`,
+      ),
     ...(V % shape.depth !== 0 && {
       change: (value: string, _: string, at: string) => `select(vec4<f32>(), ${value}, ${at} < ${V})`,
     }),
+    ...(isRagged(chunks) && { lines: `${L} - t0 - ${name === "a" ? "firstRow" : "firstColumn"}` }),
   });
   const groups = group.parts * points * count * tiles.length;
   const start = (name: "a" | "b", first: string): string =>
     `let ${name}At = ${baseText(chunks, places[name], 4)} + (t0 + ${first}) * ${strideOf(chunks, places[name], 4)};`;
   const constants = (name: string, k: 0 | 1): string =>
     `const ${name} = array<i32, ${tiles.length}>(${tiles.map((tile) => tile[k]).join(", ")});\n`;
-  const { extents } = parts.form.kernel;
-  const total = (name: string): string => name.replace("s", "total");
-  const code = tileShader(shape, {
-    module: `${declarations(bound.list)}${decayModule(chunks, false)}${constants("tileRows", 0)}${constants("tileColumns", 1)}`,
+  const { extents } = chunks;
+  const enter = enterHead(chunks, group);
+  const heading = `${start("a", "firstRow")}
+${start("b", "firstColumn")}`;
+  const decayed = isMatrixTile(shape)
+    ? factorsOfBlocks(chunks, shape, {
+        later: (step) => factorText(laterFactor, step),
+        earlier: (step) => factorText(earlierFactor, step),
+      })
+    : undefined;
+  const code = shaderOf(shape, fragments, {
+    module: `${declarations(bound.list)}${decayed ? decayed.module : decayModule(chunks, false)}${constants("tileRows", 0)}${constants("tileColumns", 1)}`,
     setup: `let at = i32(group);
 if (at >= ${groups}) { return; }
 var downs = tileRows;
@@ -111,8 +127,8 @@ let c = at / ${tiles.length} % ${count};
 let point = at / ${tiles.length * count} % ${points};
 let part = at / ${tiles.length * count * points};
 ${splitHeads(chunks, "point", heads)}
-let t0 = c * ${Q};
-${Array.from({ length: shape.threadRows }, (_, r) => Array.from({ length: shape.threadColumns / 4 }, (_, j) => `var total${r}_${j} = vec4<f32>();`).join(" ")).join("\n")}`,
+let t0 = c * ${Q};`,
+    totals: true,
     phases: [
       {
         begin: "0",
@@ -122,17 +138,18 @@ ${Array.from({ length: shape.threadRows }, (_, r) => Array.from({ length: shape.
         loop: {
           variable: "hh",
           count: extents[group.axis]! / group.parts,
-          setup: `${enterHead(chunks, group)}
+          setup: `${enter}
 workgroupBarrier();
-${loadDecays(chunks, threadsOf(shape), undefined)}
-${start("a", "firstRow")}
-${start("b", "firstColumn")}`,
+${decayed ? decayed.load : loadDecays(chunks, threadsOf(shape), undefined)}
+${heading}`,
         },
         // the sums of a head, times what decays between its steps
-        after: ({ rows }) =>
-          rows
-            .map(
-              ({ row, names, columns }) => `{
+        after: decayed
+          ? decayed.add
+          : ({ rows, total }) =>
+              rows
+                .map(
+                  ({ row, names, columns }) => `{
   let step = firstRow + ${row};
   let factor = ${factorText(laterFactor, "step")};
 ${names
@@ -146,11 +163,11 @@ ${names
   })
   .join("\n")}
 }`,
-            )
-            .join("\n"),
+                )
+                .join("\n"),
       },
     ],
-    finish: ({ all }) =>
+    finish: ({ all, total }) =>
       all
         .map(
           ({ name, row, column }) =>
@@ -158,7 +175,57 @@ ${names
         )
         .join("\n"),
   });
-  return passOf(bound.list, groups, code);
+  return passOf(chunks, bound.list, groups, code);
+}
+
+/** Factors of a head's pairs in workgroup memory: of rows and columns to their blocks' edges, of the blocks between, and of each pair within a block. */
+function factorsOfBlocks(
+  chunks: Chunks,
+  tile: MatrixTile,
+  { later, earlier }: { later(step: string): string; earlier(step: string): string },
+): { readonly module: string; readonly load: string; add(sums: SumNames): string } {
+  const { Q, table } = chunks;
+  const [down, across] = [tile.rows / BLOCK, tile.columns / BLOCK];
+  const threads = threadsOf(tile);
+  const number = (offset: string): string => `table[fromTable + (${offset}) / 4][(${offset}) % 4]`;
+  const each = (total: number, text: string): string => `for (var f = lane; f < ${total}; f += ${threads}) { ${text} }`;
+  return {
+    module: `var<workgroup> rowFactors: array<f32, ${tile.rows}>;
+var<workgroup> columnFactors: array<vec4<f32>, ${tile.columns / 4}>;
+var<workgroup> betweens: array<f32, ${down * across}>;
+var<workgroup> inBlock: array<vec4<f32>, ${(tile.rows * BLOCK) / 4}>;
+`,
+    load: `${each(tile.rows, `let step = firstRow + f; rowFactors[f] = ${number(`${table.fromBlock} + step`)} * ${later("step")};`)}
+${each(
+  tile.columns / 4,
+  `let step = firstColumn + 4 * f; columnFactors[f] = table[fromTable + (${table.toBlock} + step) / 4] * vec4<f32>(${[0, 1, 2, 3].map((k) => earlier(`step + ${k}`)).join(", ")});`,
+)}
+${each(down * across, `betweens[f] = ${number(`${table.between} + (firstRow / ${BLOCK} + f / ${across}) * ${Q / BLOCK} + firstColumn / ${BLOCK} + f % ${across}`)};`)}
+if (firstRow == firstColumn) {
+  ${each(
+    (tile.rows * BLOCK) / 4,
+    `let row = firstRow + f / ${BLOCK / 4};
+  let first = row / ${BLOCK} * ${BLOCK} + f % ${BLOCK / 4} * 4;
+  inBlock[f] = table[fromTable + ${table.pairsBack / 4} + row * ${BLOCK / 4} + f % ${BLOCK / 4}] * vec4<f32>(${[0, 1, 2, 3].map((k) => earlier(`first + ${k}`)).join(", ")}) * ${later("row")};`,
+  )}
+}`,
+    add: ({ rows, total }) =>
+      rows
+        .map(
+          ({ row, names: [name], columns: [column] }) => `{
+  let block = (firstRow + ${row}) / ${BLOCK};
+  let other = (firstColumn + ${column}) / ${BLOCK};
+  var f = vec4<f32>();
+  if (block > other) {
+    f = columnFactors[${column} / 4] * (rowFactors[${row}] * betweens[${row} / ${BLOCK} * ${across} + ${column} / ${BLOCK}]);
+  } else if (block == other) {
+    f = inBlock[${row} * ${BLOCK / 4} + ${column} / 4 % ${BLOCK / 4}];
+  }
+  ${total(name!)} += timesFactors(${name}, f);
+}`,
+        )
+        .join("\n"),
+  };
 }
 
 export interface GroupedRead {
@@ -178,7 +245,7 @@ export function groupedReadPass(
   group: Group,
   { state, x, z, weights, buffers, to, size }: GroupedRead,
 ): GpuPass {
-  const { Q, L, count, K, V, V4, K4, operands, sizes, parts, table } = chunks;
+  const { Q, L, count, K, V, V4, K4, operands, sizes, table, fragments } = chunks;
   const reverse = state === "adjoint";
   const shape = K > 64 ? sizes.wide : sizes.narrow;
   const tiles = Math.ceil(K / shape.columns);
@@ -188,8 +255,8 @@ export function groupedReadPass(
   const places = { x: operands.get(x)!, z: operands.get(z)! };
   const weighing = typeof weights === "object" ? operands.get(weights.operand)! : undefined;
   const bound = distinct([
-    { name: "x", buffer: places.x.buffer, type: "vec4<f32>" },
-    { name: "z", buffer: places.z.buffer, type: "vec4<f32>" },
+    { name: "x", buffer: places.x.buffer, type: vectorsOf(places.x) },
+    { name: "z", buffer: places.z.buffer, type: vectorsOf(places.z) },
     { name: "states", buffer: buffers.states, type: "vec4<f32>" },
     { name: "table", buffer: buffers.table, type: "vec4<f32>" },
     { name: "scores", buffer: buffers.scores, type: "vec4<f32>" },
@@ -214,7 +281,8 @@ export function groupedReadPass(
   const groups = group.parts * points * count * rowTiles * tiles;
   const pairsAt = `(point * ${count} + c) * ${(Q * Q) / 4}`;
   const columns = "vec4<i32>(0, 1, 2, 3)";
-  const code = tileShader(shape, {
+  const shortColumns = K % shape.columns === 0 ? {} : { lines: `${K} - columnTile * ${shape.columns}` };
+  const code = shaderOf(shape, fragments, {
     module: declarations(bound.list),
     setup: `let at = i32(group);
 if (at >= ${groups}) { return; }
@@ -233,25 +301,30 @@ let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4
         end: String(V),
         loop: {
           variable: "hh",
-          count: parts.form.kernel.extents[group.axis]! / group.parts,
+          count: chunks.extents[group.axis]! / group.parts,
           setup: `${enterHead(chunks, group)}
 let xAt = ${baseText(chunks, places.x, 4)} + (t0 + r0) * ${strideOf(chunks, places.x, 4)};
 let sAt = (h * ${count} + c) * ${K * V4} + columnTile * ${shape.columns * V4};`,
         },
         a: {
           along: "depth",
-          load: (line, depth) => `x[xAt + ${line} * ${strideOf(chunks, places.x, 4)} + ${depth}]`,
-          change: (value, line, depth) => `${short(value, depth)} * ${fourFactors(line)}`,
+          load: (line, depth) => readVector(places.x, `x[xAt + ${line} * ${strideOf(chunks, places.x, 4)} + ${depth}]`),
+          change: (value, _, depth) => short(value, depth),
+          factors: fourFactors,
+          ...(isRagged(chunks) && { lines: `${L} - t0 - r0` }),
         },
         b: {
           along: "depth",
           load: (line, depth) => `states[sAt + ${line} * ${V4} + ${depth}]`,
           change: (value, _, depth) => short(value, depth),
+          ...shortColumns,
         },
       },
       {
         begin: reverse ? "r0" : "0",
         end: `select(0, ${reverse ? valid : `min(${valid}, r0 + ${shape.rows})`}, part == 0)`,
+        causal: reverse ? "later" : "earlier",
+        backwards: !reverse,
         a: reverse
           ? {
               along: "lines",
@@ -265,17 +338,23 @@ let sAt = (h * ${count} + c) * ${K * V4} + columnTile * ${shape.columns * V4};`,
           : {
               along: "depth",
               load: (line, depth) => `scores[${pairsAt} + (r0 + ${line}) * ${Q / 4} + min(${depth}, ${Q / 4 - 1})]`,
-              change: (value, line, depth) =>
-                inside(
-                  `select(vec4<f32>(), ${value}, vec4<i32>(r0 + 4 * ${line}) + ${columns} >= vec4<i32>(${depth}))`,
-                  depth,
-                ),
+              change: (value, line, depth, turned) =>
+                turned
+                  ? inside(
+                      `select(vec4<f32>(), ${value}, vec4<i32>(r0 + 4 * ${line}) + ${columns} >= vec4<i32>(${depth}))`,
+                      depth,
+                    )
+                  : `select(vec4<f32>(), ${value}, vec4<i32>(4 * ${depth}) + ${columns} <= vec4<i32>(min(r0 + ${line}, ${valid} - 1)))`,
             },
         b: {
           along: "lines",
           load: (line, depth) =>
-            `${bound.nameOf(places.z.buffer)}[zAt + ${depth} * ${strideOf(chunks, places.z, 4)} + ${line}]`,
+            readVector(
+              places.z,
+              `${bound.nameOf(places.z.buffer)}[zAt + ${depth} * ${strideOf(chunks, places.z, 4)} + ${line}]`,
+            ),
           change: (value, _, depth) => inside(value, depth),
+          ...shortColumns,
         },
       },
     ],
@@ -292,5 +371,5 @@ ${all
   )
   .join("\n")}`,
   });
-  return passOf(bound.list, groups, code);
+  return passOf(chunks, bound.list, groups, code);
 }

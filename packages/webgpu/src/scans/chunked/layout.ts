@@ -1,7 +1,8 @@
 /** Sizes and places of a chunked recurrence: what its passes have in common. */
 import { product, type Affine, type ChunkedParts, type Operand, type Result } from "@seqmix/tensor/backend";
-import { declare, type GpuBinding, type GpuPass } from "@seqmix/tensor/wgsl";
-import type { TileShape } from "./tile.js";
+import { declare, declareParameters, type GpuBinding, type GpuPass } from "@seqmix/tensor/wgsl";
+import type { FragmentTexts } from "../../matmul/fragments.js";
+import type { MatrixTile, TileShape } from "./tile.js";
 
 /** Steps of a block whose decays are tabulated, in a chunk. */
 export const BLOCK = 16;
@@ -10,22 +11,32 @@ export interface Sizes {
   /** Steps of a chunk, a multiple of the tiles' rows. */
   readonly chunk: number;
   /** The tile for products of steps, and for states of more than 64 values. */
-  readonly scores: TileShape;
-  readonly states: TileShape;
+  readonly scores: TileShape | MatrixTile;
+  readonly states: TileShape | MatrixTile;
   /** Tiles for results of up to 64 columns, and of more. */
-  readonly narrow: TileShape;
-  readonly wide: TileShape;
+  readonly narrow: TileShape | MatrixTile;
+  readonly wide: TileShape | MatrixTile;
+  /** Slices that the outermost heads are cut into; by default what keeps the states of one near the processors. */
+  readonly slices?: number;
 }
 
 /** An array: its buffer, and elements by axis of the loop. */
 export interface Place {
   readonly buffer: number;
   readonly index: Affine;
+  /** f16 in two bytes. */
+  readonly half?: boolean;
 }
+
+/** The type of an array's vectors, and the text of one read. */
+export const vectorsOf = ({ half }: Place): "vec4<f16>" | "vec4<f32>" => (half ? "vec4<f16>" : "vec4<f32>");
+export const readVector = ({ half }: Place, text: string): string => (half ? `vec4<f32>(${text})` : text);
 
 export interface Chunks {
   readonly parts: ChunkedParts;
   readonly sizes: Sizes;
+  /** Of tiles on matrix units. */
+  readonly fragments: FragmentTexts;
   readonly L: number;
   readonly Q: number;
   readonly count: number;
@@ -34,8 +45,13 @@ export interface Chunks {
   /** Vectors of four in a row of keys or values. */
   readonly K4: number;
   readonly V4: number;
-  /** Heads in all. */
+  /** Heads of a slice, and the slices that their outermost axis is cut into: they take turns with the same scratch. */
   readonly H: number;
+  readonly slices: number;
+  /** Which one this is. */
+  readonly slice: number;
+  /** Points of the loop's axes, of a slice. */
+  readonly extents: readonly number[];
   readonly operands: ReadonlyMap<Operand, Place>;
   readonly results: ReadonlyMap<Result, Place>;
   /** Numbers of each head and chunk; see `decays.ts`. */
@@ -58,8 +74,9 @@ export const keyDecayVectors = ({ count, Q, K4 }: Chunks): number => count * Q *
 
 /** Offsets of a chunk's numbers in the buffer of decays, in elements. */
 export interface Table {
-  /** [block, earlier step, later step]: decays between steps of a block. */
+  /** [block, earlier step, later step]: decays between steps of a block; and [block, later step, earlier step], on matrix units. */
   readonly pairs: number;
+  readonly pairsBack: number;
   /** From before a step's block to the step, and from the step to the block's end. */
   readonly fromBlock: number;
   readonly toBlock: number;
@@ -70,12 +87,16 @@ export interface Table {
   /** Factors of the outer products. */
   readonly drive: number;
   readonly seed: number;
+  /** The first to the chunk's end, and the second from before it (not before the sequence). */
+  readonly driveToEnd: number;
+  readonly seedBegin: number;
   /** [later block, earlier block]: the decay of the blocks between. */
   readonly between: number;
   readonly size: number;
 }
 
-export function tableOf(Q: number): Table {
+/** @param adjoint Whether there are adjoint states. @param units Whether products are taken on matrix units. */
+export function tableOf(Q: number, { adjoint, units }: { readonly adjoint: boolean; readonly units: boolean }): Table {
   const blocks = Q / BLOCK;
   let size = 0;
   const take = (n: number): number => {
@@ -85,34 +106,45 @@ export function tableOf(Q: number): Table {
   };
   return {
     pairs: take(Q * BLOCK),
+    pairsBack: take(units && adjoint ? Q * BLOCK : 0),
     fromBlock: take(Q),
     toBlock: take(Q),
     before: take(Q),
-    begin: take(Q),
+    begin: take(adjoint ? Q : 0),
     toEnd: take(Q),
     drive: take(Q),
-    seed: take(Q),
+    seed: take(adjoint ? Q : 0),
+    driveToEnd: take(Q),
+    seedBegin: take(adjoint ? Q : 0),
     between: take(blocks * blocks),
     size,
   };
 }
 
-/** Where the numbers of head `h` and a chunk begin. */
-export const tableAt = ({ sharesTable, count, table }: Chunks, chunk: string, unit: 1 | 4): string =>
-  sharesTable ? `h * ${table.size / unit}` : `(h * ${count} + ${chunk}) * ${table.size / unit}`;
+/** Where the numbers of a head and a chunk begin. */
+export const tableAt = ({ sharesTable, count, table }: Chunks, chunk: string, unit: 1 | 4, head = "h"): string =>
+  sharesTable ? `${head} * ${table.size / unit}` : `(${head} * ${count} + ${chunk}) * ${table.size / unit}`;
 
 /** Number of heads, and of the points of some of their axes. */
-export const pointsOf = ({ parts }: Chunks, axes: readonly number[]): number =>
-  product(axes.map((axis) => parts.form.kernel.extents[axis]!));
+export const pointsOf = ({ extents }: Chunks, axes: readonly number[]): number =>
+  product(axes.map((axis) => extents[axis]!));
+
+/** The axis that slices cut. */
+export const slicedAxis = ({ slices, parts }: Pick<Chunks, "slices" | "parts">): number | undefined =>
+  slices > 1 ? parts.form.heads[0] : undefined;
 
 /** Statements that declare the place on some heads' axes from a number. */
-export function splitHeads({ parts }: Chunks, number: string, axes: readonly number[]): string {
-  const { extents } = parts.form.kernel;
+export function splitHeads(chunks: Chunks, number: string, axes: readonly number[]): string {
+  const { extents } = chunks;
   let inside = 1;
   return [...axes]
     .reverse()
     .map((axis) => {
-      const line = `let i${axis} = ${inside === 1 ? number : `${number} / ${inside}`} % ${extents[axis]};`;
+      const point = `${inside === 1 ? number : `${number} / ${inside}`} % ${extents[axis]}`;
+      const line =
+        axis === slicedAxis(chunks)
+          ? `let inSlice${axis} = ${point};\nlet i${axis} = inSlice${axis} + p.first;`
+          : `let i${axis} = ${point};`;
       inside *= extents[axis]!;
       return line;
     })
@@ -138,10 +170,13 @@ export function strideOf({ parts }: Chunks, { index }: Place, unit: 1 | 4): numb
   return ((reverse ? -1 : 1) * index.coefficients[along]!) / unit;
 }
 
-/** The number of a point of some heads' axes. */
-export function numberText({ parts }: Chunks, axes: readonly number[]): string {
-  const { extents } = parts.form.kernel;
-  return axes.reduce((text, axis) => (text === "0" ? `i${axis}` : `(${text} * ${extents[axis]} + i${axis})`), "0");
+/** The number of a point of some heads' axes, in the slice. */
+export function numberText(chunks: Chunks, axes: readonly number[]): string {
+  const point = (axis: number): string => (axis === slicedAxis(chunks) ? `inSlice${axis}` : `i${axis}`);
+  return axes.reduce(
+    (text, axis) => (text === "0" ? point(axis) : `(${text} * ${chunks.extents[axis]} + ${point(axis)})`),
+    "0",
+  );
 }
 
 /** Whether a chunk may end before its steps do. */
@@ -151,15 +186,26 @@ export const isRagged = ({ L, Q }: Chunks): boolean => L % Q !== 0;
 export interface Bound {
   readonly name: string;
   readonly buffer: number;
-  readonly type: "f32" | "vec4<f32>";
+  readonly type: "f32" | "vec4<f32>" | "vec4<f16>";
   readonly access?: GpuBinding["access"];
 }
 
 export const declarations = (bound: readonly Bound[]): string =>
   bound.map(({ name, access = "read", type }, k) => declare(k, name, access, type)).join("");
 
-export const passOf = (bound: readonly Bound[], groups: number, code: string): GpuPass => ({
-  code,
-  buffers: bound.map(({ buffer, access = "read" }) => ({ buffer, access })),
-  groups,
-});
+export function passOf(
+  { slices, slice, extents, parts, H }: Chunks,
+  bound: readonly Bound[],
+  groups: number,
+  code: string,
+): GpuPass {
+  const first = slice * (extents[parts.form.heads[0]!] ?? 0);
+  const parameters = slices > 1 ? { first, firstHead: slice * H } : undefined;
+  return {
+    // behind the code: directives come before all declarations
+    code: code + (parameters ? declareParameters(bound.length, parameters) : ""),
+    buffers: bound.map(({ buffer, access = "read" }) => ({ buffer, access })),
+    ...(parameters && { parameters }),
+    groups,
+  };
+}

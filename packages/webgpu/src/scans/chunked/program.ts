@@ -3,31 +3,37 @@
  * products of keys and queries within chunks, and the results from both; with an adjoint the same from the other end.
  */
 import type { ChunkedParts, Result } from "@seqmix/tensor/backend";
-import type { GpuLimits, GpuProgram } from "@seqmix/tensor/wgsl";
+import type { GpuProgram } from "@seqmix/tensor/wgsl";
+import { matrixUnits } from "../../matmul/fragments.js";
+import type { MatrixUnitLimits } from "../../matmul/matrix-units.js";
 import { chunksOf, placeArrays, startBuild, type Build } from "./build.js";
 import { decaysPass } from "./decays.js";
 import { keyReads } from "./form.js";
 import { decayGradientPass, stateDotsPass } from "./gradient.js";
-import type { Chunks, Place } from "./layout.js";
+import type { Chunks, Place, Sizes } from "./layout.js";
 import { dottedRead, makeGroupedReads, makeReads, type StateBuffers } from "./reads.js";
-import { keySizesOf, sizesOf } from "./sizes.js";
+import { sizesFor } from "./sizes.js";
 import { carryPass, statesPass } from "./states.js";
+import { isMatrixTile } from "./tile.js";
 import { keyDecayGradientPass, keyDecaysPass, stateRowDotsPass } from "./vector.js";
 
 /** @param limits What a pass may bind. */
 export function chunkedProgram(
   parts: ChunkedParts,
-  limits: GpuLimits,
-  sizes = parts.form.decay.kind === "vector" ? keySizesOf(limits) : sizesOf(limits),
+  limits: MatrixUnitLimits,
+  sizes = sizesFor(parts, limits),
 ): GpuProgram {
   const { form, results, finals } = parts;
   const { extents, along, inputs } = form.kernel;
   const build = startBuild(parts, limits);
   const { passes, scratch, run } = build;
-  const chunks = chunksOf(build, sizes, placeArrays(build));
+  const chunks = chunksOf(build, sizes, limits.fragments ?? matrixUnits, placeArrays(build));
   const last = placeLast(build, chunks);
-  const buffers = appendStates(build, chunks, last);
-  appendReads(build, chunks, buffers, last);
+  for (let slice = 0; slice < chunks.slices; slice++) {
+    build.nextTurn();
+    const own = { ...chunks, slice };
+    appendReads(build, own, appendStates(build, own, last), last);
+  }
   const all = [...inputs.map((_, k) => k), ...results.map((result) => chunks.results.get(result)!.buffer)];
   for (const { loop, outputs } of finals)
     run(
@@ -36,10 +42,15 @@ export function chunkedProgram(
       outputs.map((output) => inputs.length + output),
     );
   return {
-    name: `chunked scan [${extents.join()}] along ${along}, ${form.decay.kind} decay, chunks of ${chunks.Q}, ${passes.length} passes`,
+    name: `chunked scan [${extents.join()}] along ${along}, ${form.decay.kind} decay, chunks of ${chunks.Q}${onUnits(sizes)}, ${passes.length} passes`,
     passes,
     scratch,
   };
+}
+
+function onUnits({ states }: Sizes): string {
+  if (!isMatrixTile(states)) return "";
+  return states.terms === 3 ? " of f32 in two parts on matrix units" : " of tf32 on matrix units";
 }
 
 function placeOf({ results }: Chunks, kind: Result["of"]["kind"]): Place | undefined {
@@ -48,9 +59,9 @@ function placeOf({ results }: Chunks, kind: Result["of"]["kind"]): Place | undef
 
 /** Where the last states go, if anything reads them. */
 function placeLast({ block }: Build, chunks: Chunks): Place | undefined {
-  const { H, K, V4 } = chunks;
+  const { H, K, V4, slices } = chunks;
   const found = placeOf(chunks, "last");
-  return found ?? (placeOf(chunks, "decay") && { buffer: block(4 * H * K * V4), index: statesIndex(chunks) });
+  return found ?? (placeOf(chunks, "decay") && { buffer: block(4 * H * slices * K * V4), index: statesIndex(chunks) });
 }
 
 /** Decays, and the states before and the adjoint states behind each chunk. */
@@ -62,13 +73,13 @@ function appendStates({ parts, block, passes }: Build, chunks: Chunks, last: Pla
   passes.push(decaysPass(chunks, table));
   if (chunks.keyDecays) passes.push(keyDecaysPass(chunks, chunks.keyDecays));
   passes.push(
-    statesPass(chunks, { x: drive.keys, z: drive.values, weights: "toEnd", scale: "drive", to: states, table }),
+    statesPass(chunks, { x: drive.keys, z: drive.values, weights: "driveToEnd", to: states, table }),
     carryPass(chunks, { states, table, start: initial, end: last, backwards: false }),
   );
   if (!seed) return { table, states, adjoints: -1 };
   const adjoints = block(4 * H * count * K * V4);
   passes.push(
-    statesPass(chunks, { x: seed.keys, z: seed.values, weights: "begin", scale: "seed", to: adjoints, table }),
+    statesPass(chunks, { x: seed.keys, z: seed.values, weights: "seedBegin", to: adjoints, table }),
     carryPass(chunks, { states: adjoints, table, start: final, end: placeOf(chunks, "first"), backwards: true }),
   );
   return { table, states, adjoints };

@@ -5,7 +5,6 @@
  *
  * of the adjoint states, from those behind the chunk and the steps j >= t.
  */
-import type { Operand } from "@seqmix/tensor/backend";
 import type { GpuPass } from "@seqmix/tensor/wgsl";
 import {
   baseText,
@@ -15,54 +14,36 @@ import {
   keyDecayVectors,
   numberText,
   passOf,
+  readVector,
   splitHeads,
   strideOf,
   tableAt,
+  vectorsOf,
   type Bound,
   type Chunks,
   type Place,
 } from "./layout.js";
-import { scoreHeads, scoreSize, type Score } from "./scores.js";
+import { columnsOf, type ReadPass } from "./reading.js";
+import { scoreHeads, scoreSize } from "./scores.js";
 import { distinct } from "./states.js";
-import { threadsOf, tileShader, type Phase, type SumNames, type TileShape } from "./tile.js";
-
-export interface ReadPass {
-  readonly state: "current" | "adjoint";
-  readonly over: "keys" | "values";
-  readonly x: Operand;
-  /** The other side of the outer product. */
-  readonly z: Operand;
-  readonly score: Score;
-  readonly buffers: { readonly states: number; readonly table: number; readonly scores: number };
-  /** Where the result is stored, if it is. */
-  readonly to?: Place | undefined;
-  /** The sums of the result's rows times another operand's, [heads, steps], by tile of columns. */
-  readonly dots?: { readonly with: Operand; readonly to: number } | undefined;
-}
-
-export const readShape = ({ sizes, K, V }: Chunks, over: "keys" | "values"): TileShape =>
-  (over === "keys" ? V : K) > 64 ? sizes.wide : sizes.narrow;
-/** Tiles of columns of a read. */
-export const columnTiles = (chunks: Chunks, over: "keys" | "values"): number =>
-  Math.ceil((over === "keys" ? chunks.V : chunks.K) / readShape(chunks, over).columns);
+import { tileShader, threadsOf, type Phase, type SumNames, type TileShape } from "./tile.js";
 
 /** Bytes of workgroup memory beside the tile's. */
 export const decayBytes = (Q: number): number => 4 * (Q * BLOCK + 3 * Q + (Q / BLOCK) ** 2);
 
-export function readPass(chunks: Chunks, read: ReadPass): GpuPass {
+export function readPass(chunks: Chunks, read: ReadPass, shape: TileShape): GpuPass {
   const { Q, L, count, H, K, V, V4, K4, operands, parts, table, keyDecays } = chunks;
   const { state, over, x, z, score, buffers, to, dots } = read;
   const reverse = state === "adjoint";
-  const shape = readShape(chunks, over);
+  const { tiles } = columnsOf(chunks, over);
   const threads = threadsOf(shape);
   const [inner, width4] = over === "keys" ? [K, V4] : [V, K4];
-  const tiles = columnTiles(chunks, over);
   const rowTiles = Q / shape.rows;
   const places = { x: operands.get(x)!, z: operands.get(z)!, ...(dots && { w: operands.get(dots.with)! }) };
   const bound = distinct([
-    { name: "x", buffer: places.x.buffer, type: "vec4<f32>" },
-    { name: "z", buffer: places.z.buffer, type: "vec4<f32>" },
-    ...(places.w ? [{ name: "w", buffer: places.w.buffer, type: "vec4<f32>" } as const] : []),
+    { name: "x", buffer: places.x.buffer, type: vectorsOf(places.x) },
+    { name: "z", buffer: places.z.buffer, type: vectorsOf(places.z) },
+    ...(places.w ? [{ name: "w", buffer: places.w.buffer, type: vectorsOf(places.w) } as const] : []),
     { name: "states", buffer: buffers.states, type: "vec4<f32>" },
     { name: "scores", buffer: buffers.scores, type: "vec4<f32>" },
     { name: "table", buffer: buffers.table, type: "vec4<f32>" },
@@ -76,11 +57,16 @@ export function readPass(chunks: Chunks, read: ReadPass): GpuPass {
   const inside = (value: string, depth: string): string =>
     isRagged(chunks) ? `select(vec4<f32>(), ${value}, t0 + ${depth} < ${L})` : value;
   const load = (name: "x" | "z", step: string, column: string): string =>
-    `${bound.nameOf(places[name].buffer)}[${name}At + ${step} * ${strideOf(chunks, places[name], 4)} + ${column}]`;
+    readVector(
+      places[name],
+      `${bound.nameOf(places[name].buffer)}[${name}At + ${step} * ${strideOf(chunks, places[name], 4)} + ${column}]`,
+    );
   const short = (value: string, depth: string): string =>
     inner % shape.depth === 0 ? value : `select(vec4<f32>(), ${value}, ${depth} < ${inner})`;
   const ofKeys = (row: string, column: string): string =>
     `ofKeys[h * ${keyDecayVectors(chunks)} + (t0 + r0 + ${row}) * ${K4} + ${column}]`;
+  const width = over === "keys" ? V : K;
+  const shortColumns = width % shape.columns === 0 ? {} : { lines: `${width} - columnTile * ${shape.columns}` };
   const withStates: Phase = {
     begin: "0",
     end: String(inner),
@@ -89,6 +75,11 @@ export function readPass(chunks: Chunks, read: ReadPass): GpuPass {
       load: (line, depth) =>
         keyDecays && over === "keys" ? `${load("x", line, depth)} * ${ofKeys(line, depth)}` : load("x", line, depth),
       change: (value, _, depth) => short(value, depth),
+      ...(isRagged(chunks) && { lines: `${L} - t0 - r0` }),
+      // decays by key are in the values, or in the results
+      ...(!keyDecays && {
+        factors: (line) => `table[fromTable + (${reverse ? table.toEnd : table.before} + r0) / 4 + ${line}]`,
+      }),
     },
     b:
       over === "keys"
@@ -96,29 +87,20 @@ export function readPass(chunks: Chunks, read: ReadPass): GpuPass {
             along: "lines",
             load: (line, depth) => `states[sAt + ${depth} * ${V4} + ${line}]`,
             change: (value, _, depth) => short(value, depth),
+            ...shortColumns,
           }
         : {
             along: "depth",
             load: (line, depth) => `states[sAt + ${line} * ${V4} + ${depth}]`,
             change: (value, _, depth) => short(value, depth),
+            ...shortColumns,
           },
-    after: ({ rows }) =>
-      rows
-        .map(({ row, names, columns }) => {
-          if (keyDecays && over === "values")
-            return names
-              .map((name, j) => `${name} *= ${ofKeys(row, `columnTile * ${shape.columns / 4} + ${columns[j]} / 4`)};`)
-              .join("\n");
-          const at = `(table[fromTable + (${reverse ? table.toEnd : table.before} + r0 + ${row}) / 4])[(${row}) % 4]`;
-          // times 0 it is 0, infinite or not
-          return `{ let f = ${at}; ${names.map((name) => `${name} = select(vec4<f32>(), ${name} * f, f != 0.0);`).join(" ")} }`;
-        })
-        .join("\n"),
   };
-  const pairs = (begin: string, end: string, groups: readonly number[]): Phase => ({
-    begin,
-    end,
-    groups,
+  const withPairs: Phase = {
+    begin: reverse ? "r0" : "0",
+    end: reverse ? valid : `min(${valid}, r0 + ${shape.rows})`,
+    causal: reverse ? "later" : "earlier",
+    backwards: !reverse,
     a: {
       along: "lines",
       load: (line, depth) => `scores[tAt + min(${depth}, ${Q - 1}) * ${Q / 4} + ${line}]`,
@@ -128,24 +110,13 @@ export function readPass(chunks: Chunks, read: ReadPass): GpuPass {
       along: "lines",
       load: (line, depth) => load("z", depth, line),
       change: (value, _, depth) => `${inside(value, depth)} * factors[min(${depth}, ${Q - 1})]`,
+      ...shortColumns,
     },
-  });
-  const rowsOf = (4 * shape.rows) / shape.threadRows;
-  const all = Array.from({ length: shape.threadRows / 4 }, (_, k) => k);
-  // what is beyond the diagonal is left out, by group of rows
-  const pieces = all.map((k) =>
-    reverse
-      ? pairs(
-          `r0 + ${k * rowsOf}`,
-          k === all.length - 1 ? valid : `min(${valid}, r0 + ${(k + 1) * rowsOf})`,
-          all.slice(0, k + 1),
-        )
-      : pairs(k === 0 ? "0" : `r0 + ${k * rowsOf}`, `min(${valid}, r0 + ${(k + 1) * rowsOf})`, all.slice(k)),
-  );
+  };
   const groups = H * count * rowTiles * tiles;
   const heads = scoreHeads(chunks, score);
   const code = tileShader(shape, {
-    module: `${declarations(bound.list)}${decayModule(chunks, reverse)}${dots ? `var<workgroup> partial: array<f32, ${(shape.rows * shape.columns) / shape.threadColumns}>;\n` : ""}`,
+    module: `${declarations(bound.list)}${decayModule(chunks, reverse)}`,
     setup: `let at = i32(group);
 if (at >= ${groups}) { return; }
 let columnTile = at % ${tiles};
@@ -160,28 +131,41 @@ let xAt = ${baseText(chunks, places.x, 4)} + (t0 + r0) * ${strideOf(chunks, plac
 let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4)} + columnTile * ${shape.columns / 4};
 let sAt = (h * ${count} + c) * ${K * V4} + columnTile * ${over === "keys" ? shape.columns / 4 : shape.columns * V4};
 let tAt = (${numberText(chunks, heads)} * ${count} + c) * ${scoreSize(chunks, score) / 4} + r0 / 4;
-${loadDecays(chunks, threads, reverse ? table.seed : table.drive)}`,
+${places.w ? `let wAt = ${baseText(chunks, places.w, 4)} + (t0 + r0) * ${strideOf(chunks, places.w, 4)};` : ""}
+${loadDecays(chunks, threads, reverse ? table.seed : table.drive)}
+workgroupBarrier();`,
     // by key the pairs of steps are a pass of their own
-    phases: keyDecays && over === "values" ? [withStates] : [withStates, ...pieces],
+    phases: keyDecays && over === "values" ? [withStates] : [withStates, withPairs],
+    rowSums: dots &&
+      places.w && {
+        each: ({ row, names, columns }) =>
+          names
+            .map((sum, j) =>
+              timesOther(chunks, places.w!, bound.nameOf(places.w!.buffer), sum, row, columns[j]!, { shape, width4 }),
+            )
+            .join(" + "),
+        use: (row, sum) => `if (r0 + ${row} < ${valid}) {
+  let factor = table[fromTable + (${reverse ? table.drive : table.seed} + r0 + ${row}) / 4][${row} % 4];
+  dots[(h * ${tiles} + columnTile) * ${L} + t0 + r0 + ${row}] = ${sum} * factor;
+}`,
+      },
     finish: (sums) =>
-      [
-        ...(dots && places.w
-          ? [
-              rowDots(chunks, sums, {
-                shape,
-                tiles,
-                width4,
-                valid,
-                place: places.w,
-                name: bound.nameOf(places.w.buffer),
-                scale: reverse ? table.drive : table.seed,
-              }),
-            ]
-          : []),
-        ...(to ? [dots ? addDiagonal(sums, { Q, load }) : "", store(chunks, sums, to, { shape, width4, valid })] : []),
-      ].join("\n"),
+      to
+        ? [
+            keyDecays && over === "values"
+              ? sums.all
+                  .map(
+                    ({ name, row, column }) =>
+                      `${name} *= ${ofKeys(row, `min(columnTile * ${shape.columns / 4} + ${column} / 4, ${K4 - 1})`)};`,
+                  )
+                  .join("\n")
+              : "",
+            dots ? addDiagonal(sums, { Q, load }) : "",
+            store(chunks, sums, to, { shape, width4, valid }),
+          ].join("\n")
+        : "",
   });
-  return passOf(bound.list, groups, code);
+  return passOf(chunks, bound.list, groups, code);
 }
 
 /** The decays of a chunk in workgroup memory, and the function that multiplies scores with them. */
@@ -235,7 +219,7 @@ export function loadDecays({ Q, table }: Chunks, threads: number, factors: numbe
  * adjoint states, whose difference would be lost in its rounding where decays are strong.
  */
 const addDiagonal = (
-  { rows }: SumNames,
+  { rows, inTurn }: SumNames,
   { Q, load }: { readonly Q: number; load(name: "z", step: string, column: string): string },
 ): string =>
   rows
@@ -248,9 +232,6 @@ ${names.map((name, j) => `  ${name} = fma(vec4<f32>(own), ${load("z", "t", `${at
     )
     .map(inTurn)
     .join("\n");
-
-/** A barrier now and then: what is read for all rows at once would take the registers of the sums. */
-const inTurn = (text: string, k: number): string => (k % 2 === 1 ? `${text}\nworkgroupBarrier();` : text);
 
 interface Epilogue {
   readonly shape: TileShape;
@@ -272,44 +253,19 @@ ${all
   .join("\n")}`;
 }
 
-/** Sums of the rows times those of another operand, and its scale. */
-function rowDots(
+/** Four sums times another operand's values in their place. */
+function timesOther(
   chunks: Chunks,
-  { rows }: SumNames,
-  {
-    shape,
-    tiles,
-    width4,
-    valid,
-    place,
-    name,
-    scale,
-  }: Epilogue & { readonly tiles: number; readonly place: Place; readonly name: string; readonly scale: number },
+  place: Place,
+  name: string,
+  sum: string,
+  row: string,
+  column: string,
+  { shape, width4 }: Pick<Epilogue, "shape" | "width4">,
 ): string {
-  const { L } = chunks;
-  const across = shape.columns / shape.threadColumns;
-  const stride = strideOf(chunks, place, 4);
-  const own = rows
-    .map(({ row, names, columns }) => {
-      const terms = names.map((sum, j) => {
-        const text = `dot(${sum}, ${name}[wAt + ${row} * ${stride} + columnTile * ${shape.columns / 4} + ${columns[j]} / 4])`;
-        return 4 * width4 === tiles * shape.columns
-          ? text
-          : `select(0.0, ${text}, columnTile * ${shape.columns} + ${columns[j]} < ${4 * width4})`;
-      });
-      return `partial[${row} * ${across} + tx] = ${terms.join(" + ")};`;
-    })
-    .map(inTurn)
-    .join("\n");
-  return `let wAt = ${baseText(chunks, place, 4)} + (t0 + r0) * ${stride};
-${own}
-workgroupBarrier();
-for (var row = lane; row < ${shape.rows}; row += ${threadsOf(shape)}) {
-  if (r0 + row < ${valid}) {
-    var sum = 0.0;
-    for (var k = 0; k < ${across}; k++) { sum += partial[row * ${across} + k]; }
-    let factor = table[fromTable + (${scale} + r0 + row) / 4][row % 4];
-    dots[(h * ${tiles} + columnTile) * ${L} + t0 + r0 + row] = sum * factor;
-  }
-}`;
+  const at = `wAt + ${row} * ${strideOf(chunks, place, 4)} + columnTile * ${shape.columns / 4} + ${column} / 4`;
+  const text = `dot(${sum}, ${readVector(place, `${name}[${at}]`)})`;
+  return (4 * width4) % shape.columns === 0
+    ? text
+    : `select(0.0, ${text}, columnTile * ${shape.columns} + ${column} < ${4 * width4})`;
 }

@@ -4,9 +4,13 @@ import type { GpuPass } from "@seqmix/tensor/wgsl";
 import type { Build } from "./build.js";
 import { groupedReadPass, groupedScoresPass, type Factor, type Group, type GroupedScores } from "./grouped.js";
 import { numberText, pointsOf, type Chunks, type Place } from "./layout.js";
-import { columnTiles, readPass } from "./read.js";
+import { matrixReadPass } from "./matrix-read.js";
+import { readPass } from "./read.js";
+import { columnsOf, type ReadPass } from "./reading.js";
 import { scoreHeads, scoreSize, scoresPass, type Score } from "./scores.js";
-import { keyPairsPass, keyScoresPass } from "./vector.js";
+import { isMatrixTile } from "./tile.js";
+import { keyScoresPass } from "./key-scores.js";
+import { keyPairsPass } from "./vector.js";
 
 export interface StateBuffers {
   readonly table: number;
@@ -54,26 +58,27 @@ export function makeReads(
   };
   return (state, over, x, to, dots) => {
     const outer = state === "current" ? drive : seed!;
+    const strict = dots !== undefined && !isMatrixTile(chunks.sizes.wide);
     const score: Score =
       state === "current"
-        ? { earlier: outer[over], later: x, rows: "earlier", over, strict: dots !== undefined }
-        : { earlier: x, later: outer[over], rows: "later", over, strict: dots !== undefined };
-    passes.push(
-      readPass(chunks, {
-        state,
-        over,
-        x,
-        z: outer[over === "keys" ? "values" : "keys"],
-        score,
-        buffers: {
-          states: state === "current" ? states : adjoints,
-          table,
-          scores: scoreBuffer(score),
-        },
-        to,
-        dots,
-      }),
-    );
+        ? { earlier: outer[over], later: x, rows: "earlier", over, strict }
+        : { earlier: x, later: outer[over], rows: "later", over, strict };
+    const read: ReadPass = {
+      state,
+      over,
+      x,
+      z: outer[over === "keys" ? "values" : "keys"],
+      score,
+      buffers: {
+        states: state === "current" ? states : adjoints,
+        table,
+        scores: scoreBuffer(score),
+      },
+      to,
+      dots,
+    };
+    const { shape } = columnsOf(chunks, over);
+    passes.push(isMatrixTile(shape) ? matrixReadPass(chunks, read, shape) : readPass(chunks, read, shape));
     if (isVector && over === "values" && to)
       passes.push(
         keyPairsPass(chunks, {
@@ -122,7 +127,7 @@ export function makeGroupedReads(
   const { parts, block, passes } = build;
   const { drive, seed, operands, form } = parts;
   const { extents } = form.kernel;
-  const { count, H, Q, results: resultPlaces } = chunks;
+  const { count, H, Q, results: resultPlaces, slice, slices } = chunks;
   const factorOf = (operand: Operand | undefined): Factor =>
     operand && (operand === drive.scale ? "drive" : operand === seed?.scale ? "seed" : { operand });
   const groupedScores = new Map<string, number>();
@@ -152,21 +157,21 @@ export function makeGroupedReads(
       ...[pairs.laterFactor, pairs.earlierFactor].map(nameOf),
       axis,
     ].join();
-    /** A block that a pass fills by parts, and their sum. */
-    const summed = (size: number, to: number, make: (to: number) => GpuPass): void => {
+    /** A block that a pass fills by parts, and their sum: of each slice, or of all. */
+    const summed = (size: number, to: number, each: boolean, make: (to: number) => GpuPass): void => {
       const made = group.parts > 1 ? block(group.parts * size) : to;
       passes.push(make(made));
-      if (group.parts > 1) addParts(build, group.parts, size, made, to);
+      if (group.parts > 1 && (each || slice === slices - 1)) addParts(build, group.parts, size, made, to);
     };
     let scored = groupedScores.get(key);
     if (scored === undefined) {
       const size = (H / heads) * count * Q * Q;
       groupedScores.set(key, (scored = block(size)));
-      summed(size, scored, (to) => groupedScoresPass(chunks, group, pairs, table, to));
+      summed(size, scored, true, (to) => groupedScoresPass(chunks, group, pairs, table, to));
     }
     const { buffer, index } = resultPlaces.get(result)!;
     const { size } = result.layout;
-    summed(size, buffer, (to) =>
+    summed(size, buffer, false, (to) =>
       groupedReadPass(chunks, group, {
         state,
         x: operand,
@@ -201,7 +206,7 @@ export function dottedRead({ parts, block }: Build, chunks: Chunks, state: "curr
     ({ of }) => of.kind === "read" && !of.group && of.state === state && of.operand === outer[of.over],
   );
   const over = own?.of.kind === "read" ? own.of.over : "keys";
-  const tiles = columnTiles(chunks, over);
+  const { tiles } = columnsOf(chunks, over);
   const to = block(H * tiles * L);
   return { own, over, tiles, to, x: outer[over], with: outer[over === "keys" ? "values" : "keys"] };
 }

@@ -1,9 +1,20 @@
 /** Products of earlier and later steps' vectors within a chunk, before decays: q k^T. */
 import type { Operand } from "@seqmix/tensor/backend";
 import type { GpuPass } from "@seqmix/tensor/wgsl";
-import { baseText, declarations, passOf, pointsOf, splitHeads, strideOf, type Chunks } from "./layout.js";
+import {
+  baseText,
+  declarations,
+  isRagged,
+  passOf,
+  pointsOf,
+  readVector,
+  splitHeads,
+  strideOf,
+  vectorsOf,
+  type Chunks,
+} from "./layout.js";
 import { distinct } from "./states.js";
-import { tileShader } from "./tile.js";
+import { shaderOf } from "./matrix-tile.js";
 
 export interface Score {
   readonly earlier: Operand;
@@ -26,7 +37,7 @@ export function scoreHeads({ parts, keyDecays }: Chunks, { earlier, later, over 
 
 /** [heads of the score, chunks, Q, Q]. */
 export function scoresPass(chunks: Chunks, score: Score, to: number): GpuPass {
-  const { Q, count, K, V, operands, sizes } = chunks;
+  const { Q, L, count, K, V, operands, sizes, fragments } = chunks;
   const shape = sizes.scores;
   const depth = score.over === "keys" ? K : V;
   const heads = scoreHeads(chunks, score);
@@ -41,24 +52,28 @@ export function scoresPass(chunks: Chunks, score: Score, to: number): GpuPass {
   const of = { a: score[score.rows], b: score[score.rows === "earlier" ? "later" : "earlier"] };
   const places = { a: operands.get(of.a)!, b: operands.get(of.b)! };
   const bound = distinct([
-    { name: "a", buffer: places.a.buffer, type: "vec4<f32>" },
-    { name: "b", buffer: places.b.buffer, type: "vec4<f32>" },
+    { name: "a", buffer: places.a.buffer, type: vectorsOf(places.a) },
+    { name: "b", buffer: places.b.buffer, type: vectorsOf(places.b) },
     { name: "scores", buffer: to, type: "vec4<f32>", access: "read_write" },
   ]);
   const operand = (name: "a" | "b") => ({
     along: "depth" as const,
     load: (line: string, at: string) =>
-      `${bound.nameOf(places[name].buffer)}[${name}At + ${line} * ${strideOf(chunks, places[name], 4)} + ${at}]`,
+      readVector(
+        places[name],
+        `${bound.nameOf(places[name].buffer)}[${name}At + ${line} * ${strideOf(chunks, places[name], 4)} + ${at}]`,
+      ),
     ...(depth % shape.depth !== 0 && {
       change: (value: string, _: string, at: string) => `select(vec4<f32>(), ${value}, ${at} < ${depth})`,
     }),
+    ...(isRagged(chunks) && { lines: `${L} - c * ${Q} - ${name === "a" ? "firstRow" : "firstColumn"}` }),
   });
   const groups = points * count * tiles.length;
   const start = (name: "a" | "b", first: string): string =>
     `let ${name}At = ${baseText(chunks, places[name], 4)} + (c * ${Q} + ${first}) * ${strideOf(chunks, places[name], 4)};`;
   const table = (name: string, k: 0 | 1): string =>
     `const ${name} = array<i32, ${tiles.length}>(${tiles.map((tile) => tile[k]).join(", ")});\n`;
-  const code = tileShader(shape, {
+  const code = shaderOf(shape, fragments, {
     module: `${declarations(bound.list)}${score.strict ? diagonalFunction(Q) : ""}${table("tileRows", 0)}${table("tileColumns", 1)}`,
     setup: `let at = i32(group);
 if (at >= ${groups}) { return; }
@@ -81,7 +96,7 @@ ${start("b", "firstColumn")}`,
         )
         .join("\n"),
   });
-  return passOf(bound.list, groups, code);
+  return passOf(chunks, bound.list, groups, code);
 }
 
 const diagonalFunction = (

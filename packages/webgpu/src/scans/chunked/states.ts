@@ -6,15 +6,36 @@ import {
   declarations,
   isRagged,
   keyDecayVectors,
+  numberText,
   passOf,
+  pointsOf,
+  readVector,
+  slicedAxis,
   splitHeads,
   strideOf,
   tableAt,
+  vectorsOf,
   type Bound,
   type Chunks,
   type Place,
 } from "./layout.js";
-import { tileShader } from "./tile.js";
+import { shaderOf } from "./matrix-tile.js";
+import { isMatrixTile } from "./tile.js";
+
+/** The head's axis whose values follow each other in memory while all its heads have the same keys: they are columns of one product. */
+function axisInColumns(chunks: Chunks, x: Operand, z: Operand): number | undefined {
+  const { operands, parts, V, extents } = chunks;
+  const { heads } = parts.form;
+  const { index } = operands.get(z)!;
+  return heads.find(
+    (axis) =>
+      extents[axis]! > 1 &&
+      axis !== slicedAxis(chunks) &&
+      !x.axes.includes(axis) &&
+      index.coefficients[axis] === V &&
+      V % 16 === 0,
+  );
+}
 
 /** S of each chunk [heads, chunks, K, V]: the sum of x_t z_t^T, weighted by the decay to the chunk's end (adjoint: from its beginning). */
 export function statesPass(
@@ -23,30 +44,34 @@ export function statesPass(
     x,
     z,
     weights,
-    scale,
     to,
     table,
   }: {
     readonly x: Operand;
     readonly z: Operand;
-    readonly weights: "toEnd" | "begin";
-    readonly scale: "drive" | "seed";
+    readonly weights: "driveToEnd" | "seedBegin";
     readonly to: number;
     readonly table: number;
   },
 ): GpuPass {
-  const { Q, L, count, H, K, V, K4, V4, parts, operands, sizes, keyDecays } = chunks;
-  const shape = V > 64 ? sizes.states : sizes.narrow;
-  const [rowTiles, columnTiles] = [Math.ceil(K / shape.rows), Math.ceil(V / shape.columns)];
+  const { Q, L, count, K, V, K4, V4, parts, operands, keyDecays, fragments } = chunks;
+  const { heads } = parts.form;
+  // decays by key are in what heads would share
+  const shared = isMatrixTile(chunks.sizes.states) && !keyDecays ? axisInColumns(chunks, x, z) : undefined;
+  const together = shared === undefined ? 1 : chunks.extents[shared]!;
+  const outer = heads.filter((axis) => axis !== shared);
+  const after = shared === undefined ? [] : heads.slice(heads.indexOf(shared) + 1);
+  const shape = V * together > 64 ? chunks.sizes.states : chunks.sizes.narrow;
+  const [rowTiles, columnTiles] = [Math.ceil(K / shape.rows), Math.ceil((V * together) / shape.columns)];
   const places: Record<"x" | "z", Place> = { x: operands.get(x)!, z: operands.get(z)! };
   const bound = distinct([
-    { name: "x", buffer: places.x.buffer, type: "vec4<f32>" },
-    { name: "z", buffer: places.z.buffer, type: "vec4<f32>" },
+    { name: "x", buffer: places.x.buffer, type: vectorsOf(places.x) },
+    { name: "z", buffer: places.z.buffer, type: vectorsOf(places.z) },
     { name: "table", buffer: table, type: "f32" },
-    ...(keyDecays && weights === "toEnd"
+    ...(keyDecays && weights === "driveToEnd"
       ? [{ name: "toEnd", buffer: keyDecays.toEnd, type: "vec4<f32>" } as const]
       : []),
-    ...(keyDecays && weights === "begin"
+    ...(keyDecays && weights === "seedBegin"
       ? [
           { name: "before", buffer: keyDecays.before, type: "vec4<f32>" } as const,
           { name: "firstDecays", buffer: keyDecays.begin, type: "vec4<f32>" } as const,
@@ -59,45 +84,54 @@ export function statesPass(
     if (!keyDecays) return "";
     const at = `${depth} * ${K4} + rowTile * ${shape.rows / 4} + ${line}`;
     const own = (name: string): string => `${name}[h * ${keyDecayVectors(chunks)} + t0 * ${K4} + ${at}]`;
-    return weights === "toEnd"
+    return weights === "driveToEnd"
       ? ` * ${own("toEnd")}`
       : ` * select(${own("before")}, firstDecays[h * ${Q * K4} + ${at}], c == 0)`;
   };
-  const groups = H * count * rowTiles * columnTiles;
+  const points = pointsOf(chunks, outer);
+  const groups = points * count * rowTiles * columnTiles;
   const inside = (value: string, depth: string): string =>
     isRagged(chunks) ? `select(vec4<f32>(), ${value}, t0 + ${depth} < ${L})` : value;
   const at = (name: "x" | "z", line: string, depth: string): string =>
-    `${bound.nameOf(places[name].buffer)}[${name}At + ${depth} * ${strideOf(chunks, places[name], 4)} + ${line}]`;
-  const { table: offsets } = chunks;
-  const code = tileShader(shape, {
-    module: `${declarations(bound.list)}// times 0 it is 0, infinite or not
-fn weighed(value: vec4<f32>, weight: f32) -> vec4<f32> { return select(vec4<f32>(), value * weight, weight != 0.0); }
-`,
+    readVector(
+      places[name],
+      `${bound.nameOf(places[name].buffer)}[${name}At + ${depth} * ${strideOf(chunks, places[name], 4)} + ${line}]`,
+    );
+  /** The head of a column. */
+  const headAt = (column: string): string =>
+    shared === undefined ? "h" : `(h + min((${column}) / ${V}, ${together - 1}) * ${pointsOf(chunks, after)})`;
+  const code = shaderOf(shape, fragments, {
+    module: declarations(bound.list),
     setup: `let at = i32(group);
 if (at >= ${groups}) { return; }
 let columnTile = at % ${columnTiles};
 let rowTile = at / ${columnTiles} % ${rowTiles};
 let c = at / ${columnTiles * rowTiles} % ${count};
-let h = at / ${columnTiles * rowTiles * count};
-${splitHeads(chunks, "h", parts.form.heads)}
+let point = at / ${columnTiles * rowTiles * count};
+${splitHeads(chunks, "point", outer)}
+${shared === undefined ? "" : `let i${shared} = 0;`}
+let h = ${numberText(chunks, heads)};
 let t0 = c * ${Q};
-let weights = ${tableAt(chunks, "c", 1)};
 let xAt = ${baseText(chunks, places.x, 4)} + t0 * ${strideOf(chunks, places.x, 4)} + rowTile * ${shape.rows / 4};
 let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4)} + columnTile * ${shape.columns / 4};`,
     phases: [
       {
         begin: "0",
         end: isRagged(chunks) ? `min(${Q}, ${L} - t0)` : String(Q),
+        backwards: weights === "driveToEnd",
         a: {
           along: "lines",
           load: (line, depth) => `${at("x", line, depth)}${ofKeys(line, depth)}`,
           change: (value, _, depth) => inside(value, depth),
+          lines: K % shape.rows === 0 ? undefined : `${K} - rowTile * ${shape.rows}`,
         },
         b: {
           along: "lines",
           load: (line, depth) => at("z", line, depth),
-          change: (value, _, depth) =>
-            `weighed(${inside(value, depth)}, table[weights + ${offsets[weights]} + ${depth}] * table[weights + ${offsets[scale]} + ${depth}])`,
+          change: (value, _, depth) => inside(value, depth),
+          weight: (line, depth) =>
+            `table[${tableAt(chunks, "c", 1, headAt(`columnTile * ${shape.columns} + 4 * ${line}`))} + ${chunks.table[weights]} + min(${depth}, ${Q - 1})]`,
+          lines: (V * together) % shape.columns === 0 ? undefined : `${V * together} - columnTile * ${shape.columns}`,
         },
       },
     ],
@@ -107,12 +141,14 @@ let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4
           ({ name, row, column }) => `{
   let row = rowTile * ${shape.rows} + ${row};
   let column = columnTile * ${shape.columns} + ${column};
-  if ((row < ${K}) & (column < ${4 * V4})) { states[(h * ${count} + c) * ${K * V4} + row * ${V4} + column / 4] = ${name}; }
+  if ((row < ${K}) & (column < ${shared === undefined ? 4 * V4 : V * together})) {
+    states[(${headAt("column")} * ${count} + c) * ${K * V4} + row * ${V4} + ${shared === undefined ? "column" : `column % ${V}`} / 4] = ${name};
+  }
 }`,
         )
         .join("\n"),
   });
-  return passOf(bound.list, groups, code);
+  return passOf(chunks, bound.list, groups, code);
 }
 
 /** Buffers bound once each, under the name of the first use. */
@@ -197,5 +233,10 @@ ${some
   .join("\n")}
 }
 ${end ? `last[${place(end)}] = carry;` : ""}`;
-  return passOf(bound, Math.ceil((H * each) / CARRY_THREADS), declarations(bound) + entryPoint(CARRY_THREADS, body));
+  return passOf(
+    chunks,
+    bound,
+    Math.ceil((H * each) / CARRY_THREADS),
+    declarations(bound) + entryPoint(CARRY_THREADS, body),
+  );
 }

@@ -1,7 +1,8 @@
 /**
- * WGSL of a tile of a sum of products, one product after another into the same sums (a *phase* each). Slices of both operands,
+ * Tiles of a sum of products, one product after another into the same sums (a *phase* each). Slices of both operands,
  * `depth` deep, lie in workgroup memory as [depth, line] with four lines to a vector, where a line is a row of the left operand or
- * a column of the right one; while a slice is worked on, the next one is on its way into registers.
+ * a column of the right one; while a slice is worked on, the next one is on its way into registers. The WGSL here is that of
+ * multiply-adds; `matrix-tile.ts` has that of matrix units.
  */
 import { entryPoint, indent } from "@seqmix/tensor/wgsl";
 
@@ -15,8 +16,27 @@ export interface TileShape {
   readonly depth: number;
 }
 
-export const threadsOf = ({ rows, columns, threadRows, threadColumns }: TileShape): number =>
+/** The same for matrix units. */
+export interface MatrixTile {
+  readonly rows: number;
+  readonly columns: number;
+  readonly depth: 16 | 32 | 64;
+  /** What a subgroup computes. */
+  readonly block: { readonly rows: number; readonly columns: number };
+  /** Products of f16 for one of f32. */
+  readonly terms: 1 | 3;
+}
+
+export const isMatrixTile = (shape: TileShape | MatrixTile): shape is MatrixTile => "block" in shape;
+
+/** Invocations of a workgroup. */
+export const threadsOf = (shape: TileShape | MatrixTile): number =>
+  isMatrixTile(shape) ? matrixThreads(shape) : plainThreads(shape);
+export const matrixThreads = ({ rows, columns, block }: MatrixTile): number =>
+  (32 * rows * columns) / (block.rows * block.columns);
+const plainThreads = ({ rows, columns, threadRows, threadColumns }: TileShape): number =>
   (rows / threadRows) * (columns / threadColumns);
+
 /** Bytes of workgroup memory. */
 export const bytesOfTile = ({ rows, columns, depth }: TileShape): number => 4 * depth * (rows + columns);
 
@@ -26,8 +46,19 @@ export interface OperandText {
   readonly along: "lines" | "depth";
   /** Four neighbours. `line` counts fours along lines, `depth` fours along the depth. */
   load(line: string, depth: string): string;
-  /** What becomes of the values of four lines (the first of them is `4 * line`) at a depth; and when both are known. */
-  change?(value: string, line: string, depth: string): string;
+  /**
+   * What becomes of four neighbours, counted as in `load`; of those that are `turned` the four are lines also where neighbours in
+   * memory follow the depth.
+   */
+  change?(value: string, line: string, depth: string, turned: boolean): string;
+  /** A factor of a depth, for four lines that follow each other in memory; where it is 0 the product is. */
+  weight?(line: string, depth: string): string;
+  /** Factors of four lines at a depth, read together with them; on matrix units. */
+  times?(line: string, depth: string): string;
+  /** Factors of four lines; where they are 0 the product is. */
+  factors?(line: string): string;
+  /** How many lines there are, where they may be fewer than those of the tile; the others may hold anything. */
+  readonly lines?: string | undefined;
 }
 
 export interface Phase {
@@ -35,8 +66,10 @@ export interface Phase {
   readonly end: string;
   readonly a: OperandText;
   readonly b: OperandText;
-  /** Groups of four rows of each thread that are computed; all by default. */
-  readonly groups?: readonly number[];
+  /** Rows and depths are steps, rows from `r0` on: those take no part that are later than their row, or earlier. */
+  readonly causal?: "earlier" | "later";
+  /** The last depths may be taken first: they weigh most. */
+  readonly backwards?: boolean;
   /** Statements after the product. */
   after?(names: SumNames): string;
   /** The phase runs as often, with a variable that counts; `setup` are statements before it. */
@@ -53,9 +86,19 @@ export interface SumNames {
     readonly names: readonly string[];
     readonly columns: readonly string[];
   }[];
+  /** A sum over the turns of a loop, in `totals`. */
+  total(name: string): string;
+  /** The text of a row's turn (of so many): some engines keep threads together. */
+  inTurn(text: string, turn: number): string;
 }
 
 const range = (n: number): number[] => Array.from({ length: n }, (_, k) => k);
+
+/** Sums over the columns of each row of the tile: a thread's share, and what is done with the sum. */
+export interface RowSums {
+  each(row: SumNames["rows"][0]): string;
+  use(row: string, sum: string): string;
+}
 
 export interface TileText {
   /** Declarations at module scope: buffers, functions. */
@@ -63,11 +106,24 @@ export interface TileText {
   /** Statements before the first product. */
   readonly setup: string;
   readonly phases: readonly Phase[];
+  /** `after` adds to totals, which are 0 at first; `finish` has them alone. */
+  readonly totals?: boolean;
+  readonly rowSums?: RowSums | undefined;
+  /** Statements for sums at hand: all of a thread's, or some at a time. */
   finish(sums: SumNames): string;
 }
 
+/** Times 0 it is 0, infinite or not. */
+export const TIMES_FACTORS = `fn timesFactors(value: vec4<f32>, factors: vec4<f32>) -> vec4<f32> {
+  return select(vec4<f32>(), value * factors, factors != vec4<f32>());
+}
+`;
+
 /** The shader. Statements know `group`, `lane` (i32), and in `finish` the place `tx`, `ty` of the thread in the tile. */
-export function tileShader(shape: TileShape, { module, setup, phases, finish }: TileText): string {
+export function tileShader(
+  shape: TileShape,
+  { module, setup, phases, totals = false, rowSums, finish }: TileText,
+): string {
   const { rows, columns, threadRows, threadColumns, depth } = shape;
   const threads = threadsOf(shape);
   const [across, down] = [columns / threadColumns, rows / threadRows];
@@ -88,6 +144,9 @@ export function tileShader(shape: TileShape, { module, setup, phases, finish }: 
         columns: columnGroups.map(columnText),
       })),
     ),
+    total: (of) => `total_${of}`,
+    // what is read for all rows at once would take the registers of the sums
+    inTurn: (text, turn) => (turn % 2 === 1 ? `${text}\nworkgroupBarrier();` : text),
   };
   const step = (at: string, groups: readonly number[]): string =>
     [
@@ -100,7 +159,7 @@ export function tileShader(shape: TileShape, { module, setup, phases, finish }: 
       ),
     ].join(" ");
   const unrolled = sums.all.length > 4;
-  const phaseText = ({ begin, end, a, b, groups = rowGroups, after, loop }: Phase, k: number): string => {
+  const phaseText = ({ begin, end, a, b, groups, after, loop }: Piece, k: number): string => {
     const fills = [fill("a", a, rows, shape, k), fill("b", b, columns, shape, k)];
     const steps = unrolled
       ? range(depth)
@@ -138,18 +197,60 @@ ${indent(after?.(sums) ?? "")}
   const body = `let lane = i32(thread);
 ${setup}
 ${place}
-${sums.all.map((s) => `var ${s.name} = vec4<f32>();`).join("\n")}
-${phases.map(phaseText).join("\n")}
+${sums.all.map((s) => `var ${s.name} = vec4<f32>();${totals ? ` var ${sums.total(s.name)} = vec4<f32>();` : ""}`).join("\n")}
+${phases
+  .flatMap((phase) => piecesOf(phase, shape))
+  .map(phaseText)
+  .join("\n")}
+${rowSums ? sumRows(shape, sums, rowSums) : ""}
 ${finish(sums)}`;
-  return `${module}var<workgroup> aTile: array<vec4<f32>, ${(depth * rows) / 4}>;
+  return `${module}${TIMES_FACTORS}${rowSums ? `var<workgroup> partial: array<f32, ${rows * across}>;\n` : ""}var<workgroup> aTile: array<vec4<f32>, ${(depth * rows) / 4}>;
 var<workgroup> bTile: array<vec4<f32>, ${(depth * columns) / 4}>;
 ${entryPoint(threads, body)}`;
+}
+
+/** A phase, or the part of it that is computed for some groups of four rows of each thread. */
+type Piece = Omit<Phase, "causal"> & { readonly groups: readonly number[] };
+
+/** What is beyond the diagonal is left out, by group of rows. */
+function piecesOf({ causal, begin, end, ...phase }: Phase, { rows, threadRows }: TileShape): Piece[] {
+  const each = (4 * rows) / threadRows;
+  const all = range(threadRows / 4);
+  if (!causal) return [{ ...phase, begin, end, groups: all }];
+  return all.map((k) => {
+    const next = `r0 + ${(k + 1) * each}`;
+    return causal === "later"
+      ? {
+          ...phase,
+          begin: k === 0 ? begin : `r0 + ${k * each}`,
+          end: k === all.length - 1 ? end : `min(${end}, ${next})`,
+          groups: all.slice(0, k + 1),
+        }
+      : {
+          ...phase,
+          begin: k === 0 ? begin : `r0 + ${k * each}`,
+          end: `min(${end}, ${next})`,
+          groups: all.slice(k),
+        };
+  });
+}
+
+function sumRows(shape: TileShape, sums: SumNames, { each, use }: RowSums): string {
+  const across = shape.columns / shape.threadColumns;
+  const own = sums.rows.map((row, k) => sums.inTurn(`partial[${row.row} * ${across} + tx] = ${each(row)};`, k));
+  return `${own.join("\n")}
+workgroupBarrier();
+for (var row = lane; row < ${shape.rows}; row += ${threadsOf(shape)}) {
+  var sum = 0.0;
+  for (var k = 0; k < ${across}; k++) { sum += partial[row * ${across} + k]; }
+${indent(use("row", "sum"))}
+}`;
 }
 
 /** The texts that bring an operand's slices from memory to registers, and on to workgroup memory. */
 function fill(
   operand: "a" | "b",
-  { along, load, change = (value) => value }: OperandText,
+  { along, load, change: own = (value) => value, factors, weight }: OperandText,
   lines: number,
   shape: TileShape,
   phase: number,
@@ -165,6 +266,11 @@ function fill(
   const only = (q: number, text: string): string =>
     (q + 1) * threads > units ? `if (lane + ${q * threads} < ${units}) {\n${indent(text)}\n}` : text;
   const read = (q: number): readonly string[] => range(blocks ? 4 : 1).map((r) => `${name("Read", q)}_${r}`);
+  const change = (value: string, q: number, at: string): string => {
+    const changed = own(value, name("Line", q), at, true);
+    if (weight) return `timesFactors(${changed}, vec4<f32>(${name("Weight", q)}))`;
+    return factors ? `timesFactors(${changed}, ${name("Factors", q)})` : changed;
+  };
   const to = (at: string, q: number): string => `${operand}Tile[(${at}) * ${lines / 4} + ${name("Line", q)}]`;
   return {
     head: some
@@ -174,7 +280,9 @@ function fill(
         return [
           `let ${name("Line", q)} = ${blocks ? slow : fast};`,
           `let ${name("Depth", q)} = ${blocks ? fast : slow};`,
+          ...(factors ? [`let ${name("Factors", q)} = ${factors(`min(${name("Line", q)}, ${lines / 4 - 1})`)};`] : []),
           ...read(q).map((register) => `var ${register} = vec4<f32>();`),
+          ...(weight ? [`var ${name("Weight", q)} = 0.0;`] : []),
         ];
       })
       .join("\n"),
@@ -189,6 +297,9 @@ function fill(
                 : load(name("Line", q), `(next + ${name("Depth", q)})`);
               return `${register} = ${text};`;
             })
+            .concat(
+              weight ? [`${name("Weight", q)} = ${weight(name("Line", q), `(next + ${name("Depth", q)})`)};`] : [],
+            )
             .join("\n"),
         ),
       )
@@ -197,7 +308,7 @@ function fill(
       .map((q) => {
         if (!blocks) {
           const at = name("Depth", q);
-          return only(q, `${to(at, q)} = ${change(read(q)[0]!, name("Line", q), `(begin + ${at})`)};`);
+          return only(q, `${to(at, q)} = ${change(read(q)[0]!, q, `(begin + ${at})`)};`);
         }
         return only(
           q,
@@ -207,7 +318,7 @@ function fill(
                 .map((register) => `${register}[${d}]`)
                 .join(", ")})`;
               const at = `4 * ${name("Depth", q)} + ${d}`;
-              return `${to(at, q)} = ${change(turned, name("Line", q), `(begin + ${at})`)};`;
+              return `${to(at, q)} = ${change(turned, q, `(begin + ${at})`)};`;
             })
             .join("\n"),
         );

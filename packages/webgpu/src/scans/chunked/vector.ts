@@ -11,26 +11,33 @@ import {
   isRagged,
   keyDecayVectors,
   passOf,
+  readVector,
   splitHeads,
   strideOf,
   tableAt,
+  vectorsOf,
   type Bound,
   type Chunks,
   type KeyDecays,
   type Place,
 } from "./layout.js";
-import type { Score } from "./scores.js";
 import { distinct } from "./states.js";
+import { isMatrixTile } from "./tile.js";
 
 const FOUR = [0, 1, 2, 3] as const;
 const THREADS = 64;
 const ONES = "vec4<f32>(1.0)";
 
+export const vectors = (place: Place): Pick<Bound, "buffer" | "type"> => ({
+  buffer: place.buffer,
+  type: vectorsOf(place),
+});
+
 /** A text that reads a chunk's own row of an operand. */
-function rowText(chunks: Chunks, operand: Operand, name: string): (step: string, column: string) => string {
+export function rowText(chunks: Chunks, operand: Operand, name: string): (step: string, column: string) => string {
   const place = chunks.operands.get(operand)!;
   return (step, column) =>
-    `${name}[${baseText(chunks, place, 4)} + (${step}) * ${strideOf(chunks, place, 4)} + ${column}]`;
+    readVector(place, `${name}[${baseText(chunks, place, 4)} + (${step}) * ${strideOf(chunks, place, 4)} + ${column}]`);
 }
 
 /** A thread for each head, chunk and four keys, which runs through the chunk's steps. */
@@ -67,113 +74,7 @@ for (var t = (c + 1) * ${Q} - 1; t >= c * ${Q}; t--) {
   toEnd[${at}] = sum;
   sum *= select(${ONES}, ${decay(`min(t, ${L - 1})`, "e")}, t < ${L});
 }`;
-  return passOf(bound, Math.ceil(total / THREADS), declarations(bound) + entryPoint(THREADS, body));
-}
-
-/** Four-key vectors of a slice of the products of keys. */
-const SLICE = 4;
-
-/** Scores of keys with what decays between their steps, [heads, chunks, Q, Q]; a thread for each pair of blocks. */
-export function keyScoresPass(chunks: Chunks, score: Score, to: number): GpuPass {
-  const { parts, Q, L, H, count, K4, operands } = chunks;
-  const blocks = Q / 4;
-  const threads = blocks * blocks;
-  const bound = distinct([
-    { name: "later", buffer: operands.get(score.later)!.buffer, type: "vec4<f32>" },
-    { name: "earlier", buffer: operands.get(score.earlier)!.buffer, type: "vec4<f32>" },
-    { name: "decay", buffer: operands.get(parts.decay)!.buffer, type: "vec4<f32>" },
-    { name: "scores", buffer: to, type: "vec4<f32>", access: "read_write" },
-  ]);
-  const read = (operand: Operand): ((step: string, column: string) => string) =>
-    rowText(chunks, operand, bound.nameOf(operands.get(operand)!.buffer));
-  const [later, earlier, decay] = [read(score.later), read(score.earlier), read(parts.decay)];
-  const step = (at: string): string => `min(t0 + ${at}, ${L - 1})`;
-  const sum = (r: number, k: number): string => `s${r}_${k}`;
-  // above the diagonal they stay 0
-  const stored =
-    score.rows === "earlier"
-      ? FOUR.map(
-          (k) => `scores[at + (4 * j + ${k}) * ${Q / 4} + i] = vec4<f32>(${FOUR.map((r) => sum(r, k)).join(", ")});`,
-        )
-      : FOUR.map(
-          (r) => `scores[at + (4 * i + ${r}) * ${Q / 4} + j] = vec4<f32>(${FOUR.map((k) => sum(r, k)).join(", ")});`,
-        );
-  const body = `let number = i32(group);
-if (number >= ${H * count}) { return; }
-let lane = i32(thread);
-let h = number / ${count};
-let c = number % ${count};
-${splitHeads(chunks, "h", parts.form.heads)}
-let t0 = c * ${Q};
-let i = lane / ${blocks};
-let j = lane % ${blocks};
-${FOUR.flatMap((r) => FOUR.map((k) => `var ${sum(r, k)} = 0.0;`)).join(" ")}
-for (var first = 0; first < ${K4}; first += ${SLICE}) {
-  if (lane < ${blocks * SLICE}) {
-    let b = lane / ${SLICE};
-    let e = min(first + lane % ${SLICE}, ${K4 - 1});
-    let inside = select(vec4<f32>(), ${ONES}, first + lane % ${SLICE} < ${K4});
-${FOUR.map((r) => `    let a${r} = ${decay(step(`4 * b + ${r}`), "e")};`).join("\n")}
-    let p1 = a0 * a1;
-    let p2 = p1 * a2;
-    let q2 = a3;
-    let q1 = a2 * q2;
-    let q0 = a1 * q1;
-    sinceBlock[(4 * b) * ${SLICE} + lane % ${SLICE}] = ${later(step("4 * b"), "e")} * a0 * inside;
-    sinceBlock[(4 * b + 1) * ${SLICE} + lane % ${SLICE}] = ${later(step("4 * b + 1"), "e")} * p1 * inside;
-    sinceBlock[(4 * b + 2) * ${SLICE} + lane % ${SLICE}] = ${later(step("4 * b + 2"), "e")} * p2 * inside;
-    sinceBlock[(4 * b + 3) * ${SLICE} + lane % ${SLICE}] = ${later(step("4 * b + 3"), "e")} * (p2 * a3) * inside;
-    into[(4 * b) * ${SLICE} + lane % ${SLICE}] = ${earlier(step("4 * b"), "e")} * q0;
-    into[(4 * b + 1) * ${SLICE} + lane % ${SLICE}] = ${earlier(step("4 * b + 1"), "e")} * q1;
-    into[(4 * b + 2) * ${SLICE} + lane % ${SLICE}] = ${earlier(step("4 * b + 2"), "e")} * q2;
-    into[(4 * b + 3) * ${SLICE} + lane % ${SLICE}] = ${earlier(step("4 * b + 3"), "e")};
-    whole[b * ${SLICE} + lane % ${SLICE}] = p2 * a3;
-  }
-  workgroupBarrier();
-  if (lane < ${blocks * SLICE}) {
-    let b = lane / ${SLICE};
-    var product = ${ONES};
-    for (var n = b + 2; n < ${blocks}; n++) {
-      product *= whole[(n - 1) * ${SLICE} + lane % ${SLICE}];
-      betweens[((n - 2) * (n - 1) / 2 + b) * ${SLICE} + lane % ${SLICE}] = product;
-    }
-  }
-  workgroupBarrier();
-  if (i > j) {
-    for (var s = 0; s < ${SLICE}; s++) {
-      let between = select(betweens[((i - 2) * (i - 1) / 2 + j) * ${SLICE} + s], ${ONES}, i == j + 1);
-${FOUR.map((k) => `      let k${k} = into[(4 * j + ${k}) * ${SLICE} + s] * between;`).join("\n")}
-${FOUR.map((r) => `      let q${r} = sinceBlock[(4 * i + ${r}) * ${SLICE} + s];`).join("\n")}
-${FOUR.flatMap((r) => FOUR.map((k) => `      ${sum(r, k)} += dot(q${r}, k${k});`)).join("\n")}
-    }
-  }
-  if (i == j) {
-    for (var s = 0; s < min(${SLICE}, ${K4} - first); s++) {
-      let e = first + s;
-${FOUR.map((r) => `      let a${r} = ${decay(step(`4 * i + ${r}`), "e")};`).join("\n")}
-${FOUR.map((r) => `      let q${r} = ${later(step(`4 * i + ${r}`), "e")};`).join("\n")}
-${FOUR.map(
-  (k) => `      {
-        var p = ${earlier(step(`4 * j + ${k}`), "e")};
-${FOUR.filter((r) => r >= k)
-  .map((r) => `${r > k ? `        p *= a${r};\n` : ""}        ${sum(r, k)} += dot(q${r}, p);`)
-  .join("\n")}
-      }`,
-).join("\n")}
-    }
-  }
-  workgroupBarrier();
-}
-if (i >= j) {
-  let at = (h * ${count} + c) * ${(Q * Q) / 4};
-${stored.map((line) => `  ${line}`).join("\n")}
-}`;
-  const code = `${declarations(bound.list)}var<workgroup> sinceBlock: array<vec4<f32>, ${Q * SLICE}>;
-var<workgroup> into: array<vec4<f32>, ${Q * SLICE}>;
-var<workgroup> whole: array<vec4<f32>, ${blocks * SLICE}>;
-var<workgroup> betweens: array<vec4<f32>, ${((blocks - 1) * (blocks - 2) * SLICE) / 2}>;
-${entryPoint(threads, body)}`;
-  return passOf(bound.list, H * count, code);
+  return passOf(chunks, bound, Math.ceil(total / THREADS), declarations(bound) + entryPoint(THREADS, body));
 }
 
 /** Four-key vectors of a workgroup. */
@@ -212,7 +113,7 @@ export function keyPairsPass(
   const threads = blocks * ACROSS;
   const groups = H * count * columns;
   const bound = distinct([
-    { name: "z", buffer: operands.get(z)!.buffer, type: "vec4<f32>" },
+    { name: "z", ...vectors(operands.get(z)!) },
     { name: "decay", buffer: operands.get(parts.decay)!.buffer, type: "vec4<f32>" },
     { name: "scores", buffer: scores, type: "vec4<f32>" },
     { name: "table", buffer: table, type: "f32" },
@@ -233,10 +134,12 @@ export function keyPairsPass(
   );
   const inside = (value: string, at: string): string =>
     isRagged(chunks) ? `select(vec4<f32>(), ${value}, t0 + ${at} < ${L})` : value;
+  // where there is more workgroup memory than every adapter has, the chunk's scores lie there
+  const near = isMatrixTile(chunks.sizes.wide);
+  const scoreAt = (at: string): string => (near ? `chunkScores[${at}]` : `scores[at + ${at}]`);
   // scores of the block's four steps with four others, a vector for each of the block's steps
   const scoreLines = (other: string): string =>
-    `let at = (${number} * ${count} + c) * ${(Q * Q) / 4};
-${FOUR.map((k) => `let n${k} = ${inside(`scores[at + (4 * ${other} + ${k}) * ${Q / 4} + i]`, `4 * ${other} + ${k}`)};`).join("\n")}
+    `${near ? "" : `let at = (${number} * ${count} + c) * ${(Q * Q) / 4};\n`}${FOUR.map((k) => `let n${k} = ${inside(scoreAt(`(4 * ${other} + ${k}) * ${Q / 4} + i`), `4 * ${other} + ${k}`)};`).join("\n")}
 ${FOUR.map((r) => `let m${r} = vec4<f32>(${FOUR.map((k) => `n${k}[${r}]`).join(", ")});`).join("\n")}`;
   // what leads from another block to this one's edge, and from there to each of its steps
   const toEdge = behind
@@ -263,6 +166,7 @@ ${FOUR.map(
 ).join("\n")}
 ${FOUR.map((r) => `edge[(4 * i + ${r}) * ${ACROSS} + x] = own${r} * (${toEdge[r]});`).join("\n")}
 whole[i * ${ACROSS} + x] = a0 * a1 * a2 * a3;
+${near ? `for (var f = lane; f < ${(Q * Q) / 4}; f += ${threads}) { chunkScores[f] = scores[(${number} * ${count} + c) * ${(Q * Q) / 4} + f]; }` : ""}
 workgroupBarrier();
 ${FOUR.map((r) => `var s${r} = vec4<f32>();`).join("\n")}
 var between = ${ONES};
@@ -283,8 +187,8 @@ ${FOUR.map((r) => `  if (t0 + 4 * i + ${r} < ${L}) { found[foundAt + ${r * strid
 }`;
   const code = `${declarations(bound.list)}var<workgroup> edge: array<vec4<f32>, ${Q * ACROSS}>;
 var<workgroup> whole: array<vec4<f32>, ${blocks * ACROSS}>;
-${entryPoint(threads, body)}`;
-  return passOf(bound.list, groups, code);
+${near ? `var<workgroup> chunkScores: array<vec4<f32>, ${(Q * Q) / 4}>;\n` : ""}${entryPoint(threads, body)}`;
+  return passOf(chunks, bound.list, groups, code);
 }
 
 /** The gradient of the decays by key, as in `gradient.ts`; `dq` and `dk` are results of reads over values. */
@@ -308,8 +212,8 @@ export function keyDecayGradientPass(
   const { parts, Q, L, H, count, K, K4, operands, table: offsets } = chunks;
   const keys = { q: parts.seed!.keys, k: parts.drive.keys };
   const bound = distinct([
-    { name: "q", buffer: operands.get(keys.q)!.buffer, type: "vec4<f32>" },
-    { name: "k", buffer: operands.get(keys.k)!.buffer, type: "vec4<f32>" },
+    { name: "q", ...vectors(operands.get(keys.q)!) },
+    { name: "k", ...vectors(operands.get(keys.k)!) },
     { name: "dq", buffer: dq.buffer, type: "vec4<f32>" },
     { name: "dk", buffer: dk.buffer, type: "vec4<f32>" },
     { name: "decay", buffer: operands.get(parts.decay)!.buffer, type: "vec4<f32>" },
@@ -338,8 +242,11 @@ for (var t = min(${L}, (c + 1) * ${Q}) - 1; t >= c * ${Q}; t--) {
   sum = select(sum, vec4<f32>(), own == vec4<f32>());
   ${placed(to, "found")} = select(sum / own, vec4<f32>(), own == vec4<f32>());
 }`;
-  return passOf(bound.list, Math.ceil(total / THREADS), declarations(bound.list) + entryPoint(THREADS, body));
+  return passOf(chunks, bound.list, Math.ceil(total / THREADS), declarations(bound.list) + entryPoint(THREADS, body));
 }
+
+/** Threads of a row of states. */
+const SHARE = 8;
 
 /** [heads, chunks, keys]: adjoint behind a chunk times the states at its end, summed over values. */
 export function stateRowDotsPass(
@@ -364,16 +271,29 @@ export function stateRowDotsPass(
     { name: "last", buffer: final, type: "vec4<f32>" },
     { name: "dots", buffer: to, type: "f32", access: "read_write" },
   ];
-  const body = `let at = i32(group) * ${THREADS} + i32(thread);
-if (at >= ${total}) { return; }
+  const rows = THREADS / SHARE;
+  const body = `if (i32(group) * ${rows} >= ${total}) { return; }
+let lane = i32(thread);
+let at = min(i32(group) * ${rows} + lane / ${SHARE}, ${total - 1});
 let c = at / ${K} % ${count};
 var sum = vec4<f32>();
 if (c == ${count - 1}) {
-  let end = (at / ${K * count} * ${K} + at % ${K}) * ${V4};
-  for (var e = 0; e < ${V4}; e++) { sum += adjoints[at * ${V4} + e] * last[end + e]; }
+  let end = ((at / ${K * count}${chunks.slices > 1 ? " + p.firstHead" : ""}) * ${K} + at % ${K}) * ${V4};
+  for (var e = lane % ${SHARE}; e < ${V4}; e += ${SHARE}) { sum += adjoints[at * ${V4} + e] * last[end + e]; }
 } else {
-  for (var e = 0; e < ${V4}; e++) { sum += adjoints[at * ${V4} + e] * states[(at + ${K}) * ${V4} + e]; }
+  for (var e = lane % ${SHARE}; e < ${V4}; e += ${SHARE}) { sum += adjoints[at * ${V4} + e] * states[(at + ${K}) * ${V4} + e]; }
 }
-dots[at] = dot(sum, ${ONES});`;
-  return passOf(bound, Math.ceil(total / THREADS), declarations(bound) + entryPoint(THREADS, body));
+partial[lane] = dot(sum, ${ONES});
+workgroupBarrier();
+if (lane % ${SHARE} == 0) {
+  var total = 0.0;
+  for (var k = 0; k < ${SHARE}; k++) { total += partial[lane + k]; }
+  if (i32(group) * ${rows} + lane / ${SHARE} < ${total}) { dots[at] = total; }
+}`;
+  return passOf(
+    chunks,
+    bound,
+    Math.ceil(total / rows),
+    `${declarations(bound)}var<workgroup> partial: array<f32, ${THREADS}>;\n${entryPoint(THREADS, body)}`,
+  );
 }

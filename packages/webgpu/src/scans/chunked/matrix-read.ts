@@ -1,0 +1,245 @@
+/**
+ * The pass of `read.ts` on matrix units. Scores meet the decays of their pairs of steps on the way into workgroup memory: those
+ * of different blocks of 16 a factor of each step and one of the blocks between, those of a block what is tabulated.
+ */
+import type { GpuPass } from "@seqmix/tensor/wgsl";
+import {
+  baseText,
+  BLOCK,
+  declarations,
+  isRagged,
+  keyDecayVectors,
+  numberText,
+  passOf,
+  readVector,
+  splitHeads,
+  strideOf,
+  tableAt,
+  vectorsOf,
+  type Bound,
+  type Chunks,
+  type Place,
+} from "./layout.js";
+import { shaderOf } from "./matrix-tile.js";
+import { columnsOf, type ReadPass } from "./reading.js";
+import { scoreHeads, scoreSize } from "./scores.js";
+import { distinct } from "./states.js";
+import { type MatrixTile, type OperandText, type Phase, type RowSums, type SumNames } from "./tile.js";
+
+export function matrixReadPass(chunks: Chunks, read: ReadPass, tile: MatrixTile): GpuPass {
+  const { Q, count, operands, parts, keyDecays, fragments, H } = chunks;
+  const { heads } = parts.form;
+  const { state, over, x, z, score, buffers, to, dots } = read;
+  const { tiles } = columnsOf(chunks, over);
+  const places = { x: operands.get(x)!, z: operands.get(z)!, ...(dots && { w: operands.get(dots.with)! }) };
+  // by key the pairs of steps are a pass of their own
+  const pairs = !(keyDecays && over === "values");
+  const bound = distinct([
+    { name: "x", buffer: places.x.buffer, type: vectorsOf(places.x) },
+    { name: "z", buffer: places.z.buffer, type: vectorsOf(places.z) },
+    ...(places.w ? [{ name: "w", buffer: places.w.buffer, type: vectorsOf(places.w) } as const] : []),
+    { name: "states", buffer: buffers.states, type: "vec4<f32>" },
+    ...(pairs ? [{ name: "scores", buffer: buffers.scores, type: "vec4<f32>" } as const] : []),
+    { name: "table", buffer: buffers.table, type: "vec4<f32>" },
+    ...(keyDecays
+      ? [
+          {
+            name: "ofKeys",
+            buffer: state === "adjoint" ? keyDecays.toEnd : keyDecays.before,
+            type: "vec4<f32>",
+          } as const,
+        ]
+      : []),
+    ...(to ? [{ name: "found", buffer: to.buffer, type: "vec4<f32>", access: "read_write" } as const] : []),
+    ...(dots ? [{ name: "dots", buffer: dots.to, type: "f32", access: "read_write" } as const] : []),
+  ] satisfies Bound[]);
+  const rowTiles = Q / tile.rows;
+  const groups = H * count * rowTiles * tiles;
+  const plan: ReadPlan = { chunks, read, tile, places, tiles, nameOf: (place) => bound.nameOf(place.buffer) };
+  const code = shaderOf(tile, fragments, {
+    module: `${declarations(bound.list)}${pairs ? decayFunction(chunks, state === "adjoint") : ""}`,
+    setup: `let at = i32(group);
+if (at >= ${groups}) { return; }
+let columnTile = at % ${tiles};
+let rowTile = at / ${tiles} % ${rowTiles};
+let c = at / ${tiles * rowTiles} % ${count};
+let h = at / ${tiles * rowTiles * count};
+${splitHeads(chunks, "h", heads)}
+let t0 = c * ${Q};
+let r0 = rowTile * ${tile.rows};
+let xAt = ${baseText(chunks, places.x, 4)} + (t0 + r0) * ${strideOf(chunks, places.x, 4)};
+let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4)};
+${places.w ? `let wAt = ${baseText(chunks, places.w, 4)} + (t0 + r0) * ${strideOf(chunks, places.w, 4)};` : ""}
+${to ? `let foundAt = ${baseText(chunks, to, 4)} + (t0 + r0) * ${strideOf(chunks, to, 4)};` : ""}
+let fromTable = ${tableAt(chunks, "c", 4)};
+let tAt = (${numberText(chunks, scoreHeads(chunks, score))} * ${count} + c) * ${scoreSize(chunks, score) / 4};`,
+    phases: pairs ? [withStates(plan), withPairs(plan)] : [withStates(plan)],
+    ...(dots && { rowSums: rowDots(plan) }),
+    finish: (sums) => finished(plan, sums),
+  });
+  return passOf(chunks, bound.list, groups, code);
+}
+
+interface ReadPlan {
+  readonly chunks: Chunks;
+  readonly read: ReadPass;
+  readonly tile: MatrixTile;
+  readonly places: { readonly x: Place; readonly z: Place; readonly w?: Place };
+  /** Tiles of columns. */
+  readonly tiles: number;
+  nameOf(place: Place): string;
+}
+
+const validSteps = ({ chunks }: ReadPlan): string =>
+  isRagged(chunks) ? `min(${chunks.Q}, ${chunks.L} - t0)` : String(chunks.Q);
+const insideText = ({ chunks }: ReadPlan, value: string, step: string): string =>
+  isRagged(chunks) ? `select(vec4<f32>(), ${value}, t0 + ${step} < ${chunks.L})` : value;
+/** Vectors of a row of the result. */
+const widthOf = ({ chunks: { K4, V4 }, read }: ReadPlan): number => (read.over === "keys" ? V4 : K4);
+const columnText = ({ tile }: ReadPlan, four: string): string => `(columnTile * ${tile.columns / 4} + ${four})`;
+
+/** Four neighbours of an operand at a step of the chunk, or of the tile. */
+function vectorAt(plan: ReadPlan, name: "z" | "w", step: string, four: string): string {
+  const place = plan.places[name]!;
+  return readVector(
+    place,
+    `${plan.nameOf(place)}[${name}At + ${step} * ${strideOf(plan.chunks, place, 4)} + ${columnText(plan, four)}]`,
+  );
+}
+
+/** One of the table's numbers. */
+const numberAt = (offset: string): string => `table[fromTable + (${offset}) / 4][(${offset}) % 4]`;
+
+/** Columns of the tile that are there, where they may be fewer. */
+function shortColumns({ chunks: { K, V }, read, tile }: ReadPlan): Pick<OperandText, "lines"> {
+  const width = read.over === "keys" ? V : K;
+  return width % tile.columns > 0 ? { lines: `${width} - columnTile * ${tile.columns}` } : {};
+}
+
+function withStates(plan: ReadPlan): Phase {
+  const { chunks, read, places, tile } = plan;
+  const { K, V, V4, K4, L, count, keyDecays, table } = chunks;
+  const { over } = read;
+  const ofKeys = (row: string, column: string): string =>
+    keyDecays && over === "keys"
+      ? ` * ofKeys[h * ${keyDecayVectors(chunks)} + (t0 + r0 + ${row}) * ${K4} + ${column}]`
+      : "";
+  const states = `(h * ${count} + c) * ${K * V4}`;
+  return {
+    begin: "0",
+    end: String(over === "keys" ? K : V),
+    a: {
+      along: "depth",
+      load: (line, depth) =>
+        readVector(places.x, `${plan.nameOf(places.x)}[xAt + ${line} * ${strideOf(chunks, places.x, 4)} + ${depth}]`) +
+        ofKeys(line, depth),
+      ...(!keyDecays && {
+        factors: (line) =>
+          `table[fromTable + (${read.state === "adjoint" ? table.toEnd : table.before} + r0) / 4 + ${line}]`,
+      }),
+      ...(isRagged(chunks) && { lines: `${L} - t0 - r0` }),
+    },
+    b:
+      over === "keys"
+        ? {
+            along: "lines",
+            load: (line, depth) => `states[${states} + ${depth} * ${V4} + ${columnText(plan, line)}]`,
+            ...shortColumns(plan),
+          }
+        : {
+            along: "depth",
+            load: (line, depth) => `states[${states} + (columnTile * ${tile.columns} + ${line}) * ${V4} + ${depth}]`,
+            ...shortColumns(plan),
+          },
+  };
+}
+
+function withPairs(plan: ReadPlan): Phase {
+  const { chunks, read, tile } = plan;
+  const { Q, table } = chunks;
+  const reverse = read.state === "adjoint";
+  const valid = validSteps(plan);
+  return {
+    begin: reverse ? "r0" : "0",
+    end: reverse ? valid : `min(${valid}, r0 + ${tile.rows})`,
+    causal: reverse ? "later" : "earlier",
+    backwards: !reverse,
+    a: {
+      along: "lines",
+      load: (line, depth) => `scores[tAt + ${depth} * ${Q / 4} + r0 / 4 + ${line}]`,
+      times: (line, depth) => `decayOf(fromTable, r0 + 4 * ${line}, ${depth})`,
+      ...(read.dots && {
+        change: (value, line, depth) =>
+          `select(${value}, vec4<f32>(), vec4<i32>(r0 + 4 * ${line}) + vec4<i32>(0, 1, 2, 3) == vec4<i32>(${depth}))`,
+      }),
+    },
+    b: {
+      along: "lines",
+      load: (line, depth) => vectorAt(plan, "z", depth, line),
+      change: (value, _, depth) => insideText(plan, value, depth),
+      weight: (_, depth) => numberAt(`${reverse ? table.seed : table.drive} + ${depth}`),
+      ...shortColumns(plan),
+    },
+  };
+}
+
+/** The decays between four steps, from line on, and another: the later ones, or with `reverse` the earlier ones. */
+function decayFunction({ table, Q }: Chunks, reverse: boolean): string {
+  const blocks = Q / BLOCK;
+  const number = (offset: string): string => `table[at + (${offset}) / 4][(${offset}) % 4]`;
+  const [own, other] = reverse ? [table.toBlock, table.fromBlock] : [table.fromBlock, table.toBlock];
+  const between = reverse
+    ? `step / ${BLOCK} * ${blocks} + line / ${BLOCK}`
+    : `line / ${BLOCK} * ${blocks} + step / ${BLOCK}`;
+  return `fn decayOf(at: i32, line: i32, step: i32) -> vec4<f32> {
+  if (line / ${BLOCK} == step / ${BLOCK}) {
+    return table[at + ${(reverse ? table.pairsBack : table.pairs) / 4} + step * ${BLOCK / 4} + line % ${BLOCK} / 4];
+  }
+  if (line ${reverse ? ">" : "<"} step) { return vec4<f32>(); }
+  return table[at + (${own} + line) / 4] * (${number(`${other} + step`)} * ${number(`${table.between} + ${between}`)});
+}
+`;
+}
+
+function finished(plan: ReadPlan, { all }: SumNames): string {
+  const { chunks, read } = plan;
+  const { to, dots } = read;
+  if (!to) return "";
+  const { Q, K4, keyDecays, table } = chunks;
+  const byKey = all.map(
+    ({ name, row, column }) =>
+      `${name} *= ofKeys[h * ${keyDecayVectors(chunks)} + (t0 + r0 + ${row}) * ${K4} + min(${columnText(plan, `${column} / 4`)}, ${K4 - 1})];`,
+  );
+  const own = all.map(
+    ({ name, row, column }) => `{
+  let step = r0 + ${row};
+  let own = scores[tAt + step * ${Q / 4} + step / 4][step % 4] * ${numberAt(`${read.state === "adjoint" ? table.seed : table.drive} + step`)};
+  ${name} += own * ${insideText(plan, vectorAt(plan, "z", "step", `${column} / 4`), "step")};
+}`,
+  );
+  const stored = all.map(({ name, row, column }) => {
+    const at = columnText(plan, `${column} / 4`);
+    return `if ((r0 + ${row} < ${validSteps(plan)}) & (${at} < ${widthOf(plan)})) { found[foundAt + ${row} * ${strideOf(chunks, to, 4)} + ${at}] = ${name}; }`;
+  });
+  return [...(keyDecays && read.over === "values" ? byKey : []), ...(dots ? own : []), ...stored].join("\n");
+}
+
+/**
+ * Sums of the rows times those of another operand, and its scale. Each step's pair with itself is left out, and added afterwards: it
+ * is the same in those of the states and of the adjoint states, whose difference would be lost in its rounding where decays are
+ * strong.
+ */
+function rowDots(plan: ReadPlan): RowSums {
+  const { chunks, read, tiles } = plan;
+  const { L, table } = chunks;
+  return {
+    each: ({ row, names, columns }) => {
+      const four = `${columns[0]} / 4`;
+      return `select(0.0, dot(${names[0]}, ${vectorAt(plan, "w", row, four)}), ${columnText(plan, four)} < ${widthOf(plan)})`;
+    },
+    use: (row, sum) => `if (r0 + ${row} < ${validSteps(plan)}) {
+  let factor = ${numberAt(`${read.state === "adjoint" ? table.drive : table.seed} + r0 + ${row}`)};
+  dots[(h * ${tiles} + columnTile) * ${L} + t0 + r0 + ${row}] = ${sum} * factor;
+}`,
+  };
+}

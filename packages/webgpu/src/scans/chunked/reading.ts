@@ -1,0 +1,29 @@
+/** Products with the states of every step: what they are made of, and how their columns fall into tiles. */
+import type { Operand } from "@seqmix/tensor/backend";
+import type { Chunks, Place } from "./layout.js";
+import type { Score } from "./scores.js";
+import type { MatrixTile, TileShape } from "./tile.js";
+
+export interface ReadPass {
+  readonly state: "current" | "adjoint";
+  readonly over: "keys" | "values";
+  readonly x: Operand;
+  /** The other side of the outer product. */
+  readonly z: Operand;
+  readonly score: Score;
+  readonly buffers: { readonly states: number; readonly table: number; readonly scores: number };
+  /** Where the result is stored, if it is. */
+  readonly to?: Place | undefined;
+  /** The sums of the result's rows times another operand's, [heads, steps], by tile of columns. */
+  readonly dots?: { readonly with: Operand; readonly to: number } | undefined;
+}
+
+/** The tile of a read, and how many of its columns there are. */
+export function columnsOf(
+  { sizes, K, V }: Chunks,
+  over: "keys" | "values",
+): { readonly shape: TileShape | MatrixTile; readonly tiles: number } {
+  const width = over === "keys" ? V : K;
+  const shape = width > 64 ? sizes.wide : sizes.narrow;
+  return { shape, tiles: Math.ceil(width / shape.columns) };
+}
