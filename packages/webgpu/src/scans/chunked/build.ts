@@ -1,7 +1,7 @@
 /** A program in the making: its passes, its scratch blocks, and where operands and results lie. */
 import { product, type ChunkedParts, type LoopKernel, type Operand, type Result } from "@seqmix/tensor/backend";
 import { bytesOf, type GpuLimits, type GpuPass } from "@seqmix/tensor/wgsl";
-import type { FragmentTexts } from "../../matmul/fragments.js";
+import type { FragmentTexts } from "@seqmix/tensor/wgsl";
 import { loopProgram } from "../../loops/program.js";
 import { LANES } from "./form.js";
 import { isMatrixTile } from "./tile.js";

@@ -1,7 +1,7 @@
 /** Sizes and places of a chunked recurrence: what its passes have in common. */
 import { product, type Affine, type ChunkedParts, type Operand, type Result } from "@seqmix/tensor/backend";
 import { declare, declareParameters, type GpuBinding, type GpuPass } from "@seqmix/tensor/wgsl";
-import type { FragmentTexts } from "../../matmul/fragments.js";
+import type { FragmentTexts } from "@seqmix/tensor/wgsl";
 import type { MatrixTile, TileShape } from "./tile.js";
 
 /** Steps of a block whose decays are tabulated, in a chunk. */

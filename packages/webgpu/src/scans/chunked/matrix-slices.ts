@@ -5,7 +5,7 @@
  * taken again with the scale that suits: so the order of slices is such that weights become smaller.
  */
 import { indent } from "@seqmix/tensor/wgsl";
-import { FRAGMENT, type FragmentTexts } from "../../matmul/fragments.js";
+import { FRAGMENT, type FragmentTexts } from "@seqmix/tensor/wgsl";
 import { PADDING, VECTOR } from "../../matmul/operand-texts.js";
 import { matrixThreads, type MatrixTile, type OperandText } from "./tile.js";
 

@@ -3,14 +3,14 @@ import { chunkedParts, randomSemiseparable, semiseparable } from "@seqmix/tensor
 import { withExtensions } from "@seqmix/tensor/wgsl";
 import { afterAll, expect, test } from "vitest";
 import { webgpu } from "../../index.js";
-import type { MatrixUnitLimits } from "../../matmul/matrix-units.js";
+import type { GpuLimits } from "@seqmix/tensor/wgsl";
 import { chunkedProgram } from "./program.js";
 import { sizesFor } from "./sizes.js";
 
 const device = await webgpu({ halfPrecision: true, dawn: ["backend=null"] });
 afterAll(() => device.close());
 
-const limits = (products: "f32" | "tf32"): MatrixUnitLimits => ({
+const limits = (products: "f32" | "tf32"): GpuLimits => ({
   buffers: 16,
   bytes: 2 ** 31,
   threads: 1024,

@@ -4,7 +4,7 @@
  * which three products are taken. The sums go through workgroup memory to the threads, a strip of 16 rows at a time.
  */
 import { entryPoint, indent } from "@seqmix/tensor/wgsl";
-import { FRAGMENT, type FragmentTexts } from "../../matmul/fragments.js";
+import { FRAGMENT, type FragmentTexts } from "@seqmix/tensor/wgsl";
 import { splitFunctions } from "../../matmul/scaling.js";
 import {
   firstScales,

@@ -8,8 +8,7 @@ import {
 } from "@seqmix/tensor/backend";
 import { afterAll, expect, test } from "vitest";
 import type { GpuLimits } from "@seqmix/tensor/wgsl";
-import type { MatrixUnitLimits } from "../../matmul/matrix-units.js";
-import { emulatedFragments } from "../../testing/emulated-fragments.js";
+import { emulatedFragments } from "@seqmix/testing";
 import { runProgram } from "../../testing/run-program.js";
 import { testDevice } from "../../testing/test-device.js";
 import type { Sizes } from "./layout.js";
@@ -38,7 +37,7 @@ const onUnits = (terms: 1 | 3): Sizes => ({
   narrow: tile(32, 32, terms),
   wide: tile(32, 32, terms),
 });
-const unitLimits: MatrixUnitLimits = {
+const unitLimits: GpuLimits = {
   matrixUnits: true,
   fragments: emulatedFragments,
   buffers: 10,
@@ -51,7 +50,7 @@ const unitLimits: MatrixUnitLimits = {
 async function errors(
   kernel: ScanKernel,
   arrays: readonly Float32Array[],
-  limits: MatrixUnitLimits = PORTABLE_LIMITS,
+  limits: GpuLimits = PORTABLE_LIMITS,
   sizes?: Sizes,
   /** What errors are relative to at least. */
   least = 1e-3,

@@ -4,8 +4,8 @@
  */
 import type { ChunkedParts, Result } from "@seqmix/tensor/backend";
 import type { GpuProgram } from "@seqmix/tensor/wgsl";
-import { matrixUnits } from "../../matmul/fragments.js";
-import type { MatrixUnitLimits } from "../../matmul/matrix-units.js";
+import { matrixUnits } from "@seqmix/tensor/wgsl";
+import type { GpuLimits } from "@seqmix/tensor/wgsl";
 import { chunksOf, placeArrays, startBuild, type Build } from "./build.js";
 import { decaysPass } from "./decays.js";
 import { keyReads } from "./form.js";
@@ -18,11 +18,7 @@ import { isMatrixTile } from "./tile.js";
 import { keyDecayGradientPass, keyDecaysPass, stateRowDotsPass } from "./vector.js";
 
 /** @param limits What a pass may bind. */
-export function chunkedProgram(
-  parts: ChunkedParts,
-  limits: MatrixUnitLimits,
-  sizes = sizesFor(parts, limits),
-): GpuProgram {
+export function chunkedProgram(parts: ChunkedParts, limits: GpuLimits, sizes = sizesFor(parts, limits)): GpuProgram {
   const { form, results, finals } = parts;
   const { extents, along, inputs } = form.kernel;
   const build = startBuild(parts, limits);
