@@ -16,7 +16,7 @@ export interface Sizes {
   /** Tiles for results of up to 64 columns, and of more. */
   readonly narrow: TileShape | MatrixTile;
   readonly wide: TileShape | MatrixTile;
-  /** Slices that the outermost heads are cut into; by default what keeps the states of one near the processors. */
+  /** Slices that the outermost heads are cut into; by default as many as keep their states within bounds. */
   readonly slices?: number;
 }
 
