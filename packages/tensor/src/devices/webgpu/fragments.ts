@@ -24,8 +24,9 @@ export interface FragmentTexts {
   multiply(left: string, right: string, sum: string): string;
   /** Sums times a number. */
   scale(sum: string, factor: string): string;
-  /** What one thread knows of the largest of the subgroup's numbers, and how many threads must tell it. */
+  /** What one thread knows of the largest of the subgroup's numbers. */
   largest(x: string): string;
+  /** Threads that must tell what they know of it. */
   readonly reporters: 1 | 32;
   /** Directives at the head of a module that scales sums by what was found in memory. */
   readonly directives: string;
