@@ -80,9 +80,7 @@ export function sweepChart(
       ? { label: `${x} →`, type: "point" }
       : {
           label: `${bytes ? "state of one sequence" : x} →`,
-          type: log ? "log" : "linear",
-          ...(log ? { base: 2 } : {}),
-          ticks: 6,
+          ...(log ? octaves(points.map((point) => Number(point.x))) : { type: "linear", ticks: 6 }),
           ...(bytes || log
             ? { tickFormat: (value: number) => (bytes ? formatBytes(Math.round(value)) : formatCount(value)) }
             : {}),
@@ -109,6 +107,13 @@ export function sweepChart(
     ],
   });
   return drawing(points, ["name", "x", "y", "low", "high"], svg);
+}
+
+/** A logarithmic axis from a power of two below the values to one above, with a tick at powers of two. */
+function octaves(values: readonly number[]): Pick<Plot.ScaleOptions, "type" | "base" | "domain" | "ticks"> {
+  const low = Math.ceil(Math.log2(Math.min(...values))) - 1;
+  const high = Math.floor(Math.log2(Math.max(...values))) + 1;
+  return { type: "log", base: 2, domain: [2 ** low, 2 ** high], ticks: Math.min(6, high - low + 1) };
 }
 
 const WIDTH = 560;
@@ -171,12 +176,9 @@ export function stateChart(rows: readonly Row[], mixers: readonly string[]): Dra
   const values = points.map(({ value }) => value);
   const svg = draw({
     x: {
-      type: "log",
-      base: 2,
+      ...octaves(sizes),
       label: "state of one sequence after L tokens →",
-      domain: [Math.min(...sizes) / 2, Math.max(...sizes) * 2],
       tickFormat: (bytes: number) => formatBytes(Math.round(bytes)),
-      ticks: 6,
     },
     y: {
       label: `${percent ? "↑" : "↓"} test ${metricAxis(rows[0]?.metric ?? "accuracy")}`,
