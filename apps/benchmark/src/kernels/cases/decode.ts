@@ -25,6 +25,7 @@ import {
 import type { Bar } from "../bars.js";
 import { relativeError } from "../compare.js";
 import type { BenchmarkCase, OwnContestant } from "../contestant.js";
+import { withoutHalf } from "../gpu.js";
 import type { Check } from "../row.js";
 import { variantOf } from "../variant.js";
 
@@ -123,6 +124,7 @@ export const mambaDecode = (batch: number, bars: readonly Bar[], dtype: "f32" | 
   shape: `${batch > 1 ? `B${batch} ` : ""}layers${published.nLayers} D${published.dModel} N16 V${published.vocabSize}`,
   mode: "step",
   dtype,
+  ...(dtype === "f16" && { missing: withoutHalf }),
   flops: 2 * batch * weights,
   bytes: (dtype === "f16" ? 2 : 4) * weights,
   rate: "tokens/s",

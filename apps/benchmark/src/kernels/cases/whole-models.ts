@@ -34,6 +34,7 @@ import { parameterGroupsOf } from "../../trials/parameter-groups.js";
 import { atMost, tokenRate, type Bar } from "../bars.js";
 import { relativeError } from "../compare.js";
 import type { BenchmarkCase, OwnContestant } from "../contestant.js";
+import { withoutHalf } from "../gpu.js";
 import type { Check } from "../row.js";
 import { variantOf } from "../variant.js";
 import { trainingCase, type Training } from "../training-case.js";
@@ -120,7 +121,7 @@ function stepCase({
     tokens,
     bars,
     reference: elsewhere,
-    ...(half && { dtype: "f16" }),
+    ...(half && { dtype: "f16", missing: withoutHalf }),
     tolerance: half ? 3e-2 : 1e-3,
     tf32Tolerance: 3e-2,
     training: () => training(config, batch, length, half),
