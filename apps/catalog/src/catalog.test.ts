@@ -30,3 +30,13 @@ test("every mixer has a name of its own, and samples for its laws", () => {
   expect(new Set(mixers.map(({ id }) => id)).size).toBe(mixers.length);
   expect(mixers.filter(({ samples }) => Object.keys(samples ?? {}).length === 0).map(({ id }) => id)).toEqual([]);
 });
+
+test("every word that a setting may be can stand in a trial's identity", () => {
+  const words = [...mixers, ...tasks].flatMap((each) => {
+    const defaults = "config" in each ? each.config : each.defaults;
+    const choices = (each.choices ?? {}) as Readonly<Record<string, readonly unknown[]>>;
+    return [...Object.values(defaults), ...Object.values(choices).flat()].filter((value) => typeof value === "string");
+  });
+  expect(words.length).toBeGreaterThan(0);
+  expect(words.filter((word) => !/^[^\s:;=]+$/.test(word))).toEqual([]);
+});

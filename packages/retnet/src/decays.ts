@@ -15,19 +15,19 @@ import {
 } from "@seqmix/tensor";
 
 /**
- * Names of decays. "powers of two": 1 - 2^(-5-h) (Sun et al., Retentive Network, 2023, section 2.1). "log range":
+ * Names of decays. "powers-of-two": 1 - 2^(-5-h) (Sun et al., Retentive Network, 2023, section 2.1). "log-range":
  * 1 - exp(linspace(log 1/32, log 1/512, H)), of its language models (section 3.1), the same range for any number of heads.
  */
-export type RetentionDecay = "powers of two" | "log range";
+export type RetentionDecay = "powers-of-two" | "log-range";
 
 /** All names. */
-export const retentionDecays: readonly RetentionDecay[] = ["powers of two", "log range"];
+export const retentionDecays: readonly RetentionDecay[] = ["powers-of-two", "log-range"];
 
 /** Logarithms of the decays of H heads [H]. */
 export function retentionLogDecay(decay: RetentionDecay, heads: number): Tensor {
   const h = cast(arange(heads), "f32");
   const rate =
-    decay === "powers of two"
+    decay === "powers-of-two"
       ? mul(-Math.LN2, add(h, 5))
       : add(mul(h, heads === 1 ? 0 : -Math.log(16) / (heads - 1)), -Math.log(32));
   return log1p(neg(exp(rate)));

@@ -85,11 +85,11 @@ describe("retnet", () => {
 
 describe("positions and decays", () => {
   test("decays are 1 - 2^(-5-h), or 1/32 to 1/512 from one", async () => {
-    const powers = await values(exp(retentionLogDecay("powers of two", 3)));
+    const powers = await values(exp(retentionLogDecay("powers-of-two", 3)));
     [1 / 32, 1 / 64, 1 / 128].forEach((rate, h) => expect(powers[h]).toBeCloseTo(1 - rate, 14));
-    const range = await values(exp(retentionLogDecay("log range", 3)));
+    const range = await values(exp(retentionLogDecay("log-range", 3)));
     [1 / 32, 1 / 128, 1 / 512].forEach((rate, h) => expect(range[h]).toBeCloseTo(1 - rate, 14));
-    expect((await values(exp(retentionLogDecay("log range", 1))))[0]).toBeCloseTo(31 / 32, 14);
+    expect((await values(exp(retentionLogDecay("log-range", 1))))[0]).toBeCloseTo(31 / 32, 14);
   });
 
   test("the conventions turn by their own angles", async () => {
@@ -122,7 +122,7 @@ describe("positions and decays", () => {
     const [B, L, K] = [2, 7, 4];
     const [q, k, v] = [1, 2, 3].map((n) => normal(key(n), [B, L, K])) as [Tensor, Tensor, Tensor];
     const head = (x: Tensor): Tensor => expandDims(x, 2);
-    const logDecay = retentionLogDecay("powers of two", 1);
+    const logDecay = retentionLogDecay("powers-of-two", 1);
     const position = cast(iota([B, L], 1), "f32");
     const published = structuredMaskedAttention({
       q: head(xpos(q)),

@@ -114,7 +114,7 @@ export function torchscaleRetention(
     q: first(q),
     k: mul(first(k), (D / H) ** -0.5),
     v: first(heads(params.v_proj)),
-    logDecay: relPos?.decay ?? retentionLogDecay("powers of two", H),
+    logDecay: relPos?.decay ?? retentionLogDecay("powers-of-two", H),
   };
   const { y, state } =
     form === "parallel"

@@ -42,10 +42,10 @@ export type MemoryConfig = {
   /** Coefficients N of each signal. */
   readonly memoryOrder: number;
   /**
-   * By what the past is weighted; a measure of `@seqmix/hippo`. "scaled legs" weights all positions so far evenly: its step
+   * By what the past is weighted; a measure of `@seqmix/hippo`. "scaled-legs" weights all positions so far evenly: its step
    * is 1/t at the t-th, whatever `dt` is, and its state counts them.
    */
-  readonly measure: "legs" | "scaled legs" | "legt" | "lmu" | "lagt" | "fourier";
+  readonly measure: "legs" | "scaled-legs" | "legt" | "lmu" | "lagt" | "fourier";
   /** Step in units of the measure's time: 1 / dt positions are what is remembered. */
   readonly dt: number;
   /** How the memory's equation becomes a recurrence. */
@@ -58,7 +58,7 @@ export type MemoryConfig = {
 
 /** Maps of the input x, the hidden state h and the memory m, flat. */
 export type MemoryParameters = {
-  /** The memory's recurrence [N N] and [N], as the measure has it; their published learning rate is 0. "scaled legs" has none. */
+  /** The memory's recurrence [N N] and [N], as the measure has it; their published learning rate is 0. "scaled-legs" has none. */
   readonly A?: Tensor;
   /** Input map of the memory. */
   readonly B?: Tensor;
@@ -78,7 +78,7 @@ export type MemoryState = {
   readonly h: Tensor;
   /** The memory. */
   readonly m: Tensor;
-  /** With "scaled legs": positions seen [B]. */
+  /** With "scaled-legs": positions seen [B]. */
   readonly t?: Tensor;
 };
 
@@ -94,7 +94,7 @@ function initMemory({ measure, memoryOrder: N, dt, rule }: MemoryConfig): {
 /** "zoh" of a step that changes with every position is no product with a matrix that is known before. */
 function refuseZoh({ rule }: MemoryConfig): Record<string, never> {
   if (rule === "zoh")
-    throw new RangeError('expected rule "bilinear", "euler" or "backward_euler" with measure "scaled legs", got "zoh"');
+    throw new RangeError('expected rule "bilinear", "euler" or "backward_euler" with measure "scaled-legs", got "zoh"');
   return {};
 }
 
@@ -144,7 +144,7 @@ function memoryMixer(id: string, config: MemoryConfig): MixerDefinition<MemoryCo
   const initState = (given: MemoryConfig, batch: number): MemoryState => ({
     h: zeros([batch, hiddenOf(given)]),
     m: zeros([batch, given.memorySize, given.memoryOrder]),
-    ...(given.measure === "scaled legs" && { t: zeros([batch]) }),
+    ...(given.measure === "scaled-legs" && { t: zeros([batch]) }),
   });
   /** Share of a step's end in its slope. */
   const weightOf = ({ rule }: MemoryConfig): number => ({ euler: 0, bilinear: 0.5, backward_euler: 1, zoh: NaN })[rule];
@@ -179,7 +179,7 @@ function memoryMixer(id: string, config: MemoryConfig): MixerDefinition<MemoryCo
     id,
     config,
     choices: {
-      measure: ["legs", "scaled legs", "legt", "lmu", "lagt", "fourier"],
+      measure: ["legs", "scaled-legs", "legt", "lmu", "lagt", "fourier"],
       rule: ["euler", "backward_euler", "bilinear", "zoh"],
     },
     ranges: { dState: [0, Infinity], memorySize: [1, Infinity], memoryOrder: [1, Infinity], chunkSize: [1, Infinity] },
@@ -189,7 +189,7 @@ function memoryMixer(id: string, config: MemoryConfig): MixerDefinition<MemoryCo
         dModel: 2,
         memorySize: 2,
         memoryOrder: 3,
-        measure: "scaled legs",
+        measure: "scaled-legs",
         rule: "bilinear",
         chunkSize: 4,
       },
@@ -204,7 +204,7 @@ function memoryMixer(id: string, config: MemoryConfig): MixerDefinition<MemoryCo
       const map = (name: string, inputs: number, outputs: number): LinearParameters =>
         initLinear(foldIn(key, name), inputs, outputs);
       return {
-        ...(given.measure === "scaled legs" ? refuseZoh(given) : initMemory(given)),
+        ...(given.measure === "scaled-legs" ? refuseZoh(given) : initMemory(given)),
         memory_in: map("memory_in", D + H, S),
         hidden: map("hidden", D + H + S * N, H),
         ...(gated && { gate: map("gate", D + H + S * N, H) }),

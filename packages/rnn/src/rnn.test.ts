@@ -107,7 +107,7 @@ describe("memories of polynomials", () => {
         ...hippoRnn.config,
         dModel: 1,
         memoryOrder: N,
-        measure: "scaled legs",
+        measure: "scaled-legs",
         rule,
         gated: false,
       } as const;
@@ -140,7 +140,7 @@ describe("memories of polynomials", () => {
   });
 
   test("of a constant signal scaled LegS remembers the constant, however long it lasts", async () => {
-    const config = { ...hippoRnn.config, dModel: 1, memoryOrder: 8, measure: "scaled legs", gated: false } as const;
+    const config = { ...hippoRnn.config, dModel: 1, memoryOrder: 8, measure: "scaled-legs", gated: false } as const;
     const params = { memory_in: { weight: tensor([[1, 0]]) }, hidden: { weight: tensor([Array<number>(10).fill(0)]) } };
     const [, { m }] = hippoRnn.modes.parallel(config, params, full([1, 300, 1], 0.7));
     // The first polynomial is 1; the others have no share in a constant.

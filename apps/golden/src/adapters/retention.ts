@@ -47,7 +47,7 @@ export const retentionRawAdapter: GoldenAdapter = {
     const positions = (name: string): Tensor => transpose(real(inputs, name), [0, 2, 1, 3]);
     const [q, k, v] = ["q", "k", "v"].map(positions) as [Tensor, Tensor, Tensor];
     const [H, K] = q.shape.slice(2) as [number, number];
-    const { y } = attendEveryWay({ q: mul(q, K ** -0.5), k, v, logDecay: retentionLogDecay("powers of two", H) }, 4);
+    const { y } = attendEveryWay({ q: mul(q, K ** -0.5), k, v, logDecay: retentionLogDecay("powers-of-two", H) }, 4);
     return { out: transpose(y, [0, 2, 1, 3]) };
   },
 };
@@ -155,7 +155,7 @@ export const retnetPaperAdapter: GoldenAdapter = {
       nHeads: count(options, "heads"),
       valueFactor: options["double_v_dim"] === true ? 2 : 1,
       positions: "xpos",
-      decay: "log range",
+      decay: "log-range",
       scaleKeys: false,
       norm: "group",
       normEps: 1e-5,
@@ -202,7 +202,7 @@ export const retentionTorchscaleAdapter: GoldenAdapter = {
       out: y,
       ...(state && { final_kv: transpose(state.S), final_scale: state.scale }),
       ...(tensors["sin"] && angles(x.shape[2]! / nHeads, L)),
-      ...(tensors["decay_mask"] && { decay_mask: torchscaleMask(retentionLogDecay("powers of two", nHeads), L) }),
+      ...(tensors["decay_mask"] && { decay_mask: torchscaleMask(retentionLogDecay("powers-of-two", nHeads), L) }),
     };
   },
 };
