@@ -134,6 +134,29 @@ test("gives its memory back", async () => {
   await device.close();
 });
 
+test("the sums of a weight's gradient are not kept for every step", async () => {
+  const [L, D] = [64, 48];
+  const peak = async (length: number): Promise<number> => {
+    const device = cpu({ threads: 1 });
+    const [x, w] = [normal(key(1), [length, 1, D]), normal(key(2), [D, D])];
+    const last = (weight: Tensor): Tensor =>
+      sum(
+        sequentialScan({
+          step: (h: Tensor, now: Tensor, fixed: Tensor) => [tanh(add(now, matmul(h, fixed))), {}] as const,
+          initial: normal(key(3), [1, D]),
+          inputs: x,
+          constants: weight,
+        }).state,
+      );
+    await realize(grad(last)(w), { device });
+    const { peakBytes } = device.memory();
+    await device.close();
+    return peakBytes;
+  };
+  // More steps keep more states of D numbers, not more sums of D D numbers.
+  expect((await peak(2 * L)) - (await peak(L))).toBeLessThan(L * D * D * 4);
+});
+
 test("a step that reads another tensor, or changes its state's form, is refused", async () => {
   const outside = await realize(tensor([1, 2]));
   const run = (next: (h: Tensor) => Tensor): unknown =>

@@ -60,20 +60,22 @@ export interface SequentialScanAttributes {
   readonly steps: number;
   readonly length: number;
   readonly reverse: boolean;
+  /** Whether the state before each step is put out, for a gradient. */
+  readonly history: boolean;
 }
 
-/** Outputs: the last state, what the steps put out [L ...], and the state before each step [L ...]. */
+/** Outputs: the last state, what the steps put out [L ...], and with `history` the state before each step [L ...]. */
 const sequentialScanRow: Op = {
   name: "sequentialScan",
   rule: { kind: "native" },
   infer(inputs, attributes) {
-    const { body, states, length } = attributes as SequentialScanAttributes;
+    const { body, states, length, history } = attributes as SequentialScanAttributes;
     const along = ({ shape, dtype }: Result): Result => ({ shape: [length, ...shape], dtype });
     const start = inputs.slice(0, states);
     return [
       ...start.map(({ shape, dtype }) => ({ shape, dtype })),
       ...body.results.slice(states).map(along),
-      ...start.map(along),
+      ...(history ? start.map(along) : []),
     ];
   },
   expand: (inputs, attributes) => unrolled(inputs, attributes as SequentialScanAttributes),
@@ -82,7 +84,7 @@ const sequentialScanRow: Op = {
     const { body, states, steps } = attributes;
     const outputs = body.results.length - states;
     const history = call.outputs.slice(states + outputs);
-    if (cotangents.slice(states + outputs).some((g) => g !== undefined))
+    if (!attributes.history || cotangents.slice(states + outputs).some((g) => g !== undefined))
       throw new TypeError("sequentialScan: expected no second derivative through its gradient; checkpoint the steps");
     return backwards(call.inputs, history, cotangents.slice(0, states + outputs), attributes, steps);
   },
@@ -120,7 +122,7 @@ export const sequentialScanRows = { sequentialScan: sequentialScanRow };
 
 /** Every step as nodes of the graph, for devices that repeat no plans. */
 function unrolled(inputs: readonly Tensor[], attributes: SequentialScanAttributes): readonly Tensor[] {
-  const { body, states, steps, length, reverse } = attributes;
+  const { body, states, steps, length, reverse, history: kept } = attributes;
   const constants = inputs.slice(states + steps);
   let state = inputs.slice(0, states);
   const outputs: (readonly Tensor[])[] = new Array(length);
@@ -135,7 +137,7 @@ function unrolled(inputs: readonly Tensor[], attributes: SequentialScanAttribute
   }
   const together = (rows: readonly (readonly Tensor[])[], count: number): Tensor[] =>
     Array.from({ length: count }, (_, k) => stack(rows.map((row) => row[k]!)));
-  return [...state, ...together(outputs, body.results.length - states), ...together(history, states)];
+  return [...state, ...together(outputs, body.results.length - states), ...(kept ? together(history, states) : [])];
 }
 
 /** Cotangents of the inputs: the pullback of the step, repeated from the other end, with its state computed again from `history`. */
@@ -184,7 +186,8 @@ function backwards(
     ];
   };
   const stepInputs = [...history, ...inputs.slice(states, states + steps), ...given.map((k) => cotangents[k]!)];
-  const results = callScan(pull, carried, stepInputs, constants, length, !reverse);
+  // The sums of the constants' cotangents are states of the pullback; nobody reads them step by step.
+  const results = callScan(pull, carried, stepInputs, constants, { length, reverse: !reverse, history: false });
   const out = new Array<Tensor | undefined>(inputs.length).fill(undefined);
   const take = taker(results);
   const [dStart, dConstants, dInputs] = [
@@ -212,8 +215,7 @@ function callScan(
   start: readonly Tensor[],
   stepInputs: readonly Tensor[],
   constants: readonly Tensor[],
-  length: number,
-  reverse: boolean,
+  how: Pick<SequentialScanAttributes, "length" | "reverse" | "history">,
 ): readonly Tensor[] {
   const now = stepInputs.map(({ shape, dtype }): Result => ({ shape: shape.slice(1), dtype }));
   const body = new SequenceBody(step, [...start, ...now, ...constants]);
@@ -228,8 +230,7 @@ function callScan(
     body,
     states: start.length,
     steps: stepInputs.length,
-    length,
-    reverse,
+    ...how,
   } satisfies SequentialScanAttributes);
 }
 
@@ -287,7 +288,7 @@ export function sequentialScan<S extends Tree, X extends Tree, C extends Tree, Y
     return [...leavesOf(state), ...leavesOf(output)];
   };
   const run = (start: readonly Tensor[], given: readonly Tensor[], fixed: readonly Tensor[]): readonly Tensor[] => {
-    const all = callScan(flat, start, given, fixed, given[0]!.shape[0]!, reverse);
+    const all = callScan(flat, start, given, fixed, { length: given[0]!.shape[0]!, reverse, history: true });
     return all.slice(0, all.length - states);
   };
   const results = inPieces(run, leavesOf(initial), leavesOf(inputs), leavesOf(constants), {

@@ -52,7 +52,7 @@ function wordsOf({ size, dtype }: NativeCall["outputs"][number] & { readonly siz
 
 /** Buffers: states at the start, step inputs, constants; last states, outputs, states before each step. */
 export function sequenceProgram(call: NativeCall, plan: Plan, programs: readonly GpuProgram[]): GpuProgram {
-  const { body, states, steps, length, reverse } = call.attributes as SequentialScanAttributes;
+  const { body, states, steps, length, reverse, history } = call.attributes as SequentialScanAttributes;
   if (plan.constants.length > 0)
     throw new LimitError("webgpu: expected a step of sequentialScan without tables of its own; run it on the cpu");
   const scratch: number[] = [];
@@ -88,10 +88,10 @@ export function sequenceProgram(call: NativeCall, plan: Plan, programs: readonly
       const words = wordsOf(x);
       if (words > 0) passes.push(copyPass(states + k, now[k]!, words, { from: t * words, to: 0 }));
     });
-    body.inputs.slice(0, states).forEach((x, k) => {
+    body.inputs.slice(0, history ? states : 0).forEach((x, k) => {
       const words = wordsOf(x);
-      const history = body.inputs.length + body.results.length + k;
-      if (words > 0) passes.push(copyPass(current(k), history, words, { from: 0, to: t * words }));
+      const before = body.inputs.length + body.results.length + k;
+      if (words > 0) passes.push(copyPass(current(k), before, words, { from: 0, to: t * words }));
     });
     plan.steps.forEach((step, k) => {
       const buffers = [...[...step.inputs, ...step.outputs].map(bufferOf), ...own[k]!];

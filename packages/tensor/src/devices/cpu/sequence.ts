@@ -19,7 +19,7 @@ const bytesOf = (shape: readonly number[]): number => BYTES_PER_ELEMENT * sizeOf
 
 /** A runner over the addresses of start states, step inputs, constants; last states, outputs, states before each step. */
 export function sequenceRunner(call: NativeCall, compiled: CompiledPlan, device: SequenceDevice): Runner {
-  const { body, states, steps, length, reverse } = call.attributes as SequentialScanAttributes;
+  const { body, states, steps, length, reverse, history } = call.attributes as SequentialScanAttributes;
   const { plan, arena, runners, isFirst } = compiled;
   const { memory } = device;
   const sizes = body.inputs.map(({ shape }) => bytesOf(shape));
@@ -51,7 +51,8 @@ export function sequenceRunner(call: NativeCall, compiled: CompiledPlan, device:
           .map((address, k) => (k < states ? current[k]! : k < states + steps ? address + t * sizes[k]! : address));
         const next = nextState(n);
         const outputs = [...next, ...outputSizes.map((bytes, k) => ends[states + k]! + t * bytes)];
-        current.forEach((from, k) => copy(ends[states + outputSizes.length + k]! + t * sizes[k]!, from, sizes[k]!));
+        if (history)
+          current.forEach((from, k) => copy(ends[states + outputSizes.length + k]! + t * sizes[k]!, from, sizes[k]!));
         runStep(inputs, outputs, slots);
         current = next;
       }

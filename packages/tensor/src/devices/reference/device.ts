@@ -136,7 +136,7 @@ function repeat(
   inputs: readonly ReferenceArray[],
   valuesOf: (buffer: DeviceBuffer) => ReferenceArray,
 ): readonly ReferenceArray[] {
-  const { body, states, steps, length, reverse } = attributes as SequentialScanAttributes;
+  const { body, states, steps, length, reverse, history } = attributes as SequentialScanAttributes;
   const results = outputs.map(({ size, dtype }) => referenceArray(size, dtype));
   const stacked = body.results.length;
   let state = inputs.slice(0, states);
@@ -147,7 +147,7 @@ function repeat(
       const size = body.inputs[k]!.size;
       return k < states + steps ? data.subarray(t * size, (t + 1) * size) : data;
     });
-    state.forEach((data, k) => results[stacked + k]!.set(data, t * data.length));
+    if (history) state.forEach((data, k) => results[stacked + k]!.set(data, t * data.length));
     const known = new Map(body.inputs.map((x, k) => [x, given[k]!]));
     const values = evaluate(body.results, valuesOf, new Map(), known);
     const next = body.results.map((x) => values.get(x)!);
