@@ -44,7 +44,7 @@ for (const button of document.querySelectorAll("th button")) button.addEventList
   const up = th.getAttribute("aria-sort") !== "ascending";
   for (const other of th.parentElement.children) other.removeAttribute("aria-sort");
   th.setAttribute("aria-sort", up ? "ascending" : "descending");
-  const value = (row) => { const cell = row.cells[k], text = cell.dataset.value ?? cell.textContent, n = parseFloat(text.replaceAll(",", "")); return Number.isNaN(n) ? text : n; };
+  const value = (row) => { const cell = row.cells[k], text = cell.dataset.value ?? cell.textContent, n = parseFloat(text.replaceAll(",", "")); return Number.isFinite(n) ? n : text; };
   const order = (a, b) => typeof a === "number" && typeof b === "number" ? a - b : typeof a === typeof b ? a.localeCompare(b) : typeof a === "number" ? -1 : 1;
   body.append(...[...body.rows].sort((a, b) => order(value(a), value(b)) * (up ? 1 : -1)));
 });

@@ -121,16 +121,19 @@ test("in the long run a step makes neither buffers nor bind groups, though its r
   let states: readonly Tensor[] = Array.from({ length: 12 }, (_, phase) => wave([4], phase));
   let x = wave([1], 5);
   const late: Promise<unknown>[] = [];
-  for (let t = 0; t < 40; t++) {
-    if (t === 24) made = 0;
+  // How many reads are under way at once depends on the machine: it may take a while until all that they need is there.
+  let quiet = 0;
+  for (let t = 0; t < 400 && quiet < 32; t++) {
+    made = 0;
     const before = x;
     [states, x] = await shift(states, before);
     late.push(before.data());
     before.dispose();
     if (late.length > 2) await late.shift();
+    quiet = made === 0 ? quiet + 1 : 0;
   }
   await Promise.all(late);
   Object.assign(device.gpu, { createBuffer: makeBuffer, createBindGroup: makeGroup });
-  expect(made).toBe(0);
+  expect(quiet).toBe(32);
   dispose([states, x]);
 });
