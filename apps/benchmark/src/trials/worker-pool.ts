@@ -82,8 +82,7 @@ export function openPool({ heap, entry = process.argv[1]!, ...options }: PoolOpt
     child.stderr!.setEncoding("utf8").on("data", (text: string) => {
       errors = (errors + text).slice(-LAST_WORDS);
     });
-    const order: Order = { kind: "open", options };
-    child.send(order);
+    tell(child, { kind: "open", options });
     const message = await nextOf(child, ["ready", "halt"]);
     if (message === undefined) return outcomeOfDeath(child, errors);
     if (message.kind === "halt") throw new UsageError(message.error);
@@ -96,9 +95,8 @@ export function openPool({ heap, entry = process.argv[1]!, ...options }: PoolOpt
       if (message.kind === "warning") warn(message.text);
     };
     worker.child.on("message", listen);
-    const order: Order = { kind: "run", trial, snapshot };
-    worker.child.send(order);
-    if (stop.signal.aborted) worker.child.send({ kind: "stop" } satisfies Order);
+    tell(worker.child, { kind: "run", trial, snapshot });
+    if (stop.signal.aborted) tell(worker.child, { kind: "stop" });
     const end = await nextOf(worker.child, ["outcome", "lost", "halt"]);
     worker.child.off("message", listen);
     return end ?? { kind: "outcome", outcome: await outcomeOfDeath(worker.child, worker.errors()) };
@@ -128,7 +126,7 @@ export function openPool({ heap, entry = process.argv[1]!, ...options }: PoolOpt
     },
     stop() {
       stop.abort();
-      for (const child of all) if (child.connected) child.send({ kind: "stop" } satisfies Order);
+      for (const child of all) if (child.connected) tell(child, { kind: "stop" });
     },
     async close() {
       const ends = [...all].map((child) => new Promise<void>((done) => child.once("exit", () => done())));
@@ -155,6 +153,9 @@ function nextOf(child: ChildProcess, kinds: readonly Message["kind"][]): Promise
     if (child.exitCode !== null || child.signalCode !== null) gone();
   });
 }
+
+/** Sends an order. A worker that is gone is heard of by its end, not by what it can no longer be sent. */
+const tell = (child: ChildProcess, order: Order): void => void child.send(order, () => {});
 
 /** Why a worker died, in one sentence. */
 function deathOf(child: ChildProcess, errors: string): string {
