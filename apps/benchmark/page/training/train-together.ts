@@ -1,11 +1,8 @@
 /** Several trials side by side on one device: each takes its turn for a few steps, so that their curves grow together. */
-import { adamw, cosineSchedule, trainer } from "@seqmix/optim";
 import { dispose, foldIn, key, type Device, type Tensor, type Tree } from "@seqmix/tensor";
-import type { Batch } from "@seqmix/tasks";
 import { curvePoints, validationPoints } from "../../src/trials/budgets.js";
 import { evaluation } from "../../src/trials/evaluate.js";
-import { lossOf } from "../../src/trials/loss.js";
-import { parameterGroupsOf } from "../../src/trials/parameter-groups.js";
+import { trainingStepOf } from "../../src/trials/training-step.js";
 import type { CurvePoint } from "../../src/results/results.js";
 import type { Experiment } from "../../src/sweeps/experiment.js";
 
@@ -44,21 +41,10 @@ export interface Learner {
 
 /** Prepares a trial's parameters on the device. */
 export function startLearner(experiment: Experiment, device: Device): Learner {
-  const { trial, task, model, training } = experiment;
+  const { task, model, training } = experiment;
   const { steps, batch: batchSize } = training;
   const source = key(training.seed);
-  const advance = trainer({
-    loss: (params: Tree, batch: Batch) => lossOf(task, model.answers(params, batch), batch),
-    optimizer: adamw({
-      learningRate: cosineSchedule({ peak: training.lr, warmupSteps: training.warmup, totalSteps: steps }),
-      weightDecay: training.weightDecay,
-      groups: parameterGroupsOf(trial.mixer, training.lr),
-    }),
-    params: model.init(foldIn(source, "parameters")),
-    clip: training.clip,
-    disposeBatch: true,
-    device,
-  });
+  const advance = trainingStepOf(experiment, device);
   const evaluate = evaluation(task, model, batchSize, device);
   const curveEvery = Math.ceil(steps / curvePoints);
   const validateEvery = curveEvery * Math.ceil(curvePoints / validationPoints);

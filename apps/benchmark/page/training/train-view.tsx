@@ -30,12 +30,13 @@ export function TrainView({ address, replace, training }: TrainViewProps) {
   };
   const load = async (files: FileList | null | undefined): Promise<void> => {
     for (const file of files ?? []) {
-      const { rows, others } = readRows(await file.text());
-      setLoaded((before) => [...before, ...rows]);
+      const text = await file.text();
+      const { value, error } = attempt(() => readRows(text));
+      if (value) setLoaded((before) => [...before, ...value.rows]);
       setProblem(
-        others > 0
-          ? `Expected lines of results in ${file.name}, got ${others} that are none; the rest is shown`
-          : undefined,
+        value && value.others > 0
+          ? `Expected lines of results in ${file.name}, got ${value.others} that are none; the rest is shown`
+          : error,
       );
     }
   };

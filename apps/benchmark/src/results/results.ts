@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { dirname, join, normalize } from "node:path";
 import type { TaskMetric } from "@seqmix/tasks";
 import { appendLine, writeFileAtomically } from "./atomic-file.js";
+import { parseRow } from "./parse-row.js";
 import type { Settings } from "../trials/settings.js";
 import { messageOf, UsageError } from "../commands/usage-error.js";
 
@@ -21,9 +22,6 @@ export interface CurvePoint {
 
 /** How a trial ended: `diverged` when its loss stopped being a finite number. */
 export type Status = "done" | "diverged" | "failed";
-
-/** The form of rows that this version writes; rows without a number are of the first. */
-const FORMAT = 1;
 
 /** One line of results.jsonl. */
 export interface Row {
@@ -167,45 +165,6 @@ function readLines(file: string): { rows: Row[]; corrupt: string[]; complete: bo
   }
   return { rows, corrupt, complete: text === "" || text.endsWith("\n") };
 }
-
-function parseRow(line: string): Row | undefined {
-  try {
-    const row = JSON.parse(line) as Partial<Row> | null;
-    const whole =
-      typeof row?.trial === "string" &&
-      typeof row.task === "string" &&
-      typeof row.mixer === "string" &&
-      ["done", "diverged", "failed"].includes(row.status ?? "") &&
-      typeof row.metric === "string" &&
-      [row.metrics, row.validation, row.config].every((part) => typeof part === "object" && part !== null) &&
-      [row.seed, row.parameters, row.tokensPerSecond, row.wallSeconds].every((n) => typeof n === "number") &&
-      Array.isArray(row.curve);
-    if (whole && (row.format ?? 1) > FORMAT) throw new NewerFormat(row.format!);
-    return whole ? ({ ...unknownOrigin, ...row } as Row) : undefined;
-  } catch (error) {
-    if (error instanceof NewerFormat) throw error;
-    return undefined;
-  }
-}
-
-/** Rows that only a later version understands are no damage, and must not be moved or mixed. */
-class NewerFormat extends UsageError {
-  constructor(format: number) {
-    super(
-      `Expected results in form ${FORMAT} or earlier, got form ${format}, which a newer version wrote; use that version or another folder`,
-    );
-  }
-}
-
-/** What a row says of where it comes from, if it does not: rows of other versions and of other programs are results too. */
-const unknownOrigin: Pick<Row, "device" | "deviceDescription" | "commit" | "versions" | "machine" | "finished"> = {
-  device: "unknown",
-  deviceDescription: "unknown",
-  commit: "unknown",
-  versions: {},
-  machine: "unknown",
-  finished: "",
-};
 
 const latest = (rows: readonly Row[]): Row[] => [...new Map(rows.map((row) => [row.trial, row])).values()];
 

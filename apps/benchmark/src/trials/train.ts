@@ -1,14 +1,11 @@
 import { performance } from "node:perf_hooks";
-import { adamw, cosineSchedule, trainer } from "@seqmix/optim";
 import { dispose, foldIn, key, type Device, type Tensor, type Tree } from "@seqmix/tensor";
-import type { Batch } from "@seqmix/tasks";
 import { curvePoints, snapshotSeconds, validationPoints } from "./budgets.js";
 import { evaluateBeyond, evaluation } from "./evaluate.js";
-import { lossOf } from "./loss.js";
 import type { Experiment } from "../sweeps/experiment.js";
-import { parameterGroupsOf } from "./parameter-groups.js";
 import type { CurvePoint } from "../results/results.js";
 import { readSnapshot, writeSnapshot, type Snapshot, type SnapshotOwner, type TrialProgress } from "./snapshot.js";
+import { trainingStepOf } from "./training-step.js";
 
 /** Steps whose losses are read from the device at once. */
 const READ_EVERY = 8;
@@ -63,10 +60,8 @@ export type TrainingOutcome =
  * Trains and measures one trial, from its snapshot if it has one. Batches and initial parameters are functions of the
  * seed and the step, so that a trial stopped and continued ends with the numbers of one that was not.
  */
-export async function train(
-  { trial, task, model, training }: Experiment,
-  options: TrainingOptions,
-): Promise<TrainingOutcome> {
+export async function train(experiment: Experiment, options: TrainingOptions): Promise<TrainingOutcome> {
+  const { trial, task, model, training } = experiment;
   const { device, snapshot, stopAsked, report, snapshotEvery = snapshotSeconds } = options;
   const { steps, batch: batchSize } = training;
   const source = key(training.seed);
@@ -76,18 +71,7 @@ export async function train(
     device: options.deviceName,
     commit: options.commit ?? "unknown",
   };
-  const step = trainer({
-    loss: (params: Tree, batch: Batch): Tensor => lossOf(task, model.answers(params, batch), batch),
-    optimizer: adamw({
-      learningRate: cosineSchedule({ peak: training.lr, warmupSteps: training.warmup, totalSteps: steps }),
-      weightDecay: training.weightDecay,
-      groups: parameterGroupsOf(trial.mixer, training.lr),
-    }),
-    params: model.init(foldIn(source, "parameters")),
-    clip: training.clip,
-    device,
-    disposeBatch: true,
-  });
+  const step = trainingStepOf(experiment, device);
   const evaluate = evaluation(task, model, batchSize, device);
 
   const saved = savedProgress(snapshot, owner, step.state, options.warn);
