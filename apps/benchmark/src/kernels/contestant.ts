@@ -16,6 +16,8 @@ export interface Contestant {
   read(): ArrayLike<number> | Promise<ArrayLike<number>>;
   /** Gives everything back. */
   close(): void | Promise<void>;
+  /** How often a run does the work, for work that comes in bursts; times are of one. 1 by default. */
+  readonly times?: number;
 }
 
 /** This project's own implementation on a device. */

@@ -78,19 +78,18 @@ export async function runCase(case_: BenchmarkCase, run: KernelRun): Promise<rea
   }
 }
 
-/** On a GPU, which works behind the host's back, a run is a burst of runs that is waited for. */
+/** Times of one piece of work. On a GPU, which works behind the host's back, a run is a burst of runs that is waited for. */
 async function measureOn(
   device: Device,
   contestants: ReadonlyMap<number | string, Contestant>,
   options: MeasureOptions,
 ): Promise<Map<number | string, Timing>> {
   const bursts = await inBursts(device, contestants);
-  if (!bursts) return measure(contestants, options);
-  const timings = await measure(bursts, options);
+  const timings = await measure<number | string>(bursts ?? contestants, options);
   return new Map(
     [...timings].map(([name, { ms, minMs, maxMs }]) => {
-      const { length } = bursts.get(name)!;
-      return [name, { ms: ms / length, minMs: minMs / length, maxMs: maxMs / length }];
+      const work = (bursts?.get(name)!.length ?? 1) * (contestants.get(name)!.times ?? 1);
+      return [name, { ms: ms / work, minMs: minMs / work, maxMs: maxMs / work }];
     }),
   );
 }
