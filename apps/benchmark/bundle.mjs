@@ -1,7 +1,8 @@
-// Makes a folder with which a machine that has only Node and Dawn (npm `webgpu`, beside it) runs `dist/cli.mjs kernels --device webgpu`.
+// Makes a folder with which a machine that has only Node and Dawn (npm `webgpu`, beside it) runs `dist/cli.mjs kernels --device webgpu`,
+// and every other command: the questions come along, each as one file.
 //   node bundle.mjs DIR
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { build } from "vite";
 
@@ -52,6 +53,26 @@ await build({
     rollupOptions: { output: { entryFileNames: "cli.mjs", codeSplitting: false } },
   },
 });
+
+for (const question of readdirSync(join(here, "sweeps"))) {
+  const file = join(here, "sweeps", question, "sweep.ts");
+  if (!existsSync(file)) continue;
+  await build({
+    configFile: false,
+    root: here,
+    logLevel: "warn",
+    resolve: { conditions, alias: { "@seqmix/benchmark": join(sources, "index.ts") } },
+    ssr: { resolve: { conditions }, noExternal: true },
+    build: {
+      ssr: file,
+      outDir: join(out, "sweeps", question),
+      emptyOutDir: true,
+      minify: false,
+      target: "node20",
+      rollupOptions: { output: { entryFileNames: "sweep.mjs", codeSplitting: false } },
+    },
+  });
+}
 
 // The versions that the report names.
 const manifest = JSON.parse(readFileSync(join(here, "package.json"), "utf8"));

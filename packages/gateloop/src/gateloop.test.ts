@@ -11,6 +11,7 @@ import {
   normal,
   realize,
   reference,
+  reshape,
   sliceAxis,
   sub,
   sum,
@@ -26,6 +27,7 @@ import {
   gateLoopScan,
   gateLoopTransformer,
   simpleGateLoop,
+  simpleGateLoopSequence,
   type GateLoopArguments,
   type GateLoopConfig,
   type GateLoopResult,
@@ -51,14 +53,32 @@ describe("gateloop", () => {
     ]);
   });
 
-  test("the simplified layer keeps them", async () => {
-    expect(
+  test.each([{ postLn: true }, { allowNegEigval: true }])("the simplified layer keeps them: %o", async (settings) => {
+    const config = { ...simpleGateLoop.config, dModel: 3, chunkSize: 2, ...settings };
+    expect((await checkMixer(simpleGateLoop, config, cpu(), { length: 5 })).modes).toEqual([
+      "parallel",
+      "chunked",
+      "recurrent",
+    ]);
+  });
+
+  test("decays from -1 to 1 keep the parity of any number of bits, decays from 0 to 1 do not", async () => {
+    // Channels: one at the first position only, +1 for a bit of 1 and -1 for one of 0, always one.
+    const L = 1000;
+    const bits = Array.from({ length: L }, (_, t) => (t * t + (t >> 3)) % 2);
+    const x = tensor(bits.flatMap((bit, t) => [t === 0 ? 1 : 0, 2 * bit - 1, 1]));
+    // Of the first channel: q = 1, u = 1 at first, and a decay of -1 or 1 by the bit. Of the others: nothing.
+    const row = (column: number, value: number): number[] => [0, 1, 2].map((k) => (k === column ? value : 0));
+    const none = [0, 0, 0, 0, 0, 0];
+    const weight = reshape(tensor([...row(2, 1), ...none, ...row(0, 1), ...none, ...row(1, -60), ...none]), [9, 3]);
+    const states = async (allowNegEigval: boolean): Promise<number[]> =>
       (
-        await checkMixer(simpleGateLoop, { ...simpleGateLoop.config, dModel: 3, postLn: true, chunkSize: 2 }, cpu(), {
-          length: 5,
-        })
-      ).modes,
-    ).toEqual(["parallel", "chunked", "recurrent"]);
+        await values(simpleGateLoopSequence({ to_qkva: [{ weight }] }, reshape(x, [1, L, 3]), { allowNegEigval })[0])
+      ).filter((_, k) => k % 3 === 0);
+    let sign = 1;
+    const parities = bits.map((bit, t) => (t === 0 ? 1 : (sign *= bit === 1 ? -1 : 1)));
+    (await states(true)).forEach((y, t) => expect(y).toBeCloseTo(parities[t]!, 9));
+    expect(Math.min(...(await states(false)))).toBeGreaterThanOrEqual(0);
   });
 
   test.each([0.9999, 1, 0.05])(

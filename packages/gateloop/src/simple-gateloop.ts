@@ -20,6 +20,7 @@ import {
   sigmoid,
   sliceAxis,
   split,
+  tanh,
   zeros,
   type Key,
   type Tensor,
@@ -33,6 +34,8 @@ export type SimpleGateLoopConfig = {
   readonly preNorm: boolean;
   /** Whether outputs are normalized. */
   readonly postLn: boolean;
+  /** Whether decays go from -1 to 1, 2 sigmoid(a) - 1, instead of from 0 to 1: a state may change its sign, which parity needs (Grazzi et al., 2024, section 4). */
+  readonly allowNegEigval: boolean;
   /** Q, positions in a piece of the chunked mode. */
   readonly chunkSize: number;
 };
@@ -50,14 +53,18 @@ export type SimpleGateLoopParameters = {
   readonly maybe_post_ln?: LayerNormParameters;
 };
 
-/** h_t = sigmoid(a_t) h_(t-1) + u_t, y = q_t h_t, channel by channel, with q, u, a linear maps of the normed input. The state is h [B D]. */
+/**
+ * h_t = sigmoid(a_t) h_(t-1) + u_t, y = q_t h_t, channel by channel, with q, u, a linear maps of the normed input. The state is h [B D].
+ * With `allowNegEigval` the decay is 2 sigmoid(a_t) - 1 (Grazzi et al., Unlocking State-Tracking in Linear RNNs Through Negative Eigenvalues, 2024).
+ */
 export const simpleGateLoop = defineMixer({
   id: "simple-gateloop",
-  config: { dModel: 64, preNorm: true, postLn: false, chunkSize: 64 } as SimpleGateLoopConfig,
+  config: { dModel: 64, preNorm: true, postLn: false, allowNegEigval: false, chunkSize: 64 } as SimpleGateLoopConfig,
   ranges: { chunkSize: [1, Infinity] },
   samples: {
     "with a norm": { dModel: 3, postLn: true, chunkSize: 2 },
     "without any": { dModel: 3, preNorm: false, chunkSize: 2 },
+    "decays from -1 to 1": { dModel: 3, allowNegEigval: true, chunkSize: 2 },
   },
   resets: true,
   state: "constant",
@@ -67,17 +74,18 @@ export const simpleGateLoop = defineMixer({
     ...(postLn && { maybe_post_ln: initLayerNorm(dModel) }),
   }),
   initState: ({ dModel }, batch): Tensor => zeros([batch, dModel]),
-  step(_, params, x, h) {
-    const [q, u, a] = project(params, x);
+  step({ allowNegEigval }, params, x, h) {
+    const [q, u, a] = project(params, x, allowNegEigval);
     const next = add(mul(a, h), u);
     return [finish(params, mul(q, next)), next];
   },
   modes: {
-    parallel: (_, params, x, h0, resets) => simpleGateLoopSequence(params, x, { h0, resets }),
-    chunked: ({ chunkSize }, params, x, h0, resets) =>
+    parallel: ({ allowNegEigval }, params, x, h0, resets) =>
+      simpleGateLoopSequence(params, x, { h0, resets, allowNegEigval }),
+    chunked: ({ chunkSize, allowNegEigval }, params, x, h0, resets) =>
       inChunks(
         (piece, state: Tensor | undefined, flags) =>
-          simpleGateLoopSequence(params, piece, { h0: state, resets: flags }),
+          simpleGateLoopSequence(params, piece, { h0: state, resets: flags, allowNegEigval }),
         chunkSize,
         x,
         h0,
@@ -94,6 +102,8 @@ export interface SimpleGateLoopSequenceOptions {
   readonly reverse?: boolean;
   /** bool [B L], true at the first position (the last, with `reverse`) of each of several sequences packed into one. */
   readonly resets?: Tensor | undefined;
+  /** Decays from -1 to 1; false by default. */
+  readonly allowNegEigval?: boolean;
 }
 
 /**
@@ -104,21 +114,25 @@ export interface SimpleGateLoopSequenceOptions {
 export function simpleGateLoopSequence(
   params: SimpleGateLoopParameters,
   x: Tensor,
-  { h0, reverse = false, resets }: SimpleGateLoopSequenceOptions = {},
+  { h0, reverse = false, resets, allowNegEigval = false }: SimpleGateLoopSequenceOptions = {},
 ): readonly [Tensor, Tensor] {
   const [B, L, D] = x.shape as [number, number, number];
   if (L === 0) return [x, h0 ?? zeros([B, D])];
-  const [q, u, a] = project(params, x);
+  const [q, u, a] = project(params, x, allowNegEigval);
   const h = linearScan({ a, b: u, h0, axis: 1, reverse, resets: resets && expandDims(resets, 2) });
   const end = reverse ? 0 : L - 1;
   return [finish(params, mul(q, h)), reshape(sliceAxis(h, 1, end, end + 1), [B, D])];
 }
 
-/** Queries, drive and decay (0 to 1) of x [.. D]. */
-function project({ norm, to_qkva: [map] }: SimpleGateLoopParameters, x: Tensor): readonly [Tensor, Tensor, Tensor] {
+/** Queries, drive and decay (0 to 1, or -1 to 1) of x [.. D]. */
+function project(
+  { norm, to_qkva: [map] }: SimpleGateLoopParameters,
+  x: Tensor,
+  allowNegEigval: boolean,
+): readonly [Tensor, Tensor, Tensor] {
   const D = x.shape.at(-1)!;
   const [q, u, a] = split(linear(map, unitNorm(norm, x)), [D, D, D]) as [Tensor, Tensor, Tensor];
-  return [q, u, sigmoid(a)];
+  return [q, u, allowNegEigval ? tanh(mul(a, 0.5)) : sigmoid(a)];
 }
 
 const finish = ({ maybe_post_ln }: SimpleGateLoopParameters, y: Tensor): Tensor =>

@@ -35,6 +35,14 @@ test("repeat first: every card asks for the first of its episode, which is marke
   }
 });
 
+test("hidden resets: the same cards, and no word of where episodes begin but the mark", async () => {
+  for (const task of [repeatFirst, repeatPrevious]) {
+    const [given, hidden] = [await draw(task(), 3), await draw(task({ resets: "hidden" }), 3)];
+    expect(hidden.map((example, k) => ({ ...example, resets: given[k]!.resets }))).toEqual(given);
+    expect(hidden.every(({ resets }) => resets === undefined)).toBe(true);
+  }
+});
+
 test("repeat previous: the card k before within the episode", async () => {
   for (const example of await draw(repeatPrevious({ back: 5, L: 120 }), 20)) {
     const due = episodes(example.inputs, example.resets!).flatMap(([start, suits]) =>

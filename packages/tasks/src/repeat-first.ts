@@ -8,6 +8,8 @@ export type RepeatFirstConfig = {
   readonly decks: number;
   /** Cards of a sequence, which holds as many episodes as begin in it. */
   readonly L: number;
+  /** Whether a model that takes resets is told where episodes begin ("given"), or only the token of the first card says so ("hidden"). */
+  readonly resets: "given" | "hidden";
   /** Sequences that a split is measured by. */
   readonly evaluationSequences: number;
 };
@@ -21,7 +23,8 @@ export const repeatFirst = defineTask<RepeatFirstConfig>({
   id: "repeat-first",
   family: "memory",
   summary: "POPGym: say the suit of an episode's first card at every card, over episodes in one sequence",
-  defaults: { decks: 1, L: 130, evaluationSequences: 128 },
+  defaults: { decks: 1, L: 130, resets: "given", evaluationSequences: 128 },
+  choices: { resets: ["given", "hidden"] },
   training: { ...laptopBudget, steps: 600 },
   scales: {
     smoke: { L: 60, steps: 30, warmup: 5, batch: 8, evaluationSequences: 32 },
@@ -37,7 +40,7 @@ export const repeatFirst = defineTask<RepeatFirstConfig>({
       length: config.L,
       metric: "accuracy",
       chance: 1 / SUITS,
-      packed: true,
+      packed: config.resets === "given",
       example: (random, values) => episodesOfCards(random, values, config.decks, () => 0),
     }),
   definition:

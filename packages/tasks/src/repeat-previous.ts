@@ -10,6 +10,8 @@ export type RepeatPreviousConfig = {
   readonly decks: number;
   /** Cards of a sequence, which holds as many episodes as begin in it. */
   readonly L: number;
+  /** Whether a model that takes resets is told where episodes begin ("given"), or only the token of the first card says so ("hidden"). */
+  readonly resets: "given" | "hidden";
   /** Sequences that a split is measured by. */
   readonly evaluationSequences: number;
 };
@@ -19,14 +21,15 @@ export const repeatPrevious = defineTask<RepeatPreviousConfig>({
   id: "repeat-previous",
   family: "memory",
   summary: "POPGym: say the suit of the card k cards ago, over episodes in one sequence",
-  defaults: { back: 4, decks: 1, L: 130, evaluationSequences: 128 },
+  defaults: { back: 4, decks: 1, L: 130, resets: "given", evaluationSequences: 128 },
+  choices: { resets: ["given", "hidden"] },
   training: { ...laptopBudget, steps: 600 },
   scales: {
     smoke: { back: 2, L: 60, steps: 30, warmup: 5, batch: 8, evaluationSequences: 32 },
     paper: { back: 64, decks: 3, L: 1024 },
   },
   make(config) {
-    const { back, decks, L } = config;
+    const { back, decks, L, resets } = config;
     if (back >= 52 * decks || back >= L)
       throw new RangeError(
         `repeat-previous: expected back below the ${52 * decks} cards of an episode and L=${L}, got ${back}; lower it`,
@@ -40,7 +43,7 @@ export const repeatPrevious = defineTask<RepeatPreviousConfig>({
       length: L,
       metric: "accuracy",
       chance: 1 / SUITS,
-      packed: true,
+      packed: resets === "given",
       example: (random, values) =>
         episodesOfCards(random, values, decks, (place) => (place < back ? undefined : place - back)),
     });
