@@ -1,5 +1,5 @@
 import { defineTask, laptopBudget } from "./define-task.js";
-import { generatedTask } from "./generated-task.js";
+import { signalTask } from "./signal-task.js";
 import { cosine } from "./fourier.js";
 import type { HostRandom } from "./host-random.js";
 
@@ -39,21 +39,9 @@ export const autoregressive = defineTask<AutoregressiveConfig>({
   make(config) {
     const { order, radius, fresh, L } = config;
     const shared = coefficientsOf(constantRandom(), order, radius);
-    return generatedTask({
-      id: "autoregressive",
-      config,
-      input: { channels: 1 },
-      output: { numbers: 1 },
-      answers: "positions",
-      length: L,
-      metric: "nmse",
-      chance: 1,
-      example(random, { inputs, targets, mask }) {
-        const series = seriesOf(random, fresh ? coefficientsOf(random, order, radius) : shared, L + 1);
-        inputs.set(series.subarray(0, L));
-        targets.set(series.subarray(1));
-        mask.fill(1);
-      },
+    return signalTask("autoregressive", config, (random) => {
+      const series = seriesOf(random, fresh ? coefficientsOf(random, order, radius) : shared, L + 1);
+      return { inputs: series.subarray(0, L), targets: series.subarray(1) };
     });
   },
   definition:

@@ -1,5 +1,5 @@
 import { defineTask } from "./define-task.js";
-import { generatedTask } from "./generated-task.js";
+import { signalTask } from "./signal-task.js";
 import { whiteSignal } from "./white-signal.js";
 
 /** Settings of {@link delay}. */
@@ -46,20 +46,11 @@ export const delay = defineTask<DelayConfig>({
   make(config) {
     const { L, lag, dt, frequency } = config;
     if (lag >= L) throw new RangeError(`delay: expected a lag below L=${L}, got ${lag}; lower lag or raise L`);
-    return generatedTask({
-      id: "delay",
-      config,
-      input: { channels: 1 },
-      output: { numbers: 1 },
-      answers: "positions",
-      length: L,
-      metric: "nmse",
-      chance: 1,
-      example(random, { inputs, targets, mask }) {
-        inputs.set(whiteSignal(random, { length: L, dt, frequency, rms: 0.5 }));
-        targets.set(inputs.subarray(0, L - lag), lag);
-        mask.fill(1);
-      },
+    return signalTask("delay", config, (random) => {
+      const inputs = Float32Array.from(whiteSignal(random, { length: L, dt, frequency, rms: 0.5 }));
+      const targets = new Float32Array(L);
+      targets.set(inputs.subarray(0, L - lag), lag);
+      return { inputs, targets };
     });
   },
   definition:

@@ -1,5 +1,5 @@
 import { defineTask, laptopBudget } from "./define-task.js";
-import { generatedTask } from "./generated-task.js";
+import { signalTask } from "./signal-task.js";
 import type { HostRandom } from "./host-random.js";
 
 /** Settings of {@link mackeyGlass}. */
@@ -41,21 +41,9 @@ export const mackeyGlass = defineTask<MackeyGlassConfig>({
   },
   make(config) {
     const { L, tau, ahead } = config;
-    return generatedTask({
-      id: "mackey-glass",
-      config,
-      input: { channels: 1 },
-      output: { numbers: 1 },
-      answers: "positions",
-      length: L,
-      metric: "nmse",
-      chance: 1,
-      example(random, { inputs, targets, mask }) {
-        const series = mackeyGlassSeries(random, L + ahead, tau);
-        inputs.set(series.subarray(0, L));
-        targets.set(series.subarray(ahead));
-        mask.fill(1);
-      },
+    return signalTask("mackey-glass", config, (random) => {
+      const series = mackeyGlassSeries(random, L + ahead, tau);
+      return { inputs: series.subarray(0, L), targets: series.subarray(ahead) };
     });
   },
   definition:

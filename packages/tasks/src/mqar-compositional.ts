@@ -1,6 +1,5 @@
 import { defineTask, laptopBudget } from "./define-task.js";
-import { generatedTask } from "./generated-task.js";
-import { fillZeros, powerLawPlaces } from "./power-law-places.js";
+import { multiQueryRecall } from "./multi-query-recall.js";
 
 /** Settings of {@link mqarCompositional}. */
 export type MqarCompositionalConfig = {
@@ -45,35 +44,24 @@ export const mqarCompositional = defineTask<MqarCompositionalConfig>({
     },
   },
   make(config) {
-    const { vocabSize, L, sideKeys, power } = config;
+    const { vocabSize, L, sideKeys } = config;
     const pairs = sideKeys ** 2;
     const third = Math.floor(vocabSize / 3);
     if (L % 2 === 1 || vocabSize <= L || 6 * pairs > L || sideKeys > third - 1)
       throw new RangeError(
         `mqar-compositional: expected an even L of at least ${6 * pairs} for ${pairs} keys, below vocabSize, got L=${L} and vocabSize=${vocabSize}; change one`,
       );
-    return generatedTask({
+    return multiQueryRecall<MqarCompositionalConfig>({
       id: "mqar-compositional",
       config,
-      input: { vocabSize },
-      output: { classes: vocabSize },
-      answers: "positions",
-      length: L,
-      metric: "accuracy",
-      chance: 1 / (vocabSize - 2 * third),
-      example(random, { inputs, targets, mask }) {
+      firstValue: 2 * third,
+      noise: true,
+      pairs(random) {
         const firsts = random.distinct(sideKeys, third - 1).map((key) => key + 1);
         const seconds = random.distinct(sideKeys, third).map((key) => key + third);
         const keys = random.shuffled(firsts.flatMap((first) => seconds.map((second) => [first, second] as const)));
         const values = random.distinct(pairs, vocabSize - 2 * third).map((value) => value + 2 * third);
-        keys.forEach((key, k) => inputs.set([...key, values[k]!], 3 * k));
-        powerLawPlaces(random, pairs, Math.floor((L - 3 * pairs) / 3), power).forEach((place, k) => {
-          const t = 3 * pairs + 3 * place;
-          inputs.set(keys[k]!, t);
-          targets[t + 1] = values[k]!;
-          mask[t + 1] = 1;
-        });
-        fillZeros(random, inputs, vocabSize);
+        return { keys, values, shown: keys.flatMap((key, k) => [...key, values[k]!]) };
       },
     });
   },

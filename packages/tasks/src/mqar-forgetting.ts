@@ -1,6 +1,5 @@
 import { defineTask, laptopBudget } from "./define-task.js";
-import { generatedTask } from "./generated-task.js";
-import { fillZeros, powerLawPlaces } from "./power-law-places.js";
+import { multiQueryRecall } from "./multi-query-recall.js";
 
 /** Settings of {@link mqarForgetting}. */
 export type MqarForgettingConfig = {
@@ -46,44 +45,29 @@ export const mqarForgetting = defineTask<MqarForgettingConfig>({
     },
   },
   make(config) {
-    const { vocabSize, L, pairs, updates, power } = config;
+    const { vocabSize, L, pairs, updates } = config;
     const context = 2 * (pairs + updates);
     const half = vocabSize >> 1;
     if (L % 2 === 1 || vocabSize <= L || context + 2 * pairs > L || updates > pairs || pairs > half - 1)
       throw new RangeError(
         `mqar-forgetting: expected an even L of at least ${context + 2 * pairs} for ${pairs} pairs and ${updates} updates of them, below vocabSize, got L=${L} and vocabSize=${vocabSize}; change one`,
       );
-    return generatedTask({
+    return multiQueryRecall<MqarForgettingConfig>({
       id: "mqar-forgetting",
       config,
-      input: { vocabSize },
-      output: { classes: vocabSize },
-      answers: "positions",
-      length: L,
-      metric: "accuracy",
-      chance: 1 / (vocabSize - half),
-      example(random, { inputs, targets, mask }) {
+      firstValue: half,
+      noise: true,
+      pairs(random) {
         const keys = random.distinct(pairs, half - 1).map((key) => key + 1);
         const values = random.distinct(pairs, vocabSize - half).map((value) => value + half);
-        let t = 0;
-        const show = (k: number): void => {
-          inputs[t++] = keys[k]!;
-          inputs[t++] = values[k]!;
-        };
-        keys.forEach((_, k) => show(k));
+        const shown = keys.flatMap((key, k) => [key, values[k]!]);
         for (const k of random.distinct(updates, pairs)) {
           // Any value but the one before.
           const other = half + random.integer(vocabSize - half - 1);
           values[k] = other >= values[k]! ? other + 1 : other;
-          show(k);
+          shown.push(keys[k]!, values[k]!);
         }
-        powerLawPlaces(random, pairs, (L - context) >> 1, power).forEach((place, k) => {
-          const at = context + 2 * place;
-          inputs[at] = keys[k]!;
-          targets[at] = values[k]!;
-          mask[at] = 1;
-        });
-        fillZeros(random, inputs, vocabSize);
+        return { keys: keys.map((key) => [key]), values, shown };
       },
     });
   },

@@ -1,6 +1,5 @@
 import { defineTask, laptopBudget } from "./define-task.js";
-import { generatedTask } from "./generated-task.js";
-import { fillZeros, powerLawPlaces } from "./power-law-places.js";
+import { multiQueryRecall } from "./multi-query-recall.js";
 
 /** Settings of {@link mqar}. */
 export type MqarConfig = {
@@ -61,33 +60,23 @@ export const mqar = defineTask<MqarConfig>({
     },
   },
   make(config) {
-    const { vocabSize, L, pairs, passes, power, noise } = config;
+    const { vocabSize, L, pairs, passes, noise } = config;
     const context = 2 * pairs * passes;
     if (L % 2 === 1 || vocabSize <= L || context + 2 * pairs > L || pairs > (vocabSize >> 1) - 1)
       throw new RangeError(
         `mqar: expected an even L of at least ${context + 2 * pairs} for ${pairs} pairs, below vocabSize, got L=${L} and vocabSize=${vocabSize}; change one`,
       );
     const half = vocabSize >> 1;
-    return generatedTask({
+    return multiQueryRecall<MqarConfig>({
       id: "mqar",
       config,
-      input: { vocabSize },
-      output: { classes: vocabSize },
-      answers: "positions",
-      length: L,
-      metric: "accuracy",
-      chance: 1 / (vocabSize - half),
-      example(random, { inputs, targets, mask }) {
+      firstValue: half,
+      noise,
+      pairs(random) {
         const keys = random.distinct(pairs, half - 1).map((key) => key + 1);
         const values = random.distinct(pairs, vocabSize - half).map((value) => value + half);
-        for (let t = 0; t < context; t++) inputs[t] = (t % 2 === 0 ? keys : values)[(t >> 1) % pairs]!;
-        powerLawPlaces(random, pairs, (L - context) >> 1, power).forEach((place, k) => {
-          const t = context + 2 * place;
-          inputs[t] = keys[k]!;
-          targets[t] = values[k]!;
-          mask[t] = 1;
-        });
-        if (noise) fillZeros(random, inputs, vocabSize);
+        const once = keys.flatMap((key, k) => [key, values[k]!]);
+        return { keys: keys.map((key) => [key]), values, shown: Array.from({ length: passes }, () => once).flat() };
       },
     });
   },

@@ -1,41 +1,30 @@
 /** Lines of results, as the command line writes them. */
 import type { Row } from "../../src/results/results.js";
+import { rowOf } from "../../src/results/row-of.js";
 import type { Experiment } from "../../src/sweeps/experiment.js";
 import type { DeviceReport } from "./messages.js";
 import type { TrialState } from "./train-together.js";
 
 /** The line of a trial as it stands; one that has not ended has no metrics yet. */
-export function rowOf(
-  { trial, task, parameters, stateBytes, training }: Experiment,
-  state: TrialState,
+export function rowInPage(
+  experiment: Experiment,
+  { status, step, steps, ...measured }: TrialState,
   on: DeviceReport,
 ): Row {
-  const { metric } = task;
-  return {
-    trial: trial.identity,
-    task: trial.task.id,
-    mixer: trial.mixer.id,
-    device: on.name,
-    deviceDescription: on.description,
-    seed: training.seed,
-    status: state.status === "done" || state.status === "diverged" ? state.status : "failed",
-    ...(state.status === "stopped" && { error: `stopped after step ${state.step} of ${state.steps}` }),
-    metric,
-    metrics: {
-      ...(state.test !== undefined && { [metric]: state.test }),
-      chance: task.chance,
-      ...trial.task.baselines?.(task),
+  const ended = status === "done" || status === "diverged";
+  return rowOf(
+    experiment,
+    {
+      ...measured,
+      status: ended ? status : "failed",
+      ...(status === "stopped" && { error: `stopped after step ${step} of ${steps}` }),
     },
-    validation: state.validation === undefined ? {} : { [metric]: state.validation },
-    parameters,
-    stateBytes,
-    tokensPerSecond: state.tokensPerSecond,
-    wallSeconds: state.wallSeconds,
-    curve: state.curve,
-    commit: SEQMIX_COMMIT,
-    versions: { seqmix: SEQMIX_VERSION },
-    machine: navigator.userAgent,
-    config: trial.settings,
-    finished: new Date().toISOString(),
-  };
+    {
+      device: on.name,
+      deviceDescription: on.description,
+      commit: SEQMIX_COMMIT,
+      versions: { seqmix: SEQMIX_VERSION },
+      machine: navigator.userAgent,
+    },
+  );
 }

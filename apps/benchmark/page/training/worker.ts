@@ -8,7 +8,7 @@ import type { DeviceChoice } from "../address.js";
 import type { Answer, DeviceReport, Request } from "./messages.js";
 import { fetchData } from "./fetched-data.js";
 import { registry } from "./registry.js";
-import { rowOf } from "./row.js";
+import { rowInPage } from "./row.js";
 import { startLearner, trainTogether, type Learner } from "./train-together.js";
 
 const say = (answer: Answer): void => postMessage(answer);
@@ -38,7 +38,7 @@ async function train(trials: readonly string[], choice: DeviceChoice): Promise<v
     experiments.push(prepare(trial));
   }
   const tell = (learner: Learner): void =>
-    say({ kind: "trial", trial: { state: learner.state(), row: rowOf(learner.experiment, learner.state(), on) } });
+    say({ kind: "trial", trial: { state: learner.state(), row: rowInPage(learner.experiment, learner.state(), on) } });
   for (const experiment of experiments) {
     const learner = startLearner(experiment, device!);
     learners.push(learner);

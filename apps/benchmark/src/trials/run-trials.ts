@@ -5,6 +5,7 @@ import { showProgress, type Progress } from "../commands/progress.js";
 import { formatMetric } from "../report/format.js";
 import { readEnvironment, type Environment } from "../results/environment.js";
 import { lockFolder } from "../results/lock.js";
+import { rowOf, type RowOutcome } from "../results/row-of.js";
 import { makeResultsFolder, openResults, type Results, type Row } from "../results/results.js";
 import type { Experiment } from "../sweeps/experiment.js";
 import { sameSettings } from "./settings.js";
@@ -181,12 +182,12 @@ async function runOne(
     job.end(outcome.step === 0 ? "stopped" : `saved after step ${outcome.step}`);
     return outcome;
   }
-  const row = rowOf(experiment, outcome, {
+  const { deviceDescription, ...ended } = outcome;
+  const row = rowOf(experiment, measuredOf(ended, (performance.now() - started) / 1000), {
     device: device.name,
-    deviceDescription: outcome.deviceDescription,
+    deviceDescription,
     jobs: how.jobs,
     ...(how.threads === undefined ? {} : { threads: how.threads }),
-    wallSeconds: (performance.now() - started) / 1000,
     ...environment,
   });
   results.append(row);
@@ -271,44 +272,9 @@ function listenForSignals(pool: WorkerPool): { readonly signal: NodeJS.Signals |
   };
 }
 
-function rowOf(
-  { trial, task, parameters, stateBytes, flops, training }: Experiment,
-  outcome: Exclude<Outcome, { status: "stopped" }>,
-  where: Pick<
-    Row,
-    "device" | "deviceDescription" | "commit" | "versions" | "machine" | "wallSeconds" | "jobs" | "threads"
-  >,
-): Row {
-  const { wallSeconds, ...origin } = where;
-  const measured = outcome.status === "done";
-  return {
-    format: 1,
-    trial: trial.identity,
-    task: trial.task.id,
-    mixer: trial.mixer.id,
-    seed: training.seed,
-    status: outcome.status,
-    ...(outcome.status === "failed" ? { error: outcome.error } : {}),
-    ...(outcome.status === "diverged" ? { divergedAt: outcome.divergedAt } : {}),
-    metric: task.metric,
-    metrics: {
-      ...(measured ? { [task.metric]: outcome.test! } : {}),
-      chance: task.chance,
-      ...trial.task.baselines?.(task),
-    },
-    ...(measured && outcome.beyond && { beyond: outcome.beyond }),
-    validation: measured ? { [task.metric]: outcome.validation! } : {},
-    parameters,
-    stateBytes,
-    flops,
-    tokensPerSecond: outcome.status === "failed" ? 0 : outcome.tokensPerSecond,
-    wallSeconds: outcome.status === "failed" ? wallSeconds : outcome.wallSeconds,
-    curve: outcome.status === "failed" ? [] : outcome.curve,
-    ...origin,
-    config: trial.settings,
-    finished: new Date().toISOString(),
-  };
-}
+/** What of an outcome is for the row: a failed trial took its time and has nothing else. */
+const measuredOf = (outcome: Exclude<Outcome, { status: "stopped" }>, wallSeconds: number): RowOutcome =>
+  outcome.status === "failed" ? { ...outcome, tokensPerSecond: 0, wallSeconds, curve: [] } : outcome;
 
 function stoppedBy(signal: NodeJS.Signals, { folder }: Results, steps: readonly number[]): Stopped {
   const known = steps.filter((step) => step > 0);
