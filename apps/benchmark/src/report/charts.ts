@@ -119,8 +119,11 @@ function octaves(values: readonly number[]): Pick<Plot.ScaleOptions, "type" | "b
 const WIDTH = 560;
 const HEIGHT = 320;
 
+/** Colours that tell mixers apart: where there are more, figures of lines say nothing. */
+export const MOST_COLORS = 8;
+
 /** Colour of the k-th mixer; the page defines --series-0 to --series-7. */
-export const seriesColor = (k: number): string => `var(--series-${k % 8})`;
+export const seriesColor = (k: number): string => `var(--series-${k % MOST_COLORS})`;
 
 /** What a metric is called on an axis. */
 const metricAxis = (metric: string): string =>

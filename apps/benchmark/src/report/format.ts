@@ -1,4 +1,5 @@
 /** Numbers as people read them. */
+import type { Spread } from "../results/cells.js";
 
 /** "1,234,567". */
 export const formatCount = (value: number): string => Math.round(value).toLocaleString("en-US");
@@ -23,4 +24,12 @@ export function formatMetric(name: string, value: number | undefined): string {
   if (value === undefined || !Number.isFinite(value)) return "-";
   if (name === "nmse") return value.toPrecision(3);
   return name === "accuracy" ? `${(value * 100).toFixed(1)} %` : `${value.toFixed(3)} bits`;
+}
+
+/** "97.2 % ± 0.4". */
+export function formatSpread(metric: string, spread: Spread | undefined): string {
+  if (!spread) return "-";
+  const mean = formatMetric(metric, spread.mean);
+  if (spread.values.length < 2) return mean;
+  return `${mean} ± ${metric === "accuracy" ? (spread.deviation * 100).toFixed(1) : spread.deviation.toPrecision(2)}`;
 }

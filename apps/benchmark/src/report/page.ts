@@ -3,8 +3,9 @@ import { formatMetric } from "./format.js";
 import { isBetter } from "../results/metrics.js";
 import { summaryTable } from "../results/summary.js";
 import type { Row } from "../results/results.js";
-import { lossChart, stateChart, throughputChart, validationChart, type Drawing } from "./charts.js";
+import { lossChart, MOST_COLORS, stateChart, throughputChart, validationChart, type Drawing } from "./charts.js";
 import { document, escape, figure, htmlTable, legend } from "./html.js";
+import { meanRows } from "./mean-rows.js";
 import { sweepSection, type SweepReport } from "./sweep-section.js";
 
 /** What stands above the figures. */
@@ -22,7 +23,8 @@ const drawn = (caption: string, { svg, data }: Drawing): string => figure(captio
 
 /** The page for the rows of one folder. */
 export function reportPage(rows: readonly Row[], { title, verdict, tasks, sweep }: ReportText): string {
-  const shown = sweep ? bySeries(rows, sweep) : rows;
+  const means = sweep ? meanRows(sweep.cells) : [];
+  const shown = means.length > 0 ? means : rows;
   const mixers = [...new Set(shown.map(({ mixer }) => mixer))];
   const taskIds = [...new Set(rows.map(({ task }) => task))];
   const sections = taskIds.map((task) => {
@@ -30,7 +32,7 @@ export function reportPage(rows: readonly Row[], { title, verdict, tasks, sweep 
     const trained = own.filter(({ curve }) => curve.length > 0);
     const done = own.filter(({ status, stateBytes }) => status === "done" && stateBytes);
     const figures = [
-      ...(trained.length > 0
+      ...(trained.length > 0 && mixers.length <= MOST_COLORS
         ? [drawn("Training", lossChart(trained, mixers)), drawn("Validation", validationChart(trained, mixers))]
         : []),
       ...(done.length > 0 ? [drawn("Quality against memory", stateChart(done, mixers))] : []),
@@ -46,16 +48,6 @@ ${sections.join("\n")}
 ${environment(rows)}
 </main>`;
   return document(title, main, verdict);
-}
-
-/** The rows that a sweep's table is of, under the names that it has for them: of the learning rates the chosen one alone. */
-function bySeries(rows: readonly Row[], { cells }: SweepReport): readonly Row[] {
-  const series = new Map(cells.flatMap((cell) => cell.rows.map((row) => [row.trial, cell.series] as const)));
-  const named = rows.flatMap((row) => {
-    const mixer = series.get(row.trial);
-    return mixer === undefined ? [] : [{ ...row, mixer }];
-  });
-  return named.length > 0 ? named : rows;
 }
 
 const WHAT = "A trial is one training run. Press a title to sort by it; point at it to read what it means.";

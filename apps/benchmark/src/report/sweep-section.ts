@@ -3,9 +3,10 @@ import type { CellSummary, Spread } from "../results/cells.js";
 import { isHigherBetter } from "../results/metrics.js";
 import type { Published, Scale, Statement, Sweep, SweepPlot } from "../sweeps/sweep.js";
 import { sweepChart, type SweepPoint } from "./charts.js";
-import { formatBytes, formatCount, formatMetric } from "./format.js";
+import { formatBytes, formatCount, formatMetric, formatSpread } from "./format.js";
 import { escape, figure, htmlTable, legend } from "./html.js";
 import type { Column, Table } from "./table.js";
+import { taskTable } from "./task-table.js";
 
 /** A sweep, and what was found. */
 export interface SweepReport {
@@ -63,16 +64,12 @@ function columnsOf(cells: readonly CellSummary[], published: readonly Published[
       cell: (cell) => formatSpread(cell.metric, cell.beyond[name]),
       value: (cell) => cell.beyond[name]?.mean,
     })),
-    ...(published.length > 0
-      ? [
-          {
-            title: "published",
-            number: true,
-            cell: (cell: CellSummary) => formatMetric(cell.metric, publishedOf(cell, published)?.value),
-            value: (cell: CellSummary) => publishedOf(cell, published)?.value,
-          },
-        ]
-      : []),
+    ...[...new Set(published.map((each) => each.beyond))].map((where): SweepColumn => ({
+      title: where === undefined ? "published" : `published, ${where}`,
+      number: true,
+      cell: (cell) => formatMetric(cell.metric, publishedOf(cell, published, where)?.value),
+      value: (cell) => publishedOf(cell, published, where)?.value,
+    })),
     { title: "seeds", number: true, cell: seedsOf },
     {
       title: "lr",
@@ -109,21 +106,19 @@ function columnsOf(cells: readonly CellSummary[], published: readonly Published[
   ];
 }
 
-const publishedOf = ({ name, task }: CellSummary, published: readonly Published[]): Published | undefined =>
-  published.find((each) => each.row === name && (each.task === undefined || each.task === task));
+const publishedOf = (
+  { name, task }: CellSummary,
+  published: readonly Published[],
+  where: string | undefined,
+): Published | undefined =>
+  published.find(
+    (each) => each.row === name && each.beyond === where && (each.task === undefined || each.task === task),
+  );
 
 function seedsOf({ rows, seeds, test, diverged, failed }: CellSummary): string {
   const bad = [...(diverged > 0 ? [`${diverged} diverged`] : []), ...(failed > 0 ? [`${failed} failed`] : [])];
   const count = `${test?.values.length ?? 0} of ${Math.max(seeds.length, rows.length)}`;
   return bad.length > 0 ? `${count}, ${bad.join(", ")}` : count;
-}
-
-/** "97.2 % ± 0.4". */
-export function formatSpread(metric: string, spread: Spread | undefined): string {
-  if (!spread) return "-";
-  const mean = formatMetric(metric, spread.mean);
-  if (spread.values.length < 2) return mean;
-  return `${mean} ± ${metric === "accuracy" ? (spread.deviation * 100).toFixed(1) : spread.deviation.toPrecision(2)}`;
 }
 
 const formatOperations = (flops: number): string =>
@@ -133,10 +128,15 @@ const formatOperations = (flops: number): string =>
       ? `${(flops / 1e6).toFixed(1)} M`
       : `${(flops / 1e3).toFixed(0)} k`;
 
+/** Where the published numbers stand. */
+export const publishedSources = ({ sweep }: SweepReport): readonly string[] => [
+  ...new Set((sweep.published ?? []).map(({ source }) => source)),
+];
+
 /** The part of the report page above the trials. */
 export function sweepSection(report: SweepReport): string {
   const { sweep, scale, cells } = report;
-  const { question, expected, published = [] } = sweep;
+  const { question, expected } = sweep;
   const statements = findings(report).map(
     (statement) =>
       `<li class="${statement.holds === undefined ? "" : statement.holds ? "holds" : "fails"}"><b>${verdictWord(statement)}:</b> ${escape(statement.text)}</li>`,
@@ -146,26 +146,32 @@ export function sweepSection(report: SweepReport): string {
     scale === "smoke" && expected
       ? '<p class="small">Smoke scale: it shows that the sweep runs, and decides nothing.</p>'
       : "";
-  const sources = [...new Set(published.map(({ source }) => source))];
+  const sources = publishedSources(report);
+  const byTask = taskTable(cells);
   const matched = cells.flatMap(({ name, matched: how }) => (how ? [`<li>${escape(name)}: ${escape(how)}</li>`] : []));
-  return `<section><h2>${escape(question ?? "Results")}</h2>${claim}${smoke}<ul class="findings">${statements.join("")}</ul>${htmlTable(sweepTable(report))}${
+  return `<section><h2>${escape(question ?? "Results")}</h2>${claim}${smoke}<ul class="findings">${statements.join("")}</ul>${byTask ? htmlTable(byTask) : ""}${htmlTable(sweepTable(report))}${
     sources.length > 0
       ? `<p class="small">Published: ${escape(sources.join("; "))}. Conditions differ; see the sweep.</p>`
       : ""
   }${matched.length > 0 ? `<h3>How mixers were sized</h3><ul class="small">${matched.join("")}</ul>` : ""}${figures(report)}</section>`;
 }
 
+/** Every plot of the sweep, for each of its tasks by itself. */
 function figures({ sweep, cells }: SweepReport): string {
   const series = [...new Set(cells.map((cell) => cell.series))];
-  const drawn = (sweep.plots ?? []).flatMap((plot) => {
-    const points = cells.flatMap((cell) => pointsOf(cell, plot));
-    if (points.length === 0) return [];
-    const metric = cells.find(({ test }) => test)?.metric ?? "accuracy";
-    const y = plot.y === undefined || plot.y === "test" ? axisOf(metric) : plot.y;
-    const percent = metric === "accuracy" && (plot.y ?? "test") === "test";
-    const { svg, data } = sweepChart(points, series, { x: plot.x, y, log: plot.log ?? false, percent });
-    return [figure(plot.title, svg, data)];
-  });
+  const tasks = [...new Set(cells.map(({ task }) => task))];
+  const drawn = (sweep.plots ?? []).flatMap((plot) =>
+    tasks.flatMap((task) => {
+      const own = cells.filter((cell) => cell.task === task);
+      const points = own.flatMap((cell) => pointsOf(cell, plot));
+      if (points.length === 0) return [];
+      const metric = own.find(({ test }) => test)?.metric ?? "accuracy";
+      const y = plot.y === undefined || plot.y === "test" ? axisOf(metric) : plot.y;
+      const percent = metric === "accuracy" && (plot.y ?? "test") === "test";
+      const { svg, data } = sweepChart(points, series, { x: plot.x, y, log: plot.log ?? false, percent });
+      return [figure(tasks.length > 1 ? `${plot.title}: ${task}` : plot.title, svg, data)];
+    }),
+  );
   return drawn.length > 0 ? `${legend(series)}<div class="figures">${drawn.join("")}</div>` : "";
 }
 

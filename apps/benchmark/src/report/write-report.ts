@@ -4,7 +4,8 @@ import type { Row } from "../results/results.js";
 import { summaryTable } from "../results/summary.js";
 import { tasks } from "../trials/tasks.js";
 import { latexTable, markdownTable } from "./plain-text.js";
-import { findings, sweepTable, verdictWord, type SweepReport } from "./sweep-section.js";
+import { findings, publishedSources, sweepTable, verdictWord, type SweepReport } from "./sweep-section.js";
+import { taskTable } from "./task-table.js";
 
 /** Writes report.html, report.md and report.tex into the folder and returns the path of the page. */
 export async function writeReport(
@@ -23,12 +24,16 @@ export async function writeReport(
     ...(sweep && { sweep }),
   };
   writeFileAtomically(path, reportPage(rows, text));
+  const byTask = sweep && taskTable(sweep.cells);
   const table = sweep ? sweepTable(sweep) : summaryTable(rows);
   writeFileAtomically(
     join(folder, "report.md"),
-    `# ${title}\n\n${intro(sweep, verdict)}${markdownTable(table)}\n\n${origin(rows)}${sweep ? `- command: \`pnpm bench sweep ${sweep.name} --scale ${sweep.scale}\`\n` : ""}`,
+    `# ${title}\n\n${intro(sweep, verdict)}${byTask ? `${markdownTable(byTask)}\n\n` : ""}${markdownTable(table)}\n\n${sweep ? publications(sweep) : ""}${origin(rows)}${sweep ? `- command: \`pnpm bench sweep ${sweep.name} --scale ${sweep.scale}\`\n` : ""}`,
   );
-  writeFileAtomically(join(folder, "report.tex"), latexTable(table, captionOf(title, rows), sweep?.name ?? "results"));
+  writeFileAtomically(
+    join(folder, "report.tex"),
+    latexTable(byTask ?? table, captionOf(title, rows), sweep?.name ?? "results"),
+  );
   return path;
 }
 
@@ -45,6 +50,11 @@ function intro(sweep: SweepReport | undefined, verdict: string | undefined): str
     sizes.length > 0 ? `Sizes:\n\n${sizes.join("")}\n` : "",
   ].join("");
 }
+
+const publications = (sweep: SweepReport): string =>
+  publishedSources(sweep)
+    .map((source) => `- published: ${source}\n`)
+    .join("");
 
 const distinct = (values: readonly string[]): string => [...new Set(values)].join("; ");
 

@@ -67,6 +67,8 @@ export interface Published {
   readonly value: number;
   /** The task, if the sweep has several. */
   readonly task?: string;
+  /** The harder form of the task that it is of, e.g. "L=1024"; the test split by default. */
+  readonly beyond?: string;
   /** Paper and table. */
   readonly source: string;
 }
