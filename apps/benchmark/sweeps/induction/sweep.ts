@@ -9,14 +9,13 @@ export const sweep = defineSweep({
     "mamba",
     { mixer: "mamba2", settings: { dState: 16, headDim: 16 } },
     { mixer: "transformer", name: "transformer, RoPE" },
-    { mixer: "transformer", name: "transformer, xPos", settings: { positionEncoding: "xpos" } },
+    { mixer: "transformer", name: "transformer, ALiBi", settings: { positionEncoding: "alibi" } },
     "h3",
     { mixer: "s4d", settings: { dState: 16 } },
-    "gru",
   ],
   match: "parameters",
-  baseline: { L: 256, longest: 16384, evaluationSequences: 128, steps: 2500, batch: 64 },
-  rates: [2e-3, 5e-3],
+  baseline: { L: 64, longest: 4096, evaluationSequences: 128, steps: 2500, batch: 64 },
+  rates: [2e-3],
   seeds: [0, 1, 2],
   scales: {
     smoke: {

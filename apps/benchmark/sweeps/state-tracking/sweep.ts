@@ -15,7 +15,7 @@ export const sweep = defineSweep({
     { task: "parity", settings: { asked: "every", longest: 640, evaluationSequences: 256 } },
     { task: "group-word", settings: { longest: 512, evaluationSequences: 256 } },
   ],
-  mixers: ["mamba", unit, signed, complex, "gru", "rnn", "transformer"],
+  mixers: ["mamba", unit, signed, complex, "gru", "transformer"],
   baseline: { steps: 1500, batch: 32, dModel: 32 },
   rates: [3e-3, 1e-2],
   seeds: [0, 1, 2],
