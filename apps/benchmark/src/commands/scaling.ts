@@ -10,16 +10,27 @@ import { lockFolder } from "../results/lock.js";
 import { makeResultsFolder } from "../results/results.js";
 import { crossovers, measureScaling, SCALING_WORK, type ScalingRow, type ScalingWork } from "../sweeps/scaling.js";
 import { AUTO, chooseDevice, devices, openDevice } from "./devices.js";
+import type { AnyMixer } from "@seqmix/mixer";
+import { parseSetting, type Settings } from "../trials/settings.js";
+import { mixerSettingsOf } from "../trials/trial.js";
 import { didYouMean } from "./nearest-name.js";
 import { wholeFrom } from "./options.js";
 
+/** A mixer that is measured. */
+interface Contender {
+  readonly label: string;
+  readonly mixer: AnyMixer;
+  readonly settings: Settings;
+}
+
 interface Options {
-  readonly mixers?: readonly string[];
+  readonly mixers?: readonly Contender[];
   readonly work: readonly ScalingWork[];
   readonly lengths: readonly number[];
   readonly batch: number;
   readonly dModel: number;
   readonly most: number;
+  readonly enough: number;
   readonly device: string;
   readonly threads?: number;
   readonly json?: boolean;
@@ -33,7 +44,11 @@ export function registerScaling(program: Command): void {
     .description(
       "measure time and memory of mixers against the length of the sequence, and where one overtakes another",
     )
-    .option("--mixers <names>", "mixers, separated by commas; all by default", parseMixers)
+    .option(
+      "--mixers <names>",
+      'mixers, separated by commas, with settings if any: "mamba:dState=64,mamba2:dState=64;headDim=64"; all by default',
+      parseMixers,
+    )
     .option("--work <names>", `out of ${SCALING_WORK.join(", ")}, separated by commas`, parseWork, SCALING_WORK)
     .option(
       "--lengths <range>",
@@ -49,6 +64,7 @@ export function registerScaling(program: Command): void {
       wholeFrom(1, 3600),
       2,
     )
+    .option("--enough <seconds>", "about as long as the runs of one measurement take together", parseSeconds, 0.5)
     .option("--device <name>", `where to compute: ${[...Object.keys(devices), AUTO].join(", ")}`, "cpu")
     .option("--threads <n>", "threads of the cpu device", wholeFrom(1, 256))
     .option("--json", "print each measurement as a line of JSON, and everything else to the error stream")
@@ -57,7 +73,8 @@ export function registerScaling(program: Command): void {
 }
 
 async function run(options: Options): Promise<void> {
-  const { work, lengths, batch, dModel, most, json = false, threads } = options;
+  const { work, lengths, batch, dModel, most, enough, json = false, threads } = options;
+  const chosen = options.mixers ?? mixers.map((mixer): Contender => ({ label: mixer.id, mixer, settings: {} }));
   const say = json ? console.error : console.log;
   const device = await chooseDevice(options.device, say);
   const folder = makeResultsFolder(options.out);
@@ -65,14 +82,13 @@ async function run(options: Options): Promise<void> {
   const file = join(folder, "scaling.jsonl");
   const environment = readEnvironment();
   const rows: (ScalingRow & { readonly device: string })[] = readRows(file);
-  const chosen = options.mixers ? options.mixers.map((id) => mixers.find((mixer) => mixer.id === id)!) : mixers;
   try {
     for (const each of work)
-      for (const mixer of chosen)
+      for (const { label, mixer, settings } of chosen)
         for (const L of lengths) {
           const known = rows.find(
             (row) =>
-              row.mixer === mixer.id &&
+              row.mixer === label &&
               row.work === each &&
               row.L === L &&
               row.batch === batch &&
@@ -85,7 +101,7 @@ async function run(options: Options): Promise<void> {
             appendLine(file, JSON.stringify(row));
             if (json) console.log(JSON.stringify(row));
             say(
-              `${each} ${mixer.id} L=${L}: ${row.seconds === undefined ? row.error : `${(row.seconds * 1000).toPrecision(3)} ms, ${row.runs} runs`}`,
+              `${each} ${label} L=${L}: ${row.seconds === undefined ? row.error : `${(row.seconds * 1000).toPrecision(3)} ms, ${row.runs} runs`}`,
             );
           }
           if (row.seconds === undefined || row.seconds > most) break;
@@ -96,7 +112,7 @@ async function run(options: Options): Promise<void> {
               ...(threads !== undefined && { threads }),
             });
             try {
-              return await measureScaling({ mixer, work: each, L, batch, dModel }, opened);
+              return await measureScaling({ mixer, settings, label, work: each, L, batch, dModel, enough }, opened);
             } finally {
               await opened.close();
             }
@@ -134,12 +150,42 @@ function readRows(file: string): (ScalingRow & { readonly device: string })[] {
     });
 }
 
-function parseMixers(text: string): readonly string[] {
-  const known = mixers.map(({ id }) => id);
-  const names = text.split(",").map((name) => name.trim());
-  for (const name of names)
-    if (!known.includes(name)) throw new InvalidArgumentError(`Unknown mixer "${name}"${didYouMean(name, known)}.`);
-  return names;
+function parseMixers(text: string): readonly Contender[] {
+  return text.split(",").map((part) => {
+    const label = part.trim();
+    const [id = "", given = ""] = label.split(":");
+    const mixer = mixers.find((each) => each.id === id);
+    if (!mixer)
+      throw new InvalidArgumentError(
+        `Unknown mixer "${id}"${didYouMean(
+          id,
+          mixers.map((each) => each.id),
+        )}.`,
+      );
+    return { label, mixer, settings: parseMixerSettings(mixer, given) };
+  });
+}
+
+function parseMixerSettings(mixer: AnyMixer, text: string): Settings {
+  const known = mixerSettingsOf(mixer);
+  const parts = text.split(";").filter((part) => part !== "");
+  return Object.fromEntries(
+    parts.map((part) => {
+      const [name = "", value = ""] = part.split("=");
+      const parsed = Object.hasOwn(known, name) ? parseSetting(value, known[name]!) : undefined;
+      if (parsed === undefined)
+        throw new InvalidArgumentError(
+          `Expected a setting of ${mixer.id} with its value, got "${part}"${didYouMean(name, Object.keys(known))}.`,
+        );
+      return [name, parsed];
+    }),
+  );
+}
+
+function parseSeconds(text: string): number {
+  const seconds = Number(text);
+  if (!(seconds > 0 && seconds <= 60)) throw new InvalidArgumentError("Expected seconds above 0, at most 60.");
+  return seconds;
 }
 
 function parseWork(text: string): readonly ScalingWork[] {

@@ -45,6 +45,18 @@ test("time and memory of mixers forward, backward and for one more element", asy
   }
 }, 60_000);
 
+test("a mixer whose parameters bound the length gets room for it; settings and their label are the row's", async () => {
+  const device = cpu({ threads: 1 });
+  const hyena = mixers.find(({ id }) => id === "hyena")!;
+  const settings = { filterOrder: 4 };
+  const label = "hyena:filterOrder=4";
+  const long = { mixer: hyena, settings, label, work: "prefill", L: 2048, batch: 1, dModel: 4, enough: 0.01 } as const;
+  const found = await measureScaling(long, device);
+  expect(found.seconds, found.error).toBeGreaterThan(0);
+  expect(found.mixer).toBe(label);
+  await device.close();
+});
+
 test("a length that is too much is a row with the reason", async () => {
   const device = cpu({ threads: 1 });
   const hyena = mixers.find(({ id }) => id === "hyena")!;

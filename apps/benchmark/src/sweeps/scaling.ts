@@ -25,6 +25,7 @@ export type ScalingWork = (typeof SCALING_WORK)[number];
 
 /** A measurement, or why there is none. */
 export interface ScalingRow {
+  /** Id of the mixer, and its settings if they were given: "mamba:dState=64". */
   readonly mixer: string;
   readonly work: ScalingWork;
   /** Elements of the sequence. */
@@ -45,25 +46,30 @@ export interface ScalingRow {
 export interface ScalingCase {
   readonly mixer: AnyMixer;
   readonly settings?: MixerSettings;
+  /** Name of its row; the mixer's id by default. */
+  readonly label?: string;
   readonly work: ScalingWork;
   readonly L: number;
   readonly batch: number;
   readonly dModel: number;
+  /** Seconds that its runs take together, about; 0.5 by default. */
+  readonly enough?: number;
 }
 
-/** Seconds that runs of one case take together, about; and how many there are at least and at most. */
-const ENOUGH = 0.5;
+/** How many runs there are at least and at most. */
 const LEAST_RUNS = 3;
 const MOST_RUNS = 30;
 
 /** Measures one case on a device of its own. */
 export async function measureScaling(
-  { mixer, settings, work, L, batch, dModel }: ScalingCase,
+  { mixer, settings, label = mixer.id, work, L, batch, dModel, enough = 0.5 }: ScalingCase,
   device: Device,
 ): Promise<ScalingRow> {
-  const row = { mixer: mixer.id, work, L, batch, dModel };
+  const row = { mixer: label, work, L, batch, dModel };
   try {
-    const config = configure(mixer, { ...settings, dModel });
+    // A mixer whose parameters bound the length gets room for it.
+    const room = "lMax" in mixer.config ? { lMax: L } : {};
+    const config = configure(mixer, { ...room, ...settings, dModel });
     const source = key(0);
     const inputs = {
       params: mixer.init(config, foldIn(source, "params")),
@@ -71,7 +77,7 @@ export async function measureScaling(
     };
     await realize(inputs, { device });
     const run = await runOf(mixer, config, work, inputs, device);
-    const times = await time(run);
+    const times = await time(run, enough);
     const { peakBytes } = device.memory();
     return { ...row, seconds: times[times.length >> 1]!, runs: times.length, peakBytes };
   } catch (error) {
@@ -126,11 +132,11 @@ async function runOf(
 }
 
 /** Seconds of runs, sorted; the first, which plans and compiles, does not count. */
-async function time(run: () => Promise<void>): Promise<readonly number[]> {
+async function time(run: () => Promise<void>, enough: number): Promise<readonly number[]> {
   await run();
   const times: number[] = [];
   let spent = 0;
-  while (times.length < LEAST_RUNS || (spent < ENOUGH && times.length < MOST_RUNS)) {
+  while (times.length < LEAST_RUNS || (spent < enough && times.length < MOST_RUNS)) {
     const began = performance.now();
     await run();
     times.push((performance.now() - began) / 1000);
