@@ -2,18 +2,18 @@ import { atLeast, cellNamed, defineSweep, higher } from "@seqmix/benchmark";
 
 export const sweep = defineSweep({
   question: "Does a model remember within an episode, and forget at its end, when it is told where episodes begin?",
-  task: ["repeat-first", "repeat-previous"],
+  task: "repeat-first",
   mixers: ["s5", "lru", "mamba", "gru", "transformer"],
-  baseline: { L: 520, steps: 600, batch: 16, dModel: 32 },
+  baseline: { L: 260, steps: 500, batch: 8, dModel: 32 },
   changes: { resets: ["given", "hidden"] },
   combine: "grid",
-  rates: [2e-3, 5e-3],
+  rates: [5e-3],
   seeds: [0, 1, 2],
   scales: {
     smoke: {
       mixers: ["s5"],
       baseline: { steps: 4, warmup: 1, L: 60, dModel: 8, nLayers: 1, evaluationSequences: 16, batch: 8 },
-      rates: [2e-3],
+      rates: [5e-3],
       seeds: [0],
     },
   },
@@ -23,12 +23,10 @@ export const sweep = defineSweep({
     source:
       "Lu, Schroecker, Gu, Parisotto, Foerster, Singh and Behbahani, Structured State Space Models for In-Context Reinforcement Learning, 2023, sections 3.1 and 5.1",
     check: (cells) => [
-      atLeast(cellNamed(cells, "s5, resets=given", "repeat-first"), 0.99),
-      higher(
-        cellNamed(cells, "s5, resets=given", "repeat-first"),
-        cellNamed(cells, "s5, resets=hidden", "repeat-first"),
+      atLeast(cellNamed(cells, "s5, resets=given"), 0.99),
+      ...["s5", "lru"].map((name) =>
+        higher(cellNamed(cells, `${name}, resets=given`), cellNamed(cells, `${name}, resets=hidden`)),
       ),
-      atLeast(cellNamed(cells, "s5, resets=given", "repeat-previous"), 0.95),
     ],
   },
 });
