@@ -1,6 +1,16 @@
 import { atLeast, atMost, cellNamed, defineSweep } from "@seqmix/benchmark";
 
-const source = "Gu and Dao, Mamba, 2023, Table 11, at four times the training length of 256";
+/** Accuracies at 4 and 64 times the training length, which is 256 there. */
+const published = (row: string, fourfold: number, sixtyfourfold: number) =>
+  [
+    ["L=256", fourfold],
+    ["L=4096", sixtyfourfold],
+  ].map(([beyond, value]) => ({
+    row,
+    beyond: String(beyond),
+    value: Number(value),
+    source: "Gu and Dao, Mamba, 2023, Table 11, at as many times the training length, which is 256 there",
+  }));
 
 export const sweep = defineSweep({
   question: "Does what was learned at one length carry to lengths never trained on?",
@@ -31,6 +41,7 @@ export const sweep = defineSweep({
     source: "Gu and Dao, Mamba, 2023, section 4.1.2 and Table 11",
     check: (cells) => [
       atLeast(cellNamed(cells, "mamba"), 0.95),
+      atLeast(cellNamed(cells, "transformer, RoPE"), 0.95),
       atLeast(cellNamed(cells, "mamba"), 0.95, { beyond: "L=1024" }),
       atLeast(cellNamed(cells, "mamba"), 0.95, { beyond: "L=4096" }),
       atMost(cellNamed(cells, "transformer, RoPE"), 0.8, { beyond: "L=256" }),
@@ -38,9 +49,9 @@ export const sweep = defineSweep({
     ],
   },
   published: [
-    { row: "mamba", value: 1, source },
-    { row: "transformer, RoPE", value: 0.313, source },
-    { row: "h3", value: 0.395, source },
+    ...published("mamba", 1, 1),
+    ...published("transformer, RoPE", 0.313, 0.055),
+    ...published("h3", 0.395, 0.059),
   ],
   plots: [{ title: "Accuracy against length", x: "length", log: true }],
 });

@@ -31,7 +31,7 @@ export const sweep = defineSweep({
     claim:
       "Finite-precision linear RNNs with state-transition matrices having only positive eigenvalues cannot solve parity at arbitrary lengths; those whose eigenvalues may be negative or complex can, and nonlinear recurrences do. With diagonal matrices no group that does not commute is followed.",
     source:
-      "Grazzi et al., Unlocking State-Tracking in Linear RNNs Through Negative Eigenvalues, 2024, Theorem 1 and Table 2; Merrill et al., The Illusion of State in State-Space Models, 2024, for the group S3",
+      "Grazzi et al., Unlocking State-Tracking in Linear RNNs Through Negative Eigenvalues, 2024, Theorem 1; Merrill et al., The Illusion of State in State-Space Models, 2024, for the group S3",
     check: (cells) => {
       const at640 = { beyond: "L=640" };
       const at512 = { beyond: "L=512" };
