@@ -1,6 +1,7 @@
 /** Matrix products of f16 copies, as a transformation of functions: nothing in a layer or a model knows of it. */
 import { callOf, sortCalls } from "./calls.js";
 import type { CheckpointAttributes } from "./grad.js";
+import { kernelOp, type KernelAttributes } from "./kernel.js";
 import type { Op } from "./op.js";
 import { callOp, Tensor, type Call } from "./tensor.js";
 import { leavesOf, replaceLeaves, type Tree } from "./tree.js";
@@ -77,11 +78,23 @@ function movedInHalf({ op, attributes }: Call, [x, ...others]: readonly Tensor[]
   return narrow && [cast(callOp(op, [narrow, ...others], attributes)[0]!, "f32")];
 }
 
+/** The results of a kernel record that takes as f16 what was f16 before. */
+function recordOfHalves({ op, attributes }: Call, inputs: readonly Tensor[]): readonly Tensor[] | undefined {
+  if (op !== kernelOp) return undefined;
+  const { record, kase } = attributes as KernelAttributes;
+  const names = [...kase.present];
+  const narrow = inputs.map((x, k) => (record.halves?.includes(names[k]!) ? beforeWidening(x) : undefined));
+  if (narrow.every((x) => x === undefined)) return undefined;
+  const halves = new Set([...kase.halves, ...names.filter((_, k) => narrow[k])]);
+  const given = inputs.map((x, k) => narrow[k] ?? x);
+  return callOp(op, given, { record, kase: { ...kase, halves } } satisfies KernelAttributes);
+}
+
 /** The results of a call of other inputs, or of a product in f16; undefined if nothing changes. */
 function rebuilt(call: Call, inputs: readonly Tensor[], half: (x: Tensor) => Tensor): readonly Tensor[] | undefined {
   if (call.op === matmulRows.matmul && inputs[0]!.dtype === "f32")
     return callOp(call.op, inputs.map(half), { cotangents: "f16" } satisfies MatmulAttributes);
-  const moved = movedInHalf(call, inputs);
+  const moved = movedInHalf(call, inputs) ?? recordOfHalves(call, inputs);
   if (moved) return moved;
   if (inputs.every((x, k) => x === call.inputs[k])) return undefined;
   if (call.op.name !== "checkpoint") return callOp(call.op, inputs, call.attributes);
