@@ -108,13 +108,13 @@ export function selectionPass(form: StepForm, number: Numbered): GpuPass {
   return productPass(product, number, "both", "xProj", others, `selected[row * ${product.n} + column] = value;`);
 }
 
-/** y = out_proj of what the scan made. */
+/** y = out_proj of what the scan put in the place of u. */
 export function outputPass(form: StepForm, number: Numbered): GpuPass {
   const others: Used[] = [{ buffer: "y", written: true }];
   return productPass(
     productsOf(form).output,
     number,
-    "gated",
+    "both",
     "outProj",
     others,
     `y[row * ${form.D} + column] = value;`,
@@ -134,7 +134,7 @@ const softplus = `fn softplus(x: f32) -> f32 {
 `;
 
 /**
- * selected, u, z -> the next state and gated [B E], what goes out. A thread has four entries of a channel's state and every
+ * selected, u, z -> the next state, and in the place of u what goes out. A thread has four entries of a channel's state and every
  * so manieth vector of its step size's projection; threads of a channel meet in workgroup memory.
  */
 export function scanPass({ B, E, N, R, half }: StepForm, number: Numbered): GpuPass {
@@ -171,11 +171,11 @@ if (mine < ${B * E}) {
   nextState[pair * ${shared} + lane] = after;
   if (lane == 0) {
     let z = both[${B * E} + pair];
-    gated[pair] = (${sum} + skip[e] * u) * (z / (1f + exp(-z)));
+    both[pair] = (${sum} + skip[e] * u) * (z / (1f + exp(-z)));
   }
 }`;
   const used: Used[] = [
-    { buffer: "both" },
+    { buffer: "both", written: true },
     { buffer: "selected", type: vectors(false) },
     { buffer: "dtProj", type: vectors(half("dtProj")) },
     { buffer: "dtBias" },
@@ -183,7 +183,6 @@ if (mine < ${B * E}) {
     { buffer: "skip" },
     { buffer: "state", type: vectors(false) },
     { buffer: "nextState", type: vectors(false), written: true },
-    { buffer: "gated", written: true },
   ];
   const groups = Math.ceil((B * E) / channels);
   return passOf(

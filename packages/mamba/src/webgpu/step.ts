@@ -8,9 +8,6 @@ type Case = KernelCase<undefined>;
 /** Rows for which products are worth while that read the weights for each few of them. */
 export const MOST_ROWS = 64;
 
-/** Buffers that the scan's pass binds. */
-const BUFFERS = 9;
-
 function formOf({ dims, halves }: Case, { storesHalf = false }: GpuLimits): StepForm {
   const { B, D, E, N, R, W } = dims as Readonly<Record<"B" | "D" | "E" | "N" | "R" | "W", number>>;
   return { B, D, E, N, R, W, half: (name) => storesHalf && halves.has(name) };
@@ -22,7 +19,6 @@ function supports(kase: Case, limits: GpuLimits): true | string {
   if (B < 1 || B > MOST_ROWS) return `expected 1 to ${MOST_ROWS} sequences, got ${B}`;
   if (D < 1 || [D, E, N, R].some((extent) => extent % 4 !== 0)) return "expected D, E, N and R to be multiples of 4";
   if (N < 4 || 256 % N !== 0) return `expected a state of 4, 8 and so on to 256 entries a channel, got ${N}`;
-  if (limits.buffers < BUFFERS) return `expected ${BUFFERS} buffers a kernel, got ${limits.buffers}`;
   const largest = 4 * Math.max(F * D, B * E * N);
   if (largest > limits.bytes) return `expected tensors of at most ${limits.bytes} bytes, got ${largest}`;
   const products = Object.values(productsOf(formOf(kase, limits)));
@@ -34,12 +30,12 @@ function supports(kase: Case, limits: GpuLimits): true | string {
 function forward(kase: Case, limits: GpuLimits): GpuProgram {
   const form = formOf(kase, limits);
   const { B, E, N, R } = form;
-  const names = [...kase.present, "y", "nextWindow", "nextState", "both", "selected", "gated"];
+  const names = [...kase.present, "y", "nextWindow", "nextState", "both", "selected"];
   const number = (name: string): number => names.indexOf(name);
   return {
     name: `four passes of ${B} row${B === 1 ? "" : "s"}`,
     passes: [inputPass, selectionPass, scanPass, outputPass].map((pass) => pass(form, number)),
-    scratch: [bytesOf(2 * B * E), bytesOf(B * (R + 2 * N)), bytesOf(B * E)],
+    scratch: [bytesOf(2 * B * E), bytesOf(B * (R + 2 * N))],
   };
 }
 
@@ -47,7 +43,6 @@ function forward(kase: Case, limits: GpuLimits): GpuProgram {
 export const mambaStepOnGpu: GpuVariant<undefined> = {
   device: "webgpu",
   name: "four passes",
-  needs: `${BUFFERS} buffers a kernel`,
   supports,
   forward,
 };
