@@ -5,6 +5,8 @@ import { selectiveScan, selectiveScanStep } from "@seqmix/selective-scan";
 import { broadcastTo, split, zeros, type Tensor } from "@seqmix/tensor";
 import { bothWays } from "./bidirectional.js";
 import { initMamba } from "./initialize.js";
+import { MOST_ROWS } from "./webgpu/step.js";
+import { mambaStepKernel } from "./step-record.js";
 import { depthwise, extents, select, type MambaConfig, type MambaParameters, type Selected } from "./parts.js";
 
 /** The last W-1 inputs of the short convolution [B E W-1], and the state of the scan [B E N]. */
@@ -76,6 +78,8 @@ export const mamba = defineMixer({
   initState: mambaStart,
 
   step(config, params, x, state) {
+    const whole = inOneRecord(config, params, x, state);
+    if (whole) return whole;
     const { E } = extents(config);
     const [input, z] = split(linear(params.in_proj, x), [E, E], -1) as [Tensor, Tensor];
     const [u, conv] = causalConv1dStep(depthwise(params), input, state.conv, { activation: "silu" });
@@ -98,6 +102,38 @@ export const mamba = defineMixer({
       ),
   },
 });
+
+/** The published block, of no more rows than its record is for. */
+function inOneRecord(
+  config: MambaConfig,
+  params: MambaParameters,
+  x: Tensor,
+  state: MambaState,
+): readonly [Tensor, MambaState] | undefined {
+  const { in_proj, x_proj, dt_proj, out_proj } = params;
+  const { weight: conv, bias: convBias } = depthwise(params);
+  const selective = config.selectiveDelta && config.selectiveB && config.selectiveC;
+  const usual = selective && !in_proj.bias && !out_proj.bias && x.shape[0]! <= MOST_ROWS;
+  if (!usual || !convBias || !x_proj || !dt_proj.weight) return undefined;
+  const { y, nextWindow, nextState } = mambaStepKernel(
+    {
+      x,
+      inProj: in_proj.weight,
+      conv,
+      convBias,
+      xProj: x_proj.weight,
+      dtProj: dt_proj.weight,
+      dtBias: dt_proj.bias,
+      aLog: params.A_log,
+      skip: params.D,
+      outProj: out_proj.weight,
+      window: state.conv,
+      state: state.ssm,
+    },
+    undefined,
+  );
+  return [y, { conv: nextWindow, ssm: nextState }];
+}
 
 function mambaStart(config: MambaConfig, batch: number): MambaState {
   const { E } = extents(config);

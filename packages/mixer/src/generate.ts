@@ -1,8 +1,10 @@
 /** Text from a language model, one token after another, by its recurrent form. */
 import {
   autocast,
+  broadcastTo,
   cast,
   compile,
+  concat,
   dispose,
   leavesOf,
   mapTree,
@@ -45,9 +47,19 @@ export interface GenerateOptions extends SamplingOptions {
    * the memory to read, nearly the same tokens. By default as they are.
    */
   readonly weights?: "f16";
+  /**
+   * Tokens of a sequence that the device makes in one go, and that come to the reader together. The work around a call is
+   * most of the time of a token of a small model on a GPU, but the plan of so many tokens takes longer to make. 1 by
+   * default, and 8 for 256 tokens or more.
+   */
+  readonly together?: number;
   /** Where to compute; where the parameters live by default. */
   readonly device?: Device;
 }
+
+/** Tokens for which it is worth while to plan several of them as one step. */
+const LONG = 256,
+  TOGETHER = 8;
 
 /** Tokens that are on their way to the host while the device computes those behind them. */
 const UNDER_WAY = 4;
@@ -68,9 +80,10 @@ export async function* generate(
   assertGenerates(config, prompt, options);
   const { length } = options;
   if (length < 1) return;
+  const { together = length < LONG ? 1 : TOGETHER } = options;
   const where = options.device ? { device: options.device } : {};
   const [B, L] = prompt.shape as [number, number];
-  const drawsAt = drawsOf(options, B);
+  const drawsFrom = drawsOf(options, B);
   const aligned = options.mask && alignToEnd(options.mask);
   const [features, afterPrompt] = languageModelFeatures(
     config,
@@ -81,43 +94,58 @@ export async function* generate(
     aligned?.resets,
   );
   const last = reshape(sliceAxis(features, 1, L - 1, L), [B, config.dModel]);
-  const oneToken = (
-    given: LanguageModelParameters,
-    before: LanguageModelState,
-    token: Tensor,
-    draws: readonly Tensor[],
-  ): Next => {
-    const [logits, after] = stepLanguageModel(config, inSingle(given), token, before);
-    return [sampleTokens(logits, options, draws[0]), after];
-  };
   const half = options.weights === "f16";
-  const step = compile(half ? autocast(oneToken) : oneToken, { ...where, donate: [1, 3] });
+  const tokens = tokensAfter(config, options, together);
+  const step = compile(half ? autocast(tokens) : tokens, { ...where, donate: [1, 3] });
   const weights = half ? inHalf(params) : params;
-  let token = sampleTokens(languageModelHead(params, last), options, drawsAt(0)[0]);
-  let state = withRoom(config, afterPrompt, length);
+  const first = sampleTokens(languageModelHead(params, last), options, drawsFrom(0, 1)[0]);
+  let made = broadcastTo(first, [together, B]);
+  let state = withRoom(config, afterPrompt, Math.ceil((length - 1) / together) * together + 1);
   const waiting: Reading[] = [];
   try {
-    await realize([token, state, weights] as readonly Tree[], where);
-    for (let made = 1; ; made++) {
-      waiting.push(readingOf(token));
-      const most = made < length ? UNDER_WAY : 0;
-      while (waiting.length > most || waiting[0]?.isHere()) yield waiting.shift()!.tokens as Promise<Int32Array>;
-      if (made >= length) return;
-      const spent = token;
-      [token, state] = await step(weights, state, token, drawsAt(made));
+    await realize([made, state, weights] as readonly Tree[], where);
+    for (let count = 1; ; count += together) {
+      waiting.push(readingOf(made, count === 1 ? 1 : Math.min(together, length - count + together)));
+      const most = count < length ? Math.ceil(UNDER_WAY / together) : 0;
+      while (waiting.length > most || waiting[0]?.isHere()) {
+        const { tokens: coming, count: own } = waiting.shift()!;
+        const came = await coming;
+        for (let k = 0; k < own; k++) yield came.slice(k * B, (k + 1) * B);
+      }
+      if (count >= length) return;
+      const spent = made;
+      [made, state] = await step(weights, state, made, drawsFrom(count, together));
       spent.dispose();
     }
   } finally {
     // What a reader who stops early did not wait for.
-    await Promise.allSettled(waiting.map(({ tokens }) => tokens));
-    dispose([token, state] as readonly Tree[]);
+    await Promise.allSettled(waiting.map(({ tokens: each }) => each));
+    dispose([made, state] as readonly Tree[]);
     const given = new Set(leavesOf(params as Tree));
     dispose(leavesOf(weights as Tree).filter((x) => !given.has(x)));
   }
 }
 
-/** The next token of each sequence and the state behind it. */
+/** Tokens [K B] and the state before the last of them. */
 type Next = readonly [Tensor, LanguageModelState];
+
+/** From the last of tokens [.. B] to the `count` tokens behind it. */
+const tokensAfter =
+  (config: LanguageModelConfig, options: SamplingOptions, count: number) =>
+  (params: LanguageModelParameters, before: LanguageModelState, known: Tensor, draws: readonly Tensor[]): Next => {
+    const weights = inSingle(params);
+    const [K, B] = known.shape as [number, number];
+    let token = reshape(sliceAxis(known, 0, K - 1, K), [B]);
+    let state = before;
+    const made: Tensor[] = [];
+    for (let k = 0; k < count; k++) {
+      const [logits, after] = stepLanguageModel(config, weights, token, state);
+      token = sampleTokens(logits, options, draws[k]);
+      state = after;
+      made.push(reshape(token, [1, B]));
+    }
+    return [concat(made, 0), state];
+  };
 
 /** Matrices in f16; other parameters are few and stay. */
 const inHalf = (params: LanguageModelParameters): LanguageModelParameters =>
@@ -132,19 +160,21 @@ const inSingle = (params: LanguageModelParameters): LanguageModelParameters =>
 
 /** Tokens on their way to the host. */
 interface Reading {
-  readonly tokens: Promise<unknown>;
+  readonly tokens: Promise<Int32Array>;
+  /** Of each sequence, those that are asked for. */
+  readonly count: number;
   /** Whether they have come. */
   isHere(): boolean;
 }
 
-function readingOf(token: Tensor): Reading {
+function readingOf(made: Tensor, count: number): Reading {
   let here = false;
-  const tokens = token.data();
+  const tokens = made.data() as Promise<Int32Array>;
   tokens.then(
     () => (here = true),
     () => (here = true),
   );
-  return { tokens, isHere: () => here };
+  return { tokens, count, isHere: () => here };
 }
 
 function assertGenerates(config: LanguageModelConfig, prompt: Tensor, options: GenerateOptions): void {
@@ -154,6 +184,9 @@ function assertGenerates(config: LanguageModelConfig, prompt: Tensor, options: G
       `generate: expected a mixer with a recurrent form, got ${whole.id} without one; call forwardLanguageModel on ever longer sequences`,
     );
   assertSampling("generate", options);
+  const { together = 1 } = options;
+  if (!(Number.isInteger(together) && together >= 1))
+    throw new RangeError(`generate: expected together, a whole number of at least 1, got ${together}`);
   const { temperature = 0, key } = options;
   if (temperature > 0 && !key)
     throw new RangeError(
@@ -165,11 +198,15 @@ function assertGenerates(config: LanguageModelConfig, prompt: Tensor, options: G
     );
 }
 
-/** By token, 24 random bits in [0, 1) for each sequence, f32 [B]; none where nothing is drawn. */
-function drawsOf({ temperature = 0, key }: GenerateOptions, B: number): (t: number) => readonly Tensor[] {
+/** By number of a token and count, 24 random bits in [0, 1) for each sequence of each, f32 [B]; none where nothing is drawn. */
+function drawsOf(
+  { temperature = 0, key }: GenerateOptions,
+  B: number,
+): (first: number, count: number) => readonly Tensor[] {
   if (temperature === 0 || !key) return () => [];
   const draw = (t: number, b: number): number => (threefry(key.words, [t, b])[0] >>> 8) * 2 ** -24;
-  return (t) => [tensor(Float32Array.from({ length: B }, (_, b) => draw(t, b)))];
+  return (first, count) =>
+    Array.from({ length: count }, (_, t) => tensor(Float32Array.from({ length: B }, (__, b) => draw(first + t, b))));
 }
 
 /** The state with room for `length` more tokens where it grows, so that every token is the same plan. */

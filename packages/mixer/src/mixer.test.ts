@@ -430,6 +430,17 @@ describe("generation", () => {
     }
   });
 
+  test.each([{}, { temperature: 1, key: key(3), topK: 5 }])(
+    "tokens made together are those made one by one, as many as asked for: %o",
+    async (options) => {
+      const alone = await make({ length: 7, ...options });
+      expect(alone).toHaveLength(7);
+      for (const together of [2, 3, 6, 8])
+        for (const device of [reference(), cpu()])
+          expect(await make({ length: 7, together, ...options }, device)).toEqual(alone);
+    },
+  );
+
   test("keeps no memory when it is done, nor when the reader stops early", async () => {
     const device = cpu();
     const params = await realize(initLanguageModel(model, key(7)), { device });
@@ -437,6 +448,7 @@ describe("generation", () => {
     const before = device.memory().buffers;
     for await (const chosen of generate(model, params, prompt, { length: 3 })) expect(chosen).toHaveLength(1);
     for await (const _ of generate(model, params, prompt, { length: 3 })) break;
+    for await (const _ of generate(model, params, prompt, { length: 30, together: 4 })) break;
     expect(device.memory().buffers).toBe(before);
   });
 
@@ -468,6 +480,7 @@ describe("generation", () => {
 
   test("refuses what cannot work", async () => {
     await expect(make({ length: 1, temperature: 1 })).rejects.toThrow(/expected a key to draw at temperature 1/);
+    await expect(make({ length: 1, together: 0 })).rejects.toThrow(/expected together, a whole number of at least 1/);
     await expect(make({ length: 1, temperature: -1 })).rejects.toThrow(/temperature of at least 0, got -1/);
   });
 });

@@ -6,3 +6,4 @@
  */
 export * from "./devices/webgpu/fragments.js";
 export * from "./devices/webgpu/program.js";
+export * from "./devices/webgpu/row-products.js";

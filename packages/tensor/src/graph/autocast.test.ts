@@ -5,6 +5,7 @@ import {
   checkpoint,
   cpu,
   explain,
+  gather,
   key,
   leavesOf,
   matmul,
@@ -15,6 +16,7 @@ import {
   softmax,
   sum,
   tanh,
+  tensor,
   transpose,
   valueAndGrad,
   type Tensor,
@@ -72,6 +74,24 @@ describe("autocast", () => {
     const text = await explain(autocast((w: Tensor, y: Tensor) => matmul(y, cast(w, "f32")))(stored, x), { device });
     // The copy of x, and the product.
     expect(text.split("\n")).toHaveLength(2);
+    await device.close();
+  });
+
+  test("rows and transposed copies of weights kept in f16 are read as they are", async () => {
+    const device = cpu();
+    const stored = await realize(cast(normal(key(1), [6, 8]), "f16"), { device });
+    const rows = await realize(tensor(Int32Array.from([3, 0])), { device });
+    const tied = (w: Tensor, which: Tensor): Tensor => {
+      const table = cast(w, "f32");
+      return matmul(mul(gather(table, which, 0), 0.5), transpose(table));
+    };
+    const text = await explain(autocast(tied)(stored, rows), { device });
+    // The rows, and the product.
+    expect(text.split("\n")).toHaveLength(2);
+    const half = (y: Tensor): Tensor => cast(y, "f16");
+    const byHand = matmul(half(mul(cast(gather(stored, rows, 0), "f32"), 0.5)), transpose(stored));
+    const found = await realize([autocast(tied)(stored, rows), byHand], { device });
+    expect([...(await found[0]!.data())]).toEqual([...(await found[1]!.data())]);
     await device.close();
   });
 });
