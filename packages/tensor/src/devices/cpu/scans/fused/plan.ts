@@ -81,6 +81,7 @@ export interface ScanPlan {
   readonly decay: readonly Scalar[];
   readonly drive: readonly Scalar[];
   readonly seed: readonly Scalar[] | undefined;
+  readonly carried: Scalar | undefined;
   readonly sumValues: readonly Scalar[];
   readonly directValues: readonly Scalar[];
   /** Outputs computed from the records at the end of a chunk. */
@@ -217,7 +218,10 @@ export function planScan(form: ScanForm): ScanPlan {
     ]),
   ];
   // What the results at the end of a chunk need once more.
-  const again = nodesOf(local.map((o) => o.value));
+  const again = nodesOf(
+    local.map((o) => o.value),
+    new Set(staged),
+  );
   for (const node of nodesOf(staged))
     if (isMath(node) && again.has(node) && axes(node).has(along) && !staged.includes(node)) staged.push(node);
   const slot = new Map(staged.map((node, k) => [node, k]));
@@ -308,6 +312,7 @@ export function planScan(form: ScanForm): ScanPlan {
     decay: form.decay.map(toRecord),
     drive: form.drive.map(toRecord),
     seed: form.seed?.map(toRecord),
+    carried: form.carried && toRecord(form.carried),
     sumValues: sums.map((s) => toRecord(s.value)),
     directValues: form.direct.map((o) => toRecord(o.value)),
     // In their values, `reduced` nodes behind the staged ones are the sums.
