@@ -8,7 +8,7 @@ import { letTurn, turning } from "../turns.js";
 import { storedInF32 } from "../../plan/half-storage.js";
 import { firstOfSlots, takeovers } from "../../plan/donation.js";
 import type { SequentialScanAttributes } from "../../ops/sequential-scan.js";
-import type { Step } from "../../plan/plan.js";
+import type { Plan, Step } from "../../plan/plan.js";
 import { makePlan } from "../../plan/planner.js";
 import type { PlanOptions } from "../../plan/draft.js";
 import { describePeak } from "../../plan/peak.js";
@@ -48,6 +48,12 @@ async function planOptions({ roots }: Graph, fuse: boolean): Promise<PlanOptions
   return { ...options, scans: { maxBuffers: MAX_BUFFERS, accepts: supportsRecurrence, anyBuffers: runsInChunks } };
 }
 
+/** The plan as this device runs it: recurrences keep some states for their gradients. */
+async function ownPlan(plan: Plan): Promise<Plan> {
+  if (!plan.steps.some((step) => step.kind === "scan" && step.kernel.adjoint)) return plan;
+  return (await import("./scans/kept-states.js")).withKeptStates(plan);
+}
+
 let standard: Device | undefined;
 
 /**
@@ -80,7 +86,7 @@ function makeDevice(options: CpuOptions): Device {
   };
 
   const compilePlan = async (graph: Graph, fuse: boolean): Promise<CompiledPlan> => {
-    const plan = storedInF32(makePlan(graph.roots, graph.leaves, await planOptions(graph, fuse)));
+    const plan = await ownPlan(storedInF32(makePlan(graph.roots, graph.leaves, await planOptions(graph, fuse))));
     const runners: Runner[] = [];
     for (const step of plan.steps) runners.push(await runnerOf(step, fuse));
     return { plan, arena: layOut(plan), takeovers: takeovers(plan), runners, isFirst: firstOfSlots(plan) };

@@ -5,7 +5,7 @@
 import type { DType } from "../../../../graph/dtype.js";
 import { interning, rewriting } from "../../../../ir/interning.js";
 import type { Affine, Scalar } from "../../../../ir/loop.js";
-import type { ScanKernel, ScanStep, ScanSum } from "../../../../ir/scan-kernel.js";
+import type { KeptStates, ScanKernel, ScanStep, ScanSum } from "../../../../ir/scan-kernel.js";
 import { affinesOf, nodesOf, parts } from "../../../../ir/simplify.js";
 
 /** A result that has an element for every point, written where the states are. */
@@ -39,7 +39,16 @@ export interface ScanForm {
   readonly sums: readonly ScanSum[];
   readonly direct: readonly DirectOutput[];
   readonly summed: readonly SumOutput[];
+  /** The states that this kernel writes, or with an adjoint reads. */
+  readonly kept: KeptStates | undefined;
 }
+
+/** Place of the shared block among the arguments, behind all buffers. */
+export const sharedArgument = ({ inputs, direct, summed, seed, kept }: ScanForm): number =>
+  inputs.length + direct.length + summed.length + (kept !== undefined && seed === undefined ? 1 : 0);
+/** Place of the kept states: behind the outputs, or the last input. */
+export const keptArgument = (form: ScanForm): number =>
+  form.seed === undefined ? sharedArgument(form) - 1 : form.inputs.length - 1;
 
 /** Which axes a value varies along; a state or a record varies along all. */
 export function axesOfNodes(rank: number): (node: Scalar) => ReadonlySet<number> {
@@ -115,6 +124,7 @@ export function scanForm(kernel: ScanKernel): ScanForm {
     sums: kernel.sums.map((sum) => ({ ...sum, value: rewrite(sum.value) })),
     direct: outputs.filter(isDirect).map((o) => ({ ...o, value: rewrite(plain(o.value)) })),
     summed: outputs.filter((o) => !isDirect(o)).map((o) => ({ ...o, value: rewrite(o.value) })),
+    kept: kernel.keptStates,
   };
 }
 
