@@ -1,4 +1,4 @@
-import { makePlan, type Plan } from "@seqmix/tensor/backend";
+import { makePlan, scanPasses, type Plan } from "@seqmix/tensor/backend";
 import {
   add,
   explain,
@@ -27,7 +27,7 @@ async function planOf(tree: Tree): Promise<Plan> {
         device: "none",
         fuse: true,
         maxBuffers: 16,
-        scans: { maxBuffers: 32, accepts: () => true },
+        scans: { passes: scanPasses, maxBuffers: 32, accepts: () => true },
       });
       return "";
     },
