@@ -23,8 +23,6 @@ import {
   zeros,
   type Kernel,
 } from "@seqmix/tensor";
-import { STATE_AXES, stateDims } from "./cpu-layout.js";
-import { cpuSelectiveScan } from "./cpu-variant.js";
 
 /** Settings of {@link selectiveScan} and {@link selectiveScanStep}. */
 export interface SelectiveScanOptions {
@@ -93,8 +91,6 @@ export const selectiveScanKernel: Kernel<SelectiveScanInputs, SelectiveScanOutpu
     optional: ["deltaBias", "D", "z", "h0", "resets"],
     dtypes: { resets: "bool" },
     outputs: { y: "B L D", hT: "B D N" },
-    residuals: { states: STATE_AXES },
-    extraDims: stateDims,
     reference(
       inputs: {
         readonly u: Tensor;
@@ -121,7 +117,7 @@ export const selectiveScanKernel: Kernel<SelectiveScanInputs, SelectiveScanOutpu
         bytes: 4 * (3 * B! * L! * D! + 2 * B! * L! * N! + D! * (N! + 2) + 2 * B! * D! * N!),
       };
     },
-    variants: [cpuSelectiveScan],
+    variants: [],
     // Decays weak enough that 1000 of them do not underflow.
     samples: [1, 2, 63, 64, 65, 1000].flatMap((L) =>
       SAMPLES.map(({ name, bare, without }) => ({

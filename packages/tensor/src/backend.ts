@@ -13,6 +13,7 @@ export { showPasses } from "./plan/show.js";
 export type { NativeCall, Plan, Slot, Step } from "./plan/plan.js";
 export type { NativeOperand, PlanOptions } from "./plan/draft.js";
 export type { ScanSupport } from "./plan/scan-draft.js";
+export { scanPasses, type ScanPasses } from "./plan/scan-passes.js";
 export type { Epilogue } from "./plan/matmul-epilogue.js";
 export { matmulSpecOf, type MatmulSpec } from "./plan/matmul-spec.js";
 export { costOf } from "./plan/cost.js";

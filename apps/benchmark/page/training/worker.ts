@@ -67,8 +67,7 @@ async function open(choice: DeviceChoice): Promise<DeviceReport> {
 
 async function openGpu(): Promise<DeviceReport> {
   device = await webgpu();
-  const { description } = device;
-  const software = /swiftshader|llvmpipe/i.test(description);
+  const { description, software } = device;
   return {
     name: "webgpu",
     description,

@@ -118,9 +118,9 @@ interface Found {
 async function describeGpu(): Promise<Found> {
   try {
     const device = await devices["webgpu"]!({});
-    const description = device.description;
+    const { description, software = false } = device;
     await device.close();
-    return { description, software: /swiftshader|llvmpipe|software/i.test(description) };
+    return { description, software };
   } catch (error) {
     if (error instanceof UsageError) return { software: false, problem: messageOf(error) };
     throw error;

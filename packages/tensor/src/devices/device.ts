@@ -60,6 +60,8 @@ export interface Device {
   readonly name: string;
   /** What the device found: threads, adapter, limits. */
   readonly description: string;
+  /** Set where a program on the processor stands for the hardware, which is slow: a software adapter of WebGPU. */
+  readonly software?: true;
   /** Copies host data to the device. `data` may have another element class than the device's own. @internal */
   upload(data: HostArray, dtype: DType): DeviceBuffer;
   /** Copies a buffer to the host. @internal */

@@ -41,6 +41,12 @@ export interface ScanOutput {
   readonly value: Scalar;
 }
 
+/** How often states are kept, and along which axis they are neighbours. */
+export interface KeptStates {
+  readonly every: number;
+  readonly lanes: number;
+}
+
 export interface ScanKernel {
   /** The axes of the loop, e.g. [B, L, D, N], outermost first. */
   readonly extents: readonly number[];
@@ -58,6 +64,12 @@ export interface ScanKernel {
   readonly initial?: ScanValue;
   /** The cotangent recurrence; `seed` is the cotangent of h_t from its uses at t. */
   readonly adjoint?: { readonly seed: ScanValue };
+  /**
+   * States before every `every`-th step, in an f32 buffer of the device's own order, `lanes` being neighbours in it: a kernel
+   * without adjoint writes them, behind its outputs; the one with the adjoint of the same recurrence reads them, behind
+   * its inputs.
+   */
+  readonly keptStates?: KeptStates;
   readonly sums: readonly ScanSum[];
   readonly outputs: readonly ScanOutput[];
 }

@@ -23,6 +23,7 @@ import {
   type Tree,
 } from "../index.js";
 import { makePlan } from "../plan/planner.js";
+import { scanPasses } from "../plan/scan-passes.js";
 import { graphOf } from "../plan/signature.js";
 import { semiseparable } from "./semiseparable.js";
 
@@ -40,7 +41,7 @@ function formsOf(tree: Tree): string[] {
     device: "none",
     fuse: true,
     maxBuffers: 32,
-    scans: { maxBuffers: 32, accepts: () => true },
+    scans: { passes: scanPasses, maxBuffers: 32, accepts: () => true },
   });
   return steps.flatMap((step) => {
     if (step.kind !== "scan") return [];

@@ -30,11 +30,11 @@ export function parts(node: Scalar): readonly Scalar[] {
 export const roots = (kernel: LoopKernel): readonly Scalar[] =>
   [...kernel.reductions, ...kernel.outputs].map((root) => root.value);
 
-/** Every node below the roots, each once. */
-export function nodesOf(roots: readonly Scalar[]): ReadonlySet<Scalar> {
+/** Every node below the roots, each once; where `until` has a node, neither it nor what it is made of. */
+export function nodesOf(roots: readonly Scalar[], until: ReadonlySet<Scalar> = new Set()): ReadonlySet<Scalar> {
   const seen = new Set<Scalar>();
   const visit = (node: Scalar): void => {
-    if (seen.has(node)) return;
+    if (seen.has(node) || until.has(node)) return;
     seen.add(node);
     parts(node).forEach(visit);
   };

@@ -2,7 +2,7 @@
 import { callOf } from "../graph/calls.js";
 import type { Tensor } from "../graph/tensor.js";
 import type { Planning } from "./planning.js";
-import { isFusedScan } from "./scan-fusion.js";
+import { isFusedScan } from "./scan-levels.js";
 
 /** Ops whose native programs read strided views of their operands. */
 export const READS_VIEWS: ReadonlySet<string> = new Set(["matmul"]);

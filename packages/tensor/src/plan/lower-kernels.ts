@@ -5,7 +5,6 @@ import { copyOf, force, type Decisions, type OpenDecisions } from "./decisions.j
 import { readsOf, type Draft } from "./draft.js";
 import { lowerLoop, NeedsMemory, type LoweringContext } from "./lower.js";
 import type { Planning } from "./planning.js";
-import { breakCycles, draftScans } from "./scan-draft.js";
 import { nativeDraft } from "./views.js";
 
 /** What lowering knows of a plan. */
@@ -20,7 +19,13 @@ export function lowerKernels(planning: Planning): Planning {
   const { options, scans, stored } = planning;
   if (options.scans) {
     const decisions = copyOf(planning.decisions);
-    const { units, changed } = draftScans(scans, forced.context, decisions, options.fuse, options.scans);
+    const { units, changed } = options.scans.passes.draft(
+      scans,
+      forced.context,
+      decisions,
+      options.fuse,
+      options.scans,
+    );
     if (changed) return { ...planning, revised: decisions };
     for (const { unit, drafts: steps, reason } of units) {
       if (steps.length > 0) drafts.push(...steps);
@@ -100,9 +105,10 @@ function needs(lower: () => unknown): Tensor | undefined {
 
 /** Recurrences that wait for themselves take in less. */
 export function breakScanCycles(planning: Planning): Planning {
-  if (planning.scans.units.length === 0) return planning;
+  const { scans, drafts, options } = planning;
+  if (!options.scans || scans.units.length === 0) return planning;
   const decisions = copyOf(planning.decisions);
-  return breakCycles(planning.drafts, readsOf, decisions, planning.options.fuse)
+  return options.scans.passes.breakCycles(drafts, readsOf, decisions, options.fuse)
     ? { ...planning, revised: decisions }
     : planning;
 }

@@ -20,7 +20,6 @@ import type { Plan } from "./plan.js";
 import { beginning, type Planning, type Replacements } from "./planning.js";
 import { resolveGraph } from "./resolve.js";
 import { groupRows } from "./row-groups.js";
-import { fuseScans } from "./scan-fusion.js";
 import { storeResults } from "./store.js";
 
 /** One step of the line. */
@@ -36,7 +35,7 @@ export const PASSES: readonly Pass[] = [
   // Roots, operands and results of native programs, and tables have memory whatever is fused.
   { name: "keep", run: keepMemory },
   // A recurrence takes in what is computed into it and out of it.
-  { name: "scans", run: fuseScans },
+  { name: "scans", run: (planning) => planning.options.scans?.passes.fuse(planning) ?? planning },
   // Results of reductions with their tails, and what is used often, have memory; all else is computed where it is used.
   { name: "store", run: storeResults },
   // Expressions that grow too long are cut.

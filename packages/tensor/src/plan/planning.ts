@@ -3,7 +3,7 @@ import type { Expansions } from "../graph/kernel.js";
 import type { Call, Tensor } from "../graph/tensor.js";
 import type { Draft, PlanOptions } from "./draft.js";
 import type { Decisions } from "./decisions.js";
-import { NO_SCANS, type Scans } from "./scan-fusion.js";
+import type { Scans } from "./scan-fusion.js";
 
 /** A plan in the making. A pass returns the next one and changes none. */
 export interface Planning {
@@ -50,6 +50,15 @@ export interface Replacements {
   /** Why kernel calls have no program. */
   readonly notes: Set<string>;
 }
+
+const NO_SCANS: Scans = {
+  units: [],
+  calls: new Set(),
+  results: new Set(),
+  inside: new Set(),
+  stored: new Set(),
+  reasonOf: () => undefined,
+};
 
 /** Where the line begins. */
 export const beginning = (

@@ -5,7 +5,7 @@ import { inputsRead } from "../graph/op.js";
 import { callOp, type Call, type Tensor } from "../graph/tensor.js";
 import type { Planning } from "./planning.js";
 import { isReasons, noteReasons, variantFor } from "./variants.js";
-import { isScan, isScanGradient, levelOf } from "./scan-fusion.js";
+import { isScan, isScanGradient, levelOf } from "./scan-levels.js";
 
 /** Inputs of a `concat` that one kernel puts together. */
 const MOST_JOINED = 32;

@@ -9,10 +9,13 @@ import type { LoweringContext } from "./lower.js";
 import type { OpenDecisions } from "./decisions.js";
 import { demote, lowerNoting, type Scans } from "./scan-fusion.js";
 import type { LoweredScan, ScanUnit } from "./scan-lowering.js";
+import type { ScanPasses } from "./scan-passes.js";
 import type { Tail } from "./scan-region.js";
 
 /** What a device can do with scan steps. */
 export interface ScanSupport {
+  /** The planner's part for recurrences, `scanPasses`: a page loads it when a graph has one. */
+  readonly passes: ScanPasses;
   /** Buffers a step may bind, inputs and outputs together. */
   readonly maxBuffers: number;
   /** Whether the device has a program for a kernel, or why not. */

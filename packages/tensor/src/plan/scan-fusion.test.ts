@@ -44,6 +44,7 @@ import { sizeOf } from "../graph/shape.js";
 import type { PlanOptions } from "./draft.js";
 import type { NativeCall, Plan } from "./plan.js";
 import { makePlan } from "./planner.js";
+import { scanPasses } from "./scan-passes.js";
 import { interpretLoop, interpretScan, type Numbers } from "../ir/interpreter.js";
 import { graphOf } from "./signature.js";
 
@@ -96,7 +97,7 @@ const OPTIONS: PlanOptions = {
   device: "none",
   fuse: true,
   maxBuffers: 32,
-  scans: { maxBuffers: 32, accepts: () => true },
+  scans: { passes: scanPasses, maxBuffers: 32, accepts: () => true },
 };
 
 /** What the scan IR promises its renderers. */
@@ -441,8 +442,8 @@ test("what cannot be computed inside has memory", async () => {
     for (const options of [
       {},
       { fuse: false },
-      { scans: { maxBuffers: 5, accepts: () => true as const } },
-      { scans: { maxBuffers: 32, accepts: () => "not today" } },
+      { scans: { passes: scanPasses, maxBuffers: 5, accepts: () => true as const } },
+      { scans: { passes: scanPasses, maxBuffers: 32, accepts: () => "not today" } },
       { scans: undefined },
     ])
       await check(await withGradients(program, inputs), options).catch((error: unknown) => {
@@ -497,7 +498,7 @@ test.each([6, 8, 12, 16])(
   "with %i buffers a step every step fits, and from 12 on no slot holds the states",
   async (maxBuffers) => {
     const plan = await check(await withGradients(mamba, await mambaInputs()), {
-      scans: { maxBuffers, accepts: () => true },
+      scans: { passes: scanPasses, maxBuffers, accepts: () => true },
     });
     for (const step of plan.steps)
       if (step.kind === "scan") expect(step.inputs.length + step.outputs.length).toBeLessThanOrEqual(maxBuffers);
@@ -536,7 +537,7 @@ test("several recurrences may ask for the same memory in one pass", async () => 
 test("what a device refuses runs as before, and says why", async () => {
   const inputs = await mambaInputs();
   const plan = await check(await withGradients(mamba, inputs), {
-    scans: { maxBuffers: 32, accepts: () => "too many axes" },
+    scans: { passes: scanPasses, maxBuffers: 32, accepts: () => "too many axes" },
   });
   expect(scansOf(plan)).toEqual([]);
   expect(plan.steps.filter(({ kind }) => kind === "native").map(({ name }) => name)).toEqual([
@@ -544,7 +545,7 @@ test("what a device refuses runs as before, and says why", async () => {
     "linearScan (too many axes)",
   ]);
   const partly = await check(await withGradients(mamba, inputs), {
-    scans: { maxBuffers: 32, accepts: ({ adjoint }) => adjoint === undefined || "no gradients" },
+    scans: { passes: scanPasses, maxBuffers: 32, accepts: ({ adjoint }) => adjoint === undefined || "no gradients" },
   });
   expect(scansOf(partly).map(({ reverse }) => reverse)).toEqual([false, true]);
   expect(partly.steps.map(({ name }) => name).join("\n")).toContain("states stored, since no gradients");

@@ -12,8 +12,9 @@ import { inputsRead } from "../graph/op.js";
 import type { LinearScanAttributes } from "../ops/linear-scan.js";
 import type { Call, Tensor } from "../graph/tensor.js";
 import { NeedsMemory, NeedsSplit, splitParts, type LoweringContext } from "./lower.js";
-import { copyOf, force, type Decisions, type OpenDecisions, type ScanLevel } from "./decisions.js";
+import { copyOf, force, type OpenDecisions, type ScanLevel } from "./decisions.js";
 import type { Planning } from "./planning.js";
+import { isScan, isScanGradient, levelOf } from "./scan-levels.js";
 import { lowerUnit, positionsOf, valuesOf, type LoweredScan, type ScanUnit } from "./scan-lowering.js";
 import {
   downstream,
@@ -47,28 +48,6 @@ export interface Scans {
   readonly stored: ReadonlySet<Tensor>;
   /** Why a recurrence is not wholly fused. */
   reasonOf(call: Call): string | undefined;
-}
-
-export const NO_SCANS: Scans = {
-  units: [],
-  calls: new Set(),
-  results: new Set(),
-  inside: new Set(),
-  stored: new Set(),
-  reasonOf: () => undefined,
-};
-
-export const isScan = (call: Call): boolean => call.op.name === "linearScan" || call.op.name === "complexLinearScan";
-export const isScanGradient = (call: Call): boolean =>
-  call.op.name === "linearScanGradient" || call.op.name === "complexLinearScanGradient";
-
-export const levelOf = (call: Call, { levels }: Pick<Decisions, "levels">, fuse: boolean): ScanLevel =>
-  levels.get(call)?.level ?? (fuse ? (isScan(call) ? "recompute" : "stored") : "bare");
-
-/** Whether the call becomes a scan step that may compute its operands itself. */
-export function isFusedScan(call: Call, decisions: Decisions, fuse: boolean): boolean {
-  const level = isScan(call) || isScanGradient(call) ? levelOf(call, decisions, fuse) : "refused";
-  return level === "recompute" || level === "stored";
 }
 
 /** Takes in less of a recurrence's surroundings from now on. */

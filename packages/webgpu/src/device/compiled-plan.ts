@@ -1,6 +1,7 @@
 /** A graph's plan with its programs, and the memory results may take over. */
 import {
   makePlan,
+  scanPasses,
   storedInF32,
   takeovers,
   firstOfSlots,
@@ -79,6 +80,7 @@ export const planOptions = (fuse: boolean, limits: GpuLimits, tuning: Tuning): P
   epilogues: EPILOGUES,
   natives: NATIVES,
   scans: {
+    passes: scanPasses,
     maxBuffers: limits.buffers,
     accepts: (kernel) => supportsRecurrence(kernel, limits, tuning),
     anyBuffers: (kernel) => runsInChunks(kernel, limits),

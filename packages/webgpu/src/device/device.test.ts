@@ -50,9 +50,15 @@ import {
 } from "@seqmix/tensor";
 import { afterAll, describe, expect, test } from "vitest";
 import { testDevice } from "../testing/test-device.js";
+import { isSoftware } from "./adapter.js";
 
 const device = await testDevice({ poison: true });
 afterAll(() => device.close());
+
+test("says whether a program stands for the hardware", () => {
+  expect(device.software ?? false).toBe(isSoftware(device.gpu.adapterInfo));
+  if (device.description.includes("SwiftShader")) expect(device.software).toBe(true);
+});
 
 const norm = (x: Tensor): Tensor => mul(x, div(1, sqrt(add(mean(mul(x, x), -1, { keepDims: true }), 1e-5))));
 

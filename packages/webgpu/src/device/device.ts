@@ -42,8 +42,9 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
     products,
   };
   const { subgroupMinSize, subgroupMaxSize } = adapter.info;
+  const software = isSoftware(adapter.info);
   const tuning = tuningOf({
-    software: isSoftware(adapter.info),
+    software,
     subgroup:
       gpu.features.has("subgroups") && found.language.has("subgroup_id") && subgroupMinSize === subgroupMaxSize
         ? subgroupMinSize
@@ -96,6 +97,7 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
   const device: WebGpuDevice = {
     name: "webgpu",
     description: describe(adapter, gpu, bindingLimits),
+    ...(software && { software }),
     gpu,
     recorder: undefined,
     upload(data, dtype) {

@@ -8,11 +8,9 @@ import { letTurn, turning } from "../turns.js";
 import { storedInF32 } from "../../plan/half-storage.js";
 import { firstOfSlots, takeovers } from "../../plan/donation.js";
 import type { SequentialScanAttributes } from "../../ops/sequential-scan.js";
-import type { Step } from "../../plan/plan.js";
+import type { Plan, Step } from "../../plan/plan.js";
 import { makePlan } from "../../plan/planner.js";
 import type { PlanOptions } from "../../plan/draft.js";
-import { describePeak } from "../../plan/peak.js";
-import { showPasses } from "../../plan/show.js";
 import type { Graph } from "../../plan/signature.js";
 import { sortCalls } from "../../graph/calls.js";
 import type { Tensor } from "../../graph/tensor.js";
@@ -20,7 +18,6 @@ import { DeviceMemory } from "./memory/memory.js";
 import { cpuVariantOf } from "./native/variant.js";
 import type { CompiledPlan, Runner } from "./compiled.js";
 import { makePrograms } from "./prepared.js";
-import { sequenceRunner } from "./sequence.js";
 import { ThreadPool } from "./threads/pool.js";
 
 /** Settings of the CPU device. */
@@ -44,8 +41,14 @@ const MAX_BUFFERS = 16;
 async function planOptions({ roots }: Graph, fuse: boolean): Promise<PlanOptions> {
   const options = { device: "cpu", fuse, maxBuffers: MAX_BUFFERS, natives: NATIVES } as const;
   if (!sortCalls(roots).some(({ op }) => op.rule.kind === "kernel" || /scan/i.test(op.name))) return options;
-  const { runsInChunks, supportsRecurrence } = await import("./scans/recurrence.js");
-  return { ...options, scans: { maxBuffers: MAX_BUFFERS, accepts: supportsRecurrence, anyBuffers: runsInChunks } };
+  const { scanSupport } = await import("./scans/recurrences.js");
+  return { ...options, scans: scanSupport(MAX_BUFFERS) };
+}
+
+/** The plan as this device runs it: recurrences keep some states for their gradients. */
+async function ownPlan(plan: Plan): Promise<Plan> {
+  if (!plan.steps.some((step) => step.kind === "scan" && step.kernel.adjoint)) return plan;
+  return (await import("./scans/recurrences.js")).withKeptStates(plan);
 }
 
 let standard: Device | undefined;
@@ -80,7 +83,7 @@ function makeDevice(options: CpuOptions): Device {
   };
 
   const compilePlan = async (graph: Graph, fuse: boolean): Promise<CompiledPlan> => {
-    const plan = storedInF32(makePlan(graph.roots, graph.leaves, await planOptions(graph, fuse)));
+    const plan = await ownPlan(storedInF32(makePlan(graph.roots, graph.leaves, await planOptions(graph, fuse))));
     const runners: Runner[] = [];
     for (const step of plan.steps) runners.push(await runnerOf(step, fuse));
     return { plan, arena: layOut(plan), takeovers: takeovers(plan), runners, isFirst: firstOfSlots(plan) };
@@ -98,6 +101,7 @@ function makeDevice(options: CpuOptions): Device {
     if (step.kind === "native" && step.call.op === "sequentialScan") {
       const { body } = step.call.attributes as SequentialScanAttributes;
       const addressOf = (x: Tensor): number => live(bufferOn(x, device, "cpu")).address;
+      const { sequenceRunner } = await import("./sequence.js");
       return sequenceRunner(step.call, await planFor(body.graph, fuse), { memory, addressOf });
     }
     const { starts, ...prepared } = await prepare(step);
@@ -136,12 +140,17 @@ function makeDevice(options: CpuOptions): Device {
     run: async (graph, runOptions) =>
       turning(execute(device, await planFor(graph, runOptions.fuse), graph.leaves, runOptions.donated)),
     async explain(graph, { memory: withMemory = false, passes = false } = {}) {
-      if (passes) return showPasses(graph.roots, graph.leaves, await planOptions(graph, true));
+      if (passes)
+        return (await import("../../plan/show.js")).showPasses(
+          graph.roots,
+          graph.leaves,
+          await planOptions(graph, true),
+        );
       const { plan, runners } = await planFor(graph, true);
       return [
         ...plan.steps.map((step, k) => describe(step, runners[k]!)),
         ...plan.notes.map((note) => `# ${note}`),
-        ...(withMemory ? describePeak(plan) : []),
+        ...(withMemory ? (await import("../../plan/peak.js")).describePeak(plan) : []),
       ].join("\n");
     },
     memory: () => ({ ...memory.counters, collected }),

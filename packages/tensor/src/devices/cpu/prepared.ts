@@ -44,7 +44,7 @@ function programOf(step: Step, memory: DeviceMemory): Described {
     return {
       text: step.kernel,
       starts: [],
-      program: async () => (await import("./scans/recurrence.js")).recurrenceProgram(step.kernel, memory),
+      program: async () => (await import("./scans/recurrences.js")).recurrenceProgram(step.kernel, memory),
     };
   if (step.kind === "loop") {
     const starts = startsOf(step.kernel);

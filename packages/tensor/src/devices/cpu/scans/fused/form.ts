@@ -5,7 +5,7 @@
 import type { DType } from "../../../../graph/dtype.js";
 import { interning, rewriting } from "../../../../ir/interning.js";
 import type { Affine, Scalar } from "../../../../ir/loop.js";
-import type { ScanKernel, ScanStep, ScanSum } from "../../../../ir/scan-kernel.js";
+import type { KeptStates, ScanKernel, ScanStep, ScanSum } from "../../../../ir/scan-kernel.js";
 import { affinesOf, nodesOf, parts } from "../../../../ir/simplify.js";
 
 /** A result that has an element for every point, written where the states are. */
@@ -34,10 +34,21 @@ export interface ScanForm {
   readonly drive: readonly Scalar[];
   readonly initial: readonly Scalar[] | undefined;
   readonly seed: readonly Scalar[] | undefined;
+  /** What a real adjoint hands to the step before, g_t decay_t; sums whose terms have both factors are made of it. */
+  readonly carried: Scalar | undefined;
   readonly sums: readonly ScanSum[];
   readonly direct: readonly DirectOutput[];
   readonly summed: readonly SumOutput[];
+  /** The states that this kernel writes, or with an adjoint reads. */
+  readonly kept: KeptStates | undefined;
 }
+
+/** Place of the shared block among the arguments, behind all buffers. */
+export const sharedArgument = ({ inputs, direct, summed, seed, kept }: ScanForm): number =>
+  inputs.length + direct.length + summed.length + (kept !== undefined && seed === undefined ? 1 : 0);
+/** Place of the kept states: behind the outputs, or the last input. */
+export const keptArgument = (form: ScanForm): number =>
+  form.seed === undefined ? sharedArgument(form) - 1 : form.inputs.length - 1;
 
 /** Which axes a value varies along; a state or a record varies along all. */
 export function axesOfNodes(rank: number): (node: Scalar) => ReadonlySet<number> {
@@ -74,7 +85,8 @@ export function scanForm(kernel: ScanKernel): ScanForm {
   const power = powersOfTwo(kernel);
   const intern = rewriting((a) => a, undefined, interning());
   const change = rewriting(affine, (node) => power(node, (part) => change(part)));
-  const rewrite = (node: Scalar): Scalar => intern(change(node));
+  const carried = carriedAdjoint(kernel.adjoint && kernel.decay.map((node) => intern(change(node))), intern);
+  const rewrite = (node: Scalar): Scalar => carried.pull(intern(change(node)));
   const all = (value: readonly Scalar[]): readonly Scalar[] => value.map(rewrite);
   // Of every point: the sums are no sums.
   const plain = rewriting(
@@ -108,9 +120,11 @@ export function scanForm(kernel: ScanKernel): ScanForm {
     drive: all(kernel.drive),
     initial: kernel.initial && all(kernel.initial),
     seed: kernel.adjoint && all(kernel.adjoint.seed),
+    carried: carried.product,
     sums: kernel.sums.map((sum) => ({ ...sum, value: rewrite(sum.value) })),
     direct: outputs.filter(isDirect).map((o) => ({ ...o, value: rewrite(plain(o.value)) })),
     summed: outputs.filter((o) => !isDirect(o)).map((o) => ({ ...o, value: rewrite(o.value) })),
+    kept: kernel.keptStates,
   };
 }
 
@@ -118,6 +132,38 @@ const affineAt = (strides: readonly number[], along: number, reverse: boolean, l
   reverse
     ? { offset: strides[along]! * (length - 1), coefficients: strides.map((c, k) => (k === along ? -c : c)) }
     : { offset: 0, coefficients: strides };
+
+const isProduct = (node: Scalar): node is Scalar & { readonly op: "mul" } => node.op === "mul" && node.dtype === "f32";
+const isAdjoint = (node: Scalar): boolean => node.op === "state" && node.which === "adjoint";
+
+/** The product of a real adjoint and its decay, and expressions in which it takes the place of the two. */
+function carriedAdjoint(
+  decay: readonly Scalar[] | undefined,
+  intern: (node: Scalar) => Scalar,
+): { readonly product: Scalar | undefined; readonly pull: (node: Scalar) => Scalar } {
+  if (decay?.length !== 1) return { product: undefined, pull: (node) => node };
+  const adjoint: Scalar = intern({ op: "state", dtype: "f32", which: "adjoint", part: "re" });
+  const product = intern({ op: "mul", dtype: "f32", args: [adjoint, decay[0]!] });
+  /** The factors with the adjoint among them, decay behind it; undefined without it. */
+  const withDecay = (factors: Scalar): Scalar | undefined => {
+    if (isAdjoint(factors)) return product;
+    if (!isProduct(factors)) return undefined;
+    const [a, b] = factors.args as [Scalar, Scalar];
+    const [first, second] = [withDecay(a), withDecay(b)];
+    if (first !== undefined) return intern({ ...factors, args: [first, b] });
+    return second && intern({ ...factors, args: [a, second] });
+  };
+  const pull = rewriting(
+    (a) => a,
+    undefined,
+    (node) => {
+      if (!isProduct(node)) return node;
+      const [a, b] = node.args as [Scalar, Scalar];
+      return (b === decay[0] ? withDecay(a) : a === decay[0] ? withDecay(b) : undefined) ?? node;
+    },
+  );
+  return { product, pull: (node) => intern(pull(node)) };
+}
 
 /** e^x as 2^argument. */
 export type Power = Scalar & { readonly op: "exp"; readonly base: 2 };

@@ -34,7 +34,7 @@ const UNITS = 16,
 const SEGMENT = 1024,
   LARGE = 1 << 16;
 /** Bytes that records, sums and tape of a chunk may take of the first-level cache. */
-const CHUNK_BYTES = 24 << 10;
+const CHUNK_BYTES = 32 << 10;
 
 /** A sum kept in an array of vectors until its unit's part is written to shared memory. */
 export interface PartialSum {
@@ -81,6 +81,7 @@ export interface ScanPlan {
   readonly decay: readonly Scalar[];
   readonly drive: readonly Scalar[];
   readonly seed: readonly Scalar[] | undefined;
+  readonly carried: Scalar | undefined;
   readonly sumValues: readonly Scalar[];
   readonly directValues: readonly Scalar[];
   /** Outputs computed from the records at the end of a chunk. */
@@ -88,7 +89,8 @@ export interface ScanPlan {
   /** Outputs computed from partial sums in a phase of their own. */
   readonly combined: readonly SumOutput[];
   readonly partials: readonly PartialSum[];
-  /** Bytes of the states of a unit. */
+  /** Bytes of the states of a group of lanes, and of those of a unit. */
+  readonly groupBytes: number;
   readonly stateBytes: number;
   /** Offsets in the scratch block. */
   readonly at: Readonly<
@@ -140,9 +142,8 @@ function chooseVector(form: ScanForm): number {
     .reduceRight((a, b) => (cost(b) < cost(a) ? b : a), extents.length - (along === extents.length - 1 ? 2 : 1));
 }
 
-export function planScan(form: ScanForm): ScanPlan {
+export function planScan(form: ScanForm, vector = form.kept?.lanes ?? chooseVector(form)): ScanPlan {
   const { extents, along, sums } = form;
-  const vector = chooseVector(form);
   const others = extents
     .map((_, axis) => axis)
     .filter((axis) => axis !== along && axis !== vector && extents[axis]! > 1);
@@ -217,7 +218,10 @@ export function planScan(form: ScanForm): ScanPlan {
     ]),
   ];
   // What the results at the end of a chunk need once more.
-  const again = nodesOf(local.map((o) => o.value));
+  const again = nodesOf(
+    local.map((o) => o.value),
+    new Set(staged),
+  );
   for (const node of nodesOf(staged))
     if (isMath(node) && again.has(node) && axes(node).has(along) && !staged.includes(node)) staged.push(node);
   const slot = new Map(staged.map((node, k) => [node, k]));
@@ -244,14 +248,15 @@ export function planScan(form: ScanForm): ScanPlan {
   const tapeBytes = form.seed === undefined ? 0 : copies * unroll * 2 * numberParts * VECTOR;
   const perStep = recordBytes * Math.min(groups, STAGED_GROUPS) + eachVectors * VECTOR + tapeBytes;
   const fit = Math.floor(CHUNK_BYTES / Math.max(1, perStep) / 8) * 8;
-  const steps = Math.min(segmentSteps, perStep === 0 ? 256 : Math.min(64, Math.max(16, fit)));
-  const stateBytes = groups * points * numberParts * VECTOR;
+  const steps = form.kept?.every ?? Math.min(segmentSteps, perStep === 0 ? 256 : Math.min(64, Math.max(16, fit)));
+  const groupBytes = points * numberParts * VECTOR;
+  const stateBytes = groups * groupBytes;
 
   // ---- scratch and shared memory ----
 
   const chunks = Math.ceil(segmentSteps / steps);
   const states = 0;
-  const adjoints = states + stateBytes * (form.seed === undefined ? 1 : chunks + 1);
+  const adjoints = states + stateBytes * (form.kept !== undefined ? 0 : form.seed === undefined ? 1 : chunks + 1);
   const products = adjoints + (form.seed === undefined ? 0 : stateBytes);
   const records = products + (segments > 1 ? stateBytes : 0);
   const tape = records + Math.min(groups, STAGED_GROUPS) * steps * recordBytes;
@@ -308,6 +313,7 @@ export function planScan(form: ScanForm): ScanPlan {
     decay: form.decay.map(toRecord),
     drive: form.drive.map(toRecord),
     seed: form.seed?.map(toRecord),
+    carried: form.carried && toRecord(form.carried),
     sumValues: sums.map((s) => toRecord(s.value)),
     directValues: form.direct.map((o) => toRecord(o.value)),
     // In their values, `reduced` nodes behind the staged ones are the sums.
@@ -324,6 +330,7 @@ export function planScan(form: ScanForm): ScanPlan {
     })),
     combined,
     partials,
+    groupBytes,
     stateBytes,
     at: { states, adjoints, products, records, tape, eachSums, totalSums, bytes: totalAt },
     eachSumBytes: totalSums - eachSums,

@@ -8,7 +8,7 @@ import type { Affine, LoopKernel, Scalar } from "../../../../ir/loop.js";
 import type { ScanKernel } from "../../../../ir/scan-kernel.js";
 import { buildModule, type WasmFunction } from "../../wasm/emitter.js";
 import { rewriting } from "../../../../ir/interning.js";
-import { scanForm, type SumOutput } from "./form.js";
+import { scanForm, sharedArgument, type ScanForm, type SumOutput } from "./form.js";
 import { plainScan } from "./plain.js";
 import { planScan, readsAcross, type ScanPlan } from "./plan.js";
 import {
@@ -77,7 +77,9 @@ export function fusedScanProgram(kernel: ScanKernel, memory: { readonly shared: 
   const initial = form.initial === undefined ? undefined : define(initialFunction("initial", plan));
   const stage = (name: string, staged: readonly Scalar[]): number | undefined =>
     plan.recordBytes === 0 ? undefined : define(stageFunction(name, plan, staged));
-  const [stageAll, stageForward] = [stage("stage", plan.staged), stage("stageForward", plan.stagedForward)];
+  const stageAll = stage("stage", plan.staged);
+  const advances = form.seed !== undefined && form.kept === undefined;
+  const stageForward = advances ? stage("stageForward", plan.stagedForward) : undefined;
   const shared = {
     initial,
     stage: stageAll,
@@ -103,12 +105,8 @@ export function fusedScanProgram(kernel: ScanKernel, memory: { readonly shared: 
     phases.push({ run: "carry", units, grain: 1 });
   }
   const adjoint = plan.seed !== undefined;
-  define(unitFunction(
-    "scan",
-    plan,
-    { ...shared, forward: sweeps(adjoint ? "advance" : "forward"), backward: adjoint ? sweeps("backward") : undefined },
-    false,
-  ));
+  const forward = advances ? sweeps("advance") : adjoint ? undefined : sweeps("forward");
+  define(unitFunction("scan", plan, { ...shared, forward, backward: adjoint ? sweeps("backward") : undefined }, false));
   phases.push({ run: "scan", units: units * plan.segments, grain });
   groupsOf(plan.combined).forEach((outputs, k) => {
     const { run, phase } = combine(`sum${k}`, kernel, plan, outputs);
@@ -116,13 +114,16 @@ export function fusedScanProgram(kernel: ScanKernel, memory: { readonly shared: 
     phases.push(phase);
   });
   return {
-    name: `fused scan [${kernel.extents.join()}] along ${kernel.along}${adjoint ? " with adjoint" : ""}${form.complex ? " complex" : ""}, ${kernel.outputs.length} output${kernel.outputs.length === 1 ? "" : "s"}`,
+    name: `fused scan [${kernel.extents.join()}] along ${kernel.along}${adjoint ? " with adjoint" : ""}${form.complex ? " complex" : ""}${keptOf(form)}, ${kernel.outputs.length} output${kernel.outputs.length === 1 ? "" : "s"}`,
     module: buildModule({ memory, functions }),
     phases,
     scratchBytes: plan.at.bytes,
     sharedBytes: plan.sharedBytes,
   };
 }
+
+const keptOf = ({ kept, seed }: ScanForm): string =>
+  kept === undefined ? "" : `, states ${seed === undefined ? "kept" : "given"} every ${kept.every} steps`;
 
 /** Outputs over the same axes are computed together. */
 function groupsOf(outputs: readonly SumOutput[]): readonly (readonly SumOutput[])[] {
@@ -233,7 +234,7 @@ function combine(
   const bindings = [
     ...kernel.inputs.map((_, k): Binding => ({ position: k, offset: 0 })),
     ...sums.map((sum): Binding => ({
-      position: inputs + kernel.outputs.length,
+      position: sharedArgument(form),
       offset: plan.partials.find((p) => p.sum === sum)!.shared,
     })),
   ];

@@ -6,7 +6,7 @@ import { f32x4, i32, i32x4, v128, when, type Code, type Local } from "../../wasm
 import { range, storeLanes, times, type FunctionContext } from "./function.js";
 import { VECTOR, type PartialSum, type ScanPlan } from "./plan.js";
 import { fillBeyond, scope, type Scope } from "../../loops/values.js";
-import { product } from "../../../../ir/simplify.js";
+import { nodesOf, product } from "../../../../ir/simplify.js";
 import type { Vectors } from "../../wasm/vector-math.js";
 
 const { add } = f32x4;
@@ -51,12 +51,23 @@ interface ResultRoots {
   readonly record: () => Code;
 }
 
+/** Results of a sweep with an adjoint that need the states alone are taken on the way there, the others on the way back. */
+export type Way = "there" | "back";
+
 /** What happens to a state's results: `copy` once it is known, `end` after all states of a step, `totals` after the chunk. */
 interface StepResults {
-  readonly copy: (copy: number, at: Scope) => void;
+  readonly copy: (copy: number, at: Scope, way: Way) => void;
   readonly end: (at: Scope) => void;
   readonly totals: () => Code;
 }
+
+/** When a sum's terms are added. A single step's are all added on the way back. */
+export const wayOf = ({ form }: ScanPlan, sum: number): Way =>
+  form.seed !== undefined &&
+  form.sums[sum]!.step === "each" &&
+  ![...nodesOf([form.sums[sum]!.value])].some((node) => node.op === "state" && node.which === "adjoint")
+    ? "there"
+    : "back";
 
 export function stepResults(
   c: FunctionContext,
@@ -128,27 +139,29 @@ export function stepResults(
         inMemory(dtype, part(vectors, j)),
       );
   };
-  const now = (step: ScanStep, copy: number, at: Scope): void => {
-    for (const partial of partials) if (partial.partial.step === step) addPartial(partial, copy, at);
+  const now = (step: ScanStep, copy: number, at: Scope, way: Way): void => {
+    for (const partial of partials)
+      if (partial.partial.step === step && wayOf(plan, partial.partial.sum) === way) addPartial(partial, copy, at);
     form.direct.forEach((o, n) => {
-      if (o.step === step) addDirect(n, copy, at);
+      if (o.step === step && way === "back") addDirect(n, copy, at);
     });
   };
   return {
-    copy(copy, at) {
+    copy(copy, at, way) {
       plan.localSums.forEach((k, n) => {
+        if (wayOf(plan, k) !== way) return;
         const value = (): Code => emit.evaluate(sumValues[k]![copy]!, frame, at)[0]!;
         s.body.push(
           accumulate(record, VECTOR * (plan.staged.length + n), value, copy, 0, copies - 1, localWaiting[n]!),
         );
       });
-      now("each", copy, at);
+      now("each", copy, at, way);
     },
     end(at) {
       for (const step of ["first", "last"] as const) {
         const outside = s.body;
         const inside: Code[] = (s.body = []);
-        for (const copy of range(copies)) now(step, copy, scope(at, at.before));
+        for (const copy of range(copies)) now(step, copy, scope(at, at.before), "back");
         s.body = outside;
         if (inside.length > 0)
           s.body.push(when(i32.eq(c.time(), i32.const(step === "first" ? 0 : form.extents[form.along]! - 1)), inside));

@@ -23,6 +23,7 @@ import {
   times,
   type FunctionContext,
 } from "./function.js";
+import { sharedArgument } from "./form.js";
 import { VECTOR, type ScanPlan } from "./plan.js";
 import { whereZero } from "./sweep.js";
 import { scope, type Scope } from "../../loops/values.js";
@@ -175,7 +176,7 @@ export function carryFunction(name: string, plan: ScanPlan): WasmFunction {
   const [args, begin, end] = f.params;
   const [first, at, number, segment] = [f.local("i32"), f.local("i32"), f.local("i32"), f.local("i32")] as const;
   const [re, im, next] = [f.local("v128"), f.local("v128"), f.local("v128")] as const;
-  const shared = 4 * (plan.form.inputs.length + plan.form.direct.length + plan.form.summed.length);
+  const shared = 4 * sharedArgument(plan.form);
   const load = (which: 0 | 1 | 2, part: number): Code => v128.load(at.get, which * carryBytes + part * VECTOR);
   const zero = f.local("v128");
   /** carry = carry * P (conjugated backwards) + the segment's own. P may have overflowed; a carry of 0 stays 0. */

@@ -11,7 +11,7 @@ import { f32x4, i32, v128, type Code, type Local, type WasmFunction } from "../.
 import { rewriting } from "../../../../ir/interning.js";
 import { plus, range, scanFunction, stateOffset, statesAt, times } from "./function.js";
 import { STAGED_GROUPS, sumsUsed, VECTOR, type ScanPlan } from "./plan.js";
-import { stepResults } from "./results.js";
+import { stepResults, wayOf, type Way } from "./results.js";
 import { scope, type Scope } from "../../loops/values.js";
 import { nodesOf } from "../../../../ir/simplify.js";
 import type { Vectors } from "../../wasm/vector-math.js";
@@ -73,6 +73,7 @@ export function sweepFunction(name: string, plan: ScanPlan, { kind, copies, unro
   );
   const shifted = (nodes: readonly Scalar[] | undefined): Scalar[][] => shifts.map((shift) => (nodes ?? []).map(shift));
   const [decay, drive, seed] = [shifted(plan.decay), shifted(plan.drive), shifted(plan.seed)];
+  const carried = shifted(plan.carried && [plan.carried]);
   const sumValues = plan.sumValues.map((value) => shifts.map((shift) => shift(value)));
   const directValues = plan.directValues.map((value) => shifts.map((shift) => shift(value)));
   const states: { current?: Numbers; previous?: Numbers; adjoint?: Numbers } = {};
@@ -208,15 +209,18 @@ export function sweepFunction(name: string, plan: ScanPlan, { kind, copies, unro
       }
 
       const results = stepResults(c, plan, { copies, unroll, sumValues, directValues, record });
-      const resultRoots = roots(
-        sumsUsed(plan).map((k) => sumValues[k]!),
-        directValues,
-      );
+      const sumRoots = (way: Way): Scalar[] =>
+        roots(
+          sumsUsed(plan)
+            .filter((k) => wayOf(plan, k) === way)
+            .map((k) => sumValues[k]!),
+        );
+      const resultRoots = [...sumRoots("back"), ...roots(directValues)];
+      const uses = (nodes: readonly Scalar[], which: keyof typeof states): boolean =>
+        [...nodesOf(nodes)].some((node) => node.op === "state" && node.which === which);
       const forward = new Set([form.along]);
       if (kind === "forward") {
-        const previous = [...nodesOf(resultRoots)].some((node) => node.op === "state" && node.which === "previous")
-          ? (states.previous = numbers())
-          : undefined;
+        const previous = uses(resultRoots, "previous") ? (states.previous = numbers()) : undefined;
         c.steps(1, () => {
           const at = scope(undefined, before);
           readRecord([...roots(decay, drive), ...resultRoots]);
@@ -224,7 +228,7 @@ export function sweepFunction(name: string, plan: ScanPlan, { kind, copies, unro
             s.body.push(each(previous, (local, copy, part, j) => local.set(h[copy]![part]![j]!.get)));
           for (const copy of range(copies)) {
             advance(copy, at);
-            results.copy(copy, at);
+            results.copy(copy, at, "back");
           }
           results.end(at);
         });
@@ -242,16 +246,19 @@ export function sweepFunction(name: string, plan: ScanPlan, { kind, copies, unro
           x[copy]!.map((list, part) => list.map((local, j) => visit(local, part, j)));
         c.steps(1, () => {
           const at = scope(undefined, before);
-          readRecord(roots(decay, drive));
+          readRecord([...roots(decay, drive), ...sumRoots("there")]);
+          const keepsPrevious = uses(sumRoots("there"), "previous");
           for (const copy of range(copies)) {
             const a = evaluate(decay[copy]!, at);
             s.body.push(
               ofCopy(h, copy, (local, part, j) => [
+                keepsPrevious ? previous[copy]![part]![j]!.set(local.get) : [],
                 v128.store(tape(), local.get, tapeAt(0, copy, part, j)),
                 taped[part] ? v128.store(tape(), vectorOf(a[part]!, j), tapeAt(1, copy, part, j)) : [],
               ]),
             );
             advance(copy, at, a);
+            results.copy(copy, at, "there");
           }
         });
         s.body.push(load(r, adjoints));
@@ -286,14 +293,15 @@ export function sweepFunction(name: string, plan: ScanPlan, { kind, copies, unro
             s.body.push(
               ofCopy(g, copy, (local, part, j) => local.set(add(r[copy]![part]![j]!.get, pick(seeds, j)[part]!))),
             );
-            results.copy(copy, at);
+            results.copy(copy, at, "back");
+            const products = carried[copy]!.map((node) => emit.evaluate(node, frame, at));
             s.body.push(
-              update(r, copy, (j) =>
-                multiplyAdd(pick(decays, j), own(g, copy, j), undefined, {
-                  conjugate: true,
-                  zero: forgotten(pick(decays, j)),
-                }),
-              ),
+              update(r, copy, (j) => {
+                const zero = forgotten(pick(decays, j));
+                if (products.length === 0)
+                  return multiplyAdd(pick(decays, j), own(g, copy, j), undefined, { conjugate: true, zero });
+                return pick(products, j).map((product) => (zero === undefined ? product : v128.andNot(product, zero)));
+              }),
             );
           }
           results.end(at);

@@ -18,6 +18,7 @@ import {
   type Local,
   type WasmFunction,
 } from "../../wasm/emitter.js";
+import { keptArgument, sharedArgument } from "./form.js";
 import { PARAMETERS, plus, range, times } from "./function.js";
 import { STAGED_GROUPS, VECTOR, type PartialSum, type ScanPlan } from "./plan.js";
 import { product } from "../../../../ir/simplify.js";
@@ -30,8 +31,8 @@ export interface UnitParts {
   readonly finish: number | undefined;
   readonly flushVectors: number | undefined;
   readonly flushLanes: number | undefined;
-  /** All steps of a chunk forward: "advance" with an adjoint, else "forward"; "ends" in the phase of the ends. */
-  readonly forward: SweepParts;
+  /** All steps of a chunk forward: "advance" with an adjoint whose states are not given, else "forward"; "ends" in the phase of the ends. */
+  readonly forward: SweepParts | undefined;
   readonly backward: SweepParts | undefined;
 }
 
@@ -71,7 +72,7 @@ export function unitFunction(name: string, plan: ScanPlan, parts: UnitParts, end
     lane = coordinates[vector]!;
   const zero = i32.const(0);
   const inScratch = (offset: number): Code => plus(scratch.get, offset);
-  const sharedBase = i32.load(args.get, 4 * (form.inputs.length + form.direct.length + form.summed.length));
+  const sharedBase = i32.load(args.get, 4 * sharedArgument(form));
   const run = (position: number | undefined, given: Arguments): Code => {
     if (position === undefined) return [];
     const values: Record<(typeof PARAMETERS)[number], Code> = {
@@ -195,7 +196,7 @@ export function unitFunction(name: string, plan: ScanPlan, parts: UnitParts, end
     plus(plus(sharedBase, plan.carries + which * plan.carryBytes), times(plus(unit.get, by), stateBytes));
   const initial: Code =
     parts.initial === undefined
-      ? bulk.fill(kept.get, zero, i32.const(stateBytes))
+      ? bulk.fill(kept.get, zero, times(here.get, plan.groupBytes))
       : [
           group.set(zero),
           forLoop(group, here, 1, [lane.set(laneOf(group.get)), eachPoint(() => run(parts.initial, {}), 1, [])]),
@@ -234,41 +235,57 @@ export function unitFunction(name: string, plan: ScanPlan, parts: UnitParts, end
     ),
   ];
 
+  // ---- states kept between kernels ----
+
+  const isKept = form.kept !== undefined;
+  /** Bytes from one chunk's states to the next chunk's. */
+  const keptRow = isKept ? allGroups * plan.groupBytes : 0;
+  const chunks = Math.ceil(extents[along]! / plan.steps);
+  const firstKept: Code = isKept
+    ? i32.add(
+        i32.load(args.get, 4 * keptArgument(form)),
+        i32.add(times(outerPoint.get, (chunks + 1) * keptRow), times(blockIndex.get, stateBytes)),
+      )
+    : inScratch(at.states);
+
   // ---- chunks ----
 
   const countSteps = count.set(smaller(i32.const(plan.steps), i32.sub(endStep.get, time.get)));
-  const results = (position: SweepParts, stage: number | undefined): Code => [
+  const results = (position: SweepParts, stage: number | undefined, toNext = 0): Code => [
     clear(at.eachSums, plan.eachSumBytes),
-    chunk(position, {}, stage, parts.finish),
+    chunk(position, { to: plus(kept.get, toNext) }, stage, parts.finish),
     each.map(flush),
   ];
-  const forward: Code = whileLoop(i32.ltS(time.get, endStep.get), [
-    countSteps,
-    ends ? chunk(parts.forward, {}, parts.stage, undefined) : results(parts.forward, parts.stage),
-    time.set(i32.add(time.get, count.get)),
-  ]);
-  const adjoint: Code =
-    parts.backward === undefined
-      ? []
-      : [
-          // The states at the chunks' starts.
-          whileLoop(i32.ltS(plus(time.get, plan.steps), endStep.get), [
-            countSteps,
-            chunk(parts.forward, { to: plus(kept.get, stateBytes) }, parts.stageForward, undefined),
-            kept.set(plus(kept.get, stateBytes)),
-            time.set(plus(time.get, plan.steps)),
-          ]),
-          block(
-            loop([
-              countSteps,
-              results(parts.backward, parts.stage),
-              brIf(1, i32.eq(time.get, firstStep.get)),
-              kept.set(plus(kept.get, -stateBytes)),
-              time.set(plus(time.get, -plan.steps)),
-              br(0),
-            ]),
-          ),
-        ];
+  const forward = (position: SweepParts): Code =>
+    whileLoop(i32.ltS(time.get, endStep.get), [
+      countSteps,
+      ends ? chunk(position, {}, parts.stage, undefined) : results(position, parts.stage, keptRow),
+      kept.set(plus(kept.get, keptRow)),
+      time.set(i32.add(time.get, count.get)),
+    ]);
+  /** To the last chunk, past the states before each. */
+  const toLast =
+    parts.forward === undefined
+      ? [time.set(i32.const((chunks - 1) * plan.steps)), kept.set(plus(kept.get, (chunks - 1) * keptRow))]
+      : whileLoop(i32.ltS(plus(time.get, plan.steps), endStep.get), [
+          countSteps,
+          chunk(parts.forward, { to: plus(kept.get, stateBytes) }, parts.stageForward, undefined),
+          kept.set(plus(kept.get, stateBytes)),
+          time.set(plus(time.get, plan.steps)),
+        ]);
+  const adjoint = (position: SweepParts): Code => [
+    toLast,
+    block(
+      loop([
+        countSteps,
+        results(position, parts.stage),
+        brIf(1, i32.eq(time.get, firstStep.get)),
+        kept.set(plus(kept.get, isKept ? -keptRow : -stateBytes)),
+        time.set(plus(time.get, -plan.steps)),
+        br(0),
+      ]),
+    ),
+  ];
   return f.finish(
     name,
     forLoop(unit, unitEnd, 1, [
@@ -288,11 +305,11 @@ export function unitFunction(name: string, plan: ScanPlan, parts: UnitParts, end
       firstStep.set(times(segment.get, plan.segmentSteps)),
       endStep.set(smaller(plus(firstStep.get, plan.segmentSteps), i32.const(extent(along)))),
       time.set(firstStep.get),
-      kept.set(inScratch(at.states)),
-      states,
+      kept.set(firstKept),
+      isKept && plan.seed !== undefined ? [] : states,
       adjoints,
       ends ? ones : clear(at.totalSums, plan.totalSumBytes),
-      parts.backward === undefined ? forward : adjoint,
+      parts.backward === undefined ? forward(parts.forward!) : adjoint(parts.backward),
       ends
         ? [
             bulk.copy(carryAt(0, 0), kept.get, i32.const(stateBytes)),

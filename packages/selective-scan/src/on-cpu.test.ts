@@ -2,7 +2,6 @@ import {
   add,
   concat,
   cpu,
-  defineKernel,
   explain,
   full,
   grad,
@@ -20,10 +19,9 @@ import {
   type Kernel,
   type Tensor,
 } from "@seqmix/tensor";
-import { assertClose, checkKernel, evaluate, poison, toleranceOfScale, type HostValues } from "@seqmix/testing";
+import { assertClose, evaluate, poison, toleranceOfScale, type HostValues } from "@seqmix/testing";
 import { afterAll, describe, expect, test } from "vitest";
 import { selectiveScanKernel, type SelectiveScanOptions } from "./index.js";
-import { cpuSelectiveScan } from "./cpu-variant.js";
 
 const oracle = reference();
 const one = cpu({ threads: 1 });
@@ -36,7 +34,6 @@ afterAll(async () => {
 type Inputs = Readonly<Record<string, Tensor>>;
 
 const gated = selectiveScanKernel as unknown as Kernel<AxisSpec, AxisSpec, SelectiveScanOptions>;
-const composed = defineKernel<AxisSpec, AxisSpec, SelectiveScanOptions>({ ...gated.record, variants: [] });
 
 interface Extents {
   readonly B: number;
@@ -103,15 +100,6 @@ async function compare(
 const bits = (values: readonly HostValues[]): Buffer[] =>
   values.map(({ data }) => Buffer.from((data as Float32Array).buffer));
 
-test("passes the checks of the record", async () => {
-  const report = await checkKernel(selectiveScanKernel, two, {
-    variant: cpuSelectiveScan.name,
-    relative: 1e-5,
-    gradientRelative: 2e-5,
-  });
-  expect(report.cases).toBeGreaterThan(0);
-});
-
 describe("agrees with the composition in float64, whatever the number of threads", () => {
   const extents: Extents[] = [
     { B: 1, L: 1, D: 1, N: 1 },
@@ -148,19 +136,11 @@ describe("agrees with the composition in float64, whatever the number of threads
   });
 });
 
-test("with the variant = without it, on the same device", async () => {
+test("the recurrence keeps some states for its gradient, which begins with them", async () => {
   const inputs = (): Inputs => draw({ B: 2, L: 70, D: 12, N: 8 });
-  const plan = await explain(Object.values(gated(inputs(), {})), { device: two });
-  expect(plan).toContain(cpuSelectiveScan.name);
-  expect(await explain(Object.values(composed(inputs(), {})), { device: two })).not.toContain(cpuSelectiveScan.name);
-  const expected = await evaluate(two, valuesAndGradients(composed, inputs, { deltaSoftplus: true }));
-  await compare(
-    two,
-    valuesAndGradients(gated, inputs, { deltaSoftplus: true }),
-    expected,
-    1e-5,
-    "variant = composition",
-  );
+  const plan = await explain(valuesAndGradients(gated, inputs, {})(), { device: two });
+  expect(plan).toMatch(/fused scan \[2,70,12,8\] along 1, states kept every (\d+) steps/);
+  expect(plan).toMatch(/fused scan \[2,70,12,8\] along 1 with adjoint, states given every (\d+) steps/);
 });
 
 test("a cut at any position changes nothing but rounding, in values and gradients", async () => {
@@ -287,17 +267,7 @@ describe("extreme values", () => {
   });
 });
 
-test("an empty axis is left to the composition, with the reason", async () => {
-  const inputs = draw({ B: 1, L: 0, D: 2, N: 2 }, ["h0"]);
-  expect(
-    cpuSelectiveScan.supports!({
-      dims: { B: 1, L: 0, D: 2, N: 2 },
-      options: {},
-      present: new Set(Object.keys(inputs)),
-      halves: new Set(),
-      cotangents: new Set(),
-    }),
-  ).toBe("axis L is empty");
+test("over an empty sequence the state stays", async () => {
   const [h0, hT] = await evaluate(one, () => {
     const given = draw({ B: 1, L: 0, D: 2, N: 2 }, ["h0"]);
     return [mul(given["h0"]!, 1), mul(gated(given, {})["hT"]!, 1)];
