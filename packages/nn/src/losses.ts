@@ -139,14 +139,15 @@ export function accuracy(logits: Tensor, labels: Tensor, mask?: Tensor): Tensor 
   return maskedMean(cast(equal(argmax(logits, -1), labels), "f32"), mask);
 }
 
-/** Mean of (prediction - target)^2 over the elements that count. @param mask bool or f32, the shape of both; all by default */
+/** Mean of (prediction - target)^2 over the elements that count, f32. @param mask bool or f32, the shape of both; all by default */
 export function meanSquaredError(prediction: Tensor, target: Tensor, mask?: Tensor): Tensor {
   if (prediction.shape.join() !== target.shape.join())
     throw new ShapeError(
       `meanSquaredError: expected prediction and target of one shape, got [${prediction.shape.join(",")}] and [${target.shape.join(",")}]; reshape one`,
     );
   assertMask(prediction.shape, mask);
-  return maskedMean(square(counted(sub(prediction, target), mask)), mask);
+  const difference = sub(cast(prediction, "f32"), cast(target, "f32"));
+  return maskedMean(square(counted(difference, mask)), mask);
 }
 
 /**

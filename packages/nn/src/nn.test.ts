@@ -495,6 +495,11 @@ describe("f16 numbers whose squares are beyond the largest", () => {
     expect(await on(groupNorm({}, half([[-300, 300, 1, 3]]), { groups: 2 }))).toEqual([-1, 1, -1, 1]);
     expect(await on(rmsNorm({ weight: tensor([2, 3], [2], "f16") }, half([[60000, 60000]])))).toEqual([2, 3]);
     expect(await on(variance(half([[-250, 250]])))).toEqual([62496]);
+    // the product with the gate is 90000
+    expect(await on(gatedRmsNorm({}, half([[300, 300]]), half([[300, 300]])))).toEqual([1, 1]);
+    const slopes = grad((x: Tensor) => sum(cast(gatedRmsNorm({}, x, x), "f32")))(half([[300, 200]]));
+    expect((await on(slopes)).every(Number.isFinite)).toBe(true);
+    expect(await on(meanSquaredError(half([[300, 0]]), half([[0, 0]])))).toEqual([45000]);
     const g = grad((x: Tensor) => sum(cast(mul(layerNorm({}, x), half([[1, 2, 4]])), "f32")))(half([[-300, 0, 300]]));
     const exact = grad((x: Tensor) => sum(mul(layerNorm({}, x), tensor([[1, 2, 4]]))))(tensor([[-300, 0, 300]]));
     const [got, expected] = [await on(g), await values(exact)];

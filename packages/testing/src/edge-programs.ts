@@ -273,6 +273,21 @@ export const edgePrograms: Readonly<Record<string, () => readonly Tensor[]>> = {
     ...gradients(([a, b, h0]) => linearScan({ a: a!, b: b!, h0, axis: 0 }), none(3, 0), none(3, 0), none(0)),
     ...gradients(([a, b, h0]) => linearScan({ a: a!, b: b!, h0, axis: 0 }), none(0, 2), none(0, 2), values(1, [2])),
   ],
+  "what only nothing wants, beside others": () => {
+    const x = mul(values(1, [4]), 3);
+    const rows = mul(values(2, [3, 4]), 2);
+    return [
+      mul(none(0, 4), softmax(x, 0)),
+      mul(none(0), sum(x)),
+      mul(none(0, 3, 4), standardize(rows)),
+      mul(none(0, 1), max(rows, 1)),
+      mul(none(0, 3, 3), matmul(rows, transpose(rows))),
+      add(x, 1),
+      add(rows, 1),
+      ...gradients(([y]) => mul(none(0, 4), softmax(y!, 0)), values(1, [4])),
+      ...gradients(([y]) => mul(none(0), sum(scatterAdd(y!, integers([0, 1, 0, 1]), 2))), values(1, [4])),
+    ];
+  },
   "an empty tensor beside others": () => [none(0), mul(values(1, [2]), 2), mul(none(0, 2), 2), ones([0])],
 };
 

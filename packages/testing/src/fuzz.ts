@@ -41,7 +41,7 @@ import {
   type Tensor,
   type Tree,
 } from "@seqmix/tensor";
-import { assertClose, attempt, toleranceOfScale } from "./compare.js";
+import { assertClose, attempt, toleranceOfScale, type Tolerance } from "./compare.js";
 import { checkDerivatives } from "./finite-differences.js";
 import { evaluate, type HostValues } from "./host-values.js";
 
@@ -232,10 +232,26 @@ export async function checkRandomProgram(seed: number, device: Device): Promise<
       const place = `${law}: ${what} on ${fuse ? "fused" : "unfused"} ${device.name}`;
       const actual = await attempt(place, () => evaluate(device, build, { fuse }));
       expected.forEach(({ data, shape }, k) =>
-        assertClose(`${place}, result ${k}`, actual[k]!.data, data, toleranceOfScale(data, 1e-4), shape),
+        assertClose(`${place}, result ${k}`, actual[k]!.data, data, toleranceOf(data), shape),
       );
     }
   }
-  await checkDerivatives({ law, inputs, names: inputs.map((_, k) => `input ${k}`), loss, step: 1e-6, relative: 1e-4 });
+  const derivatives = (at: readonly HostValues[]): Promise<void> =>
+    checkDerivatives({ law, inputs: at, names: at.map((_, k) => `input ${k}`), loss, step: 1e-6, relative: 1e-4 });
+  // Inputs may lie on a corner of a maximum, where there is no derivative: then those beside it have to have the right one.
+  await derivatives(inputs).catch(() => derivatives(inputs.map(beside)));
   return text;
 }
+
+/** A share of each number and of the largest; sums of numbers of size 1 that cancel leave their rounding. */
+function toleranceOf(expected: HostValues["data"]): Tolerance {
+  const { relative, absolute } = toleranceOfScale(expected, 1e-4);
+  return { relative: relative!, absolute: Math.max(absolute!, ROUNDING) };
+}
+
+const ROUNDING = 1e-6;
+
+const beside = (x: HostValues): HostValues => ({
+  ...x,
+  data: Float64Array.from(x.data, (value, k) => Math.fround(value + 0.01 * Math.sin(1 + 2 * k))),
+});

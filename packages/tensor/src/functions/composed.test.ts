@@ -4,11 +4,15 @@ import {
   cast,
   cpu,
   expm1OverX,
+  gelu,
+  geluTanh,
   grad,
   logSoftmax,
   logSumExp,
+  power,
   realize,
   reference,
+  silu,
   softmax,
   sum,
   tensor,
@@ -52,6 +56,20 @@ describe.each([
     // as numpy and PyTorch have it: nothing to share
     expect(await values(softmax(tensor([-Infinity, -Infinity])))).toEqual([NaN, NaN]);
     expect(await values(softmax(tensor([NaN, 0])))).toEqual([NaN, NaN]);
+  });
+
+  test("activations of large numbers: their slopes are 0 or 1, also where a square is beyond the largest f16 or f32 number", async () => {
+    const slopes = (f: (x: Tensor) => Tensor, x: Tensor): Promise<number[]> =>
+      values(grad((y: Tensor) => sum(cast(f(y), "f32")))(x));
+    for (const f of [gelu, geluTanh, silu]) {
+      const half = tensor([300, -300, 60000], [3], "f16");
+      expect((await slopes(f, half)).map((x) => x + 0)).toEqual([1, 0, 1]);
+      expect(await values(f(half))).toEqual([300, expect.closeTo(0), 60000]);
+      expect((await slopes(f, tensor([1e20, -1e20, 3e38]))).map((x) => x + 0)).toEqual([1, 0, 1]);
+    }
+    // what is left of Phi is less than f16 has beside 1
+    expect((await values(gelu(tensor([-3], [1], "f16"))))[0]).toBeCloseTo(-0.00405, 5);
+    expect((await values(power(tensor([30000], [1], "f16"), 0.3)))[0]).toBeCloseTo(22.03, 1);
   });
 
   test("the gradient of expm1OverX does not cancel near 0", async () => {

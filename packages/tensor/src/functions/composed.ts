@@ -37,7 +37,7 @@ export const square = (x: Tensor): Tensor => mul(x, x);
 /** x^p for a fixed number p; x > 0 unless p is a whole number. */
 export function power(x: Tensor, p: number): Tensor {
   if (p === 0.5) return sqrt(x);
-  if (!Number.isInteger(p) || Math.abs(p) > 64) return exp(mul(p, log(x)));
+  if (!Number.isInteger(p) || Math.abs(p) > 64) return inSingle(x, (y) => exp(mul(p, log(y))));
   if (p < 0) return div(1, power(x, -p));
   if (p === 0) return full(x.shape, 1, x.dtype);
   const half = p > 1 ? power(x, Math.floor(p / 2)) : x;
@@ -49,10 +49,15 @@ export const relu = (x: Tensor): Tensor => maximum(x, 0);
 /** x sigmoid(x), also called swish. */
 export const silu = (x: Tensor): Tensor => mul(x, sigmoid(x));
 /** x Phi(x) with the exact normal distribution function (erf). */
-export const gelu = (x: Tensor): Tensor => mul(mul(x, 0.5), add(erf(mul(x, Math.SQRT1_2)), 1));
+export const gelu = (x: Tensor): Tensor => inSingle(x, (y) => mul(mul(y, 0.5), add(erf(mul(y, Math.SQRT1_2)), 1)));
 /** {@link gelu} with Phi by tanh, sqrt(2 / pi) (x + 0.044715 x^3) inside (Hendrycks and Gimpel, 2016); GPT-2's and flax's. */
 export const geluTanh = (x: Tensor): Tensor =>
-  mul(mul(x, 0.5), add(tanh(mul(add(x, mul(mul(square(x), x), 0.044715)), Math.sqrt(2 / Math.PI))), 1));
+  inSingle(x, (y) => {
+    // Beyond 16 the tanh is 1; the cube of a large number would overflow, and its gradient be 0 times infinity.
+    const z = clip(y, -16, 16);
+    const inner = mul(add(z, mul(mul(square(z), z), 0.044715)), Math.sqrt(2 / Math.PI));
+    return mul(mul(y, 0.5), add(tanh(inner), 1));
+  });
 /** x limited to low..high. */
 export const clip = (x: Tensor, low: number, high: number): Tensor => minimum(maximum(x, low), high);
 /** -1, 0 or 1, of the type of x; NaN for NaN. */

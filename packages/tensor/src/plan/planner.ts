@@ -21,6 +21,7 @@ import { beginning, type Planning, type Replacements } from "./planning.js";
 import { resolveGraph } from "./resolve.js";
 import { groupRows } from "./row-groups.js";
 import { storeResults } from "./store.js";
+import { dropUnreadKernels } from "./unread.js";
 
 /** One step of the line. */
 export interface Pass {
@@ -44,6 +45,8 @@ export const PASSES: readonly Pass[] = [
   { name: "lower", run: lowerKernels },
   { name: "cycles", run: breakScanCycles },
   { name: "order", run: orderKernels },
+  // What only leads to tensors without elements is not computed.
+  { name: "unread", run: dropUnreadKernels },
   // Reductions of the same rows and what follows from them along the rows: softmax, norms.
   { name: "rows", run: groupRows },
   { name: "order", run: orderKernels },
