@@ -1,6 +1,7 @@
 // A package that exports a mixer, a kernel record or a task has it in the catalog: the suites then prove its laws.
 import { readdirSync } from "node:fs";
 import { expect, test } from "vitest";
+import { configure } from "@seqmix/mixer";
 import { isTask } from "@seqmix/tasks";
 import { kernels, mixers, tasks } from "./index.js";
 
@@ -39,4 +40,26 @@ test("every word that a setting may be can stand in a trial's identity", () => {
   });
   expect(words.length).toBeGreaterThan(0);
   expect(words.filter((word) => !/^[^\s:;=]+$/.test(word))).toEqual([]);
+});
+
+test.each(mixers.map((mixer) => [mixer.id, mixer] as const))("%s refuses settings that mean nothing", (_, mixer) => {
+  const settings = Object.entries(mixer.config as Readonly<Record<string, unknown>>);
+  for (const [name, standard] of settings) {
+    const refused = (value: unknown, words: RegExp): void =>
+      expect(() => configure(mixer, { [name]: value as never }), `${name}=${String(value)}`).toThrow(words);
+    expect(() => configure(mixer, { [`${name}s`]: standard as never })).toThrow(
+      new RegExp(`^${mixer.id}: expected a setting out of .*, got ${name}s=`),
+    );
+    refused(null, /^[a-zA-Z0-9-]+: expected /);
+    refused(NaN, /expected .*got NaN/);
+    if (typeof standard !== "boolean") refused(true, /expected .*got true/);
+    if (typeof standard === "number" && Number.isFinite(standard)) refused(Infinity, /expected .*got Infinity/);
+    refused("no-such-word", /expected .*got "?no-such-word/);
+  }
+  for (const name of ["dModel", "chunkSize"])
+    if (name in mixer.config)
+      for (const value of [0, -1, 1.5])
+        expect(() => configure(mixer, { [name]: value })).toThrow(
+          `${mixer.id}: expected ${name}, a whole number from 1 to Infinity, got ${value}; change it`,
+        );
 });

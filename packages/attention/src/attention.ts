@@ -94,11 +94,12 @@ export const attention = defineMixer({
   } as AttentionConfig,
   choices: { positionEncoding: POSITION_ENCODINGS },
   ranges: {
-    nHeads: [1, Infinity],
-    nKvHeads: [0, Infinity],
-    headDim: [0, Infinity],
-    window: [0, Infinity],
-    chunkSize: [1, Infinity],
+    nHeads: [1, Infinity, "whole"],
+    nKvHeads: [0, Infinity, "whole"],
+    headDim: [0, Infinity, "whole"],
+    window: [0, Infinity, "whole"],
+    maxLength: [1, Infinity, "whole"],
+    rotaryBase: [1e-30, Infinity],
   },
   samples: {
     "grouped, rope": { dModel: 4, nHeads: 2, nKvHeads: 1, bias: true, rotaryBase: 100, chunkSize: 3 },

@@ -50,7 +50,7 @@ export const transformer = defineMixer({
   id: "transformer",
   config: { ...attention.config, feedForward: "swiglu", dHidden: 0, norm: "rms" } as TransformerConfig,
   choices: { ...attention.choices, feedForward: ["swiglu", "gelu"], norm: ["rms", "layer"] },
-  ranges: { ...attention.ranges, dHidden: [0, Infinity] },
+  ranges: { ...attention.ranges, dHidden: [0, Infinity, "whole"] },
   samples: {
     "swiglu, rope": { dModel: 4, nHeads: 2, nKvHeads: 1, dHidden: 2, chunkSize: 3 },
     "gelu, layer norm, biases": {

@@ -83,7 +83,7 @@ export const gateLoop = defineMixer({
     chunkSize: 64,
   } as GateLoopConfig,
   choices: { parallel: ["scan", "attention"] },
-  ranges: { chunkSize: [1, Infinity] },
+  ranges: { dInner: [1, Infinity, "whole"], nHeads: [1, Infinity, "whole"], fracGradientStateTransition: [0, 1] },
   samples: {
     scan: { dModel: 2, dInner: 4, nHeads: 2, chunkSize: 2 },
     attention: { dModel: 2, dInner: 4, nHeads: 2, chunkSize: 2, parallel: "attention", subLn: true, gated: false },

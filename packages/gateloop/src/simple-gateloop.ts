@@ -60,7 +60,6 @@ export type SimpleGateLoopParameters = {
 export const simpleGateLoop = defineMixer({
   id: "simple-gateloop",
   config: { dModel: 64, preNorm: true, postLn: false, allowNegEigval: false, chunkSize: 64 } as SimpleGateLoopConfig,
-  ranges: { chunkSize: [1, Infinity] },
   samples: {
     "with a norm": { dModel: 3, postLn: true, chunkSize: 2 },
     "without any": { dModel: 3, preNorm: false, chunkSize: 2 },

@@ -100,7 +100,14 @@ export const gla = defineMixer({
     chunkSize: 16,
   } as GlaConfig,
   choices: { parallel: ["scan", "attention"] },
-  ranges: { nHeads: [1, Infinity], gateRank: [1, Infinity], clampMin: [-Infinity, 0], chunkSize: [1, Infinity] },
+  ranges: {
+    nHeads: [1, Infinity, "whole"],
+    gateRank: [1, Infinity, "whole"],
+    clampMin: [-Infinity, 0],
+    nKvHeads: [0, Infinity, "whole"],
+    gateLogitNormalizer: [1e-30, Infinity],
+    normEps: [0, Infinity],
+  },
   samples: {
     published: { dModel: 4, nHeads: 2, expandK: 1, gateRank: 2, gateLogitNormalizer: 1, chunkSize: 3 },
     "shared keys": {

@@ -152,6 +152,7 @@ export const h3 = defineMixer({
     measure: ["diag-lin", "diag-inv", "diag-inv2", "diag-quad", "diag-legs", "diag-real"],
     realType: ["none", "exp", "relu", "sigmoid", "softplus"],
   },
+  ranges: { dState: [1, Infinity, "whole"], headDim: [1, Infinity, "whole"], nSsm: [0, Infinity, "whole"] },
   samples: {
     "one channel a head": { dModel: 2, dState: 2, dtMin: 0.2, dtMax: 0.8, chunkSize: 4 },
     "two channels a head": {

@@ -70,7 +70,7 @@ export const linearAttentionMixer = defineMixer({
     chunkSize: 64,
   } as LinearAttentionConfig,
   choices: { featureMap: featureMaps, parallel: ["scan", "attention"] },
-  ranges: { nHeads: [1, Infinity], eps: [0, Infinity], chunkSize: [1, Infinity] },
+  ranges: { nHeads: [1, Infinity, "whole"], eps: [0, Infinity], dKey: [1, Infinity, "whole"] },
   samples: {
     "elu+1": { dModel: 4, nHeads: 2, chunkSize: 3 },
     taylor: { dModel: 4, nHeads: 2, dKey: 1, featureMap: "taylor", parallel: "attention", chunkSize: 4, bias: true },

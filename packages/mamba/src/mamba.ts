@@ -53,7 +53,14 @@ export const mamba = defineMixer({
     chunkSize: 256,
   } as MambaConfig,
   choices: { dtInit: ["random", "constant"], bidirectional: ["none", "v1", "v2"] },
-  ranges: { dState: [1, Infinity], dConv: [1, Infinity], chunkSize: [1, Infinity] },
+  ranges: {
+    dState: [1, Infinity, "whole"],
+    dConv: [1, Infinity, "whole"],
+    dtRank: [1, Infinity, "whole"],
+    expand: [1e-6, Infinity],
+    dtInitFloor: [0, Infinity],
+    dtScale: [0, Infinity],
+  },
   samples: {
     published: { dModel: 4, dState: 3, dtRank: 2, dtMin: 0.05, dtMax: 0.5, chunkSize: 3 },
     "constant maps": {

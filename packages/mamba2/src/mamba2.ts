@@ -158,7 +158,19 @@ export const mamba2 = defineMixer({
     chunkSize: 64,
   } as Mamba2Config,
   choices: { normOf: ["group", "all"], parallel: ["scan", "attention"] },
-  ranges: { dConv: [1, Infinity], nGroups: [1, Infinity], chunkSize: [1, Infinity], aInitLow: [1e-30, Infinity] },
+  ranges: {
+    dConv: [1, Infinity, "whole"],
+    nGroups: [1, Infinity, "whole"],
+    aInitLow: [1e-30, Infinity],
+    dState: [1, Infinity, "whole"],
+    headDim: [1, Infinity, "whole"],
+    dSsm: [1, Infinity, "whole"],
+    expand: [1e-6, Infinity],
+    dtInitFloor: [0, Infinity],
+    normEps: [0, Infinity],
+    dtLimitLow: [0, Infinity],
+    dtLimitHigh: [0, Infinity],
+  },
   samples: {
     published: { dModel: 4, dState: 3, headDim: 2, dtMin: 0.05, dtMax: 0.5, aInitHigh: 2, chunkSize: 3 },
     "groups and limits": {

@@ -8,6 +8,9 @@ export type MixerConfig = {
   readonly dModel: number;
 };
 
+/** Least and largest value of a setting, and whether it has to be a whole number. */
+export type SettingRange = readonly [least: number, largest: number, whole?: "whole"];
+
 /** Where in a stack of layers a mixer stands; some published initialisations depend on it. */
 export interface LayerPlace {
   /** From 0, at the input. */
@@ -33,8 +36,8 @@ export interface MixerDefinition<C extends MixerConfig, P extends Tree, S extend
   readonly config: C;
   /** Words that a setting may be, where it is one out of a list; checked by `configure`. */
   readonly choices?: { readonly [K in keyof C]?: readonly C[K][] };
-  /** Least and largest value of a number; checked by `configure`. */
-  readonly ranges?: { readonly [K in keyof C]?: readonly [least: number, largest: number] };
+  /** Least and largest value of a number, and whether it is a whole one; checked by `configure`, as are dModel and chunkSize. */
+  readonly ranges?: { readonly [K in keyof C]?: SettingRange };
   /** Tiny settings by name, under which the laws of `checkMixer` are proven on every device; together they reach every option. */
   readonly samples?: Readonly<Record<string, Partial<C>>>;
   /** Whether y_t depends on x_0 .. x_t only under a config; absent: always. A mixer that sees both ways has no state and no step. */

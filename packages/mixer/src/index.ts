@@ -11,6 +11,7 @@ export {
   type MixerDefinition,
   type MixerModes,
   type Mode,
+  type SettingRange,
 } from "./contract.js";
 export { configure, honoursResets, isCausal, modesOf, runMixer, type MixerSettings } from "./run-mixer.js";
 export { inChunks } from "./in-chunks.js";

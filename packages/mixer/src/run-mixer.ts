@@ -13,10 +13,12 @@ import {
   type Tensor,
   type Tree,
 } from "@seqmix/tensor";
-import type { AnyMixer, MixerConfig, MixerDefinition, Mode } from "./contract.js";
+import type { AnyMixer, MixerConfig, MixerDefinition, Mode, SettingRange } from "./contract.js";
 
 /** Values of a mixer's settings by name. */
-export type MixerSettings = Readonly<Record<string, number | string | boolean>>;
+export type MixerSettings = Readonly<Record<string, SettingValue>>;
+
+type SettingValue = number | string | boolean;
 
 /**
  * The mixer's defaults with some settings changed.
@@ -32,28 +34,51 @@ export function configure<C extends MixerConfig>(
       throw new RangeError(
         `${mixer.id}: expected a setting out of ${Object.keys(known).join(", ")}, got ${name}=${value}; check the name`,
       );
+    const standard = known[name]!;
     // A number may stand where the default is a word such as "auto".
-    if (typeof known[name] !== "string" && typeof value !== typeof known[name])
-      throw new RangeError(`${mixer.id}: expected a ${typeof known[name]} for ${name}, got ${JSON.stringify(value)}`);
-    assertAllowed(mixer, name, value);
+    if (typeof value !== typeof standard && !(typeof standard === "string" && typeof value === "number"))
+      throw new RangeError(
+        `${mixer.id}: expected a ${typeof standard} for ${name}, got ${typeof value === "string" ? JSON.stringify(value) : value}; change it`,
+      );
+    assertNumber(mixer.id, name, value, standard);
+    assertAllowed(mixer, name, value, standard);
   }
   return { ...mixer.config, ...settings };
 }
+
+/** @throws RangeError for NaN, and for an infinity where the default is finite. */
+function assertNumber(id: string, name: string, value: SettingValue, standard: SettingValue): void {
+  if (typeof value === "number" && !Number.isFinite(value) && (Number.isNaN(value) || Number.isFinite(standard)))
+    throw new RangeError(`${id}: expected a finite number for ${name}, got ${value}; change it`);
+}
+
+/** Of every mixer that has them. */
+const COUNTS: Readonly<Record<string, SettingRange>> = {
+  dModel: [1, Infinity, "whole"],
+  chunkSize: [1, Infinity, "whole"],
+};
 
 /** @throws RangeError if the mixer gives choices or a range for the setting and the value is outside. */
 function assertAllowed(
   mixer: { readonly id: string; readonly choices?: object; readonly ranges?: object },
   name: string,
-  value: number | string | boolean,
+  value: SettingValue,
+  standard: SettingValue,
 ): void {
   const choices = (mixer.choices as Readonly<Record<string, readonly unknown[]>> | undefined)?.[name];
   if (choices && !choices.includes(value))
     throw new RangeError(
       `${mixer.id}: expected ${name} out of ${choices.join(", ")}, got ${value}; choose one of them`,
     );
-  const range = (mixer.ranges as Readonly<Record<string, readonly [number, number]>> | undefined)?.[name];
-  if (range && typeof value === "number" && !(value >= range[0] && value <= range[1]))
-    throw new RangeError(`${mixer.id}: expected ${name} from ${range[0]} to ${range[1]}, got ${value}; change it`);
+  if (!choices && typeof value === "string" && value !== standard)
+    throw new RangeError(`${mixer.id}: expected ${name}, ${standard} or a number, got ${value}; change it`);
+  const range = { ...COUNTS, ...(mixer.ranges as Readonly<Record<string, SettingRange>> | undefined) }[name];
+  if (!range || typeof value !== "number") return;
+  const [least, largest, whole] = range;
+  if (!(value >= least && value <= largest) || (whole && !Number.isInteger(value)))
+    throw new RangeError(
+      `${mixer.id}: expected ${name}${whole ? ", a whole number" : ""} from ${least} to ${largest}, got ${value}; change it`,
+    );
 }
 
 /** Whether outputs depend on earlier inputs only. */

@@ -2,6 +2,7 @@
 import {
   add,
   and,
+  assertSettings,
   cast,
   concat,
   expandDims,
@@ -70,8 +71,14 @@ export function causalConv1d(
   parameters: CausalConv1dParameters,
   x: Tensor,
   state?: Tensor,
-  { activation, resets }: CausalConv1dSequenceOptions = {},
+  options: CausalConv1dSequenceOptions = {},
 ): readonly [Tensor, Tensor] {
+  assertSettings("causalConv1d", options, ["activation", "resets"]);
+  const { activation, resets } = options;
+  if (activation !== undefined && activation !== "silu")
+    throw new RangeError(
+      `causalConv1d: expected activation "silu" or none, got ${String(activation)}; apply it behind`,
+    );
   const [D, W] = parameters.weight.shape as [number, number];
   if (x.shape.length !== 3 || x.shape[2] !== D)
     throw new ShapeError(

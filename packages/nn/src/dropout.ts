@@ -1,5 +1,5 @@
 /** Dropout (Srivastava et al., 2014). */
-import { bernoulli, div, where, type Key, type Tensor, type TensorKey } from "@seqmix/tensor";
+import { assertSettings, bernoulli, div, where, type Key, type Tensor, type TensorKey } from "@seqmix/tensor";
 
 /** Settings of {@link dropout}. */
 export interface DropoutOptions {
@@ -14,7 +14,9 @@ export interface DropoutOptions {
  * @param x [..]
  * @throws RangeError for a rate outside [0, 1).
  */
-export function dropout(x: Tensor, { rate, key }: DropoutOptions): Tensor {
+export function dropout(x: Tensor, options: DropoutOptions): Tensor {
+  assertSettings("dropout", options, ["rate", "key"]);
+  const { rate, key } = options;
   if (!(rate >= 0 && rate < 1)) throw new RangeError(`dropout: expected a rate of at least 0 and below 1, got ${rate}`);
   return !key || rate === 0 ? x : where(bernoulli(key, 1 - rate, x.shape), div(x, 1 - rate), 0);
 }

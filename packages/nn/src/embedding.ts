@@ -1,5 +1,5 @@
 /** Vectors of tokens. */
-import { checkIndices, equal, expandDims, gather, where, type Key, type Tensor } from "@seqmix/tensor";
+import { assertSettings, checkIndices, equal, expandDims, gather, where, type Key, type Tensor } from "@seqmix/tensor";
 import { normalInit, type Initializer } from "./initialize.js";
 
 /** A table of V vectors. */
@@ -15,6 +15,7 @@ export function initEmbedding(
   dModel: number,
   options: { readonly weightInit?: Initializer } = {},
 ): EmbeddingParameters {
+  assertSettings("initEmbedding", options, ["weightInit"]);
   return { weight: (options.weightInit ?? normalInit(0.02))(key, [vocabSize, dModel]) };
 }
 
@@ -28,8 +29,15 @@ export function initEmbedding(
 export function embedding(
   { weight }: EmbeddingParameters,
   tokens: Tensor,
-  { paddingIndex }: { readonly paddingIndex?: number } = {},
+  options: { readonly paddingIndex?: number } = {},
 ): Tensor {
-  const vectors = gather(weight, checkIndices("embedding", tokens, weight.shape[0]!), 0);
+  assertSettings("embedding", options, ["paddingIndex"]);
+  const { paddingIndex } = options;
+  const V = weight.shape[0]!;
+  if (paddingIndex !== undefined && !(Number.isInteger(paddingIndex) && paddingIndex >= 0 && paddingIndex < V))
+    throw new RangeError(
+      `embedding: expected paddingIndex, a whole number from 0 to ${V - 1}, got ${paddingIndex}; leave it out if there is none`,
+    );
+  const vectors = gather(weight, checkIndices("embedding", tokens, V), 0);
   return paddingIndex === undefined ? vectors : where(expandDims(equal(tokens, paddingIndex), -1), 0, vectors);
 }

@@ -1,5 +1,5 @@
 /** Norms with a gate, as behind state-space models. */
-import { add, cast, mul, reshape, ShapeError, silu, type Tensor } from "@seqmix/tensor";
+import { add, assertSettings, cast, mul, reshape, ShapeError, silu, type Tensor } from "@seqmix/tensor";
 import { rmsNorm, type LayerNormParameters } from "./norms.js";
 
 /** How {@link gatedRmsNorm} normalizes. */
@@ -23,8 +23,10 @@ export function gatedRmsNorm(
   { weight, bias }: LayerNormParameters,
   x: Tensor,
   z?: Tensor,
-  { normBeforeGate = false, groups = 1, eps = 1e-5 }: GatedRmsNormOptions = {},
+  options: GatedRmsNormOptions = {},
 ): Tensor {
+  assertSettings("gatedRmsNorm", options, ["normBeforeGate", "groups", "eps"]);
+  const { normBeforeGate = false, groups = 1, eps = 1e-5 } = options;
   const D = x.shape.at(-1) ?? 0;
   if (!Number.isInteger(groups) || groups < 1 || D % groups !== 0)
     throw new ShapeError(

@@ -1,15 +1,16 @@
 /** Affine maps of the last axis. */
 import {
   add,
+  assertSettings,
   einsum,
   expandDims,
   foldIn,
   matmul,
   reshape,
   ShapeError,
+  Tensor,
   transpose,
   type Key,
-  type Tensor,
 } from "@seqmix/tensor";
 import { uniformInit, type Initializer } from "./initialize.js";
 
@@ -33,6 +34,7 @@ export interface LinearOptions {
 
 /** Parameters of a map from I = `inputs` to O = `outputs` channels. */
 export function initLinear(key: Key, inputs: number, outputs: number, options: LinearOptions = {}): LinearParameters {
+  assertSettings("initLinear", options, ["bias", "weightInit", "biasInit"]);
   const standard = uniformInit(1 / Math.sqrt(inputs));
   const { bias = true, weightInit = standard, biasInit = standard } = options;
   const weight = weightInit(foldIn(key, "weight"), [outputs, inputs]);
@@ -45,7 +47,12 @@ export function initLinear(key: Key, inputs: number, outputs: number, options: L
  * @returns [.. O]
  * @throws ShapeError if the last axis is not I.
  */
-export function linear({ weight, bias }: LinearParameters, x: Tensor): Tensor {
+export function linear(parameters: LinearParameters, x: Tensor): Tensor {
+  const { weight, bias } = parameters;
+  if (!(weight instanceof Tensor) || !(x instanceof Tensor))
+    throw new TypeError(
+      "linear: expected parameters { weight, bias } and a tensor x, got something else; the parameters come first",
+    );
   const [outputs, inputs] = weight.shape as [number, number];
   if (x.shape.at(-1) !== inputs)
     throw new ShapeError(

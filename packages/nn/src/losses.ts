@@ -2,12 +2,15 @@
 import {
   add,
   argmax,
+  assertSettings,
   cast,
   checkIndices,
   concat,
   div,
+  DTypeError,
   equal,
   expandDims,
+  isReal,
   logSumExp,
   mean,
   mul,
@@ -19,9 +22,9 @@ import {
   square,
   sub,
   sum,
+  Tensor,
   where,
   type Shape,
-  type Tensor,
 } from "@seqmix/tensor";
 import { linear, type LinearParameters } from "./linear.js";
 
@@ -42,18 +45,13 @@ export interface CrossEntropyOptions {
  * @param labels i32 [..], 0..V-1; any value where the position does not count
  * @param mask bool [..], or f32 weights; all positions by default
  */
-export function crossEntropy(
-  logits: Tensor,
-  labels: Tensor,
-  mask?: Tensor,
-  { ignoreIndex, labelSmoothing = 0, reduction = "mean" }: CrossEntropyOptions = {},
-): Tensor {
+export function crossEntropy(logits: Tensor, labels: Tensor, mask?: Tensor, options: CrossEntropyOptions = {}): Tensor {
   assertLabels("crossEntropy", logits, labels);
   assertMask(labels.shape, mask);
+  const { ignoreIndex, labelSmoothing = 0, reduction = "mean" } = lossOptions("crossEntropy", options);
   if (!(labelSmoothing >= 0 && labelSmoothing <= 1))
     throw new RangeError(`crossEntropy: expected labelSmoothing from 0 to 1, got ${labelSmoothing}`);
-  // Outside the mask there may be any label.
-  const checked = mask ? labels : checkIndices("crossEntropy", labels, logits.shape.at(-1)!, ignoreIndex);
+  const checked = checkIndices("crossEntropy", labels, logits.shape.at(-1)!, ignoreIndex, mask);
   const known = ignoreIndex === undefined ? undefined : cast(not(equal(checked, ignoreIndex)), "f32");
   const weights = known && mask ? mul(known, cast(mask, "f32")) : (known ?? mask);
   const scores = counted(cast(logits, "f32"), weights && expandDims(weights, -1));
@@ -64,6 +62,20 @@ export function crossEntropy(
   if (reduction === "mean") return maskedMean(losses, weights);
   const kept = weights ? weighted(losses, cast(weights, "f32")) : losses;
   return reduction === "sum" ? sum(kept) : kept;
+}
+
+const LOSS_OPTIONS = ["ignoreIndex", "labelSmoothing", "reduction"] as const;
+const REDUCTIONS = ["mean", "sum", "none"] as const;
+
+/** @throws TypeError for settings that do not exist; RangeError for others than the reductions, or an index that is no whole number. */
+function lossOptions(name: string, options: CrossEntropyOptions): CrossEntropyOptions {
+  assertSettings(name, options, LOSS_OPTIONS);
+  const { ignoreIndex, reduction = "mean" } = options;
+  if (!REDUCTIONS.includes(reduction))
+    throw new RangeError(`${name}: expected a reduction out of ${REDUCTIONS.join(", ")}, got ${String(reduction)}`);
+  if (ignoreIndex !== undefined && !Number.isInteger(ignoreIndex))
+    throw new RangeError(`${name}: expected ignoreIndex, a whole number, got ${String(ignoreIndex)}`);
+  return options;
 }
 
 /** Settings of {@link linearCrossEntropy}. */
@@ -89,8 +101,9 @@ export function linearCrossEntropy(
   x: Tensor,
   labels: Tensor,
   mask?: Tensor,
-  { reduction = "mean", pieces, ...options }: LinearCrossEntropyOptions = {},
+  { pieces, ...given }: LinearCrossEntropyOptions = {},
 ): Tensor {
+  const { reduction = "mean", ...options } = lossOptions("linearCrossEntropy", given);
   const D = x.shape.at(-1)!;
   const V = head.weight.shape[0]!;
   assertPositions("linearCrossEntropy", x, labels);
@@ -166,7 +179,17 @@ function maskedMean(values: Tensor, mask: Tensor | undefined): Tensor {
 /** Values outside the mask may be infinite: a product with 0 would be NaN. */
 const weighted = (values: Tensor, weights: Tensor): Tensor => where(equal(weights, 0), 0, mul(values, weights));
 
+/** @throws DTypeError for anything but a tensor of real numbers. */
+function assertReal(name: string, x: Tensor): void {
+  if (!(x instanceof Tensor) || !isReal(x.dtype))
+    throw new DTypeError(
+      `${name}: expected logits or predictions, a tensor of f32 or f16, got ${x instanceof Tensor ? x.toString() : typeof x}; make a tensor of them, or convert it with cast`,
+    );
+}
+
 function assertMask(shape: Shape, mask: Tensor | undefined): void {
+  if (mask !== undefined && !(mask instanceof Tensor))
+    throw new TypeError("mask: expected a tensor or undefined, got something else; settings come after the mask");
   if (mask && mask.shape.join() !== shape.join())
     throw new ShapeError(
       `mask: expected shape [${shape.join(",")}], one value a position, got [${mask.shape.join(",")}]`,
@@ -181,6 +204,11 @@ function assertPositions(name: string, x: Tensor, labels: Tensor): void {
 }
 
 function assertLabels(name: string, logits: Tensor, labels: Tensor): void {
+  assertReal(name, logits);
+  if (!(labels instanceof Tensor) || labels.dtype !== "i32")
+    throw new DTypeError(
+      `${name}: expected i32 labels, got ${labels instanceof Tensor ? labels.toString() : typeof labels}; make them with tensor(Int32Array.from(...)), or convert them with cast`,
+    );
   if (logits.shape.slice(0, -1).join() !== labels.shape.join())
     throw new ShapeError(
       `${name}: expected labels [${logits.shape.slice(0, -1).join(",")}] for logits [${logits.shape.join(",")}], got [${labels.shape.join(",")}]; drop the last axis of the logits only`,

@@ -1,6 +1,7 @@
 /** Normalizations over channels, each position by itself, so that causality is kept. */
 import {
   add,
+  assertSettings,
   cast,
   div,
   mean,
@@ -43,11 +44,8 @@ export const initLayerNorm = (dModel: number): Required<LayerNormParameters> => 
  * @param x [.. D]
  * @param eps Added to the mean square; 1e-5 by default.
  */
-export function rmsNorm(
-  { weight }: RmsNormParameters,
-  x: Tensor,
-  { eps = 1e-5 }: { readonly eps?: number } = {},
-): Tensor {
+export function rmsNorm({ weight }: RmsNormParameters, x: Tensor, options: { readonly eps?: number } = {}): Tensor {
+  const eps = epsOf("rmsNorm", options);
   return inSingle(x, (z) =>
     affine({ ...(weight && { weight }) }, div(z, sqrt(add(mean(square(z), -1, { keepDims: true }), eps)))),
   );
@@ -58,11 +56,8 @@ export function rmsNorm(
  * @param x [.. D]
  * @param eps Added to the variance; 1e-5 by default.
  */
-export function layerNorm(
-  parameters: LayerNormParameters,
-  x: Tensor,
-  { eps = 1e-5 }: { readonly eps?: number } = {},
-): Tensor {
+export function layerNorm(parameters: LayerNormParameters, x: Tensor, options: { readonly eps?: number } = {}): Tensor {
+  const eps = epsOf("layerNorm", options);
   return inSingle(x, (z) => affine(parameters, standardize(z, eps)));
 }
 
@@ -75,8 +70,9 @@ export function layerNorm(
 export function groupNorm(
   parameters: LayerNormParameters,
   x: Tensor,
-  { groups, eps = 1e-5 }: { readonly groups: number; readonly eps?: number },
+  { groups, ...options }: { readonly groups: number; readonly eps?: number },
 ): Tensor {
+  const eps = epsOf("groupNorm", options);
   const D = x.shape.at(-1) ?? 0;
   if (!Number.isInteger(groups) || groups < 1 || D % groups !== 0)
     throw new ShapeError(
@@ -84,6 +80,14 @@ export function groupNorm(
     );
   const grouped = [...x.shape.slice(0, -1), groups, D / groups];
   return inSingle(x, (z) => affine(parameters, reshape(standardize(reshape(z, grouped), eps), x.shape)));
+}
+
+/** @throws TypeError for settings that do not exist; RangeError for an eps below 0. */
+function epsOf(name: string, options: { readonly eps?: number }): number {
+  assertSettings(name, options, ["eps"]);
+  const { eps = 1e-5 } = options;
+  if (!(eps >= 0)) throw new RangeError(`${name}: expected eps of at least 0, got ${eps}; 1e-5 is usual`);
+  return eps;
 }
 
 function standardize(x: Tensor, eps: number): Tensor {

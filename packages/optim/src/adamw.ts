@@ -2,7 +2,7 @@
 import { add, cast, div, expm1, mul, neg, sqrt, square, sub, zeros, type Tensor } from "@seqmix/tensor";
 import {
   assertRange,
-  assertSettings,
+  assertOptimizer,
   settingsOf,
   updateLeaves,
   zerosLike,
@@ -31,9 +31,13 @@ export interface AdamwOptions {
  * State: `step`, `firstMoment` (m) and `secondMoment` (v).
  */
 export function adamw(options: AdamwOptions): Optimizer {
-  assertSettings("adamw", options, ["learningRate", "betas", "eps", "weightDecay", "groups"]);
+  assertOptimizer("adamw", options, ["learningRate", "betas", "eps", "weightDecay", "groups"]);
   const { learningRate, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01, groups = [] } = options;
-  const [beta1, beta2] = betas;
+  if (!Array.isArray(betas) || betas.length !== 2)
+    throw new TypeError(
+      "adamw: expected betas, a list of two numbers such as [0.9, 0.999], got something else; change it",
+    );
+  const [beta1, beta2] = betas as readonly [number, number];
   assertRange("adamw", "beta1", beta1, 0, 1);
   assertRange("adamw", "beta2", beta2, 0, 1);
   assertRange("adamw", "eps", eps, 0);

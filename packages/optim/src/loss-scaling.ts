@@ -2,6 +2,7 @@
 import {
   abs,
   add,
+  assertSettings,
   div,
   less,
   mapTree,
@@ -37,7 +38,9 @@ export type LossScalingState = {
 const [LEAST, MOST] = [1, 2 ** 24];
 
 /** The state before the first step. @throws RangeError for a scale or interval that is not positive. */
-export function initLossScaling({ scale = 65536, interval = 2000 }: LossScaling = {}): LossScalingState {
+export function initLossScaling(options: LossScaling = {}): LossScalingState {
+  assertSettings("initLossScaling", options, ["scale", "interval"]);
+  const { scale = 65536, interval = 2000 } = options;
   if (!(scale >= LEAST && scale <= MOST))
     throw new RangeError(`initLossScaling: expected a scale from ${LEAST} to ${MOST}, got ${scale}`);
   if (!(interval >= 1)) throw new RangeError(`initLossScaling: expected an interval of at least 1, got ${interval}`);

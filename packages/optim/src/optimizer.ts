@@ -1,5 +1,15 @@
 /** What all optimizers share: the form of their state, and groups of parameters with settings of their own. */
-import { DTypeError, leavesOf, mapTree, replaceLeaves, zeros, type Tensor, type Tree } from "@seqmix/tensor";
+import {
+  assertSettings,
+  DTypeError,
+  leavesOf,
+  mapTree,
+  replaceLeaves,
+  ShapeError,
+  zeros,
+  type Tensor,
+  type Tree,
+} from "@seqmix/tensor";
 
 /** A step counter and moments; each moment has the form of the parameters. */
 export type OptimizerState = {
@@ -75,6 +85,10 @@ export function updateLeaves<P extends Tree>(
   // By name: the keys of a state that was read from a file may be in another order.
   mapTree(
     (parameter, path, ...others) => {
+      if (others[0]!.shape.join() !== parameter.shape.join())
+        throw new ShapeError(
+          `update: expected a gradient [${parameter.shape.join(",")}] for "${path}", got [${others[0]!.shape.join(",")}]; pass gradients of these parameters`,
+        );
       if (parameter.dtype === "f16")
         throw new DTypeError(
           `update: expected f32 for "${path}", got f16, in which small steps are lost; keep parameters in f32 and cast them where they are used`,
@@ -100,27 +114,39 @@ function namesOf(tree: Tree): string[] {
 }
 
 /** @throws TypeError for a setting that does not exist, or a learning rate that is missing. */
-export function assertSettings(optimizer: string, given: object, known: readonly string[]): void {
-  assertNames(optimizer, given, known);
-  const { learningRate } = given as { readonly learningRate?: unknown };
+export function assertOptimizer<T extends { readonly learningRate: unknown }>(
+  optimizer: string,
+  given: T,
+  known: readonly (keyof T & string)[],
+): void {
+  const named = Object.keys(given ?? {}).find((name) => /^(lr|learning_rate|rate)$/i.test(name));
+  if (named !== undefined)
+    throw new TypeError(`${optimizer}: expected settings out of ${known.join(", ")}, got ${named}; write learningRate`);
+  assertSettings(optimizer, given, known);
+  const { learningRate } = given;
   if (typeof learningRate !== "number" && typeof learningRate !== "function")
     throw new TypeError(
       `${optimizer}: expected learningRate, a number or a function of the step, got ${String(learningRate)}; set it`,
     );
-}
-
-/** @throws TypeError for a setting that does not exist. */
-export function assertNames(user: string, given: object, known: readonly string[]): void {
-  for (const name of Object.keys(given))
-    if (!known.includes(name))
+  const { groups = [] } = given as { readonly groups?: readonly ParameterGroup[] };
+  if (!Array.isArray(groups))
+    throw new TypeError(
+      `${optimizer}: expected groups, a list of { match, ... }, got something else; put it into a list`,
+    );
+  for (const group of groups as readonly ParameterGroup[]) {
+    assertSettings(`${optimizer}, groups`, group, ["match", "weightDecay", "learningRateScale"]);
+    if (!(group.match instanceof RegExp))
       throw new TypeError(
-        `${user}: expected settings out of ${known.join(", ")}, got ${name}; ${known.includes("learningRate") && /^(lr|learning_rate|rate)$/i.test(name) ? "write learningRate" : "leave it out or correct its name"}`,
+        `${optimizer}, groups: expected match, a regular expression for paths, got ${String(group.match)}; write /name$/`,
       );
+    assertRange(`${optimizer}, groups`, "weightDecay", group.weightDecay ?? 0, 0);
+    assertRange(`${optimizer}, groups`, "learningRateScale", group.learningRateScale ?? 1, 0);
+  }
 }
 
 /** @throws RangeError if a value lies outside low <= value < high. */
 export function assertRange(optimizer: string, name: string, value: number, low: number, high = Infinity): void {
-  if (!(value >= low && value < high))
+  if (typeof value !== "number" || !(value >= low && value < high))
     throw new RangeError(
       `${optimizer}: expected ${name} of at least ${low}${high < Infinity ? ` and below ${high}` : ""}, got ${value}`,
     );

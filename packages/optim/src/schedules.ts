@@ -2,19 +2,23 @@
  * Learning rates as functions of the step tensor: the number of updates made so far, f32 of one element.
  * A rate that were a JavaScript number would make a new plan at every step.
  */
-import { add, cast, cos, full, less, minimum, mul, where, type Tensor } from "@seqmix/tensor";
+import { add, assertSettings, cast, cos, full, less, minimum, mul, where, type Tensor } from "@seqmix/tensor";
+import { assertRange } from "./optimizer.js";
 
 /** Learning rate at a step. Both are f32 [] tensors; the first update is made at step 0. */
 export type Schedule = (step: Tensor) => Tensor;
 
 /** The same rate at every step. */
-export const constantSchedule =
-  (rate: number): Schedule =>
-  (step) =>
-    full(step.shape, rate);
+export function constantSchedule(rate: number): Schedule {
+  assertRange("constantSchedule", "rate", rate, 0);
+  return (step) => full(step.shape, rate);
+}
 
 /** The rate grows in equal parts to `peak`, which the update at step `warmupSteps` - 1 has, and stays there. */
-export function linearWarmup({ peak, warmupSteps }: { readonly peak: number; readonly warmupSteps: number }): Schedule {
+export function linearWarmup(options: { readonly peak: number; readonly warmupSteps: number }): Schedule {
+  assertSettings("linearWarmup", options, ["peak", "warmupSteps"]);
+  const { peak, warmupSteps } = options;
+  assertRange("linearWarmup", "peak", peak, 0);
   assertSteps("warmupSteps", warmupSteps, 0);
   return (step) =>
     warmupSteps === 0 ? full(step.shape, peak) : mul(minimum(mul(add(step, 1), 1 / warmupSteps), 1), peak);
@@ -24,17 +28,15 @@ export function linearWarmup({ peak, warmupSteps }: { readonly peak: number; rea
  * {@link linearWarmup}, then half a cosine from `peak` at step `warmupSteps` down to `floor` at step `totalSteps`, and
  * `floor` from there on (Loshchilov and Hutter, SGDR, 2017, without restarts).
  */
-export function cosineSchedule({
-  peak,
-  warmupSteps = 0,
-  totalSteps,
-  floor = 0,
-}: {
+export function cosineSchedule(options: {
   readonly peak: number;
   readonly warmupSteps?: number;
   readonly totalSteps: number;
   readonly floor?: number;
 }): Schedule {
+  assertSettings("cosineSchedule", options, ["peak", "warmupSteps", "totalSteps", "floor"]);
+  const { peak, warmupSteps = 0, totalSteps, floor = 0 } = options;
+  assertRange("cosineSchedule", "floor", floor, 0);
   assertSteps("totalSteps", totalSteps, 1);
   if (totalSteps <= warmupSteps)
     throw new RangeError(

@@ -2,7 +2,7 @@
 import { add, mul, sub, zeros } from "@seqmix/tensor";
 import {
   assertRange,
-  assertSettings,
+  assertOptimizer,
   settingsOf,
   updateLeaves,
   zerosLike,
@@ -31,7 +31,7 @@ export interface SgdOptions {
  * State: `step` and, with momentum, `velocity`.
  */
 export function sgd(options: SgdOptions): Optimizer {
-  assertSettings("sgd", options, ["learningRate", "momentum", "nesterov", "weightDecay", "groups"]);
+  assertOptimizer("sgd", options, ["learningRate", "momentum", "nesterov", "weightDecay", "groups"]);
   const { learningRate, momentum = 0, nesterov = false, weightDecay = 0, groups = [] } = options;
   assertRange("sgd", "momentum", momentum, 0, 1);
   assertRange("sgd", "weightDecay", weightDecay, 0);

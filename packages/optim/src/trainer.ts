@@ -1,6 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** Training without ceremony: parameters and optimizer state with one owner, who compiles, donates and disposes. */
 import {
+  assertSettings,
   autocast,
   compile,
   dispose,
@@ -27,7 +28,7 @@ import {
   type LossScaling,
   type LossScalingState,
 } from "./loss-scaling.js";
-import { assertNames, type Optimizer, type OptimizerState } from "./optimizer.js";
+import type { Optimizer, OptimizerState } from "./optimizer.js";
 
 /** Settings of {@link trainer}. */
 export interface TrainerOptions<P extends Tree, B, M extends Tree> {
@@ -108,7 +109,16 @@ export interface Trainer<P extends Tree, B, M extends Tree> {
   [Symbol.dispose](): void;
 }
 
-const SETTINGS = ["loss", "optimizer", "params", "optimizerState", "device", "clip", "halfPrecision", "disposeBatch"];
+const SETTINGS = [
+  "loss",
+  "optimizer",
+  "params",
+  "optimizerState",
+  "device",
+  "clip",
+  "halfPrecision",
+  "disposeBatch",
+] as const;
 
 /**
  * Makes the training step of a loss. It compiles loss, gradient, clipping and update into one call, keeps parameters and
@@ -124,8 +134,16 @@ const SETTINGS = ["loss", "optimizer", "params", "optimizerState", "device", "cl
 export function trainer<P extends Tree, B, M extends Tree = Record<string, never>>(
   options: TrainerOptions<P, B, M>,
 ): Trainer<P, B, M> {
-  assertNames("trainer", options, SETTINGS);
+  assertSettings("trainer", options, SETTINGS);
   const { optimizer, params, optimizerState, device, disposeBatch = false } = options;
+  if (typeof options.loss !== "function" || typeof (optimizer as Partial<Optimizer> | undefined)?.update !== "function")
+    throw new TypeError(
+      "trainer: expected loss, a function of parameters and a batch, and optimizer, such as adamw({ learningRate: 1e-3 }); set both",
+    );
+  // An error where there is no tree of parameters.
+  leavesOf(params as Tree);
+  if (options.clip !== undefined && !(options.clip > 0))
+    throw new RangeError(`trainer: expected clip, a norm above 0, got ${options.clip}; leave it out not to clip`);
   const where = device && { device };
   const advance = compile(updateOf(options), { ...where, donate: [0] });
   const scaling = scalingOf(options);

@@ -119,7 +119,7 @@ export const retnet = defineMixer({
     gate: ["swish", "gelu"],
     parallel: ["scan", "attention"],
   },
-  ranges: { nHeads: [1, Infinity], normEps: [0, Infinity], chunkSize: [1, Infinity] },
+  ranges: { nHeads: [1, Infinity, "whole"], normEps: [0, Infinity] },
   samples: {
     torchscale: { dModel: 4, nHeads: 2, chunkSize: 3, normEps: 1e-3 },
     paper: {

@@ -182,7 +182,12 @@ function memoryMixer(id: string, config: MemoryConfig): MixerDefinition<MemoryCo
       measure: ["legs", "scaled-legs", "legt", "lmu", "lagt", "fourier"],
       rule: ["euler", "backward_euler", "bilinear", "zoh"],
     },
-    ranges: { dState: [0, Infinity], memorySize: [1, Infinity], memoryOrder: [1, Infinity], chunkSize: [1, Infinity] },
+    ranges: {
+      dState: [0, Infinity, "whole"],
+      memorySize: [1, Infinity, "whole"],
+      memoryOrder: [1, Infinity, "whole"],
+      dt: [1e-30, Infinity],
+    },
     samples: {
       tiny: { dModel: 2, memorySize: 2, memoryOrder: 2, dt: 0.2, chunkSize: 4 },
       scaled: {

@@ -93,7 +93,7 @@ function minimalMixer(
   return defineMixer({
     id,
     config: { dModel: 64, expand: 1, chunkSize: 256 } as MinimalConfig,
-    ranges: { expand: [0, Infinity], chunkSize: [1, Infinity] },
+    ranges: { expand: [0, Infinity] },
     samples: { expanded: { dModel: 2, expand: 2, chunkSize: 4 } },
     state: "constant",
     resets: true,

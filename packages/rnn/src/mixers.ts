@@ -40,7 +40,7 @@ function recurrentMixer(kind: CellKind): MixerDefinition<RecurrentConfig, Recurr
   return defineMixer({
     id: kind,
     config: { dModel: 64, dState: 0, bias: true, chunkSize: 4096 } as RecurrentConfig,
-    ranges: { dState: [0, Infinity], chunkSize: [1, Infinity] },
+    ranges: { dState: [0, Infinity, "whole"] },
     samples: { "own size of state": { dModel: 2, dState: 3, chunkSize: 4 } },
     state: "constant",
     resets: true,

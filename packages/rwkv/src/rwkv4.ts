@@ -106,7 +106,7 @@ export type Rwkv4State = {
 export const rwkv4 = defineMixer({
   id: "rwkv4",
   config: { dModel: 64, dAttention: 0, dHidden: 0, eps: 1e-5, chunkSize: 256 } as Rwkv4Config,
-  ranges: { dAttention: [0, Infinity], dHidden: [0, Infinity], eps: [0, 1], chunkSize: [1, Infinity] },
+  ranges: { dAttention: [0, Infinity, "whole"], dHidden: [0, Infinity, "whole"], eps: [0, 1] },
   samples: { published: { dModel: 3, dHidden: 4, chunkSize: 3 } },
   state: "constant",
   resets: true,

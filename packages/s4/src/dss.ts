@@ -216,7 +216,12 @@ export const dss = defineMixer({
     hyperAct: ["absent", ...activations.filter((name) => name !== "glu")],
     postact: activations,
   },
-  ranges: { dState: [1, Infinity], channels: [1, Infinity], maxKernelLength: [0, Infinity] },
+  ranges: {
+    dState: [1, Infinity, "whole"],
+    channels: [1, Infinity, "whole"],
+    maxKernelLength: [0, Infinity, "whole"],
+    epsilon: [0, Infinity],
+  },
   samples: {
     softmax: { dModel: 2, dState: 3, dtMin: 0.05, dtMax: 0.5, postact: "glu" },
     exp: {

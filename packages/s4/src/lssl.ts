@@ -116,7 +116,7 @@ export const lssl = defineMixer({
     learn: ["fixed", "shared", "each"],
     activation: activations.filter((name) => name !== "glu"),
   },
-  ranges: { dState: [1, Infinity], channels: [1, Infinity], alpha: [0, 1], chunkSize: [1, Infinity] },
+  ranges: { dState: [1, Infinity, "whole"], channels: [1, Infinity, "whole"], alpha: [0, 1] },
   samples: {
     shared: { dModel: 2, dState: 3, dtMin: 0.05, dtMax: 0.3, learn: "shared", learnDt: true, chunkSize: 4 },
     each: {

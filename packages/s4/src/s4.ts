@@ -316,13 +316,12 @@ export const s4 = defineMixer({
     finalAct: activations,
   },
   ranges: {
-    dState: [2, Infinity],
-    channels: [1, Infinity],
-    kernelLength: [0, Infinity],
-    rank: [1, Infinity],
-    nSsm: [0, Infinity],
+    dState: [2, Infinity, "whole"],
+    channels: [1, Infinity, "whole"],
+    kernelLength: [0, Infinity, "whole"],
+    rank: [1, Infinity, "whole"],
+    nSsm: [0, Infinity, "whole"],
     bandlimit: [0, Infinity],
-    chunkSize: [1, Infinity],
   },
   samples: {
     dplr: { dModel: 2, dState: 4, dtMin: 0.05, dtMax: 0.5, chunkSize: 4 },

@@ -91,7 +91,7 @@ export const s4d = defineMixer({
   id: "s4d",
   config: { dModel: 64, dState: 64, dtMin: 0.001, dtMax: 0.1, disc: "zoh", init: "lin", chunkSize: 256 } as S4dConfig,
   choices: { disc: ["zoh", "bilinear"], init: s4dInits },
-  ranges: { dState: [2, Infinity], chunkSize: [1, Infinity] },
+  ranges: { dState: [2, Infinity, "whole"] },
   samples: {
     zoh: { dModel: 2, dState: 4, dtMin: 0.05, dtMax: 0.5, disc: "zoh", chunkSize: 4 },
     bilinear: { dModel: 2, dState: 4, dtMin: 0.05, dtMax: 0.5, disc: "bilinear" },

@@ -106,7 +106,7 @@ export const lru = defineMixer({
     chunkSize: 64,
   } as LruConfig,
   choices: { activation: layerActivations },
-  ranges: { rMin: [0, 1], rMax: [0, 1], chunkSize: [1, Infinity] },
+  ranges: { rMin: [0, 1], rMax: [0, 1], dState: [1, Infinity, "whole"], maxPhase: [0, Infinity] },
   samples: { published: { dModel: 2, dState: 3, rMin: 0.4, rMax: 0.9, chunkSize: 2 } },
   parameterGroups: () => lruParameterGroups,
   resets: true,

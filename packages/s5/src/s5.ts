@@ -195,7 +195,7 @@ export const s5 = defineMixer({
     cInit: ["trunc_standard_normal", "lecun_normal", "complex_normal"],
     activation: layerActivations,
   },
-  ranges: { chunkSize: [1, Infinity] },
+  ranges: { dState: [1, Infinity, "whole"], blocks: [1, Infinity, "whole"], stepRescale: [0, Infinity] },
   samples: {
     zoh: { dModel: 2, dState: 4, dtMin: 0.05, dtMax: 0.5, chunkSize: 2 },
     bilinear: {

@@ -114,7 +114,16 @@ export const spacetime = defineMixer({
   } as SpaceTimeConfig,
   state: "constant",
   resets: true,
-  ranges: { normOrder: [0, 64], maxDiffOrder: [1, 32] },
+  ranges: {
+    normOrder: [0, 64, "whole"],
+    maxDiffOrder: [1, 32, "whole"],
+    nKernels: [1, Infinity, "whole"],
+    dState: [1, Infinity, "whole"],
+    preKernels: [1, Infinity, "whole"],
+    minAvgWindow: [1, Infinity, "whole"],
+    maxAvgWindow: [1, Infinity, "whole"],
+    windowSeed: [0, Infinity, "whole"],
+  },
   choices: {
     ssm: ["companion", "shift"],
     kernelInit: ["normal", "xavier"],

@@ -17,8 +17,14 @@ export function addRunOptions(command: Command, out: string | undefined): Comman
     .option("--fresh", "run trials again that another version of this program finished")
     .option("--json", "print each finished trial's row as a line of JSON, and everything else to the error stream");
   return out === undefined
-    ? command.option("--out <folder>", "folder of the results")
-    : command.option("--out <folder>", "folder of the results", out);
+    ? command.option("--out <folder>", "folder of the results", folderOf)
+    : command.option("--out <folder>", "folder of the results", folderOf, out);
+}
+
+/** Results without a folder would lie wherever the command was started. */
+function folderOf(text: string): string {
+  if (text.trim() === "") throw new InvalidArgumentError("Expected a folder, such as results/mine.");
+  return text;
 }
 
 /** What {@link addRunOptions} parses. */

@@ -80,6 +80,14 @@ test("what a sweep does not know is named", () => {
   expect(sweep({ match: "parameter" })).toThrow('Unknown match "parameter" of a sweep; did you mean parameters?');
   expect(sweep({ scales: { labtop: {} } })).toThrow('Unknown scale "labtop" of a sweep; did you mean laptop?');
   expect(sweep({ scales: { smoke: { seed: 1 } } })).toThrow(/Unknown field "seed" of scale smoke/);
+  expect(sweep({ mixers: [{ mixer: "a", setting: {} }] })).toThrow(
+    'Unknown field "setting" of a mixer of a sweep; did you mean settings?',
+  );
+  expect(sweep({ task: { task: "t", setings: {} } })).toThrow(/Unknown field "setings" of a task of a sweep/);
+  expect(sweep({ mixers: [] })).toThrow(/Expected a task and a list of mixers in a sweep, got none/);
+  expect(sweep({ plots: [{ title: "t", x: "length", logarithmic: true }] })).toThrow(
+    /Unknown field "logarithmic" of a plot/,
+  );
 });
 
 const row = (metric: string, value: number | undefined): Row =>

@@ -146,6 +146,9 @@ const FIELDS = [...PLAN_FIELDS, "question", "expected", "published", "plots", "s
  */
 export function planAt(sweep: Sweep, scale: Scale, ofTask: (task: string) => Settings = () => ({})): SweepPlan {
   assertFields(sweep, FIELDS, "a sweep");
+  for (const each of sweep.published ?? [])
+    assertFields(each, ["row", "value", "task", "source"], "a published number of a sweep");
+  for (const each of sweep.plots ?? []) assertFields(each, ["title", "x", "y", "log"], "a plot of a sweep");
   for (const name of Object.keys(sweep.scales ?? {}))
     if (!(SCALES as readonly string[]).includes(name))
       throw new UsageError(`Unknown scale "${name}" of a sweep${didYouMean(name, SCALES)}`);
@@ -153,7 +156,9 @@ export function planAt(sweep: Sweep, scale: Scale, ofTask: (task: string) => Set
   assertFields(other, PLAN_FIELDS, `scale ${scale} of a sweep`);
   const { question: _, expected: __, published: ___, plots: ____, scales: _____, ...plan } = sweep;
   const { baseline: above, ...lists } = other;
-  const task = tasksOf({ ...plan, ...lists }).map(({ task: id, settings }) => {
+  const task = tasksOf({ ...plan, ...lists }).map((each) => {
+    assertFields(each, ["task", "settings"], "a task of a sweep");
+    const { task: id, settings } = each;
     // Settings of a scale's own list of tasks are the scale's.
     const all = other.task ? { ...ofTask(id), ...settings, ...above } : { ...settings, ...ofTask(id), ...above };
     return Object.keys(all).length > 0 ? { task: id, settings: all } : id;
@@ -223,6 +228,10 @@ function assertFields(given: object, known: readonly string[], what: string): vo
 function assertPlan(plan: SweepPlan): void {
   const { changes = {}, combine = "one-at-a-time", seeds, rates, baseline = {}, match } = plan;
   assertFields(plan, PLAN_FIELDS, "a sweep");
+  if (!Array.isArray(plan.mixers) || plan.mixers.length === 0 || tasksOf(plan).length === 0)
+    throw new UsageError("Expected a task and a list of mixers in a sweep, got none; name at least one of each");
+  for (const each of plan.mixers as readonly (string | SweepMixer)[])
+    assertFields(mixerOf(each), ["mixer", "name", "series", "settings"], "a mixer of a sweep");
   if (!COMBINATIONS.includes(combine))
     throw new UsageError(`Unknown combination "${combine}" of a sweep${didYouMean(combine, COMBINATIONS)}`);
   if (match !== undefined && !MATCHES.includes(match))

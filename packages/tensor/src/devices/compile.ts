@@ -1,4 +1,5 @@
 /** Functions traced once and replayed: a step that builds no graph, looks for no plan and keeps what it runs on. */
+import { assertFunction, assertSettings } from "../graph/assert.js";
 import { isDebug } from "../graph/debug.js";
 import { DeviceError } from "../graph/errors.js";
 import { isCollecting, noteMade } from "../graph/scope.js";
@@ -8,7 +9,7 @@ import { identity } from "../ops/movement.js";
 import { graphOf } from "../plan/signature.js";
 import { putTogether, takeApart, type Given } from "./arguments.js";
 import type { Device, PreparedGraph } from "./device.js";
-import { bufferOn, own } from "./placement.js";
+import { assertDevice, bufferOn, own } from "./placement.js";
 import { explain, inTurn, realize, settle } from "./realize.js";
 
 /** Where and how a compiled function runs. */
@@ -48,6 +49,9 @@ export function compile<A extends readonly unknown[], R extends Tree>(
   f: (...args: A) => R,
   options: CompileOptions = {},
 ): Compiled<A, R> {
+  assertFunction("compile", f);
+  assertSettings("compile", options, ["device", "donate", "fuse", "traces"]);
+  if (options.device !== undefined) assertDevice("compile", options.device);
   const { donate = [], fuse = true, traces: most = 16 } = options;
   const traces = new Map<string, Trace>();
   const identities = new Map<Device, number>();

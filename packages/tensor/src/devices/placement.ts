@@ -1,9 +1,17 @@
 /** Which memory a leaf of the graph has on a device. */
 import type { Device, DeviceBuffer } from "./device.js";
-import { DeviceError } from "../graph/errors.js";
+import { describeValue, DeviceError } from "../graph/errors.js";
 import { freeWhenForgotten } from "../graph/forgotten.js";
 import { formatShape } from "../graph/shape.js";
 import { assertAlive, type Tensor } from "../graph/tensor.js";
+
+/** @throws DeviceError for anything but a device. */
+export function assertDevice(user: string, device: Device): void {
+  if (typeof (device as Partial<Device> | null)?.run !== "function")
+    throw new DeviceError(
+      `${user}: expected a device, got ${describeValue(device)}; make one with cpu() or await webgpu()`,
+    );
+}
 
 /** Gives a tensor memory of its own; it lets go of what it was computed from. */
 export function own(x: Tensor, device: Device, buffer: DeviceBuffer): void {

@@ -1,11 +1,12 @@
 /** Making values real: choosing the device, running the graph, and reading results. */
+import { assertSettings } from "../graph/assert.js";
 import { isDebug } from "../graph/debug.js";
 import type { Device, DeviceBuffer, ExplainOptions } from "./device.js";
 import { isReal, type HostArray } from "../graph/dtype.js";
 import { DeviceError, LimitError, NumericError } from "../graph/errors.js";
 import { sortCalls } from "../graph/calls.js";
 import { inputsRead } from "../graph/op.js";
-import { bufferOn, own } from "./placement.js";
+import { assertDevice, bufferOn, own } from "./placement.js";
 import { reclaim } from "./turns.js";
 import { assertIndices, type IndexCheck } from "../ops/gather.js";
 import { hold, letGo } from "../graph/holds.js";
@@ -37,6 +38,8 @@ const pending = new WeakMap<Device, Promise<unknown>>();
  * @throws DeviceError if an input lives on another device; NumericError in debug mode at the first NaN or infinity.
  */
 export async function realize<T extends Tree>(tree: T, options: RealizeOptions = {}): Promise<T> {
+  assertSettings("realize", options, ["device", "donate", "fuse"]);
+  if (options.device !== undefined) assertDevice("realize", options.device);
   const roots = [...new Set(leavesOf(tree))];
   for (const root of roots) assertAlive(root, "realize");
   await runRoots(roots, options);
@@ -170,6 +173,7 @@ export async function readTensor(x: Tensor): Promise<HostArray> {
  * What is not computed yet is computed where it lives.
  */
 export async function to<T extends Tree>(tree: T, device: Device): Promise<T> {
+  assertDevice("to", device);
   const leaves = leavesOf(tree);
   const moved = await Promise.all(
     leaves.map(async (x) => {
@@ -191,6 +195,8 @@ export async function explain(
   tree: Tree,
   options: ExplainOptions & { readonly device?: Device } = {},
 ): Promise<string> {
+  assertSettings("explain", options, ["device", "memory", "passes"]);
+  if (options.device !== undefined) assertDevice("explain", options.device);
   const roots = leavesOf(tree).filter((x) => x.source.kind === "call");
   const device = options.device ?? behind(roots).device ?? (await defaultDevice());
   return device.explain(placedGraph(device, roots), options);

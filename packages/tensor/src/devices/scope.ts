@@ -1,4 +1,5 @@
 /** Functions whose intermediate tensors are freed. */
+import { assertFunction } from "../graph/assert.js";
 import { collecting, noteKept, noteMade, toFree } from "../graph/scope.js";
 import { Tensor } from "../graph/tensor.js";
 import { leavesOf, type Tree } from "../graph/tree.js";
@@ -23,6 +24,7 @@ import { realize } from "./realize.js";
  * @returns What `f` returns: arrays and plain objects with tensors and anything else in them.
  */
 export async function scope<T>(f: (own: <X extends Tree>(tree: X) => X) => T | Promise<T>): Promise<T> {
+  assertFunction("scope", f);
   const made: WeakRef<Tensor>[] = [];
   const own = <X extends Tree>(tree: X): X => {
     for (const x of leavesOf(tree)) made.push(new WeakRef(x));

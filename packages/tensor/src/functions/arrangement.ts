@@ -1,4 +1,5 @@
 /** Axes taken away and elements repeated; matrices by their diagonals. */
+import { assertList, assertTensor } from "../graph/assert.js";
 import { isReal, type DType } from "../graph/dtype.js";
 import { ShapeError } from "../graph/errors.js";
 import { formatShape, normalizeAxes, normalizeAxis } from "../graph/shape.js";
@@ -12,6 +13,7 @@ import { broadcastTo, expandDims, reshape } from "../ops/movement.js";
  * @throws ShapeError if a named one has another extent.
  */
 export function squeeze(x: Tensor, axes?: number | readonly number[]): Tensor {
+  assertTensor("squeeze", x);
   const along =
     axes === undefined
       ? x.shape.flatMap((extent, axis) => (extent === 1 ? [axis] : []))
@@ -29,6 +31,8 @@ export function squeeze(x: Tensor, axes?: number | readonly number[]): Tensor {
 
 /** The whole tensor repeated counts[k] times along each axis, as numpy's tile of a full list. */
 export function tile(x: Tensor, counts: readonly number[]): Tensor {
+  assertTensor("tile", x);
+  assertList("tile", counts, "[2,1]");
   if (counts.length !== x.shape.length || counts.some((count) => !Number.isInteger(count) || count < 0))
     throw new ShapeError(
       `tile: expected ${x.shape.length} counts of at least 0 for ${formatShape(x.shape)}, got [${counts.join(",")}]; give one for each axis`,
@@ -48,6 +52,7 @@ export function tile(x: Tensor, counts: readonly number[]): Tensor {
 
 /** Each element `count` times in a row along an axis, as numpy's repeat. */
 export function repeat(x: Tensor, count: number, axis: number): Tensor {
+  assertTensor("repeat", x);
   const along = normalizeAxis(axis, x.shape.length, "repeat");
   if (!Number.isInteger(count) || count < 0)
     throw new ShapeError(`repeat: expected a count that is a whole number of at least 0, got ${count}; round it`);
@@ -65,6 +70,7 @@ export function eye(n: number, m = n, dtype: DType = "f32"): Tensor {
 
 /** Column minus row of the last two axes. */
 function offDiagonal(x: Tensor, name: string): Tensor {
+  assertTensor(name, x);
   const rank = x.shape.length;
   if (rank < 2)
     throw new ShapeError(
@@ -80,10 +86,14 @@ export const tril = (x: Tensor, k = 0): Tensor => where(lessEqual(offDiagonal(x,
 export const triu = (x: Tensor, k = 0): Tensor => where(not(less(offDiagonal(x, "triu"), k)), x, 0);
 
 /** Smallest whole number at least x. */
-export const ceil = (x: Tensor): Tensor => (isReal(x.dtype) ? neg(floor(neg(x))) : x);
+export function ceil(x: Tensor): Tensor {
+  assertTensor("ceil", x);
+  return isReal(x.dtype) ? neg(floor(neg(x))) : x;
+}
 
 /** The nearest whole number, of two equally near the even one, as numpy and IEEE have it. */
 export function round(x: Tensor): Tensor {
+  assertTensor("round", x);
   if (!isReal(x.dtype)) return x;
   const below = floor(x);
   const over = sub(x, below);

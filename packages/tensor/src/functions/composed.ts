@@ -1,5 +1,6 @@
 /** Everyday functions composed from the op table. They fuse like anything written by hand. */
-import { ShapeError } from "../graph/errors.js";
+import { assertSettings, assertTensor } from "../graph/assert.js";
+import { describeValue, ShapeError } from "../graph/errors.js";
 import { isReal } from "../graph/dtype.js";
 import {
   abs,
@@ -27,7 +28,7 @@ import {
 import { full, iota } from "../ops/generators.js";
 import { matmul } from "../ops/matmul.js";
 import { broadcastTo, reshape, stopGradient, transpose } from "../ops/movement.js";
-import { max, sum, type ReduceOptions } from "../ops/reduce.js";
+import { max, REDUCE_OPTIONS, sum, type ReduceOptions } from "../ops/reduce.js";
 import { formatShape, normalizeAxes, normalizeAxis, sizeOf } from "../graph/shape.js";
 import type { Tensor } from "../graph/tensor.js";
 
@@ -36,6 +37,10 @@ export const square = (x: Tensor): Tensor => mul(x, x);
 
 /** x^p for a fixed number p; x > 0 unless p is a whole number. */
 export function power(x: Tensor, p: number): Tensor {
+  if (!Number.isFinite(p))
+    throw new RangeError(
+      `power: expected a finite number as the exponent, got ${describeValue(p)}; for a tensor write exp(mul(p, log(x)))`,
+    );
   if (p === 0.5) return sqrt(x);
   if (!Number.isInteger(p) || Math.abs(p) > 64) return inSingle(x, (y) => exp(mul(p, log(y))));
   if (p < 0) return div(1, power(x, -p));
@@ -59,15 +64,20 @@ export const geluTanh = (x: Tensor): Tensor =>
     return mul(mul(y, 0.5), add(tanh(inner), 1));
   });
 /** x limited to low..high. */
-export const clip = (x: Tensor, low: number, high: number): Tensor => minimum(maximum(x, low), high);
+export function clip(x: Tensor, low: number, high: number): Tensor {
+  if (!(low <= high)) throw new RangeError(`clip: expected numbers low <= high, got ${low} and ${high}; swap them`);
+  return minimum(maximum(x, low), high);
+}
 /** -1, 0 or 1, of the type of x; NaN for NaN. */
 export const sign = (x: Tensor): Tensor => {
+  assertTensor("sign", x);
   if (!isReal(x.dtype)) return sub(cast(less(0, x), "i32"), cast(less(x, 0), "i32"));
   return where(isNaN(x), x, sub(cast(less(0, x), x.dtype), cast(less(x, 0), x.dtype)));
 };
 
 /** Mean over the axes (all by default). */
 export function mean(x: Tensor, axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
+  assertTensor("mean", x);
   // the sum may be beyond the largest f16 number where the mean is not
   if (x.dtype === "f16") return cast(mean(cast(x, "f32"), axes, options), "f16");
   const along = normalizeAxes(axes, x.shape.length, "mean");
@@ -81,6 +91,7 @@ export function variance(x: Tensor, axes?: number | readonly number[], options: 
 
 /** f of x in f32, rounded to the type of x at the end: what f squares or adds up may be beyond the largest f16 number. */
 function inSingle(x: Tensor, f: (x: Tensor) => Tensor): Tensor {
+  assertTensor("cast", x);
   return x.dtype === "f16" ? cast(f(cast(x, "f32")), "f16") : f(x);
 }
 
@@ -89,6 +100,7 @@ function inSingle(x: Tensor, f: (x: Tensor) => Tensor): Tensor {
  * @throws ShapeError if the axis has no elements.
  */
 export function argmax(x: Tensor, axis: number): Tensor {
+  assertTensor("argmax", x);
   const along = normalizeAxis(axis, x.shape.length, "argmax");
   const extent = x.shape[along]!;
   if (extent === 0)
@@ -108,7 +120,9 @@ function shiftOf(x: Tensor, axis: number): Tensor {
 }
 
 /** log(sum(e^x)) over an axis, without overflow; -infinity where there is nothing to sum, or -infinity alone. */
-export function logSumExp(x: Tensor, axis: number, { keepDims = false }: ReduceOptions = {}): Tensor {
+export function logSumExp(x: Tensor, axis: number, options: ReduceOptions = {}): Tensor {
+  assertTensor("logSumExp", x);
+  assertSettings("logSumExp", options, REDUCE_OPTIONS);
   const along = normalizeAxis(axis, x.shape.length, "logSumExp");
   return inSingle(x, (y) => {
     const shift = shiftOf(y, along);
@@ -116,7 +130,7 @@ export function logSumExp(x: Tensor, axis: number, { keepDims = false }: ReduceO
     // A branch of its own for nothing, whose gradient would be 0 / 0.
     const none = equal(total, 0);
     const out = where(none, -Infinity, add(log(where(none, 1, total)), shift));
-    return keepDims
+    return options.keepDims
       ? out
       : reshape(
           out,
@@ -168,7 +182,8 @@ const LARGEST = (2 - 2 ** -23) * 2 ** 127;
  * @throws ShapeError naming the axis and the two extents that differ.
  */
 export function einsum(spec: string, ...operands: readonly Tensor[]): Tensor {
-  const [left, right] = spec.split("->");
+  for (const x of operands) assertTensor("einsum", x);
+  const [left, right] = String(spec).split("->");
   if (right === undefined) throw new ShapeError(`einsum: expected "inputs -> output" with axis names, got "${spec}"`);
   const spaced = (text: string): string[] => text.split(" ").filter((name) => name !== "");
   const parts = left!.split(",");

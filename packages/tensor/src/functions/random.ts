@@ -3,6 +3,8 @@
  * Threefry-2x32 with 20 rounds (Salmon et al., Parallel Random Numbers: As Easy as 1, 2, 3, SC 2011),
  * composed from integer ops, so that it fuses into whatever uses the numbers.
  */
+import { assertShape, assertTensor, assertWhole } from "../graph/assert.js";
+import { describeValue } from "../graph/errors.js";
 import { argmax } from "./composed.js";
 import {
   add,
@@ -32,6 +34,11 @@ export interface Key {
   readonly words: readonly [number, number];
 }
 
+function assertKey(name: string, source: Key | TensorKey): void {
+  if (!(source?.words instanceof Tensor) && !Array.isArray(source?.words))
+    throw new TypeError(`${name}: expected a key, got ${describeValue(source)}; make one with key(seed)`);
+}
+
 const ROTATIONS = [13, 15, 26, 6, 17, 29, 16, 24] as const;
 const PARITY = 0x1bd11bda;
 
@@ -43,12 +50,16 @@ export function key(seed: number): Key {
 
 /** Independent keys made of one. */
 export function splitKey(parent: Key, count = 2): Key[] {
+  assertKey("splitKey", parent);
+  assertShape("splitKey", [count]);
   return Array.from({ length: count }, (_, k) => ({ words: threefry(parent.words, [k, 0]) }));
 }
 
 /** A key made of one and a number or name, e.g. a step or a parameter's path. */
 export function foldIn(parent: Key, data: number | string): Key {
-  if (typeof data === "number") return { words: threefry(parent.words, [data | 0, 1]) };
+  assertKey("foldIn", parent);
+  if (typeof data !== "string") assertWhole("foldIn", data);
+  if (typeof data === "number") return { words: threefry(parent.words, [data, 1]) };
   let words = parent.words;
   for (const character of data) words = threefry(words, [character.codePointAt(0)!, 2]);
   return { words };
@@ -107,6 +118,8 @@ function cipher({ words }: Key | TensorKey, c0: Tensor, c1: Tensor): [Tensor, Te
 
 /** Random 32-bit words, as i32. */
 export function randomBits(source: Key | TensorKey, shape: Shape): Tensor {
+  assertKey("randomBits", source);
+  assertShape("randomBits", shape);
   const size = sizeOf(shape);
   const half = Math.ceil(size / 2);
   const [x0, x1] = cipher(source, arange(half), mul(arange(half), 0));
@@ -124,12 +137,20 @@ function splitTensor(source: TensorKey): [TensorKey, TensorKey] {
 
 /** Uniform f32 in [low, high), 24 random bits each. */
 export function uniform(source: Key | TensorKey, shape: Shape, low = 0, high = 1): Tensor {
+  assertKey("uniform", source);
+  if (!(low <= high && high - low < Infinity))
+    throw new RangeError(`uniform: expected finite numbers low <= high, got ${low} and ${high}; swap them`);
   const unit = mul(cast(shiftRight(randomBits(source, shape), 8), "f32"), 2 ** -24);
   return low === 0 && high === 1 ? unit : add(mul(unit, high - low), low);
 }
 
 /** Normal f32 with the given mean and standard deviation (Box and Muller's transform). */
 export function normal(source: Key | TensorKey, shape: Shape, mean = 0, deviation = 1): Tensor {
+  assertKey("normal", source);
+  if (!Number.isFinite(mean) || !(deviation >= 0 && deviation < Infinity))
+    throw new RangeError(
+      `normal: expected a finite mean and a deviation of at least 0, got ${mean} and ${deviation}; the shape comes before them`,
+    );
   const [a, b] = source.words instanceof Tensor ? splitTensor(source as TensorKey) : splitKey(source as Key);
   // 1 - u lies in (0, 1], so the logarithm is finite.
   const radius = sqrt(mul(-2, log(sub(1, uniform(a, shape)))));
@@ -152,13 +173,20 @@ export function randint(source: Key | TensorKey, shape: Shape, low: number, high
 }
 
 /** true with probability p (a number, or a tensor that broadcasts to the shape), bool. */
-export const bernoulli = (source: Key | TensorKey, p: Operand, shape: Shape): Tensor => less(uniform(source, shape), p);
+export function bernoulli(source: Key | TensorKey, p: Operand, shape: Shape): Tensor {
+  if (!(p instanceof Tensor) && !(p >= 0 && p <= 1))
+    throw new RangeError(
+      `bernoulli: expected a probability from 0 to 1, got ${describeValue(p)}; the shape comes third`,
+    );
+  return less(uniform(source, shape), p);
+}
 
 /**
  * An index along an axis (the last by default) for each row, i32, as likely as softmax(logits) says: the largest of the logits with
  * noise (Gumbel, 1954; Maddison et al., 2014). Logits of -infinity are never drawn.
  */
 export function categorical(source: Key | TensorKey, logits: Tensor, axis = -1): Tensor {
+  assertTensor("categorical", logits);
   const noise = neg(log(neg(log(uniform(source, logits.shape)))));
   return argmax(add(cast(logits, "f32"), noise), axis);
 }

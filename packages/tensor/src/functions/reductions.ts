@@ -1,19 +1,23 @@
 /** Reductions composed of sums and maxima. */
+import { assertSettings, assertTensor } from "../graph/assert.js";
 import { DTypeError } from "../graph/errors.js";
 import { formatShape, normalizeAxes } from "../graph/shape.js";
 import type { Tensor } from "../graph/tensor.js";
 import { cast, greater, mul, neg, not, sub } from "../ops/elementwise.js";
 import { pad, reshape, sliceAxis } from "../ops/movement.js";
-import { max, type ReduceOptions } from "../ops/reduce.js";
+import { max, REDUCE_OPTIONS, type ReduceOptions } from "../ops/reduce.js";
 
 /** Minimum over the axes (all by default); NaN if any element is. The minimum of nothing is infinity, of i32 the largest number. */
 export function min(x: Tensor, axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
+  assertTensor("min", x);
   // -1 - x turns the order of i32 around without overflow
   return x.dtype === "i32" ? sub(-1, max(sub(-1, x), axes, options)) : neg(max(neg(x), axes, options));
 }
 
 /** Product over the axes (all by default), in pairs; the product of nothing is 1. */
-export function prod(x: Tensor, axes?: number | readonly number[], { keepDims = false }: ReduceOptions = {}): Tensor {
+export function prod(x: Tensor, axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
+  assertTensor("prod", x);
+  assertSettings("prod", options, REDUCE_OPTIONS);
   if (x.dtype === "bool")
     throw new DTypeError(`prod: expected f32, f16 or i32, got bool ${formatShape(x.shape)}; convert it with cast`);
   const along = normalizeAxes(axes, x.shape.length, "prod");
@@ -27,7 +31,7 @@ export function prod(x: Tensor, axes?: number | readonly number[], { keepDims = 
       y = mul(sliceAxis(y, axis, 0, half), pad(rest, none, none.with(axis, half - rest.shape[axis]!), 1));
     }
   }
-  return keepDims
+  return options.keepDims
     ? y
     : reshape(
         y,

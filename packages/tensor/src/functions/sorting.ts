@@ -3,6 +3,7 @@
  * take no memory; more by a bitonic network of n log2(n)^2 / 4 exchanges (Batcher, Sorting networks and their applications,
  * 1968), which is the same on every device. NaN comes last, as in numpy.
  */
+import { assertSettings, assertTensor } from "../graph/assert.js";
 import { isReal } from "../graph/dtype.js";
 import { ShapeError } from "../graph/errors.js";
 import { formatShape, normalizeAxis, type Shape } from "../graph/shape.js";
@@ -35,6 +36,12 @@ const RANKED = 128;
 export interface SortOptions {
   /** Largest first; NaN comes first then. */
   readonly descending?: boolean;
+}
+
+function isDescending(name: string, x: Tensor, options: SortOptions): boolean {
+  assertTensor(name, x);
+  assertSettings(name, options, ["descending"]);
+  return options.descending ?? false;
 }
 
 /** The axis moved to the end, and back. */
@@ -140,14 +147,16 @@ function taken(x: Tensor, indices: Tensor): Tensor {
 }
 
 /** Elements in order along an axis (the last by default), smallest first. The gradient goes to where each element came from. */
-export function sort(x: Tensor, axis = -1, { descending = false }: SortOptions = {}): Tensor {
+export function sort(x: Tensor, axis = -1, options: SortOptions = {}): Tensor {
+  const descending = isDescending("sort", x, options);
   const { moved, back } = atEnd(x, normalizeAxis(axis, x.shape.length, "sort"));
   if (moved.shape.at(-1)! > RANKED) return back(taken(moved, ordered(moved, descending)));
   return back(byRank(moved, ranks(moved, descending)));
 }
 
 /** Indices, i32, of the elements in order along an axis (the last by default); equal ones in the order in which they lie. */
-export function argsort(x: Tensor, axis = -1, { descending = false }: SortOptions = {}): Tensor {
+export function argsort(x: Tensor, axis = -1, options: SortOptions = {}): Tensor {
+  const descending = isDescending("argsort", x, options);
   const { moved, back } = atEnd(x, normalizeAxis(axis, x.shape.length, "argsort"));
   if (moved.shape.at(-1)! > RANKED) return back(ordered(moved, descending));
   return back(byRank(iota(moved.shape, moved.shape.length - 1), ranks(moved, descending)));
@@ -166,6 +175,7 @@ export interface TopK {
  * @throws ShapeError if the axis has fewer.
  */
 export function topk(x: Tensor, k: number, axis = -1): TopK {
+  assertTensor("topk", x);
   const along = normalizeAxis(axis, x.shape.length, "topk");
   const extent = x.shape[along]!;
   if (!Number.isInteger(k) || k < 0 || k > extent)

@@ -6,6 +6,7 @@ let enabled = false;
 
 /** Switches debug mode for the whole process and returns what it was. */
 export function setDebug(on: boolean): boolean {
+  if (typeof on !== "boolean") throw new TypeError(`setDebug: expected true or false, got ${String(on)}`);
   const before = enabled;
   enabled = on;
   return before;

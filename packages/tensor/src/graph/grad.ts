@@ -1,6 +1,7 @@
 /** Gradients as functions: trees of tensors in, trees of lazy tensors out. */
+import { assertFunction, assertTensor } from "./assert.js";
 import { isReal } from "./dtype.js";
-import { DTypeError, ShapeError } from "./errors.js";
+import { describeValue, DTypeError, ShapeError } from "./errors.js";
 import { callOf, sortCalls } from "./calls.js";
 import type { Op } from "./op.js";
 import { add } from "../ops/elementwise.js";
@@ -75,6 +76,7 @@ const marked = <T extends Tree>(tree: T): T => mapTree((x) => (isReal(x.dtype) ?
 export function valueAndGrad<T extends Tree, R extends readonly unknown[]>(
   f: (tree: T, ...rest: R) => Tensor,
 ): (tree: T, ...rest: R) => [Tensor, T] {
+  assertFunction("grad", f);
   const both = valueAndGradAux((tree: T, ...rest: R) => [f(tree, ...rest), undefined]);
   return (tree, ...rest) => {
     const [value, gradient] = both(tree, ...rest);
@@ -86,9 +88,16 @@ export function valueAndGrad<T extends Tree, R extends readonly unknown[]>(
 export function valueAndGradAux<T extends Tree, R extends readonly unknown[], A>(
   f: (tree: T, ...rest: R) => readonly [Tensor, A],
 ): (tree: T, ...rest: R) => [Tensor, T, A] {
+  assertFunction("grad", f);
   return (tree, ...rest) => {
     const inputs = marked(tree);
-    const [value, aux] = f(inputs, ...rest);
+    const result = f(inputs, ...rest);
+    if (!Array.isArray(result))
+      throw new TypeError(
+        `valueAndGradAux: expected a function that returns [value, more], got ${describeValue(result)}; use valueAndGrad for a value alone`,
+      );
+    const [value, aux] = result as readonly [Tensor, A];
+    assertTensor("grad, of what the function returns", value);
     if (value.size !== 1)
       throw new ShapeError(
         `grad: expected a function whose value has one element, got shape ${formatShape(value.shape)}; sum or average it`,
@@ -178,6 +187,7 @@ const checkpointRow: Op = {
  * Less memory, about a third more work.
  */
 export function checkpoint<T extends Tree, U extends Tree>(f: (tree: T) => U): (tree: T) => U {
+  assertFunction("checkpoint", f);
   return (tree) => {
     const inputs = leavesOf(tree);
     const run = (leaves: readonly Tensor[]): U => f(replaceLeaves(tree, leaves));

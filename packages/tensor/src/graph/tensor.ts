@@ -7,7 +7,7 @@
 import type { Device, DeviceBuffer } from "../devices/device.js";
 import { describeTensor } from "./describe.js";
 import { assertDType, dtypeOf, type DType, type HostArray, type TensorData } from "./dtype.js";
-import { DisposedError, DTypeError, ShapeError } from "./errors.js";
+import { describeValue, DisposedError, DTypeError, ShapeError } from "./errors.js";
 import { notForgotten } from "./forgotten.js";
 import { roundedToHalf } from "./half.js";
 import { disposeLater, hold, isLeaving, letGo } from "./holds.js";
@@ -137,6 +137,10 @@ export type Nested = number | readonly Nested[];
  * @throws DTypeError if another type is asked for than that of the typed array; ShapeError if the number of values is not that of the shape, or the nesting is ragged.
  */
 export function tensor(data: HostArray | TensorData | Nested, shape?: Shape, dtype?: DType): Tensor {
+  if (shape !== undefined && !Array.isArray(shape))
+    throw new ShapeError(
+      `tensor: expected a shape such as [2,3], got ${describeValue(shape)}; the element type comes third`,
+    );
   if (dtype !== undefined) assertDType("tensor", dtype);
   if (ArrayBuffer.isView(data)) {
     const host = data as HostArray;
@@ -185,7 +189,11 @@ function fromHost(data: HostArray, shape: Shape, dtype = dtypeOf(data)): Tensor 
 function flatten(value: Nested, nesting: readonly number[], depth: number, out: number[]): void {
   if (depth === nesting.length) {
     if (typeof value !== "number")
-      throw new ShapeError(`tensor: expected a number at depth ${depth}, got an array; make the nesting even`);
+      throw Array.isArray(value)
+        ? new ShapeError(`tensor: expected a number at depth ${depth}, got an array; make the nesting even`)
+        : new DTypeError(
+            `tensor: expected numbers, got ${describeValue(value)}; convert it, or stack tensors with stack`,
+          );
     out.push(value);
     return;
   }
@@ -201,7 +209,11 @@ function flatten(value: Nested, nesting: readonly number[], depth: number, out: 
  * @returns One tensor per result.
  */
 export function callOp(op: Op, inputs: readonly Tensor[], attributes: unknown = undefined): readonly Tensor[] {
-  for (const input of inputs) assertAlive(input, op.name);
+  for (const input of inputs) {
+    if (!(input instanceof Tensor))
+      throw new DTypeError(`${op.name}: expected a tensor, got ${describeValue(input)}; check the arguments`);
+    assertAlive(input, op.name);
+  }
   const results = op.infer(inputs, attributes);
   const call: Call = { op, inputs, attributes, outputs: [], line: userLine() };
   results.forEach(({ shape, dtype }, index) => {

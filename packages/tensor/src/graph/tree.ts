@@ -2,6 +2,7 @@
  * Trees: a tensor, or plain objects and arrays of trees. Parameters, optimizer states and
  * recurrent states are trees; functions map over them.
  */
+import { describeValue } from "./errors.js";
 import { Tensor } from "./tensor.js";
 
 /** A tensor, or a plain object or array of trees. */
@@ -35,7 +36,7 @@ function walk(
     for (const other of rest)
       if (!(other instanceof Tensor))
         throw new TypeError(
-          `mapTree: expected a tensor at "${path}" in every tree, got ${describe(other)}; pass trees of the same form`,
+          `mapTree: expected a tensor at "${path}" in every tree, got ${describeValue(other)}; pass trees of the same form`,
         );
     return f(tree, path, ...(rest as Tensor[]));
   }
@@ -44,13 +45,16 @@ function walk(
       const value = (other as Record<string, Tree> | undefined)?.[key];
       if (value === undefined)
         throw new TypeError(
-          `mapTree: expected "${join(path, key)}" in every tree, got ${describe(other)} without it; pass trees of the same form`,
+          `mapTree: expected "${join(path, key)}" in every tree, got ${describeValue(other)} without it; pass trees of the same form`,
         );
       return value;
     });
   if (Array.isArray(tree)) return tree.map((item: Tree, k) => walk(item, child(String(k)), join(path, String(k)), f));
-  if (typeof tree !== "object" || tree === null)
-    throw new TypeError(`mapTree: expected a tensor, array or plain object at "${path}", got ${describe(tree)}`);
+  // Promises, maps and typed arrays have nothing to walk through, and would be empty.
+  if (typeof tree !== "object" || tree === null || Symbol.toStringTag in tree)
+    throw new TypeError(
+      `mapTree: expected a tensor, array or plain object at "${path}", got ${describeValue(tree)}; await it, or make a tensor of it`,
+    );
   const out: Record<string, Tree> = {};
   for (const [key, value] of Object.entries(tree as Record<string, Tree>))
     out[key] = walk(value, child(key), join(path, key), f);
@@ -58,8 +62,6 @@ function walk(
 }
 
 const join = (path: string, key: string): string => (path === "" ? key : `${path}.${key}`);
-const describe = (value: unknown): string =>
-  value === null ? "null" : Array.isArray(value) ? "an array" : typeof value;
 
 /** The tensors of a tree in the order in which it is walked: entries of an array, keys of an object as they lie in it. */
 export function leavesOf(tree: Tree): Tensor[] {
@@ -88,7 +90,10 @@ export function namedLeaves(tree: Tree): Record<string, Tensor> {
 /** The same form with other tensors, taken in the order of {@link leavesOf}. */
 export function replaceLeaves<T extends Tree>(tree: T, leaves: readonly Tensor[]): T {
   let next = 0;
-  return mapTree(() => leaves[next++]!, tree);
+  const filled = mapTree(() => leaves[next++]!, tree);
+  if (next !== leaves.length)
+    throw new TypeError(`replaceLeaves: expected ${next} tensors, got ${leaves.length}; give one for each of the tree`);
+  return filled;
 }
 
 /** Gives the device memory of all tensors of a tree back at once. */

@@ -1,4 +1,5 @@
 /** Running sums along an axis. */
+import { assertSettings, assertTensor } from "../graph/assert.js";
 import { DTypeError } from "../graph/errors.js";
 import type { Op } from "../graph/op.js";
 import { formatShape, normalizeAxis, sizeOf, type Shape } from "../graph/shape.js";
@@ -71,7 +72,10 @@ export interface CumsumOptions {
 }
 
 /** Running sums along an axis. */
-export function cumsum(x: Tensor, axis: number, { reverse = false, exclusive = false }: CumsumOptions = {}): Tensor {
+export function cumsum(x: Tensor, axis: number, options: CumsumOptions = {}): Tensor {
+  assertTensor("cumsum", x);
+  assertSettings("cumsum", options, ["reverse", "exclusive"]);
+  const { reverse = false, exclusive = false } = options;
   const along = normalizeAxis(axis, x.shape.length, "cumsum");
   const out = callOp(cumsumRows.cumsum, [x], { axis: along, reverse } satisfies CumsumAttributes)[0]!;
   const L = x.shape[along]!;

@@ -3,6 +3,7 @@
  * WebAssembly (devices/cpu/wasm/vector-math.ts, or devices/cpu/loops/values.ts for an instruction) and its WGSL (wgsl/functions.ts of the
  * webgpu package). Operands broadcast; numbers are constants.
  */
+import { assertTensor } from "../graph/assert.js";
 import { assertDType, type DType } from "../graph/dtype.js";
 import type { Op } from "../graph/op.js";
 import { broadcastShapes } from "../graph/shape.js";
@@ -365,24 +366,10 @@ export const bitXor: Binary<"bitXor"> = binary("bitXor", {
 });
 
 /** x << y, i32, y in 0..31. */
-export const shiftLeft: Binary<"shiftLeft"> = binary("shiftLeft", {
-  accepts: INTEGER,
-  cost: "one",
-  low: 0,
-  high: 31,
-  number: (x, y) => x << y,
-  derivative: false,
-});
+export const shiftLeft: Binary<"shiftLeft"> = byPlaces("shiftLeft", (x, y) => x << y);
 
 /** x >>> y, i32, y in 0..31; zeros come in from the left. */
-export const shiftRight: Binary<"shiftRight"> = binary("shiftRight", {
-  accepts: INTEGER,
-  cost: "one",
-  low: 0,
-  high: 31,
-  number: (x, y) => (x >>> y) | 0,
-  derivative: false,
-});
+export const shiftRight: Binary<"shiftRight"> = byPlaces("shiftRight", (x, y) => (x >>> y) | 0);
 
 /** x < y as bool. */
 export const less: Binary<"less"> = binary("less", {
@@ -454,6 +441,17 @@ export const softplus: ((x: Tensor) => Tensor) & {
   softplusScalar,
 );
 
+/** A shift: devices have no common meaning for places outside 0..31. */
+function byPlaces<Name extends string>(name: Name, number: (x: number, y: number) => number): Binary<Name> {
+  const shift = binary(name, { accepts: INTEGER, cost: "one", low: 0, high: 31, number, derivative: false });
+  const apply = (x: Operand, places: Operand): Tensor => {
+    if (typeof places === "number" && !(places >= 0 && places <= 31))
+      throw new RangeError(`${name}: expected places from 0 to 31, got ${places}; change them`);
+    return shift(x, places);
+  };
+  return Object.assign(apply, { intrinsic: shift.intrinsic, record: shift.record, row: shift.row });
+}
+
 /** A function of several intrinsics with a gradient of its own: that of the parts of softplus would divide, and treat 0 by itself. */
 function composed(name: string, record: IntrinsicRecord, scalar: (args: readonly Scalar[]) => Scalar) {
   const row = elementwiseRow(name, record, scalar, false);
@@ -502,7 +500,8 @@ export const greaterEqual = (x: Operand, y: Operand): Tensor => lessEqual(y, x);
 
 /** x where the bool condition holds, else y. The branch not taken gets a zero cotangent, so guard its argument against infinities. */
 export function where(condition: Tensor, x: Operand, y: Operand): Tensor {
-  assertOperands("where", [condition, x, y]);
+  assertTensor("where", condition);
+  assertOperands("where", [x, y]);
   const branches = [x, y].filter((value) => value instanceof Tensor);
   const dtype = branches[0]?.dtype ?? "f32";
   const shape = [condition, ...branches]
@@ -518,6 +517,7 @@ export function where(condition: Tensor, x: Operand, y: Operand): Tensor {
  * f16 takes the nearest number, the even one of two equally near. The cotangent of a cast between f32 and f16 is cast back.
  */
 export function cast(x: Tensor, dtype: DType): Tensor {
+  assertTensor("cast", x);
   assertDType("cast", dtype);
   if (x.dtype === dtype) return x;
   return callOp(castRow, [x], { dtype })[0]!;

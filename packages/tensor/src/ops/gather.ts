@@ -1,9 +1,10 @@
 /** Rows that look elements up, or add them up, by index. */
+import { assertShape, assertTensor } from "../graph/assert.js";
 import { isDebug } from "../graph/debug.js";
 import type { HostArray } from "../graph/dtype.js";
 import { DTypeError, ShapeError } from "../graph/errors.js";
 import type { Op, ReferenceValue } from "../graph/op.js";
-import { formatShape, normalizeAxis, sizeOf, type Shape } from "../graph/shape.js";
+import { formatShape, normalizeAxis, sameShape, sizeOf, type Shape } from "../graph/shape.js";
 import { callOp, type Tensor } from "../graph/tensor.js";
 import { cast, equal, where } from "./elementwise.js";
 import { iota } from "./generators.js";
@@ -155,20 +156,25 @@ export const gatherRows = {
  * The same indices, which must be 0..size-1, checked where they are at hand: at once if they are host data, and in debug mode when
  * they are computed.
  * @param ignore A value that may stand besides.
+ * @param mask The shape of the indices: where it is 0 or false, there may be any.
  * @throws RangeError naming the first that is outside.
  */
-export function checkIndices(name: string, indices: Tensor, size: number, ignore?: number): Tensor {
+export function checkIndices(name: string, indices: Tensor, size: number, ignore?: number, mask?: Tensor): Tensor {
+  assertTensor(name, indices);
   const check: IndexCheck = { name, size, ...(ignore !== undefined && { ignore }) };
-  const { source } = indices;
-  if (source.kind === "host") assertIndices(source.data, check);
-  else if (isDebug()) return callOp(movementRows.identity, [indices], check)[0]!;
+  const [source, counted] = [indices.source, mask?.source];
+  if (source.kind === "host" && (!counted || counted.kind === "host")) assertIndices(source.data, check, counted?.data);
+  else if (isDebug()) {
+    const seen = mask ? where(cast(mask, "bool"), indices, 0) : indices;
+    return callOp(movementRows.identity, [seen], check)[0]!;
+  }
   return indices;
 }
 
 /** @throws RangeError naming the first index that is outside. @internal */
-export function assertIndices(data: HostArray, { name, size, ignore }: IndexCheck): void {
+export function assertIndices(data: HostArray, { name, size, ignore }: IndexCheck, mask?: HostArray): void {
   for (let k = 0; k < data.length; k++)
-    if (!(data[k]! >= 0 && data[k]! < size) && data[k] !== ignore)
+    if (!(data[k]! >= 0 && data[k]! < size) && data[k] !== ignore && mask?.[k] !== 0)
       throw new RangeError(
         `${name}: expected whole numbers from 0 to ${size - 1}${ignore === undefined ? "" : ` or ${ignore}`}, got ${data[k]} at element ${k}; check the vocabulary, or mask that position`,
       );
@@ -188,6 +194,7 @@ export interface IndexCheck {
  * @param indices i32, any shape
  */
 export function gather(x: Tensor, indices: Tensor, axis = 0): Tensor {
+  assertTensor("gather", x);
   return callOp(gatherRows.gather, [x, indices], {
     axis: normalizeAxis(axis, x.shape.length, "gather"),
   } satisfies GatherAttributes)[0]!;
@@ -201,6 +208,8 @@ export function gather(x: Tensor, indices: Tensor, axis = 0): Tensor {
  * @returns f32 [V, ...inner]
  */
 export function scatterAdd(updates: Tensor, indices: Tensor, size: number): Tensor {
+  for (const x of [updates, indices]) assertTensor("scatterAdd", x);
+  assertShape("scatterAdd", [size]);
   return callOp(gatherRows.scatterAdd, [updates, indices], { size } satisfies ScatterAttributes)[0]!;
 }
 
@@ -211,6 +220,11 @@ export function scatterAdd(updates: Tensor, indices: Tensor, size: number): Tens
  * @returns [...]
  */
 export function pick(x: Tensor, indices: Tensor): Tensor {
+  for (const given of [x, indices]) assertTensor("pick", given);
+  if (!sameShape(indices.shape, x.shape.slice(0, -1)))
+    throw new ShapeError(
+      `pick: expected indices ${formatShape(x.shape.slice(0, -1))}, one for each row of ${formatShape(x.shape)}, got ${formatShape(indices.shape)}; broadcast them`,
+    );
   const positions = broadcastTo(reshape(indices, [...indices.shape, 1]), x.shape);
   return sum(where(equal(positions, iota(x.shape, x.shape.length - 1)), x, 0), -1);
 }

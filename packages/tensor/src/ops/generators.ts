@@ -1,9 +1,10 @@
 /** Rows whose values depend on the position alone: they take no memory until something stores them. */
 import { assertDType, isReal, type DType } from "../graph/dtype.js";
-import { describeValue, DTypeError, ShapeError } from "../graph/errors.js";
+import { assertShape, assertWhole } from "../graph/assert.js";
+import { describeValue, DTypeError } from "../graph/errors.js";
 import { roundToHalf } from "../graph/half.js";
 import type { Op } from "../graph/op.js";
-import { formatShape, normalizeAxis, type Shape } from "../graph/shape.js";
+import { normalizeAxis, type Shape } from "../graph/shape.js";
 import { callOp, type Tensor } from "../graph/tensor.js";
 import { add, cast, mul } from "./elementwise.js";
 
@@ -48,15 +49,15 @@ export const generatorRows = {
 
 /** A tensor with every element `value`. */
 export function full(shape: Shape, value: number, dtype: DType = "f32"): Tensor {
-  assertExtents("full", shape);
+  assertShape("full", shape);
   assertDType("full", dtype);
   if (typeof value !== "number")
     throw new DTypeError(`full: expected a number to fill with, got ${describeValue(value)}; pass the shape first`);
-  if (!isReal(dtype) && !Number.isInteger(value))
-    throw new DTypeError(`full: expected an integer for ${dtype}, got ${value}; use f32 or round it`);
+  if (!isReal(dtype) && (value | 0) !== value)
+    throw new DTypeError(`full: expected an integer of 32 bits for ${dtype}, got ${value}; use f32 or round it`);
   return callOp(generatorRows.full, [], {
     shape: [...shape],
-    value: dtype === "f16" ? roundToHalf(value) : value,
+    value: dtype === "f16" ? roundToHalf(value) : dtype === "bool" ? Number(value !== 0) : value,
     dtype,
   } satisfies FullAttributes)[0]!;
 }
@@ -68,7 +69,7 @@ export const ones = (shape: Shape, dtype: DType = "f32"): Tensor => full(shape, 
 
 /** The index along one axis, as i32, in a tensor of the given shape. */
 export function iota(shape: Shape, axis: number): Tensor {
-  assertExtents("iota", shape);
+  assertShape("iota", shape);
   return callOp(generatorRows.iota, [], {
     shape: [...shape],
     axis: normalizeAxis(axis, shape.length, "iota"),
@@ -97,20 +98,9 @@ export function arange(start: number, stop?: number, step = 1): Tensor {
   const count = Math.max(0, Math.ceil((to - from) / step));
   const index = iota([count], 0);
   if ([from, to, step].every(Number.isInteger)) {
+    for (const end of count > 0 ? [from, from + (count - 1) * step] : []) assertWhole("arange", end);
     const scaled = step === 1 ? index : mul(index, step);
     return from === 0 ? scaled : add(scaled, from);
   }
   return add(mul(cast(index, "f32"), step), from);
-}
-
-function assertExtents(name: string, shape: Shape): void {
-  if (!Array.isArray(shape))
-    throw new ShapeError(
-      `${name}: expected a shape such as [2,3], got ${describeValue(shape)}; put extents into a list`,
-    );
-  for (const extent of shape as Shape)
-    if (!Number.isInteger(extent) || extent < 0)
-      throw new ShapeError(
-        `${name}: expected extents that are integers of at least 0, got shape ${formatShape(shape)}`,
-      );
 }

@@ -2,6 +2,7 @@
  * Linear recurrences along an axis, real and complex, and their gradients as rows of their own, so that the planner
  * sees a recurrence and its gradient as one thing. Values are lists of their parts: [x], or [re, im].
  */
+import { assertSettings, assertTensor } from "../graph/assert.js";
 import { DTypeError, ShapeError } from "../graph/errors.js";
 import { backpropagate } from "../graph/grad.js";
 import type { Op, ReferenceArray, ReferenceValue, Sample, SampleInput } from "../graph/op.js";
@@ -318,6 +319,8 @@ export interface LinearScanArguments {
   readonly forgets?: boolean;
 }
 
+const SCAN_ARGUMENTS = ["a", "b", "h0", "axis", "reverse", "forgets"] as const;
+
 /** Checks types and shapes of the named inputs. */
 function checkScan(
   name: string,
@@ -346,7 +349,10 @@ function checkScan(
  * @returns h, the shape of b.
  * @throws ShapeError if the shapes do not fit.
  */
-export function linearScan({ a, b, h0, axis, reverse = false, forgets = false }: LinearScanArguments): Tensor {
+export function linearScan(scan: LinearScanArguments): Tensor {
+  assertSettings("linearScan", scan, SCAN_ARGUMENTS);
+  const { a, b, h0, axis, reverse = false, forgets = false } = scan;
+  for (const x of [a, b, ...(h0 ? [h0] : [])]) assertTensor("linearScan", x);
   const along = normalizeAxis(axis, b.shape.length, "linearScan");
   checkScan("linearScan", { a, b, h0 }, along);
   return callOp(linearScanRows.linearScan, h0 ? [a, b, h0] : [a, b], {
@@ -385,14 +391,11 @@ export interface ComplexLinearScanArguments {
  * @returns h, the shape of b.
  * @throws ShapeError if the shapes do not fit.
  */
-export function complexLinearScan({
-  a,
-  b,
-  h0,
-  axis,
-  reverse = false,
-  forgets = false,
-}: ComplexLinearScanArguments): ComplexParts {
+export function complexLinearScan(scan: ComplexLinearScanArguments): ComplexParts {
+  assertSettings("complexLinearScan", scan, SCAN_ARGUMENTS);
+  const { a, b, h0, axis, reverse = false, forgets = false } = scan;
+  for (const x of [a, b, ...(h0 ? [h0] : [])])
+    for (const part of [x?.re, x?.im]) assertTensor("complexLinearScan, re and im of a value", part);
   const along = normalizeAxis(axis, b.re.shape.length, "complexLinearScan");
   if (!sameShape(a.re.shape, b.re.shape))
     throw new ShapeError(

@@ -1,4 +1,5 @@
 /** Matrix products. Batch axes broadcast. */
+import { assertTensor } from "../graph/assert.js";
 import { isReal } from "../graph/dtype.js";
 import { DTypeError, ShapeError } from "../graph/errors.js";
 import type { Op } from "../graph/op.js";
@@ -100,6 +101,7 @@ const halfProduct = (a: Tensor, b: Tensor): Tensor =>
  * @returns f32 [..., M, N], also of f16 matrices, whose products are added up in f32; cast it where f16 is wanted
  */
 export function matmul(a: Tensor, b: Tensor): Tensor {
+  for (const x of [a, b]) assertTensor("matmul", x);
   if (!isReal(a.dtype) || a.dtype !== b.dtype)
     throw new DTypeError(
       `matmul: expected f32 matrices or f16 matrices, got ${a.dtype} and ${b.dtype}; convert one or both with cast`,

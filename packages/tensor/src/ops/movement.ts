@@ -1,9 +1,11 @@
 /** Rows that move elements: each result element is an element of the input, or a constant. */
-import { DTypeError, ShapeError } from "../graph/errors.js";
+import { assertList, assertShape, assertTensor } from "../graph/assert.js";
+import { isReal } from "../graph/dtype.js";
+import { describeValue, DTypeError, ShapeError } from "../graph/errors.js";
 import { roundToHalf } from "../graph/half.js";
 import type { Affine } from "../ir/loop.js";
 import type { Op } from "../graph/op.js";
-import { formatShape, normalizeAxis, sameShape, sizeOf, type Shape } from "../graph/shape.js";
+import { formatShape, normalizeAxes, normalizeAxis, sameShape, sizeOf, type Shape } from "../graph/shape.js";
 import { callOp, type Tensor } from "../graph/tensor.js";
 import { sum } from "./reduce.js";
 
@@ -268,6 +270,8 @@ export const stopGradient = (x: Tensor): Tensor => callOp(movementRows.stopGradi
  * @throws ShapeError if the sizes differ.
  */
 export function reshape(x: Tensor, shape: Shape): Tensor {
+  assertTensor("reshape", x);
+  assertList("reshape", shape, "[2,3]");
   const known = shape.reduce((product, extent) => (extent === -1 ? product : product * extent), 1);
   const target = shape.map((extent) => (extent === -1 ? (known === 0 ? 0 : x.size / known) : extent));
   if (
@@ -285,6 +289,8 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
 
 /** Axes in another order: result axis k is axis axes[k] of x. By default the last two are swapped. */
 export function transpose(x: Tensor, axes?: readonly number[]): Tensor {
+  assertTensor("transpose", x);
+  if (axes !== undefined) assertList("transpose", axes, "[0,2,1]");
   const rank = x.shape.length;
   if (!axes && rank < 2)
     throw new ShapeError(`transpose: expected at least rank 2, got shape ${formatShape(x.shape)}; name the axes`);
@@ -303,6 +309,8 @@ export function transpose(x: Tensor, axes?: readonly number[]): Tensor {
  * @throws ShapeError if an axis has another extent.
  */
 export function broadcastTo(x: Tensor, shape: Shape): Tensor {
+  assertTensor("broadcastTo", x);
+  assertShape("broadcastTo", shape);
   if (sameShape(x.shape, shape)) return x;
   const skipped = shape.length - x.shape.length;
   x.shape.forEach((extent, k) => {
@@ -316,6 +324,14 @@ export function broadcastTo(x: Tensor, shape: Shape): Tensor {
 
 /** Elements start[k] <= i_k < end[k] on each axis. Negative bounds count from the end. */
 export function slice(x: Tensor, start: readonly number[], end: readonly number[]): Tensor {
+  assertTensor("slice", x);
+  for (const bounds of [start, end]) {
+    assertList("slice", bounds, "[0,1]");
+    if (bounds.length > x.shape.length)
+      throw new ShapeError(
+        `slice: expected at most ${x.shape.length} bounds for ${formatShape(x.shape)}, got [${bounds.join(",")}]; give one for each axis`,
+      );
+  }
   const bound = (value: number, k: number): number => (value < 0 ? value + x.shape[k]! : value);
   const from = x.shape.map((_, k) => bound(start[k] ?? 0, k));
   const to = x.shape.map((extent, k) => bound(end[k] ?? extent, k));
@@ -324,6 +340,7 @@ export function slice(x: Tensor, start: readonly number[], end: readonly number[
 
 /** Elements start <= i < end along one axis. */
 export function sliceAxis(x: Tensor, axis: number, start: number, end: number): Tensor {
+  assertTensor("sliceAxis", x);
   const along = normalizeAxis(axis, x.shape.length, "sliceAxis");
   return slice(
     x,
@@ -334,6 +351,7 @@ export function sliceAxis(x: Tensor, axis: number, start: number, end: number): 
 
 /** Elements start[k] + i step[k], i < size[k], on each axis; steps may be negative. */
 export function strided(x: Tensor, { start, step, size }: SliceAttributes): Tensor {
+  assertTensor("strided", x);
   if (start.length !== x.shape.length || step.length !== x.shape.length || size.length !== x.shape.length)
     throw new ShapeError(
       `slice: expected bounds for ${x.shape.length} axes of ${formatShape(x.shape)}, got ${start.length}`,
@@ -391,9 +409,8 @@ function unslice(g: Tensor, shape: Shape, { start, step, size }: SliceAttributes
 
 /** The elements in reverse order along the given axes. */
 export function flip(x: Tensor, axes: number | readonly number[]): Tensor {
-  const along = new Set(
-    (typeof axes === "number" ? [axes] : axes).map((axis) => normalizeAxis(axis, x.shape.length, "flip")),
-  );
+  assertTensor("flip", x);
+  const along = new Set(normalizeAxes(axes, x.shape.length, "flip"));
   return strided(x, {
     start: x.shape.map((extent, k) => (along.has(k) && extent > 0 ? extent - 1 : 0)),
     step: x.shape.map((_, k) => (along.has(k) ? -1 : 1)),
@@ -403,6 +420,12 @@ export function flip(x: Tensor, axes: number | readonly number[]): Tensor {
 
 /** Adds before[k] and after[k] elements of one value on each axis. */
 export function pad(x: Tensor, before: readonly number[], after: readonly number[], value = 0): Tensor {
+  assertTensor("pad", x);
+  for (const counts of [before, after]) assertList("pad", counts, "[0,1]");
+  if (typeof value !== "number" || (!isReal(x.dtype) && (value | 0) !== value))
+    throw new DTypeError(
+      `pad: expected a number that ${x.dtype} has as the value, got ${describeValue(value)}; cast the tensor to f32 first`,
+    );
   if (
     before.length !== x.shape.length ||
     after.length !== x.shape.length ||
@@ -416,12 +439,14 @@ export function pad(x: Tensor, before: readonly number[], after: readonly number
     : callOp(movementRows.pad, [x], {
         before: [...before],
         after: [...after],
-        value: x.dtype === "f16" ? roundToHalf(value) : value,
+        value: x.dtype === "f16" ? roundToHalf(value) : x.dtype === "bool" ? Number(value !== 0) : value,
       } satisfies PadAttributes)[0]!;
 }
 
 /** Joins tensors along an existing axis; the other extents agree. */
 export function concat(tensors: readonly Tensor[], axis: number): Tensor {
+  assertList("concat", tensors, "[x, y]");
+  for (const x of tensors) assertTensor("concat", x);
   if (tensors.length === 0) throw new ShapeError("concat: expected at least one tensor, got none");
   const along = normalizeAxis(axis, tensors[0]!.shape.length, "concat");
   return tensors.length === 1
@@ -431,6 +456,8 @@ export function concat(tensors: readonly Tensor[], axis: number): Tensor {
 
 /** Joins tensors of one shape along a new axis. */
 export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
+  assertList("stack", tensors, "[x, y]");
+  for (const x of tensors) assertTensor("stack", x);
   if (tensors.length === 0) throw new ShapeError("stack: expected at least one tensor, got none");
   const along = normalizeAxis(axis, tensors[0]!.shape.length + 1, "stack");
   return concat(
@@ -441,6 +468,8 @@ export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
 
 /** Cuts x along an axis into parts of the given extents. */
 export function split(x: Tensor, sizes: readonly number[], axis = -1): Tensor[] {
+  assertTensor("split", x);
+  assertList("split", sizes, "[2,1]");
   const along = normalizeAxis(axis, x.shape.length, "split");
   for (const size of sizes)
     if (!Number.isInteger(size) || size < 0)
@@ -458,6 +487,7 @@ export function split(x: Tensor, sizes: readonly number[], axis = -1): Tensor[] 
 
 /** Adds an axis of extent 1. */
 export function expandDims(x: Tensor, axis: number): Tensor {
+  assertTensor("expandDims", x);
   const along = normalizeAxis(axis, x.shape.length + 1, "expandDims");
   return reshape(x, [...x.shape.slice(0, along), 1, ...x.shape.slice(along)]);
 }

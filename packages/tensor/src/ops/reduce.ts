@@ -1,4 +1,5 @@
 /** Rows that combine elements over axes. */
+import { assertSettings, assertTensor } from "../graph/assert.js";
 import { DTypeError } from "../graph/errors.js";
 import type { Op, ReferenceArray, ReferenceValue, Sample } from "../graph/op.js";
 import { formatShape, normalizeAxes, sizeOf, stridesOf, type Shape } from "../graph/shape.js";
@@ -116,12 +117,13 @@ export interface ReduceOptions {
   readonly keepDims?: boolean;
 }
 
-function reduce(
-  op: Op,
-  x: Tensor,
-  axes: number | readonly number[] | undefined,
-  { keepDims = false }: ReduceOptions,
-): Tensor {
+/** The names of {@link ReduceOptions}. @internal */
+export const REDUCE_OPTIONS = ["keepDims"] as const;
+
+function reduce(op: Op, x: Tensor, axes: number | readonly number[] | undefined, options: ReduceOptions): Tensor {
+  assertTensor(op.name, x);
+  assertSettings(op.name, options, REDUCE_OPTIONS);
+  const { keepDims = false } = options;
   const along = normalizeAxes(axes, x.shape.length, op.name);
   const out = along.length === 0 ? x : callOp(op, [x], { axes: along } satisfies ReduceAttributes)[0]!;
   return keepDims ? reshape(out, withOnes(x.shape, along)) : out;

@@ -1,6 +1,7 @@
 /** The CPU device: WebAssembly SIMD programs over one memory, on worker threads where there are any. */
 import type { Device, DeviceBuffer } from "../device.js";
 import { BYTES_PER_ELEMENT, isReal, type DType, type HostArray } from "../../graph/dtype.js";
+import { assertSettings } from "../../graph/assert.js";
 import { DisposedError } from "../../graph/errors.js";
 import { bufferOn } from "../placement.js";
 import { layOut } from "../../plan/arena.js";
@@ -62,6 +63,12 @@ export function cpu(options?: CpuOptions): Device {
 }
 
 function makeDevice(options: CpuOptions): Device {
+  assertSettings("cpu", options, ["threads"]);
+  const { threads } = options;
+  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1))
+    throw new RangeError(
+      `cpu: expected threads, a whole number of at least 1, got ${threads}; leave it out for all cores`,
+    );
   const memory = new DeviceMemory();
   const pool = new ThreadPool(memory, options);
   const prepare = makePrograms(memory, pool);
