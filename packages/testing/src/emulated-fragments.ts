@@ -45,7 +45,7 @@ fn put(at: i32, pitch: i32, s: Fragment, lane: i32) {
   builtin: [],
   subgroup: "(thread / 32u)",
   load(side, major, _memory, at, pitch) {
-    const place = `vec3<i32>(${at}, ${pitch}, ${majors[major]})`;
+    const place = `vec3<i32>(i32(${at}), ${pitch}, ${majors[major]})`;
     return side === "left" ? `leftOf(${place}, lane)` : place;
   },
   operand: (side) => (side === "left" ? "array<f32, 16>" : "vec3<i32>"),

@@ -25,6 +25,7 @@ import {
   type MatrixUnitTile,
   type Terms,
 } from "./matrix-unit-text.js";
+import { runTogether } from "../loops/together.js";
 import type { OperandReading } from "./operand-texts.js";
 import { largestProgram, linesOf } from "./scaling.js";
 
@@ -145,15 +146,16 @@ export function matrixUnitProgram(
   };
   const own = epilogue && parts === 1 ? epilogueCode(epilogue) : undefined;
   const fixed = batches * m * n * k >= ownKernel;
-  const direct = stored === "f32" || own ? "never" : directness(shape, tile);
   // Memory that an epilogue reads may be the result's own: there k is in parts.
   const stretch = terms === 3 && slice > LONGEST_SUM && !epilogue ? LONGEST_SUM : undefined;
+  const direct = own || stretch !== undefined ? "never" : directness(shape, tile);
   const code: MatrixUnitCode = {
     tile,
     fragments: limits.fragments ?? matrixUnits,
     a: a.reading,
     b: b.reading,
     terms,
+    workgroupBytes: limits.workgroupBytes,
     batchAxes: batch.length,
     ragged: k % tile.depth !== 0,
     direct,
@@ -211,7 +213,7 @@ function scalePasses(
 } {
   const sizes = [first, first + 1] as const;
   const scratch = [bytesOf(lines.a.size), bytesOf(lines.b.size)];
-  const passes = (["a", "b"] as const).flatMap((name, operand) => {
+  const each = (["a", "b"] as const).map((name, operand) => {
     const found = largestProgram(shape, name, limits);
     const own = [operand, sizes[operand]!, ...found.scratch.map((bytes) => first + scratch.push(bytes) - 1)];
     return found.passes.map((pass) => ({
@@ -219,6 +221,11 @@ function scalePasses(
       buffers: pass.buffers.map((binding) => ({ ...binding, buffer: own[binding.buffer]! })),
     }));
   });
+  const steps = Math.max(...each.map(({ length }) => length));
+  const passes = Array.from({ length: steps }, (_, k) => {
+    const next = each.flatMap((of) => of[k] ?? []);
+    return runTogether(next, limits);
+  }).flat();
   return { passes, sizes, scratch };
 }
 
@@ -242,7 +249,8 @@ function chooseTile(
   const plain = only ? Infinity : chooseDivision(shape, workgroupBytes).time;
   const choices = (only ?? (single ? singleTiles[terms] : halfTiles))
     .filter(
-      ({ tile }) => matrixUnitBytes({ tile, terms, a, b }) <= workgroupBytes && matrixUnitThreads(tile) <= threads,
+      ({ tile }) =>
+        matrixUnitBytes({ tile, terms, a, b, workgroupBytes }) <= workgroupBytes && matrixUnitThreads(tile) <= threads,
     )
     .flatMap(({ tile, resident, speeds }) =>
       divisionsOf({ tile, resident, speed: speeds[alongDepth]! }, product(batch), m, n, k, size, leastParts).map(

@@ -27,14 +27,20 @@ interface SliceForm {
   /** Where slices of high parts and, perhaps, of low parts begin in workgroup memory. */
   readonly places: readonly number[];
   readonly batchAxes: number;
+  /** Whether a workgroup's lines may have one scale: WGSL `even` says so, and `aTile` or `bTile` is the largest of all. */
+  readonly even: boolean;
 }
 
 export interface OperandTexts {
   readonly operand: "a" | "b";
   /** Of an element of its buffer. */
   readonly type: string;
-  /** Declares positions in memory, registers and scales. @param start Where the batch element begins. */
+  /** Declares positions in memory and registers. @param start Where the batch element begins. */
   head(start: string): string;
+  /** Declares where the largest sizes of the lines begin; empty for f16. */
+  readonly lines: string;
+  /** Declares the scales. */
+  readonly scales: string;
   /** Reads the slice that begins at depth `next`. */
   readonly load: string;
   /** The same, with zeros from `end` on. */
@@ -47,7 +53,7 @@ export interface OperandTexts {
 }
 
 export function operandTexts(operand: "a" | "b", reading: OperandReading, form: SliceForm): OperandTexts {
-  const { lines, depth, threads, places, batchAxes } = form;
+  const { lines, depth, threads, places, batchAxes, even } = form;
   const { stored, alongDepth, unit } = reading;
   const limit = operand === "a" ? "p.m" : "p.n";
   const first = operand === "a" ? "firstRow" : "firstColumn";
@@ -89,16 +95,17 @@ export function operandTexts(operand: "a" | "b", reading: OperandReading, form: 
     ...registers(q).map((register, half) => `${register} = select(${zero}, ${register}, ${inside(q, half)});`),
   ];
 
-  const most = (line: string): string => `scaleOf(${operand}Most[${operand}Lines + min(${line}, ${limit} - 1)])`;
+  const most = (line: string): string => {
+    const own = `scaleOf(${operand}Most[${operand}Lines + min(${line}, ${limit} - 1)])`;
+    return even ? `select(${own}, scaleOf(${operand}Tile), even)` : own;
+  };
   /** Scales: of a line where vectors follow the depth, else of the eight lines that all vectors of the thread have. */
   const scales = (): string[] => {
     if (stored === "f16") return [];
-    const begin = `let ${operand}Lines = ${batchStart(operand, batchAxes, "Lines")};`;
-    if (alongDepth)
-      return [begin, ...some.map((q) => `let ${name("Scale", q)} = ${most(`${first} + ${name("Row", q)}`)};`)];
+    if (alongDepth) return some.map((q) => `let ${name("Scale", q)} = ${most(`${first} + ${name("Row", q)}`)};`);
     const four = (half: number): string =>
       [0, 1, 2, 3].map((e) => most(`${first} + ${name("Column", 0)} * ${VECTOR} + ${4 * half + e}`)).join(", ");
-    return [begin, ...[0, 1].map((half) => `let ${operand}Scale_${half} = vec4<f32>(${four(half)});`)];
+    return [0, 1].map((half) => `let ${operand}Scale_${half} = vec4<f32>(${four(half)});`);
   };
   const write = (q: number): string[] => {
     const to = (part: number): string =>
@@ -136,13 +143,17 @@ export function operandTexts(operand: "a" | "b", reading: OperandReading, form: 
             ...registers(q).map((register) => `var ${register} = ${zero};`),
           ];
         }),
-        ...scales(),
       ].join("\n"),
+    lines: stored === "f16" ? "" : `let ${operand}Lines = ${batchStart(operand, batchAxes, "Lines")};`,
+    scales: scales().join("\n"),
     load: some.flatMap(read).join("\n"),
     loadRagged: some.flatMap(readRagged).join("\n"),
     advance: some.map((q) => `${name("At", q)} += ${step};`).join("\n"),
     store: some.flatMap(write).join("\n"),
-    fragmentAt: (part, at, line) =>
-      places[part]! + (alongDepth ? line * pitch + (at * FRAGMENT) / VECTOR : at * FRAGMENT * pitch + line / VECTOR),
+    fragmentAt: (part, at, line) => places[part]! + fragmentVector(alongDepth, pitch, at, line),
   };
 }
+
+/** The first vector of a fragment in a slice: at a step along the depth and a line. */
+export const fragmentVector = (alongDepth: boolean, pitch: number, step: number, line: number): number =>
+  alongDepth ? line * pitch + (step * FRAGMENT) / VECTOR : step * FRAGMENT * pitch + line / VECTOR;

@@ -15,9 +15,16 @@ export interface FragmentTexts {
   readonly subgroup: string;
   /**
    * A fragment of an operand in memory.
-   * @param at First vector; @param pitch Vectors from one row of the memory to the next.
+   * @param at First vector: a number, or a u32 expression. Whether a fragment lies inside is checked as it is loaded, but where
+   * compilers see that it does; see {@link reachOf}. @param pitch Vectors from one row of the memory to the next.
    */
-  load(side: "left" | "right", major: "row_major" | "col_major", memory: string, at: number, pitch: number): string;
+  load(
+    side: "left" | "right",
+    major: "row_major" | "col_major",
+    memory: string,
+    at: number | string,
+    pitch: number,
+  ): string;
   /** Type of a variable that keeps a loaded fragment. */
   operand(side: "left" | "right"): string;
   /** Adds a product of two loaded fragments. */
@@ -41,7 +48,7 @@ export const matrixUnits: FragmentTexts = {
   builtin: ["@builtin(subgroup_id) subgroup: u32"],
   subgroup: "subgroup",
   load: (side, major, memory, at, pitch) =>
-    `subgroupMatrixLoad<subgroup_matrix_${side}<f16, ${FRAGMENT}, ${FRAGMENT}>, ${major}>(&${memory}, ${at}u, ${pitch}u)`,
+    `subgroupMatrixLoad<subgroup_matrix_${side}<f16, ${FRAGMENT}, ${FRAGMENT}>, ${major}>(&${memory}, ${typeof at === "number" ? `${at}u` : at}, ${pitch}u)`,
   operand: (side) => `subgroup_matrix_${side}<f16, ${FRAGMENT}, ${FRAGMENT}>`,
   multiply: (left, right, sum) => `subgroupMatrixMultiplyAccumulate(${left}, ${right}, ${sum})`,
   scale: (sum, factor) => `subgroupMatrixScalarMultiply(${sum}, ${factor})`,
@@ -51,3 +58,16 @@ export const matrixUnits: FragmentTexts = {
   directives: "diagnostic(off, chromium.subgroup_matrix_uniformity);\n",
   store: (memory, at, sum, pitch) => `subgroupMatrixStore<row_major>(&${memory}, ${at}, ${sum}, ${pitch});`,
 };
+
+/**
+ * The length of memory, in vectors, with which compilers see that the fragment at `at + place` lies inside, where `place`
+ * is a number from 0 to count - 1, a power of two, times `stride`: they follow which bits of a sum can be set. Shorter
+ * memory is right too, but every load is then a branch.
+ */
+export function reachOf(at: number, count: number, stride: number, pitch: number): number {
+  const allOnes = (x: number): number => (x === 0 ? 0 : 2 ** (Math.floor(Math.log2(x)) + 1) - 1);
+  const top = (count - 1) * stride;
+  const unknown = allOnes(top) & ~((stride & -stride) - 1);
+  const last = at | allOnes(at ^ (at + unknown));
+  return last + (FRAGMENT - 1) * pitch + FRAGMENT / 8 + 1;
+}
