@@ -1,10 +1,9 @@
 /**
  * WGSL of a matrix product on matrix units: f16 operands, sums in f32. A workgroup computes a tile of the result from slices
  * of both operands in workgroup memory, and a subgroup of 32 threads a block of it, as fragments of 16 x 16. While a slice
- * is worked on, the next one is on its way into registers. A slice lies in workgroup memory as in the operand, with eight
- * elements more a row: rows at a multiple of 128 bytes would be read from the same banks. All subgroups run the same steps,
- * with their blocks' places added: a text for each would not stay in the cache of instructions. Whether a fragment lies
- * inside its memory is checked as it is loaded, and workgroup memory is so long that compilers see that it does.
+ * is worked on, the next one is on its way into registers. Slices lie in workgroup memory in blocks, one for the lines of a
+ * subgroup: then all subgroups run the same steps on blocks of their own, at places that are known as the text is compiled.
+ * (A text for each subgroup would not stay in the cache of instructions; places that are not known are checked at each load.)
  *
  * Operands in f32 become f16 on their way into workgroup memory (`operand-texts.ts`): scaled line by line, and as one number
  * or as two, of which three products are taken.
@@ -17,18 +16,11 @@ import {
   entryPoint,
   FRAGMENT,
   indent,
-  reachOf,
   type FragmentTexts,
   type GpuParameters,
+  type InBlock,
 } from "@seqmix/tensor/wgsl";
-import {
-  fragmentVector,
-  operandTexts,
-  PADDING,
-  VECTOR,
-  type OperandReading,
-  type OperandTexts,
-} from "./operand-texts.js";
+import { blockOf, operandTexts, type OperandReading, type OperandTexts } from "./operand-texts.js";
 import { evenFunction, scalingFunctions } from "./scaling.js";
 import { batchStart, finishFunction, placeTile, type EpilogueCode } from "./text.js";
 
@@ -52,8 +44,6 @@ export interface MatrixUnitCode {
   readonly a: OperandReading;
   readonly b: OperandReading;
   readonly terms: Terms;
-  /** Workgroup memory that the adapter has. */
-  readonly workgroupBytes: number;
   readonly batchAxes: number;
   /** Whether a slice may end within the tile's depth. */
   readonly ragged: boolean;
@@ -76,72 +66,41 @@ export interface MatrixUnitCode {
 export const matrixUnitThreads = ({ rows, columns, block }: MatrixUnitTile): number =>
   SUBGROUP * (rows / block.rows) * (columns / block.columns);
 
-/** Vectors of four words from one row of a slice to the next, and those of a slice. */
-const pitchOf = (row: number): number => (row + PADDING) / VECTOR;
-const sliceVectors = (lines: number, depth: number, alongDepth: boolean): number =>
-  alongDepth ? lines * pitchOf(depth) : depth * pitchOf(lines);
-
 /** Vectors between the rows of a strip of results in workgroup memory: one more than needed, against bank conflicts. */
 const stripPitch = ({ block }: MatrixUnitTile): number => block.columns / 4 + 1;
-const stripVectors = (tile: MatrixUnitTile): number =>
-  ((FRAGMENT * matrixUnitThreads(tile)) / SUBGROUP) * stripPitch(tile);
 
-type LayoutForm = Pick<MatrixUnitCode, "tile" | "terms" | "a" | "b" | "workgroupBytes">;
+type LayoutForm = Pick<MatrixUnitCode, "tile" | "terms" | "a" | "b">;
 
-/** Where slices lie in workgroup memory: high parts of A and B, then low ones. */
-function layout({ tile, a, b, terms, workgroupBytes }: LayoutForm): {
+interface Layout {
+  /** The first block of high and, perhaps, of low parts of each operand. */
   readonly a: readonly number[];
   readonly b: readonly number[];
-  readonly size: number;
-} {
-  const [aSize, bSize] = [
-    sliceVectors(tile.rows, tile.depth, a.alongDepth),
-    sliceVectors(tile.columns, tile.depth, b.alongDepth),
-  ];
-  const both = aSize + bSize;
-  const slices = terms === 1 ? both : 2 * both;
-  const places = {
+  /** Blocks, and vectors of each. */
+  readonly blocks: number;
+  readonly length: number;
+}
+
+/** Where slices lie in workgroup memory: high parts of A and B, then low ones. A subgroup's results take the place of a block. */
+function layout({ tile, a, b, terms }: LayoutForm): Layout {
+  const [down, across] = [tile.rows / tile.block.rows, tile.columns / tile.block.columns];
+  const both = down + across;
+  return {
     a: terms === 1 ? [0] : [0, both],
-    b: terms === 1 ? [aSize] : [aSize, both + aSize],
+    b: terms === 1 ? [down] : [down, both + down],
+    blocks: Math.max(terms === 1 ? both : 2 * both, down * across),
+    length: Math.max(
+      blockOf(a.alongDepth, tile.block.rows, tile.depth).vectors,
+      blockOf(b.alongDepth, tile.block.columns, tile.depth).vectors,
+      FRAGMENT * stripPitch(tile),
+    ),
   };
-  const reach = (["a", "b"] as const).flatMap((operand) => {
-    const { count, block, pitch, stride, alongDepth } = blocksOf({ tile, a, b }, operand);
-    return places[operand].flatMap((place) =>
-      Array.from({ length: tile.depth / FRAGMENT }, (_, step) =>
-        Array.from({ length: block / FRAGMENT }, (_, i) =>
-          reachOf(place + fragmentVector(alongDepth, pitch, step, FRAGMENT * i), count, stride, pitch),
-        ),
-      ).flat(),
-    );
-  });
-  // What would reach beyond the adapter's memory is checked as it runs. Results take the place of the slices.
-  const seen = reach.filter((length) => 16 * length + OTHER_BYTES <= workgroupBytes);
-  return { ...places, size: Math.max(slices, stripVectors(tile), ...seen) };
 }
 
-/** Bytes of workgroup memory beside the slices: sizes of lines and what is decided by them. */
-const OTHER_BYTES = 32;
-
-/** The blocks of subgroups in an operand's slice: how many, lines of one, and vectors from one to the next and between rows. */
-function blocksOf(
-  { tile, ...operands }: Pick<MatrixUnitCode, "tile" | "a" | "b">,
-  operand: "a" | "b",
-): {
-  readonly count: number;
-  readonly block: number;
-  readonly pitch: number;
-  readonly stride: number;
-  readonly alongDepth: boolean;
-} {
-  const { alongDepth } = operands[operand];
-  const lines = operand === "a" ? tile.rows : tile.columns;
-  const block = operand === "a" ? tile.block.rows : tile.block.columns;
-  const pitch = pitchOf(alongDepth ? tile.depth : lines);
-  return { count: lines / block, block, pitch, stride: alongDepth ? block * pitch : block / VECTOR, alongDepth };
+/** Bytes of workgroup memory; a few are for what is decided of the tile. */
+export function matrixUnitBytes(form: LayoutForm): number {
+  const { blocks, length } = layout(form);
+  return 16 * blocks * length + 32;
 }
-
-/** Bytes of workgroup memory. */
-export const matrixUnitBytes = (form: LayoutForm): number => 16 * layout(form).size + OTHER_BYTES;
 
 /**
  * Bindings: a, b, the result, the epilogue's buffers, and of f32 operands the largest size in each line. GpuParameters (none:
@@ -157,8 +116,8 @@ export function matrixUnitCode(code: MatrixUnitCode, parameters: GpuParameters):
   const even = scaled && direct !== "never";
   const form = { depth: tile.depth, threads, batchAxes, even };
   const operands = [
-    operandTexts("a", code.a, { ...form, lines: tile.rows, places: places.a }),
-    operandTexts("b", code.b, { ...form, lines: tile.columns, places: places.b }),
+    operandTexts("a", code.a, { ...form, lines: tile.rows, block: tile.block.rows, places: places.a }),
+    operandTexts("b", code.b, { ...form, lines: tile.columns, block: tile.block.columns, places: places.b }),
   ] as const;
   const body = [
     placeWorkgroup(code),
@@ -181,8 +140,8 @@ export function matrixUnitCode(code: MatrixUnitCode, parameters: GpuParameters):
     epilogue?.declarations ?? "",
     scaled ? declare(3 + extra, "aMost", "read", "f32") + declare(4 + extra, "bMost", "read", "f32") : "",
     Object.keys(parameters).length > 0 ? declareParameters((scaled ? 5 : 3) + extra, parameters) : "",
-    `var<workgroup> tiles: array<vec4<u32>, ${places.size}>;\n`,
-    fragments.declare("tiles"),
+    `var<workgroup> tiles: array<array<vec4<u32>, ${places.length}>, ${places.blocks}>;\n`,
+    fragments.declare("tiles", places.length),
     even
       ? `var<workgroup> sizes: array<atomic<u32>, 4>;\nvar<workgroup> chosen: vec3<u32>;\n${evenFunction(code.terms)}`
       : "",
@@ -206,11 +165,6 @@ const blockFragments = ({ block }: MatrixUnitTile): { name: string; row: number;
 function placeWorkgroup(code: MatrixUnitCode): string {
   const { tile, fragments } = code;
   const across = tile.columns / tile.block.columns;
-  const place = (operand: "a" | "b"): string => {
-    const { count, stride } = blocksOf(code, operand);
-    const block = operand === "a" ? `(own / ${across})` : "own";
-    return count === 1 ? "" : `let ${operand}Place = u32((${block} & ${count - 1}) * ${stride});\n`;
-  };
   return `let at = i32(group);
 let lane = i32(thread);
 let part = at / (p.rows * p.columns * p.batches);
@@ -220,7 +174,8 @@ ${placeTile(tile)}
 let own = i32(${fragments.subgroup});
 let blockRow = own / ${across} * ${tile.block.rows};
 let blockColumn = own % ${across} * ${tile.block.columns};
-${place("a")}${place("b")}let strip = own * ${FRAGMENT * stripPitch(tile)};
+let aBlock = u32(own / ${across});
+let bBlock = u32(own % ${across});
 let end = min(p.k, (part + 1) * p.slice);
 var next = part * p.slice;`;
 }
@@ -301,24 +256,27 @@ function blockSteps(code: MatrixUnitCode, [A, B]: readonly [OperandTexts, Operan
   const { tile, fragments, terms, a, b } = code;
   const down = Array.from({ length: tile.block.rows / FRAGMENT }, (_, i) => i);
   const along = Array.from({ length: tile.block.columns / FRAGMENT }, (_, j) => j);
-  const [rows, columns] = [blocksOf(code, "a"), blocksOf(code, "b")];
-  const placed = (at: number, operand: "a" | "b", count: number): number | string =>
-    count === 1 ? at : `${at}u + ${operand}Place`;
+  const places = layout(code);
+  const inBlock = (operand: "a" | "b", part: number, at: number): InBlock => ({
+    block: `${places[operand][part]}u + ${operand}Block`,
+    at,
+    length: places.length,
+  });
   const left = (part: number, step: number, i: number): string =>
     fragments.load(
       "left",
       a.alongDepth ? "row_major" : "col_major",
       "tiles",
-      placed(A.fragmentAt(part, step, FRAGMENT * i), "a", rows.count),
-      rows.pitch,
+      inBlock("a", part, A.fragmentAt(step, FRAGMENT * i)),
+      blockOf(a.alongDepth, tile.block.rows, tile.depth).pitch,
     );
   const right = (part: number, step: number, j: number): string =>
     fragments.load(
       "right",
       b.alongDepth ? "col_major" : "row_major",
       "tiles",
-      placed(B.fragmentAt(part, step, FRAGMENT * j), "b", columns.count),
-      columns.pitch,
+      inBlock("b", part, B.fragmentAt(step, FRAGMENT * j)),
+      blockOf(b.alongDepth, tile.block.columns, tile.depth).pitch,
     );
   const add = (i: number, j: number, x: string, y: string): string =>
     `s${i}_${j} = ${fragments.multiply(`${x}${i}`, `${y}${j}`, `s${i}_${j}`)};`;
@@ -342,6 +300,7 @@ function blockSteps(code: MatrixUnitCode, [A, B]: readonly [OperandTexts, Operan
 function storeResults(code: MatrixUnitCode): string {
   const { tile, direct, fragments, a, stretch } = code;
   const each = blockFragments(tile);
+  const { length } = layout(code);
   const scaled = a.stored === "f32";
   const whole = each
     .map(({ name, row, column }) =>
@@ -357,10 +316,12 @@ function storeResults(code: MatrixUnitCode): string {
   const strips = Array.from({ length: tile.block.rows / FRAGMENT }, (_, i) => {
     const stores = each
       .filter(({ row }) => row === FRAGMENT * i)
-      .map(({ name, column }) => fragments.store("tiles", `u32(strip + ${column / 4})`, name, `${stripPitch(tile)}u`));
+      .map(({ name, column }) =>
+        fragments.store("tiles", { block: "u32(own)", at: column / 4, length }, name, `${stripPitch(tile)}u`),
+      );
     return `${stores.join("\n")}
 workgroupBarrier();
-storeStrip(start, firstRow + blockRow + ${FRAGMENT * i}, firstColumn + blockColumn, strip, lane % ${SUBGROUP}${scaled ? ", batch, part, aLines, bLines" : ""}${stretch === undefined ? "" : ", added"});
+storeStrip(start, firstRow + blockRow + ${FRAGMENT * i}, firstColumn + blockColumn, own, lane % ${SUBGROUP}${scaled ? ", batch, part, aLines, bLines" : ""}${stretch === undefined ? "" : ", added"});
 workgroupBarrier();`;
   });
   const singly = strips.join("\n");
@@ -399,7 +360,7 @@ function storeFunction({ tile, result, epilogue, a, stretch, storesVectors }: Ma
       return `if (column + ${e} < p.n) { ${text} }`;
     })
     .join("\n");
-  return `fn storeStrip(start: i32, row: i32, firstColumn: i32, strip: i32, thread: i32${scaled ? ", batch: i32, part: i32, aLines: i32, bLines: i32" : ""}${adds ? ", adds: bool" : ""}) {
+  return `fn storeStrip(start: i32, row: i32, firstColumn: i32, own: i32, thread: i32${scaled ? ", batch: i32, part: i32, aLines: i32, bLines: i32" : ""}${adds ? ", adds: bool" : ""}) {
   let quad = thread % ${quads};
   let column = firstColumn + 4 * quad;
   if (column >= p.n) { return; }
@@ -411,7 +372,7 @@ let most = vec4<f32>(bMost[columns.x], bMost[columns.y], bMost[columns.z], bMost
 }
   for (var r = thread / ${quads}; r < ${FRAGMENT}; r += ${SUBGROUP / quads}) {
     if (row + r >= p.m) { break; }
-    var value = bitcast<vec4<f32>>(tiles[strip + r * ${stripPitch(tile)} + quad]);
+    var value = bitcast<vec4<f32>>(tiles[own][r * ${stripPitch(tile)} + quad]);
 ${scaled ? indent("value = unscaled(value, aMost[aLines + row + r], most, row + r, column, batch, part);", 2) : ""}
     let at = start + (row + r) * p.n + column;
 ${indent(storesVectors ? four : singly, 2)}

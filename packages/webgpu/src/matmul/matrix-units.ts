@@ -155,7 +155,6 @@ export function matrixUnitProgram(
     a: a.reading,
     b: b.reading,
     terms,
-    workgroupBytes: limits.workgroupBytes,
     batchAxes: batch.length,
     ragged: k % tile.depth !== 0,
     direct,
@@ -249,8 +248,7 @@ function chooseTile(
   const plain = only ? Infinity : chooseDivision(shape, workgroupBytes).time;
   const choices = (only ?? (single ? singleTiles[terms] : halfTiles))
     .filter(
-      ({ tile }) =>
-        matrixUnitBytes({ tile, terms, a, b, workgroupBytes }) <= workgroupBytes && matrixUnitThreads(tile) <= threads,
+      ({ tile }) => matrixUnitBytes({ tile, terms, a, b }) <= workgroupBytes && matrixUnitThreads(tile) <= threads,
     )
     .flatMap(({ tile, resident, speeds }) =>
       divisionsOf({ tile, resident, speed: speeds[alongDepth]! }, product(batch), m, n, k, size, leastParts).map(
