@@ -9,14 +9,29 @@ const MOST_CANDIDATES = 512;
 /**
  * For each root, the leaf slots whose memory it may take over: of as many elements and bytes, and read for the last time
  * before the root is written, or by the kernel that writes it and only at the element it writes.
+ * @param groups By step, the number of its group, in their order: steps of a group run at once.
  */
-export function takeovers({ slots, leafCount, steps, roots }: Plan): readonly (readonly number[])[] {
+export function takeovers(
+  { slots, leafCount, steps, roots }: Plan,
+  groups: readonly number[] = steps.map((_, k) => k),
+): readonly (readonly number[])[] {
+  /** Of each leaf, the last step that reads it, and the first of that step's group to do so. */
   const lastRead = new Array<number>(leafCount).fill(-1);
+  const firstBeside = new Array<number>(leafCount).fill(-1);
   const maker = new Map<number, number>();
   steps.forEach(({ inputs, outputs }, k) => {
-    for (const slot of inputs) if (slot < leafCount) lastRead[slot] = k;
+    for (const slot of inputs) {
+      if (slot >= leafCount) continue;
+      if (groups[lastRead[slot]!] !== groups[k]) firstBeside[slot] = k;
+      lastRead[slot] = k;
+    }
     for (const slot of outputs) maker.set(slot, k);
   });
+  const isFree = (leaf: number, made: number): boolean => {
+    const last = lastRead[leaf]!;
+    if (last < 0 || groups[last]! < groups[made]!) return true;
+    return last === made && firstBeside[leaf] === made && readsInPlace(steps[made]!, leaf);
+  };
   const sizeOf = (slot: number): string => `${slots[slot]!.size} ${slots[slot]!.dtype === "f16"}`;
   const asked = new Set(roots);
   const leaves = new Map<string, number[]>();
@@ -34,11 +49,7 @@ export function takeovers({ slots, leafCount, steps, roots }: Plan): readonly (r
     ranks.set(size, rank + 1);
     const list = leaves.get(size) ?? [];
     const first = list.length <= MOST_CANDIDATES ? 0 : Math.max(0, rank - MOST_CANDIDATES / 2);
-    return made === undefined
-      ? []
-      : list
-          .slice(first, first + MOST_CANDIDATES)
-          .filter((leaf) => lastRead[leaf]! < made || (lastRead[leaf] === made && readsInPlace(steps[made]!, leaf)));
+    return made === undefined ? [] : list.slice(first, first + MOST_CANDIDATES).filter((leaf) => isFree(leaf, made));
   });
 }
 

@@ -16,6 +16,8 @@ export interface PlanOptions {
   readonly maxBindingBytes?: number;
   /** Work, in additions, of values that are computed again where they are used rather than kept; 0 by default. */
   readonly computedAgain?: number;
+  /** Whether kernels that do not wait for each other run at once; false by default. */
+  readonly together?: boolean;
   /** Native ops whose programs take an {@link Epilogue}; none by default. */
   readonly epilogues?: ReadonlySet<string>;
   /** Which fused recurrences the device runs; without it linear recurrences run by themselves. */

@@ -94,7 +94,7 @@ function isUsedOften(x: Tensor, users: ReadonlyMap<Tensor, readonly Call[]>): bo
 /** Follows a reduction's result through elementwise calls that nothing else uses; they are computed in its kernel. */
 function reductionTail(
   start: Tensor,
-  { users, isRoot, resolve }: Planning,
+  { users, isRoot, resolve, options }: Planning,
   claimed: Set<Tensor>,
   stored: ReadonlyMap<Tensor, unknown>,
 ): Tensor {
@@ -114,7 +114,12 @@ function reductionTail(
     }
     if (call.op.rule.kind !== "elementwise" || y.size !== current.size) break;
     // Another reduction computed in place would make two in one kernel.
-    if (inputsRead(call).some((x) => resolve(x) !== current && isBehindReduction(resolve(x), stored, resolve))) break;
+    const others = inputsRead(call)
+      .map(resolve)
+      .filter((x) => x !== current);
+    if (others.some((x) => isBehindReduction(x, stored, resolve))) break;
+    // Sums that are added up would wait for each other, where all of them could run at once.
+    if (options.together && current.size === 1 && others.some((x) => isBehindReduction(x, NONE, resolve))) break;
     passed.push(y);
     current = y;
     top = y;
@@ -122,6 +127,8 @@ function reductionTail(
   for (const x of passed) claimed.add(x);
   return top;
 }
+
+const NONE: ReadonlyMap<Tensor, unknown> = new Map();
 
 /** Whether x is computed in place from a reduction that has no memory yet. */
 function isBehindReduction(x: Tensor, stored: ReadonlyMap<Tensor, unknown>, resolve: (x: Tensor) => Tensor): boolean {

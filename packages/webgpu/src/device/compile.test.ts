@@ -90,8 +90,8 @@ test("memory stays flat over many compiled steps; what profiles a device sees th
   expect(new Set(counts).size).toBe(1);
   const kernels: string[] = [];
   device.recorder = {
-    begin(encoder, { name }) {
-      kernels.push(name);
+    begin(encoder, steps) {
+      kernels.push(...steps.map(({ name }) => name));
       return encoder.beginComputePass();
     },
   };

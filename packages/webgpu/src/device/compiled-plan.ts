@@ -18,6 +18,8 @@ import type { Tuning } from "../scans/fused/tuning.js";
 import { loopProgram } from "../loops/program.js";
 import { gpuVariantOf, nativeProgram } from "../native/programs.js";
 import { sequenceProgram } from "../native/sequence.js";
+import { runTogether } from "../loops/together.js";
+import { groupSteps, type Grouped } from "./groups.js";
 import type { Pipelines } from "./pipelines.js";
 import { bytesOf, type GpuLimits, type GpuProgram } from "@seqmix/tensor/wgsl";
 import { placeTemporaries, type Temporaries } from "../memory/temporaries.js";
@@ -25,6 +27,8 @@ import { placeTemporaries, type Temporaries } from "../memory/temporaries.js";
 export interface CompiledPlan {
   readonly plan: Plan;
   readonly programs: readonly GpuProgram[];
+  /** By step, the steps of the group that it is the first of; the others have none. */
+  readonly members: readonly (readonly number[])[];
   readonly temporaries: Temporaries;
   /** By root, the leaf slots it may be written over. */
   readonly candidates: readonly (readonly number[])[];
@@ -56,7 +60,7 @@ export class EarlierBlocks {
 
 /** A plan's steps with their pipelines. */
 export interface Ready {
-  /** By step, the dispatches on memory given by slot, and on the blocks borrowed for temporaries. */
+  /** By step, the dispatches on memory given by slot, and on the blocks borrowed for temporaries; a group's are with its first step. */
   dispatches(blocks: readonly Block[], borrowed: readonly Block[]): readonly (readonly Dispatch[])[];
 }
 
@@ -77,6 +81,7 @@ export const planOptions = (fuse: boolean, limits: GpuLimits, tuning: Tuning): P
   maxBuffers: limits.buffers,
   maxBindingBytes: limits.bytes,
   computedAgain: COMPUTED_AGAIN,
+  together: true,
   epilogues: EPILOGUES,
   natives: NATIVES,
   scans: {
@@ -97,37 +102,47 @@ export function compilePlan(
   gpu: GPUDevice,
   pipelines: Pipelines,
 ): CompiledPlan {
-  const { plan, programs } = programsOf({ roots, leaves }, fuse, limits, tuning);
+  const { plan, programs, groups } = grouped(programsOf({ roots, leaves }, fuse, limits, tuning), fuse);
   const prepared = new Map<string, Promise<Encode>>();
 
-  const stepOver = (step: Step, k: number, over: ReadonlyMap<number, number>): Promise<Encode> => {
-    const aliases = aliasesOf(step, over);
-    const key = `${k}:${[...aliases].join(";")}`;
+  const members: number[][] = plan.steps.map(() => []);
+  let first = 0;
+  plan.steps.forEach((_, k) => {
+    if (groups[k] !== groups[first]) first = k;
+    members[first]!.push(k);
+  });
+  const groupOver = (first: number, over: ReadonlyMap<number, number>): Promise<Encode> => {
+    const steps = members[first]!;
+    const aliases = steps.map((k) => aliasesOf(plan.steps[k]!, over));
+    const key = `${first}:${aliases.map((each) => [...each].join(";")).join("|")}`;
     let encode = prepared.get(key);
     if (!encode) {
-      const program =
-        aliases.size > 0 && step.kind === "loop" ? loopProgram(step.kernel, limits, aliases) : programs[k]!;
-      const bytes = [
-        ...[...step.inputs, ...step.outputs].map((slot) => bytesOf(plan.slots[slot]!.size, plan.slots[slot]!.dtype)),
-        ...program.scratch,
-      ];
-      prepared.set(key, (encode = prepare(step.name, program, bytes, limits.bytes, gpu, pipelines)));
+      const own = steps.map((k, q) => {
+        const step = plan.steps[k]!;
+        return aliases[q]!.size > 0 && step.kind === "loop"
+          ? loopProgram(step.kernel, limits, aliases[q])
+          : programs[k]!;
+      });
+      prepared.set(key, (encode = prepareGroup(plan, steps, own, limits, gpu, pipelines)));
       encode.catch(() => prepared.delete(key));
     }
     return encode;
   };
 
-  const temporaries = placeTemporaries(plan, programs);
+  const temporaries = placeTemporaries(plan, programs, groups);
   const placements = new Map<string, Promise<Ready>>();
   const readyOver = async (over: ReadonlyMap<number, number>): Promise<Ready> => {
-    const steps = await Promise.all(plan.steps.map((step, k) => stepOver(step, k, over)));
-    return { dispatches: dispatchesOf(plan, temporaries, steps) };
+    const encoders = await Promise.all(
+      members.map((steps, k) => (steps.length === 0 ? undefined : groupOver(k, over))),
+    );
+    return { dispatches: dispatchesOf(plan, temporaries, members, encoders) };
   };
   return {
     plan,
     programs,
+    members,
     temporaries,
-    candidates: withoutConflicts(plan, programs),
+    candidates: withoutConflicts(plan, programs, groups),
     isFirst: firstOfSlots(plan),
     earlier: new EarlierBlocks(),
     ready: (over) => {
@@ -141,6 +156,61 @@ export function compilePlan(
     },
   };
 }
+
+/** One step's program, or those of a group: passes of the same number run together. */
+function prepareGroup(
+  plan: Plan,
+  steps: readonly number[],
+  programs: readonly GpuProgram[],
+  limits: GpuLimits,
+  gpu: GPUDevice,
+  pipelines: Pipelines,
+): Promise<Encode> {
+  const slotsOf = (k: number): readonly number[] => [...plan.steps[k]!.inputs, ...plan.steps[k]!.outputs];
+  const bytes = [
+    ...steps.flatMap(slotsOf).map((slot) => bytesOf(plan.slots[slot]!.size, plan.slots[slot]!.dtype)),
+    ...programs.flatMap(({ scratch }) => scratch),
+  ];
+  const [first] = steps as [number];
+  const program = programs.length === 1 ? programs[0]! : programOfGroup(steps.map(slotsOf), programs, limits);
+  return prepare(plan.steps[first]!.name, program, bytes, limits.bytes, gpu, pipelines);
+}
+
+/** Its buffers: those of all steps, then the scratch of all steps. A slot that several have is the first one's buffer. */
+function programOfGroup(
+  slots: readonly (readonly number[])[],
+  programs: readonly GpuProgram[],
+  limits: GpuLimits,
+): GpuProgram {
+  const all = slots.flat();
+  let scratchBefore = all.length;
+  const numbered = programs.map(({ passes, scratch }, q) => {
+    const own = slots[q]!;
+    const startOfScratch = scratchBefore;
+    scratchBefore += scratch.length;
+    const numberOf = (buffer: number): number =>
+      buffer < own.length ? all.indexOf(own[buffer]!) : startOfScratch + buffer - own.length;
+    return {
+      passes: passes.map((pass) => ({
+        ...pass,
+        buffers: pass.buffers.map((b) => ({ ...b, buffer: numberOf(b.buffer) })),
+      })),
+    };
+  });
+  return {
+    name: `${programs.length} kernels, the first ${programs[0]!.name}`,
+    passes: programs[0]!.passes.flatMap((_, k) =>
+      runTogether(
+        numbered.map(({ passes }) => passes[k]!),
+        limits,
+      ),
+    ),
+    scratch: programs.flatMap(({ scratch }) => scratch),
+  };
+}
+
+const grouped = (made: Pick<Grouped, "plan" | "programs">, fuse: boolean): Grouped =>
+  fuse ? groupSteps(made.plan, made.programs) : { ...made, groups: made.plan.steps.map((_, k) => k) };
 
 /** A graph's plan and the programs of its steps. */
 function programsOf(
@@ -166,7 +236,8 @@ function programsOf(
 function dispatchesOf(
   { steps }: Plan,
   { scratch, slots: temporary }: Temporaries,
-  encoders: readonly Encode[],
+  members: readonly (readonly number[])[],
+  encoders: readonly (Encode | undefined)[],
 ): Ready["dispatches"] {
   const known = new Map<string, readonly (readonly Dispatch[])[]>();
   // The others are borrowed.
@@ -177,12 +248,12 @@ function dispatchesOf(
     for (const { number } of borrowed) key += `${number},`;
     const found =
       known.get(key) ??
-      encoders.map((encode, k) =>
-        encode([
-          ...steps[k]!.inputs.map((slot) => blocks[slot]!),
-          ...steps[k]!.outputs.map((slot) => blocks[slot]!),
-          ...scratch[k]!.map((block) => borrowed[block]!),
-        ]),
+      encoders.map(
+        (encode, first) =>
+          encode?.([
+            ...members[first]!.flatMap((k) => [...steps[k]!.inputs, ...steps[k]!.outputs].map((slot) => blocks[slot]!)),
+            ...members[first]!.flatMap((k) => scratch[k]!.map((block) => borrowed[block]!)),
+          ]) ?? [],
       );
     known.delete(key);
     known.set(key, found);
@@ -215,12 +286,16 @@ const LARGE = 1 << 24;
  * not written over what stands for another one of its size: they would go round, and no run would find the memory of the
  * one before.
  */
-function withoutConflicts(plan: Plan, programs: readonly GpuProgram[]): readonly (readonly number[])[] {
+function withoutConflicts(
+  plan: Plan,
+  programs: readonly GpuProgram[],
+  groups: readonly number[],
+): readonly (readonly number[])[] {
   const makers = new Map(plan.steps.flatMap(({ outputs }, k) => outputs.map((slot) => [slot, k] as const)));
   const asked = new Set(plan.roots);
   const leaves = Array.from({ length: plan.leafCount }, (_, leaf) => leaf).filter((leaf) => !asked.has(leaf));
   const [rootRanks, leafRanks] = [ranksOf(plan, plan.roots), ranksOf(plan, leaves)];
-  return takeovers(plan).map((leavesOf, k) => {
+  return takeovers(plan, groups).map((leavesOf, k) => {
     const root = plan.roots[k]!;
     const made = makers.get(root) ?? -1;
     const { size, dtype } = plan.slots[root]!;

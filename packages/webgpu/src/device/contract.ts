@@ -85,11 +85,11 @@ export interface Roofline {
   readonly teraflopsPerSecond: number;
 }
 
-/** Begins passes with timestamps. @internal */
+/** Begins passes with timestamps, each for one kernel or some that run together. @internal */
 export interface Recorder {
   begin(
     encoder: Global<"GPUCommandEncoder">,
-    step: Step,
+    steps: readonly Step[],
     variant: string,
     slots: readonly Slot[],
   ): Global<"GPUComputePassEncoder">;

@@ -136,11 +136,13 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
     },
     explain(graph, { memory = false, passes: eachPass = false } = {}) {
       if (eachPass) return showPasses(graph.roots, graph.leaves, planOptions(true, bindingLimits, tuning));
-      const { plan, programs } = planFor(graph, true);
+      const { plan, programs, members } = planFor(graph, true);
       const steps = plan.steps.map((step, k) => {
         const { name: program, passes } = programs[k]!;
         const code = options.explainCode ? passes.map((pass) => `\n${pass.code}`).join("") : "";
-        return `${nameOf(step, bindingLimits)}: ${program}${code}`;
+        const more = members[k]!.length - 1;
+        const together = more > 0 ? `, together with the next${more > 1 ? ` ${more}` : ""}` : "";
+        return `${nameOf(step, bindingLimits)}: ${program}${together}${code}`;
       });
       return [...steps, ...plan.notes.map((note) => `# ${note}`), ...(memory ? describePeak(plan) : [])].join("\n");
     },
@@ -164,7 +166,7 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
   }
 
   async function execute(
-    { plan, programs, temporaries, candidates, isFirst, earlier, ready }: CompiledPlan,
+    { plan, programs, members, temporaries, candidates, isFirst, earlier, ready }: CompiledPlan,
     leaves: readonly Tensor[],
     donated: readonly DeviceBuffer[],
   ): Promise<readonly GpuBuffer[]> {
@@ -222,7 +224,9 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
       const { recorder } = device;
       const onePass = recorder ? undefined : encoder.beginComputePass();
       steps.dispatches(blocks, borrowed).forEach((dispatches, k) => {
-        const pass = onePass ?? recorder!.begin(encoder, plan.steps[k]!, programs[k]!.name, plan.slots);
+        const together = members[k]!.map((step) => plan.steps[step]!);
+        if (together.length === 0) return;
+        const pass = onePass ?? recorder!.begin(encoder, together, programs[k]!.name, plan.slots);
         encodeInto(pass, dispatches);
         if (!onePass) pass.end();
       });

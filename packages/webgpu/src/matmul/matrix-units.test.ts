@@ -92,10 +92,12 @@ describe.each([
     ["a batch, rows of odd lengths", spec(3, 17, 13, 33, "NT")],
     ["transposed, k in parts", spec(1, 20, 36, 700, "TN")],
     ["many steps, summed in stretches", spec(1, 20, 36, 2200, "TN")],
+    ["tiles that are stored at once, and ragged ones", spec(2, 68, 132, 40, "NN")],
   ];
   const more: [string, MatmulSpec][] = [
     ["both transposed, ragged", spec(1, 24, 20, 36, "TT")],
     ["an offset of one", spec(1, 1, 40, 64, "NN", 1)],
+    ["whole tiles", spec(1, 64, 128, 32, "TN")],
   ];
   test.each(products === "f32" ? [...shapes, ...more] : shapes)("%s", async (_, s) => {
     const [a, b] = [values(5000 + s.m * s.k * (s.batch[0] ?? 1), 1), values(5000 + s.n * s.k * (s.batch[0] ?? 1), 2)];
@@ -104,13 +106,17 @@ describe.each([
     if (products === "tf32") expect(error).toBeGreaterThan(1e-5);
   });
 
-  test("huge, tiny and mixed rows and columns keep their digits, which needs the scales", async () => {
-    const s = spec(1, 32, 32, 40, "NN");
-    const sizes = (line: number): number => [1, 1e24, 1e-24, 3e4, 7e-12, 2 ** -100][line % 6]!;
-    const a = values(32 * 40, 3).map((x, at) => x * sizes(Math.floor(at / 40)));
-    const b = values(32 * 40, 4).map((x, at) => x * [1, 1e3, 1e12, 10][(at % 32) % 4]!);
-    expect(await errorOf(s, a, b, products)).toBeLessThan(tolerance);
-  });
+  // A tile of 64 lines has a scale for each here: they differ too much for one.
+  test.each([32, 64])(
+    "%i huge, tiny and mixed rows and columns keep their digits, which needs the scales",
+    async (m) => {
+      const s = spec(1, m, m, 40, "NN");
+      const sizes = (line: number): number => [1, 1e24, 1e-24, 3e4, 7e-12, 2 ** -100][line % 6]!;
+      const a = values(m * 40, 3).map((x, at) => x * sizes(Math.floor(at / 40)));
+      const b = values(m * 40, 4).map((x, at) => x * [1, 1e3, 1e12, 10][(at % m) % 4]!);
+      expect(await errorOf(s, a, b, products)).toBeLessThan(tolerance);
+    },
+  );
 });
 
 test("a row with an infinity or NaN is what its sum is, and no other row", async () => {

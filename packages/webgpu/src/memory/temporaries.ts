@@ -11,15 +11,19 @@ export interface Temporaries {
   readonly scratch: readonly (readonly number[])[];
 }
 
-/** Assigns blocks in the order of the steps: the smallest free one that is large enough, else the largest is made larger. */
+/**
+ * Assigns blocks in the order of the steps: the smallest free one that is large enough, else the largest is made larger.
+ * @param groups By step, the number of its group: steps of a group run at once, so none takes what another one gives back.
+ */
 export function placeTemporaries(
   { slots, leafCount, constants, steps, roots }: Plan,
   programs: readonly GpuProgram[],
+  groups: readonly number[] = steps.map((_, k) => k),
 ): Temporaries {
   const fixed = new Set([...roots, ...constants.map(({ slot }) => slot)]);
   const lastUse = new Map<number, number>();
   steps.forEach(({ inputs, outputs }, k) => {
-    for (const slot of [...inputs, ...outputs]) lastUse.set(slot, k);
+    for (const slot of [...inputs, ...outputs]) lastUse.set(slot, groups[k]!);
   });
   const blocks: number[] = [];
   const free: number[] = [];
@@ -43,14 +47,20 @@ export function placeTemporaries(
     return block;
   };
   const bySlot = new Array<number | undefined>(slots.length).fill(undefined);
+  /** What the steps of a group give back once all of them are done. */
+  let ending: number[] = [];
   const scratch = steps.map(({ inputs, outputs }, k) => {
     for (const slot of outputs)
       // Recurrences that need the same value may both compute it: the second writes the block of the first.
       if (slot >= leafCount && !fixed.has(slot)) bySlot[slot] ??= take(bytesOf(slots[slot]!.size, slots[slot]!.dtype));
     const own = programs[k]!.scratch.map(take);
-    own.forEach(give);
-    for (const slot of new Set([...inputs, ...outputs]))
-      if (bySlot[slot] !== undefined && lastUse.get(slot) === k) give(bySlot[slot]);
+    ending.push(...own);
+    for (const slot of [...inputs, ...outputs])
+      if (bySlot[slot] !== undefined && lastUse.get(slot) === groups[k]) ending.push(bySlot[slot]);
+    if (groups[k + 1] !== groups[k]) {
+      new Set(ending).forEach(give);
+      ending = [];
+    }
     return own;
   });
   return { blocks, slots: bySlot, scratch };

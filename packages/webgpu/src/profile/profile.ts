@@ -59,11 +59,11 @@ export async function profile<T>(device: WebGpuDevice, work: () => Promise<T>): 
     throw new DeviceError("profile: expected one profile of a device at a time, got a second one; await the first");
   const roofline = await rooflineOf(gpu);
   const timestamps = makeTimestamps(gpu);
-  const records: { readonly step: Step; readonly variant: string; readonly slots: readonly Slot[] }[] = [];
+  const records: { readonly steps: readonly Step[]; readonly variant: string; readonly slots: readonly Slot[] }[] = [];
   device.recorder = {
-    begin(encoder, step, variant, slots) {
-      records.push({ step, variant, slots });
-      return encoder.beginComputePass({ label: step.name, timestampWrites: timestamps.next() });
+    begin(encoder, steps, variant, slots) {
+      records.push({ steps, variant, slots });
+      return encoder.beginComputePass({ label: nameOf(steps), timestampWrites: timestamps.next() });
     },
   };
   let result: T;
@@ -79,10 +79,12 @@ export async function profile<T>(device: WebGpuDevice, work: () => Promise<T>): 
     string,
     { kernel: string; variant: string; calls: number; milliseconds: number; flops: number; bytes: number }
   >();
-  records.forEach(({ step, variant, slots }, k) => {
-    const key = `${step.name}\n${variant}`;
-    const sum = sums.get(key) ?? { kernel: step.name, variant, calls: 0, milliseconds: 0, flops: 0, bytes: 0 };
-    const { flops, bytes } = costOf(step, slots);
+  records.forEach(({ steps, variant, slots }, k) => {
+    const kernel = nameOf(steps);
+    const key = `${kernel}\n${variant}`;
+    const sum = sums.get(key) ?? { kernel, variant, calls: 0, milliseconds: 0, flops: 0, bytes: 0 };
+    const costs = steps.map((step) => costOf(step, slots));
+    const [flops, bytes] = [total(costs.map((cost) => cost.flops)), total(costs.map((cost) => cost.bytes))];
     const [start, end] = times[k]!;
     sums.set(key, {
       ...sum,
@@ -123,6 +125,12 @@ export async function profile<T>(device: WebGpuDevice, work: () => Promise<T>): 
     table: format(rows, milliseconds, spanMilliseconds, idle, roofline),
   };
 }
+
+const total = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0);
+
+/** Kernels that run together go by the first one's name. */
+const nameOf = (steps: readonly Step[]): string =>
+  steps.length === 1 ? steps[0]!.name : `${steps[0]!.name} and ${steps.length - 1} more`;
 
 function format(
   rows: readonly ProfileRow[],
