@@ -128,7 +128,7 @@ let point = at / ${tiles.length * count} % ${points};
 let part = at / ${tiles.length * count * points};
 ${splitHeads(chunks, "point", heads)}
 let t0 = c * ${Q};`,
-    totals: true,
+    totals: "alone",
     phases: [
       {
         begin: "0",

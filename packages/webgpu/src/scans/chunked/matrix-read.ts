@@ -21,7 +21,7 @@ import {
   type Place,
 } from "./layout.js";
 import { shaderOf } from "./matrix-tile.js";
-import { columnsOf, type ReadPass } from "./reading.js";
+import { columnsOf, separatesDots, type ReadPass } from "./reading.js";
 import { scoreHeads, scoreSize } from "./scores.js";
 import { distinct } from "./states.js";
 import { type MatrixTile, type OperandText, type Phase, type RowSums, type SumNames } from "./tile.js";
@@ -75,6 +75,7 @@ let fromTable = ${tableAt(chunks, "c", 4)};
 let tAt = (${numberText(chunks, scoreHeads(chunks, score))} * ${count} + c) * ${scoreSize(chunks, score) / 4};`,
     phases: pairs ? [withStates(plan), withPairs(plan)] : [withStates(plan)],
     ...(dots && { rowSums: rowDots(plan) }),
+    ...(separates(plan) && { totals: "beside" as const }),
     finish: (sums) => finished(plan, sums),
   });
   return passOf(chunks, bound.list, groups, code);
@@ -133,10 +134,11 @@ function withStates(plan: ReadPlan): Phase {
       load: (line, depth) =>
         readVector(places.x, `${plan.nameOf(places.x)}[xAt + ${line} * ${strideOf(chunks, places.x, 4)} + ${depth}]`) +
         ofKeys(line, depth),
-      ...(!keyDecays && {
-        factors: (line) =>
-          `table[fromTable + (${read.state === "adjoint" ? table.toEnd : table.before} + r0) / 4 + ${line}]`,
-      }),
+      ...(!keyDecays &&
+        !separates(plan) && {
+          factors: (line) =>
+            `table[fromTable + (${read.state === "adjoint" ? table.toEnd : table.before} + r0) / 4 + ${line}]`,
+        }),
       ...(isRagged(chunks) && { lines: `${L} - t0 - r0` }),
     },
     b:
@@ -151,6 +153,15 @@ function withStates(plan: ReadPlan): Phase {
             load: (line, depth) => `states[${states} + (columnTile * ${tile.columns} + ${line}) * ${V4} + ${depth}]`,
             ...shortColumns(plan),
           },
+    ...(separates(plan) && {
+      after: ({ all, total }: SumNames) =>
+        all
+          .map(
+            ({ name, row }) =>
+              `${total(name)} += timesFactors(${name}, vec4<f32>(${numberAt(`${table.toEnd} + r0 + ${row}`)}));`,
+          )
+          .join("\n"),
+    }),
   };
 }
 
@@ -201,7 +212,11 @@ function decayFunction({ table, Q }: Chunks, reverse: boolean): string {
 `;
 }
 
-function finished(plan: ReadPlan, { all }: SumNames): string {
+/** Whether the sums of rows are taken of the products with the states and of the pairs of steps each. */
+const separates = ({ read: { state, dots }, tile }: ReadPlan): boolean =>
+  separatesDots(tile, state) && dots !== undefined;
+
+function finished(plan: ReadPlan, { all, total }: SumNames): string {
   const { chunks, read } = plan;
   const { to, dots } = read;
   if (!to) return "";
@@ -221,25 +236,37 @@ function finished(plan: ReadPlan, { all }: SumNames): string {
     const at = columnText(plan, `${column} / 4`);
     return `if ((r0 + ${row} < ${validSteps(plan)}) & (${at} < ${widthOf(plan)})) { found[foundAt + ${row} * ${strideOf(chunks, to, 4)} + ${at}] = ${name}; }`;
   });
-  return [...(keyDecays && read.over === "values" ? byKey : []), ...(dots ? own : []), ...stored].join("\n");
+  const together = all.map(({ name }) => `${name} += ${total(name)};`);
+  return [
+    ...(keyDecays && read.over === "values" ? byKey : []),
+    ...(separates(plan) ? together : []),
+    ...(dots ? own : []),
+    ...stored,
+  ].join("\n");
 }
 
 /**
  * Sums of the rows times those of another operand, and its scale. Each step's pair with itself is left out, and added afterwards: it
  * is the same in those of the states and of the adjoint states, whose difference would be lost in its rounding where decays are
- * strong.
+ * strong. For the same reason the other operand is rounded where products are of rounded numbers: then all pairs of steps are
+ * in both sums with the same value, and their difference is that of the pairs which are in one alone.
  */
 function rowDots(plan: ReadPlan): RowSums {
-  const { chunks, read, tiles } = plan;
+  const { chunks, read, tiles, tile } = plan;
   const { L, table } = chunks;
+  const rounded = tile.terms === 1;
+  const factor = (row: string): string =>
+    numberAt(`${read.state === "adjoint" ? table.drive : table.seed} + r0 + ${row}`);
   return {
     each: ({ row, names, columns }) => {
       const four = `${columns[0]} / 4`;
-      return `select(0.0, dot(${names[0]}, ${vectorAt(plan, "w", row, four)}), ${columnText(plan, four)} < ${widthOf(plan)})`;
+      const other = vectorAt(plan, "w", row, four);
+      const own = rounded ? `highPart(timesFactors(${other}, vec4<f32>(${factor(row)})))` : other;
+      return `select(0.0, dot(${names[0]}, ${own}), ${columnText(plan, four)} < ${widthOf(plan)})`;
     },
-    use: (row, sum) => `if (r0 + ${row} < ${validSteps(plan)}) {
-  let factor = ${numberAt(`${read.state === "adjoint" ? table.drive : table.seed} + r0 + ${row}`)};
-  dots[(h * ${tiles} + columnTile) * ${L} + t0 + r0 + ${row}] = ${sum} * factor;
-}`,
+    use: (row, sum, ofStates) => `if (r0 + ${row} < ${validSteps(plan)}) {
+  let to = (h * ${tiles} + columnTile) * ${L} + t0 + r0 + ${row};
+  dots[to] = ${sum}${rounded ? "" : ` * ${factor(row)}`};
+${separates(plan) ? `  dots[${chunks.H * tiles * L} + to] = ${ofStates};\n` : ""}}`,
   };
 }

@@ -64,7 +64,7 @@ const fragmentsOf = ({ block }: MatrixTile): Fragment[] =>
 function matrixTileShader(
   tile: MatrixTile,
   fragments: FragmentTexts,
-  { module, setup, phases, totals = false, rowSums, finish }: TileText,
+  { module, setup, phases, totals, rowSums, finish }: TileText,
 ): string {
   const all = fragmentsOf(tile);
   const names = all.map(({ name }) => name);
@@ -94,14 +94,15 @@ function matrixTileShader(
       range(parts).map((p) => p * both + aSize),
     ),
   ];
-  const taken = phases.map((phase, k) => phaseText(tile, fragments, phase, k, placed(phase), strips));
+  const sumsBefore = totals === "beside" ? rowSums : undefined;
+  const taken = phases.map((phase, k) => phaseText(tile, fragments, phase, k, placed(phase), strips, sumsBefore));
   const zeros = names.map((name) => `${name} = ${fragments.zero};`).join("\n");
   const allTotals = totals ? strips.flatMap(({ all: sums }) => sums.map(({ name }) => `total_${name}`)) : [];
   const ends = strips.map((strip, i) =>
     inBlock(
-      totals
+      totals === "alone"
         ? finish(strip)
-        : `${i > 0 ? "workgroupBarrier();\n" : ""}${brought(tile, fragments, strip, i, `${rowSums ? partialSums(tile, strip, rowSums) : ""}${finish(strip)}`)}`,
+        : `${i > 0 ? "workgroupBarrier();\n" : ""}${brought(tile, fragments, strip, i, `${rowSums ? partialSums(tile, strip.rows, rowSums, "partial") : ""}${finish(strip)}`)}`,
     ),
   );
   const body = `let lane = i32(thread);
@@ -123,12 +124,12 @@ ${indent(taken.join("\n"))}
   workgroupBarrier();
 ${indent(judgeScales(phases.length))}
 }
-${totals ? "" : inverse}
+${totals === "alone" ? "" : inverse}
 ${ends.join("\n")}
-${rowSums ? rowsTogether(tile, rowSums) : ""}`;
+${rowSums ? rowsTogether(tile, rowSums, sumsBefore !== undefined) : ""}`;
   const subgroups = threads / 32;
   return `${fragments.directives}${module}${TIMES_FACTORS}var<workgroup> tiles: array<vec4<u32>, ${Math.max(parts * both, subgroups * stripVectors(tile))}>;
-${scalesModule(tile, fragments, phases.length)}${rowSums ? `var<workgroup> partial: array<f32, ${tile.rows * across}>;\n` : ""}${fragments.declare("tiles")}${splitFunctions}${entryPoint(threads, body, fragments.builtin)}`;
+${scalesModule(tile, fragments, phases.length)}${[...(rowSums ? ["partial"] : []), ...(sumsBefore ? ["partialBefore"] : [])].map((name) => `var<workgroup> ${name}: array<f32, ${tile.rows * across}>;\n`).join("")}${fragments.declare("tiles")}${splitFunctions}${entryPoint(threads, body, fragments.builtin)}`;
 }
 
 /** One product into the sums. */
@@ -139,6 +140,7 @@ function phaseText(
   k: number,
   operands: readonly [SliceTexts, SliceTexts],
   strips: readonly SumNames[],
+  rowSums: RowSums | undefined,
 ): string {
   const names = fragmentsOf(tile).map(({ name }) => name);
   const load = operands.map((each) => each.load).join("\n");
@@ -167,7 +169,7 @@ ${indent(products(tile, fragments, operands, causal), 3)}
       workgroupBarrier();
     }
   }
-${after ? indent(afterwards(tile, fragments, strips, after)) : ""}
+${after ? indent(afterwards(tile, fragments, strips, after, rowSums)) : ""}
 }`;
   const whole = loop
     ? `for (var ${loop.variable} = 0; ${loop.variable} < ${loop.count}; ${loop.variable}++) {\n${indent(`${loop.setup}\n${text}`)}\n}`
@@ -299,10 +301,13 @@ function afterwards(
   fragments: FragmentTexts,
   strips: readonly SumNames[],
   after: (sums: SumNames) => string,
+  rowSums: RowSums | undefined,
 ): string {
-  const texts = strips.map((strip, i) =>
-    inBlock(`${brought(tile, fragments, strip, i, after(strip))}\nworkgroupBarrier();`),
-  );
+  const texts = strips.map((strip, i) => {
+    const totals = strip.rows.map((row) => ({ ...row, names: row.names.map(strip.total) }));
+    const sums = rowSums ? `\n${partialSums(tile, totals, rowSums, "partialBefore")}` : "";
+    return inBlock(`${brought(tile, fragments, strip, i, after(strip) + sums)}\nworkgroupBarrier();`);
+  });
   return `${inverse}
 ${texts.join("\n")}
 ${fragmentsOf(tile)
@@ -311,7 +316,7 @@ ${fragmentsOf(tile)
 }
 
 /** Sums of a strip's rows over the block's columns, by way of the places that the sums had. */
-function partialSums(tile: MatrixTile, { rows }: SumNames, { each }: RowSums): string {
+function partialSums(tile: MatrixTile, rows: SumNames["rows"], { each }: RowSums, to: string): string {
   const quads = tile.block.columns / 4;
   const across = tile.columns / tile.block.columns;
   const pitch = stripPitch(tile);
@@ -324,16 +329,19 @@ workgroupBarrier();
 if (lane % 32 < ${FRAGMENT}) {
   var sum = 0.0;
   for (var q = 0; q < ${quads}; q++) { sum += bitcast<f32>(tiles[strip + lane % 32 * ${pitch} + q].x); }
-  partial[${first} * ${across} + blockColumn / ${tile.block.columns}] = sum;
+  ${to}[${first} * ${across} + blockColumn / ${tile.block.columns}] = sum;
 }
 `;
 }
 
-function rowsTogether(tile: MatrixTile, { use }: RowSums): string {
+function rowsTogether(tile: MatrixTile, { use }: RowSums, withTotals: boolean): string {
   const across = tile.columns / tile.block.columns;
-  const sum = range(across).map((k) => `partial[row * ${across} + ${k}]`);
+  const sum = (name: string): string =>
+    `(${range(across)
+      .map((k) => `${name}[row * ${across} + ${k}]`)
+      .join(" + ")})`;
   return `workgroupBarrier();
 for (var row = lane; row < ${tile.rows}; row += ${matrixThreads(tile)}) {
-${indent(use("row", `(${sum.join(" + ")})`))}
+${indent(use("row", sum("partial"), withTotals ? sum("partialBefore") : "0.0"))}
 }`;
 }

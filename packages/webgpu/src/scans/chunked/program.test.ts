@@ -135,6 +135,7 @@ test.each([
   ["scalar", 3, 3, 1e-5],
   ["vector", 1, 3, 1e-5],
   ["scalar", 0, 1, 3e-3],
+  ["scalar", 3, 1, 3e-3],
 ] as const)(
   "on matrix units: %s decay, seed %d, %d products for one of f32",
   async (decay, seed, terms, tolerance) => {

@@ -11,7 +11,7 @@ import { decaysPass } from "./decays.js";
 import { keyReads } from "./form.js";
 import { decayGradientPass, stateDotsPass } from "./gradient.js";
 import type { Chunks, Place, Sizes } from "./layout.js";
-import { dottedRead, makeGroupedReads, makeReads, type StateBuffers } from "./reads.js";
+import { dottedReads, makeGroupedReads, makeReads, type StateBuffers } from "./reads.js";
 import { sizesFor } from "./sizes.js";
 import { carryPass, statesPass } from "./states.js";
 import { isMatrixTile } from "./tile.js";
@@ -84,10 +84,7 @@ function appendStates({ parts, block, passes }: Build, chunks: Chunks, last: Pla
 /** Results from the states, and the gradient of the decay from these. */
 function appendReads(build: Build, chunks: Chunks, buffers: StateBuffers, last: Place | undefined): void {
   const ofDecay = placeOf(chunks, "decay");
-  const sums =
-    ofDecay && !chunks.keyDecays
-      ? { current: dottedRead(build, chunks, "current"), adjoint: dottedRead(build, chunks, "adjoint") }
-      : undefined;
+  const sums = ofDecay && !chunks.keyDecays ? dottedReads(build, chunks) : undefined;
   const read = makeReads(build, chunks, buffers);
   const readGroup = makeGroupedReads(build, chunks, buffers);
   for (const [result, place] of chunks.results) {
@@ -110,12 +107,13 @@ function appendReads(build: Build, chunks: Chunks, buffers: StateBuffers, last: 
   const dots = { states, adjoints, final: last.buffer, to: ends };
   if (sums)
     build.passes.push(
-      stateDotsPass(chunks, dots),
+      stateDotsPass(chunks, { ...dots, table: sums.adjoint.separate ? table : undefined }),
       decayGradientPass(chunks, {
         forward: sums.current.to,
         backward: sums.adjoint.to,
         forwardTiles: sums.current.tiles,
         backwardTiles: sums.adjoint.tiles,
+        separate: sums.adjoint.separate,
         states: ends,
         to: ofDecay,
       }),

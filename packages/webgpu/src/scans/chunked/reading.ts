@@ -2,7 +2,7 @@
 import type { Operand } from "@seqmix/tensor/backend";
 import type { Chunks, Place } from "./layout.js";
 import type { Score } from "./scores.js";
-import type { MatrixTile, TileShape } from "./tile.js";
+import { isMatrixTile, type MatrixTile, type TileShape } from "./tile.js";
 
 export interface ReadPass {
   readonly state: "current" | "adjoint";
@@ -27,3 +27,11 @@ export function columnsOf(
   const shape = width > 64 ? sizes.wide : sizes.narrow;
   return { shape, tiles: Math.ceil(width / shape.columns) };
 }
+
+/**
+ * Whether sums of rows come apart: of the pairs of steps, then of the products with the adjoint states. Where products are of
+ * rounded numbers the latter are summed from the chunk's beginning to a step. The sum of all of them would have to be
+ * taken from states that were rounded otherwise, and where decays are strong the little that is left would be lost.
+ */
+export const separatesDots = (shape: TileShape | MatrixTile, state: "current" | "adjoint"): boolean =>
+  isMatrixTile(shape) && shape.terms === 1 && state === "adjoint";

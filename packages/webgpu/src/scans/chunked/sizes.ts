@@ -69,7 +69,8 @@ function matrixSizes(K: number, V: number, terms: 1 | 3, { threads, workgroupByt
   const { chunk, scores, states, narrow, wide } = MATRIX[terms];
   const sizes = { chunk, scores: own(scores), states: own(states), narrow: own(narrow), wide: own(wide) };
   const fits = [sizes.scores, sizes.states, sizes.narrow, sizes.wide].every(
-    (tile) => threadsOf(tile) <= threads && matrixTileBytes(tile) + decayBytes(chunk) + 8 * tile.rows <= workgroupBytes,
+    (tile) =>
+      threadsOf(tile) <= threads && matrixTileBytes(tile) + decayBytes(chunk) + 16 * tile.rows <= workgroupBytes,
   );
   return fits ? sizes : undefined;
 }

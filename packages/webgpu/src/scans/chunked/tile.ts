@@ -94,10 +94,10 @@ export interface SumNames {
 
 const range = (n: number): number[] => Array.from({ length: n }, (_, k) => k);
 
-/** Sums over the columns of each row of the tile: a thread's share, and what is done with the sum. */
+/** Sums over the columns of each row of the tile: a thread's share, and what is done with the sum and that of `totals` beside it. */
 export interface RowSums {
   each(row: SumNames["rows"][0]): string;
-  use(row: string, sum: string): string;
+  use(row: string, sum: string, ofTotals: string): string;
 }
 
 export interface TileText {
@@ -106,8 +106,8 @@ export interface TileText {
   /** Statements before the first product. */
   readonly setup: string;
   readonly phases: readonly Phase[];
-  /** `after` adds to totals, which are 0 at first; `finish` has them alone. */
-  readonly totals?: boolean;
+  /** `after` adds to totals, which are 0 at first; `finish` has them alone, or (on matrix units) beside what was summed since. */
+  readonly totals?: "alone" | "beside";
   readonly rowSums?: RowSums | undefined;
   /** Statements for sums at hand: all of a thread's, or some at a time. */
   finish(sums: SumNames): string;
@@ -120,10 +120,7 @@ export const TIMES_FACTORS = `fn timesFactors(value: vec4<f32>, factors: vec4<f3
 `;
 
 /** The shader. Statements know `group`, `lane` (i32), and in `finish` the place `tx`, `ty` of the thread in the tile. */
-export function tileShader(
-  shape: TileShape,
-  { module, setup, phases, totals = false, rowSums, finish }: TileText,
-): string {
+export function tileShader(shape: TileShape, { module, setup, phases, totals, rowSums, finish }: TileText): string {
   const { rows, columns, threadRows, threadColumns, depth } = shape;
   const threads = threadsOf(shape);
   const [across, down] = [columns / threadColumns, rows / threadRows];
@@ -243,7 +240,7 @@ workgroupBarrier();
 for (var row = lane; row < ${shape.rows}; row += ${threadsOf(shape)}) {
   var sum = 0.0;
   for (var k = 0; k < ${across}; k++) { sum += partial[row * ${across} + k]; }
-${indent(use("row", "sum"))}
+${indent(use("row", "sum", "0.0"))}
 }`;
 }
 
