@@ -14,13 +14,18 @@ import {
   baseText,
   declarations,
   passOf,
+  readState,
   splitHeads,
+  stateFunctions,
+  stateType,
   strideOf,
   tableAt,
   type Bound,
   type Chunks,
   type Place,
 } from "./layout.js";
+
+import type { StateArray } from "./reading.js";
 
 const DOT_THREADS = 64;
 
@@ -34,8 +39,8 @@ export function stateDotsPass(
     table,
     to,
   }: {
-    readonly states: number;
-    readonly adjoints: number;
+    readonly states: StateArray;
+    readonly adjoints: StateArray;
     readonly final: number;
     readonly table: number | undefined;
     readonly to: number;
@@ -44,8 +49,14 @@ export function stateDotsPass(
   const { count, H, K, V4, Q } = chunks;
   const each = K * V4;
   const bound: Bound[] = [
-    { name: "states", buffer: states, type: "vec4<f32>" },
-    { name: "adjoints", buffer: adjoints, type: "vec4<f32>" },
+    { name: "states", buffer: states.buffer, type: stateType(chunks) },
+    { name: "adjoints", buffer: adjoints.buffer, type: stateType(chunks) },
+    ...(states.scales !== undefined && adjoints.scales !== undefined
+      ? [
+          { name: "stateScales", buffer: states.scales, type: "f32" } as const,
+          { name: "adjointScales", buffer: adjoints.scales, type: "f32" } as const,
+        ]
+      : []),
     table === undefined
       ? { name: "last", buffer: final, type: "vec4<f32>" }
       : { name: "table", buffer: table, type: "f32" },
@@ -56,8 +67,8 @@ export function stateDotsPass(
 } else {
   for (var e = lane; e < ${each}; e += ${DOT_THREADS}) { sum += adjoints[at * ${each} + e] * states[(at + 1) * ${each} + e]; }
 }`;
-  const before = `for (var e = lane; e < ${each}; e += ${DOT_THREADS}) { sum += adjoints[at * ${each} + e] * states[at * ${each} + e]; }
-let whole = table[${tableAt(chunks, `at % ${count}`, 1, `(at / ${count})`)} + ${chunks.table.before + Q - 1}];
+  const before = `for (var e = lane; e < ${each}; e += ${DOT_THREADS}) { sum += ${readState(chunks, `adjoints[at * ${each} + e]`)} * ${readState(chunks, `states[at * ${each} + e]`)}; }
+${chunks.halfStates ? "sum = sum * inversePower(stateScales[at]) * inversePower(adjointScales[at]);\n" : ""}let whole = table[${tableAt(chunks, `at % ${count}`, 1, `(at / ${count})`)} + ${chunks.table.before + Q - 1}];
 sum = select(vec4<f32>(), sum * whole, whole != 0.0);`;
   const body = `let at = i32(group);
 if (at >= ${H * count}) { return; }
@@ -75,7 +86,7 @@ if (lane == 0) { dots[at] = partial[0]; }`;
     chunks,
     bound,
     H * count,
-    `${declarations(bound)}var<workgroup> partial: array<f32, ${DOT_THREADS}>;\n${entryPoint(DOT_THREADS, body)}`,
+    `${declarations(bound)}${stateFunctions(chunks)}var<workgroup> partial: array<f32, ${DOT_THREADS}>;\n${entryPoint(DOT_THREADS, body)}`,
   );
 }
 

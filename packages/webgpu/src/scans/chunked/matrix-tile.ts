@@ -20,6 +20,7 @@ import {
   matrixThreads,
   tileShader,
   TIMES_FACTORS,
+  type DirectStore,
   type MatrixTile,
   type Phase,
   type RowSums,
@@ -64,7 +65,7 @@ const fragmentsOf = ({ block }: MatrixTile): Fragment[] =>
 function matrixTileShader(
   tile: MatrixTile,
   fragments: FragmentTexts,
-  { module, setup, phases, totals, rowSums, finish }: TileText,
+  { module, setup, phases, totals, rowSums, direct, finish }: TileText,
 ): string {
   const all = fragmentsOf(tile);
   const names = all.map(({ name }) => name);
@@ -125,7 +126,7 @@ ${indent(taken.join("\n"))}
 ${indent(judgeScales(phases.length))}
 }
 ${totals === "alone" ? "" : inverse}
-${ends.join("\n")}
+${direct ? storedDirectly(fragments, all, direct) : ends.join("\n")}
 ${rowSums ? rowsTogether(tile, rowSums, sumsBefore !== undefined) : ""}`;
   const subgroups = threads / 32;
   return `${fragments.directives}${module}${TIMES_FACTORS}var<workgroup> tiles: array<vec4<u32>, ${Math.max(parts * both, subgroups * stripVectors(tile))}>;
@@ -136,12 +137,13 @@ ${scalesModule(tile, fragments, phases.length)}${[...(rowSums ? ["partial"] : []
 function phaseText(
   tile: MatrixTile,
   fragments: FragmentTexts,
-  { begin, end, causal, backwards = false, loop, after }: Phase,
+  phase: Phase,
   k: number,
   operands: readonly [SliceTexts, SliceTexts],
   strips: readonly SumNames[],
   rowSums: RowSums | undefined,
 ): string {
+  const { begin, end, causal, backwards = false, loop, after } = phase;
   const names = fragmentsOf(tile).map(({ name }) => name);
   const load = operands.map((each) => each.load).join("\n");
   const step = backwards ? -tile.depth : tile.depth;
@@ -156,7 +158,7 @@ ${indent(load, 2)}
     for (var begin = next; ${more("begin")}; begin += ${step}) {
 ${indent(operands.map((each) => each.change).join("\n"), 3)}
       if (fresh) {
-${indent(firstScales(tile, fragments, names, k), 4)}
+${indent(firstScales(tile, fragments, names, phase, k), 4)}
         fresh = false;
       }
 ${indent(operands.map((each) => each.store).join("\n"), 3)}
@@ -276,6 +278,20 @@ function stripSums({ block }: MatrixTile, i: number): SumNames {
 const inverse = `let undo = 254 - scales.x - scales.y;
 let undoHalf = bitcast<f32>((127 + undo / 2) << 23u);
 let undoRest = bitcast<f32>((127 + undo - undo / 2) << 23u);`;
+
+/** Fragments to where they belong. */
+const storedDirectly = (
+  fragments: FragmentTexts,
+  all: readonly Fragment[],
+  { buffer, at, pitch }: DirectStore,
+): string =>
+  all
+    .map(({ name, row, column }) => {
+      const scaled = fragments.scale(fragments.scale(name, "undoHalf"), "undoRest");
+      const place = at(`(blockRow + ${FRAGMENT * row})`, `(blockColumn + ${FRAGMENT * column})`);
+      return `${name} = ${scaled};\n${fragments.store(buffer, `u32(${place})`, name, `${pitch}u`)}`;
+    })
+    .join("\n");
 
 /** A strip of sums through workgroup memory to the threads, and what they do with it. */
 function brought(tile: MatrixTile, fragments: FragmentTexts, sums: SumNames, i: number, then: string): string {

@@ -6,7 +6,7 @@ import { groupedReadPass, groupedScoresPass, type Factor, type Group, type Group
 import { numberText, pointsOf, type Chunks, type Place } from "./layout.js";
 import { matrixReadPass } from "./matrix-read.js";
 import { readPass } from "./read.js";
-import { columnsOf, separatesDots, type ReadPass } from "./reading.js";
+import { columnsOf, separatesDots, type ReadPass, type StateArray } from "./reading.js";
 import { scoreHeads, scoreSize, scoresPass, type Score } from "./scores.js";
 import { isMatrixTile } from "./tile.js";
 import { keyScoresPass } from "./key-scores.js";
@@ -14,8 +14,8 @@ import { keyPairsPass } from "./vector.js";
 
 export interface StateBuffers {
   readonly table: number;
-  readonly states: number;
-  readonly adjoints: number;
+  readonly states: StateArray;
+  readonly adjoints: StateArray;
 }
 
 /** A read whose rows times another operand are summed. */
