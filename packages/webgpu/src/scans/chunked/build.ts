@@ -99,6 +99,16 @@ function slicesOf({ form, results }: ChunkedParts, count: number): number {
   return slices;
 }
 
+/** Where states are rounded to f16 for products anyway, and a workgroup has all of a head's, so that it knows their size. */
+const keepsHalf = ({ form, initial, final }: ChunkedParts, { states }: Sizes, K: number, V: number): boolean =>
+  isMatrixTile(states) &&
+  states.terms === 1 &&
+  form.decay.kind !== "vector" &&
+  !initial &&
+  !final &&
+  K <= states.rows &&
+  V <= states.columns;
+
 export function chunksOf(
   { parts, block }: Build,
   sizes: Sizes,
@@ -128,6 +138,7 @@ export function chunksOf(
     slices,
     slice: 0,
     extents: own,
+    halfStates: keepsHalf(parts, sizes, K, V),
     table: tableOf(Q, { adjoint: seed !== undefined, units: isMatrixTile(sizes.wide) }),
     sharesTable:
       form.decay.kind !== "scalar" &&

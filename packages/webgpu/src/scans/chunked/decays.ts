@@ -38,13 +38,20 @@ export function decaysPass(chunks: Chunks, table: number): GpuPass {
     nameOf.set(buffer, name);
     bound.push({ name, buffer, type: "f32" });
   }
-  bound.push({ name: "table", buffer: table, type: "f32", access: "read_write" });
+  bound.push({ name: "table", buffer: table, type: "vec4<f32>", access: "read_write" });
   const value = (operand: (typeof scalars)[0]["operand"] | undefined): string => {
     if (!operand) return "1.0";
     const place = operands.get(operand)!;
     const stride = strideOf(chunks, place, 1);
     return `${nameOf.get(place.buffer)}[${baseText(chunks, place, 1)}${stride === 0 ? "" : ` + min(t, ${L - 1}) * ${stride}`}]`;
   };
+  const steps = Array.from({ length: BLOCK }, (_, k) => k);
+  const fours = steps.filter((k) => k % 4 === 0).map((k) => k / 4);
+  const place = (name: string, k: number): string => `${name}${Math.floor(k / 4)}[${k % 4}]`;
+  const pairs = (name: string): string => fours.map((k) => `var ${name}${k} = vec4<f32>();`).join("\n");
+  const number = (offset: string): string => `table[(base + ${offset}) / 4][(base + ${offset}) % 4]`;
+  const stored = (name: string, offset: number): string =>
+    fours.map((k) => `table[(base + ${offset}) / 4 + lane * ${BLOCK / 4} + ${k}] = ${name}${k};`).join("\n");
   const body = `if (group >= ${H * count}u) { return; }
 let lane = i32(thread);
 let h = i32(group) / ${count};
@@ -56,23 +63,27 @@ let own = select(1.0, ${value(own)}, inside);
 let base = ${tableAt(chunks, "c", 1)};
 let block = lane / ${BLOCK};
 let step = lane % ${BLOCK};
+let first = block * ${BLOCK};
 decays[lane] = own;
 workgroupBarrier();
 // this step as the earlier one of a pair
 var product = 1.0;
-for (var later = 0; later < ${BLOCK}; later++) {
-  if (later > step) { product *= decays[block * ${BLOCK} + later]; }
-  pairs[lane * ${BLOCK + 1} + later] = select(0.0, product, later >= step);
-}
+${pairs("forth")}
+${steps.map((later) => `product = select(product, product * decays[first + ${later}], ${later} > step);\n${place("forth", later)} = select(0.0, product, ${later} >= step);`).join("\n")}
 let toBlock = product;
 // this step as the later one; \`rest\` without the chunk's first decay
-var fromBlock = 1.0;
+product = 1.0;
 var rest = 1.0;
-for (var earlier = 0; earlier <= step; earlier++) {
-  let factor = decays[block * ${BLOCK} + earlier];
-  fromBlock *= factor;
-  rest *= select(factor, 1.0, block * ${BLOCK} + earlier == 0);
-}
+${pairs("back")}
+${steps
+  .toReversed()
+  .map(
+    (earlier) =>
+      `${place("back", earlier)} = select(0.0, product, ${earlier} <= step);\n${earlier === 0 ? "rest = product;\n" : ""}product = select(product, product * decays[first + ${earlier}], ${earlier} <= step);`,
+  )
+  .join("\n")}
+let fromBlock = product;
+rest = select(fromBlock, rest, block == 0);
 if (step == ${BLOCK - 1}) {
   whole[block] = fromBlock;
   if (block == 0) { whole[${blocks}] = rest; }
@@ -88,30 +99,24 @@ for (var b = 0; b < ${blocks}; b++) {
   }
   if (b > block) { toEnd *= whole[b]; }
 }
-for (var f = lane; f < ${Q * BLOCK}; f += ${Q}) {
-  table[base + ${at.pairs} + f] = pairs[f / ${BLOCK} * ${BLOCK + 1} + f % ${BLOCK}];
-${
-  at.pairsBack === at.fromBlock
-    ? ""
-    : `  table[base + ${at.pairsBack} + f] = pairs[(f / ${BLOCK * BLOCK} * ${BLOCK} + f % ${BLOCK}) * ${BLOCK + 1} + f / ${BLOCK} % ${BLOCK}];`
-}
-}
-table[base + ${at.fromBlock} + lane] = fromBlock;
-table[base + ${at.toBlock} + lane] = toBlock;
-table[base + ${at.before} + lane] = before;
+${stored("forth", at.pairs)}
+${at.pairsBack === at.fromBlock ? "" : stored("back", at.pairsBack)}
+${number(`${at.fromBlock} + lane`)} = fromBlock;
+${number(`${at.toBlock} + lane`)} = toBlock;
+${number(`${at.before} + lane`)} = before;
 ${
   seed
     ? `let fromBegin = ${sharesTable ? "before" : "select(before, begin, c == 0)"};
 let ofSeed = select(0.0, ${value(seed.scale)}, inside);
-table[base + ${at.begin} + lane] = fromBegin;
-table[base + ${at.seed} + lane] = ofSeed;
-table[base + ${at.seedBegin} + lane] = ofSeed * fromBegin;`
+${number(`${at.begin} + lane`)} = fromBegin;
+${number(`${at.seed} + lane`)} = ofSeed;
+${number(`${at.seedBegin} + lane`)} = ofSeed * fromBegin;`
     : ""
 }
 let ofDrive = select(0.0, ${value(drive.scale)}, inside);
-table[base + ${at.toEnd} + lane] = toEnd;
-table[base + ${at.drive} + lane] = ofDrive;
-table[base + ${at.driveToEnd} + lane] = ofDrive * toEnd;
+${number(`${at.toEnd} + lane`)} = toEnd;
+${number(`${at.drive} + lane`)} = ofDrive;
+${number(`${at.driveToEnd} + lane`)} = ofDrive * toEnd;
 if (lane < ${blocks * blocks}) {
   let later = lane / ${blocks};
   let earlier = lane % ${blocks};
@@ -121,11 +126,10 @@ if (lane < ${blocks * blocks}) {
       if (b < later) { between *= whole[b]; }
     }
   }
-  table[base + ${at.between} + lane] = select(0.0, between, later > earlier);
+  ${number(`${at.between} + lane`)} = select(0.0, between, later > earlier);
 }`;
   const code = `${declarations(bound)}var<workgroup> decays: array<f32, ${Q}>;
 var<workgroup> whole: array<f32, ${blocks + 1}>;
-var<workgroup> pairs: array<f32, ${Q * (BLOCK + 1)}>;
 ${entryPoint(Q, indent(body, 0))}`;
   return passOf(chunks, bound, H * count, code);
 }

@@ -3,40 +3,78 @@
  *
  *     D_t = sum over s >= t of the chunk (y_s . dy_s - v_s . dv_s) + <adjoint behind the chunk, states at its end>,
  *
- * where pairs of a step with itself are left out on both sides, and nothing comes from beyond a step whose decay is 0.
+ * where pairs of a step with itself are left out on both sides, and nothing comes from beyond a step whose decay is 0. Where
+ * products are of rounded numbers, what v . dv has of the adjoint states is summed from the other end, beside states before the chunk:
+ *
+ *     D_t = sum over s >= t (y_s . dy_s - v_s . dv_s within the chunk) + sum over s < t (v_s . dv_s of the adjoint states)
+ *           + <adjoint behind the chunk, states before it> times the chunk's decay.
  */
 import { entryPoint, type GpuPass } from "@seqmix/tensor/wgsl";
-import { baseText, declarations, passOf, splitHeads, strideOf, type Bound, type Chunks, type Place } from "./layout.js";
+import {
+  baseText,
+  declarations,
+  passOf,
+  readState,
+  splitHeads,
+  stateFunctions,
+  stateType,
+  strideOf,
+  tableAt,
+  type Bound,
+  type Chunks,
+  type Place,
+} from "./layout.js";
+
+import type { StateArray } from "./reading.js";
 
 const DOT_THREADS = 64;
 
-/** [heads, chunks]: adjoint behind a chunk times the states at its end. */
+/** [heads, chunks]: adjoint behind a chunk times the states at its end; with a table, times those before it and its decay. */
 export function stateDotsPass(
   chunks: Chunks,
   {
     states,
     adjoints,
     final,
+    table,
     to,
-  }: { readonly states: number; readonly adjoints: number; readonly final: number; readonly to: number },
+  }: {
+    readonly states: StateArray;
+    readonly adjoints: StateArray;
+    readonly final: number;
+    readonly table: number | undefined;
+    readonly to: number;
+  },
 ): GpuPass {
-  const { count, H, K, V4 } = chunks;
+  const { count, H, K, V4, Q } = chunks;
   const each = K * V4;
   const bound: Bound[] = [
-    { name: "states", buffer: states, type: "vec4<f32>" },
-    { name: "adjoints", buffer: adjoints, type: "vec4<f32>" },
-    { name: "last", buffer: final, type: "vec4<f32>" },
+    { name: "states", buffer: states.buffer, type: stateType(chunks) },
+    { name: "adjoints", buffer: adjoints.buffer, type: stateType(chunks) },
+    ...(states.scales !== undefined && adjoints.scales !== undefined
+      ? [
+          { name: "stateScales", buffer: states.scales, type: "f32" } as const,
+          { name: "adjointScales", buffer: adjoints.scales, type: "f32" } as const,
+        ]
+      : []),
+    table === undefined
+      ? { name: "last", buffer: final, type: "vec4<f32>" }
+      : { name: "table", buffer: table, type: "f32" },
     { name: "dots", buffer: to, type: "f32", access: "read_write" },
   ];
+  const atEnd = `if (at % ${count} == ${count - 1}) {
+  for (var e = lane; e < ${each}; e += ${DOT_THREADS}) { sum += adjoints[at * ${each} + e] * last[(at / ${count}${chunks.slices > 1 ? " + p.firstHead" : ""}) * ${each} + e]; }
+} else {
+  for (var e = lane; e < ${each}; e += ${DOT_THREADS}) { sum += adjoints[at * ${each} + e] * states[(at + 1) * ${each} + e]; }
+}`;
+  const before = `for (var e = lane; e < ${each}; e += ${DOT_THREADS}) { sum += ${readState(chunks, `adjoints[at * ${each} + e]`)} * ${readState(chunks, `states[at * ${each} + e]`)}; }
+${chunks.halfStates ? "sum = sum * inversePower(stateScales[at]) * inversePower(adjointScales[at]);\n" : ""}let whole = table[${tableAt(chunks, `at % ${count}`, 1, `(at / ${count})`)} + ${chunks.table.before + Q - 1}];
+sum = select(vec4<f32>(), sum * whole, whole != 0.0);`;
   const body = `let at = i32(group);
 if (at >= ${H * count}) { return; }
 let lane = i32(thread);
 var sum = vec4<f32>();
-if (at % ${count} == ${count - 1}) {
-  for (var e = lane; e < ${each}; e += ${DOT_THREADS}) { sum += adjoints[at * ${each} + e] * last[(at / ${count}${chunks.slices > 1 ? " + p.firstHead" : ""}) * ${each} + e]; }
-} else {
-  for (var e = lane; e < ${each}; e += ${DOT_THREADS}) { sum += adjoints[at * ${each} + e] * states[(at + 1) * ${each} + e]; }
-}
+${table === undefined ? atEnd : before}
 partial[lane] = dot(sum, vec4<f32>(1.0));
 workgroupBarrier();
 for (var n = ${DOT_THREADS / 2}; n > 0; n /= 2) {
@@ -48,7 +86,7 @@ if (lane == 0) { dots[at] = partial[0]; }`;
     chunks,
     bound,
     H * count,
-    `${declarations(bound)}var<workgroup> partial: array<f32, ${DOT_THREADS}>;\n${entryPoint(DOT_THREADS, body)}`,
+    `${declarations(bound)}${stateFunctions(chunks)}var<workgroup> partial: array<f32, ${DOT_THREADS}>;\n${entryPoint(DOT_THREADS, body)}`,
   );
 }
 
@@ -61,6 +99,7 @@ export function decayGradientPass(
     backward,
     forwardTiles,
     backwardTiles,
+    separate,
     states,
     to,
   }: {
@@ -69,6 +108,8 @@ export function decayGradientPass(
     readonly backward: number;
     readonly forwardTiles: number;
     readonly backwardTiles: number;
+    /** Behind those of pairs `backward` has the sums of products with the adjoint states. */
+    readonly separate: boolean;
     readonly states: number;
     readonly to: Place;
   },
@@ -82,8 +123,8 @@ export function decayGradientPass(
     { name: "decay", buffer: decay.buffer, type: "f32" },
     { name: "found", buffer: to.buffer, type: "f32", access: "read_write" },
   ];
-  const rows = (name: string, tiles: number): string =>
-    Array.from({ length: tiles }, (_, k) => `${name}[(h * ${tiles} + ${k}) * ${L} + t]`).join(" + ");
+  const rows = (name: string, tiles: number, from = 0): string =>
+    Array.from({ length: tiles }, (_, k) => `${name}[${from} + (h * ${tiles} + ${k}) * ${L} + t]`).join(" + ");
   const body = `let at = i32(group);
 if (at >= ${H * count}) { return; }
 let lane = i32(thread);
@@ -94,16 +135,25 @@ let t0 = c * ${Q};
 for (var f = lane; f < min(${Q}, ${L} - t0); f += ${SUM_THREADS}) {
   let t = t0 + f;
   differences[f] = (${rows("forward", forwardTiles)}) - (${rows("backward", backwardTiles)});
-  owns[f] = decay[${baseText(chunks, decay, 1)} + t * ${strideOf(chunks, decay, 1)}];
+${separate ? `  ofStates[f] = ${rows("backward", backwardTiles, H * backwardTiles * L)};\n` : ""}  owns[f] = decay[${baseText(chunks, decay, 1)} + t * ${strideOf(chunks, decay, 1)}];
 }
 workgroupBarrier();
 if (lane == 0) {
-  var sum = states[at];
+  var sum = ${separate ? "0.0" : "states[at]"};
   for (var f = min(${Q}, ${L} - t0) - 1; f >= 0; f--) {
     sum = select(sum + differences[f], 0.0, owns[f] == 0.0);
     differences[f] = sum;
   }
-}
+${
+  separate
+    ? `  var before = states[at];
+  for (var f = 0; f < min(${Q}, ${L} - t0); f++) {
+    differences[f] += before;
+    before += ofStates[f];
+  }
+`
+    : ""
+}}
 workgroupBarrier();
 for (var f = lane; f < min(${Q}, ${L} - t0); f += ${SUM_THREADS}) {
   found[${baseText(chunks, to, 1)} + (t0 + f) * ${strideOf(chunks, to, 1)}] = select(differences[f] / owns[f], 0.0, owns[f] == 0.0);
@@ -114,6 +164,6 @@ for (var f = lane; f < min(${Q}, ${L} - t0); f += ${SUM_THREADS}) {
     H * count,
     `${declarations(bound)}var<workgroup> differences: array<f32, ${Q}>;
 var<workgroup> owns: array<f32, ${Q}>;
-${entryPoint(SUM_THREADS, body)}`,
+${separate ? `var<workgroup> ofStates: array<f32, ${Q}>;\n` : ""}${entryPoint(SUM_THREADS, body)}`,
   );
 }

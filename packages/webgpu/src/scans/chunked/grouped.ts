@@ -9,12 +9,15 @@ import {
   baseText,
   BLOCK,
   declarations,
+  isInRows,
   isRagged,
   numberText,
   passOf,
   pointsOf,
+  readState,
   readVector,
   splitHeads,
+  stateFunctions,
   strideOf,
   tableAt,
   vectorsOf,
@@ -22,6 +25,7 @@ import {
   type Place,
 } from "./layout.js";
 import { decayModule, loadDecays } from "./read.js";
+import { boundStates, type StateArray } from "./reading.js";
 import { distinct } from "./states.js";
 import { shaderOf } from "./matrix-tile.js";
 import { isMatrixTile, threadsOf, type MatrixTile, type SumNames } from "./tile.js";
@@ -64,7 +68,7 @@ export function groupedScoresPass(
   to: number,
 ): GpuPass {
   const { Q, L, count, V, operands, sizes, fragments } = chunks;
-  const shape = sizes.scores;
+  const shape = sizes.groupedScores ?? sizes.scores;
   const heads = outerHeads(chunks, group);
   const points = pointsOf(chunks, heads);
   const [down, across] = [Q / shape.rows, Q / shape.columns];
@@ -128,7 +132,7 @@ let point = at / ${tiles.length * count} % ${points};
 let part = at / ${tiles.length * count * points};
 ${splitHeads(chunks, "point", heads)}
 let t0 = c * ${Q};`,
-    totals: true,
+    totals: "alone",
     phases: [
       {
         begin: "0",
@@ -233,7 +237,7 @@ export interface GroupedRead {
   readonly x: Operand;
   readonly z: Operand;
   readonly weights: Factor;
-  readonly buffers: { readonly states: number; readonly table: number; readonly scores: number };
+  readonly buffers: { readonly states: StateArray; readonly table: number; readonly scores: number };
   /** [parts, ...]: the result's layout, as often as there are parts. */
   readonly to: Place;
   readonly size: number;
@@ -245,23 +249,24 @@ export function groupedReadPass(
   group: Group,
   { state, x, z, weights, buffers, to, size }: GroupedRead,
 ): GpuPass {
-  const { Q, L, count, K, V, V4, K4, operands, sizes, table, fragments } = chunks;
+  const { Q, L, count, K, V, V4, operands, sizes, table, fragments } = chunks;
   const reverse = state === "adjoint";
-  const shape = K > 64 ? sizes.wide : sizes.narrow;
+  const shape = K > 64 ? (sizes.grouped ?? sizes.wide) : sizes.narrow;
   const tiles = Math.ceil(K / shape.columns);
   const rowTiles = Q / shape.rows;
   const heads = outerHeads(chunks, group);
   const points = pointsOf(chunks, heads);
   const places = { x: operands.get(x)!, z: operands.get(z)! };
   const weighing = typeof weights === "object" ? operands.get(weights.operand)! : undefined;
+  const isDirect = isMatrixTile(shape) && isInRows(chunks) && K % shape.columns === 0;
   const bound = distinct([
     { name: "x", buffer: places.x.buffer, type: vectorsOf(places.x) },
     { name: "z", buffer: places.z.buffer, type: vectorsOf(places.z) },
-    { name: "states", buffer: buffers.states, type: "vec4<f32>" },
+    ...boundStates(chunks, buffers.states),
     { name: "table", buffer: buffers.table, type: "vec4<f32>" },
     { name: "scores", buffer: buffers.scores, type: "vec4<f32>" },
     ...(weighing ? [{ name: "weights", buffer: weighing.buffer, type: "f32" } as const] : []),
-    { name: "found", buffer: to.buffer, type: "vec4<f32>", access: "read_write" },
+    { name: "found", buffer: to.buffer, type: isDirect ? "f32" : "vec4<f32>", access: "read_write" },
   ]);
   const valid = isRagged(chunks) ? `min(${Q}, ${L} - t0)` : String(Q);
   const inside = (value: string, depth: string): string =>
@@ -283,7 +288,7 @@ export function groupedReadPass(
   const columns = "vec4<i32>(0, 1, 2, 3)";
   const shortColumns = K % shape.columns === 0 ? {} : { lines: `${K} - columnTile * ${shape.columns}` };
   const code = shaderOf(shape, fragments, {
-    module: declarations(bound.list),
+    module: declarations(bound.list) + stateFunctions(chunks),
     setup: `let at = i32(group);
 if (at >= ${groups}) { return; }
 let columnTile = at % ${tiles};
@@ -304,7 +309,8 @@ let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4
           count: chunks.extents[group.axis]! / group.parts,
           setup: `${enterHead(chunks, group)}
 let xAt = ${baseText(chunks, places.x, 4)} + (t0 + r0) * ${strideOf(chunks, places.x, 4)};
-let sAt = (h * ${count} + c) * ${K * V4} + columnTile * ${shape.columns * V4};`,
+let sAt = (h * ${count} + c) * ${K * V4} + columnTile * ${shape.columns * V4};
+${chunks.halfStates ? `let ofState = inversePower(stateScales[h * ${count} + c]);` : ""}`,
         },
         a: {
           along: "depth",
@@ -315,7 +321,8 @@ let sAt = (h * ${count} + c) * ${K * V4} + columnTile * ${shape.columns * V4};`,
         },
         b: {
           along: "depth",
-          load: (line, depth) => `states[sAt + ${line} * ${V4} + ${depth}]`,
+          load: (line, depth) => readState(chunks, `states[sAt + ${line} * ${V4} + ${depth}]`),
+          ...(chunks.halfStates && { weight: () => "ofState" }),
           change: (value, _, depth) => short(value, depth),
           ...shortColumns,
         },
@@ -358,18 +365,31 @@ let sAt = (h * ${count} + c) * ${K * V4} + columnTile * ${shape.columns * V4};`,
         },
       },
     ],
-    finish: ({
-      all,
-    }) => `let foundAt = part * ${size / 4} + ${baseText(chunks, to, 4)} + (t0 + r0) * ${strideOf(chunks, to, 4)};
+    ...(isDirect && {
+      direct: {
+        buffer: "found",
+        at: (row, column) =>
+          `part * ${size} + ${baseText(chunks, to, 1)} + (t0 + r0 + ${row}) * ${strideOf(chunks, to, 1)} + columnTile * ${shape.columns} + ${column}`,
+        pitch: strideOf(chunks, to, 1),
+      },
+    }),
+    finish: ({ all }) => storedRows(chunks, { to, size, valid, columns: shape.columns }, all),
+  });
+  return passOf(chunks, bound.list, groups, code);
+}
+
+/** Stores a tile's rows and columns as far as they are there. */
+const storedRows = (
+  chunks: Chunks,
+  { to, size, valid, columns }: Pick<GroupedRead, "to" | "size"> & { readonly valid: string; readonly columns: number },
+  all: SumNames["all"],
+): string => `let foundAt = part * ${size / 4} + ${baseText(chunks, to, 4)} + (t0 + r0) * ${strideOf(chunks, to, 4)};
 ${all
   .map(
     ({ name, row, column }) => `{
   let row = ${row};
-  let column = columnTile * ${shape.columns} + ${column};
-  if ((r0 + row < ${valid}) & (column < ${4 * K4})) { found[foundAt + row * ${strideOf(chunks, to, 4)} + column / 4] = ${name}; }
+  let column = columnTile * ${columns} + ${column};
+  if ((r0 + row < ${valid}) & (column < ${4 * chunks.K4})) { found[foundAt + row * ${strideOf(chunks, to, 4)} + column / 4] = ${name}; }
 }`,
   )
-  .join("\n")}`,
-  });
-  return passOf(chunks, bound.list, groups, code);
-}
+  .join("\n")}`;

@@ -16,6 +16,9 @@ export interface Sizes {
   /** Tiles for results of up to 64 columns, and of more. */
   readonly narrow: TileShape | MatrixTile;
   readonly wide: TileShape | MatrixTile;
+  /** For sums over heads; by default `scores` and `wide`. */
+  readonly groupedScores?: MatrixTile;
+  readonly grouped?: MatrixTile;
   /** Slices that the outermost heads are cut into; by default as many as keep their states within bounds. */
   readonly slices?: number;
 }
@@ -58,6 +61,8 @@ export interface Chunks {
   readonly table: Table;
   /** All chunks of a head have the same numbers. */
   readonly sharesTable: boolean;
+  /** States between chunks are kept as f16, times a power of two for each head and chunk. */
+  readonly halfStates: boolean;
   /** Where every key has a decay of its own; the table's are 1 then. */
   readonly keyDecays?: KeyDecays | undefined;
 }
@@ -182,11 +187,31 @@ export function numberText(chunks: Chunks, axes: readonly number[]): string {
 /** Whether a chunk may end before its steps do. */
 export const isRagged = ({ L, Q }: Chunks): boolean => L % Q !== 0;
 
+/** The type of states, four at a time, and the text of one read without its scale. */
+export const stateType = ({ halfStates }: Chunks): "vec2<u32>" | "vec4<f32>" =>
+  halfStates ? "vec2<u32>" : "vec4<f32>";
+export const readState = ({ halfStates }: Chunks, text: string): string =>
+  halfStates ? `unpackedState(${text})` : text;
+
+/** WGSL for states in f16. The inverse is that of a power of two, from 2^-126 to 2^126. */
+export const stateFunctions = ({ halfStates }: Chunks): string =>
+  halfStates
+    ? `fn unpackedState(x: vec2<u32>) -> vec4<f32> { return vec4<f32>(unpack2x16float(x.x), unpack2x16float(x.y)); }
+fn packedState(x: vec4<f32>) -> vec2<u32> { return vec2<u32>(pack2x16float(x.xy), pack2x16float(x.zw)); }
+fn inversePower(x: f32) -> f32 { return bitcast<f32>(0x7f000000u - bitcast<u32>(x)); }
+// What brings a number below 2^15.
+fn powerFor(exponent: i32) -> f32 { return bitcast<f32>(u32(clamp(268 - exponent, 1, 253)) << 23u); }
+`
+    : "";
+
+/** Whether all steps of all chunks are there, and follow each other in memory as in the recurrence. */
+export const isInRows = (chunks: Chunks): boolean => !isRagged(chunks) && !chunks.parts.form.kernel.reverse;
+
 /** A buffer of a pass. */
 export interface Bound {
   readonly name: string;
   readonly buffer: number;
-  readonly type: "f32" | "vec4<f32>" | "vec4<f16>";
+  readonly type: "f32" | "vec4<f32>" | "vec4<f16>" | "vec2<u32>" | "vec4<u32>";
   readonly access?: GpuBinding["access"];
 }
 

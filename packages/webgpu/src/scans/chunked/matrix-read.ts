@@ -7,6 +7,7 @@ import {
   baseText,
   BLOCK,
   declarations,
+  isInRows,
   isRagged,
   keyDecayVectors,
   numberText,
@@ -21,7 +22,7 @@ import {
   type Place,
 } from "./layout.js";
 import { shaderOf } from "./matrix-tile.js";
-import { columnsOf, type ReadPass } from "./reading.js";
+import { boundStates, columnsOf, separatesDots, type ReadPass } from "./reading.js";
 import { scoreHeads, scoreSize } from "./scores.js";
 import { distinct } from "./states.js";
 import { type MatrixTile, type OperandText, type Phase, type RowSums, type SumNames } from "./tile.js";
@@ -34,11 +35,12 @@ export function matrixReadPass(chunks: Chunks, read: ReadPass, tile: MatrixTile)
   const places = { x: operands.get(x)!, z: operands.get(z)!, ...(dots && { w: operands.get(dots.with)! }) };
   // by key the pairs of steps are a pass of their own
   const pairs = !(keyDecays && over === "values");
+  const isDirect = to !== undefined && pairs && isOnlyStored(chunks, read, tile);
   const bound = distinct([
     { name: "x", buffer: places.x.buffer, type: vectorsOf(places.x) },
     { name: "z", buffer: places.z.buffer, type: vectorsOf(places.z) },
     ...(places.w ? [{ name: "w", buffer: places.w.buffer, type: vectorsOf(places.w) } as const] : []),
-    { name: "states", buffer: buffers.states, type: "vec4<f32>" },
+    ...boundStates(chunks, buffers.states),
     ...(pairs ? [{ name: "scores", buffer: buffers.scores, type: "vec4<f32>" } as const] : []),
     { name: "table", buffer: buffers.table, type: "vec4<f32>" },
     ...(keyDecays
@@ -50,9 +52,12 @@ export function matrixReadPass(chunks: Chunks, read: ReadPass, tile: MatrixTile)
           } as const,
         ]
       : []),
-    ...(to ? [{ name: "found", buffer: to.buffer, type: "vec4<f32>", access: "read_write" } as const] : []),
+    ...(to
+      ? [{ name: "found", buffer: to.buffer, type: isDirect ? "f32" : "vec4<f32>", access: "read_write" } as const]
+      : []),
     ...(dots ? [{ name: "dots", buffer: dots.to, type: "f32", access: "read_write" } as const] : []),
   ] satisfies Bound[]);
+  const unit = isDirect ? 1 : 4;
   const rowTiles = Q / tile.rows;
   const groups = H * count * rowTiles * tiles;
   const plan: ReadPlan = { chunks, read, tile, places, tiles, nameOf: (place) => bound.nameOf(place.buffer) };
@@ -70,15 +75,28 @@ let r0 = rowTile * ${tile.rows};
 let xAt = ${baseText(chunks, places.x, 4)} + (t0 + r0) * ${strideOf(chunks, places.x, 4)};
 let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4)};
 ${places.w ? `let wAt = ${baseText(chunks, places.w, 4)} + (t0 + r0) * ${strideOf(chunks, places.w, 4)};` : ""}
-${to ? `let foundAt = ${baseText(chunks, to, 4)} + (t0 + r0) * ${strideOf(chunks, to, 4)};` : ""}
+${to ? `let foundAt = ${baseText(chunks, to, unit)} + (t0 + r0) * ${strideOf(chunks, to, unit)};` : ""}
 let fromTable = ${tableAt(chunks, "c", 4)};
+${chunks.halfStates ? `let ofState = i32(bitcast<u32>(stateScales[h * ${count} + c]) >> 23u);` : ""}
 let tAt = (${numberText(chunks, scoreHeads(chunks, score))} * ${count} + c) * ${scoreSize(chunks, score) / 4};`,
     phases: pairs ? [withStates(plan), withPairs(plan)] : [withStates(plan)],
     ...(dots && { rowSums: rowDots(plan) }),
+    ...(separates(plan) && { totals: "beside" as const }),
+    ...(isDirect && {
+      direct: {
+        buffer: "found",
+        at: (row, column) => `foundAt + ${row} * ${strideOf(chunks, to, 1)} + columnTile * ${tile.columns} + ${column}`,
+        pitch: strideOf(chunks, to, 1),
+      },
+    }),
     finish: (sums) => finished(plan, sums),
   });
   return passOf(chunks, bound.list, groups, code);
 }
+
+/** Whether rows and columns are all there, and nothing is left to do but to store them. */
+const isOnlyStored = (chunks: Chunks, { over, dots }: ReadPass, { columns }: MatrixTile): boolean =>
+  !dots && isInRows(chunks) && (over === "keys" ? chunks.V : chunks.K) % columns === 0;
 
 interface ReadPlan {
   readonly chunks: Chunks;
@@ -125,6 +143,10 @@ function withStates(plan: ReadPlan): Phase {
       ? ` * ofKeys[h * ${keyDecayVectors(chunks)} + (t0 + r0 + ${row}) * ${K4} + ${column}]`
       : "";
   const states = `(h * ${count} + c) * ${K * V4}`;
+  const ofStates = (load: OperandText["load"]): Pick<OperandText, "load" | "raw"> => ({
+    load,
+    ...(chunks.halfStates && { raw: { load, exponent: "ofState" } }),
+  });
   return {
     begin: "0",
     end: String(over === "keys" ? K : V),
@@ -133,24 +155,36 @@ function withStates(plan: ReadPlan): Phase {
       load: (line, depth) =>
         readVector(places.x, `${plan.nameOf(places.x)}[xAt + ${line} * ${strideOf(chunks, places.x, 4)} + ${depth}]`) +
         ofKeys(line, depth),
-      ...(!keyDecays && {
-        factors: (line) =>
-          `table[fromTable + (${read.state === "adjoint" ? table.toEnd : table.before} + r0) / 4 + ${line}]`,
-      }),
+      ...(!keyDecays &&
+        !separates(plan) && {
+          factors: (line) =>
+            `table[fromTable + (${read.state === "adjoint" ? table.toEnd : table.before} + r0) / 4 + ${line}]`,
+        }),
       ...(isRagged(chunks) && { lines: `${L} - t0 - r0` }),
     },
     b:
       over === "keys"
         ? {
             along: "lines",
-            load: (line, depth) => `states[${states} + ${depth} * ${V4} + ${columnText(plan, line)}]`,
+            ...ofStates((line, depth) => `states[${states} + ${depth} * ${V4} + ${columnText(plan, line)}]`),
             ...shortColumns(plan),
           }
         : {
             along: "depth",
-            load: (line, depth) => `states[${states} + (columnTile * ${tile.columns} + ${line}) * ${V4} + ${depth}]`,
+            ...ofStates(
+              (line, depth) => `states[${states} + (columnTile * ${tile.columns} + ${line}) * ${V4} + ${depth}]`,
+            ),
             ...shortColumns(plan),
           },
+    ...(separates(plan) && {
+      after: ({ all, total }: SumNames) =>
+        all
+          .map(
+            ({ name, row }) =>
+              `${total(name)} += timesFactors(${name}, vec4<f32>(${numberAt(`${table.toEnd} + r0 + ${row}`)}));`,
+          )
+          .join("\n"),
+    }),
   };
 }
 
@@ -167,7 +201,10 @@ function withPairs(plan: ReadPlan): Phase {
     a: {
       along: "lines",
       load: (line, depth) => `scores[tAt + ${depth} * ${Q / 4} + r0 / 4 + ${line}]`,
-      times: (line, depth) => `decayOf(fromTable, r0 + 4 * ${line}, ${depth})`,
+      times: {
+        fixed: (line) => `table[fromTable + (${reverse ? table.toBlock : table.fromBlock} + r0) / 4 + ${line}]`,
+        at: (line, depth, fixed) => `decayOf(fromTable, r0 + 4 * ${line}, ${depth}, ${fixed})`,
+      },
       ...(read.dots && {
         change: (value, line, depth) =>
           `select(${value}, vec4<f32>(), vec4<i32>(r0 + 4 * ${line}) + vec4<i32>(0, 1, 2, 3) == vec4<i32>(${depth}))`,
@@ -183,25 +220,32 @@ function withPairs(plan: ReadPlan): Phase {
   };
 }
 
-/** The decays between four steps, from line on, and another: the later ones, or with `reverse` the earlier ones. */
+/**
+ * The decays between four steps, from line on, and another: the later ones, or with `reverse` the earlier ones. `own` are those
+ * from the block's edge to the four.
+ */
 function decayFunction({ table, Q }: Chunks, reverse: boolean): string {
   const blocks = Q / BLOCK;
   const number = (offset: string): string => `table[at + (${offset}) / 4][(${offset}) % 4]`;
-  const [own, other] = reverse ? [table.toBlock, table.fromBlock] : [table.fromBlock, table.toBlock];
+  const other = reverse ? table.fromBlock : table.toBlock;
   const between = reverse
     ? `step / ${BLOCK} * ${blocks} + line / ${BLOCK}`
     : `line / ${BLOCK} * ${blocks} + step / ${BLOCK}`;
-  return `fn decayOf(at: i32, line: i32, step: i32) -> vec4<f32> {
+  return `fn decayOf(at: i32, line: i32, step: i32, own: vec4<f32>) -> vec4<f32> {
   if (line / ${BLOCK} == step / ${BLOCK}) {
     return table[at + ${(reverse ? table.pairsBack : table.pairs) / 4} + step * ${BLOCK / 4} + line % ${BLOCK} / 4];
   }
   if (line ${reverse ? ">" : "<"} step) { return vec4<f32>(); }
-  return table[at + (${own} + line) / 4] * (${number(`${other} + step`)} * ${number(`${table.between} + ${between}`)});
+  return own * (${number(`${other} + step`)} * ${number(`${table.between} + ${between}`)});
 }
 `;
 }
 
-function finished(plan: ReadPlan, { all }: SumNames): string {
+/** Whether the sums of rows are taken of the products with the states and of the pairs of steps each. */
+const separates = ({ read: { state, dots }, tile }: ReadPlan): boolean =>
+  separatesDots(tile, state) && dots !== undefined;
+
+function finished(plan: ReadPlan, { all, total }: SumNames): string {
   const { chunks, read } = plan;
   const { to, dots } = read;
   if (!to) return "";
@@ -221,25 +265,37 @@ function finished(plan: ReadPlan, { all }: SumNames): string {
     const at = columnText(plan, `${column} / 4`);
     return `if ((r0 + ${row} < ${validSteps(plan)}) & (${at} < ${widthOf(plan)})) { found[foundAt + ${row} * ${strideOf(chunks, to, 4)} + ${at}] = ${name}; }`;
   });
-  return [...(keyDecays && read.over === "values" ? byKey : []), ...(dots ? own : []), ...stored].join("\n");
+  const together = all.map(({ name }) => `${name} += ${total(name)};`);
+  return [
+    ...(keyDecays && read.over === "values" ? byKey : []),
+    ...(separates(plan) ? together : []),
+    ...(dots ? own : []),
+    ...stored,
+  ].join("\n");
 }
 
 /**
  * Sums of the rows times those of another operand, and its scale. Each step's pair with itself is left out, and added afterwards: it
  * is the same in those of the states and of the adjoint states, whose difference would be lost in its rounding where decays are
- * strong.
+ * strong. For the same reason the other operand is rounded where products are of rounded numbers: then all pairs of steps are
+ * in both sums with the same value, and their difference is that of the pairs which are in one alone.
  */
 function rowDots(plan: ReadPlan): RowSums {
-  const { chunks, read, tiles } = plan;
+  const { chunks, read, tiles, tile } = plan;
   const { L, table } = chunks;
+  const rounded = tile.terms === 1;
+  const factor = (row: string): string =>
+    numberAt(`${read.state === "adjoint" ? table.drive : table.seed} + r0 + ${row}`);
   return {
     each: ({ row, names, columns }) => {
       const four = `${columns[0]} / 4`;
-      return `select(0.0, dot(${names[0]}, ${vectorAt(plan, "w", row, four)}), ${columnText(plan, four)} < ${widthOf(plan)})`;
+      const other = vectorAt(plan, "w", row, four);
+      const own = rounded ? `highPart(timesFactors(${other}, vec4<f32>(${factor(row)})))` : other;
+      return `select(0.0, dot(${names[0]}, ${own}), ${columnText(plan, four)} < ${widthOf(plan)})`;
     },
-    use: (row, sum) => `if (r0 + ${row} < ${validSteps(plan)}) {
-  let factor = ${numberAt(`${read.state === "adjoint" ? table.drive : table.seed} + r0 + ${row}`)};
-  dots[(h * ${tiles} + columnTile) * ${L} + t0 + r0 + ${row}] = ${sum} * factor;
-}`,
+    use: (row, sum, ofStates) => `if (r0 + ${row} < ${validSteps(plan)}) {
+  let to = (h * ${tiles} + columnTile) * ${L} + t0 + r0 + ${row};
+  dots[to] = ${sum}${rounded ? "" : ` * ${factor(row)}`};
+${separates(plan) ? `  dots[${chunks.H * tiles * L} + to] = ${ofStates};\n` : ""}}`,
   };
 }

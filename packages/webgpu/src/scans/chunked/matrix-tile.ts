@@ -20,6 +20,7 @@ import {
   matrixThreads,
   tileShader,
   TIMES_FACTORS,
+  type DirectStore,
   type MatrixTile,
   type Phase,
   type RowSums,
@@ -64,7 +65,7 @@ const fragmentsOf = ({ block }: MatrixTile): Fragment[] =>
 function matrixTileShader(
   tile: MatrixTile,
   fragments: FragmentTexts,
-  { module, setup, phases, totals = false, rowSums, finish }: TileText,
+  { module, setup, phases, totals, rowSums, direct, finish }: TileText,
 ): string {
   const all = fragmentsOf(tile);
   const names = all.map(({ name }) => name);
@@ -94,14 +95,15 @@ function matrixTileShader(
       range(parts).map((p) => p * both + aSize),
     ),
   ];
-  const taken = phases.map((phase, k) => phaseText(tile, fragments, phase, k, placed(phase), strips));
+  const sumsBefore = totals === "beside" ? rowSums : undefined;
+  const taken = phases.map((phase, k) => phaseText(tile, fragments, phase, k, placed(phase), strips, sumsBefore));
   const zeros = names.map((name) => `${name} = ${fragments.zero};`).join("\n");
   const allTotals = totals ? strips.flatMap(({ all: sums }) => sums.map(({ name }) => `total_${name}`)) : [];
   const ends = strips.map((strip, i) =>
     inBlock(
-      totals
+      totals === "alone"
         ? finish(strip)
-        : `${i > 0 ? "workgroupBarrier();\n" : ""}${brought(tile, fragments, strip, i, `${rowSums ? partialSums(tile, strip, rowSums) : ""}${finish(strip)}`)}`,
+        : `${i > 0 ? "workgroupBarrier();\n" : ""}${brought(tile, fragments, strip, i, `${rowSums ? partialSums(tile, strip.rows, rowSums, "partial") : ""}${finish(strip)}`)}`,
     ),
   );
   const body = `let lane = i32(thread);
@@ -123,23 +125,25 @@ ${indent(taken.join("\n"))}
   workgroupBarrier();
 ${indent(judgeScales(phases.length))}
 }
-${totals ? "" : inverse}
-${ends.join("\n")}
-${rowSums ? rowsTogether(tile, rowSums) : ""}`;
+${totals === "alone" ? "" : inverse}
+${direct ? storedDirectly(fragments, all, direct) : ends.join("\n")}
+${rowSums ? rowsTogether(tile, rowSums, sumsBefore !== undefined) : ""}`;
   const subgroups = threads / 32;
   return `${fragments.directives}${module}${TIMES_FACTORS}var<workgroup> tiles: array<vec4<u32>, ${Math.max(parts * both, subgroups * stripVectors(tile))}>;
-${scalesModule(tile, fragments, phases.length)}${rowSums ? `var<workgroup> partial: array<f32, ${tile.rows * across}>;\n` : ""}${fragments.declare("tiles")}${splitFunctions}${entryPoint(threads, body, fragments.builtin)}`;
+${scalesModule(tile, fragments, phases.length)}${[...(rowSums ? ["partial"] : []), ...(sumsBefore ? ["partialBefore"] : [])].map((name) => `var<workgroup> ${name}: array<f32, ${tile.rows * across}>;\n`).join("")}${fragments.declare("tiles")}${splitFunctions}${entryPoint(threads, body, fragments.builtin)}`;
 }
 
 /** One product into the sums. */
 function phaseText(
   tile: MatrixTile,
   fragments: FragmentTexts,
-  { begin, end, causal, backwards = false, loop, after }: Phase,
+  phase: Phase,
   k: number,
   operands: readonly [SliceTexts, SliceTexts],
   strips: readonly SumNames[],
+  rowSums: RowSums | undefined,
 ): string {
+  const { begin, end, causal, backwards = false, loop, after } = phase;
   const names = fragmentsOf(tile).map(({ name }) => name);
   const load = operands.map((each) => each.load).join("\n");
   const step = backwards ? -tile.depth : tile.depth;
@@ -154,7 +158,7 @@ ${indent(load, 2)}
     for (var begin = next; ${more("begin")}; begin += ${step}) {
 ${indent(operands.map((each) => each.change).join("\n"), 3)}
       if (fresh) {
-${indent(firstScales(tile, fragments, names, k), 4)}
+${indent(firstScales(tile, fragments, names, phase, k), 4)}
         fresh = false;
       }
 ${indent(operands.map((each) => each.store).join("\n"), 3)}
@@ -167,7 +171,7 @@ ${indent(products(tile, fragments, operands, causal), 3)}
       workgroupBarrier();
     }
   }
-${after ? indent(afterwards(tile, fragments, strips, after)) : ""}
+${after ? indent(afterwards(tile, fragments, strips, after, rowSums)) : ""}
 }`;
   const whole = loop
     ? `for (var ${loop.variable} = 0; ${loop.variable} < ${loop.count}; ${loop.variable}++) {\n${indent(`${loop.setup}\n${text}`)}\n}`
@@ -275,6 +279,20 @@ const inverse = `let undo = 254 - scales.x - scales.y;
 let undoHalf = bitcast<f32>((127 + undo / 2) << 23u);
 let undoRest = bitcast<f32>((127 + undo - undo / 2) << 23u);`;
 
+/** Fragments to where they belong. */
+const storedDirectly = (
+  fragments: FragmentTexts,
+  all: readonly Fragment[],
+  { buffer, at, pitch }: DirectStore,
+): string =>
+  all
+    .map(({ name, row, column }) => {
+      const scaled = fragments.scale(fragments.scale(name, "undoHalf"), "undoRest");
+      const place = at(`(blockRow + ${FRAGMENT * row})`, `(blockColumn + ${FRAGMENT * column})`);
+      return `${name} = ${scaled};\n${fragments.store(buffer, `u32(${place})`, name, `${pitch}u`)}`;
+    })
+    .join("\n");
+
 /** A strip of sums through workgroup memory to the threads, and what they do with it. */
 function brought(tile: MatrixTile, fragments: FragmentTexts, sums: SumNames, i: number, then: string): string {
   const quads = tile.block.columns / 4;
@@ -299,10 +317,13 @@ function afterwards(
   fragments: FragmentTexts,
   strips: readonly SumNames[],
   after: (sums: SumNames) => string,
+  rowSums: RowSums | undefined,
 ): string {
-  const texts = strips.map((strip, i) =>
-    inBlock(`${brought(tile, fragments, strip, i, after(strip))}\nworkgroupBarrier();`),
-  );
+  const texts = strips.map((strip, i) => {
+    const totals = strip.rows.map((row) => ({ ...row, names: row.names.map(strip.total) }));
+    const sums = rowSums ? `\n${partialSums(tile, totals, rowSums, "partialBefore")}` : "";
+    return inBlock(`${brought(tile, fragments, strip, i, after(strip) + sums)}\nworkgroupBarrier();`);
+  });
   return `${inverse}
 ${texts.join("\n")}
 ${fragmentsOf(tile)
@@ -311,7 +332,7 @@ ${fragmentsOf(tile)
 }
 
 /** Sums of a strip's rows over the block's columns, by way of the places that the sums had. */
-function partialSums(tile: MatrixTile, { rows }: SumNames, { each }: RowSums): string {
+function partialSums(tile: MatrixTile, rows: SumNames["rows"], { each }: RowSums, to: string): string {
   const quads = tile.block.columns / 4;
   const across = tile.columns / tile.block.columns;
   const pitch = stripPitch(tile);
@@ -324,16 +345,19 @@ workgroupBarrier();
 if (lane % 32 < ${FRAGMENT}) {
   var sum = 0.0;
   for (var q = 0; q < ${quads}; q++) { sum += bitcast<f32>(tiles[strip + lane % 32 * ${pitch} + q].x); }
-  partial[${first} * ${across} + blockColumn / ${tile.block.columns}] = sum;
+  ${to}[${first} * ${across} + blockColumn / ${tile.block.columns}] = sum;
 }
 `;
 }
 
-function rowsTogether(tile: MatrixTile, { use }: RowSums): string {
+function rowsTogether(tile: MatrixTile, { use }: RowSums, withTotals: boolean): string {
   const across = tile.columns / tile.block.columns;
-  const sum = range(across).map((k) => `partial[row * ${across} + ${k}]`);
+  const sum = (name: string): string =>
+    `(${range(across)
+      .map((k) => `${name}[row * ${across} + ${k}]`)
+      .join(" + ")})`;
   return `workgroupBarrier();
 for (var row = lane; row < ${tile.rows}; row += ${matrixThreads(tile)}) {
-${indent(use("row", `(${sum.join(" + ")})`))}
+${indent(use("row", sum("partial"), withTotals ? sum("partialBefore") : "0.0"))}
 }`;
 }

@@ -11,7 +11,7 @@ import { decaysPass } from "./decays.js";
 import { keyReads } from "./form.js";
 import { decayGradientPass, stateDotsPass } from "./gradient.js";
 import type { Chunks, Place, Sizes } from "./layout.js";
-import { dottedRead, makeGroupedReads, makeReads, type StateBuffers } from "./reads.js";
+import { dottedReads, makeGroupedReads, makeReads, type StateBuffers } from "./reads.js";
 import { sizesFor } from "./sizes.js";
 import { carryPass, statesPass } from "./states.js";
 import { isMatrixTile } from "./tile.js";
@@ -65,29 +65,53 @@ function appendStates({ parts, block, passes }: Build, chunks: Chunks, last: Pla
   const { drive, seed, initial, final } = parts;
   const { count, H, K, V4, sharesTable, table: offsets } = chunks;
   const table = block(H * (sharesTable ? 1 : count) * offsets.size);
-  const states = block(4 * H * count * K * V4);
+  const stateBlock = (): number => block((chunks.halfStates ? 2 : 4) * H * count * K * V4);
+  const scalesOf = (): { readonly from: number; readonly to: number } | undefined =>
+    chunks.halfStates ? { from: block(H * count), to: block(H * count) } : undefined;
+  const states = stateBlock();
+  const scales = scalesOf();
   passes.push(decaysPass(chunks, table));
   if (chunks.keyDecays) passes.push(keyDecaysPass(chunks, chunks.keyDecays));
   passes.push(
-    statesPass(chunks, { x: drive.keys, z: drive.values, weights: "driveToEnd", to: states, table }),
-    carryPass(chunks, { states, table, start: initial, end: last, backwards: false }),
+    statesPass(chunks, {
+      x: drive.keys,
+      z: drive.values,
+      weights: "driveToEnd",
+      to: states,
+      scales: scales?.from,
+      table,
+    }),
+    carryPass(chunks, { states, scales, table, start: initial, end: last, backwards: false }),
   );
-  if (!seed) return { table, states, adjoints: -1 };
-  const adjoints = block(4 * H * count * K * V4);
+  const current = { buffer: states, scales: scales?.to };
+  if (!seed) return { table, states: current, adjoints: current };
+  const adjoints = stateBlock();
+  const scalesBehind = scalesOf();
   passes.push(
-    statesPass(chunks, { x: seed.keys, z: seed.values, weights: "seedBegin", to: adjoints, table }),
-    carryPass(chunks, { states: adjoints, table, start: final, end: placeOf(chunks, "first"), backwards: true }),
+    statesPass(chunks, {
+      x: seed.keys,
+      z: seed.values,
+      weights: "seedBegin",
+      to: adjoints,
+      scales: scalesBehind?.from,
+      table,
+    }),
+    carryPass(chunks, {
+      states: adjoints,
+      scales: scalesBehind,
+      table,
+      start: final,
+      end: placeOf(chunks, "first"),
+      backwards: true,
+    }),
   );
-  return { table, states, adjoints };
+  return { table, states: current, adjoints: { buffer: adjoints, scales: scalesBehind?.to } };
 }
 
 /** Results from the states, and the gradient of the decay from these. */
 function appendReads(build: Build, chunks: Chunks, buffers: StateBuffers, last: Place | undefined): void {
   const ofDecay = placeOf(chunks, "decay");
-  const sums =
-    ofDecay && !chunks.keyDecays
-      ? { current: dottedRead(build, chunks, "current"), adjoint: dottedRead(build, chunks, "adjoint") }
-      : undefined;
+  const sums = ofDecay && !chunks.keyDecays ? dottedReads(build, chunks) : undefined;
   const read = makeReads(build, chunks, buffers);
   const readGroup = makeGroupedReads(build, chunks, buffers);
   for (const [result, place] of chunks.results) {
@@ -110,12 +134,13 @@ function appendReads(build: Build, chunks: Chunks, buffers: StateBuffers, last: 
   const dots = { states, adjoints, final: last.buffer, to: ends };
   if (sums)
     build.passes.push(
-      stateDotsPass(chunks, dots),
+      stateDotsPass(chunks, { ...dots, table: sums.adjoint.separate ? table : undefined }),
       decayGradientPass(chunks, {
         forward: sums.current.to,
         backward: sums.adjoint.to,
         forwardTiles: sums.current.tiles,
         backwardTiles: sums.adjoint.tiles,
+        separate: sums.adjoint.separate,
         states: ends,
         to: ofDecay,
       }),
@@ -123,7 +148,7 @@ function appendReads(build: Build, chunks: Chunks, buffers: StateBuffers, last: 
   else if (dq && dk) {
     const [q, k] = [chunks.results.get(dq)!, chunks.results.get(dk)!];
     build.passes.push(
-      stateRowDotsPass(chunks, dots),
+      stateRowDotsPass(chunks, { ...dots, states: states.buffer, adjoints: adjoints.buffer }),
       keyDecayGradientPass(chunks, { ends, dq: q, dk: k, table, to: ofDecay }),
     );
   }

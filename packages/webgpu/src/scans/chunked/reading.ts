@@ -1,8 +1,20 @@
 /** Products with the states of every step: what they are made of, and how their columns fall into tiles. */
 import type { Operand } from "@seqmix/tensor/backend";
-import type { Chunks, Place } from "./layout.js";
+import { stateType, type Bound, type Chunks, type Place } from "./layout.js";
 import type { Score } from "./scores.js";
-import type { MatrixTile, TileShape } from "./tile.js";
+import { isMatrixTile, type MatrixTile, type TileShape } from "./tile.js";
+
+/** The states before or the adjoint states behind all chunks; what those in f16 were multiplied with, [heads, chunks]. */
+export interface StateArray {
+  readonly buffer: number;
+  readonly scales: number | undefined;
+}
+
+/** Bindings of states, and of their scales. */
+export const boundStates = (chunks: Chunks, { buffer, scales }: StateArray): readonly Bound[] => [
+  { name: "states", buffer, type: stateType(chunks) },
+  ...(scales === undefined ? [] : [{ name: "stateScales", buffer: scales, type: "f32" } as const]),
+];
 
 export interface ReadPass {
   readonly state: "current" | "adjoint";
@@ -11,7 +23,7 @@ export interface ReadPass {
   /** The other side of the outer product. */
   readonly z: Operand;
   readonly score: Score;
-  readonly buffers: { readonly states: number; readonly table: number; readonly scores: number };
+  readonly buffers: { readonly states: StateArray; readonly table: number; readonly scores: number };
   /** Where the result is stored, if it is. */
   readonly to?: Place | undefined;
   /** The sums of the result's rows times another operand's, [heads, steps], by tile of columns. */
@@ -27,3 +39,11 @@ export function columnsOf(
   const shape = width > 64 ? sizes.wide : sizes.narrow;
   return { shape, tiles: Math.ceil(width / shape.columns) };
 }
+
+/**
+ * Whether sums of rows come apart: of the pairs of steps, then of the products with the adjoint states. Where products are of
+ * rounded numbers the latter are summed from the chunk's beginning to a step. The sum of all of them would have to be
+ * taken from states that were rounded otherwise, and where decays are strong the little that is left would be lost.
+ */
+export const separatesDots = (shape: TileShape | MatrixTile, state: "current" | "adjoint"): boolean =>
+  isMatrixTile(shape) && shape.terms === 1 && state === "adjoint";

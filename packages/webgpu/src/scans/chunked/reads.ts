@@ -6,7 +6,7 @@ import { groupedReadPass, groupedScoresPass, type Factor, type Group, type Group
 import { numberText, pointsOf, type Chunks, type Place } from "./layout.js";
 import { matrixReadPass } from "./matrix-read.js";
 import { readPass } from "./read.js";
-import { columnsOf, type ReadPass } from "./reading.js";
+import { columnsOf, separatesDots, type ReadPass, type StateArray } from "./reading.js";
 import { scoreHeads, scoreSize, scoresPass, type Score } from "./scores.js";
 import { isMatrixTile } from "./tile.js";
 import { keyScoresPass } from "./key-scores.js";
@@ -14,8 +14,8 @@ import { keyPairsPass } from "./vector.js";
 
 export interface StateBuffers {
   readonly table: number;
-  readonly states: number;
-  readonly adjoints: number;
+  readonly states: StateArray;
+  readonly adjoints: StateArray;
 }
 
 /** A read whose rows times another operand are summed. */
@@ -24,6 +24,8 @@ export interface Dotted {
   readonly own: Result | undefined;
   readonly over: "keys" | "values";
   readonly tiles: number;
+  /** Twice as many sums: of pairs of steps, then of products with the states. */
+  readonly separate: boolean;
   readonly to: number;
   readonly x: Operand;
   readonly with: Operand;
@@ -197,16 +199,39 @@ function partsOf(heads: number, workgroups: number): number {
   return parts;
 }
 
-/** The reads that the gradient of the decay is made of. */
-export function dottedRead({ parts, block }: Build, chunks: Chunks, state: "current" | "adjoint"): Dotted {
+/**
+ * The reads that the gradient of the decay is made of, one of the states and one of the adjoint states: over keys both or over
+ * values both, so that they have their pairs of steps in common; what is a result anyway is made once.
+ */
+export function dottedReads({ parts, block }: Build, chunks: Chunks): Readonly<Record<"current" | "adjoint", Dotted>> {
   const { results, drive, seed } = parts;
   const { H, L } = chunks;
-  const outer = state === "current" ? seed! : drive;
-  const own = results.find(
-    ({ of }) => of.kind === "read" && !of.group && of.state === state && of.operand === outer[of.over],
-  );
-  const over = own?.of.kind === "read" ? own.of.over : "keys";
-  const { tiles } = columnsOf(chunks, over);
-  const to = block(H * tiles * L);
-  return { own, over, tiles, to, x: outer[over], with: outer[over === "keys" ? "values" : "keys"] };
+  const outerOf = { current: seed!, adjoint: drive };
+  const ownOf = (state: "current" | "adjoint", over: "keys" | "values"): Result | undefined =>
+    results.find(
+      ({ of }) =>
+        of.kind === "read" &&
+        !of.group &&
+        of.state === state &&
+        of.over === over &&
+        of.operand === outerOf[state][over],
+    );
+  const made = (over: "keys" | "values"): number =>
+    [ownOf("current", over), ownOf("adjoint", over)].filter((own) => own !== undefined).length;
+  const over = made("values") > made("keys") ? "values" : "keys";
+  const { tiles, shape } = columnsOf(chunks, over);
+  const dotted = (state: "current" | "adjoint"): Dotted => {
+    const separate = separatesDots(shape, state);
+    const outer = outerOf[state];
+    return {
+      own: ownOf(state, over),
+      over,
+      tiles,
+      separate,
+      to: block((separate ? 2 : 1) * H * tiles * L),
+      x: outer[over],
+      with: outer[over === "keys" ? "values" : "keys"],
+    };
+  };
+  return { current: dotted("current"), adjoint: dotted("adjoint") };
 }

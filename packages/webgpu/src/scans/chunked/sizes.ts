@@ -22,7 +22,7 @@ const LARGE = {
   wide: { rows: 128, columns: 128, threadRows: 8, threadColumns: 8, depth: 8 },
 } satisfies Sizes;
 
-const block = (rows: 32 | 64, columns: 32 | 64): MatrixTile["block"] => ({ rows, columns });
+const block = (rows: 16 | 32 | 64, columns: 16 | 32 | 64): MatrixTile["block"] => ({ rows, columns });
 
 /** On matrix units: two numbers of f16 for each of f32, or one. */
 const MATRIX = {
@@ -30,15 +30,19 @@ const MATRIX = {
     chunk: 128,
     scores: { rows: 64, columns: 64, depth: 16, block: block(32, 32), terms: 3 },
     states: { rows: 128, columns: 128, depth: 16, block: block(64, 64), terms: 3 },
-    narrow: { rows: 64, columns: 64, depth: 16, block: block(32, 32), terms: 3 },
+    narrow: { rows: 64, columns: 64, depth: 32, block: block(16, 32), terms: 3 },
     wide: { rows: 64, columns: 128, depth: 16, block: block(32, 64), terms: 3 },
+    groupedScores: { rows: 64, columns: 64, depth: 32, block: block(16, 32), terms: 3 },
+    grouped: { rows: 128, columns: 128, depth: 16, block: block(64, 32), terms: 3 },
   },
   1: {
     chunk: 128,
     scores: { rows: 64, columns: 64, depth: 32, block: block(32, 32), terms: 1 },
     states: { rows: 128, columns: 128, depth: 32, block: block(64, 64), terms: 1 },
-    narrow: { rows: 64, columns: 64, depth: 32, block: block(32, 32), terms: 1 },
+    narrow: { rows: 64, columns: 64, depth: 32, block: block(16, 32), terms: 1 },
     wide: { rows: 64, columns: 128, depth: 32, block: block(32, 64), terms: 1 },
+    groupedScores: { rows: 64, columns: 64, depth: 32, block: block(16, 32), terms: 1 },
+    grouped: { rows: 128, columns: 128, depth: 16, block: block(64, 64), terms: 1 },
   },
 } as const satisfies Record<1 | 3, Sizes>;
 
@@ -50,7 +54,7 @@ export function sizesFor(parts: ChunkedParts, limits: GpuLimits): Sizes {
   const vector = form.decay.kind === "vector";
   const terms = limits.products === "tf32" || isHalf(parts) ? 1 : 3;
   const matrix = limits.matrixUnits ? matrixSizes(K, V, terms, limits) : undefined;
-  if (matrix) return vector ? { ...matrix, chunk: 64 } : matrix;
+  if (matrix) return vector ? { ...matrix, chunk: 64, grouped: matrix.wide } : matrix;
   return vector ? keySizesOf(limits) : sizesOf(limits);
 }
 
@@ -62,16 +66,32 @@ const isHalf = ({ drive, seed, results, form: { kernel } }: ChunkedParts): boole
   ].every(({ from }) => "input" in from && kernel.inputs[from.input]!.dtype === "f16");
 
 /** On matrix units, where keys and values are in whole fragments and the adapter has room. */
-function matrixSizes(K: number, V: number, terms: 1 | 3, { threads, workgroupBytes }: GpuLimits): Sizes | undefined {
+function matrixSizes(
+  K: number,
+  V: number,
+  terms: 1 | 3,
+  { threads, workgroupBytes }: GpuLimits,
+): (Sizes & { readonly wide: MatrixTile }) | undefined {
   if (K % 16 > 0 || V % 16 > 0) return undefined;
-  const whole = K % 32 === 0 && V % 32 === 0;
-  const own = (tile: MatrixTile): MatrixTile => (whole ? tile : { ...tile, depth: 16 });
-  const { chunk, scores, states, narrow, wide } = MATRIX[terms];
-  const sizes = { chunk, scores: own(scores), states: own(states), narrow: own(narrow), wide: own(wide) };
-  const fits = [sizes.scores, sizes.states, sizes.narrow, sizes.wide].every(
-    (tile) => threadsOf(tile) <= threads && matrixTileBytes(tile) + decayBytes(chunk) + 8 * tile.rows <= workgroupBytes,
+  const { chunk, scores, states, narrow, wide, groupedScores, grouped } = MATRIX[terms];
+  /** Slices end where keys and values do. */
+  const own = (tile: MatrixTile): MatrixTile => ({
+    ...tile,
+    depth: ([64, 32] as const).find((depth) => depth <= tile.depth && K % depth === 0 && V % depth === 0) ?? 16,
+  });
+  const tiles = {
+    scores: own(scores),
+    states: own(states),
+    narrow: own(narrow),
+    wide: own(wide),
+    groupedScores: own(groupedScores),
+    grouped: own(grouped),
+  };
+  const fits = Object.values(tiles).every(
+    (tile) =>
+      threadsOf(tile) <= threads && matrixTileBytes(tile) + decayBytes(chunk) + 16 * tile.rows <= workgroupBytes,
   );
-  return fits ? sizes : undefined;
+  return fits ? { chunk, ...tiles } : undefined;
 }
 
 export function sizesOf({ threads, workgroupBytes }: Pick<GpuLimits, "threads" | "workgroupBytes">): Sizes {

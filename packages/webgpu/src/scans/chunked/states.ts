@@ -1,6 +1,6 @@
 /** Passes of the states: what each chunk adds to them, and what they are before each chunk (adjoint: behind it). */
 import type { Operand } from "@seqmix/tensor/backend";
-import { entryPoint, type GpuPass } from "@seqmix/tensor/wgsl";
+import { entryPoint, FRAGMENT, type GpuPass } from "@seqmix/tensor/wgsl";
 import {
   baseText,
   declarations,
@@ -12,6 +12,8 @@ import {
   readVector,
   slicedAxis,
   splitHeads,
+  stateFunctions,
+  stateType,
   strideOf,
   tableAt,
   vectorsOf,
@@ -45,12 +47,15 @@ export function statesPass(
     z,
     weights,
     to,
+    scales,
     table,
   }: {
     readonly x: Operand;
     readonly z: Operand;
     readonly weights: "driveToEnd" | "seedBegin";
     readonly to: number;
+    /** [heads, chunks]: what states in f16 were multiplied with. */
+    readonly scales: number | undefined;
     readonly table: number;
   },
 ): GpuPass {
@@ -64,6 +69,13 @@ export function statesPass(
   const shape = V * together > 64 ? chunks.sizes.states : chunks.sizes.narrow;
   const [rowTiles, columnTiles] = [Math.ceil(K / shape.rows), Math.ceil((V * together) / shape.columns)];
   const places: Record<"x" | "z", Place> = { x: operands.get(x)!, z: operands.get(z)! };
+  // tiles that are all there, of fragments in one head each
+  const isDirect =
+    !chunks.halfStates &&
+    isMatrixTile(shape) &&
+    K % shape.rows === 0 &&
+    (V * together) % shape.columns === 0 &&
+    V % FRAGMENT === 0;
   const bound = distinct([
     { name: "x", buffer: places.x.buffer, type: vectorsOf(places.x) },
     { name: "z", buffer: places.z.buffer, type: vectorsOf(places.z) },
@@ -77,7 +89,8 @@ export function statesPass(
           { name: "firstDecays", buffer: keyDecays.begin, type: "vec4<f32>" } as const,
         ]
       : []),
-    { name: "states", buffer: to, type: "vec4<f32>", access: "read_write" },
+    { name: "states", buffer: to, type: isDirect ? "f32" : stateType(chunks), access: "read_write" },
+    ...(scales === undefined ? [] : [{ name: "powers", buffer: scales, type: "f32", access: "read_write" } as const]),
   ]);
   /** Decays of four keys. */
   const ofKeys = (line: string, depth: string): string => {
@@ -101,7 +114,7 @@ export function statesPass(
   const headAt = (column: string): string =>
     shared === undefined ? "h" : `(h + min((${column}) / ${V}, ${together - 1}) * ${pointsOf(chunks, after)})`;
   const code = shaderOf(shape, fragments, {
-    module: declarations(bound.list),
+    module: declarations(bound.list) + stateFunctions(chunks),
     setup: `let at = i32(group);
 if (at >= ${groups}) { return; }
 let columnTile = at % ${columnTiles};
@@ -135,15 +148,29 @@ let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4
         },
       },
     ],
+    ...(isDirect && {
+      direct: {
+        buffer: "states",
+        at: (row, own) => {
+          const column = `(columnTile * ${shape.columns} + ${own})`;
+          return `(${headAt(column)} * ${count} + c) * ${K * V} + (rowTile * ${shape.rows} + ${row}) * ${V} + ${shared === undefined ? column : `${column} % ${V}`}`;
+        },
+        pitch: V,
+      },
+    }),
     finish: ({ all }) =>
+      // no sum of products is larger than their number times the largest operands
+      (scales === undefined
+        ? ""
+        : `let exponents = exponentsOf(mostOf(0));\nlet power = powerFor(exponents.x + exponents.y - 127 + ${1 + Math.ceil(Math.log2(Q))});\n`) +
       all
         .map(
           ({ name, row, column }) => `{
   let row = rowTile * ${shape.rows} + ${row};
   let column = columnTile * ${shape.columns} + ${column};
   if ((row < ${K}) & (column < ${shared === undefined ? 4 * V4 : V * together})) {
-    states[(${headAt("column")} * ${count} + c) * ${K * V4} + row * ${V4} + ${shared === undefined ? "column" : `column % ${V}`} / 4] = ${name};
-  }
+    states[(${headAt("column")} * ${count} + c) * ${K * V4} + row * ${V4} + ${shared === undefined ? "column" : `column % ${V}`} / 4] = ${scales === undefined ? name : `packedState(${name} * power)`};
+${scales === undefined ? "" : `    if ((row == 0) & (column % ${V} == 0)) { powers[${headAt("column")} * ${count} + c] = power; }\n`}  }
 }`,
         )
         .join("\n"),
@@ -167,12 +194,15 @@ export function carryPass(
   chunks: Chunks,
   {
     states,
+    scales,
     table,
     start,
     end,
     backwards,
   }: {
     readonly states: number;
+    /** What states in f16 were multiplied with, and what those in their place are. */
+    readonly scales: { readonly from: number; readonly to: number } | undefined;
     readonly table: number;
     readonly start?: Operand | undefined;
     /** Receives the state after all chunks. */
@@ -208,6 +238,7 @@ export function carryPass(
   const { keys } = parts.form;
   const place = ({ index }: Place): string =>
     `${baseText(chunks, { buffer: 0, index }, 4)} + e / ${V4} * ${index.coefficients[keys]! / 4} + e % ${V4}`;
+  if (scales) return halfCarryPass(chunks, { states, table, scales, end, backwards });
   const body = `let number = i32(group) * ${CARRY_THREADS} + i32(thread);
 if (number >= ${H * each}) { return; }
 let h = number / ${each};
@@ -238,5 +269,77 @@ ${end ? `last[${place(end)}] = carry;` : ""}`;
     bound,
     Math.ceil((H * each) / CARRY_THREADS),
     declarations(bound) + entryPoint(CARRY_THREADS, body),
+  );
+}
+
+/** The same of states in f16, eight at a time. The scale of a state is by what it can be at most. */
+function halfCarryPass(
+  chunks: Chunks,
+  {
+    states,
+    table,
+    scales,
+    end,
+    backwards,
+  }: {
+    readonly states: number;
+    readonly table: number;
+    readonly scales: { readonly from: number; readonly to: number };
+    readonly end: Place | undefined;
+    readonly backwards: boolean;
+  },
+): GpuPass {
+  const { parts, count, H, K, V4, Q, table: offsets } = chunks;
+  const each = (K * V4) / 2;
+  const bound: Bound[] = [
+    { name: "states", buffer: states, type: "vec4<u32>", access: "read_write" },
+    { name: "table", buffer: table, type: "f32" },
+    { name: "scales", buffer: scales.from, type: "f32" },
+    { name: "scalesBefore", buffer: scales.to, type: "f32", access: "read_write" },
+    ...(end ? [{ name: "last", buffer: end.buffer, type: "vec4<f32>", access: "read_write" } as const] : []),
+  ];
+  const ahead = Math.min(AHEAD, count);
+  const some = Array.from({ length: ahead }, (_, k) => k);
+  const whole = (c: string): string =>
+    `table[${tableAt(chunks, c, 1)} + ${(backwards ? offsets.begin : offsets.before) + Q - 1}]`;
+  const next = (q: number): string => `  if (k + ${q} < ${count}) {
+    let power = powerFor(i32(bitcast<u32>(bound) >> 23u));
+    states[at + c${q} * ${each}] = vec4<u32>(packedState(x * power), packedState(y * power));
+    if (e == 0) { scalesBefore[h * ${count} + c${q}] = power; }
+    let by = inversePower(p${q});
+    x = select(vec4<f32>(), x * a${q}, a${q} != 0.0) + unpackedState(s${q}.xy) * by;
+    y = select(vec4<f32>(), y * a${q}, a${q} != 0.0) + unpackedState(s${q}.zw) * by;
+    bound = bound * abs(a${q}) + 32768.0 * by;
+  }`;
+  const { keys } = parts.form;
+  const place = ({ index }: Place): string =>
+    `${baseText(chunks, { buffer: 0, index }, 4)} + 2 * e / ${V4} * ${index.coefficients[keys]! / 4} + 2 * e % ${V4}`;
+  const body = `let number = i32(group) * ${CARRY_THREADS} + i32(thread);
+if (number >= ${H * each}) { return; }
+let h = number / ${each};
+let e = number % ${each};
+${splitHeads(chunks, "h", parts.form.heads)}
+let at = h * ${count * each} + e;
+var x = vec4<f32>();
+var y = vec4<f32>();
+var bound = 0.0;
+for (var k = 0; k < ${count}; k += ${ahead}) {
+${some
+  .map((q) => {
+    const chunk = `min(k + ${q}, ${count - 1})`;
+    return `  let c${q} = ${backwards ? `${count - 1} - ${chunk}` : chunk};
+  let s${q} = states[at + c${q} * ${each}];
+  let a${q} = ${whole(`c${q}`)};
+  let p${q} = scales[h * ${count} + c${q}];`;
+  })
+  .join("\n")}
+${some.map(next).join("\n")}
+}
+${end ? `last[${place(end)}] = x;\nlast[${place(end)} + 1] = y;` : ""}`;
+  return passOf(
+    chunks,
+    bound,
+    Math.ceil((H * each) / CARRY_THREADS),
+    declarations(bound) + stateFunctions(chunks) + entryPoint(CARRY_THREADS, body),
   );
 }

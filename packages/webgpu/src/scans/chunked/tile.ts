@@ -53,13 +53,28 @@ export interface OperandText {
   change?(value: string, line: string, depth: string, turned: boolean): string;
   /** A factor of a depth, for four lines that follow each other in memory; where it is 0 the product is. */
   weight?(line: string, depth: string): string;
-  /** Factors of four lines at a depth, read together with them; on matrix units. */
-  times?(line: string, depth: string): string;
+  /** Factors of four lines at a depth, read together with them, and what of them is the same at all depths; on matrix units. */
+  readonly times?: { fixed(line: string): string; at(line: string, depth: string, fixed: string): string };
   /** Factors of four lines; where they are 0 the product is. */
   factors?(line: string): string;
+  /**
+   * On matrix units with one product: four neighbours as they are in f16 (vec2<u32>), times a power of two whose exponent is given as
+   * in a number's bits. They are copied, and neither changed nor weighed.
+   */
+  readonly raw?: { load(line: string, depth: string): string; readonly exponent: string } | undefined;
   /** How many lines there are, where they may be fewer than those of the tile; the others may hold anything. */
   readonly lines?: string | undefined;
 }
+
+/** How an array of f16 is copied, where its products are of f16 alone. */
+export const rawOf = (
+  shape: TileShape | MatrixTile,
+  { half }: { readonly half?: boolean },
+  load: OperandText["load"],
+): OperandText["raw"] =>
+  half && isMatrixTile(shape) && shape.terms === 1
+    ? { load: (line, depth) => `bitcast<vec2<u32>>(${load(line, depth)})`, exponent: "127" }
+    : undefined;
 
 export interface Phase {
   readonly begin: string;
@@ -94,10 +109,17 @@ export interface SumNames {
 
 const range = (n: number): number[] => Array.from({ length: n }, (_, k) => k);
 
-/** Sums over the columns of each row of the tile: a thread's share, and what is done with the sum. */
+/** Sums over the columns of each row of the tile: a thread's share, and what is done with the sum and that of `totals` beside it. */
 export interface RowSums {
   each(row: SumNames["rows"][0]): string;
-  use(row: string, sum: string): string;
+  use(row: string, sum: string, ofTotals: string): string;
+}
+
+/** Where fragments are stored: the first element of one that begins at a row and column of the tile, and elements from row to row. */
+export interface DirectStore {
+  readonly buffer: string;
+  at(row: string, column: string): string;
+  readonly pitch: number;
 }
 
 export interface TileText {
@@ -106,9 +128,11 @@ export interface TileText {
   /** Statements before the first product. */
   readonly setup: string;
   readonly phases: readonly Phase[];
-  /** `after` adds to totals, which are 0 at first; `finish` has them alone. */
-  readonly totals?: boolean;
+  /** `after` adds to totals, which are 0 at first; `finish` has them alone, or (on matrix units) beside what was summed since. */
+  readonly totals?: "alone" | "beside";
   readonly rowSums?: RowSums | undefined;
+  /** On matrix units sums may be stored as they are, in rows of a buffer of f32; `finish` is not used then. */
+  readonly direct?: DirectStore | undefined;
   /** Statements for sums at hand: all of a thread's, or some at a time. */
   finish(sums: SumNames): string;
 }
@@ -120,10 +144,7 @@ export const TIMES_FACTORS = `fn timesFactors(value: vec4<f32>, factors: vec4<f3
 `;
 
 /** The shader. Statements know `group`, `lane` (i32), and in `finish` the place `tx`, `ty` of the thread in the tile. */
-export function tileShader(
-  shape: TileShape,
-  { module, setup, phases, totals = false, rowSums, finish }: TileText,
-): string {
+export function tileShader(shape: TileShape, { module, setup, phases, totals, rowSums, finish }: TileText): string {
   const { rows, columns, threadRows, threadColumns, depth } = shape;
   const threads = threadsOf(shape);
   const [across, down] = [columns / threadColumns, rows / threadRows];
@@ -243,7 +264,7 @@ workgroupBarrier();
 for (var row = lane; row < ${shape.rows}; row += ${threadsOf(shape)}) {
   var sum = 0.0;
   for (var k = 0; k < ${across}; k++) { sum += partial[row * ${across} + k]; }
-${indent(use("row", "sum"))}
+${indent(use("row", "sum", "0.0"))}
 }`;
 }
 
