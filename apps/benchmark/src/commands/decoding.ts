@@ -21,7 +21,7 @@ interface Options {
   readonly out: string;
 }
 
-const ELEMENTS = 16;
+const ELEMENTS = 64;
 /** Lines of the figures, of which there are colours for eight. */
 const DRAWN = ["attention", "mamba", "mamba2", "s4d", "lru", "rwkv4", "gru", "linear-attention"];
 
