@@ -26,7 +26,7 @@ interface Options {
 }
 
 const SETTING = {
-  stream: { keys: 16, memory: 16 },
+  stream: { keys: 8, memory: 16 },
   tokens: 2048,
   dModel: 64,
   nLayers: 2,
@@ -43,7 +43,7 @@ export function registerStateCollapse(program: Command): void {
     .option("--products <kind>", "products of f32 on a GPU's matrix units: f32 or tf32", "f32")
     .option("--trained <lengths>", "training lengths in tokens, powers of two from 32", parseCounts, [32, 64, 128, 256])
     .option("--states <sizes>", "sizes N of the state", parseCounts, [16, 64])
-    .option("--steps <n>", "training steps of 2048 tokens", parseCount, 3000)
+    .option("--steps <n>", "training steps of 2048 tokens", parseCount, 1000)
     .option("--rate <number>", "peak of the learning rate", Number, 4e-3)
     .option("--longest <n>", "tokens that a trained model is read to, a power of two", parseCount, 8192)
     .option("--seeds <numbers>", "seeds of each model", parseSeeds, [0, 1, 2])
