@@ -11,6 +11,7 @@ import { registerServe } from "./serve.js";
 import { registerRun } from "./run.js";
 import { registerScaling } from "./scaling.js";
 import { registerSubmit } from "./submit.js";
+import { registerStateCollapse } from "./state-collapse.js";
 import { registerStateSpaces } from "./state-spaces.js";
 import { registerSweep } from "./sweep.js";
 import { registerKernels } from "../kernels/command.js";
@@ -47,6 +48,7 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
   registerForecasting(program);
   registerServe(program);
   registerStateSpaces(program);
+  registerStateCollapse(program);
   // The processes that trials run in; for this program alone.
   program.command("worker", { hidden: true }).action(serveTrials);
   try {

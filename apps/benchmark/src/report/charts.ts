@@ -318,6 +318,34 @@ export function costChart(
   });
 }
 
+/** A value at a position of a sequence; points of one line are connected. */
+export interface PositionPoint {
+  readonly name: string;
+  readonly line: string;
+  readonly position: number;
+  readonly value: number;
+}
+
+/** Values against the position in a sequence, on a logarithmic axis; lines of one name have its colour. */
+export function positionChart(
+  points: readonly PositionPoint[],
+  names: readonly string[],
+  { label, log }: { readonly label: string; readonly log: boolean },
+): string {
+  return draw({
+    x: { type: "log", base: 2, label: "position, tokens →", ticks: 8, tickFormat: (n: number) => formatCount(n) },
+    y: {
+      label: `↑ ${label}`,
+      grid: true,
+      ...(log ? { type: "log" as const, ticks: 5, tickFormat: "~g" } : { domain: [0, 100] }),
+    },
+    color: colors(names),
+    marks: [
+      Plot.line(points, { x: "position", y: "value", z: "line", stroke: "name", strokeWidth: 1.5, strokeOpacity: 0.8 }),
+    ],
+  });
+}
+
 /** Errors on the test part, a dot a seed and a row a forecaster; the line is that of the first one. */
 export function forecastErrorChart(
   outcomes: readonly { readonly name: string; readonly test: number }[],

@@ -8,7 +8,7 @@ import { declare, declareParameters, entryPoint, indent, type GpuParameters } fr
 import type { Binding, Engine, Operand, Products } from "./engine.js";
 import { bringText } from "./forward.js";
 import { isLabelled, isOrdered, otherLabels, ownLabel, seenText, type Seeing } from "./seen.js";
-import { CHUNK, lines, range } from "./text.js";
+import { CHUNK, leastOfAll, lines, range } from "./text.js";
 
 /** Whose gradients a pass computes: those of queries, or of keys and values. */
 export type Side = "query" | "key";
@@ -97,16 +97,17 @@ export function backwardCode(
   const [ownChunks, otherChunks] = byQuery ? ["p.chunksL", "p.chunksS"] : ["p.chunksS", "p.chunksL"];
   const room = headroom(code.valueWidth);
 
-  // blocks of one chunk have the same exponents
+  // blocks of one chunk have the same exponents, which are read while the chunk before is worked on
+  const exponentsAt = (chunk: string): string =>
+    `exponentsOf(otherHead * ${otherChunks} + min(${chunk}, ${otherChunks} - 1))`;
   const factors = scaled
     ? lines(
         `if ((first % ${CHUNK} == 0) | (first == begin)) {`,
-        `  let xe = ${otherX}e[otherHead * ${otherChunks} + first / ${CHUNK}];`,
-        `  let ze = ${otherZ}e[otherHead * ${otherChunks} + first / ${CHUNK}];`,
-        "  factor = rowFactor * exp2(-xe);",
-        "  zFactor = rowPower * exp2(-ze);",
-        "  slopePower = rowSlope * exp2(least - xe);",
-        byQuery ? "" : `  weightPower = exp2(${LIFT}.0 + leastZ - ze);`,
+        "  factor = rowFactor * exp2(-exponents.x);",
+        "  zFactor = rowPower * exp2(-exponents.y);",
+        "  slopePower = rowSlope * exp2(least.x - exponents.x);",
+        byQuery ? "" : `  weightPower = exp2(${LIFT}.0 + least.y - exponents.y);`,
+        `  exponents = ${exponentsAt(`first / ${CHUNK} + 1`)};`,
         "}",
       )
     : "";
@@ -120,7 +121,7 @@ export function backwardCode(
       ),
     );
   const slopeScale = scaled
-    ? `${seeing.scale} * exp2(-(${room}.0 + least + ${byQuery ? `ge[ownHead * ${ownChunks} + target_ / ${CHUNK}] + leastZ` : "leastV"}))`
+    ? `${seeing.scale} * exp2(-(${room}.0 + least.x + ${byQuery ? `ge[ownHead * ${ownChunks} + target_ / ${CHUNK}] + least.y` : "least.z"}))`
     : `f32(${seeing.scale})`;
   const block = lines(
     factors,
@@ -154,6 +155,7 @@ export function backwardCode(
       ? "let otherHead = batch * p.G + head / p.share;"
       : "let otherHead = batch * p.H + groupOf * p.share + n;\nlet head = groupOf * p.share + n;",
     seeing.alibi ? `let slope = exp2(-8.0 * f32(head + 1) / f32(p.H)) * ${Math.LOG2E};` : "",
+    scaled ? `var exponents = ${exponentsAt(`begin / ${CHUNK}`)};` : "",
     "if (begin < end) {",
     indent(engine.ask("begin")),
     "}",
@@ -181,7 +183,7 @@ export function backwardCode(
     byQuery ? "let ownFacts = facts[ownHead * p.L + ownRow];" : "",
     rangeText(engine, side, seeing),
     scaled
-      ? exponents(byQuery, { ownX: ownX!, ownZ: ownZ!, ownChunks, room, scale: seeing.scale })
+      ? exponents(byQuery, { ownX: ownX!, ownZ: ownZ!, ownChunks, room, scale: seeing.scale, threads })
       : `let factor = f32(${seeing.scale * Math.LOG2E});`,
     scaled
       ? lines(
@@ -192,12 +194,15 @@ export function backwardCode(
     stretch === undefined ? "" : "var gone = 0;",
     engine.begin(),
     byQuery ? walk : `for (var n = 0; n < p.share; n++) {\n${indent(walk)}\n}`,
-    bring((name) => (name === "dv" ? (scaled ? `exp2(-${LIFT}.0 - leastZ)` : "1.0") : slopeScale)),
+    bring((name) => (name === "dv" ? (scaled ? `exp2(-${LIFT}.0 - least.y)` : "1.0") : slopeScale)),
   );
   return [
     ...bindings.map(({ name, access, type }, k) => declare(k, name, access, type)),
     declareParameters(bindings.length, parameters),
     engine.declarations(),
+    scaled
+      ? `fn exponentsOf(chunk: i32) -> vec2<f32> { return vec2<f32>(${otherX}e[chunk], ${otherZ}e[chunk]); }\n`
+      : "",
     entryPoint(threads, body, engine.builtin),
   ].join("");
 }
@@ -254,33 +259,32 @@ interface ExponentTexts {
   readonly ownChunks: string;
   readonly room: number;
   readonly scale: number;
+  readonly threads: number;
 }
 
 /** Factors of a row, and the exponents of what is largest on the other side, so that what is summed has one exponent. */
-function exponents(byQuery: boolean, { ownX, ownZ, ownChunks, room, scale }: ExponentTexts): string {
+function exponents(byQuery: boolean, { ownX, ownZ, ownChunks, room, scale, threads }: ExponentTexts): string {
   const each = byQuery
-    ? `for (var c = begin / ${CHUNK}; c * ${CHUNK} < end; c++) {
+    ? `for (var c = begin / ${CHUNK} + lane; c * ${CHUNK} < end; c += ${threads}) {
   let chunk = (batch * p.G + head / p.share) * p.chunksS + c;
-  least = min(least, ke[chunk]);
-  leastZ = min(leastZ, ve[chunk]);
+  ownLeast = min(ownLeast, vec4<f32>(ke[chunk], ve[chunk], 200.0, 200.0));
 }`
     : `for (var n = 0; n < p.share; n++) {
-  for (var c = begin / ${CHUNK}; c * ${CHUNK} < end; c++) {
+  for (var c = begin / ${CHUNK} + lane; c * ${CHUNK} < end; c += ${threads}) {
     let chunk = (batch * p.H + groupOf * p.share + n) * p.chunksL + c;
-    least = min(least, qe[chunk] + ge[chunk]);
-    leastZ = min(leastZ, ge[chunk]);
+    ownLeast = min(ownLeast, vec4<f32>(qe[chunk] + ge[chunk], ge[chunk], 200.0, 200.0));
   }
 }
 // deltas hold values of all keys
-var leastV = 200.0;
-for (var c = 0; c < p.chunksS; c++) { leastV = min(leastV, ve[ownHead * p.chunksS + c]); }`;
+for (var c = lane; c < p.chunksS; c += ${threads}) { ownLeast.z = min(ownLeast.z, ve[ownHead * p.chunksS + c]); }`;
   return lines(
     `let ownChunk = ownHead * ${ownChunks} + ownRow / ${CHUNK};`,
     `let rowFactor = ${scale * Math.LOG2E} * exp2(-${ownX}e[ownChunk]);`,
     `let rowPower = exp2(-${ownZ}e[ownChunk]);`,
-    "var least = 200.0;\nvar leastZ = 200.0;",
+    "var ownLeast = vec4<f32>(200.0);",
     each,
-    byQuery ? `let rowSlope = exp2(${room}.0 + ge[ownChunk] + leastZ);` : `let rowSlope = exp2(${room}.0 + leastV);`,
+    leastOfAll("ownLeast", threads),
+    byQuery ? `let rowSlope = exp2(${room}.0 + ge[ownChunk] + least.y);` : `let rowSlope = exp2(${room}.0 + least.z);`,
   );
 }
 

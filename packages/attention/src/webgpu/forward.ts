@@ -7,7 +7,7 @@ import { declare, declareParameters, entryPoint, indent, type GpuParameters } fr
 import { UNSEEN } from "../options.js";
 import type { Binding, Engine, Operand, Products, Take } from "./engine.js";
 import { isLabelled, isOrdered, otherLabels, ownLabel, seenText, type Seeing } from "./seen.js";
-import { CHUNK, lines, range } from "./text.js";
+import { CHUNK, leastOfAll, lines, range } from "./text.js";
 
 /** Powers of two by which a score may exceed the reference. */
 const SLACK = 8;
@@ -97,17 +97,8 @@ export function forwardCode(code: ForwardCode, engine: Engine, products: Product
     weigh,
     "workgroupBarrier();",
   );
-  // blocks of one chunk have the same exponents
-  const factors = scaled
-    ? lines(
-        `if ((first % ${CHUNK} == 0) | !begun) {`,
-        `  factor = rowFactor * exp2(-ke[bg * p.chunksS + first / ${CHUNK}]);`,
-        `  lift = ${lift}.0 + least - ve[bg * p.chunksS + first / ${CHUNK}];`,
-        "}",
-      )
-    : "";
   const block = lines(
-    factors,
+    scaled ? factorsText(lift) : "",
     engine.enter("next", "end"),
     "if (lane == 0) { grown = 0u; }",
     engine.scores(),
@@ -122,7 +113,7 @@ export function forwardCode(code: ForwardCode, engine: Engine, products: Product
     `if (${stretch === undefined ? "raises" : `raises | ((first - begin) % ${stretch} == ${stretch - columns})`}) {`,
     indent(raise),
     "}",
-    `l += added * ${scaled ? "exp2(-lift)" : 2 ** -lift};`,
+    `l += added * ${scaled ? "lowered" : 2 ** -lift};`,
     "begun = true;",
     engine.sums(),
     engine.leave(),
@@ -150,11 +141,15 @@ export function forwardCode(code: ForwardCode, engine: Engine, products: Product
       ? lines(
           `let rowFactor = ${seeing.scale * Math.LOG2E} * exp2(-qe[bh * p.chunksL + ownRow / ${CHUNK}]);`,
           "// the exponent of what is largest among the values that are seen",
-          "var least = 200.0;",
-          `for (var c = begin / ${CHUNK}; c * ${CHUNK} < end; c++) { least = min(least, ve[bg * p.chunksS + c]); }`,
+          "var ownLeast = vec4<f32>(200.0);",
+          `for (var c = begin / ${CHUNK} + lane; c * ${CHUNK} < end; c += ${threads}) {`,
+          "  ownLeast.x = min(ownLeast.x, ve[bg * p.chunksS + c]);",
+          "}",
+          leastOfAll("ownLeast", threads),
+          `var exponents = exponentsOf(bg * p.chunksS + min(begin / ${CHUNK}, p.chunksS - 1));`,
         )
       : `let factor = f32(${seeing.scale * Math.LOG2E});`,
-    scaled ? "var factor = 0.0;\nvar lift = 0.0;" : "",
+    scaled ? "var factor = 0.0;\nvar lift = 0.0;\nvar lowered = 0.0;" : "",
     seeing.alibi ? `let slope = exp2(-8.0 * f32(head + 1) / f32(p.H)) * ${Math.LOG2E};` : "",
     `var m = f32(${NOTHING});`,
     "var l = 0.0;",
@@ -174,7 +169,7 @@ export function forwardCode(code: ForwardCode, engine: Engine, products: Product
       .map((q) => `mostOf[row + ${q * rows}]`)
       .join(" + ")};`,
     "if (part == 0) {",
-    `  factors[row] = select(1.0 / total, 0.0, total == 0.0) * ${scaled ? `exp2(-${lift}.0 - least)` : 2 ** -lift};`,
+    `  factors[row] = select(1.0 / total, 0.0, total == 0.0) * ${scaled ? `exp2(-${lift}.0 - least.x)` : 2 ** -lift};`,
     "  if (firstRow + row < p.L) {",
     `    logSumExp[bh * p.L + firstRow + row] = select((m + log2(total)) * ${Math.LN2}, ${UNSEEN}, total == 0.0);`,
     "  }",
@@ -189,9 +184,21 @@ export function forwardCode(code: ForwardCode, engine: Engine, products: Product
     declareParameters(bindings.length, parameters),
     `var<workgroup> factors: array<f32, ${rows}>;\nvar<workgroup> mostOf: array<f32, ${threads}>;\nvar<workgroup> grown: u32;\n`,
     engine.declarations(),
+    scaled ? "fn exponentsOf(chunk: i32) -> vec2<f32> { return vec2<f32>(ke[chunk], ve[chunk]); }\n" : "",
     entryPoint(threads, body, engine.builtin),
   ].join("");
 }
+
+/** Blocks of one chunk have the same exponents, which are read while the chunk before is worked on. */
+const factorsText = (lift: number): string =>
+  lines(
+    `if ((first % ${CHUNK} == 0) | !begun) {`,
+    "  factor = rowFactor * exp2(-exponents.x);",
+    `  lift = ${lift}.0 + least.x - exponents.y;`,
+    "  lowered = exp2(-lift);",
+    `  exponents = exponentsOf(bg * p.chunksS + min(first / ${CHUNK} + 1, p.chunksS - 1));`,
+    "}",
+  );
 
 /** The scores of four keys a vector, biased, and {@link UNSEEN} where a key is not seen. */
 function scoresOfRow(engine: Engine, seeing: Seeing): string {

@@ -18,3 +18,18 @@ fn highPart(x: vec4<f32>) -> vec4<f32> {
 
 /** Rows of an operand with one exponent. */
 export const CHUNK = 64;
+
+/**
+ * Statements: `least`, the smallest of each of four numbers over the workgroup, given those of a thread as vec4<f32>. They
+ * meet in `tiles`, which nothing else may use at the time; `threads` is a power of two.
+ */
+export const leastOfAll = (own: string, threads: number): string => `tiles[lane] = bitcast<vec4<u32>>(${own});
+workgroupBarrier();
+for (var half = ${threads / 2}; half > 0; half /= 2) {
+  if (lane < half) {
+    tiles[lane] = bitcast<vec4<u32>>(min(bitcast<vec4<f32>>(tiles[lane]), bitcast<vec4<f32>>(tiles[lane + half])));
+  }
+  workgroupBarrier();
+}
+let least = bitcast<vec4<f32>>(tiles[0]);
+workgroupBarrier();`;

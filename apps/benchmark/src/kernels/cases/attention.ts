@@ -2,8 +2,24 @@
 import { scaledDotProductAttention } from "@seqmix/attention";
 import { kernels, mixers } from "@seqmix/catalog";
 import { runMixer } from "@seqmix/mixer";
-import { cast, exp, foldIn, key, neg, normal, vjp, type Tensor } from "@seqmix/tensor";
-import { atMost, type Bar } from "../bars.js";
+import {
+  cast,
+  exp,
+  foldIn,
+  iota,
+  key,
+  lessEqual,
+  matmul,
+  mul,
+  neg,
+  normal,
+  softmax,
+  transpose,
+  vjp,
+  where,
+  type Tensor,
+} from "@seqmix/tensor";
+import { atMost, fasterThan, type Bar } from "../bars.js";
 import type { BenchmarkCase } from "../contestant.js";
 import { deviceCase } from "../device-case.js";
 import { withoutHalf } from "../gpu.js";
@@ -24,13 +40,16 @@ interface Operator {
   readonly half?: boolean;
   readonly modes: Partial<Readonly<Record<"fwd" | "fwd+bwd", readonly Bar[]>>>;
   inputs(): Inputs;
+  /** Another way to compute the same, which takes turns. */
+  readonly beside?: { readonly name: string; compute(inputs: Inputs): Tensor };
   /** The same at a size that the reference computes whole. */
   readonly smaller: { readonly size: string; inputs(): Inputs };
   compute(inputs: Inputs): Tensor;
 }
 
 /** One case a mode; the cotangent is an input `dy`, and the backward pass counts as twice the forward one. */
-function casesOf({ modes, inputs, smaller, compute, flops, bytes, half, ...facts }: Operator): BenchmarkCase[] {
+function casesOf(operator: Operator): BenchmarkCase[] {
+  const { modes, inputs, smaller, compute, flops, bytes, half, beside, ...facts } = operator;
   return (["fwd", "fwd+bwd"] as const).flatMap((mode) => {
     const bars = modes[mode];
     if (!bars) return [];
@@ -47,15 +66,21 @@ function casesOf({ modes, inputs, smaller, compute, flops, bytes, half, ...facts
         inputs,
         smaller,
         units: { count: 1, checked: 0, name: "sequences", inputAxis: {}, outputAxis: [] },
-        compute(given) {
-          const { dy, ...own } = given;
-          if (mode === "fwd") return [compute(own)];
-          const [y, pullBack] = vjp(compute, own);
-          return [y, ...Object.values(pullBack(dy!))];
-        },
+        compute: (given) => passesOf(compute, mode, given),
+        ...(beside && {
+          compiled: true,
+          beside: { [beside.name]: { inputs, compute: (given: Inputs) => passesOf(beside.compute, mode, given) } },
+        }),
       }),
     ];
   });
+}
+
+/** The result, and with "fwd+bwd" the cotangents of all inputs but `dy`. */
+function passesOf(compute: (inputs: Inputs) => Tensor, mode: "fwd" | "fwd+bwd", { dy, ...own }: Inputs): Tensor[] {
+  if (mode === "fwd") return [compute(own)];
+  const [y, pullBack] = vjp(compute, own);
+  return [y, ...Object.values(pullBack(dy!))];
 }
 
 interface Heads {
@@ -72,7 +97,12 @@ function attentionInputs({ B, L, H, D }: Heads, half: boolean): Inputs {
   return { q: operand("q"), k: operand("k"), v: operand("v"), dy: draw("dy", [B, H, L, D]) };
 }
 
-const causal = (heads: Heads, modes: Operator["modes"], reference: string, half = false): BenchmarkCase[] => {
+const causal = (
+  heads: Heads,
+  modes: Operator["modes"],
+  reference: string,
+  { half = false, ...more }: Partial<Pick<Operator, "half" | "beside">> = {},
+): BenchmarkCase[] => {
   const { B, L, H, D } = heads;
   const small = { B: 1, L: 150, H: 2, D };
   return casesOf({
@@ -84,6 +114,7 @@ const causal = (heads: Heads, modes: Operator["modes"], reference: string, half 
     tolerance: half ? 5e-3 : 1e-5,
     tf32Tolerance: 5e-3,
     half,
+    ...more,
     modes,
     inputs: () => attentionInputs(heads, half),
     smaller: { size: named(small), inputs: () => attentionInputs(small, half) },
@@ -92,6 +123,24 @@ const causal = (heads: Heads, modes: Operator["modes"], reference: string, half 
         .out,
   });
 };
+
+const plainCode = "plain tensor code";
+
+/** softmax(q k^T / sqrt(D)) v over the keys that are seen, with all scores in memory. */
+function composedAttention({ q, k, v }: Inputs): Tensor {
+  const [L, D] = q!.shape.slice(2) as [number, number];
+  const scores = mul(matmul(q!, transpose(k!)), D ** -0.5);
+  const seen = lessEqual(iota([1, 1, L, L], 3), iota([1, 1, L, L], 2));
+  return matmul(softmax(where(seen, scores, -1e30), -1), v!);
+}
+
+/** On the cpu device, beside the same as plain tensor code. */
+export const attentionHostCases: readonly BenchmarkCase[] = causal(
+  { B: 8, L: 256, H: 4, D: 32 },
+  { fwd: [fasterThan(2, [plainCode], 2)], "fwd+bwd": [fasterThan(2, [plainCode], 2)] },
+  "plain tensor code in turns",
+  { beside: { name: plainCode, compute: composedAttention } },
+);
 
 const wkvKernel = kernels.find(({ record }) => record.name === "wkv")!;
 const gru = mixers.find(({ id }) => id === "gru")!;
@@ -161,10 +210,12 @@ export const attentionCases: readonly BenchmarkCase[] = [
     { B: 8, L: 2048, H: 16, D: 128 },
     { fwd: [atMost(0.7)], "fwd+bwd": [atMost(3)] },
     "H200: torch 0.301 ms in f16; with backward 1.207 ms",
-    true,
+    { half: true },
   ),
   ...causal({ B: 1, L: 16384, H: 16, D: 128 }, { fwd: [atMost(16)] }, "H200: torch 24.02 ms in f32"),
-  ...causal({ B: 1, L: 16384, H: 16, D: 128 }, { fwd: [atMost(5)] }, "H200: torch 1.977 ms in bf16", true),
+  ...causal({ B: 1, L: 16384, H: 16, D: 128 }, { fwd: [atMost(5)] }, "H200: torch 1.977 ms in bf16", {
+    half: true,
+  }),
   ...wkvCases(
     { B: 8, L: 2048, C: 2048 },
     0.35,

@@ -1,4 +1,5 @@
 import type { BenchmarkCase } from "../contestant.js";
+import { attentionHostCases } from "./attention.js";
 import { fftConvCase } from "./convolution.js";
 import { elementwiseChain, unaryCases } from "./elementwise.js";
 import { matmulCases } from "./matmul.js";
@@ -10,7 +11,7 @@ import { matrixStateHostCases } from "./matrix-states.js";
 import { planningCases } from "./planning.js";
 import { stateSpaceKernels } from "./state-space-kernels.js";
 import { structuredAgainstDense } from "./state-space-layer.js";
-import { mambaLmStep, mlpStep } from "./training.js";
+import { gruLmStep, mambaLmStep, mlpStep } from "./training.js";
 import { webgpuCases } from "./webgpu.js";
 
 const cpuCases: readonly BenchmarkCase[] = [
@@ -29,8 +30,10 @@ const cpuCases: readonly BenchmarkCase[] = [
   selectiveScanForward,
   selectiveScanBackward,
   ...matrixStateHostCases,
+  ...attentionHostCases,
   mlpStep,
   mambaLmStep,
+  gruLmStep,
   mambaDecode(1, [tokenRate(8, 2)]),
   ...planningCases,
 ];

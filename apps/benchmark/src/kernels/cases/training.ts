@@ -1,3 +1,4 @@
+import { mixers } from "@seqmix/catalog";
 import { mamba } from "@seqmix/mamba";
 import {
   initLanguageModel,
@@ -219,14 +220,14 @@ const model: LanguageModelConfig = {
 const peak = 1e-2;
 
 /** The step of `seqmix-bench run`: a new batch, forward, backward, clipping, AdamW; nothing left out. */
-function mambaTraining(batchSize: number, length: number): Training {
+function languageModelTraining(model: LanguageModelConfig, batchSize: number, length: number): Training {
   const dataTokens = Math.min(8, length / 4);
   const task = selectiveCopying({ vocabSize: model.vocabSize, dataTokens, positions: length - dataTokens });
   const source = key(0);
   const optimizer = adamw({
     learningRate: cosineSchedule({ peak, warmupSteps: 50, totalSteps: 10_000 }),
     weightDecay: 0.01,
-    groups: parameterGroupsOf(mamba, peak),
+    groups: parameterGroupsOf(model.mixer, peak),
   });
   const lossAndGradient = valueAndGrad((params: LanguageModelParameters, { inputs, targets, mask }: Batch): Tensor =>
     languageModelLoss(model, params, { tokens: inputs, labels: targets, mask }),
@@ -255,7 +256,9 @@ function mambaTraining(batchSize: number, length: number): Training {
 
 const lm = { B: 8, L: 256 };
 const tokens = lm.B * lm.L;
-const lmWeights = leavesOf(initLanguageModel(model, key(0))).reduce((total, { size }) => total + size, 0);
+const weightsOf = (config: LanguageModelConfig): number =>
+  leavesOf(initLanguageModel(config, key(0))).reduce((total, { size }) => total + size, 0);
+const lmWeights = weightsOf(model);
 const scanFlops = selectiveScanKernel.record.cost({ ...lm, D: 128, N: 16 }, { deltaSoftplus: true }).flops;
 
 /** A full training step of a Mamba language model. */
@@ -271,7 +274,29 @@ export const mambaLmStep: BenchmarkCase = trainingCase({
   bars: [tokenRate(40_000, 2)],
   reference: "PyTorch 2.13 eager, 2 threads of a like machine, measured elsewhere: 1,472 tokens/s",
   tolerance: 1e-3,
-  training: () => mambaTraining(lm.B, lm.L),
-  smaller: () => mambaTraining(2, 32),
+  training: () => languageModelTraining(model, lm.B, lm.L),
+  smaller: () => languageModelTraining(model, 2, 32),
+  smallerSize: "B2 L32",
+});
+
+const gruModel: LanguageModelConfig = {
+  mixer: mixers.find(({ id }) => id === "gru")!,
+  dModel: 64,
+  nLayers: 1,
+  vocabSize: 16,
+};
+
+/** The same of a GRU, whose positions follow each other. */
+export const gruLmStep: BenchmarkCase = trainingCase({
+  kernel: "gruLmStep",
+  shape: `B${lm.B} L${lm.L} layers1 D64 V16`,
+  flops: 6 * tokens * weightsOf(gruModel),
+  bytes: 4 * (6 * weightsOf(gruModel) + 3 * tokens),
+  rate: "tokens/s",
+  tokens,
+  bars: [tokenRate(10_000, 2)],
+  tolerance: 1e-3,
+  training: () => languageModelTraining(gruModel, lm.B, lm.L),
+  smaller: () => languageModelTraining(gruModel, 2, 32),
   smallerSize: "B2 L32",
 });
