@@ -5,6 +5,7 @@ import {
   concat,
   cpu,
   key,
+  mul,
   normal,
   realize,
   reference,
@@ -14,7 +15,7 @@ import {
   type Tensor,
 } from "@seqmix/tensor";
 import { describe, expect, test } from "vitest";
-import { h3, shiftModel, type H3Config } from "./index.js";
+import { h3, h3Layer, memoryModel, shiftModel, type H3Config } from "./index.js";
 
 const oracle = reference();
 const values = async (x: Tensor): Promise<number[]> => {
@@ -109,5 +110,56 @@ describe("h3", () => {
     close(await values(shift.kernel(4)), await values(C), 9);
     const keys = tensor([1, 2, 3, 4, 5, 6], [1, 2, 3]);
     close(await values(shift.finalState(keys)), [3, 2, 1, 0, 6, 5, 4, 0], 9);
+  });
+
+  test("kernels cut off at a length see no earlier inputs, and are the layer's own where they are long enough", async () => {
+    const params = h3.init(one, key(1));
+    const [x, other] = [normal(key(2), [1, 8, 2]), normal(key(3), [1, 8, 2])];
+    // Two kernels of three taps: the last output depends on the last five inputs, the query on the last one.
+    const changed = concat([sliceAxis(other, 1, 0, 3), sliceAxis(x, 1, 3, 8)], 1);
+    const last = async (u: Tensor): Promise<number[]> =>
+      values(sliceAxis(h3Layer(one, params, u, { longest: 3 }), 1, 7, 8));
+    close(await last(changed), await last(x), 9);
+    expect(await last(other)).not.toEqual(await last(x));
+    close(await values(h3Layer(one, params, x, { longest: 8 })), await values(h3.modes.parallel(one, params, x)[0]), 9);
+  });
+
+  test("the kernel of dss is normalized over the sequence", async () => {
+    const params = h3.init({ ...one, realType: "exp" }, key(1));
+    const length = 6;
+    const kernel = await values(memoryModel({ ...one, disc: "dss" }, params).kernel(length));
+    const zoh = await values(memoryModel({ ...one, disc: "zoh" }, params).kernel(length));
+    expect(kernel).toHaveLength(zoh.length);
+    const { kernel: k } = params.kernel;
+    // One mode a head: weights e^(dt A l) / sum e^(dt A l) / A, so that both kernels are proportional to a complex factor.
+    expect(k.A_imag.shape).toEqual([2, 1]);
+    const ratio = kernel.map((value, i) => value / zoh[i]!);
+    // Real eigenvalues (lin starts at frequency 0) make it one real factor, 1/(2 (1 - e^(dt A L))).
+    const dt = (await values(k.log_dt)).map(Math.exp);
+    const A = (await values(k.inv_A_real)).map((value) => -Math.exp(value));
+    ratio.forEach((value, i) => {
+      const h = Math.floor(i / length);
+      expect(value).toBeCloseTo(0.5 / (Math.exp(dt[h]! * A[h]! * length) - 1), 5);
+    });
+  });
+
+  test("bandlimit leaves out fast modes, forceReal what turns", async () => {
+    const config = { ...one, dState: 4 };
+    const params = h3.init(config, key(1));
+    const kernelOf = (more: Partial<H3Config>): Promise<number[]> =>
+      values(memoryModel({ ...config, ...more }, params).kernel(5));
+    const { C, ...rest } = params.kernel.kernel;
+    const still = { ...params, kernel: { kernel: { ...rest, C, A_imag: mul(0, rest.A_imag) } } };
+    close(await kernelOf({ forceReal: true }), await values(memoryModel(config, still).kernel(5)), 12);
+    // Of frequencies 0 and pi the second is left out.
+    const first = mul(
+      C,
+      tensor([
+        [1, 1],
+        [0, 0],
+      ]),
+    );
+    const slow = { ...params, kernel: { kernel: { ...rest, C: first } } };
+    close(await kernelOf({ bandlimit: 1e-3 }), await values(memoryModel(config, slow).kernel(5)), 12);
   });
 });

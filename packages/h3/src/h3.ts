@@ -7,6 +7,7 @@ import {
   convolvePacked,
   diagonalSystem,
   positive,
+  withinBand,
   type ConvolveOptions,
   type DiagonalSystem,
   type LtiRun,
@@ -26,6 +27,7 @@ import {
 import {
   add,
   broadcastTo,
+  complexScale,
   concat,
   exp,
   expandDims,
@@ -64,6 +66,10 @@ export type H3Config = {
   readonly measure: `diag-${Exclude<S4dInit, "rand">}`;
   /** Minus the real part of the eigenvalues is this function of `inv_A_real`. */
   readonly realType: PositiveTransform;
+  /** Leave the imaginary part of the eigenvalues out. */
+  readonly forceReal: boolean;
+  /** Leave out modes of more than half this many periods a step; 0 for none. */
+  readonly bandlimit: number;
   /** Systems S among the H heads: head h uses system h mod S; "auto" is one each. */
   readonly nSsm: number | "auto";
   /** Least and largest initial step size, log-uniform between them. */
@@ -139,6 +145,8 @@ export const h3 = defineMixer({
     disc: "bilinear",
     measure: "diag-lin",
     realType: "exp",
+    forceReal: false,
+    bandlimit: 0,
     nSsm: "auto",
     dtMin: 0.001,
     dtMax: 0.1,
@@ -152,7 +160,12 @@ export const h3 = defineMixer({
     measure: ["diag-lin", "diag-inv", "diag-inv2", "diag-quad", "diag-legs", "diag-real"],
     realType: ["none", "exp", "relu", "sigmoid", "softplus"],
   },
-  ranges: { dState: [1, Infinity, "whole"], headDim: [1, Infinity, "whole"], nSsm: [0, Infinity, "whole"] },
+  ranges: {
+    dState: [1, Infinity, "whole"],
+    headDim: [1, Infinity, "whole"],
+    nSsm: [0, Infinity, "whole"],
+    bandlimit: [0, Infinity],
+  },
   samples: {
     "one channel a head": { dModel: 2, dState: 2, dtMin: 0.2, dtMax: 0.8, chunkSize: 4 },
     "two channels a head": {
@@ -209,10 +222,31 @@ export const h3 = defineMixer({
 
 type Three = [Tensor, Tensor, Tensor];
 
+/** Both models of a layer. */
+export interface H3Models {
+  /** Of the keys. */
+  readonly shift: LtiSystem<Tensor>;
+  /** Of the products. */
+  readonly diagonal: LtiSystem<Complex>;
+}
+
 function parallel(
   config: H3Config,
   params: H3Parameters,
   x: Tensor,
+  state?: H3State,
+  resets?: Tensor,
+): readonly [Tensor, H3State] {
+  const models = { shift: shiftModel(params), diagonal: diagonalModel(config, params) };
+  return throughModels(config, params, x, models, state, resets);
+}
+
+/** The layer with these models on x [B L D]. */
+export function throughModels(
+  config: Omit<H3Config, "disc">,
+  params: H3Parameters,
+  x: Tensor,
+  models: H3Models,
   state?: H3State,
   resets?: Tensor,
 ): readonly [Tensor, H3State] {
@@ -234,14 +268,12 @@ function parallel(
   const heads = (part: Tensor): Tensor => reshape(part, [B, H, P, L]);
   // With one channel a head, values and queries are the factors of what the models give, taken inside the convolutions.
   const factor = (part: Tensor): Tensor | undefined => (P === 1 ? reshape(part, [B, 1, D, L]) : undefined);
-  const keys = run(shiftModel(params), k, state?.shift, { skip: expandDims(params.ssm_k_D, 0), gate: factor(v) });
+  const keys = run(models.shift, k, state?.shift, { skip: expandDims(params.ssm_k_D, 0), gate: factor(v) });
   const products = P === 1 ? keys.y : headProducts(heads(keys.y), heads(v));
-  const memory = run(
-    diagonalModel(config, params),
-    reshape(products, [B * P * P, H, L]),
-    state && perProduct(state.diagonal),
-    { skip: expandDims(params.D, 0), gate: factor(q) },
-  );
+  const memory = run(models.diagonal, reshape(products, [B * P * P, H, L]), state && perProduct(state.diagonal), {
+    skip: expandDims(params.D, 0),
+    gate: factor(q),
+  });
   const read = P === 1 ? memory.y : queryHeads(config, heads(q), reshape(memory.y, [B, P, P, H, L]));
   return [
     linearChannelsLast(params.output_linear, reshape(read, [B, D, L])),
@@ -262,7 +294,7 @@ function headProducts(k: Tensor, v: Tensor): Tensor {
 }
 
 /** sum_p q_p y_pr, the channels in the config's order: q [B H P L], y [B P P H L] -> [B D L], D as [H P] or [P H]. */
-function queryHeads({ outputChannels }: H3Config, q: Tensor, y: Tensor): Tensor {
+function queryHeads({ outputChannels }: Pick<H3Config, "outputChannels">, q: Tensor, y: Tensor): Tensor {
   const read = sum(mul(expandDims(transpose(q, [0, 2, 1, 3]), 2), y), 1);
   return outputChannels === "head-major" ? transpose(read, [0, 2, 1, 3]) : read;
 }
@@ -282,27 +314,46 @@ export function shiftModel({ ssm_k_kernel: { kernel } }: H3Parameters): LtiSyste
   return companionSystem({ b: kernel.B, c: kernel.C });
 }
 
+/** What {@link diagonalModel} needs to know of a config. */
+export type H3ModelConfig = Pick<H3Config, "realType"> & Partial<Pick<H3Config, "forceReal" | "bandlimit">>;
+
 /** The diagonal model of the products. */
-export function diagonalModel(
-  { realType, disc }: Pick<H3Config, "realType" | "disc">,
+export const diagonalModel = (
+  config: H3ModelConfig & Pick<H3Config, "disc">,
+  params: H3Parameters,
+): LtiSystem<Complex> => diagonalSystem(continuousModel(config, params), { rule: config.disc });
+
+/** The diagonal model before it is discretized. */
+export function continuousModel(
+  { realType, forceReal = false, bandlimit = 0 }: H3ModelConfig,
   { kernel: { kernel } }: H3Parameters,
-): LtiSystem<Complex> {
+): DiagonalSystem {
   const { log_dt, inv_A_real, A_imag, B, C } = kernel;
   const H = log_dt.shape[0]!;
   const [S, modes] = inv_A_real.shape as [number, number];
   // Head h uses system h mod S.
   const copies = (x: Tensor): Tensor => (S === H ? x : reshape(broadcastTo(x, [H / S, S, modes]), [H, modes]));
   const part = (pairs: Tensor, k: number): Tensor => reshape(sliceAxis(pairs, -1, k, k + 1), pairs.shape.slice(0, -1));
-  const system: DiagonalSystem = {
-    dt: exp(expandDims(log_dt, 1)),
-    A: { re: copies(neg(positive(inv_A_real, realType))), im: copies(A_imag) },
-    B: { re: copies(part(B, 0)), im: copies(part(B, 1)) },
-    C: { re: part(C, 0), im: part(C, 1) },
+  const dt = exp(expandDims(log_dt, 1));
+  const A = {
+    re: copies(neg(positive(inv_A_real, realType))),
+    im: copies(forceReal ? zeros([S, modes]) : A_imag),
   };
-  return diagonalSystem(system, { rule: disc });
+  const output = { re: part(C, 0), im: part(C, 1) };
+  return {
+    dt,
+    A,
+    B: { re: copies(part(B, 0)), im: copies(part(B, 1)) },
+    C: bandlimit > 0 ? complexScale(output, withinBand(mul(dt, A.im), bandlimit)) : output,
+  };
 }
 
-function sizesOf({ dModel, dState, headDim: P, nSsm }: H3Config): { H: number; P: number; S: number; modes: number } {
+function sizesOf({ dModel, dState, headDim: P, nSsm }: Omit<H3Config, "disc">): {
+  H: number;
+  P: number;
+  S: number;
+  modes: number;
+} {
   if (!Number.isInteger(P) || P < 1 || dModel % P !== 0)
     throw new RangeError(`h3: expected a headDim that divides dModel, got ${P} for ${dModel}`);
   if (!Number.isInteger(dState) || dState < 2 || dState % 2 !== 0)

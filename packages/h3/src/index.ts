@@ -3,4 +3,13 @@
  *
  * @packageDocumentation
  */
-export { diagonalModel, h3, shiftModel, type H3Config, type H3Parameters, type H3State } from "./h3.js";
+export {
+  diagonalModel,
+  h3,
+  shiftModel,
+  type H3Config,
+  type H3ModelConfig,
+  type H3Parameters,
+  type H3State,
+} from "./h3.js";
+export { h3Layer, memoryModel, type H3LayerConfig, type H3LayerOptions } from "./layer.js";

@@ -15,10 +15,12 @@ export function orthogonalizeColumns(columns: readonly Float64Array[]): Float64A
   const total = Math.sqrt(columns.reduce((size, column) => size + dot(column, column), 0));
   for (let sweep = 0; sweep < MAX_SWEEPS; sweep++) {
     let rotated = false;
+    // Found anew in each sweep, and kept up to date within it.
+    const squares = columns.map((column) => dot(column, column));
     for (let p = 0; p < N; p++) {
       for (let q = p + 1; q < N; q++) {
         const [a, b] = [columns[p]!, columns[q]!];
-        const [aa, bb, ab] = [dot(a, a), dot(b, b), dot(a, b)];
+        const [aa, bb, ab] = [squares[p]!, squares[q]!, dot(a, b)];
         // Relative to both lengths; a column of nothing but rounding noise is left as it is.
         if (Math.abs(ab) <= 1e-15 * Math.sqrt(aa * bb) || Math.min(aa, bb) <= (1e-15 * total) ** 2) continue;
         rotated = true;
@@ -27,6 +29,8 @@ export function orthogonalizeColumns(columns: readonly Float64Array[]): Float64A
         const c = 1 / Math.hypot(1, t);
         rotate(a, b, c, c * t);
         rotate(V[p]!, V[q]!, c, c * t);
+        squares[p] = aa - t * ab;
+        squares[q] = bb + t * ab;
       }
     }
     if (!rotated) return V;

@@ -37,6 +37,8 @@ import {
 import { cauchySums, halfAngles } from "./cauchy.js";
 import { discreteDenseSystem, matrixPower, type DiscreteDense } from "./dense.js";
 import { lowRankCorrection } from "./low-rank.js";
+import { responseAtZero } from "./response-at-zero.js";
+import { stepsAtRate } from "./steps-at-rate.js";
 import type { LtiSystem } from "./system.js";
 
 /** A continuous system x' = (diag(A) - sum_r P_r Q_r^H) x + B u, y = 2 Re(C x), one of each pair of conjugate modes stored. */
@@ -136,7 +138,7 @@ export function dplrKernel(
   L: number,
   { truncation = L, rate = 1, state }: DplrKernelOptions = {},
 ): DplrKernel {
-  const length = Math.round(truncation / rate);
+  const length = stepsAtRate(truncation, rate);
   if (L > length)
     throw new RangeError(
       `dplrKernel: expected a kernel of at most ${length} values from C truncated at ${truncation}, got ${L}; double the truncation`,
@@ -148,7 +150,8 @@ export function dplrKernel(
   const R = P.re.shape[0]!;
   const J = columns.length;
   const left = joined([C, complexConj(Q)]);
-  const right = complexScale(joined([...columns.map((b) => complexMap(b, (part) => expandDims(part, 0))), P]), dt);
+  const inputs = joined([...columns.map((b) => complexMap(b, (part) => expandDims(part, 0))), P]);
+  const right = complexScale(inputs, dt);
   const v = complexMul(
     complexMap(left, (part) => expandDims(part, 1)),
     complexMap(right, (part) => expandDims(part, 0)),
@@ -164,13 +167,25 @@ export function dplrKernel(
   const corrected = lowRankCorrection(table, { outputs: M, inputs: J, weight: points.cosine });
   // The sums lack the factor e^(i theta/2).
   const spectrum = complexMul(corrected, { re: points.cosine, im: points.sine });
-  const all = sliceAxis(irfft(spectrum, length), -1, 0, L);
+  const all = sliceAxis(
+    irfft(R === 1 ? withFirst(responseAtZero(A, left, inputs), spectrum) : spectrum, length),
+    -1,
+    0,
+    L,
+  );
   const kernel = (from: number, to: number): Tensor => sliceAxis(all, 1, from, to);
   return {
     K: reshape(kernel(J - 1, J), [M, H, L]),
     ...(state && { KState: transpose(kernel(0, J - 1), [1, 0, 2, 3]) }),
   };
 }
+
+/** A spectrum [.. F] with another, real, value at frequency 0 [..]. */
+const withFirst = (first: Tensor, { re, im }: Complex): Complex => {
+  const others = (part: Tensor): Tensor => sliceAxis(part, -1, 1, part.shape.at(-1)!);
+  const zero = expandDims(first, -1);
+  return { re: concat([zero, others(re)], -1), im: concat([mul(0, zero), others(im)], -1) };
+};
 
 const joined = (parts: readonly Complex[]): Complex => ({
   re: concat(

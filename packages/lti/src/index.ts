@@ -47,4 +47,6 @@ export {
   type CauchyOptions,
   type CauchyOutputs,
 } from "./cauchy.js";
+export { stepsAtRate } from "./steps-at-rate.js";
+export { withinBand } from "./bandlimit.js";
 export { beforeTransform, positive, positiveTransforms, type PositiveTransform } from "./positive.js";

@@ -11,6 +11,7 @@ import { normalInit } from "@seqmix/nn";
 import {
   abs,
   add,
+  broadcastTo,
   complexMap,
   complexOf,
   complexScale,
@@ -116,8 +117,12 @@ export function initKernel(settings: InitialKernel, key: Key): KernelParameters 
   const inv_dt = initialSteps(settings, isReal ? dState : dState / 2, foldIn(key, "dt"));
   if (isReal) return { inv_dt, ...realKernel(settings, key) };
   const N = dState / 2;
-  const starts = initsOf(settings, key);
-  const each = (f: (start: Start) => Tensor): Tensor => concat(starts.map(f), -2);
+  const starts = runsOf(initsOf(settings, key));
+  const each = (f: (start: Start) => Tensor): Tensor =>
+    concat(
+      starts.map(({ start, count }) => repeated(f(start), count)),
+      -2,
+    );
   const pairs = ({ re, im }: Complex): Tensor => stack([re, im], re.shape.length);
   const decay = (start: Start): Tensor => numbers(start.lambda.re, (x) => beforeTransform(-x, settings.realTransform));
   const turn = (start: Start): Tensor => numbers(start.lambda.im, (x) => beforeTransform(-x, settings.imagTransform));
@@ -150,6 +155,16 @@ export function initKernel(settings: InitialKernel, key: Key): KernelParameters 
     }),
   };
 }
+
+/** Systems after each other that start alike, together: as many starts as systems would be as many parts of a graph. */
+function runsOf(starts: readonly Start[]): { readonly start: Start; readonly count: number }[] {
+  const first = starts.flatMap((start, s) => (start === starts[s - 1] ? [] : [s]));
+  return first.map((s, k) => ({ start: starts[s]!, count: (first[k + 1] ?? starts.length) - s }));
+}
+
+/** x [.. 1 N] -> [.. count N]. */
+const repeated = (x: Tensor, count: number): Tensor =>
+  count === 1 ? x : broadcastTo(x, [...x.shape.slice(0, -2), count, x.shape.at(-1)!]);
 
 const numbers = (values: Float64Array, f: (x: number) => number): Tensor => tensor(values.map(f), [1, values.length]);
 

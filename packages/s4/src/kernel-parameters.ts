@@ -1,12 +1,10 @@
 /** Trained tensors of a state-space kernel under the names of the published S4 code, and the system they stand for. */
-import { positive, type DiagonalSystem, type DplrLti, type PositiveTransform } from "@seqmix/lti";
+import { positive, withinBand, type DiagonalSystem, type DplrLti, type PositiveTransform } from "@seqmix/lti";
 import {
-  cast,
   complexMap,
   complexScale,
   concat,
   exp,
-  less,
   mul,
   reshape,
   ShapeError,
@@ -91,11 +89,4 @@ export function kernelSystem(
     C: options.bandlimit === undefined ? output : complexScale(output, withinBand(mul(dt, A.im), options.bandlimit)),
     ...(P && { P: complexMap(pair(P, [P.shape[0]!, S, N]), copies) }),
   };
-}
-
-/** 1 where an angle a step is within the band, else 0. */
-function withinBand(angle: Tensor, bandlimit: number): Tensor {
-  // Squares spare the absolute value.
-  const turns = mul(angle, 1 / (2 * Math.PI));
-  return cast(less(mul(turns, turns), (bandlimit / 2) ** 2), "f32");
 }

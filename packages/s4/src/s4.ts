@@ -6,6 +6,7 @@ import {
   diagonalSystem,
   dplrSystem,
   positiveTransforms,
+  stepsAtRate,
   truncatedDplrSystem,
   type DplrLti,
   type PositiveTransform,
@@ -140,7 +141,7 @@ export function s4System(config: S4BlockConfig, kernel: KernelParameters, rate =
   const system = systemOf(config, kernel, rate);
   if (config.mode === "diag") return diagonalSystem(system, { rule: config.disc });
   // C~ of L' steps is C~ of L'/rate longer ones.
-  const truncation = Math.round(config.kernelLength / rate);
+  const truncation = stepsAtRate(config.kernelLength, rate);
   return truncation > 0 ? truncatedDplrSystem(system as DplrLti, truncation) : dplrSystem(system as DplrLti);
 }
 
@@ -164,7 +165,7 @@ export function s4Block(
 ): readonly [Tensor, Complex | undefined] {
   const L = x.shape[1]!;
   const u = transpose(x);
-  const limited = longest !== undefined && Math.round(longest / rate) < L;
+  const limited = longest !== undefined && stepsAtRate(longest, rate) < L;
   if ((state && config.bidirectional) || ((state ?? resets) && limited))
     throw new RangeError(
       "s4Block: expected no state with both directions, and neither state nor resets with a shorter kernel, got one; leave it out",
@@ -173,7 +174,7 @@ export function s4Block(
     return [s4Output(config, params, packedBothWays(config, params.layer.kernel, rate, u, resets), x), undefined];
   const system = s4System(config, params.layer.kernel, rate);
   if (config.bidirectional || limited) {
-    const K = system.kernel(limited ? Math.round(longest / rate) : L);
+    const K = system.kernel(limited ? stepsAtRate(longest, rate) : L);
     return [s4Output(config, params, applyKernel(K, u, config.bidirectional), x), undefined];
   }
   if (resets) {

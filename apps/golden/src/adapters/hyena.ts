@@ -1,8 +1,8 @@
 import { hyena, hyenaFilter, type HyenaConfig, type HyenaParameters, type SineParameters } from "@seqmix/hyena";
 import type { LinearParameters } from "@seqmix/nn";
-import { transpose } from "@seqmix/tensor";
+import { sliceAxis, transpose } from "@seqmix/tensor";
 import type { GoldenAdapter } from "@seqmix/testing";
-import { count, maybe, parameterTree, real } from "../inputs.js";
+import { maybe, parameterTree, real } from "../inputs.js";
 
 /** The settings of the released code by our names. `normalized` and `bias` are taken and ignored by `standalone_hyena.py`, which the fixtures come from. */
 const SETTINGS: Readonly<Record<string, keyof HyenaConfig>> = {
@@ -38,6 +38,7 @@ export const hyenaAdapter: GoldenAdapter = {
     "bias",
     "lr",
     "lr_pos_emb",
+    "fused_fft_conv",
     "wd",
     "modulation_lr",
     "dropout",
@@ -63,10 +64,12 @@ export const hyenaAdapter: GoldenAdapter = {
       options[name] === undefined ? [] : [[field, options[name]]],
     );
     const config: HyenaConfig = { ...hyena.config, ...(Object.fromEntries(given) as Partial<HyenaConfig>) };
-    const u = real(inputs, "u");
+    // Later positions are cut off, as in the released code.
+    const whole = real(inputs, "u");
+    const u = sliceAxis(whole, 1, 0, Math.min(whole.shape[1]!, config.lMax));
     return {
       out: hyena.modes.parallel(config, params, u)[0],
-      filter: transpose(hyenaFilter(config, params.filter_fn, Math.min(count(options, "L"), config.lMax))),
+      filter: transpose(hyenaFilter(config, params.filter_fn, u.shape[1]!)),
     };
   },
 };

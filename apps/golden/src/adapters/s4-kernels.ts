@@ -10,6 +10,7 @@ import {
   doubleTruncation,
   positiveTransforms,
   recur,
+  stepsAtRate,
   type DplrLti,
   type PositiveTransform,
 } from "@seqmix/lti";
@@ -18,13 +19,36 @@ import { complexConj, concat, Tensor, zeros, type Complex } from "@seqmix/tensor
 import type { GoldenAdapter, GoldenCase, GoldenValue, GoldenValues } from "@seqmix/testing";
 import { count, parameterTree, real } from "../inputs.js";
 
-/** Options of the published kernels that are read here, or have no part in what a kernel computes from its parameters. */
+/** Options of the published code that have no part in what a kernel computes from its parameters: starts, optimizers, ways to compute. */
+export const START_OPTIONS = [
+  "init",
+  "measure",
+  "init_args",
+  "real_scale",
+  "imag_scale",
+  "real_random",
+  "imag_random",
+  "B_init",
+  "B_scale",
+  "P_scale",
+  "normalize",
+  "deterministic",
+  "dt_min",
+  "dt_max",
+  "lr",
+  "wd",
+  "backend",
+  "verbose",
+  "seed",
+];
+
+/** Options of the published kernels that are read here, or have no part in what is computed. */
 const KERNEL_OPTIONS = [
+  ...START_OPTIONS,
   "H",
   "d_state",
   "L",
   "l_max",
-  "init",
   "channels",
   "n_ssm",
   "rate",
@@ -37,11 +61,6 @@ const KERNEL_OPTIONS = [
   "bandlimit",
   "is_real",
   "force_real",
-  "deterministic",
-  "dt_min",
-  "dt_max",
-  "init_args",
-  "seed",
 ];
 
 /** The transforms of a case, and what else its kernel takes. */
@@ -128,7 +147,7 @@ export const s4DplrKernelAdapter: GoldenAdapter = {
     const stored = golden.tensors["l_kernel"];
     const length = stored ? Number(stored.data[0]) : count(golden.options, "l_kernel");
     let [system, truncation] = [trained, length];
-    for (; Math.round(rate * L) > truncation; truncation *= 2)
+    for (; stepsAtRate(L, 1 / rate) > truncation; truncation *= 2)
       system = { ...system, C: doubleTruncation(system, truncation) };
     const { K, KState } = dplrKernel(system, L, { truncation, rate, state });
     const out: Record<string, GoldenValue> = { K, ...(KState && { K_state: KState }) };

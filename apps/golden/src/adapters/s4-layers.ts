@@ -1,5 +1,5 @@
 /** Layers of S4D, S4 and DSS. */
-import { diagonalKernel, dssKernel } from "@seqmix/lti";
+import { diagonalKernel, dssKernel, stepsAtRate } from "@seqmix/lti";
 import {
   activations,
   dss,
@@ -24,7 +24,7 @@ import {
 import { reshape, transpose, type Tensor } from "@seqmix/tensor";
 import type { GoldenAdapter, GoldenCase } from "@seqmix/testing";
 import { count, parameterTree, real, swap } from "../inputs.js";
-import { kernelOptions, knownTransforms } from "./s4-kernels.js";
+import { kernelOptions, knownTransforms, START_OPTIONS } from "./s4-kernels.js";
 
 /** u [B D L], or [B L D] where `transposed` is false; no dropout. */
 export const s4dLayerAdapter: GoldenAdapter = {
@@ -84,8 +84,7 @@ export const s4BlockAdapter: GoldenAdapter = {
     "d_model",
     "mode",
     "kernel",
-    "init",
-    "init_args",
+    ...START_OPTIONS,
     "l_max",
     "d_state",
     "channels",
@@ -99,8 +98,6 @@ export const s4BlockAdapter: GoldenAdapter = {
     "rank",
     "n_ssm",
     "rate",
-    "dt_min",
-    "dt_max",
     "dt_tie",
     "dt_transform",
     "dt_fast",
@@ -109,8 +106,6 @@ export const s4BlockAdapter: GoldenAdapter = {
     "force_real",
     "is_real",
     "bandlimit",
-    "deterministic",
-    "seed",
   ],
   supports(golden) {
     const { options } = golden;
@@ -135,7 +130,7 @@ export const s4BlockAdapter: GoldenAdapter = {
     if (options["disc"] === "dss" && config.mode === "diag") {
       const L = x.shape[1]!;
       const system = kernelSystem(params.layer.kernel, { ...kernelOptions(golden), rate });
-      const { K } = dssKernel(system, longest === undefined ? L : Math.min(L, Math.round(longest / rate)));
+      const { K } = dssKernel(system, longest === undefined ? L : Math.min(L, stepsAtRate(longest, rate)));
       y = s4Output(config, params, applyKernel(K, transpose(x), config.bidirectional), x);
     } else y = s4Block(config, params, x, { rate, longest })[0];
     return { out: channelsFirst ? swap(y) : y };

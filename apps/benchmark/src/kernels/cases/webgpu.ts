@@ -357,6 +357,7 @@ export const webgpuCases: readonly BenchmarkCase[] = [
   stateSpaceLayer({ B: 8, L: 2048, D: 1024 }, { B: 2, L: 70, D: 3 }),
   ...structuredAgainstDense(128, ["published: 9.32 ms, 222 MB", "published: 4.77 ms, 5.3 MB"]),
   ...structuredAgainstDense(256, ["published: 20.6 ms, 1,685 MB", "published: 3.07 ms, 12.6 MB"]),
+  ...structuredAgainstDense(512, ["published: 140.7 ms, 13,140 MB", "published: 4.75 ms, 33.5 MB"]),
   ...matrixStateCases,
   ...attentionCases,
   ...wholeModels,
