@@ -53,7 +53,7 @@ export const groupWord = defineTask<GroupWordConfig>({
   definition:
     "The tokens are the elements of a finite group (`Zm` cyclic, `Sn` permutations, `An` even permutations, products such as `A4xZ5`), all uniform; at every position the product of all elements so far is due.",
   tests:
-    "State tracking. The word problems of A5 and S5 are complete for NC1, those of solvable groups such as Z60, S3 and S4 are in TC0. Linear recurrences with diagonal real transitions track no group that does not commute; products of Householder reflections, with eigenvalues down to -1, do.",
+    "State tracking. The word problems of A5 and S5 are complete for NC1, those of solvable groups such as Z60, S3 and S4 are in TC0. A layer of a linear recurrence with diagonal transitions tracks no group that does not commute; products of Householder reflections, with eigenvalues down to -1, do.",
   source:
     "Merrill, Petty and Sabharwal, The Illusion of State in State-Space Models (2024); Siems, Carstensen, Zela, Hutter, Pontil and Grazzi, DeltaProduct (2025): trained at 128, tested at 512, one layer of width 128.",
   published: [

@@ -149,7 +149,7 @@ export function sweepSection(report: SweepReport): string {
   const sources = publishedSources(report);
   const byTask = taskTable(cells);
   const matched = cells.flatMap(({ name, matched: how }) => (how ? [`<li>${escape(name)}: ${escape(how)}</li>`] : []));
-  return `<section><h2>${escape(question ?? "Results")}</h2>${claim}${smoke}<ul class="findings">${statements.join("")}</ul>${byTask ? htmlTable(byTask) : ""}${htmlTable(sweepTable(report))}${
+  return `<section><h2>${escape(question ?? "Results")}</h2>${claim}${smoke}<ul class="findings">${statements.join("")}</ul>${byTask ? `<h3>By task</h3>${htmlTable(byTask)}<h3>All numbers</h3>` : ""}${htmlTable(sweepTable(report))}${
     sources.length > 0
       ? `<p class="small">Published: ${escape(sources.join("; "))}. Conditions differ; see the sweep.</p>`
       : ""

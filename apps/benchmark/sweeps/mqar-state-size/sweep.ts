@@ -22,7 +22,7 @@ export const sweep = defineSweep({
   task: "mqar",
   mixers: [...mamba, ...mamba2, ...gla, attention],
   baseline: { vocabSize: 64, L: 32, pairs: 8, steps: 2500, batch: 128, dModel: 64 },
-  rates: [2e-3],
+  rates: [2e-3, 4e-3],
   seeds: [0, 1, 2],
   scales: {
     smoke: {
