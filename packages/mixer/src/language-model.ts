@@ -10,7 +10,7 @@ import {
   type LinearCrossEntropyOptions,
   type RmsNormParameters,
 } from "@seqmix/nn";
-import { DTypeError, foldIn, ShapeError, type Key, type Tensor, type Tree } from "@seqmix/tensor";
+import { checkpoint, DTypeError, foldIn, ShapeError, type Key, type Tensor, type Tree } from "@seqmix/tensor";
 import type { MixerConfig, Mode } from "./contract.js";
 import { feedForwardBlock, initFeedForwardBlock, type FeedForwardBlockParameters } from "./feed-forward-block.js";
 import { layersOf, type Layer, type LayersConfig } from "./layers.js";
@@ -22,6 +22,11 @@ import { configure, forget, modesOf } from "./run-mixer.js";
 export interface LanguageModelConfig extends LayersConfig {
   /** Tokens V. */
   readonly vocabSize: number;
+  /**
+   * true: what a layer computes is computed again in the backward pass instead of kept, so that of each layer only its input
+   * stays in memory; about a third more work. The same numbers.
+   */
+  readonly checkpoint?: boolean;
 }
 
 /** Parameters of one layer: a mixer's residual block, a feed-forward block, or one behind the other. */
@@ -102,16 +107,8 @@ export function languageModelFeatures(
   const layers = layersOf(config);
   const has = ({ mixer, mixerConfig }: Layer): boolean => !mixer || modesOf(mixer, mixerConfig).includes(mode);
   const some = layers.some((layer) => layer.mixer && has(layer));
-  return through(config, params, tokens, (layer, block, x, k) =>
-    residualBlock(
-      layer.mixer!,
-      layer.mixerConfig,
-      block,
-      x,
-      state?.[k],
-      some && !has(layer) ? "parallel" : mode,
-      resets,
-    ),
+  return through(config, params, tokens, state, resets, (layer, block, x, before, flags) =>
+    residualBlock(layer.mixer!, layer.mixerConfig, block, x, before, some && !has(layer) ? "parallel" : mode, flags),
   );
 }
 
@@ -183,27 +180,65 @@ export function stepLanguageModel(
   state: LanguageModelState,
 ): readonly [Tensor, LanguageModelState] {
   assertTokens("stepLanguageModel", "[B]", token, 1);
-  const [features, after] = through(config, params, token, ({ mixer, mixerConfig }, block, x, k) =>
-    residualBlockStep(mixer!, mixerConfig, block, x, state[k]!),
+  const [features, after] = through(
+    { ...config, checkpoint: false },
+    params,
+    token,
+    state,
+    undefined,
+    ({ mixer, mixerConfig }, block, x, before) => residualBlockStep(mixer!, mixerConfig, block, x, before!),
   );
   return [languageModelHead(params, features), after];
 }
 
-/** Embedding, layers and norm; `mix` runs the mixer's block of a layer that has one. */
+/** Runs the mixer's block of a layer that has one. */
+type Mix = (
+  layer: Layer,
+  params: ResidualBlockParameters,
+  x: Tensor,
+  state: Tree | undefined,
+  resets: Tensor | undefined,
+) => readonly [Tensor, Tree];
+
+/** What a layer computes from. */
+type LayerInputs = {
+  readonly own: LayerParameters;
+  readonly x: Tensor;
+  /** One or none. */
+  readonly state: readonly Tree[];
+  /** One or none. */
+  readonly resets: readonly Tensor[];
+};
+
+/** Embedding, layers and norm. */
 function through(
   config: LanguageModelConfig,
   params: LanguageModelParameters,
   tokens: Tensor,
-  mix: (layer: Layer, params: ResidualBlockParameters, x: Tensor, k: number) => readonly [Tensor, Tree],
+  state: LanguageModelState | undefined,
+  resets: Tensor | undefined,
+  mix: Mix,
 ): readonly [Tensor, LanguageModelState] {
   let x = embedding(params.embedding, tokens);
+  const flags = resets ? [resets] : [];
   const after = layersOf(config).map((layer, k) => {
-    const own = params.layers[k]!;
-    const [y, next] = layer.mixer ? mix(layer, own as ResidualBlockParameters, x, k) : [x, {}];
-    x = layer.feedForward ? feedForwardBlock(own as FeedForwardBlockParameters, y) : y;
+    const run = (inputs: LayerInputs): readonly [Tensor, Tree] => throughLayer(layer, inputs, mix);
+    const before = state ? [state[k]!] : [];
+    const [y, next] = (config.checkpoint ? checkpoint(run) : run)({
+      own: params.layers[k]!,
+      x,
+      state: before,
+      resets: flags,
+    });
+    x = y;
     return next;
   });
   return [rmsNorm(params.norm_f, x), after];
+}
+
+function throughLayer(layer: Layer, { own, x, state, resets }: LayerInputs, mix: Mix): readonly [Tensor, Tree] {
+  const [y, next] = layer.mixer ? mix(layer, own as ResidualBlockParameters, x, state[0], resets[0]) : [x, {}];
+  return [layer.feedForward ? feedForwardBlock(own as FeedForwardBlockParameters, y) : y, next];
 }
 
 function assertTokens(name: string, axes: string, tokens: Tensor, rank: number): void {

@@ -29,9 +29,11 @@ import {
   sliceAxis,
   tensor,
   uniform,
+  valueAndGrad,
   zeros,
   type Key,
   type Tensor,
+  type Tree,
 } from "@seqmix/tensor";
 import { describe, expect, test } from "vitest";
 import {
@@ -42,6 +44,7 @@ import {
   initLanguageModel,
   initLanguageModelState,
   initResidualBlock,
+  languageModelLoss,
   layersOf,
   modesOf,
   parameterCount,
@@ -53,6 +56,7 @@ import {
   treeBytes,
   type AnyMixer,
   type LanguageModelConfig,
+  type LanguageModelParameters,
   type LayerParameters,
 } from "./index.js";
 
@@ -379,6 +383,51 @@ describe("a language model of several mixers", () => {
     const wholeOnly = { ...hybrid, pattern: [{}, { mixer: stepless as unknown as AnyMixer }] };
     const run = generate(wholeOnly, params, tokens, { length: 1 }).next();
     await expect(run).rejects.toThrow("expected a mixer with a recurrent form, got moving-average without one");
+  });
+});
+
+describe("checkpoints of layers", () => {
+  const config: LanguageModelConfig = { ...model, dModel: 16, nLayers: 6, feedForward: { kind: "gated", dHidden: 64 } };
+  const rows = (shift: number): Tensor =>
+    tensor(
+      Int32Array.from({ length: 4 * 32 }, (_, k) => (7 * k + shift) % 11),
+      [4, 32],
+    );
+
+  test("give the same loss and gradients, bit for bit, and take less memory", async () => {
+    const run = async (checkpoint: boolean): Promise<{ numbers: number[]; bytes: number }> => {
+      const device = cpu({ threads: 1 });
+      const params = await realize(initLanguageModel(config, key(3)), { device });
+      const before = device.memory().bytes;
+      const results = valueAndGrad((p: LanguageModelParameters) =>
+        languageModelLoss({ ...config, checkpoint }, p, { tokens: rows(0), labels: rows(3) }),
+      )(params);
+      await realize(results as Tree, { device });
+      const bytes = device.memory().peakBytes - before;
+      const numbers = (await Promise.all(leavesOf(results as Tree).map((x) => x.data()))).flatMap((x) => [...x]);
+      await device.close();
+      return { numbers, bytes };
+    };
+    const [kept, again] = [await run(false), await run(true)];
+    expect(again.numbers).toEqual(kept.numbers);
+    expect(again.bytes).toBeLessThan(0.7 * kept.bytes);
+  });
+
+  test("go with states and tokens one by one", async () => {
+    const params = initLanguageModel(model, key(7));
+    const row = tensor(Int32Array.from([1, 5, 2, 9]), [1, 4]);
+    const [plain, saving] = [false, true].map((checkpoint) => ({ ...model, checkpoint }));
+    const state = initLanguageModelState(model, 1);
+    const device = reference();
+    const both = [plain!, saving!].map((each) => [
+      forwardLanguageModel(each, params, row, state),
+      stepLanguageModel(each, params, tensor(Int32Array.from([3])), state),
+    ]);
+    await realize(both as unknown as Tree, { device });
+    const [first, second] = await Promise.all(
+      both.map((each) => Promise.all(leavesOf(each as unknown as Tree).map((x) => x.data()))),
+    );
+    expect(second).toEqual(first);
   });
 });
 

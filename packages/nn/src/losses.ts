@@ -12,6 +12,7 @@ import {
   expandDims,
   isReal,
   logSumExp,
+  matmul,
   mean,
   mul,
   not,
@@ -23,6 +24,7 @@ import {
   sub,
   sum,
   Tensor,
+  transpose,
   where,
   type Shape,
 } from "@seqmix/tensor";
@@ -118,9 +120,13 @@ export function linearCrossEntropy(
   const length = Math.ceil(N / count);
   const own = { ...options, reduction: reduction === "none" ? "none" : "sum" } as const;
   const parts: Tensor[] = [];
+  // One for all pieces, so that their gradients of it are added up as they are computed.
+  const columns = transpose(head.weight);
   for (let from = 0; from < N; from += length) {
     const part = (y: Tensor): Tensor => sliceAxis(y, 0, from, Math.min(N, from + length));
-    parts.push(crossEntropy(linear(head, part(rows)), part(chosen), weights && part(weights), own));
+    const product = matmul(part(rows), columns);
+    const logits = head.bias ? add(product, head.bias) : product;
+    parts.push(crossEntropy(logits, part(chosen), weights && part(weights), own));
   }
   if (reduction === "none") return reshape(concat(parts, 0), labels.shape);
   const total = parts.reduce((a, b) => add(a, b));

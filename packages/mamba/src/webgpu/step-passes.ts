@@ -1,17 +1,10 @@
 /** The passes of one position of the Mamba block. Rows of several sequences lie one behind the other. */
-import {
-  declare,
-  entryPoint,
-  rowProductGroups,
-  rowProductMemory,
-  rowProductText,
-  rowTileOf,
-  type GpuPass,
-  type RowProduct,
-} from "@seqmix/tensor/wgsl";
+import { declare, entryPoint, rowProgram, type GpuPass, type RowProduct } from "@seqmix/tensor/wgsl";
 
 /** Extents, and which inputs are f16. */
 export interface StepForm extends Readonly<Record<"B" | "D" | "E" | "N" | "R" | "W", number>> {
+  /** What a workgroup may take. */
+  readonly workgroupBytes: number;
   half(name: string): boolean;
 }
 
@@ -45,25 +38,20 @@ const vectors = (half: boolean): string => (half ? "vec4<f16>" : "vec4<f32>");
 /** x [B k] and weights [n k] -> what `finish` makes of their products. */
 function productPass(
   product: RowProduct,
+  { workgroupBytes }: StepForm,
   number: Numbered,
   x: string,
   w: string,
   others: readonly Used[],
   finish: string,
 ): GpuPass {
-  const tile = rowTileOf(product);
+  const { groups, memory, threads, body } = rowProgram(product, workgroupBytes)!;
   const used: Used[] = [
     { buffer: x, as: "x", type: "vec4<f32>" },
     { buffer: w, as: "w", type: vectors(product.half) },
     ...others,
   ];
-  return passOf(
-    used,
-    number,
-    rowProductGroups(product, tile),
-    rowProductMemory(tile),
-    entryPoint(tile.threads, rowProductText(product, tile, finish)),
-  );
+  return passOf(used, number, groups, memory, entryPoint(threads, body(finish)));
 }
 
 const passOf = (used: readonly Used[], number: Numbered, groups: number, ...texts: readonly string[]): GpuPass => ({
@@ -98,14 +86,14 @@ ${taps.map((w) => `  nextWindow[at + ${w}] = ${w + 1 < V ? `past${w + 1}` : "val
     ...(V > 0 ? [{ buffer: "window" }, { buffer: "nextWindow", written: true }] : []),
     { buffer: "both", written: true },
   ];
-  return productPass(productsOf(form).input, number, "x", "inProj", others, finish);
+  return productPass(productsOf(form).input, form, number, "x", "inProj", others, finish);
 }
 
 /** u -> selected [B R+2N]: step sizes before their projection, B, C. */
 export function selectionPass(form: StepForm, number: Numbered): GpuPass {
   const product = productsOf(form).selection;
   const others: Used[] = [{ buffer: "selected", written: true }];
-  return productPass(product, number, "both", "xProj", others, `selected[row * ${product.n} + column] = value;`);
+  return productPass(product, form, number, "both", "xProj", others, `selected[row * ${product.n} + column] = value;`);
 }
 
 /** y = out_proj of what the scan put in the place of u. */
@@ -113,6 +101,7 @@ export function outputPass(form: StepForm, number: Numbered): GpuPass {
   const others: Used[] = [{ buffer: "y", written: true }];
   return productPass(
     productsOf(form).output,
+    form,
     number,
     "both",
     "outProj",

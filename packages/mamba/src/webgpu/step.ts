@@ -1,6 +1,6 @@
 /** One position of the Mamba block on the WebGPU device: four passes, each as many kernels' work as it can finish itself. */
 import type { GpuVariant, KernelCase } from "@seqmix/tensor";
-import { bytesOf, rowProductBytes, rowTileOf, type GpuLimits, type GpuProgram } from "@seqmix/tensor/wgsl";
+import { bytesOf, rowProgram, type GpuLimits, type GpuProgram } from "@seqmix/tensor/wgsl";
 import { inputPass, outputPass, productsOf, scanPass, selectionPass, type StepForm } from "./step-passes.js";
 
 type Case = KernelCase<undefined>;
@@ -8,9 +8,9 @@ type Case = KernelCase<undefined>;
 /** Rows for which products are worth while that read the weights for each few of them. */
 export const MOST_ROWS = 64;
 
-function formOf({ dims, halves }: Case, { storesHalf = false }: GpuLimits): StepForm {
+function formOf({ dims, halves }: Case, { storesHalf = false, workgroupBytes }: GpuLimits): StepForm {
   const { B, D, E, N, R, W } = dims as Readonly<Record<"B" | "D" | "E" | "N" | "R" | "W", number>>;
-  return { B, D, E, N, R, W, half: (name) => storesHalf && halves.has(name) };
+  return { B, D, E, N, R, W, workgroupBytes, half: (name) => storesHalf && halves.has(name) };
 }
 
 function supports(kase: Case, limits: GpuLimits): true | string {
@@ -22,9 +22,7 @@ function supports(kase: Case, limits: GpuLimits): true | string {
   const largest = 4 * Math.max(F * D, B * E * N);
   if (largest > limits.bytes) return `expected tensors of at most ${limits.bytes} bytes, got ${largest}`;
   const products = Object.values(productsOf(formOf(kase, limits)));
-  return products.every((each) => rowProductBytes(rowTileOf(each)) <= limits.workgroupBytes)
-    ? true
-    : "expected more workgroup memory";
+  return products.every((each) => rowProgram(each, limits.workgroupBytes)) ? true : "expected more workgroup memory";
 }
 
 function forward(kase: Case, limits: GpuLimits): GpuProgram {

@@ -30,27 +30,38 @@ function pullbackOf(outputs: readonly Tensor[], sources: readonly Tensor[]): Pul
       (call) => call.op.gradient && !call.outputs.some((x) => stops.has(x)) && call.inputs.some((x) => active.has(x)),
     );
   return (cotangents) => {
-    const sums = new Map<Tensor, Tensor>();
+    const parts = new Map<Tensor, Tensor[]>();
     const accumulate = (x: Tensor, g: Tensor): void => {
-      const before = sums.get(x);
-      sums.set(x, before ? add(before, g) : g);
+      const before = parts.get(x);
+      if (before) before.push(g);
+      else parts.set(x, [g]);
     };
     outputs.forEach((x, k) => {
       const g = cotangents[k];
       if (g && active.has(x)) accumulate(x, g);
     });
     for (const call of calls) {
-      const given = call.outputs.map((x) => sums.get(x));
+      const given = call.outputs.map((x) => total(parts.get(x)));
       if (given.every((g) => g === undefined)) continue;
       const gradient = call.op.gradient as Exclude<Op["gradient"], false>;
       gradient(call, given).forEach((g, k) => {
         const x = call.inputs[k]!;
         if (g && active.has(x) && isReal(x.dtype)) accumulate(x, g);
       });
-      for (const x of call.outputs) sums.delete(x);
+      for (const x of call.outputs) parts.delete(x);
     }
-    return sources.map((x) => sums.get(x));
+    return sources.map((x) => total(parts.get(x)));
   };
+}
+
+/**
+ * The sum of what the uses of a tensor give, from the first use in the forward pass on: uses whose forward and backward pass
+ * come one after another, as the pieces of a loss do, find the sum of those before.
+ * @param parts From the last use on.
+ */
+function total(parts: readonly Tensor[] | undefined): Tensor | undefined {
+  if (!parts || parts.length < 3) return parts && parts.reduce((a, b) => add(a, b));
+  return parts.reduceRight((a, b) => add(a, b));
 }
 
 /** Cotangents of `sources` given those of `outputs`; undefined where an output does not depend on a source. */

@@ -36,17 +36,27 @@ export function computedAgain(
   for (const call of calls) {
     const { kind } = call.op.rule;
     const x = call.outputs[0]!;
-    if ((kind !== "elementwise" && kind !== "movement") || stored(x)) continue;
-    const behind = inputsRead(call).map((y) => originOf(resolve(y)));
-    const work = behind.reduce((sum, each) => sum + each.work, ownWork(call));
-    if (work > most) continue;
-    const read = new Set(behind.flatMap((each) => [...each.read]));
-    if (usedOften.has(x)) {
-      const size = [...read].reduce((sum, y) => sum + Math.min(y.size, x.size), 0);
-      if (kind !== "elementwise" || size > BESIDE * x.size) continue;
-      again.add(x);
+    if (stored(x)) continue;
+    const origin = kind === "elementwise" || kind === "movement" ? behind(call, resolve, originOf) : undefined;
+    const isLittle = origin !== undefined && origin.work <= most;
+    if (!usedOften.has(x)) {
+      if (isLittle) origins.set(x, origin);
+      continue;
     }
-    origins.set(x, { work, read });
+    const size = [...(origin?.read ?? [])].reduce((sum, y) => sum + Math.min(y.size, x.size), 0);
+    const fromMemory = isLittle && kind === "elementwise" && size <= BESIDE * x.size;
+    if (fromMemory) again.add(x);
+    // The others have memory, and what is made of them may be computed again.
+    origins.set(x, fromMemory ? origin : { work: 0, read: new Set([x]) });
   }
   return again;
+}
+
+/** Work and memory behind the result of a call. */
+function behind(call: Call, resolve: (x: Tensor) => Tensor, originOf: (x: Tensor) => Origin): Origin {
+  const origins = inputsRead(call).map((y) => originOf(resolve(y)));
+  return {
+    work: origins.reduce((sum, each) => sum + each.work, ownWork(call)),
+    read: new Set(origins.flatMap((each) => [...each.read])),
+  };
 }

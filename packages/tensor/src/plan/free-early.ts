@@ -16,8 +16,22 @@ export function freeEarly(planning: Planning): Planning {
   if (!options.fuse) return planning;
   // Nothing runs before a result asks for it: then pieces of a tensor come one after another.
   const results = drafts.filter(({ outputs }) => outputs.some((x) => isRoot.has(x)));
-  const onDemand = sortDrafts([...new Set([...results, ...drafts])]);
+  const onDemand = sortDrafts([...new Set([...results, ...drafts])], deepestFirst(drafts));
   return { ...planning, drafts: new Schedule(onDemand, isRoot).run() };
+}
+
+/**
+ * Reads of a kernel, the one that most kernels come before first: a layer's activations that are computed again wait for the
+ * cotangent that comes from all layers behind, and not in memory.
+ */
+function deepestFirst(drafts: readonly Draft[]): (draft: Draft) => readonly Tensor[] {
+  const levels = new Map<Tensor, number>();
+  const levelOf = (x: Tensor): number => levels.get(x) ?? 0;
+  for (const draft of drafts) {
+    const level = 1 + readsOf(draft).reduce((most, x) => Math.max(most, levelOf(x)), 0);
+    for (const x of draft.outputs) levels.set(x, level);
+  }
+  return (draft) => readsOf(draft).toSorted((a, b) => levelOf(b) - levelOf(a));
 }
 
 class Schedule {

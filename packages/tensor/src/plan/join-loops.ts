@@ -106,7 +106,7 @@ class Joining {
       if (
         !lowered ||
         lowered.inputs.some((x) => outputs.includes(x)) ||
-        lowered.inputs.length + outputs.length > this.maxBuffers
+        lowered.inputs.length + outputs.length + reductions.length > this.maxBuffers
       )
         continue;
       return { target, joined: { kind: "loop", outputs, reductions, lowered } };
@@ -132,9 +132,9 @@ class Joining {
     );
   }
 
-  /** Whether inputs and outputs of both fit; what one makes for the other is no input. */
+  /** Whether inputs and outputs of both fit, and partial results of their reductions; what one makes for the other is no input. */
   #haveRoom(target: LoopDraft, draft: LoopDraft): boolean {
-    let count = target.outputs.length + draft.outputs.length;
+    let count = target.outputs.length + draft.outputs.length + target.reductions.length + draft.reductions.length;
     for (const x of target.lowered.inputs) if (!draft.outputs.includes(x)) count++;
     for (const x of draft.lowered.inputs)
       if (!target.lowered.inputs.includes(x) && !target.outputs.includes(x)) count++;

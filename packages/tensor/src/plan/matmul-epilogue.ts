@@ -3,7 +3,14 @@ import { BYTES_PER_ELEMENT, isReal, type DType } from "../graph/dtype.js";
 import { callOf } from "../graph/calls.js";
 import type { Scalar } from "../ir/loop.js";
 import type { Tensor } from "../graph/tensor.js";
-import { readersOf, type Draft, type NativeDraft, type NativeOperand, type PlanOptions } from "./draft.js";
+import {
+  readersOf,
+  type Draft,
+  type LoopDraft,
+  type NativeDraft,
+  type NativeOperand,
+  type PlanOptions,
+} from "./draft.js";
 import { stridesOf } from "../graph/shape.js";
 import { tryLowerLoop, type LoweredLoop, type LoweringContext } from "./lower.js";
 import { contextOf } from "./lower-kernels.js";
@@ -45,13 +52,15 @@ export function findEpilogues(
   context: LoweringContext,
   ops: ReadonlySet<string>,
   { maxBuffers, maxBindingBytes = Infinity }: Pick<PlanOptions, "maxBuffers" | "maxBindingBytes">,
+  which: (loop: LoopDraft) => boolean,
 ): Epilogues {
   const readers = readersOf(drafts);
   const made = new Set(drafts.flatMap(({ outputs }) => outputs));
   const finished = new Map<Draft, Stored>();
   const left = new Map<Draft, Stored | undefined>();
-  for (const draft of drafts) {
-    if (draft.kind !== "native" || !ops.has(draft.call.op.name)) continue;
+  // Of two products in one loop the later takes it: what the other was made of is not needed so long.
+  for (const draft of drafts.toReversed()) {
+    if (draft.kind !== "native" || draft.epilogue || !ops.has(draft.call.op.name)) continue;
     const result = draft.outputs[0]!;
     const [loop, ...others] = readers.get(result) ?? [];
     if (
@@ -59,6 +68,7 @@ export function findEpilogues(
       isRoot.has(result) ||
       loop?.kind !== "loop" ||
       left.has(loop) ||
+      !which(loop) ||
       loop.reductions.length > 0 ||
       draft.call.inputs[0]!.size === 0
     )
@@ -92,11 +102,20 @@ export function findEpilogues(
 /** The name of a call with the op whose result it stores, as `explain` prints it. */
 export const nameWithTail = (name: string, y: Tensor): string => `${name}>${callOf(y)!.op.name}`;
 
-/** Native kernels with the elementwise loops behind them, as far as their programs take those. */
-export function attachEpilogues(planning: Planning): Planning {
+/** Products that are added to the sum so far as they are stored; joined to one loop, all of them would have to be in memory. */
+export const attachSums = (planning: Planning): Planning =>
+  planning.sums.size === 0
+    ? planning
+    : attachEpilogues(planning, ({ outputs }) => outputs.length === 1 && planning.sums.has(outputs[0]!));
+
+/**
+ * Native kernels with the elementwise loops behind them, as far as their programs take those.
+ * @param which Loops that are asked for.
+ */
+export function attachEpilogues(planning: Planning, which: (loop: LoopDraft) => boolean = () => true): Planning {
   const { drafts, isRoot, options } = planning;
   if (!options.fuse || !options.epilogues) return planning;
-  const { finished, left } = findEpilogues(drafts, isRoot, contextOf(planning), options.epilogues, options);
+  const { finished, left } = findEpilogues(drafts, isRoot, contextOf(planning), options.epilogues, options, which);
   const attached = drafts.flatMap((draft): Draft[] => {
     if (draft.kind === "loop") {
       const rest = left.has(draft) ? left.get(draft) : draft;

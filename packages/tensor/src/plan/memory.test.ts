@@ -1,7 +1,9 @@
 import { expect, test } from "vitest";
 import {
   add,
+  broadcastTo,
   cpu,
+  div,
   explain,
   grad,
   key,
@@ -15,6 +17,7 @@ import {
   sum,
   tanh,
   tensor,
+  valueAndGrad,
   type Tensor,
   type Tree,
 } from "../index.js";
@@ -76,6 +79,44 @@ test("little work on one value in memory is computed again where it is used, if 
   // More work than that, or another value to be read.
   expect(stores((x) => sigmoid(sigmoid(sigmoid(sigmoid(x)))), 32)).toBe(5);
   expect(stores((x) => add(x, matrix(32, 32, 4)), 32)).toBe(6);
+});
+
+test("what is made of a value that several kernels use is computed again too", () => {
+  // As a norm: x is kept, and x / r is used by two kernels.
+  const [a, b] = [matrix(32, 32, 1), matrix(32, 32, 2)];
+  const x = tanh(tanh(tanh(tanh(add(a, b)))));
+  const r = add(sum(mul(x, x), -1, { keepDims: true }), 1);
+  const unit = div(x, broadcastTo(r, [32, 32]));
+  const plan = planOf([sum(mul(unit, a), 0), sum(mul(unit, b), 1), x], { ...OPTIONS, computedAgain: 32 });
+  // a, b, x.
+  expect(plan.slots.filter(({ size }) => size === 32 * 32)).toHaveLength(3);
+});
+
+test("the gradient of a weight used in pieces is added up product by product, as each is stored", () => {
+  const [PIECES, D, V] = [5, 8, 512];
+  const inputs = Array.from({ length: PIECES }, (_, k) => matrix(16, D, k));
+  const both = valueAndGrad((w: Tensor) => inputs.map((x) => sum(tanh(matmul(x, w)))).reduce((p, q) => add(p, q)))(
+    matrix(D, V, 9),
+  );
+  const plan = planOf(both, { ...OPTIONS, epilogues: new Set(["matmul"]) });
+  const adds = plan.steps.filter((step) => step.kind === "native" && step.call.epilogue && step.inputs.length === 3);
+  expect(adds).toHaveLength(PIECES - 1);
+  // At every kernel, the sums so far that it or a later one reads.
+  const isSum = (slot: number): boolean => plan.slots[slot]!.shape.join() === `${D},${V}` && slot >= plan.leafCount;
+  plan.steps.forEach((_, k) => {
+    const made = new Set(plan.steps.slice(0, k + 1).flatMap(({ outputs }) => outputs));
+    const read = new Set(plan.steps.slice(k).flatMap(({ inputs }) => inputs));
+    expect([...made].filter((slot) => isSum(slot) && read.has(slot)).length).toBeLessThanOrEqual(2);
+  });
+});
+
+test("reductions are joined as long as their partial results have buffers too", () => {
+  const x = matrix(64, 8, 1);
+  const sums = Array.from({ length: 6 }, (_, k) => sum(mul(x, matrix(64, 8, k + 2)), 0));
+  const joined = (maxBuffers: number): number => planOf(sums, { ...OPTIONS, maxBuffers }).steps.length;
+  // Seven inputs, six results, six partial ones.
+  expect(joined(19)).toBe(1);
+  expect(joined(18)).toBe(2);
 });
 
 test("states of a short axis are stored by the kernel that sums over them", async () => {

@@ -14,7 +14,7 @@ import { freeEarly } from "./free-early.js";
 import { joinLoops } from "./join-loops.js";
 import { keepMemory } from "./keep.js";
 import { breakScanCycles, lowerKernels } from "./lower-kernels.js";
-import { attachEpilogues } from "./matmul-epilogue.js";
+import { attachEpilogues, attachSums } from "./matmul-epilogue.js";
 import { orderKernels } from "./order.js";
 import type { Plan } from "./plan.js";
 import { beginning, type Planning, type Replacements } from "./planning.js";
@@ -50,10 +50,12 @@ export const PASSES: readonly Pass[] = [
   // Reductions of the same rows and what follows from them along the rows: softmax, norms.
   { name: "rows", run: groupRows },
   { name: "order", run: orderKernels },
+  // Products that are added up are added to the sum so far.
+  { name: "sums", run: attachSums },
   // Loops of one shape that share operands or feed each other.
   { name: "join", run: joinLoops },
   // What is computed behind a product is computed as the product is stored.
-  { name: "epilogues", run: attachEpilogues },
+  { name: "epilogues", run: (planning) => attachEpilogues(planning) },
   { name: "order", run: orderKernels },
   // What gives memory back runs as soon as it can.
   { name: "memory", run: freeEarly },

@@ -35,6 +35,8 @@ export interface Planning {
   readonly stored: ReadonlyMap<Tensor, Call | undefined>;
   /** Set by `store`: what a kernel that ends in another tensor computes on its way. */
   readonly claimed: ReadonlySet<Tensor>;
+  /** Set by `store`: sums of products that go on; each is added up as the next product is stored. */
+  readonly sums: ReadonlySet<Tensor>;
   /** Set by `lower`, joined by the passes behind it. */
   readonly drafts: readonly Draft[];
 
@@ -82,5 +84,6 @@ export const beginning = (
   scans: NO_SCANS,
   stored: new Map(),
   claimed: new Set(),
+  sums: new Set(),
   drafts: [],
 });

@@ -8,6 +8,7 @@ import type { Call, Tensor } from "../graph/tensor.js";
 import { computedAgain } from "./computed-again.js";
 import { outgrownValues } from "./outgrown.js";
 import type { Planning } from "./planning.js";
+import { sumsSoFar } from "./sums-of-products.js";
 import { ownWork } from "./work.js";
 
 /** A value made of constants and positions by at most this much work is computed again at each use. */
@@ -29,6 +30,8 @@ export function storeResults(planning: Planning): Planning {
   }
   // Nothing of a scan step is computed elsewhere.
   const claimed = new Set<Tensor>([...scans.inside, ...scans.results]);
+  const sums = sumsSoFar(planning, claimed);
+  for (const x of sums) stored.set(x, undefined);
   for (const call of calls) {
     if (call.op.rule.kind !== "reduce" || scans.calls.has(call)) continue;
     const top = reductionTail(call.outputs[0]!, planning, claimed, stored);
@@ -44,7 +47,7 @@ export function storeResults(planning: Planning): Planning {
     options.computedAgain ?? 0,
   );
   for (const x of often) if (!again.has(x)) stored.set(x, undefined);
-  return { ...planning, stored, claimed };
+  return { ...planning, stored, claimed, sums };
 }
 
 /** Values computed elementwise that several kernels use, or a broadcast, and that are too much work to compute at each use; last first. */

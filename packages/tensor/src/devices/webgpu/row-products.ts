@@ -4,6 +4,7 @@
  * and meet in workgroup memory.
  */
 import { indent } from "./program.js";
+import { sharedTileProgram, type SharedTile } from "./row-tiles.js";
 
 /** What is multiplied. */
 export interface RowProduct {
@@ -17,8 +18,25 @@ export interface RowProduct {
   readonly half: boolean;
 }
 
+/** A product as a kernel. */
+export interface RowProgram {
+  /** Threads of a workgroup. */
+  readonly threads: number;
+  /** Workgroups. */
+  readonly groups: number;
+  /** Bytes of workgroup memory. */
+  readonly bytes: number;
+  /** Declarations of the workgroup's memory. */
+  readonly memory: string;
+  /**
+   * Statements of the body of an entry point, with `group` and `thread` in scope and buffers `x` and `w` of vectors of four.
+   * @param finish Statements for an output, with `row`, `column` and `value` in scope: i32, i32, f32.
+   */
+  body(finish: string): string;
+}
+
 /** What a workgroup and its threads compute. */
-export interface RowTile {
+interface RowTile {
   /** Outputs of a workgroup: rows of x. */
   readonly rows: number;
   /** Outputs of a workgroup: columns of the result. */
@@ -40,39 +58,54 @@ const partsOf = ({ rows, columns, rowsEach, columnsEach, threads }: RowTile): { 
   return { spots, parts: threads / spots };
 };
 
-/** Workgroups of a product. */
-export const rowProductGroups = ({ m, n }: RowProduct, { rows, columns }: RowTile): number =>
-  Math.ceil(m / rows) * Math.ceil(n / columns);
-
-/** Bytes of workgroup memory. */
-export const rowProductBytes = (tile: RowTile): number => {
-  const { rowsEach, columnsEach, threads, rows, columns } = tile;
-  return 4 * (rowsEach * columnsEach * threads + rows * columns * Math.min(HELPERS, partsOf(tile).parts));
-};
-
-/** Tiles for products of up to 64 rows: weights are read by as many threads as it takes to keep a large GPU's memory busy. */
-export function rowTileOf({ m, n, k }: RowProduct): RowTile {
-  const long = k >= 1024;
-  if (m <= 8) {
-    const columnsEach = n >= 2048 ? 2 : 1;
-    return { rows: m, columns: columnsEach, rowsEach: m, columnsEach, threads: long ? 128 : 64 };
-  }
-  const rows = m <= 16 ? 16 : 32;
-  const columnsEach = n >= 2048 ? 4 : 2;
-  return { rows, columns: 4 * columnsEach, rowsEach: 4, columnsEach, threads: 256 };
-}
-
-/** Declarations of the workgroup's memory. */
-export const rowProductMemory = (tile: RowTile): string =>
-  `var<workgroup> sums: array<f32, ${tile.rowsEach * tile.columnsEach * tile.threads}>;
-var<workgroup> parts: array<f32, ${tile.rows * tile.columns * Math.min(HELPERS, partsOf(tile).parts)}>;
-`;
+/** Rows up to which weights go straight to the threads. */
+const FEW = 8;
 
 /**
- * Statements of the body of an entry point, with `group` and `thread` in scope and buffers `x` and `w` of vectors of four.
- * @param finish Statements for an output, with `row`, `column` and `value` in scope: i32, i32, f32.
+ * A product as a kernel: of few rows each thread reads weights for all of them; of more, a workgroup keeps slices in its memory.
+ * @param workgroupBytes What a workgroup may take.
+ * @returns undefined where that is too little.
  */
-export function rowProductText(product: RowProduct, tile: RowTile, finish: string): string {
+export function rowProgram(product: RowProduct, workgroupBytes: number): RowProgram | undefined {
+  const choices = product.m <= FEW ? [fewRowsProgram(product, tileOf(product))] : sharedTiles(product);
+  return choices.find(({ bytes }) => bytes <= workgroupBytes);
+}
+
+/** From the fastest to the one that takes least memory. */
+const sharedTiles = (product: RowProduct): RowProgram[] => {
+  const rows = product.m <= 16 ? 16 : product.m <= 32 ? 32 : 64;
+  const columns = product.n >= 2048 ? 32 : 16;
+  const across = rows === 16 ? 4 : 8;
+  const tiles: SharedTile[] = [
+    { rows, columns: rows === 16 ? 32 : columns, across, depth: 64 },
+    { rows: Math.min(32, rows), columns: rows === 16 ? 32 : 16, across, depth: 32 },
+  ];
+  return tiles.map((tile) => sharedTileProgram(product, tile));
+};
+
+/** Tiles for few rows: weights are read by as many threads as it takes to keep a large GPU's memory busy. */
+function tileOf({ m, n, k }: RowProduct): RowTile {
+  const columnsEach = n >= 2048 ? 2 : 1;
+  return { rows: m, columns: columnsEach, rowsEach: m, columnsEach, threads: k >= 1024 && n < 256 ? 128 : 64 };
+}
+
+/** A product of few rows. */
+export function fewRowsProgram(product: RowProduct, tile: RowTile): RowProgram {
+  const { m, n } = product;
+  const { rowsEach, columnsEach, threads, rows, columns } = tile;
+  const [sums, parts] = [rowsEach * columnsEach * threads, rows * columns * Math.min(HELPERS, partsOf(tile).parts)];
+  return {
+    threads,
+    groups: Math.ceil(m / rows) * Math.ceil(n / columns),
+    bytes: 4 * (sums + parts),
+    memory: `var<workgroup> sums: array<f32, ${sums}>;
+var<workgroup> parts: array<f32, ${parts}>;
+`,
+    body: (finish) => text(product, tile, finish),
+  };
+}
+
+function text(product: RowProduct, tile: RowTile, finish: string): string {
   const { m, n, k, half } = product;
   const { rows, columns, rowsEach, columnsEach, threads } = tile;
   const { spots, parts } = partsOf(tile);
