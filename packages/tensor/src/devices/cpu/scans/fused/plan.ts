@@ -143,24 +143,67 @@ function chooseVector(form: ScanForm): number {
 }
 
 export function planScan(form: ScanForm, vector = form.kept?.lanes ?? chooseVector(form)): ScanPlan {
-  const { extents, along, sums } = form;
+  const axes = cutAxes(form, vector);
+  const units = cutUnits(form, axes);
+  const results = resultsByPlace(form, axes);
+  const ahead = computedAhead(form, axes, results);
+  const chunk = cutChunks(
+    form,
+    axes,
+    units,
+    results.partialSums,
+    VECTOR * (ahead.staged.length + results.localSums.length),
+  );
+  const { combined, localSums } = results;
+  return {
+    form,
+    ...axes,
+    ...units,
+    combined,
+    localSums,
+    ...ahead,
+    ...chunk.sizes,
+    ...layOut(form, axes, units, results.partialSums, chunk),
+  };
+}
+
+type Axes = Pick<ScanPlan, "vector" | "inner" | "outer" | "parts" | "points">;
+type Units = Pick<ScanPlan, "groups" | "blocks" | "allGroups" | "segmentSteps" | "segments">;
+type Results = Pick<ScanPlan, "local" | "combined" | "localSums"> & { readonly partialSums: readonly number[] };
+type Ahead = Pick<
+  ScanPlan,
+  "staged" | "stagedForward" | "decay" | "drive" | "seed" | "carried" | "sumValues" | "directValues" | "local"
+>;
+interface Chunk {
+  readonly sizes: Pick<ScanPlan, "recordBytes" | "copies" | "unroll" | "steps">;
+  /** Vectors of sums that a step has, and bytes of its tape. */
+  readonly eachVectors: number;
+  readonly tapeBytes: number;
+}
+
+/** Which axes are looped over inside a unit, and which are not. */
+function cutAxes({ extents, along, sums, complex }: ScanForm, vector: number): Axes {
   const others = extents
     .map((_, axis) => axis)
     .filter((axis) => axis !== along && axis !== vector && extents[axis]! > 1);
   const isInner = (axis: number): boolean =>
     sums.some((s) => s.keeps.includes(along) && !s.keeps.includes(axis) && (axis > along || s.keeps.includes(vector)));
   const inner = others.filter(isInner);
-  const outer = others.filter((axis) => !isInner(axis));
-  const extent = (axis: number): number => extents[axis]!;
-  const points = product(inner.map(extent));
-  const numberParts = form.complex ? 2 : 1;
-  const outerPoints = product(outer.map(extent));
-  const length = extent(along);
+  return {
+    vector,
+    inner,
+    outer: others.filter((axis) => !isInner(axis)),
+    parts: complex ? 2 : 1,
+    points: product(inner.map((axis) => extents[axis]!)),
+  };
+}
 
-  // ---- groups, units, segments ----
-
-  const allGroups = Math.ceil(extent(vector) / 4);
-  const most = points === 1 ? COLUMN_GROUPS : form.seed === undefined ? STAGED_GROUPS : ADJOINT_GROUPS;
+/** Groups of lanes in a unit, and the steps in segments where there are few units. */
+function cutUnits({ extents, along, seed }: ScanForm, { vector, outer, points }: Axes): Units {
+  const outerPoints = product(outer.map((axis) => extents[axis]!));
+  const length = extents[along]!;
+  const allGroups = Math.ceil(extents[vector]! / 4);
+  const most = points === 1 ? COLUMN_GROUPS : seed === undefined ? STAGED_GROUPS : ADJOINT_GROUPS;
   const perOuter = Math.max(
     Math.ceil(allGroups / most),
     points === 1
@@ -169,20 +212,18 @@ export function planScan(form: ScanForm, vector = form.kept?.lanes ?? chooseVect
   );
   const groups = Math.ceil(allGroups / perOuter);
   const blocks = Math.ceil(allGroups / groups);
-  const units = outerPoints * blocks;
-  const cut = units < ENOUGH_UNITS && length >= 2 * SEGMENT && product(extents) >= LARGE;
+  const cut = outerPoints * blocks < ENOUGH_UNITS && length >= 2 * SEGMENT && product(extents) >= LARGE;
   const segmentSteps = cut ? Math.max(SEGMENT, Math.ceil(length / (4 * UNITS))) : length;
-  const segments = Math.ceil(length / segmentSteps);
+  return { groups, blocks, allGroups, segmentSteps, segments: Math.ceil(length / segmentSteps) };
+}
 
-  // ---- which outputs come from where ----
-
-  const isLocalSet = (o: { readonly keeps: readonly number[]; readonly step: string }): boolean =>
+/** Outputs made of the records at the end of a chunk, and those made of partial sums; and the sums of both. */
+function resultsByPlace({ extents, along, summed }: ScanForm, { vector, inner, outer, points }: Axes): Results {
+  const isLocal = (o: SumOutput): boolean =>
     o.step === "each" &&
     points > 1 &&
-    [along, vector, ...outer].every((axis) => o.keeps.includes(axis) || (extent(axis) === 1 && axis !== along)) &&
+    [along, vector, ...outer].every((axis) => o.keeps.includes(axis) || (extents[axis] === 1 && axis !== along)) &&
     inner.every((axis) => !o.keeps.includes(axis));
-  const local = form.summed.filter(isLocalSet);
-  const combined = form.summed.filter((o) => !isLocalSet(o));
   const used = (outputs: readonly SumOutput[]): number[] => [
     ...new Set(
       outputs.flatMap((o) =>
@@ -190,155 +231,177 @@ export function planScan(form: ScanForm, vector = form.kept?.lanes ?? chooseVect
       ),
     ),
   ];
-  const localSums = used(local);
-  const partialSums = used(combined);
+  const local = summed.filter(isLocal);
+  const combined = summed.filter((o) => !isLocal(o));
+  return { local, combined, localSums: used(local), partialSums: used(combined) };
+}
 
-  // ---- what is computed ahead ----
-
-  const axes = axesOfNodes(extents.length);
-  const isFree = (node: Scalar): boolean => !inner.some((axis) => axes(node).has(axis));
-  const staging = (roots: readonly Scalar[]): Scalar[] => {
-    const found = new Set<Scalar>(),
-      seen = new Set<Scalar>();
-    const visit = (node: Scalar): void => {
-      if (seen.has(node)) return;
-      seen.add(node);
-      if (!isFree(node)) return parts(node).forEach(visit);
-      if (axes(node).has(along) && ("args" in node || axes(node).has(vector))) found.add(node);
-    };
-    if (points > 1) roots.forEach(visit);
-    return [...found];
-  };
-  const sumsOf = [...localSums, ...partialSums];
-  const forward = staging([...form.decay, ...form.drive]);
-  const staged = [
-    ...new Set([
-      ...forward,
-      ...staging([...(form.seed ?? []), ...sumsOf.map((k) => sums[k]!.value), ...form.direct.map((o) => o.value)]),
-    ]),
-  ];
-  // What the results at the end of a chunk need once more.
-  const again = nodesOf(
-    local.map((o) => o.value),
-    new Set(staged),
-  );
-  for (const node of nodesOf(staged))
-    if (isMath(node) && again.has(node) && axes(node).has(along) && !staged.includes(node)) staged.push(node);
+/** What does not vary along the inner axes, computed once for each step, and the expressions that read it. */
+function computedAhead(form: ScanForm, axes: Axes, { local, localSums, partialSums }: Results): Ahead {
+  const { sums } = form;
+  const terms = [...localSums, ...partialSums].map((k) => sums[k]!.value);
+  const stagedForward = stagedNodes(form, axes, [...form.decay, ...form.drive]);
+  const others = stagedNodes(form, axes, [...(form.seed ?? []), ...terms, ...form.direct.map((o) => o.value)]);
+  const first = [...new Set([...stagedForward, ...others])];
+  const staged = [...first, ...neededAgain(form, first, local)];
   const slot = new Map(staged.map((node, k) => [node, k]));
-  const toRecord = rewriting(
-    (a) => a,
-    (node) => {
-      const k = slot.get(node);
-      return k === undefined ? undefined : { op: "reduced", dtype: node.dtype, reduction: k };
-    },
-  );
-  const recordBytes = VECTOR * (staged.length + localSums.length);
-
-  // ---- sizes ----
-
-  const copies = points > 1 ? Math.min(STATES / numberParts, extent(inner.at(-1)!)) : 1;
-  const unroll = points > 1 ? 1 : Math.min(STATES, groups);
-  const eachVectors = partialSums.reduce((sum, k) => {
-    const s = sums[k]!;
-    return !s.keeps.includes(along)
-      ? sum
-      : sum +
-          product(inner.filter((axis) => s.keeps.includes(axis)).map(extent)) * (s.keeps.includes(vector) ? groups : 1);
-  }, 0);
-  const tapeBytes = form.seed === undefined ? 0 : copies * unroll * 2 * numberParts * VECTOR;
-  const perStep = recordBytes * Math.min(groups, STAGED_GROUPS) + eachVectors * VECTOR + tapeBytes;
-  const fit = Math.floor(CHUNK_BYTES / Math.max(1, perStep) / 8) * 8;
-  const steps = form.kept?.every ?? Math.min(segmentSteps, perStep === 0 ? 256 : Math.min(64, Math.max(16, fit)));
-  const groupBytes = points * numberParts * VECTOR;
-  const stateBytes = groups * groupBytes;
-
-  // ---- scratch and shared memory ----
-
-  const chunks = Math.ceil(segmentSteps / steps);
-  const states = 0;
-  const adjoints = states + stateBytes * (form.kept !== undefined ? 0 : form.seed === undefined ? 1 : chunks + 1);
-  const products = adjoints + (form.seed === undefined ? 0 : stateBytes);
-  const records = products + (segments > 1 ? stateBytes : 0);
-  const tape = records + Math.min(groups, STAGED_GROUPS) * steps * recordBytes;
-  const eachSums = tape + steps * tapeBytes;
-  const totalSums = eachSums + steps * eachVectors * VECTOR;
-  const carries = 64;
-  const carryBytes = segments > 1 ? units * segments * stateBytes : 0;
-  let scratchAt = eachSums,
-    totalAt = totalSums,
-    sharedAt = carries + 3 * carryBytes;
-  const partials = partialSums.map((k): PartialSum => {
-    const s = sums[k]!;
-    const [keepsAlong, keepsVector] = [s.keeps.includes(along), s.keeps.includes(vector)];
-    const kept = inner.filter((axis) => s.keeps.includes(axis));
-    const keptPoints = product(kept.map(extent));
-    const size = keptPoints * (keepsAlong ? length : 1) * (keepsVector ? blocks * groups * 4 : 1);
-    const bytes = (keepsAlong ? steps : 1) * keptPoints * (keepsVector ? groups : 1) * VECTOR;
-    const partial: PartialSum = {
-      sum: k,
-      step: s.step,
-      keepsAlong,
-      keepsVector,
-      kept,
-      points: keptPoints,
-      scratch: keepsAlong ? scratchAt : totalAt,
-      shared: sharedAt,
-      size,
-    };
-    if (keepsAlong) scratchAt += bytes;
-    else totalAt += bytes;
-    sharedAt +=
-      Math.ceil((4 * size * outerPoints * (keepsAlong ? 1 : segments) * (keepsVector ? 1 : blocks)) / 64 + 1) * 64;
-    return partial;
-  });
+  const recorded = (node: Scalar): Scalar | undefined => {
+    const k = slot.get(node);
+    return k === undefined ? undefined : { op: "reduced", dtype: node.dtype, reduction: k };
+  };
+  const toRecord = rewriting((a) => a, recorded);
+  // In the values of local outputs, `reduced` nodes behind the staged ones are the sums.
+  const withSums = (value: Scalar): Scalar =>
+    rewriting(
+      (a) => a,
+      (node) =>
+        node.op === "reduced"
+          ? { ...node, reduction: staged.length + localSums.indexOf(node.reduction) }
+          : recorded(node),
+    )(value);
   return {
-    form,
-    vector,
-    inner,
-    outer,
-    parts: numberParts,
-    points,
-    groups,
-    blocks,
-    allGroups,
-    steps,
-    segmentSteps,
-    segments,
-    copies,
-    unroll,
     staged,
-    stagedForward: forward,
-    localSums,
-    recordBytes,
+    stagedForward,
     decay: form.decay.map(toRecord),
     drive: form.drive.map(toRecord),
     seed: form.seed?.map(toRecord),
     carried: form.carried && toRecord(form.carried),
     sumValues: sums.map((s) => toRecord(s.value)),
     directValues: form.direct.map((o) => toRecord(o.value)),
-    // In their values, `reduced` nodes behind the staged ones are the sums.
-    local: local.map((o) => ({
-      ...o,
-      value: rewriting(
-        (a) => a,
-        (node) => {
-          if (node.op === "reduced") return { ...node, reduction: staged.length + localSums.indexOf(node.reduction) };
-          const k = slot.get(node);
-          return k === undefined ? undefined : { op: "reduced", dtype: node.dtype, reduction: k };
-        },
-      )(o.value),
-    })),
-    combined,
+    local: local.map((o) => ({ ...o, value: withSums(o.value) })),
+  };
+}
+
+/** The largest parts of expressions that vary along the steps and not along the inner axes. */
+function stagedNodes(
+  { extents, along }: ScanForm,
+  { vector, inner, points }: Axes,
+  roots: readonly Scalar[],
+): Scalar[] {
+  const axes = axesOfNodes(extents.length);
+  const found = new Set<Scalar>(),
+    seen = new Set<Scalar>();
+  const visit = (node: Scalar): void => {
+    if (seen.has(node)) return;
+    seen.add(node);
+    if (inner.some((axis) => axes(node).has(axis))) return parts(node).forEach(visit);
+    if (axes(node).has(along) && ("args" in node || axes(node).has(vector))) found.add(node);
+  };
+  if (points > 1) roots.forEach(visit);
+  return [...found];
+}
+
+/** What is dear inside the staged values and what the results at the end of a chunk need once more. */
+function neededAgain({ extents, along }: ScanForm, staged: readonly Scalar[], local: readonly SumOutput[]): Scalar[] {
+  const axes = axesOfNodes(extents.length);
+  const own = new Set(staged);
+  const again = nodesOf(
+    local.map((o) => o.value),
+    own,
+  );
+  return [...nodesOf(staged)].filter(
+    (node) => isMath(node) && again.has(node) && axes(node).has(along) && !own.has(node),
+  );
+}
+
+/** States side by side, and steps whose records, sums and tape fit the cache. */
+function cutChunks(
+  { extents, along, sums, seed, kept }: ScanForm,
+  { vector, inner, points, parts: numberParts }: Axes,
+  { groups, segmentSteps }: Units,
+  partialSums: readonly number[],
+  recordBytes: number,
+): Chunk {
+  const copies = points > 1 ? Math.min(STATES / numberParts, extents[inner.at(-1)!]!) : 1;
+  const unroll = points > 1 ? 1 : Math.min(STATES, groups);
+  const keptPoints = ({ keeps }: ScanSum): number =>
+    product(inner.filter((axis) => keeps.includes(axis)).map((axis) => extents[axis]!));
+  const eachVectors = partialSums
+    .map((k) => sums[k]!)
+    .filter(({ keeps }) => keeps.includes(along))
+    .reduce((sum, s) => sum + keptPoints(s) * (s.keeps.includes(vector) ? groups : 1), 0);
+  const tapeBytes = seed === undefined ? 0 : copies * unroll * 2 * numberParts * VECTOR;
+  const perStep = recordBytes * Math.min(groups, STAGED_GROUPS) + eachVectors * VECTOR + tapeBytes;
+  const fit = Math.floor(CHUNK_BYTES / Math.max(1, perStep) / 8) * 8;
+  const steps = kept?.every ?? Math.min(segmentSteps, perStep === 0 ? 256 : Math.min(64, Math.max(16, fit)));
+  return { sizes: { recordBytes, copies, unroll, steps }, eachVectors, tapeBytes };
+}
+
+type Memory = Pick<
+  ScanPlan,
+  | "partials"
+  | "groupBytes"
+  | "stateBytes"
+  | "at"
+  | "eachSumBytes"
+  | "totalSumBytes"
+  | "carries"
+  | "carryBytes"
+  | "sharedBytes"
+>;
+
+/** Places in a unit's scratch block and in the block that all units share. */
+function layOut(form: ScanForm, axes: Axes, units: Units, partialSums: readonly number[], chunk: Chunk): Memory {
+  const { groups, blocks, segments, segmentSteps } = units;
+  const { recordBytes, steps } = chunk.sizes;
+  const groupBytes = axes.points * axes.parts * VECTOR;
+  const stateBytes = groups * groupBytes;
+  const chunks = Math.ceil(segmentSteps / steps);
+  const states = 0;
+  const adjoints = states + stateBytes * (form.kept !== undefined ? 0 : form.seed === undefined ? 1 : chunks + 1);
+  const products = adjoints + (form.seed === undefined ? 0 : stateBytes);
+  const records = products + (segments > 1 ? stateBytes : 0);
+  const tape = records + Math.min(groups, STAGED_GROUPS) * steps * recordBytes;
+  const eachSums = tape + steps * chunk.tapeBytes;
+  const totalSums = eachSums + steps * chunk.eachVectors * VECTOR;
+  const carries = 64;
+  const outerPoints = product(axes.outer.map((axis) => form.extents[axis]!));
+  const carryBytes = segments > 1 ? outerPoints * blocks * segments * stateBytes : 0;
+  const { partials, bytes, sharedEnd } = layOutPartials(form, axes, units, partialSums, steps, {
+    each: eachSums,
+    total: totalSums,
+    shared: carries + 3 * carryBytes,
+  });
+  return {
     partials,
     groupBytes,
     stateBytes,
-    at: { states, adjoints, products, records, tape, eachSums, totalSums, bytes: totalAt },
+    at: { states, adjoints, products, records, tape, eachSums, totalSums, bytes },
     eachSumBytes: totalSums - eachSums,
-    totalSumBytes: totalAt - totalSums,
+    totalSumBytes: bytes - totalSums,
     carries,
     carryBytes,
-    sharedBytes: sharedAt > 64 ? sharedAt + 64 : 0,
+    sharedBytes: sharedEnd > 64 ? sharedEnd + 64 : 0,
   };
+}
+
+/** Places of the partial sums, from those given on. */
+function layOutPartials(
+  { extents, along, sums }: ScanForm,
+  { vector, inner, outer }: Axes,
+  { groups, blocks, segments }: Units,
+  partialSums: readonly number[],
+  steps: number,
+  at: { readonly each: number; readonly total: number; readonly shared: number },
+): { readonly partials: readonly PartialSum[]; readonly bytes: number; readonly sharedEnd: number } {
+  const extent = (axis: number): number => extents[axis]!;
+  let { each, total, shared } = at;
+  const partials = partialSums.map((k): PartialSum => {
+    const { keeps, step } = sums[k]!;
+    const [keepsAlong, keepsVector] = [keeps.includes(along), keeps.includes(vector)];
+    const kept = inner.filter((axis) => keeps.includes(axis));
+    const points = product(kept.map(extent));
+    const size = points * (keepsAlong ? extent(along) : 1) * (keepsVector ? blocks * groups * 4 : 1);
+    const bytes = (keepsAlong ? steps : 1) * points * (keepsVector ? groups : 1) * VECTOR;
+    const scratch = keepsAlong ? each : total;
+    const partial: PartialSum = { sum: k, step, keepsAlong, keepsVector, kept, points, scratch, shared, size };
+    if (keepsAlong) each += bytes;
+    else total += bytes;
+    const parts = product(outer.map(extent)) * (keepsAlong ? 1 : segments) * (keepsVector ? 1 : blocks);
+    shared += Math.ceil((4 * size * parts) / 64 + 1) * 64;
+    return partial;
+  });
+  return { partials, bytes: total, sharedEnd: shared };
 }
 
 /**
