@@ -26,7 +26,7 @@ interface Options {
 }
 
 const SETTING = {
-  stream: { keys: 8, memory: 16 },
+  stream: { keys: 8, memory: 8 },
   tokens: 2048,
   dModel: 64,
   nLayers: 2,
@@ -41,7 +41,7 @@ export function registerStateCollapse(program: Command): void {
     .description("train Mamba-2 on short sequences and read it far beyond, as it is and with its state kept in bounds")
     .option("--device <name>", `where to compute: ${Object.keys(devices).join(", ")}`, "cpu")
     .option("--products <kind>", "products of f32 on a GPU's matrix units: f32 or tf32", "f32")
-    .option("--trained <lengths>", "training lengths in tokens, powers of two from 32", parseCounts, [32, 64, 128, 256])
+    .option("--trained <lengths>", "training lengths in tokens, powers of two from 16", parseCounts, [16, 32, 64, 128])
     .option("--states <sizes>", "sizes N of the state", parseCounts, [16, 64])
     .option("--steps <n>", "training steps of 2048 tokens", parseCount, 1000)
     .option("--rate <number>", "peak of the learning rate", Number, 4e-3)
