@@ -125,6 +125,15 @@ const make = (data: readonly number[], dtype: DType): Tensor =>
       ? tensor(Uint8Array.from(data))
       : tensor(Float64Array.from(data), [data.length], dtype);
 
+/** Compares what is built with what is right at each place. @throws LawError */
+type Compare = (
+  law: string,
+  build: () => Tensor,
+  expected: readonly (number | undefined)[],
+  at: (k: number) => string,
+  tolerance?: { readonly relative?: number; readonly absolute?: number },
+) => Promise<void>;
+
 /**
  * Compares every elementwise row with its table on a device, fused and not.
  * @returns How many numbers were compared.
@@ -132,13 +141,7 @@ const make = (data: readonly number[], dtype: DType): Tensor =>
  */
 export async function checkSpecialValues(device: Device): Promise<number> {
   let compared = 0;
-  const compare = async (
-    law: string,
-    build: () => Tensor,
-    expected: readonly (number | undefined)[],
-    at: (k: number) => string,
-    tolerance: { readonly relative?: number; readonly absolute?: number } = {},
-  ): Promise<void> => {
+  const compare: Compare = async (law, build, expected, at, tolerance = {}) => {
     for (const fuse of [true, false]) {
       const y = await realize(build(), { device, fuse });
       const actual = await y.data();
@@ -161,7 +164,15 @@ export async function checkSpecialValues(device: Device): Promise<number> {
       });
     }
   };
+  await functionsOfOne(compare);
+  await functionsOfTwo(compare);
+  await wholeNumbers(compare);
+  await chosenAndSummed(compare);
+  return compared;
+}
 
+/** Functions of one real number, and their slopes. */
+async function functionsOfOne(compare: Compare): Promise<void> {
   for (const op of opTable) {
     const record = elementwiseRecords[op.name];
     if (!record?.special) continue;
@@ -179,7 +190,10 @@ export async function checkSpecialValues(device: Device): Promise<number> {
         { relative: 8 * 2 ** -23, absolute: 2 * near },
       );
   }
+}
 
+/** Functions of two, at all pairs. */
+async function functionsOfTwo(compare: Compare): Promise<void> {
   const pairs = SPECIAL.flatMap((x) => SPECIAL.map((y) => [x, y] as const));
   const [left, right] = [0, 1].map(
     (k) => (): Tensor =>
@@ -205,7 +219,9 @@ export async function checkSpecialValues(device: Device): Promise<number> {
         { relative: 4 * 2 ** -23 },
       );
   }
+}
 
+async function wholeNumbers(compare: Compare): Promise<void> {
   const whole = INTEGERS.flatMap((x) => INTEGERS.map((y) => [x, y] as const));
   const [first, second] = [0, 1].map(
     (k) => (): Tensor =>
@@ -249,7 +265,10 @@ export async function checkSpecialValues(device: Device): Promise<number> {
       one,
     );
   }
+}
 
+/** Casts, choices, sums and maxima. */
+async function chosenAndSummed(compare: Compare): Promise<void> {
   for (const [from, values, to, results] of CASTS)
     await compare(
       `cast of ${from} to ${to}`,
@@ -284,5 +303,4 @@ export async function checkSpecialValues(device: Device): Promise<number> {
       () => "all",
     );
   }
-  return compared;
 }

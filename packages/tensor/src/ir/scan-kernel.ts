@@ -43,7 +43,9 @@ export interface ScanOutput {
 
 /** How often states are kept, and along which axis they are neighbours. */
 export interface KeptStates {
+  /** Steps from one to the next. */
   readonly every: number;
+  /** The axis. */
   readonly lanes: number;
 }
 

@@ -58,21 +58,14 @@ export function findEpilogues(
   const made = new Set(drafts.flatMap(({ outputs }) => outputs));
   const finished = new Map<Draft, Stored>();
   const left = new Map<Draft, Stored | undefined>();
+  const finishes = (reader: Draft | undefined): reader is LoopDraft =>
+    reader?.kind === "loop" && !left.has(reader) && which(reader) && reader.reductions.length === 0;
   // Of two products in one loop the later takes it: what the other was made of is not needed so long.
   for (const draft of drafts.toReversed()) {
     if (draft.kind !== "native" || draft.epilogue || !ops.has(draft.call.op.name)) continue;
     const result = draft.outputs[0]!;
     const [loop, ...others] = readers.get(result) ?? [];
-    if (
-      others.length > 0 ||
-      isRoot.has(result) ||
-      loop?.kind !== "loop" ||
-      left.has(loop) ||
-      !which(loop) ||
-      loop.reductions.length > 0 ||
-      draft.call.inputs[0]!.size === 0
-    )
-      continue;
+    if (others.length > 0 || isRoot.has(result) || !finishes(loop) || draft.call.inputs[0]!.size === 0) continue;
     const lower = (outputs: readonly Tensor[], hidden: readonly Tensor[], element?: Tensor): LoweredLoop | undefined =>
       tryLowerLoop(outputs, [], {
         resolve: (x) => context.resolve(x),

@@ -18,6 +18,7 @@ import type { Tensor } from "../../graph/tensor.js";
 import { DeviceMemory } from "./memory/memory.js";
 import { cpuVariantOf } from "./native/variant.js";
 import type { CompiledPlan, Runner } from "./compiled.js";
+import { execute, type CpuBuffer } from "./execute.js";
 import { makePrograms } from "./prepared.js";
 import { ThreadPool } from "./threads/pool.js";
 
@@ -25,10 +26,6 @@ import { ThreadPool } from "./threads/pool.js";
 export interface CpuOptions {
   /** Threads that work, the calling one included; by default all cores, or one where memory cannot be shared (a page that is not cross-origin isolated). */
   readonly threads?: number;
-}
-
-interface CpuBuffer extends DeviceBuffer {
-  readonly address: number;
 }
 
 /** Ops that a device without them unrolls. */
@@ -107,7 +104,7 @@ function makeDevice(options: CpuOptions): Device {
   const runnerOf = async (step: Step, fuse: boolean): Promise<Runner> => {
     if (step.kind === "native" && step.call.op === "sequentialScan") {
       const { body } = step.call.attributes as SequentialScanAttributes;
-      const addressOf = (x: Tensor): number => live(bufferOn(x, device, "cpu")).address;
+      const addressOf = (x: Tensor): number => bufferOf(x).address;
       const { sequenceRunner } = await import("./sequence.js");
       return sequenceRunner(step.call, await planFor(body.graph, fuse), { memory, addressOf });
     }
@@ -119,6 +116,9 @@ function makeDevice(options: CpuOptions): Device {
         pool.run(prepared, moved ? addresses.map((address, k) => address + (starts[k] ?? 0)) : addresses),
     };
   };
+
+  const bufferOf = (x: Tensor): CpuBuffer => live(bufferOn(x, device, "cpu"));
+  const surroundings = { memory, bufferOf, allocate, release: (buffer: CpuBuffer) => device.release(buffer) };
 
   const device: Device = {
     name: "cpu",
@@ -142,10 +142,10 @@ function makeDevice(options: CpuOptions): Device {
     },
     async prepare(graph, { fuse }) {
       const compiled = await planFor(graph, fuse);
-      return { run: async (leaves, donated) => turning(execute(device, compiled, leaves, donated)) };
+      return { run: async (leaves, donated) => turning(execute(surroundings, compiled, leaves, donated)) };
     },
     run: async (graph, runOptions) =>
-      turning(execute(device, await planFor(graph, runOptions.fuse), graph.leaves, runOptions.donated)),
+      turning(execute(surroundings, await planFor(graph, runOptions.fuse), graph.leaves, runOptions.donated)),
     async explain(graph, { memory: withMemory = false, passes = false } = {}) {
       if (passes)
         return (await import("../../plan/show.js")).showPasses(
@@ -167,58 +167,6 @@ function makeDevice(options: CpuOptions): Device {
       if (standard === device) standard = undefined;
     },
   };
-
-  function execute(
-    self: Device,
-    { plan, arena, takeovers: candidates, runners, isFirst }: CompiledPlan,
-    leaves: readonly Tensor[],
-    donated: readonly DeviceBuffer[],
-  ): readonly CpuBuffer[] {
-    const addresses = new Array<number>(plan.slots.length).fill(0);
-    leaves.forEach((x, slot) => (addresses[slot] = live(bufferOn(x, self, "cpu")).address));
-    for (const { slot, tensor } of plan.constants) addresses[slot] = live(bufferOn(tensor, self, "cpu")).address;
-    const arenaAddress = memory.allocate(arena.bytes);
-    arena.offsets.forEach((offset, slot) => {
-      if (offset !== undefined) addresses[slot] = arenaAddress + offset;
-    });
-    const results: CpuBuffer[] = [];
-    const takenOver: CpuBuffer[] = [];
-    const free = new Set(donated.filter((buffer) => !buffer.released));
-    /** A new buffer in the memory of a donated leaf. */
-    const takeOver = (slots: readonly number[], from: readonly Tensor[], dtype: DType): CpuBuffer | undefined => {
-      for (const slot of slots) {
-        const buffer = bufferOn(from[slot]!, self, "cpu") as CpuBuffer;
-        if (!free.delete(buffer)) continue;
-        takenOver.push(buffer);
-        return { dtype, size: buffer.size, released: false, address: buffer.address };
-      }
-      return undefined;
-    };
-    try {
-      // The first root of a slot takes its memory; a root that is a leaf, or a second one, is a copy.
-      const copies: { from: number; to: CpuBuffer }[] = [];
-      plan.roots.forEach((slot, k) => {
-        const { dtype, size } = plan.slots[slot]!;
-        const buffer = (isFirst[k] && takeOver(candidates[k]!, leaves, dtype)) || allocate(dtype, size);
-        results.push(buffer);
-        if (isFirst[k]) addresses[slot] = buffer.address;
-        else copies.push({ from: addresses[slot]!, to: buffer });
-      });
-      plan.steps.forEach(({ inputs, outputs }, k) =>
-        runners[k]!.run([...inputs, ...outputs].map((slot) => addresses[slot]!)),
-      );
-      for (const { from, to } of copies) memory.u8.copyWithin(to.address, from, from + to.size * BYTES_PER_ELEMENT);
-      for (const buffer of takenOver) buffer.released = true;
-      return results;
-    } catch (error) {
-      // What was to be written over still belongs to its tensor.
-      for (const buffer of results)
-        if (takenOver.every(({ address }) => address !== buffer.address)) device.release(buffer);
-      throw error;
-    } finally {
-      memory.free(arenaAddress);
-    }
-  }
 
   return device;
 }

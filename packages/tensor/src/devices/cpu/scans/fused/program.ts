@@ -1,8 +1,8 @@
 /**
- * Fused recurrences as WebAssembly: `fused-scan-form` brings the kernel into the renderer's form, `fused-scan-plan`
- * cuts it up, `fused-scan-unit` goes through the chunks of a unit, `fused-scan-sweep` runs the states through a chunk and
- * `fused-scan-stage` writes what comes before and after. Where the other axes give too few units, the steps are cut into
- * segments: their ends and products first, then the states between them, then the segments.
+ * Fused recurrences as WebAssembly: `form.ts` brings the kernel into the renderer's form, `plan.ts` cuts it up, `unit.ts`
+ * and `chunk.ts` go through the chunks of a unit, `sweep.ts` runs the states through a chunk and `stage.ts` writes what
+ * comes before and after. Where the other axes give too few units, the steps are cut into segments: their ends and products
+ * first, then the states between them, then the segments.
  */
 import type { Affine, LoopKernel, Scalar } from "../../../../ir/loop.js";
 import type { ScanKernel } from "../../../../ir/scan-kernel.js";
@@ -20,7 +20,8 @@ import {
   stageFunction,
 } from "./stage.js";
 import { sweepFunction, type Sweep } from "./sweep.js";
-import { unitFunction, type SweepParts } from "./unit.js";
+import type { SweepParts } from "./chunk.js";
+import { unitFunction } from "./unit.js";
 import { renderPhase, type Binding } from "../../loops/phase.js";
 import { planLoop } from "../../loops/plan.js";
 import { nodesOf, product, simplifyLoop } from "../../../../ir/simplify.js";

@@ -55,7 +55,7 @@ interface ResultRoots {
 export type Way = "there" | "back";
 
 /** What happens to a state's results: `copy` once it is known, `end` after all states of a step, `totals` after the chunk. */
-interface StepResults {
+export interface StepResults {
   readonly copy: (copy: number, at: Scope, way: Way) => void;
   readonly end: (at: Scope) => void;
   readonly totals: () => Code;

@@ -9,9 +9,10 @@
 import type { Scalar } from "../../../../ir/loop.js";
 import { f32x4, i32, v128, type Code, type Local, type WasmFunction } from "../../wasm/emitter.js";
 import { rewriting } from "../../../../ir/interning.js";
-import { plus, range, scanFunction, stateOffset, statesAt, times } from "./function.js";
+import { plus, range, scanFunction, times, type ContextOptions, type FunctionContext } from "./function.js";
 import { STAGED_GROUPS, sumsUsed, VECTOR, type ScanPlan } from "./plan.js";
-import { stepResults, wayOf, type Way } from "./results.js";
+import { own, pick, registersOf, type Numbers, type Registers } from "./registers.js";
+import { stepResults, wayOf, type StepResults, type Way } from "./results.js";
 import { scope, type Scope } from "../../loops/values.js";
 import { nodesOf } from "../../../../ir/simplify.js";
 import type { Vectors } from "../../wasm/vector-math.js";
@@ -24,13 +25,6 @@ export interface Sweep {
   readonly copies: number;
   readonly unroll: number;
 }
-
-/** Numbers side by side: [copy][part][group]. */
-type Numbers = readonly (readonly (readonly Local[])[])[];
-
-/** States smaller than this become 0 at the ends of chunks: arithmetic on denormal numbers is slow. NaN stays. */
-const SMALLEST = f32x4.const(1e-30);
-const flushed = (x: Code): Code => v128.andNot(x, f32x4.lt(f32x4.abs(x), SMALLEST));
 
 /** All ones where a real or complex number is 0. */
 export const whereZero = (x: readonly Code[]): Code =>
@@ -53,11 +47,22 @@ function multiplyAdd(
     : [plusZ(sub(mul(xr, yr), mul(xi, yi)), 0), plusZ(add(mul(xr, yi), mul(xi, yr)), 1)];
 }
 
-export function sweepFunction(name: string, plan: ScanPlan, { kind, copies, unroll }: Sweep): WasmFunction {
-  const { form, parts } = plan;
+/** A sweep's expressions, [copy][part] each: the same ones at neighbouring points of the last inner axis. */
+interface SideBySide {
+  readonly decay: Scalar[][];
+  readonly drive: Scalar[][];
+  readonly seed: Scalar[][];
+  readonly carried: Scalar[][];
+  /** [sum or output][copy]. */
+  readonly sumValues: Scalar[][];
+  readonly directValues: Scalar[][];
+  /** Which copy a state belongs to. */
+  readonly copyOf: ReadonlyMap<Scalar, number>;
+}
+
+function sideBySide(plan: ScanPlan, copies: number): SideBySide {
   const lastInner = plan.inner.at(-1);
   const copyOf = new Map<Scalar, number>();
-  /** The same expression at the k-th next point of the last inner axis. */
   const shifts = range(copies).map((k) =>
     k === 0
       ? (node: Scalar): Scalar => node
@@ -72,244 +77,273 @@ export function sweepFunction(name: string, plan: ScanPlan, { kind, copies, unro
         ),
   );
   const shifted = (nodes: readonly Scalar[] | undefined): Scalar[][] => shifts.map((shift) => (nodes ?? []).map(shift));
-  const [decay, drive, seed] = [shifted(plan.decay), shifted(plan.drive), shifted(plan.seed)];
-  const carried = shifted(plan.carried && [plan.carried]);
-  const sumValues = plan.sumValues.map((value) => shifts.map((shift) => shift(value)));
-  const directValues = plan.directValues.map((value) => shifts.map((shift) => shift(value)));
-  const states: { current?: Numbers; previous?: Numbers; adjoint?: Numbers } = {};
+  return {
+    decay: shifted(plan.decay),
+    drive: shifted(plan.drive),
+    seed: shifted(plan.seed),
+    carried: shifted(plan.carried && [plan.carried]),
+    sumValues: plan.sumValues.map((value) => shifts.map((shift) => shift(value))),
+    directValues: plan.directValues.map((value) => shifts.map((shift) => shift(value))),
+    copyOf,
+  };
+}
+
+/** What the statements of a sweep are written with. */
+interface Writing extends SideBySide, Registers {
+  readonly c: FunctionContext;
+  readonly plan: ScanPlan;
+  readonly sweep: Sweep;
+  /** The registers that stand for states in expressions. */
+  readonly states: { current?: Numbers; previous?: Numbers; adjoint?: Numbers };
+  readonly inScratch: (offset: number) => Code;
+  /** Address of the step's record. */
+  readonly record: () => Code;
+  /** Loads what expressions need of the step's record. */
+  readonly readRecord: (roots: readonly Scalar[]) => void;
+  /** A scope for the values of a step. */
+  readonly step: () => Scope;
+  readonly evaluate: (nodes: readonly Scalar[], at: Scope) => Vectors[];
+}
+
+const flat = (...nodes: (readonly (readonly Scalar[])[])[]): Scalar[] => nodes.flat(2);
+/** Terms of sums that are taken on a way. */
+const sumRoots = ({ plan, sumValues }: Writing, way: Way): Scalar[] =>
+  sumsUsed(plan)
+    .filter((k) => wayOf(plan, k) === way)
+    .flatMap((k) => sumValues[k]!);
+const resultRoots = (w: Writing): Scalar[] => [...sumRoots(w, "back"), ...w.directValues.flat()];
+const uses = (nodes: readonly Scalar[], which: keyof Writing["states"]): boolean =>
+  [...nodesOf(nodes)].some((node) => node.op === "state" && node.which === which);
+
+export function sweepFunction(name: string, plan: ScanPlan, sweep: Sweep): WasmFunction {
+  const { kind, copies, unroll } = sweep;
+  const expressions = sideBySide(plan, copies);
+  const { decay, drive, seed, sumValues, directValues, copyOf } = expressions;
+  const states: Writing["states"] = {};
   /** Values of the records, in locals. */
   const records = new Map<number, Local>();
-
-  return scanFunction(
-    name,
-    plan,
-    {
-      unroll,
-      fixedLanes: true,
-      reduced: (slot) => [records.get(slot)!.get],
-      state: (node) =>
-        states[node.which]![copyOf.get(node) ?? 0]![node.part === "re" ? 0 : 1]!.map((local) => local.get),
-    },
-    (c) => {
-      const { f, s, emit, frame, cursor } = c;
-      const numbers = (): Numbers =>
-        range(copies).map(() => range(parts).map(() => range(unroll).map(() => f.local("v128"))));
-      const each = (x: Numbers, visit: (local: Local, copy: number, part: number, j: number) => Code): Code =>
-        x.map((number, copy) => number.map((part, p) => part.map((local, j) => visit(local, copy, p, j))));
-      const vectorOf = (values: Vectors, j: number): Code => (values.length === 1 ? values[0] : values[j])!;
-      const load = (x: Numbers, base: Code): Code => {
-        const at = f.local("i32");
-        return [
-          at.set(statesAt(plan, c, base)),
-          each(x, (local, copy, part, j) => local.set(v128.load(at.get, stateOffset(plan, j, copy, part)))),
-        ];
-      };
-      const store = (x: Numbers, base: Code): Code => {
-        const at = f.local("i32");
-        return [
-          at.set(statesAt(plan, c, base)),
-          each(x, (local, copy, part, j) => v128.store(at.get, flushed(local.get), stateOffset(plan, j, copy, part))),
-        ];
-      };
-      const inScratch = (offset: number): Code => plus(c.scratch.get, offset);
-      const record = (): Code =>
-        cursor(
-          "record",
-          plus(
-            inScratch(plan.at.records),
-            times(i32.and(c.group.get, i32.const(STAGED_GROUPS - 1)), plan.steps * plan.recordBytes),
-          ),
-          plan.recordBytes,
-        );
-
-      const readRecord = (roots: readonly Scalar[]): void => {
+  const options: ContextOptions = {
+    unroll,
+    fixedLanes: true,
+    reduced: (slot) => [records.get(slot)!.get],
+    state: (node) => states[node.which]![copyOf.get(node) ?? 0]![node.part === "re" ? 0 : 1]!.map((local) => local.get),
+  };
+  return scanFunction(name, plan, options, (c) => {
+    const { f, s, emit, frame } = c;
+    const before = scope();
+    const results = [...sumsUsed(plan).map((k) => sumValues[k]!), ...directValues];
+    const hoisted = { advance: [], ends: seed, forward: [...seed, ...results], backward: [...seed, ...results] }[kind];
+    for (const root of flat(decay, drive, hoisted)) emit.hoist(root, new Set([plan.form.along]), frame, before);
+    const inScratch = (offset: number): Code => plus(c.scratch.get, offset);
+    const ofGroup = (): Code =>
+      times(i32.and(c.group.get, i32.const(STAGED_GROUPS - 1)), plan.steps * plan.recordBytes);
+    const record = (): Code => c.cursor("record", plus(inScratch(plan.at.records), ofGroup()), plan.recordBytes);
+    WRITERS[kind]({
+      ...expressions,
+      ...registersOf(c, plan, copies, unroll),
+      c,
+      plan,
+      sweep,
+      states,
+      inScratch,
+      record,
+      readRecord(roots) {
         for (const node of nodesOf(roots))
           if (node.op === "reduced") {
             if (!records.has(node.reduction)) records.set(node.reduction, f.local("v128"));
             s.body.push(records.get(node.reduction)!.set(v128.load(record(), VECTOR * node.reduction)));
           }
-      };
-      const before = scope();
-      const hoisted =
-        kind === "advance"
-          ? [decay, drive]
-          : kind === "ends"
-            ? [decay, drive, seed]
-            : [decay, drive, seed, sumsUsed(plan).map((k) => sumValues[k]!), directValues];
-      for (const root of hoisted.flat(2)) emit.hoist(root, new Set([form.along]), frame, before);
-      const evaluate = (nodes: Scalar[], at: Scope): Vectors[] => nodes.map((node) => emit.evaluate(node, frame, at));
-      /** The parts of one of several numbers side by side. */
-      const pick = (x: Vectors[], j: number): Code[] => x.map((values) => vectorOf(values, j));
-      const own = (x: Numbers, copy: number, j: number): Code[] => x[copy]!.map((part) => part[j]!.get);
-      const spare = f.local("v128");
-      /** x = value, where `value` may use the old x. */
-      const update = (x: Numbers, copy: number, value: (j: number) => Code[]): Code =>
-        range(unroll).map((j) => {
-          const values = value(j);
-          const [re, im] = x[copy]!.map((part) => part[j]!) as [Local, Local?];
-          return im === undefined ? re.set(values[0]!) : [spare.set(values[0]!), im.set(values[1]!), re.set(spare.get)];
-        });
-      const roots = (...nodes: Scalar[][][]): Scalar[] => nodes.flat(2);
+      },
+      step: () => scope(undefined, before),
+      evaluate: (nodes, at) => nodes.map((node) => emit.evaluate(node, frame, at)),
+    });
+  });
+}
 
-      /** The lanes in which a decay forgets what it multiplies. */
-      const forgotten = (a: readonly Code[]): Code | undefined => (form.forgets ? whereZero(a) : undefined);
+const WRITERS: Readonly<Record<Sweep["kind"], (w: Writing) => void>> = {
+  advance: writeAdvance,
+  ends: writeEnds,
+  forward: writeForward,
+  backward: writeBackward,
+};
 
-      const h = (states.current = numbers());
-      s.body.push(load(h, c.from.get));
-      /** One step of one state. */
-      const advance = (copy: number, at: Scope, a = evaluate(decay[copy]!, at)): Vectors[] => {
-        const b = evaluate(drive[copy]!, at);
-        s.body.push(
-          update(h, copy, (j) => multiplyAdd(pick(a, j), own(h, copy, j), pick(b, j), { zero: forgotten(pick(a, j)) })),
-        );
-        return a;
-      };
+/** The lanes in which a decay forgets what it multiplies. */
+const forgotten = ({ plan }: Writing, a: readonly Code[]): Code | undefined =>
+  plan.form.forgets ? whereZero(a) : undefined;
 
-      if (kind === "advance") {
-        c.steps(1, () => {
-          const at = scope(undefined, before);
-          readRecord(roots(decay, drive));
-          for (const copy of range(copies)) advance(copy, at);
-        });
-        s.body.push(store(h, c.to.get));
-        return;
-      }
+/** Loads the states. */
+function begin({ c, states, numbers, load }: Writing): Numbers {
+  const h = (states.current = numbers());
+  c.s.body.push(load(h, c.from.get));
+  return h;
+}
 
-      const adjoints = inScratch(plan.at.adjoints);
-      if (kind === "ends") {
-        const p = numbers(),
-          r = numbers(),
-          products = inScratch(plan.at.products);
-        s.body.push(load(p, products), plan.seed === undefined ? [] : load(r, adjoints));
-        c.steps(1, () => {
-          const at = scope(undefined, before);
-          readRecord(roots(decay, drive, seed));
-          for (const copy of range(copies)) {
-            const a = advance(copy, at);
-            // The product may have overflowed: a decay or a seed of 0 makes it 0 all the same.
-            s.body.push(
-              update(p, copy, (j) =>
-                multiplyAdd(pick(a, j), own(p, copy, j), undefined, { zero: whereZero(pick(a, j)) }),
-              ),
-            );
-            if (plan.seed === undefined) continue;
-            const q = evaluate(seed[copy]!, at);
-            s.body.push(
-              update(r, copy, (j) =>
-                multiplyAdd(own(p, copy, j), pick(q, j), own(r, copy, j), {
-                  conjugate: true,
-                  zero: whereZero(pick(q, j)),
-                }),
-              ),
-            );
-          }
-        });
-        s.body.push(store(h, c.to.get), store(p, products), plan.seed === undefined ? [] : store(r, adjoints));
-        return;
-      }
-
-      const results = stepResults(c, plan, { copies, unroll, sumValues, directValues, record });
-      const sumRoots = (way: Way): Scalar[] =>
-        roots(
-          sumsUsed(plan)
-            .filter((k) => wayOf(plan, k) === way)
-            .map((k) => sumValues[k]!),
-        );
-      const resultRoots = [...sumRoots("back"), ...roots(directValues)];
-      const uses = (nodes: readonly Scalar[], which: keyof typeof states): boolean =>
-        [...nodesOf(nodes)].some((node) => node.op === "state" && node.which === which);
-      const forward = new Set([form.along]);
-      if (kind === "forward") {
-        const previous = uses(resultRoots, "previous") ? (states.previous = numbers()) : undefined;
-        c.steps(1, () => {
-          const at = scope(undefined, before);
-          readRecord([...roots(decay, drive), ...resultRoots]);
-          if (previous !== undefined)
-            s.body.push(each(previous, (local, copy, part, j) => local.set(h[copy]![part]![j]!.get)));
-          for (const copy of range(copies)) {
-            advance(copy, at);
-            results.copy(copy, at, "back");
-          }
-          results.end(at);
-        });
-        s.body.push(store(h, c.to.get));
-      } else {
-        const previous = (states.previous = numbers()),
-          g = (states.adjoint = numbers()),
-          r = numbers();
-        // Decays that cost something to compute again go onto the tape.
-        const taped = plan.decay.map((node) => ("args" in node || node.op === "guard") && emit.varies(node, forward));
-        const tape = (): Code => cursor("tape", inScratch(plan.at.tape), copies * unroll * 2 * parts * VECTOR);
-        const tapeAt = (what: 0 | 1, copy: number, part: number, j: number): number =>
-          VECTOR * (((copy * parts + part) * unroll + j) * 2 + what);
-        const ofCopy = (x: Numbers, copy: number, visit: (local: Local, part: number, j: number) => Code): Code =>
-          x[copy]!.map((list, part) => list.map((local, j) => visit(local, part, j)));
-        c.steps(1, () => {
-          const at = scope(undefined, before);
-          readRecord([...roots(decay, drive), ...sumRoots("there")]);
-          const keepsPrevious = uses(sumRoots("there"), "previous");
-          for (const copy of range(copies)) {
-            const a = evaluate(decay[copy]!, at);
-            s.body.push(
-              ofCopy(h, copy, (local, part, j) => [
-                keepsPrevious ? previous[copy]![part]![j]!.set(local.get) : [],
-                v128.store(tape(), local.get, tapeAt(0, copy, part, j)),
-                taped[part] ? v128.store(tape(), vectorOf(a[part]!, j), tapeAt(1, copy, part, j)) : [],
-              ]),
-            );
-            advance(copy, at, a);
-            results.copy(copy, at, "there");
-          }
-        });
-        s.body.push(load(r, adjoints));
-        const a = numbers();
-        const isTaped = new Set(roots(decay.map((number) => number.filter((_, part) => taped[part]))));
-        c.steps(-1, () => {
-          const at = scope(undefined, before);
-          readRecord([
-            ...roots(
-              decay.map((number) => number.filter((node) => !isTaped.has(node))),
-              seed,
-            ),
-            ...resultRoots,
-          ]);
-          for (const copy of range(copies)) {
-            s.body.push(
-              ofCopy(previous, copy, (local, part, j) => local.set(v128.load(tape(), tapeAt(0, copy, part, j)))),
-            );
-            s.body.push(
-              ofCopy(a, copy, (local, part, j) =>
-                taped[part] ? local.set(v128.load(tape(), tapeAt(1, copy, part, j))) : [],
-              ),
-            );
-            decay[copy]!.forEach((node, part) => {
-              if (taped[part])
-                at.values.set(
-                  node,
-                  a[copy]![part]!.map((local) => local.get),
-                );
-            });
-            const [decays, seeds] = [evaluate(decay[copy]!, at), evaluate(seed[copy]!, at)];
-            s.body.push(
-              ofCopy(g, copy, (local, part, j) => local.set(add(r[copy]![part]![j]!.get, pick(seeds, j)[part]!))),
-            );
-            results.copy(copy, at, "back");
-            const products = carried[copy]!.map((node) => emit.evaluate(node, frame, at));
-            s.body.push(
-              update(r, copy, (j) => {
-                const zero = forgotten(pick(decays, j));
-                if (products.length === 0)
-                  return multiplyAdd(pick(decays, j), own(g, copy, j), undefined, { conjugate: true, zero });
-                return pick(products, j).map((product) => (zero === undefined ? product : v128.andNot(product, zero)));
-              }),
-            );
-          }
-          results.end(at);
-          s.body.push(each(h, (local, copy, part, j) => local.set(previous[copy]![part]![j]!.get)));
-        });
-        s.body.push(store(r, adjoints));
-      }
-      s.body.push(results.totals());
-    },
+/** One step of one state; returns its decay. */
+function advance(w: Writing, h: Numbers, copy: number, at: Scope, a = w.evaluate(w.decay[copy]!, at)): Vectors[] {
+  const b = w.evaluate(w.drive[copy]!, at);
+  w.c.s.body.push(
+    w.update(h, copy, (j) => multiplyAdd(pick(a, j), own(h, copy, j), pick(b, j), { zero: forgotten(w, pick(a, j)) })),
   );
+  return a;
+}
+
+function writeAdvance(w: Writing): void {
+  const { c, decay, drive } = w;
+  const h = begin(w);
+  c.steps(1, () => {
+    const at = w.step();
+    w.readRecord(flat(decay, drive));
+    for (const copy of decay.keys()) advance(w, h, copy, at);
+  });
+  c.s.body.push(w.store(h, c.to.get));
+}
+
+function writeEnds(w: Writing): void {
+  const { c, plan, decay, drive, seed, numbers, load, store, update } = w;
+  const { s } = c;
+  const h = begin(w);
+  const p = numbers(),
+    r = numbers();
+  const [adjoints, products] = [w.inScratch(plan.at.adjoints), w.inScratch(plan.at.products)];
+  s.body.push(load(p, products), plan.seed === undefined ? [] : load(r, adjoints));
+  c.steps(1, () => {
+    const at = w.step();
+    w.readRecord(flat(decay, drive, seed));
+    for (const copy of decay.keys()) {
+      const a = advance(w, h, copy, at);
+      // The product may have overflowed: a decay or a seed of 0 makes it 0 all the same.
+      s.body.push(
+        update(p, copy, (j) => multiplyAdd(pick(a, j), own(p, copy, j), undefined, { zero: whereZero(pick(a, j)) })),
+      );
+      if (plan.seed === undefined) continue;
+      const q = w.evaluate(seed[copy]!, at);
+      s.body.push(
+        update(r, copy, (j) =>
+          multiplyAdd(own(p, copy, j), pick(q, j), own(r, copy, j), { conjugate: true, zero: whereZero(pick(q, j)) }),
+        ),
+      );
+    }
+  });
+  s.body.push(store(h, c.to.get), store(p, products), plan.seed === undefined ? [] : store(r, adjoints));
+}
+
+function writeForward(w: Writing): void {
+  const { c, decay, drive, states } = w;
+  const h = begin(w);
+  const results = stepResults(c, w.plan, { ...w.sweep, ...w });
+  const roots = resultRoots(w);
+  const previous = uses(roots, "previous") ? (states.previous = w.numbers()) : undefined;
+  c.steps(1, () => {
+    const at = w.step();
+    w.readRecord([...flat(decay, drive), ...roots]);
+    if (previous !== undefined)
+      c.s.body.push(w.each(previous, (local, copy, part, j) => local.set(h[copy]![part]![j]!.get)));
+    for (const copy of decay.keys()) {
+      advance(w, h, copy, at);
+      results.copy(copy, at, "back");
+    }
+    results.end(at);
+  });
+  c.s.body.push(w.store(h, c.to.get), results.totals());
+}
+
+function writeBackward(w: Writing): void {
+  const { c, plan, states, numbers } = w;
+  const h = begin(w);
+  const results = stepResults(c, plan, { ...w.sweep, ...w });
+  states.previous = numbers();
+  states.adjoint = numbers();
+  const r = numbers();
+  const tape = tapeOf(w);
+  writeThere(w, h, tape, results);
+  const adjoints = w.inScratch(plan.at.adjoints);
+  c.s.body.push(w.load(r, adjoints));
+  writeBack(w, h, r, tape, results);
+  c.s.body.push(w.store(r, adjoints), results.totals());
+}
+
+/** States before the steps, and decays that cost something to compute again. */
+interface Tape {
+  readonly taped: readonly boolean[];
+  readonly address: () => Code;
+  readonly offset: (what: "state" | "decay", copy: number, part: number, j: number) => number;
+}
+
+function tapeOf({ c, plan, sweep, inScratch }: Writing): Tape {
+  const { copies, unroll } = sweep;
+  const forward = new Set([plan.form.along]);
+  return {
+    taped: plan.decay.map((node) => ("args" in node || node.op === "guard") && c.emit.varies(node, forward)),
+    address: () => c.cursor("tape", inScratch(plan.at.tape), copies * unroll * 2 * plan.parts * VECTOR),
+    offset: (what, copy, part, j) =>
+      VECTOR * (((copy * plan.parts + part) * unroll + j) * 2 + (what === "state" ? 0 : 1)),
+  };
+}
+
+/** Forward, onto the tape, with the sums that need the states alone. */
+function writeThere(w: Writing, h: Numbers, { taped, address, offset }: Tape, results: StepResults): void {
+  const { c, decay, drive, states } = w;
+  c.steps(1, () => {
+    const at = w.step();
+    const roots = sumRoots(w, "there");
+    w.readRecord([...flat(decay, drive), ...roots]);
+    const keepsPrevious = uses(roots, "previous");
+    for (const copy of decay.keys()) {
+      const a = w.evaluate(decay[copy]!, at);
+      c.s.body.push(
+        w.ofCopy(h, copy, (local, part, j) => [
+          keepsPrevious ? states.previous![copy]![part]![j]!.set(local.get) : [],
+          v128.store(address(), local.get, offset("state", copy, part, j)),
+          taped[part] ? v128.store(address(), pick(a, j)[part]!, offset("decay", copy, part, j)) : [],
+        ]),
+      );
+      advance(w, h, copy, at, a);
+      results.copy(copy, at, "there");
+    }
+  });
+}
+
+/** Back from the tape with the adjoint: g_t = r_t + seed_t, then r_(t-1) = conj(decay_t) g_t. */
+function writeBack(w: Writing, h: Numbers, r: Numbers, { taped, address, offset }: Tape, results: StepResults): void {
+  const { c, decay, seed, carried, states } = w;
+  const { s } = c;
+  const previous = states.previous!,
+    g = states.adjoint!;
+  const a = w.numbers();
+  const isTaped = new Set(decay.flatMap((number) => number.filter((_, part) => taped[part])));
+  const others = decay.map((number) => number.filter((node) => !isTaped.has(node)));
+  c.steps(-1, () => {
+    const at = w.step();
+    w.readRecord([...flat(others, seed), ...resultRoots(w)]);
+    for (const copy of decay.keys()) {
+      const loaded =
+        (what: "state" | "decay") =>
+        (local: Local, part: number, j: number): Code =>
+          what === "state" || taped[part] ? local.set(v128.load(address(), offset(what, copy, part, j))) : [];
+      s.body.push(w.ofCopy(previous, copy, loaded("state")), w.ofCopy(a, copy, loaded("decay")));
+      decay[copy]!.forEach((node, part) => {
+        if (taped[part])
+          at.values.set(
+            node,
+            a[copy]![part]!.map((local) => local.get),
+          );
+      });
+      const [decays, seeds] = [w.evaluate(decay[copy]!, at), w.evaluate(seed[copy]!, at)];
+      s.body.push(
+        w.ofCopy(g, copy, (local, part, j) => local.set(add(r[copy]![part]![j]!.get, pick(seeds, j)[part]!))),
+      );
+      results.copy(copy, at, "back");
+      const products = w.evaluate(carried[copy]!, at);
+      s.body.push(
+        w.update(r, copy, (j) => {
+          const zero = forgotten(w, pick(decays, j));
+          if (products.length === 0)
+            return multiplyAdd(pick(decays, j), own(g, copy, j), undefined, { conjugate: true, zero });
+          return pick(products, j).map((product) => (zero === undefined ? product : v128.andNot(product, zero)));
+        }),
+      );
+    }
+    results.end(at);
+    s.body.push(w.each(h, (local, copy, part, j) => local.set(previous[copy]![part]![j]!.get)));
+  });
 }

@@ -1,27 +1,36 @@
 /** The phase of a fused recurrence: all chunks of each unit, or only the ends of its segments. */
 import {
-  call,
   block,
   br,
   brIf,
+  call,
   f32x4,
   forLoop,
   functionBuilder,
   i32,
   loop,
   memory as bulk,
-  select,
   v128,
   when,
   whileLoop,
   type Code,
-  type Local,
   type WasmFunction,
 } from "../../wasm/emitter.js";
+import {
+  chunk,
+  eachPoint,
+  inScratch,
+  laneOf,
+  run,
+  smaller,
+  unitOf,
+  ZERO,
+  type SweepParts,
+  type Unit,
+} from "./chunk.js";
 import { keptArgument, sharedArgument } from "./form.js";
-import { PARAMETERS, plus, range, times } from "./function.js";
-import { STAGED_GROUPS, VECTOR, type PartialSum, type ScanPlan } from "./plan.js";
-import { product } from "../../../../ir/simplify.js";
+import { plus, range, times } from "./function.js";
+import { VECTOR, type PartialSum, type ScanPlan } from "./plan.js";
 
 /** Positions of functions in the module; undefined where there is nothing to do. A sweep has one for each number of states side by side. */
 export interface UnitParts {
@@ -36,197 +45,112 @@ export interface UnitParts {
   readonly backward: SweepParts | undefined;
 }
 
-/** full: `copies` or `unroll` states; rest: those left over. */
-export interface SweepParts {
-  readonly full: number;
-  readonly rest: number | undefined;
+export function unitFunction(name: string, plan: ScanPlan, parts: UnitParts, ends: boolean): WasmFunction {
+  const f = functionBuilder(["i32", "i32", "i32", "i32"]);
+  const unit = unitOf(f, plan);
+  const { form, at, stateBytes, totalSumBytes } = plan;
+  const given = form.kept !== undefined && plan.seed !== undefined;
+  return f.finish(
+    name,
+    forLoop(unit.unit, f.params[2], 1, [
+      findPlace(unit),
+      unit.kept.set(form.kept ? firstKept(unit) : inScratch(unit, at.states)),
+      given ? [] : states(unit, parts, ends),
+      plan.seed === undefined ? [] : adjoints(unit, ends),
+      ends ? ones(unit) : clear(unit, at.totalSums, totalSumBytes),
+      parts.backward === undefined ? forward(unit, parts, parts.forward!, ends) : adjoint(unit, parts, parts.backward),
+      ends
+        ? [
+            bulk.copy(carryAt(unit, 0, 0), unit.kept.get, i32.const(stateBytes)),
+            bulk.copy(carryAt(unit, 1, 0), inScratch(unit, at.products), i32.const(stateBytes)),
+            plan.seed === undefined
+              ? []
+              : bulk.copy(carryAt(unit, 2, 0), inScratch(unit, at.adjoints), i32.const(stateBytes)),
+          ]
+        : plan.partials.filter((p) => !p.keepsAlong).map((partial) => flush(unit, parts, partial)),
+    ]),
+  );
 }
 
-type Arguments = Partial<Record<(typeof PARAMETERS)[number], Code>>;
+/** Coordinates, groups and steps of a unit by its number. */
+function findPlace(unit: Unit): Code {
+  const { plan, rest, segment, blockIndex, outerPoint, here, firstStep, endStep, time, coordinates } = unit;
+  const { form, outer, groups, blocks, allGroups, segments } = plan;
+  const extent = (axis: number): number => form.extents[axis]!;
+  return [
+    rest.set(unit.unit.get),
+    segment.set(segments === 1 ? ZERO : i32.remU(rest.get, i32.const(segments))),
+    segments === 1 ? [] : rest.set(i32.divU(rest.get, i32.const(segments))),
+    blockIndex.set(blocks === 1 ? ZERO : i32.remU(rest.get, i32.const(blocks))),
+    outerPoint.set(blocks === 1 ? rest.get : i32.divU(rest.get, i32.const(blocks))),
+    rest.set(outerPoint.get),
+    [...outer]
+      .reverse()
+      .map((axis) => [
+        coordinates[axis]!.set(i32.remU(rest.get, i32.const(extent(axis)))),
+        rest.set(i32.divU(rest.get, i32.const(extent(axis)))),
+      ]),
+    here.set(smaller(i32.const(groups), i32.sub(i32.const(allGroups), times(blockIndex.get, groups)))),
+    firstStep.set(times(segment.get, plan.segmentSteps)),
+    endStep.set(smaller(plus(firstStep.get, plan.segmentSteps), i32.const(extent(form.along)))),
+    time.set(firstStep.get),
+  ];
+}
 
-const smaller = (a: Code, b: Code): Code => select(a, b, i32.ltS(a, b));
+const sharedBase = ({ args, plan }: Unit): Code => i32.load(args.get, 4 * sharedArgument(plan.form));
+const clear = (unit: Unit, offset: number, bytes: number): Code =>
+  bytes === 0 ? [] : bulk.fill(inScratch(unit, offset), ZERO, i32.const(bytes));
 
-export function unitFunction(name: string, plan: ScanPlan, parts: UnitParts, ends: boolean): WasmFunction {
-  const { form, vector, inner, outer, groups, blocks, allGroups, segments, stateBytes, at } = plan;
-  const { extents, along } = form;
-  const f = functionBuilder(["i32", "i32", "i32", "i32"]);
-  const [args, unit, unitEnd, scratch] = f.params;
-  const local = (): Local => f.local("i32");
-  const coordinates = extents.map(local);
-  const [point, outerPoint, blockIndex, segment, here, group, rest, count, firstStep, endStep, kept, last] = [
-    local(),
-    local(),
-    local(),
-    local(),
-    local(),
-    local(),
-    local(),
-    local(),
-    local(),
-    local(),
-    local(),
-    local(),
-  ] as const;
-  const [firstGroup, someGroups] = [local(), local()] as const;
-  const time = coordinates[along]!,
-    lane = coordinates[vector]!;
-  const zero = i32.const(0);
-  const inScratch = (offset: number): Code => plus(scratch.get, offset);
-  const sharedBase = i32.load(args.get, 4 * sharedArgument(form));
-  const run = (position: number | undefined, given: Arguments): Code => {
-    if (position === undefined) return [];
-    const values: Record<(typeof PARAMETERS)[number], Code> = {
-      args: args.get,
-      scratch: scratch.get,
-      count: count.get,
-      group: group.get,
-      point: point.get,
-      segment: segment.get,
-      from: kept.get,
-      to: kept.get,
-      ...given,
-    };
-    return call(position, ...PARAMETERS.map((parameter) => values[parameter]), ...coordinates.map((c) => c.get));
-  };
-  const laneOf = (g: Code): Code => times(i32.add(times(blockIndex.get, groups), g), 4);
+// ---- states at the ends ----
 
-  // ---- loops over points and groups ----
-
-  const extent = (axis: number): number => extents[axis]!;
-  const linear = inner.reduce<Code>(
-    (sum, axis, k) =>
-      plus(times(coordinates[axis]!.get, product(inner.slice(k + 1).map(extent))), sum === zero ? 0 : sum),
-    zero,
+/** Ends (0), products (1) or adjoints (2) of the segment `by` further on. */
+const carryAt = (unit: Unit, which: 0 | 1 | 2, by: number): Code =>
+  plus(
+    plus(sharedBase(unit), unit.plan.carries + which * unit.plan.carryBytes),
+    times(plus(unit.unit.get, by), unit.plan.stateBytes),
   );
-  /** Every point of the inner axes, `by` of the last axis together. */
-  const eachPoint = (full: (position: Code) => Code, by: number, remaining: Code): Code => {
-    const nest = (k: number): Code => {
-      const axis = inner[k];
-      if (axis === undefined) return [point.set(zero), full(zero)];
-      const c = coordinates[axis]!;
-      const whole = k === inner.length - 1 ? extent(axis) - (extent(axis) % by) : extent(axis);
-      if (k < inner.length - 1) return [c.set(zero), forLoop(c, whole, 1, nest(k + 1))];
-      return [
-        c.set(zero),
-        forLoop(c, whole, by, [point.set(linear), full(zero)]),
-        whole === extent(axis) ? [] : [point.set(linear), remaining],
-      ];
-    };
-    return nest(0);
-  };
-  const sweep = (position: SweepParts, given: Arguments, from: Code, to: Code): Code => {
-    if (plan.points > 1)
-      return [
-        group.set(from),
-        last.set(to),
-        forLoop(group, last, 1, [
-          lane.set(laneOf(group.get)),
-          eachPoint(() => run(position.full, given), plan.copies, run(position.rest, given)),
-        ]),
-      ];
-    const wide = plan.unroll;
-    return [
-      group.set(from),
-      last.set(to),
-      point.set(zero),
-      whileLoop(i32.ltS(group.get, last.get), [
-        lane.set(laneOf(group.get)),
-        position.rest === undefined
-          ? [run(position.full, given), group.set(plus(group.get, wide))]
-          : when(
-              i32.and(
-                i32.leS(plus(group.get, wide), last.get),
-                i32.leS(plus(lane.get, 4 * wide), i32.const(extent(vector))),
-              ),
-              [run(position.full, given), group.set(plus(group.get, wide))],
-              [run(position.rest, given), group.set(plus(group.get, 1))],
-            ),
-      ]),
-    ];
-  };
-  /** A chunk: with records, a few groups at a time. */
-  const chunk = (
-    position: SweepParts,
-    given: Arguments,
-    stage: number | undefined,
-    finish: number | undefined,
-  ): Code => {
-    if (plan.recordBytes === 0) return sweep(position, given, zero, here.get);
-    const some = (): Arguments => ({ group: zero, point: someGroups.get });
-    return [
-      firstGroup.set(zero),
-      forLoop(firstGroup, here, STAGED_GROUPS, [
-        someGroups.set(smaller(i32.const(STAGED_GROUPS), i32.sub(here.get, firstGroup.get))),
-        lane.set(laneOf(firstGroup.get)),
-        run(stage, some()),
-        sweep(position, given, firstGroup.get, i32.add(firstGroup.get, someGroups.get)),
-        lane.set(laneOf(firstGroup.get)),
-        run(finish, some()),
-      ]),
-    ];
-  };
 
-  // ---- partial sums ----
-
-  const flush = (partial: PartialSum): Code => {
-    const { keepsAlong, keepsVector, points } = partial;
-    let row: Code = outerPoint.get;
-    if (!keepsAlong) row = plus(times(row, segments), segment.get);
-    if (!keepsVector) row = plus(times(row, blocks), blockIndex.get);
-    const wide = keepsVector ? blocks * groups * 4 : 1;
-    let element = times(row, partial.size);
-    if (keepsAlong) element = plus(element, times(time.get, points * wide));
-    if (keepsVector) element = plus(element, laneOf(zero));
-    const rows = keepsAlong ? times(count.get, points) : i32.const(points);
-    return call(
-      (keepsVector ? parts.flushVectors : parts.flushLanes)!,
-      plus(plus(sharedBase, partial.shared), times(element, 4)),
-      inScratch(partial.scratch),
-      rows,
-    );
-  };
-  const each = plan.partials.filter((p) => p.keepsAlong),
-    total = plan.partials.filter((p) => !p.keepsAlong);
-  const clear = (offset: number, bytes: number): Code =>
-    bytes === 0 ? [] : bulk.fill(inScratch(offset), zero, i32.const(bytes));
-
-  // ---- states at the ends ----
-
-  const carryAt = (which: 0 | 1 | 2, by: number): Code =>
-    plus(plus(sharedBase, plan.carries + which * plan.carryBytes), times(plus(unit.get, by), stateBytes));
+/** The states before the unit's first step. */
+function states(unit: Unit, parts: UnitParts, ends: boolean): Code {
+  const { plan, kept, group, here, lane, segment } = unit;
   const initial: Code =
     parts.initial === undefined
-      ? bulk.fill(kept.get, zero, times(here.get, plan.groupBytes))
+      ? bulk.fill(kept.get, ZERO, times(here.get, plan.groupBytes))
       : [
-          group.set(zero),
-          forLoop(group, here, 1, [lane.set(laneOf(group.get)), eachPoint(() => run(parts.initial, {}), 1, [])]),
+          group.set(ZERO),
+          forLoop(group, here, 1, [
+            lane.set(laneOf(unit, group.get)),
+            eachPoint(unit, run(unit, parts.initial, {}), 1, []),
+          ]),
         ];
-  const states: Code =
-    segments === 1
-      ? initial
-      : when(
-          i32.eqz(segment.get),
-          initial,
-          ends
-            ? bulk.fill(kept.get, zero, i32.const(stateBytes))
-            : bulk.copy(kept.get, carryAt(0, -1), i32.const(stateBytes)),
-        );
-  const noAdjoint = bulk.fill(inScratch(at.adjoints), zero, i32.const(stateBytes));
-  const adjoints: Code =
-    plan.seed === undefined
-      ? []
-      : segments === 1 || ends
-        ? noAdjoint
-        : when(
-            i32.eq(segment.get, i32.const(segments - 1)),
-            noAdjoint,
-            bulk.copy(inScratch(at.adjoints), carryAt(2, 1), i32.const(stateBytes)),
-          );
-  const number = local(),
-    numbersEnd = local();
-  const ones: Code = [
-    number.set(inScratch(at.products)),
-    numbersEnd.set(inScratch(at.products + stateBytes)),
+  if (plan.segments === 1) return initial;
+  const bytes = i32.const(plan.stateBytes);
+  return when(
+    i32.eqz(segment.get),
+    initial,
+    ends ? bulk.fill(kept.get, ZERO, bytes) : bulk.copy(kept.get, carryAt(unit, 0, -1), bytes),
+  );
+}
+
+/** The adjoints behind its last step. */
+function adjoints(unit: Unit, ends: boolean): Code {
+  const { plan, segment } = unit;
+  const bytes = i32.const(plan.stateBytes);
+  const none = bulk.fill(inScratch(unit, plan.at.adjoints), ZERO, bytes);
+  if (plan.segments === 1 || ends) return none;
+  return when(
+    i32.eq(segment.get, i32.const(plan.segments - 1)),
+    none,
+    bulk.copy(inScratch(unit, plan.at.adjoints), carryAt(unit, 2, 1), bytes),
+  );
+}
+
+/** Products of no decays. */
+function ones(unit: Unit): Code {
+  const { plan, number, numbersEnd } = unit;
+  return [
+    number.set(inScratch(unit, plan.at.products)),
+    numbersEnd.set(inScratch(unit, plan.at.products + plan.stateBytes)),
     forLoop(
       number,
       numbersEnd,
@@ -234,89 +158,94 @@ export function unitFunction(name: string, plan: ScanPlan, parts: UnitParts, end
       range(plan.parts).map((part) => v128.store(number.get, f32x4.const(part === 0 ? 1 : 0), part * VECTOR)),
     ),
   ];
+}
 
-  // ---- states kept between kernels ----
+// ---- states kept between kernels ----
 
-  const isKept = form.kept !== undefined;
-  /** Bytes from one chunk's states to the next chunk's. */
-  const keptRow = isKept ? allGroups * plan.groupBytes : 0;
-  const chunks = Math.ceil(extents[along]! / plan.steps);
-  const firstKept: Code = isKept
-    ? i32.add(
-        i32.load(args.get, 4 * keptArgument(form)),
-        i32.add(times(outerPoint.get, (chunks + 1) * keptRow), times(blockIndex.get, stateBytes)),
-      )
-    : inScratch(at.states);
+/** Bytes from one chunk's states to the next chunk's. */
+const keptRow = ({ form, allGroups, groupBytes }: ScanPlan): number =>
+  form.kept === undefined ? 0 : allGroups * groupBytes;
+const chunksOf = ({ form, steps }: ScanPlan): number => Math.ceil(form.extents[form.along]! / steps);
 
-  // ---- chunks ----
+/** Where a unit's first states lie. */
+const firstKept = ({ plan, args, outerPoint, blockIndex }: Unit): Code =>
+  i32.add(
+    i32.load(args.get, 4 * keptArgument(plan.form)),
+    i32.add(times(outerPoint.get, (chunksOf(plan) + 1) * keptRow(plan)), times(blockIndex.get, plan.stateBytes)),
+  );
 
-  const countSteps = count.set(smaller(i32.const(plan.steps), i32.sub(endStep.get, time.get)));
-  const results = (position: SweepParts, stage: number | undefined, toNext = 0): Code => [
-    clear(at.eachSums, plan.eachSumBytes),
-    chunk(position, { to: plus(kept.get, toNext) }, stage, parts.finish),
-    each.map(flush),
+// ---- chunks ----
+
+const countSteps = ({ plan, count, endStep, time }: Unit): Code =>
+  count.set(smaller(i32.const(plan.steps), i32.sub(endStep.get, time.get)));
+
+/** A chunk with its results. */
+function results(unit: Unit, parts: UnitParts, position: SweepParts, toNext = 0): Code {
+  const { plan, kept } = unit;
+  return [
+    clear(unit, plan.at.eachSums, plan.eachSumBytes),
+    chunk(unit, position, { to: plus(kept.get, toNext) }, parts.stage, parts.finish),
+    plan.partials.filter((p) => p.keepsAlong).map((partial) => flush(unit, parts, partial)),
   ];
-  const forward = (position: SweepParts): Code =>
-    whileLoop(i32.ltS(time.get, endStep.get), [
-      countSteps,
-      ends ? chunk(position, {}, parts.stage, undefined) : results(position, parts.stage, keptRow),
-      kept.set(plus(kept.get, keptRow)),
-      time.set(i32.add(time.get, count.get)),
-    ]);
-  /** To the last chunk, past the states before each. */
+}
+
+/** From the first step to the last. */
+function forward(unit: Unit, parts: UnitParts, position: SweepParts, ends: boolean): Code {
+  const { plan, time, endStep, kept, count } = unit;
+  return whileLoop(i32.ltS(time.get, endStep.get), [
+    countSteps(unit),
+    ends ? chunk(unit, position, {}, parts.stage, undefined) : results(unit, parts, position, keptRow(plan)),
+    kept.set(plus(kept.get, keptRow(plan))),
+    time.set(i32.add(time.get, count.get)),
+  ]);
+}
+
+/** To the last chunk, past the states before each; and back, from the last chunk to the first. */
+function adjoint(unit: Unit, parts: UnitParts, position: SweepParts): Code {
+  const { plan, time, endStep, firstStep, kept } = unit;
+  const row = parts.forward === undefined ? keptRow(plan) : plan.stateBytes;
+  const before = chunksOf(plan) - 1;
   const toLast =
     parts.forward === undefined
-      ? [time.set(i32.const((chunks - 1) * plan.steps)), kept.set(plus(kept.get, (chunks - 1) * keptRow))]
+      ? [time.set(i32.const(before * plan.steps)), kept.set(plus(kept.get, before * row))]
       : whileLoop(i32.ltS(plus(time.get, plan.steps), endStep.get), [
-          countSteps,
-          chunk(parts.forward, { to: plus(kept.get, stateBytes) }, parts.stageForward, undefined),
-          kept.set(plus(kept.get, stateBytes)),
+          countSteps(unit),
+          chunk(unit, parts.forward, { to: plus(kept.get, row) }, parts.stageForward, undefined),
+          kept.set(plus(kept.get, row)),
           time.set(plus(time.get, plan.steps)),
         ]);
-  const adjoint = (position: SweepParts): Code => [
+  return [
     toLast,
     block(
       loop([
-        countSteps,
-        results(position, parts.stage),
+        countSteps(unit),
+        results(unit, parts, position),
         brIf(1, i32.eq(time.get, firstStep.get)),
-        kept.set(plus(kept.get, isKept ? -keptRow : -stateBytes)),
+        kept.set(plus(kept.get, -row)),
         time.set(plus(time.get, -plan.steps)),
         br(0),
       ]),
     ),
   ];
-  return f.finish(
-    name,
-    forLoop(unit, unitEnd, 1, [
-      rest.set(unit.get),
-      segment.set(segments === 1 ? zero : i32.remU(rest.get, i32.const(segments))),
-      segments === 1 ? [] : rest.set(i32.divU(rest.get, i32.const(segments))),
-      blockIndex.set(blocks === 1 ? zero : i32.remU(rest.get, i32.const(blocks))),
-      outerPoint.set(blocks === 1 ? rest.get : i32.divU(rest.get, i32.const(blocks))),
-      rest.set(outerPoint.get),
-      [...outer]
-        .reverse()
-        .map((axis) => [
-          coordinates[axis]!.set(i32.remU(rest.get, i32.const(extent(axis)))),
-          rest.set(i32.divU(rest.get, i32.const(extent(axis)))),
-        ]),
-      here.set(smaller(i32.const(groups), i32.sub(i32.const(allGroups), times(blockIndex.get, groups)))),
-      firstStep.set(times(segment.get, plan.segmentSteps)),
-      endStep.set(smaller(plus(firstStep.get, plan.segmentSteps), i32.const(extent(along)))),
-      time.set(firstStep.get),
-      kept.set(firstKept),
-      isKept && plan.seed !== undefined ? [] : states,
-      adjoints,
-      ends ? ones : clear(at.totalSums, plan.totalSumBytes),
-      parts.backward === undefined ? forward(parts.forward!) : adjoint(parts.backward),
-      ends
-        ? [
-            bulk.copy(carryAt(0, 0), kept.get, i32.const(stateBytes)),
-            bulk.copy(carryAt(1, 0), inScratch(at.products), i32.const(stateBytes)),
-            plan.seed === undefined ? [] : bulk.copy(carryAt(2, 0), inScratch(at.adjoints), i32.const(stateBytes)),
-          ]
-        : total.map(flush),
-    ]),
+}
+
+// ---- partial sums ----
+
+/** Writes the unit's part of a sum to shared memory. */
+function flush(unit: Unit, parts: UnitParts, partial: PartialSum): Code {
+  const { plan, outerPoint, segment, blockIndex, time, count } = unit;
+  const { keepsAlong, keepsVector, points } = partial;
+  let row: Code = outerPoint.get;
+  if (!keepsAlong) row = plus(times(row, plan.segments), segment.get);
+  if (!keepsVector) row = plus(times(row, plan.blocks), blockIndex.get);
+  const wide = keepsVector ? plan.blocks * plan.groups * 4 : 1;
+  let element = times(row, partial.size);
+  if (keepsAlong) element = plus(element, times(time.get, points * wide));
+  if (keepsVector) element = plus(element, laneOf(unit, ZERO));
+  return call(
+    (keepsVector ? parts.flushVectors : parts.flushLanes)!,
+    plus(plus(sharedBase(unit), partial.shared), times(element, 4)),
+    inScratch(unit, partial.scratch),
+    keepsAlong ? times(count.get, points) : i32.const(points),
   );
 }
