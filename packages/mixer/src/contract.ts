@@ -61,7 +61,10 @@ export interface MixerDefinition<C extends MixerConfig, P extends Tree, S extend
   reserve?(config: C, state: S, length: number): S;
   /** The state with that of the start in its place where `flags` [B], bool, are true; for states that grow and honour resets. */
   forget?(config: C, state: S, flags: Tensor): S;
-  /** One element: x [B D] -> y [B D], and the state after it. Absent: there is no recurrent form. */
+  /**
+   * One element: x [B D] -> y [B D], and the state after it. Absent: there is no recurrent form. It computes from its arguments
+   * alone: of long sequences the device repeats one step.
+   */
   step?(config: C, params: P, x: Tensor, state: S): readonly [Tensor, S];
   /** Ways to run whole sequences. All agree with the folded `step`, in values and in gradients. */
   readonly modes: MixerModes<C, P, S>;
