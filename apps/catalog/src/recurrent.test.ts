@@ -39,7 +39,7 @@ const subjects = mixers.flatMap((mixer) => {
     : [];
 });
 
-test.each(subjects)("%s", async (_, mixer, config) => {
+test.each(subjects)("%s", { timeout: 120_000 }, async (_, mixer, config) => {
   const packed = typeof mixer.resets === "function" ? mixer.resets(config) : mixer.resets;
   const loss =
     (mode: Mode) =>
