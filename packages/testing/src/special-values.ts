@@ -57,7 +57,15 @@ const share = (x: number, y: number): number => (x === y ? 0.5 : Number(x < y));
 /** Arguments at which formulas cancel, or saturate: near 0 and 1, far out, near whole numbers. */
 const CANCELLING: readonly number[] = [
   ...[1e-30, 1e-6, 1e-3, 0.1, 0.49, 0.51, 1.5, 3, 5, 9, 20, 87, 100].flatMap((x) => [x, -x]),
-  ...[1 - 2 ** -24, 1 + 2 ** -23, 2 - 2 ** -23, 8388607.5, -8388607.5, 0.99999994, -0.99999994, Math.PI, Math.PI / 2],
+  1 - 2 ** -24,
+  1 + 2 ** -23,
+  2 - 2 ** -23,
+  8388607.5,
+  -8388607.5,
+  0.99999994,
+  -0.99999994,
+  Math.PI,
+  Math.PI / 2,
 ].map(fround);
 
 /** Slopes in float64 of what is written as a difference of values near 1, and others beside them. */
