@@ -61,7 +61,10 @@ export interface MixerDefinition<C extends MixerConfig, P extends Tree, S extend
   reserve?(config: C, state: S, length: number): S;
   /** The state with that of the start in its place where `flags` [B], bool, are true; for states that grow and honour resets. */
   forget?(config: C, state: S, flags: Tensor): S;
-  /** One element: x [B D] -> y [B D], and the state after it. Absent: there is no recurrent form. */
+  /**
+   * One element: x [B D] -> y [B D], and the state after it. Absent: there is no recurrent form. It computes from its arguments
+   * alone: of long sequences the device repeats one step.
+   */
   step?(config: C, params: P, x: Tensor, state: S): readonly [Tensor, S];
   /** Ways to run whole sequences. All agree with the folded `step`, in values and in gradients. */
   readonly modes: MixerModes<C, P, S>;
@@ -70,7 +73,8 @@ export interface MixerDefinition<C extends MixerConfig, P extends Tree, S extend
 /**
  * Ways to run whole sequences: x [B L D] -> y [B L D], and the state after the last element. `state` undefined means `initState`.
  * `resets` [B L], bool: true at the first element of each packed sequence, before which the state is `initState` again.
- * Only mixers that declare `resets` are given one.
+ * Only mixers that declare `resets` are given one. Modes that multiply matrices or transform whole sequences (attention,
+ * chunks, convolutions) multiply what was forgotten by 0: values have to be finite there.
  */
 export interface MixerModes<C, P, S> {
   /** All elements at once. */

@@ -5,9 +5,11 @@ import {
   leavesOf,
   replaceLeaves,
   reshape,
+  sequentialScan,
   ShapeError,
   sliceAxis,
   stack,
+  transpose,
   where,
   zeros,
   type Tensor,
@@ -147,6 +149,9 @@ function resetFlags(mixer: AnyMixer, config: MixerConfig, x: Tensor, resets: Ten
   return cast(resets, "bool");
 }
 
+/** Elements from which a recurrence of fixed form is one repeated step: a graph of every step takes long to plan. */
+const REPEATED = 32;
+
 /** `step` applied to one element after another. */
 function fold(
   mixer: AnyMixer,
@@ -158,6 +163,7 @@ function fold(
 ): readonly [Tensor, Tree] {
   const [B, L, D] = x.shape as [number, number, number];
   let carried = state ?? mixer.initState(config, B);
+  if (mixer.state === "constant" && L >= REPEATED) return repeated(mixer, config, params, x, carried, resets);
   const outputs: Tensor[] = [];
   for (let t = 0; t < L; t++) {
     if (resets) carried = forget(mixer, config, carried, reshape(sliceAxis(resets, 1, t, t + 1), [B]));
@@ -166,6 +172,27 @@ function fold(
     carried = next;
   }
   return [L === 0 ? zeros([B, 0, D]) : stack(outputs, 1), carried];
+}
+
+/** The same as one step that the device repeats. */
+function repeated(
+  mixer: AnyMixer,
+  config: MixerConfig,
+  params: Tree,
+  x: Tensor,
+  state: Tree,
+  resets: Tensor | undefined,
+): readonly [Tensor, Tree] {
+  const { outputs, state: last } = sequentialScan({
+    step(before: Tree, { now, flags }: { readonly now: Tensor; readonly flags?: Tensor }, weights: Tree) {
+      const [y, next] = mixer.step!(config, weights, now, flags ? forget(mixer, config, before, flags) : before);
+      return [next, y];
+    },
+    initial: state,
+    inputs: { now: transpose(x, [1, 0, 2]), ...(resets && { flags: transpose(resets) }) },
+    constants: params,
+  });
+  return [transpose(outputs, [1, 0, 2]), last];
 }
 
 /** The state with that of the start in its place where `flags` [B] are true. Leaves [B ...]. */

@@ -24,6 +24,7 @@ import {
   neg,
   opTable,
   realize,
+  roundToHalf,
   shiftLeft,
   shiftRight,
   sub,
@@ -36,6 +37,7 @@ import {
 } from "@seqmix/tensor";
 import { elementwiseRecords, SPECIAL } from "@seqmix/tensor/backend";
 import { LawError } from "./compare.js";
+import { COMPOSED } from "./composed-values.js";
 
 /** Below this, results count as 0. */
 const FLUSHED = 2 ** -125;
@@ -49,14 +51,61 @@ const either =
   (x, y) =>
     Number.isNaN(x) || Number.isNaN(y) ? NaN : choose(x, y);
 
+/** 1 where x < y, half where they are equal. */
+const share = (x: number, y: number): number => (x === y ? 0.5 : Number(x < y));
+
+/** Arguments at which formulas cancel, or saturate: near 0 and 1, far out, near whole numbers. */
+const CANCELLING: readonly number[] = [
+  ...[1e-30, 1e-6, 1e-3, 0.1, 0.49, 0.51, 1.5, 3, 5, 9, 20, 87, 100].flatMap((x) => [x, -x]),
+  1 - 2 ** -24,
+  1 + 2 ** -23,
+  2 - 2 ** -23,
+  8388607.5,
+  -8388607.5,
+  0.99999994,
+  -0.99999994,
+  Math.PI,
+  Math.PI / 2,
+].map(fround);
+
+/** Slopes in float64 of what is written as a difference of values near 1, and others beside them. */
+const SLOPES: Readonly<Record<string, (x: number) => number>> = {
+  exp: Math.exp,
+  expm1: Math.exp,
+  tanh: (x) => 1 / Math.cosh(x) ** 2,
+  sigmoid: (x) => 1 / (2 + 2 * Math.cosh(x)),
+  softplus: (x) => 1 / (1 + Math.exp(-x)),
+  atan: (x) => 1 / (1 + x * x),
+  sin: Math.cos,
+  cos: (x) => -Math.sin(x),
+  erf: (x) => (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x),
+};
+
+/** The ends of f16: the smallest normal and subnormal numbers, the largest. */
+const HALF: readonly number[] = [
+  0,
+  -0,
+  1,
+  -1,
+  2 ** -14,
+  -(2 ** -14),
+  2 ** -24,
+  65504,
+  -65504,
+  Infinity,
+  -Infinity,
+  NaN,
+];
+
 /** What the language's own f32 arithmetic says of two real numbers, and the slopes of the result in each. */
 const REAL_PAIRS: readonly (readonly [string, (x: Tensor, y: Tensor) => Tensor, Real, ...Real[]])[] = [
   ["add", add, (x, y) => fround(x + y), () => 1, () => 1],
   ["sub", sub, (x, y) => fround(x - y), () => 1, () => -1],
   ["mul", mul, (x, y) => fround(x * y), (_, y) => y, (x) => x],
   ["div", div, (x, y) => fround(x / y), (_, y) => fround(1 / y), (x, y) => fround(-fround(fround(x / y) / y))],
-  ["minimum", minimum, either(Math.min)],
-  ["maximum", maximum, either(Math.max)],
+  // at a tie half; nothing is chosen where one is NaN
+  ["minimum", minimum, either(Math.min), (x, y) => share(x, y), (x, y) => share(y, x)],
+  ["maximum", maximum, either(Math.max), (x, y) => share(y, x), (x, y) => share(x, y)],
   ["less", less, (x, y) => Number(x < y)],
   ["lessEqual", lessEqual, (x, y) => Number(x <= y)],
   ["equal", equal, (x, y) => Number(x === y)],
@@ -165,6 +214,8 @@ export async function checkSpecialValues(device: Device): Promise<number> {
     }
   };
   await functionsOfOne(compare);
+  await composedFunctions(compare);
+  await whereTheyCancel(compare);
   await functionsOfTwo(compare);
   await wholeNumbers(compare);
   await chosenAndSummed(compare);
@@ -188,6 +239,55 @@ async function functionsOfOne(compare: Compare): Promise<void> {
         special.slopes,
         at,
         { relative: 8 * 2 ** -23, absolute: 2 * near },
+      );
+  }
+}
+
+/** Functions that are composed of several rows, and their slopes. */
+async function composedFunctions(compare: Compare): Promise<void> {
+  for (const [name, f, values, slopes] of COMPOSED) {
+    const at = (k: number): string => String(SPECIAL[k]);
+    await compare(name, () => f(make(SPECIAL, "f32")), values, at, { relative: 2e-6 });
+    if (slopes)
+      await compare(`slope of ${name}`, () => grad((x: Tensor) => sum(f(x)))(make(SPECIAL, "f32")), slopes, at, {
+        relative: 4e-6,
+        absolute: 4e-7,
+      });
+  }
+}
+
+/** Functions of one where a formula may cancel, and of f16. */
+async function whereTheyCancel(compare: Compare): Promise<void> {
+  for (const op of opTable) {
+    const record = elementwiseRecords[op.name];
+    if (!record?.special) continue;
+    const { number, ulp = 0, near = 0, result } = record;
+    const f = op.samples[0]!.apply;
+    const wide = Math.max(ulp, 1) * 2 ** -23;
+    await compare(
+      `${op.name} where it may cancel`,
+      () => f(make(CANCELLING, "f32")),
+      CANCELLING.map((x) => number(x)),
+      (k) => String(CANCELLING[k]),
+      { relative: wide, absolute: near },
+    );
+    const slope = SLOPES[op.name];
+    if (slope)
+      // 1 - y^2 keeps what y has beside 1
+      await compare(
+        `slope of ${op.name} where it may cancel`,
+        () => grad((x: Tensor) => sum(f(x)))(make(CANCELLING, "f32")),
+        CANCELLING.map(slope),
+        (k) => String(CANCELLING[k]),
+        { relative: 4 * wide, absolute: 2 ** -22 },
+      );
+    if (record.accepts.includes("f16") && !result)
+      await compare(
+        `${op.name} of f16`,
+        () => f(make(HALF, "f16")),
+        HALF.map((x) => roundToHalf(number(x))),
+        (k) => String(HALF[k]),
+        { relative: 2 ** -10, absolute: Math.max(near, 2 ** -24) },
       );
   }
 }
