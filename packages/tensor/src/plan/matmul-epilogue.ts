@@ -62,10 +62,10 @@ export function findEpilogues(
     reader?.kind === "loop" && !left.has(reader) && which(reader) && reader.reductions.length === 0;
   // Of two products in one loop the later takes it: what the other was made of is not needed so long.
   for (const draft of drafts.toReversed()) {
-    if (draft.kind !== "native" || draft.epilogue || !ops.has(draft.call.op.name)) continue;
+    if (draft.kind !== "native" || !takesOne(draft, ops)) continue;
     const result = draft.outputs[0]!;
     const [loop, ...others] = readers.get(result) ?? [];
-    if (others.length > 0 || isRoot.has(result) || !finishes(loop) || draft.call.inputs[0]!.size === 0) continue;
+    if (others.length > 0 || isRoot.has(result) || !finishes(loop)) continue;
     const lower = (outputs: readonly Tensor[], hidden: readonly Tensor[], element?: Tensor): LoweredLoop | undefined =>
       tryLowerLoop(outputs, [], {
         resolve: (x) => context.resolve(x),
@@ -91,6 +91,10 @@ export function findEpilogues(
   }
   return { finished, left };
 }
+
+/** Whether a native kernel may have an epilogue and has none. */
+const takesOne = ({ call, epilogue }: NativeDraft, ops: ReadonlySet<string>): boolean =>
+  !epilogue && ops.has(call.op.name) && call.inputs[0]!.size > 0;
 
 /** The name of a call with the op whose result it stores, as `explain` prints it. */
 export const nameWithTail = (name: string, y: Tensor): string => `${name}>${callOf(y)!.op.name}`;

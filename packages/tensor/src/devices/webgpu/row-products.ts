@@ -77,6 +77,7 @@ const sharedTiles = (product: RowProduct): RowProgram[] => {
   const columns = product.n >= 2048 ? 32 : 16;
   const across = rows === 16 ? 4 : 8;
   const tiles: SharedTile[] = [
+    ...(product.k >= 1024 ? [{ rows, columns: rows === 16 ? 32 : columns, across, depth: 128 }] : []),
     { rows, columns: rows === 16 ? 32 : columns, across, depth: 64 },
     { rows: Math.min(32, rows), columns: rows === 16 ? 32 : 16, across, depth: 32 },
   ];
