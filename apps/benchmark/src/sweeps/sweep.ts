@@ -147,7 +147,7 @@ const FIELDS = [...PLAN_FIELDS, "question", "expected", "published", "plots", "s
 export function planAt(sweep: Sweep, scale: Scale, ofTask: (task: string) => Settings = () => ({})): SweepPlan {
   assertFields(sweep, FIELDS, "a sweep");
   for (const each of sweep.published ?? [])
-    assertFields(each, ["row", "value", "task", "source"], "a published number of a sweep");
+    assertFields(each, ["row", "value", "task", "beyond", "source"], "a published number of a sweep");
   for (const each of sweep.plots ?? []) assertFields(each, ["title", "x", "y", "log"], "a plot of a sweep");
   for (const name of Object.keys(sweep.scales ?? {}))
     if (!(SCALES as readonly string[]).includes(name))
