@@ -508,6 +508,14 @@ describe("f16 numbers whose squares are beyond the largest", () => {
   });
 });
 
+test("a loss of no positions is 0, and so is its gradient", async () => {
+  const none = tensor(new Float32Array(0), [0, 3]);
+  const loss = (x: Tensor): Tensor => crossEntropy(x, tensor(new Int32Array(0)));
+  expect([...(await loss(none).data())]).toEqual([0]);
+  expect([...(await meanSquaredError(none, none).data())]).toEqual([0]);
+  expect((await grad(loss)(none).data()).length).toBe(0);
+});
+
 describe("what lies outside the mask has no gradient, infinite or not", () => {
   const { POSITIVE_INFINITY: inf } = Number;
   const mask = tensor([0, 1], undefined, "bool");
