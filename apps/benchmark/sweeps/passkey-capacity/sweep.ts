@@ -24,7 +24,7 @@ export const sweep = defineSweep({
   },
   expected: {
     claim: "The longest context from which a passkey is retrieved grows with the size of the state.",
-    source: "Chen et al., Stuffed Mamba, 2024, section 5 (language models of 36M to 780M parameters)",
+    source: "Chen et al., Stuffed Mamba, 2024",
     check: (cells) => [rising(sizes.map((size) => cellNamed(cells, `N = ${size}`)))],
   },
   plots: [
