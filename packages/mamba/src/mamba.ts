@@ -5,7 +5,7 @@ import { selectiveScan, selectiveScanStep } from "@seqmix/selective-scan";
 import { broadcastTo, split, zeros, type Tensor } from "@seqmix/tensor";
 import { bothWays } from "./bidirectional.js";
 import { initMamba } from "./initialize.js";
-import { MOST_ROWS } from "./webgpu/step.js";
+import { MOST_ROWS } from "@seqmix/tensor/wgsl";
 import { mambaStepKernel } from "./step-record.js";
 import { depthwise, extents, select, type MambaConfig, type MambaParameters, type Selected } from "./parts.js";
 

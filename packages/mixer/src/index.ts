@@ -13,7 +13,15 @@ export {
   type Mode,
   type SettingRange,
 } from "./contract.js";
-export { configure, honoursResets, isCausal, modesOf, runMixer, type MixerSettings } from "./run-mixer.js";
+export {
+  configure,
+  honoursResets,
+  isCausal,
+  modesOf,
+  runMixer,
+  type MixerSettings,
+  type SettingValue,
+} from "./run-mixer.js";
 export { inChunks } from "./in-chunks.js";
 export { alignToEnd, resetsOfMask, runPadded, type Alignment, type PaddedOptions } from "./padding.js";
 export { initResidualBlock, residualBlock, residualBlockStep, type ResidualBlockParameters } from "./residual-block.js";

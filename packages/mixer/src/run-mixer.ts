@@ -20,7 +20,8 @@ import type { AnyMixer, MixerConfig, MixerDefinition, Mode, SettingRange } from 
 /** Values of a mixer's settings by name. */
 export type MixerSettings = Readonly<Record<string, SettingValue>>;
 
-type SettingValue = number | string | boolean;
+/** A number, a choice by name, or a switch. */
+export type SettingValue = number | string | boolean;
 
 /**
  * The mixer's defaults with some settings changed.

@@ -176,7 +176,8 @@ export function meanSquaredError(prediction: Tensor, target: Tensor, mask?: Tens
 const counted = (x: Tensor, mask: Tensor | undefined): Tensor => (mask ? where(cast(mask, "bool"), x, 0) : x);
 
 function maskedMean(values: Tensor, mask: Tensor | undefined): Tensor {
-  if (!mask) return mean(values);
+  // Of nothing the sum is 0, where a mean would be NaN.
+  if (!mask) return values.size === 0 ? sum(values) : mean(values);
   const weights = cast(mask, "f32");
   const total = sum(weights);
   return div(sum(weighted(values, weights)), where(equal(total, 0), 1, total));

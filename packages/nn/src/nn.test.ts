@@ -16,6 +16,7 @@ import {
   realize,
   reference,
   reshape,
+  setDebug,
   silu,
   sliceAxis,
   sum,
@@ -507,6 +508,14 @@ describe("f16 numbers whose squares are beyond the largest", () => {
   });
 });
 
+test("a loss of no positions is 0, and so is its gradient", async () => {
+  const none = tensor(new Float32Array(0), [0, 3]);
+  const loss = (x: Tensor): Tensor => crossEntropy(x, tensor(new Int32Array(0)));
+  expect([...(await loss(none).data())]).toEqual([0]);
+  expect([...(await meanSquaredError(none, none).data())]).toEqual([0]);
+  expect((await grad(loss)(none).data()).length).toBe(0);
+});
+
 describe("what lies outside the mask has no gradient, infinite or not", () => {
   const { POSITIVE_INFINITY: inf } = Number;
   const mask = tensor([0, 1], undefined, "bool");
@@ -584,4 +593,77 @@ test("a label that is ignored may lie outside", () => {
   expect(
     crossEntropy(tensor([[1, 2]]), tensor([-100], undefined, "i32"), undefined, { ignoreIndex: -100 }).shape,
   ).toEqual([]);
+});
+
+describe("what means nothing is named", () => {
+  const logits = (): Tensor =>
+    tensor([
+      [1, 2],
+      [3, 4],
+    ]);
+  const labels = (...list: number[]): Tensor => tensor(Int32Array.from(list));
+  const table = { weight: tensor([[1], [2]]) };
+  test.each<[string, () => unknown, RegExp]>([
+    [
+      "a label that counts, beside one that does not",
+      () => crossEntropy(logits(), labels(9, 0), tensor([1, 0])),
+      /^crossEntropy: expected whole numbers from 0 to 1, got 9 at element 0; /,
+    ],
+    [
+      "labels that are no integers",
+      () => crossEntropy(logits(), tensor([1, 0])),
+      /^crossEntropy: expected i32 labels, got /,
+    ],
+    [
+      "a setting by another library's name",
+      () => crossEntropy(logits(), labels(1, 0), undefined, { ignore_index: -100 } as never),
+      /^crossEntropy: expected settings out of ignoreIndex, labelSmoothing, reduction, got ignore_index; /,
+    ],
+    [
+      "a reduction that is none",
+      () => crossEntropy(logits(), labels(1, 0), undefined, { reduction: "avg" as never }),
+      /^crossEntropy: expected a reduction out of mean, sum, none, got avg/,
+    ],
+    [
+      "settings in the place of the mask",
+      () => crossEntropy(logits(), labels(1, 0), { ignoreIndex: 0 } as never),
+      /^mask: expected a tensor or undefined, got something else; settings come after the mask/,
+    ],
+    [
+      "a padding index beyond the table",
+      () => embedding(table, labels(1), { paddingIndex: 7 }),
+      /^embedding: expected paddingIndex, a whole number from 0 to 1, got 7; /,
+    ],
+    [
+      "a share by another name",
+      () => dropout(logits(), { p: 0.5 } as never),
+      /^dropout: expected settings out of rate, key, got p; /,
+    ],
+    [
+      "an eps by another name",
+      () => rmsNorm({}, logits(), { epsilon: 1 } as never),
+      /^rmsNorm: expected settings out of eps, got epsilon; /,
+    ],
+    ["an eps below 0", () => layerNorm({}, logits(), { eps: -1 }), /^layerNorm: expected eps of at least 0, got -1; /],
+    [
+      "parameters behind the input",
+      () => linear(logits() as never, table as never),
+      /^linear: expected parameters \{ weight, bias \}/,
+    ],
+  ])("%s", (_, run, words) => {
+    expect(run).toThrow(words);
+  });
+
+  test("a label that does not count may be any, and one that is computed is checked in debug mode", async () => {
+    expect(await values(crossEntropy(logits(), labels(1, 9), tensor([1, 0])))).toEqual([expect.closeTo(0.3133, 3)]);
+    const before = setDebug(true);
+    try {
+      const loss = crossEntropy(logits(), add(labels(1, 0), 5), tensor([1, 0]));
+      await expect(realize(loss, { device: oracle })).rejects.toThrow(
+        /^crossEntropy: expected whole numbers from 0 to 1, got 6/,
+      );
+    } finally {
+      setDebug(before);
+    }
+  });
 });

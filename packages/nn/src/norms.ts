@@ -42,7 +42,7 @@ export const initLayerNorm = (dModel: number): Required<LayerNormParameters> => 
 /**
  * x / sqrt(mean(x^2) + eps) * weight (Zhang and Sennrich, Root Mean Square Layer Normalization, 2019).
  * @param x [.. D]
- * @param eps Added to the mean square; 1e-5 by default.
+ * @param options `eps`, added to the mean square: 1e-5 by default.
  */
 export function rmsNorm({ weight }: RmsNormParameters, x: Tensor, options: { readonly eps?: number } = {}): Tensor {
   const eps = epsOf("rmsNorm", options);
@@ -54,7 +54,7 @@ export function rmsNorm({ weight }: RmsNormParameters, x: Tensor, options: { rea
 /**
  * (x - mean) / sqrt(variance + eps) * weight + bias over the last axis, with the biased variance (Ba, Kiros, Hinton, 2016).
  * @param x [.. D]
- * @param eps Added to the variance; 1e-5 by default.
+ * @param options `eps`, added to the variance: 1e-5 by default.
  */
 export function layerNorm(parameters: LayerNormParameters, x: Tensor, options: { readonly eps?: number } = {}): Tensor {
   const eps = epsOf("layerNorm", options);

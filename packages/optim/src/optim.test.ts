@@ -289,6 +289,17 @@ test("settings that do not exist are named, and the learning rate must be there"
     /^adamw: expected settings out of learningRate, .* got lr; write learningRate/,
   );
   expect(() => adamw({ learningRate: 0.1, weight_decay: 0 } as never)).toThrow(/got weight_decay/);
+  expect(() => adamw({ learningRate: 0.1, betas: 0.9 } as never)).toThrow(
+    /^adamw: expected betas, a list of two numbers/,
+  );
+  expect(() => adamw({ learningRate: 0.1, groups: [{ match: "bias" }] } as never)).toThrow(
+    /^adamw, groups: expected match, a regular expression for paths, got bias; /,
+  );
+  expect(() => sgd({ learningRate: 0.1, groups: [{ match: /bias/, lr: 0 }] } as never)).toThrow(
+    /^sgd, groups: expected settings out of match, weightDecay, learningRateScale, got lr; /,
+  );
+  expect(() => cosineSchedule({ peak: 1, total: 5 } as never)).toThrow(/^cosineSchedule: .* got total; /);
+  expect(() => constantSchedule(NaN)).toThrow(/^constantSchedule: expected rate of at least 0, got NaN/);
   expect(() => adamw({} as never)).toThrow(
     /^adamw: expected learningRate, a number or a function of the step, got undefined/,
   );

@@ -79,5 +79,5 @@ export {
 } from "./graph/kernel.js";
 export type { CpuVariant, Dims, GpuVariant, KernelCase, KernelTable, KernelVariant } from "./graph/kernel-variant.js";
 export type { CpuPhase, CpuProgram } from "./devices/cpu/program.js";
-export type { FragmentTexts } from "./devices/webgpu/fragments.js";
+export type { FragmentTexts, InBlock } from "./devices/webgpu/fragments.js";
 export type { GpuBinding, GpuLimits, GpuParameters, GpuPass, GpuProgram, GpuWindow } from "./devices/webgpu/program.js";

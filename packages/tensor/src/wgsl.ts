@@ -6,4 +6,4 @@
  */
 export * from "./devices/webgpu/fragments.js";
 export * from "./devices/webgpu/program.js";
-export { rowProgram, type RowProduct, type RowProgram } from "./devices/webgpu/row-products.js";
+export { MOST_ROWS, rowProgram, type RowProduct, type RowProgram } from "./devices/webgpu/row-products.js";

@@ -1,12 +1,9 @@
 /** One position of the Mamba block on the WebGPU device: four passes, each as many kernels' work as it can finish itself. */
 import type { GpuVariant, KernelCase } from "@seqmix/tensor";
-import { bytesOf, rowProgram, type GpuLimits, type GpuProgram } from "@seqmix/tensor/wgsl";
+import { bytesOf, MOST_ROWS, rowProgram, type GpuLimits, type GpuProgram } from "@seqmix/tensor/wgsl";
 import { inputPass, outputPass, productsOf, scanPass, selectionPass, type StepForm } from "./step-passes.js";
 
 type Case = KernelCase<undefined>;
-
-/** Rows for which products are worth while that read the weights for each few of them. */
-export const MOST_ROWS = 64;
 
 function formOf({ dims, halves }: Case, { storesHalf = false, workgroupBytes }: GpuLimits): StepForm {
   const { B, D, E, N, R, W } = dims as Readonly<Record<"B" | "D" | "E" | "N" | "R" | "W", number>>;

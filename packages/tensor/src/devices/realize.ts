@@ -133,8 +133,12 @@ function behind(roots: readonly Tensor[]): { readonly leaves: readonly Tensor[];
   return { leaves: [...leaves], device };
 }
 
-/** Realizes every call by itself, in order, and stops at the first value that is not finite. */
+/**
+ * Realizes every call by itself, in order, and stops at the first value that is not finite. Infinite constants (those of masks, say)
+ * are meant, and what they lead to is no error unless it is NaN.
+ */
 async function realizeStepwise(device: Device, roots: readonly Tensor[]): Promise<void> {
+  const infinite = new Set<Tensor>();
   for (const call of sortCalls(roots)) {
     const open = call.outputs.filter((x) => x.source.kind === "call");
     if (open.length === 0) continue;
@@ -145,8 +149,11 @@ async function realizeStepwise(device: Device, roots: readonly Tensor[]): Promis
       if (check) assertIndices(await device.download(buffers[k]!), check);
       if (!isReal(x.dtype)) continue;
       const values = await device.download(buffers[k]!);
-      const at = values.findIndex((value) => !Number.isFinite(value));
-      if (at >= 0)
+      const none = values.findIndex((value) => Number.isNaN(value));
+      const at = none >= 0 ? none : values.findIndex((value) => !Number.isFinite(value));
+      const isConstant = call.inputs.length === 0;
+      if (at >= 0 && (isConstant || (none < 0 && call.inputs.some((input) => infinite.has(input))))) infinite.add(x);
+      else if (at >= 0)
         throw new NumericError(
           `${call.op.name}: expected finite values, got ${values[at]} at element ${at} of ${formatShape(x.shape)}${call.line ? `, made at ${call.line}` : "; switch debug mode on before building the graph to see the line"}`,
         );

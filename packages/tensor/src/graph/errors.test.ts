@@ -17,6 +17,7 @@ import {
   grad,
   linearScan,
   log,
+  logSumExp,
   matmul,
   mul,
   NumericError,
@@ -26,7 +27,9 @@ import {
   setDebug,
   ShapeError,
   slice,
+  softmax,
   split,
+  sub,
   sum,
   tensor,
   transpose,
@@ -197,6 +200,20 @@ test("a failed run loses nothing: the device computes on", async () => {
   expect([...(await add(x, 1).data())]).toEqual([2, 3]);
   dispose(x);
   await device.close();
+});
+
+test("debug mode lets infinite constants be: masks, and functions that compare with infinity", async () => {
+  const before = setDebug(true);
+  try {
+    const masked = where(tensor([1, 0], undefined, "bool"), tensor([3, 4]), -Infinity);
+    const y = await realize([softmax(masked), logSumExp(masked, 0), logSumExp(tensor([1, 1]), 0)]);
+    expect([...(await y[0]!.data())]).toEqual([1, 0]);
+    expect([await y[1]!.item(), await y[2]!.item()]).toEqual([3, expect.closeTo(1.6931, 4)]);
+    await expect(realize(sub(masked, masked))).rejects.toThrow(/^sub: expected finite values, got NaN at element 1/);
+    await expect(realize(log(tensor([0])))).rejects.toThrow(/^log: expected finite values, got -Infinity/);
+  } finally {
+    setDebug(before);
+  }
 });
 
 test("debug mode names the op and the line that made the first value that is not finite", async () => {

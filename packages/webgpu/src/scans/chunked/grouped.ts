@@ -9,7 +9,6 @@ import {
   baseText,
   BLOCK,
   declarations,
-  isInRows,
   isRagged,
   numberText,
   passOf,
@@ -68,7 +67,7 @@ export function groupedScoresPass(
   to: number,
 ): GpuPass {
   const { Q, L, count, V, operands, sizes, fragments } = chunks;
-  const shape = sizes.groupedScores ?? sizes.scores;
+  const shape = sizes.scores;
   const heads = outerHeads(chunks, group);
   const points = pointsOf(chunks, heads);
   const [down, across] = [Q / shape.rows, Q / shape.columns];
@@ -258,7 +257,6 @@ export function groupedReadPass(
   const points = pointsOf(chunks, heads);
   const places = { x: operands.get(x)!, z: operands.get(z)! };
   const weighing = typeof weights === "object" ? operands.get(weights.operand)! : undefined;
-  const isDirect = isMatrixTile(shape) && isInRows(chunks) && K % shape.columns === 0;
   const bound = distinct([
     { name: "x", buffer: places.x.buffer, type: vectorsOf(places.x) },
     { name: "z", buffer: places.z.buffer, type: vectorsOf(places.z) },
@@ -266,7 +264,7 @@ export function groupedReadPass(
     { name: "table", buffer: buffers.table, type: "vec4<f32>" },
     { name: "scores", buffer: buffers.scores, type: "vec4<f32>" },
     ...(weighing ? [{ name: "weights", buffer: weighing.buffer, type: "f32" } as const] : []),
-    { name: "found", buffer: to.buffer, type: isDirect ? "f32" : "vec4<f32>", access: "read_write" },
+    { name: "found", buffer: to.buffer, type: "vec4<f32>", access: "read_write" },
   ]);
   const valid = isRagged(chunks) ? `min(${Q}, ${L} - t0)` : String(Q);
   const inside = (value: string, depth: string): string =>
@@ -365,14 +363,6 @@ ${chunks.halfStates ? `let ofState = inversePower(stateScales[h * ${count} + c])
         },
       },
     ],
-    ...(isDirect && {
-      direct: {
-        buffer: "found",
-        at: (row, column) =>
-          `part * ${size} + ${baseText(chunks, to, 1)} + (t0 + r0 + ${row}) * ${strideOf(chunks, to, 1)} + columnTile * ${shape.columns} + ${column}`,
-        pitch: strideOf(chunks, to, 1),
-      },
-    }),
     finish: ({ all }) => storedRows(chunks, { to, size, valid, columns: shape.columns }, all),
   });
   return passOf(chunks, bound.list, groups, code);

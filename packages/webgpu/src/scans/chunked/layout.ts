@@ -16,8 +16,7 @@ export interface Sizes {
   /** Tiles for results of up to 64 columns, and of more. */
   readonly narrow: TileShape | MatrixTile;
   readonly wide: TileShape | MatrixTile;
-  /** For sums over heads; by default `scores` and `wide`. */
-  readonly groupedScores?: MatrixTile;
+  /** For sums over heads of more than 64 columns; by default `wide`. */
   readonly grouped?: MatrixTile;
   /** Slices that the outermost heads are cut into; by default as many as keep their states within bounds. */
   readonly slices?: number;
@@ -203,9 +202,6 @@ fn inversePower(x: f32) -> f32 { return bitcast<f32>(0x7f000000u - bitcast<u32>(
 fn powerFor(exponent: i32) -> f32 { return bitcast<f32>(u32(clamp(268 - exponent, 1, 253)) << 23u); }
 `
     : "";
-
-/** Whether all steps of all chunks are there, and follow each other in memory as in the recurrence. */
-export const isInRows = (chunks: Chunks): boolean => !isRagged(chunks) && !chunks.parts.form.kernel.reverse;
 
 /** A buffer of a pass. */
 export interface Bound {

@@ -7,7 +7,6 @@ import {
   baseText,
   BLOCK,
   declarations,
-  isInRows,
   isRagged,
   keyDecayVectors,
   numberText,
@@ -35,7 +34,6 @@ export function matrixReadPass(chunks: Chunks, read: ReadPass, tile: MatrixTile)
   const places = { x: operands.get(x)!, z: operands.get(z)!, ...(dots && { w: operands.get(dots.with)! }) };
   // by key the pairs of steps are a pass of their own
   const pairs = !(keyDecays && over === "values");
-  const isDirect = to !== undefined && pairs && isOnlyStored(chunks, read, tile);
   const bound = distinct([
     { name: "x", buffer: places.x.buffer, type: vectorsOf(places.x) },
     { name: "z", buffer: places.z.buffer, type: vectorsOf(places.z) },
@@ -52,12 +50,9 @@ export function matrixReadPass(chunks: Chunks, read: ReadPass, tile: MatrixTile)
           } as const,
         ]
       : []),
-    ...(to
-      ? [{ name: "found", buffer: to.buffer, type: isDirect ? "f32" : "vec4<f32>", access: "read_write" } as const]
-      : []),
+    ...(to ? [{ name: "found", buffer: to.buffer, type: "vec4<f32>", access: "read_write" } as const] : []),
     ...(dots ? [{ name: "dots", buffer: dots.to, type: "f32", access: "read_write" } as const] : []),
   ] satisfies Bound[]);
-  const unit = isDirect ? 1 : 4;
   const rowTiles = Q / tile.rows;
   const groups = H * count * rowTiles * tiles;
   const plan: ReadPlan = { chunks, read, tile, places, tiles, nameOf: (place) => bound.nameOf(place.buffer) };
@@ -75,28 +70,17 @@ let r0 = rowTile * ${tile.rows};
 let xAt = ${baseText(chunks, places.x, 4)} + (t0 + r0) * ${strideOf(chunks, places.x, 4)};
 let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4)};
 ${places.w ? `let wAt = ${baseText(chunks, places.w, 4)} + (t0 + r0) * ${strideOf(chunks, places.w, 4)};` : ""}
-${to ? `let foundAt = ${baseText(chunks, to, unit)} + (t0 + r0) * ${strideOf(chunks, to, unit)};` : ""}
+${to ? `let foundAt = ${baseText(chunks, to, 4)} + (t0 + r0) * ${strideOf(chunks, to, 4)};` : ""}
 let fromTable = ${tableAt(chunks, "c", 4)};
 ${chunks.halfStates ? `let ofState = i32(bitcast<u32>(stateScales[h * ${count} + c]) >> 23u);` : ""}
 let tAt = (${numberText(chunks, scoreHeads(chunks, score))} * ${count} + c) * ${scoreSize(chunks, score) / 4};`,
     phases: pairs ? [withStates(plan), withPairs(plan)] : [withStates(plan)],
     ...(dots && { rowSums: rowDots(plan) }),
     ...(separates(plan) && { totals: "beside" as const }),
-    ...(isDirect && {
-      direct: {
-        buffer: "found",
-        at: (row, column) => `foundAt + ${row} * ${strideOf(chunks, to, 1)} + columnTile * ${tile.columns} + ${column}`,
-        pitch: strideOf(chunks, to, 1),
-      },
-    }),
     finish: (sums) => finished(plan, sums),
   });
   return passOf(chunks, bound.list, groups, code);
 }
-
-/** Whether rows and columns are all there, and nothing is left to do but to store them. */
-const isOnlyStored = (chunks: Chunks, { over, dots }: ReadPass, { columns }: MatrixTile): boolean =>
-  !dots && isInRows(chunks) && (over === "keys" ? chunks.V : chunks.K) % columns === 0;
 
 interface ReadPlan {
   readonly chunks: Chunks;
@@ -201,10 +185,7 @@ function withPairs(plan: ReadPlan): Phase {
     a: {
       along: "lines",
       load: (line, depth) => `scores[tAt + ${depth} * ${Q / 4} + r0 / 4 + ${line}]`,
-      times: {
-        fixed: (line) => `table[fromTable + (${reverse ? table.toBlock : table.fromBlock} + r0) / 4 + ${line}]`,
-        at: (line, depth, fixed) => `decayOf(fromTable, r0 + 4 * ${line}, ${depth}, ${fixed})`,
-      },
+      times: (line, depth) => `decayOf(fromTable, r0 + 4 * ${line}, ${depth})`,
       ...(read.dots && {
         change: (value, line, depth) =>
           `select(${value}, vec4<f32>(), vec4<i32>(r0 + 4 * ${line}) + vec4<i32>(0, 1, 2, 3) == vec4<i32>(${depth}))`,
@@ -220,23 +201,20 @@ function withPairs(plan: ReadPlan): Phase {
   };
 }
 
-/**
- * The decays between four steps, from line on, and another: the later ones, or with `reverse` the earlier ones. `own` are those
- * from the block's edge to the four.
- */
+/** The decays between four steps, from line on, and another: the later ones, or with `reverse` the earlier ones. */
 function decayFunction({ table, Q }: Chunks, reverse: boolean): string {
   const blocks = Q / BLOCK;
   const number = (offset: string): string => `table[at + (${offset}) / 4][(${offset}) % 4]`;
-  const other = reverse ? table.fromBlock : table.toBlock;
+  const [own, other] = reverse ? [table.toBlock, table.fromBlock] : [table.fromBlock, table.toBlock];
   const between = reverse
     ? `step / ${BLOCK} * ${blocks} + line / ${BLOCK}`
     : `line / ${BLOCK} * ${blocks} + step / ${BLOCK}`;
-  return `fn decayOf(at: i32, line: i32, step: i32, own: vec4<f32>) -> vec4<f32> {
+  return `fn decayOf(at: i32, line: i32, step: i32) -> vec4<f32> {
   if (line / ${BLOCK} == step / ${BLOCK}) {
     return table[at + ${(reverse ? table.pairsBack : table.pairs) / 4} + step * ${BLOCK / 4} + line % ${BLOCK} / 4];
   }
   if (line ${reverse ? ">" : "<"} step) { return vec4<f32>(); }
-  return own * (${number(`${other} + step`)} * ${number(`${table.between} + ${between}`)});
+  return table[at + (${own} + line) / 4] * (${number(`${other} + step`)} * ${number(`${table.between} + ${between}`)});
 }
 `;
 }

@@ -63,60 +63,46 @@ export function sliceTexts(
       `let ${column} = ${e} % ${inRow};`,
       ...(raw ? [`var ${packed(q)} = vec4<u32>();`] : registers(q).map((register) => `var ${register} = vec4<f32>();`)),
       ...(weight ? [`var ${name("Weight", q)} = 0.0;`] : []),
-      ...(times
-        ? [0, 1].flatMap((half) => [
-            `var ${name("Times", q)}_${half} = vec4<f32>();`,
-            `let ${name("Fixed", q)}_${half} = ${times.fixed(place(q, half, "0")[0])};`,
-          ])
-        : []),
+      ...(times ? [0, 1].map((half) => `var ${name("Times", q)}_${half} = vec4<f32>();`) : []),
       ...(factors
         ? alongDepth
-          ? [`let ${factor(q, 0)} = (${factors(`min(${row}, ${lines - 1}) / 4`)})[${row} % 4];`]
+          ? [`let ${factor(q, 0)} = vec4<f32>((${factors(`min(${row}, ${lines - 1}) / 4`)})[${row} % 4]);`]
           : [0, 1].map((half) => `let ${factor(q, half)} = ${factors(place(q, half, "0")[0])};`)
         : []),
     ];
   };
-  /** A factor that all eight numbers have. */
-  const single = (q: number): string | undefined =>
-    weight ? name("Weight", q) : factors && alongDepth ? name("Factor", q) : undefined;
   const changed = (q: number): string => {
     const inside = within && `${alongDepth ? name("Row", q) : `8 * ${name("Column", q)}`} < ${within}`;
     if (raw) return inside ? `${packed(q)} = select(vec4<u32>(), ${packed(q)}, ${inside});` : "";
     const [x, y] = registers(q) as [string, string];
     const texts = [x, y].flatMap((register, half) => {
       const value = change?.(register, ...place(q, half, "begin"), false) ?? register;
-      const multiplied = times
-        ? `timesFactors(${value}, ${name("Times", q)}_${half})`
-        : factors && !alongDepth
-          ? `timesFactors(${value}, ${factor(q, half)})`
-          : value;
+      const own = factor(q, half);
+      const multiplied = weight
+        ? `timesFactors(${value}, vec4<f32>(${name("Weight", q)}))`
+        : times
+          ? `timesFactors(${value}, ${name("Times", q)}_${half})`
+          : factors
+            ? `timesFactors(${value}, ${own})`
+            : value;
       const kept = inside ? `select(vec4<f32>(), ${multiplied}, ${inside})` : multiplied;
       return kept === register ? [] : [`${register} = ${kept};`];
     });
-    const by = single(q);
-    const most = `largestOf(${x}, ${y})`;
-    const own = by === undefined ? most : `select(0.0, ${most} * abs(${by}), ${by} != 0.0)`;
-    return [...texts, `${operand}Largest = max(${operand}Largest, ${own});`].join("\n");
+    return [...texts, `${operand}Largest = max(${operand}Largest, largestOf(${x}, ${y}));`].join("\n");
   };
   const written = (q: number): string => {
-    const [x, y] = registers(q) as [string, string];
-    const by = single(q);
+    const [x, y] = registers(q);
     const to = (part: number): string =>
       `tiles[${places[part]! > 0 ? `${places[part]} + ` : ""}${name("Row", q)} * ${pitch} + ${name("Column", q)}]`;
     if (raw) return `${to(0)} = ${packed(q)};`;
-    // times a factor of 0 they are 0, infinite or not
-    const kept = (packed: string): string =>
-      by === undefined ? packed : `select(vec4<u32>(), ${packed}, ${by} != 0.0)`;
-    const scale = by === undefined ? `${operand}Scale` : "own";
-    const own = by === undefined ? "" : `  let own = clamp(${by} * ${operand}Scale, -LARGE, LARGE);\n`;
-    if (places.length === 1) return `{\n${own}  ${to(0)} = ${kept(`pack8(${x} * ${scale}, ${y} * ${scale})`)};\n}`;
+    if (places.length === 1) return `${to(0)} = pack8(${x} * ${operand}Scale, ${y} * ${operand}Scale);`;
     return `{
-${own}  let x = ${x} * ${scale};
-  let y = ${y} * ${scale};
+  let x = ${x} * ${operand}Scale;
+  let y = ${y} * ${operand}Scale;
   let u = highPart(x);
   let v = highPart(y);
-  ${to(0)} = ${kept("pack8(u, v)")};
-  ${to(1)} = ${kept("pack8(x - u, y - v)")};
+  ${to(0)} = pack8(u, v);
+  ${to(1)} = pack8(x - u, y - v);
 }`;
   };
   return {
@@ -127,12 +113,7 @@ ${own}  let x = ${x} * ${scale};
           ? [`${packed(q)} = vec4<u32>(${[0, 1].map((half) => raw.load(...place(q, half, "next"))).join(", ")});`]
           : registers(q).map((register, half) => `${register} = ${load(...place(q, half, "next"))};`)),
         ...(weight ? [`${name("Weight", q)} = ${weight(...place(q, 0, "next"))};`] : []),
-        ...(times
-          ? [0, 1].map(
-              (half) =>
-                `${name("Times", q)}_${half} = ${times.at(...place(q, half, "next"), `${name("Fixed", q)}_${half}`)};`,
-            )
-          : []),
+        ...(times ? [0, 1].map((half) => `${name("Times", q)}_${half} = ${times(...place(q, half, "next"))};`) : []),
       ].join("\n"),
     ),
     change: each(changed),
@@ -160,7 +141,6 @@ const reporters = (tile: MatrixTile, fragments: FragmentTexts): number =>
 export const scalesModule = (tile: MatrixTile, fragments: FragmentTexts, phases: number): string =>
   `var<workgroup> mosts: array<vec2<f32>, ${phases * reporters(tile, fragments)}>;
 var<workgroup> again: u32;
-const LARGE = 3e38;
 fn largestOf(x: vec4<f32>, y: vec4<f32>) -> f32 {
   let z = max(abs(x), abs(y));
   return max(max(z.x, z.y), max(z.z, z.w));
@@ -184,7 +164,7 @@ ${each === 1 ? `if (lane % 32 == 0) { mosts[${phase * all} + lane / 32] = ${told
 }
 
 /** What is known of the scales of operands that are copied. */
-export const rawScales = ({ a, b }: Pick<Phase, "a" | "b">, k: number): string =>
+const rawScales = ({ a, b }: Pick<Phase, "a" | "b">, k: number): string =>
   [...(a.raw ? [`known${k}.x = ${a.raw.exponent};`] : []), ...(b.raw ? [`known${k}.y = ${b.raw.exponent};`] : [])].join(
     "\n",
   );

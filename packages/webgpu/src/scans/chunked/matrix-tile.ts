@@ -20,7 +20,6 @@ import {
   matrixThreads,
   tileShader,
   TIMES_FACTORS,
-  type DirectStore,
   type MatrixTile,
   type Phase,
   type RowSums,
@@ -65,7 +64,7 @@ const fragmentsOf = ({ block }: MatrixTile): Fragment[] =>
 function matrixTileShader(
   tile: MatrixTile,
   fragments: FragmentTexts,
-  { module, setup, phases, totals, rowSums, direct, finish }: TileText,
+  { module, setup, phases, totals, rowSums, finish }: TileText,
 ): string {
   const all = fragmentsOf(tile);
   const names = all.map(({ name }) => name);
@@ -126,7 +125,7 @@ ${indent(taken.join("\n"))}
 ${indent(judgeScales(phases.length))}
 }
 ${totals === "alone" ? "" : inverse}
-${direct ? storedDirectly(fragments, all, direct) : ends.join("\n")}
+${ends.join("\n")}
 ${rowSums ? rowsTogether(tile, rowSums, sumsBefore !== undefined) : ""}`;
   const subgroups = threads / 32;
   return `${fragments.directives}${module}${TIMES_FACTORS}var<workgroup> tiles: array<vec4<u32>, ${Math.max(parts * both, subgroups * stripVectors(tile))}>;
@@ -278,20 +277,6 @@ function stripSums({ block }: MatrixTile, i: number): SumNames {
 const inverse = `let undo = 254 - scales.x - scales.y;
 let undoHalf = bitcast<f32>((127 + undo / 2) << 23u);
 let undoRest = bitcast<f32>((127 + undo - undo / 2) << 23u);`;
-
-/** Fragments to where they belong. */
-const storedDirectly = (
-  fragments: FragmentTexts,
-  all: readonly Fragment[],
-  { buffer, at, pitch }: DirectStore,
-): string =>
-  all
-    .map(({ name, row, column }) => {
-      const scaled = fragments.scale(fragments.scale(name, "undoHalf"), "undoRest");
-      const place = at(`(blockRow + ${FRAGMENT * row})`, `(blockColumn + ${FRAGMENT * column})`);
-      return `${name} = ${scaled};\n${fragments.store(buffer, `u32(${place})`, name, `${pitch}u`)}`;
-    })
-    .join("\n");
 
 /** A strip of sums through workgroup memory to the threads, and what they do with it. */
 function brought(tile: MatrixTile, fragments: FragmentTexts, sums: SumNames, i: number, then: string): string {

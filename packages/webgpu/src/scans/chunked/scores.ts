@@ -15,7 +15,7 @@ import {
 } from "./layout.js";
 import { distinct } from "./states.js";
 import { shaderOf } from "./matrix-tile.js";
-import { isMatrixTile, rawOf } from "./tile.js";
+import { rawOf } from "./tile.js";
 
 export interface Score {
   readonly earlier: Operand;
@@ -52,11 +52,10 @@ export function scoresPass(chunks: Chunks, score: Score, to: number): GpuPass {
   );
   const of = { a: score[score.rows], b: score[score.rows === "earlier" ? "later" : "earlier"] };
   const places = { a: operands.get(of.a)!, b: operands.get(of.b)! };
-  const isDirect = isMatrixTile(shape) && !score.strict;
   const bound = distinct([
     { name: "a", buffer: places.a.buffer, type: vectorsOf(places.a) },
     { name: "b", buffer: places.b.buffer, type: vectorsOf(places.b) },
-    { name: "scores", buffer: to, type: isDirect ? "f32" : "vec4<f32>", access: "read_write" },
+    { name: "scores", buffer: to, type: "vec4<f32>", access: "read_write" },
   ]);
   const operand = (name: "a" | "b") => ({
     along: "depth" as const,
@@ -98,14 +97,6 @@ ${splitHeads(chunks, "h", heads)}
 ${start("a", "firstRow")}
 ${start("b", "firstColumn")}`,
     phases: [{ begin: "0", end: String(depth), a: operand("a"), b: operand("b") }],
-    ...(isDirect && {
-      direct: {
-        buffer: "scores",
-        at: (row, column) =>
-          `(h * ${count} + c) * ${scoreSize(chunks, score)} + (firstRow + ${row}) * ${Q} + firstColumn + ${column}`,
-        pitch: Q,
-      },
-    }),
     finish: ({ all }) =>
       `let to = (h * ${count} + c) * ${scoreSize(chunks, score) / 4};\n` +
       all

@@ -1,6 +1,6 @@
 /** Passes of the states: what each chunk adds to them, and what they are before each chunk (adjoint: behind it). */
 import type { Operand } from "@seqmix/tensor/backend";
-import { entryPoint, FRAGMENT, type GpuPass } from "@seqmix/tensor/wgsl";
+import { entryPoint, type GpuPass } from "@seqmix/tensor/wgsl";
 import {
   baseText,
   declarations,
@@ -69,13 +69,6 @@ export function statesPass(
   const shape = V * together > 64 ? chunks.sizes.states : chunks.sizes.narrow;
   const [rowTiles, columnTiles] = [Math.ceil(K / shape.rows), Math.ceil((V * together) / shape.columns)];
   const places: Record<"x" | "z", Place> = { x: operands.get(x)!, z: operands.get(z)! };
-  // tiles that are all there, of fragments in one head each
-  const isDirect =
-    !chunks.halfStates &&
-    isMatrixTile(shape) &&
-    K % shape.rows === 0 &&
-    (V * together) % shape.columns === 0 &&
-    V % FRAGMENT === 0;
   const bound = distinct([
     { name: "x", buffer: places.x.buffer, type: vectorsOf(places.x) },
     { name: "z", buffer: places.z.buffer, type: vectorsOf(places.z) },
@@ -89,7 +82,7 @@ export function statesPass(
           { name: "firstDecays", buffer: keyDecays.begin, type: "vec4<f32>" } as const,
         ]
       : []),
-    { name: "states", buffer: to, type: isDirect ? "f32" : stateType(chunks), access: "read_write" },
+    { name: "states", buffer: to, type: stateType(chunks), access: "read_write" },
     ...(scales === undefined ? [] : [{ name: "powers", buffer: scales, type: "f32", access: "read_write" } as const]),
   ]);
   /** Decays of four keys. */
@@ -148,16 +141,6 @@ let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4
         },
       },
     ],
-    ...(isDirect && {
-      direct: {
-        buffer: "states",
-        at: (row, own) => {
-          const column = `(columnTile * ${shape.columns} + ${own})`;
-          return `(${headAt(column)} * ${count} + c) * ${K * V} + (rowTile * ${shape.rows} + ${row}) * ${V} + ${shared === undefined ? column : `${column} % ${V}`}`;
-        },
-        pitch: V,
-      },
-    }),
     finish: ({ all }) =>
       // no sum of products is larger than their number times the largest operands
       (scales === undefined

@@ -53,8 +53,8 @@ export interface OperandText {
   change?(value: string, line: string, depth: string, turned: boolean): string;
   /** A factor of a depth, for four lines that follow each other in memory; where it is 0 the product is. */
   weight?(line: string, depth: string): string;
-  /** Factors of four lines at a depth, read together with them, and what of them is the same at all depths; on matrix units. */
-  readonly times?: { fixed(line: string): string; at(line: string, depth: string, fixed: string): string };
+  /** Factors of four lines at a depth, read together with them; on matrix units. */
+  times?(line: string, depth: string): string;
   /** Factors of four lines; where they are 0 the product is. */
   factors?(line: string): string;
   /**
@@ -115,13 +115,6 @@ export interface RowSums {
   use(row: string, sum: string, ofTotals: string): string;
 }
 
-/** Where fragments are stored: the first element of one that begins at a row and column of the tile, and elements from row to row. */
-export interface DirectStore {
-  readonly buffer: string;
-  at(row: string, column: string): string;
-  readonly pitch: number;
-}
-
 export interface TileText {
   /** Declarations at module scope: buffers, functions. */
   readonly module: string;
@@ -131,8 +124,6 @@ export interface TileText {
   /** `after` adds to totals, which are 0 at first; `finish` has them alone, or (on matrix units) beside what was summed since. */
   readonly totals?: "alone" | "beside";
   readonly rowSums?: RowSums | undefined;
-  /** On matrix units sums may be stored as they are, in rows of a buffer of f32; `finish` is not used then. */
-  readonly direct?: DirectStore | undefined;
   /** Statements for sums at hand: all of a thread's, or some at a time. */
   finish(sums: SumNames): string;
 }
