@@ -1,9 +1,13 @@
 /**
  * WGSL of a matrix product on matrix units: f16 operands, sums in f32. A workgroup computes a tile of the result from slices
  * of both operands in workgroup memory, and a subgroup of 32 threads a block of it, as fragments of 16 x 16. While a slice
- * is worked on, the next one is on its way into registers. Slices lie in workgroup memory in blocks, one for the lines of a
- * subgroup: then all subgroups run the same steps on blocks of their own, at places that are known as the text is compiled.
- * (A text for each subgroup would not stay in the cache of instructions; places that are not known are checked at each load.)
+ * is worked on, the next one is on its way into registers. A slice lies in workgroup memory as in the operand, with eight
+ * elements more a row: rows at a multiple of 128 bytes would be read from the same banks. Whether a fragment lies inside its
+ * memory is checked as it is loaded, unless its place there is known as the text is compiled:
+ * - slices of f16 operands lie in blocks, one for the lines of a subgroup, and all subgroups run the same steps on blocks of
+ *   their own;
+ * - for f32 operands the steps are written once for every subgroup. Blocks, with scales that a tile's lines share, took
+ *   2.4 ms there in place of 1.6 for 4096 x 4096 x 4096 on an H200.
  *
  * Operands in f32 become f16 on their way into workgroup memory (`operand-texts.ts`): scaled line by line, and as one number
  * or as two, of which three products are taken.
@@ -20,8 +24,8 @@ import {
   type GpuParameters,
   type InBlock,
 } from "@seqmix/tensor/wgsl";
-import { blockOf, operandTexts, type OperandReading, type OperandTexts } from "./operand-texts.js";
-import { evenFunction, scalingFunctions } from "./scaling.js";
+import { operandTexts, pitchOf, type OperandReading, type OperandTexts } from "./operand-texts.js";
+import { scalingFunctions } from "./scaling.js";
 import { batchStart, finishFunction, placeTile, type EpilogueCode } from "./text.js";
 
 const SUBGROUP = 32;
@@ -48,9 +52,8 @@ export interface MatrixUnitCode {
   /** Whether a slice may end within the tile's depth. */
   readonly ragged: boolean;
   /**
-   * Whether fragments are stored at once: never with an epilogue, and only where n is a multiple of four; of scaled operands
-   * those of tiles whose lines share a scale; "inside": of tiles that do not reach beyond the result. The others go through
-   * workgroup memory.
+   * Whether fragments are stored at once: never with an epilogue or scaled operands, and only where n is a multiple of four;
+   * "inside": of tiles that do not reach beyond the result. The others go through workgroup memory.
    */
   readonly direct: "never" | "inside" | "always";
   /** Whether four neighbours of the result are stored at once; only where none is stored directly. */
@@ -66,40 +69,62 @@ export interface MatrixUnitCode {
 export const matrixUnitThreads = ({ rows, columns, block }: MatrixUnitTile): number =>
   SUBGROUP * (rows / block.rows) * (columns / block.columns);
 
+/** Vectors of four words of a slice, or of a block of it. */
+const sliceVectors = (lines: number, depth: number, alongDepth: boolean): number =>
+  alongDepth ? lines * pitchOf(depth) : depth * pitchOf(lines);
+
 /** Vectors between the rows of a strip of results in workgroup memory: one more than needed, against bank conflicts. */
 const stripPitch = ({ block }: MatrixUnitTile): number => block.columns / 4 + 1;
+const stripVectors = (tile: MatrixUnitTile): number =>
+  ((FRAGMENT * matrixUnitThreads(tile)) / SUBGROUP) * stripPitch(tile);
 
 type LayoutForm = Pick<MatrixUnitCode, "tile" | "terms" | "a" | "b">;
 
 interface Layout {
-  /** The first block of high and, perhaps, of low parts of each operand. */
+  /** Where slices begin, of high and, perhaps, of low parts; in blocks, the first of them. */
   readonly a: readonly number[];
   readonly b: readonly number[];
-  /** Blocks, and vectors of each. */
-  readonly blocks: number;
-  readonly length: number;
+  /** Vectors; or blocks of so many. */
+  readonly size: number;
+  readonly blockLength?: number;
 }
 
-/** Where slices lie in workgroup memory: high parts of A and B, then low ones. A subgroup's results take the place of a block. */
-function layout({ tile, a, b, terms }: LayoutForm): Layout {
-  const [down, across] = [tile.rows / tile.block.rows, tile.columns / tile.block.columns];
-  const both = down + across;
+/** Where slices lie in workgroup memory: high parts of A and B, then low ones. Results take the place of the slices. */
+function layout(form: LayoutForm): Layout {
+  const { tile, a, b, terms } = form;
+  if (a.stored === "f16") return layoutInBlocks(form);
+  const [aSize, bSize] = [
+    sliceVectors(tile.rows, tile.depth, a.alongDepth),
+    sliceVectors(tile.columns, tile.depth, b.alongDepth),
+  ];
+  const both = aSize + bSize;
+  const slices = terms === 1 ? both : 2 * both;
   return {
     a: terms === 1 ? [0] : [0, both],
-    b: terms === 1 ? [down] : [down, both + down],
-    blocks: Math.max(terms === 1 ? both : 2 * both, down * across),
-    length: Math.max(
-      blockOf(a.alongDepth, tile.block.rows, tile.depth).vectors,
-      blockOf(b.alongDepth, tile.block.columns, tile.depth).vectors,
+    b: terms === 1 ? [aSize] : [aSize, both + aSize],
+    size: Math.max(slices, stripVectors(tile)),
+  };
+}
+
+/** Blocks of A, one for each row of subgroups, then of B; a strip of a subgroup's results takes a block. */
+function layoutInBlocks({ tile, a, b }: LayoutForm): Layout {
+  const [down, across] = [tile.rows / tile.block.rows, tile.columns / tile.block.columns];
+  return {
+    a: [0],
+    b: [down],
+    size: Math.max(down + across, down * across),
+    blockLength: Math.max(
+      sliceVectors(tile.block.rows, tile.depth, a.alongDepth),
+      sliceVectors(tile.block.columns, tile.depth, b.alongDepth),
       FRAGMENT * stripPitch(tile),
     ),
   };
 }
 
-/** Bytes of workgroup memory; a few are for what is decided of the tile. */
+/** Bytes of workgroup memory. */
 export function matrixUnitBytes(form: LayoutForm): number {
-  const { blocks, length } = layout(form);
-  return 16 * blocks * length + 32;
+  const { size, blockLength = 1 } = layout(form);
+  return 16 * size * blockLength;
 }
 
 /**
@@ -112,21 +137,19 @@ export function matrixUnitCode(code: MatrixUnitCode, parameters: GpuParameters):
   const { tile, fragments, batchAxes, direct, epilogue, result, stretch, storesVectors } = code;
   const threads = matrixUnitThreads(tile);
   const places = layout(code);
-  const scaled = code.a.stored === "f32";
-  const even = scaled && direct !== "never";
-  const form = { depth: tile.depth, threads, batchAxes, even };
+  const { blockLength } = places;
+  const form = { depth: tile.depth, threads, batchAxes };
+  const blockOf = (lines: number): number | undefined => (blockLength === undefined ? undefined : lines);
   const operands = [
-    operandTexts("a", code.a, { ...form, lines: tile.rows, block: tile.block.rows, places: places.a }),
-    operandTexts("b", code.b, { ...form, lines: tile.columns, block: tile.block.columns, places: places.b }),
+    operandTexts("a", code.a, { ...form, lines: tile.rows, places: places.a, block: blockOf(tile.block.rows) }),
+    operandTexts("b", code.b, { ...form, lines: tile.columns, places: places.b, block: blockOf(tile.block.columns) }),
   ] as const;
+  const scaled = code.a.stored === "f32";
   const body = [
     placeWorkgroup(code),
     ...operands.map((each) => each.head(batchStart(each.operand, batchAxes))),
     ...blockFragments(tile).map(({ name }) => `var ${name} = ${fragments.zero};`),
     loadSlices(code, operands),
-    ...operands.map((each) => each.lines),
-    even ? chooseScales(code) : "",
-    ...operands.map((each) => each.scales),
     "let start = (part * p.batches + batch) * p.m * p.n;",
     ...(stretch === undefined ? [] : ["var added = false;"]),
     mainLoop(code, operands),
@@ -140,13 +163,10 @@ export function matrixUnitCode(code: MatrixUnitCode, parameters: GpuParameters):
     epilogue?.declarations ?? "",
     scaled ? declare(3 + extra, "aMost", "read", "f32") + declare(4 + extra, "bMost", "read", "f32") : "",
     Object.keys(parameters).length > 0 ? declareParameters((scaled ? 5 : 3) + extra, parameters) : "",
-    `var<workgroup> tiles: array<array<vec4<u32>, ${places.length}>, ${places.blocks}>;\n`,
-    fragments.declare("tiles", places.length),
-    even
-      ? `var<workgroup> sizes: array<atomic<u32>, 4>;\nvar<workgroup> chosen: vec3<u32>;\n${evenFunction(code.terms)}`
-      : "",
+    `var<workgroup> tiles: array<${blockLength === undefined ? "vec4<u32>" : `array<vec4<u32>, ${blockLength}>`}, ${places.size}>;\n`,
+    fragments.declare("tiles", blockLength),
     scaled ? scalingFunctions(code.a, code.b, batchAxes) : "",
-    direct === "always" && !scaled ? "" : `${epilogue ? finishFunction(epilogue) : ""}${storeFunction(code)}`,
+    direct === "always" ? "" : `${epilogue ? finishFunction(epilogue) : ""}${storeFunction(code)}`,
   ];
   return declarations.join("") + entryPoint(threads, body, fragments.builtin);
 }
@@ -164,6 +184,7 @@ const blockFragments = ({ block }: MatrixUnitTile): { name: string; row: number;
 /** Which tile and which part of k the workgroup has, and which block the subgroup. */
 function placeWorkgroup(code: MatrixUnitCode): string {
   const { tile, fragments } = code;
+  const inBlocks = layout(code).blockLength !== undefined;
   const across = tile.columns / tile.block.columns;
   return `let at = i32(group);
 let lane = i32(thread);
@@ -174,46 +195,15 @@ ${placeTile(tile)}
 let own = i32(${fragments.subgroup});
 let blockRow = own / ${across} * ${tile.block.rows};
 let blockColumn = own % ${across} * ${tile.block.columns};
-let aBlock = u32(own / ${across});
+${
+  inBlocks
+    ? `let aBlock = u32(own / ${across});
 let bBlock = u32(own % ${across});
+let strip = own;`
+    : `let strip = own * ${FRAGMENT * stripPitch(tile)};`
+}
 let end = min(p.k, (part + 1) * p.slice);
 var next = part * p.slice;`;
-}
-
-/** Whether all lines of the tile may have one scale, so that sums need no other. */
-function chooseScales({ tile, fragments, direct }: MatrixUnitCode): string {
-  const threads = matrixUnitThreads(tile);
-  const look = (operand: "a" | "b"): string[] => {
-    const [lines, first, limit, at] =
-      operand === "a" ? [tile.rows, "firstRow", "p.m", 0] : [tile.columns, "firstColumn", "p.n", 2];
-    return Array.from(
-      { length: Math.ceil(lines / threads) },
-      (_, q) => `{
-  let line = min(${first} + min(lane + ${q * threads}, ${lines - 1}), ${limit} - 1);
-  let bits = bitcast<u32>(${operand}Most[${operand}Lines + line]);
-  let most = ${fragments.largest("bits")};
-  let inverse = ${fragments.largest("select(~bits, 0u, bits == 0u)")};
-  if (lane % ${SUBGROUP} < ${fragments.reporters}) {
-    atomicMax(&sizes[${at}], most);
-    atomicMax(&sizes[${at + 1}], inverse);
-  }
-}`,
-    );
-  };
-  const inside =
-    direct === "always" ? "" : `(firstRow + ${tile.rows} <= p.m) & (firstColumn + ${tile.columns} <= p.n) & `;
-  return `if (lane < 4) { atomicStore(&sizes[lane], 0u); }
-workgroupBarrier();
-${[...look("a"), ...look("b")].join("\n")}
-workgroupBarrier();
-if (lane == 0) {
-  let sameScale = ${inside}isEven(atomicLoad(&sizes[0]), atomicLoad(&sizes[1])) & isEven(atomicLoad(&sizes[2]), atomicLoad(&sizes[3]));
-  chosen = vec3<u32>(u32(sameScale), atomicLoad(&sizes[0]), atomicLoad(&sizes[2]));
-}
-let forTile = workgroupUniformLoad(&chosen);
-let even = forTile.x == 1u;
-let aTile = bitcast<f32>(forTile.y);
-let bTile = bitcast<f32>(forTile.z);`;
 }
 
 /** Reads a slice of both operands into registers and goes on to the next. */
@@ -227,16 +217,29 @@ function loadSlices({ tile, ragged }: MatrixUnitCode, operands: readonly Operand
 
 function mainLoop(code: MatrixUnitCode, operands: readonly [OperandTexts, OperandTexts]): string {
   const { tile, stretch } = code;
+  const inBlocks = layout(code).blockLength !== undefined;
+  const steps = inBlocks ? blockSteps(code, operands, 0, 0) : forEachSubgroup(code, operands);
   return `for (var begin = part * p.slice; begin < end; begin += ${tile.depth}) {
 ${indent(operands.map((each) => each.store).join("\n"))}
   workgroupBarrier();
   if (next < end) {
 ${indent(loadSlices(code, operands), 2)}
   }
-${indent(blockSteps(code, operands))}
+${indent(steps)}
   workgroupBarrier();
 ${stretch === undefined ? "" : indent(flush(code))}
 }`;
+}
+
+/** The steps, written once for every subgroup. */
+function forEachSubgroup(code: MatrixUnitCode, operands: readonly [OperandTexts, OperandTexts]): string {
+  const { tile } = code;
+  const across = tile.columns / tile.block.columns;
+  const steps = Array.from({ length: matrixUnitThreads(tile) / SUBGROUP }, (_, q) => {
+    const [row, column] = [Math.floor(q / across) * tile.block.rows, (q % across) * tile.block.columns];
+    return `  ${q === 0 ? "default" : `case ${q}`} {\n${indent(blockSteps(code, operands, row, column), 2)}\n  }`;
+  });
+  return `switch own {\n${steps.join("\n")}\n}`;
 }
 
 /** At the end of a stretch that is not the last: the sums go to memory and begin anew. */
@@ -251,32 +254,38 @@ ${indent(
 )}
 }`;
 
-/** The products of a slice for the subgroup's block. */
-function blockSteps(code: MatrixUnitCode, [A, B]: readonly [OperandTexts, OperandTexts]): string {
+/** The products of a slice for the block at a row and column of the tile; in blocks, for the subgroup's own. */
+function blockSteps(
+  code: MatrixUnitCode,
+  [A, B]: readonly [OperandTexts, OperandTexts],
+  blockRow: number,
+  blockColumn: number,
+): string {
   const { tile, fragments, terms, a, b } = code;
+  const { blockLength, ...places } = layout(code);
+  const placed = (operand: "a" | "b", at: number): number | InBlock =>
+    blockLength === undefined ? at : { block: `${places[operand][0]}u + ${operand}Block`, at, length: blockLength };
   const down = Array.from({ length: tile.block.rows / FRAGMENT }, (_, i) => i);
   const along = Array.from({ length: tile.block.columns / FRAGMENT }, (_, j) => j);
-  const places = layout(code);
-  const inBlock = (operand: "a" | "b", part: number, at: number): InBlock => ({
-    block: `${places[operand][part]}u + ${operand}Block`,
-    at,
-    length: places.length,
-  });
+  const [aPitch, bPitch] = [
+    pitchOf(a.alongDepth ? tile.depth : blockLength === undefined ? tile.rows : tile.block.rows),
+    pitchOf(b.alongDepth ? tile.depth : blockLength === undefined ? tile.columns : tile.block.columns),
+  ];
   const left = (part: number, step: number, i: number): string =>
     fragments.load(
       "left",
       a.alongDepth ? "row_major" : "col_major",
       "tiles",
-      inBlock("a", part, A.fragmentAt(step, FRAGMENT * i)),
-      blockOf(a.alongDepth, tile.block.rows, tile.depth).pitch,
+      placed("a", A.fragmentAt(part, step, blockRow + FRAGMENT * i)),
+      aPitch,
     );
   const right = (part: number, step: number, j: number): string =>
     fragments.load(
       "right",
       b.alongDepth ? "col_major" : "row_major",
       "tiles",
-      inBlock("b", part, B.fragmentAt(step, FRAGMENT * j)),
-      blockOf(b.alongDepth, tile.block.columns, tile.depth).pitch,
+      placed("b", B.fragmentAt(part, step, blockColumn + FRAGMENT * j)),
+      bPitch,
     );
   const add = (i: number, j: number, x: string, y: string): string =>
     `s${i}_${j} = ${fragments.multiply(`${x}${i}`, `${y}${j}`, `s${i}_${j}`)};`;
@@ -300,42 +309,31 @@ function blockSteps(code: MatrixUnitCode, [A, B]: readonly [OperandTexts, Operan
 function storeResults(code: MatrixUnitCode): string {
   const { tile, direct, fragments, a, stretch } = code;
   const each = blockFragments(tile);
-  const { length } = layout(code);
-  const scaled = a.stored === "f32";
+  const { blockLength } = layout(code);
+  const inStrip = (at: number): string | InBlock =>
+    blockLength === undefined ? `u32(strip + ${at})` : { block: "u32(strip)", at, length: blockLength };
   const whole = each
     .map(({ name, row, column }) =>
       fragments.store(
         "c",
         `u32(start + (firstRow + blockRow + ${row}) * p.n + firstColumn + blockColumn + ${column})`,
-        scaled ? fragments.scale(fragments.scale(name, "undoHalf"), "undoRest") : name,
+        name,
         "u32(p.n)",
       ),
     )
     .join("\n");
-  if (direct === "always" && !scaled) return whole;
+  if (direct === "always") return whole;
   const strips = Array.from({ length: tile.block.rows / FRAGMENT }, (_, i) => {
     const stores = each
       .filter(({ row }) => row === FRAGMENT * i)
-      .map(({ name, column }) =>
-        fragments.store("tiles", { block: "u32(own)", at: column / 4, length }, name, `${stripPitch(tile)}u`),
-      );
+      .map(({ name, column }) => fragments.store("tiles", inStrip(column / 4), name, `${stripPitch(tile)}u`));
     return `${stores.join("\n")}
 workgroupBarrier();
-storeStrip(start, firstRow + blockRow + ${FRAGMENT * i}, firstColumn + blockColumn, own, lane % ${SUBGROUP}${scaled ? ", batch, part, aLines, bLines" : ""}${stretch === undefined ? "" : ", added"});
+storeStrip(start, firstRow + blockRow + ${FRAGMENT * i}, firstColumn + blockColumn, strip, lane % ${SUBGROUP}${a.stored === "f32" ? ", batch, part, aLines, bLines" : ""}${stretch === undefined ? "" : ", added"});
 workgroupBarrier();`;
   });
   const singly = strips.join("\n");
   if (direct === "never") return singly;
-  if (scaled)
-    return `if (even) {
-  let undo = 254 - scaleBits(aTile) - scaleBits(bTile);
-  // In two steps: the inverse of both may be no number where the result is one.
-  let undoHalf = powerOf(127 + undo / 2);
-  let undoRest = powerOf(127 + undo - undo / 2);
-${indent(whole)}
-} else {
-${indent(singly)}
-}`;
   return `if ((firstRow + ${tile.rows} <= p.m) & (firstColumn + ${tile.columns} <= p.n)) {\n${indent(whole)}\n} else {\n${indent(singly)}\n}`;
 }
 
@@ -343,7 +341,9 @@ ${indent(singly)}
  * Stores a strip's elements that are in the result, four neighbours a thread: a thread has the same columns in every row.
  * Where k is summed in stretches, all but the first add to what is there.
  */
-function storeFunction({ tile, result, epilogue, a, stretch, storesVectors }: MatrixUnitCode): string {
+function storeFunction(code: MatrixUnitCode): string {
+  const { tile, result, epilogue, a, stretch, storesVectors } = code;
+  const inBlocks = layout(code).blockLength !== undefined;
   const quads = tile.block.columns / 4;
   const scaled = a.stored === "f32";
   const adds = stretch !== undefined;
@@ -360,7 +360,7 @@ function storeFunction({ tile, result, epilogue, a, stretch, storesVectors }: Ma
       return `if (column + ${e} < p.n) { ${text} }`;
     })
     .join("\n");
-  return `fn storeStrip(start: i32, row: i32, firstColumn: i32, own: i32, thread: i32${scaled ? ", batch: i32, part: i32, aLines: i32, bLines: i32" : ""}${adds ? ", adds: bool" : ""}) {
+  return `fn storeStrip(start: i32, row: i32, firstColumn: i32, strip: i32, thread: i32${scaled ? ", batch: i32, part: i32, aLines: i32, bLines: i32" : ""}${adds ? ", adds: bool" : ""}) {
   let quad = thread % ${quads};
   let column = firstColumn + 4 * quad;
   if (column >= p.n) { return; }
@@ -372,7 +372,7 @@ let most = vec4<f32>(bMost[columns.x], bMost[columns.y], bMost[columns.z], bMost
 }
   for (var r = thread / ${quads}; r < ${FRAGMENT}; r += ${SUBGROUP / quads}) {
     if (row + r >= p.m) { break; }
-    var value = bitcast<vec4<f32>>(tiles[own][r * ${stripPitch(tile)} + quad]);
+    var value = bitcast<vec4<f32>>(tiles[strip${inBlocks ? "][" : " + "}r * ${stripPitch(tile)} + quad]);
 ${scaled ? indent("value = unscaled(value, aMost[aLines + row + r], most, row + r, column, batch, part);", 2) : ""}
     let at = start + (row + r) * p.n + column;
 ${indent(storesVectors ? four : singly, 2)}

@@ -25,7 +25,6 @@ import {
   type MatrixUnitTile,
   type Terms,
 } from "./matrix-unit-text.js";
-import { runTogether } from "../loops/together.js";
 import type { OperandReading } from "./operand-texts.js";
 import { largestProgram, linesOf } from "./scaling.js";
 
@@ -66,16 +65,13 @@ const halfTiles: readonly TunedTile[] = [
 /** f32 operands as one f16 each, and as two: after the products of the benchmark on an H200. */
 export const singleTiles: Readonly<Record<Terms, readonly TunedTile[]>> = {
   1: [
-    { tile: { rows: 128, columns: 256, depth: 32, block: block(64, 64) }, resident: 1, speeds: [92000, 90000, 88000] },
-    { tile: { rows: 128, columns: 128, depth: 32, block: block(64, 64) }, resident: 2, speeds: [97000, 94000, 92000] },
-    { tile: { rows: 128, columns: 128, depth: 16, block: block(64, 64) }, resident: 2, speeds: [98000, 94000, 88000] },
-    { tile: { rows: 128, columns: 64, depth: 32, block: block(32, 32) }, resident: 3, speeds: [62000, 60000, 58000] },
+    { tile: { rows: 128, columns: 256, depth: 32, block: block(64, 64) }, resident: 1, speeds: [92000, 92000, 94000] },
+    { tile: { rows: 128, columns: 128, depth: 32, block: block(64, 64) }, resident: 2, speeds: [65000, 66000, 70000] },
     { tile: { rows: 64, columns: 64, depth: 32, block: block(32, 32) }, resident: 4, speeds: [60000, 56000, 55000] },
   ],
   3: [
-    { tile: { rows: 128, columns: 128, depth: 16, block: block(64, 64) }, resident: 2, speeds: [57000, 53000, 50000] },
-    { tile: { rows: 64, columns: 128, depth: 16, block: block(64, 32) }, resident: 3, speeds: [40000, 34000, 32000] },
-    { tile: { rows: 128, columns: 64, depth: 32, block: block(32, 32) }, resident: 2, speeds: [36000, 36000, 34000] },
+    { tile: { rows: 128, columns: 128, depth: 16, block: block(64, 64) }, resident: 2, speeds: [51000, 49000, 46000] },
+    { tile: { rows: 64, columns: 128, depth: 16, block: block(64, 32) }, resident: 3, speeds: [40000, 32000, 30000] },
     { tile: { rows: 64, columns: 64, depth: 32, block: block(32, 32) }, resident: 4, speeds: [32000, 31000, 30000] },
   ],
 };
@@ -88,11 +84,11 @@ const LONGEST_SUM = 1024;
 
 /**
  * Bytes a nanosecond that the largest sizes are found at and that results are stored at through workgroup memory, and
- * nanoseconds of the dispatch: it takes 3 us on the GPU and more on the host, which steps of small products wait for.
+ * nanoseconds of the two dispatches: each takes 3 us on the GPU and 7 on the host, which steps of small products wait for.
  */
 const READING = 3000,
-  STORING = 2000,
-  DISPATCH_TIME = 12000;
+  STORING = 1000,
+  DISPATCHES = 20000;
 
 interface Choice {
   readonly tile: MatrixUnitTile;
@@ -144,9 +140,9 @@ export function matrixUnitProgram(
   };
   const own = epilogue && parts === 1 ? epilogueCode(epilogue) : undefined;
   const fixed = batches * m * n * k >= ownKernel;
+  const direct = stored === "f32" || own ? "never" : directness(shape, tile);
   // Memory that an epilogue reads may be the result's own: there k is in parts.
   const stretch = terms === 3 && slice > LONGEST_SUM && !epilogue ? LONGEST_SUM : undefined;
-  const direct = own || stretch !== undefined ? "never" : directness(shape, tile);
   const code: MatrixUnitCode = {
     tile,
     fragments: limits.fragments ?? matrixUnits,
@@ -210,7 +206,7 @@ function scalePasses(
 } {
   const sizes = [first, first + 1] as const;
   const scratch = [bytesOf(lines.a.size), bytesOf(lines.b.size)];
-  const each = (["a", "b"] as const).map((name, operand) => {
+  const passes = (["a", "b"] as const).flatMap((name, operand) => {
     const found = largestProgram(shape, name, limits);
     const own = [operand, sizes[operand]!, ...found.scratch.map((bytes) => first + scratch.push(bytes) - 1)];
     return found.passes.map((pass) => ({
@@ -218,11 +214,6 @@ function scalePasses(
       buffers: pass.buffers.map((binding) => ({ ...binding, buffer: own[binding.buffer]! })),
     }));
   });
-  const steps = Math.max(...each.map(({ length }) => length));
-  const passes = Array.from({ length: steps }, (_, k) => {
-    const next = each.flatMap((of) => of[k] ?? []);
-    return runTogether(next, limits);
-  }).flat();
   return { passes, sizes, scratch };
 }
 
@@ -242,7 +233,7 @@ function chooseTile(
   // An epilogue is computed once, from the whole sum.
   const leastParts = terms === 3 && epilogue ? Math.ceil(k / LONGEST_SUM) : 1;
   const alongDepth = Number(a.alongDepth) + Number(b.alongDepth);
-  const more = single ? DISPATCH_TIME + (4 * product(batch) * (m + n) * k) / READING + (4 * size) / STORING : 0;
+  const more = single ? DISPATCHES + (4 * product(batch) * (m + n) * k) / READING + (4 * size) / STORING : 0;
   const plain = only ? Infinity : chooseDivision(shape, workgroupBytes).time;
   const choices = (only ?? (single ? singleTiles[terms] : halfTiles))
     .filter(

@@ -24,25 +24,19 @@ interface SliceForm {
   readonly lines: number;
   readonly depth: number;
   readonly threads: number;
-  /** Lines that a subgroup needs: a block of workgroup memory has their part of a slice. */
-  readonly block: number;
-  /** The first block of high parts and, perhaps, of low parts. */
+  /** Where slices of high parts and, perhaps, of low parts begin in workgroup memory; in blocks, the first of them. */
   readonly places: readonly number[];
+  /** Lines of a block, of slices that lie in blocks. */
+  readonly block?: number | undefined;
   readonly batchAxes: number;
-  /** Whether a workgroup's lines may have one scale: WGSL `even` says so, and `aTile` or `bTile` is the largest of all. */
-  readonly even: boolean;
 }
 
 export interface OperandTexts {
   readonly operand: "a" | "b";
   /** Of an element of its buffer. */
   readonly type: string;
-  /** Declares positions in memory and registers. @param start Where the batch element begins. */
+  /** Declares positions in memory, registers and scales. @param start Where the batch element begins. */
   head(start: string): string;
-  /** Declares where the largest sizes of the lines begin; empty for f16. */
-  readonly lines: string;
-  /** Declares the scales. */
-  readonly scales: string;
   /** Reads the slice that begins at depth `next`. */
   readonly load: string;
   /** The same, with zeros from `end` on. */
@@ -50,19 +44,22 @@ export interface OperandTexts {
   /** Positions of the slice after. */
   readonly advance: string;
   readonly store: string;
-  /** The first vector of a fragment in its block, at a step along the depth and a line of the block. */
-  fragmentAt(step: number, line: number): number;
+  /**
+   * The first vector of a fragment: of high (0) or low (1) parts, at a step along the depth and a line of the tile; in
+   * blocks, a line of the block, and counted from its start.
+   */
+  fragmentAt(part: number, step: number, line: number): number;
 }
 
 export function operandTexts(operand: "a" | "b", reading: OperandReading, form: SliceForm): OperandTexts {
-  const { lines, block, depth, threads, places, batchAxes, even } = form;
+  const { lines, depth, threads, places, batchAxes, block } = form;
   const { stored, alongDepth, unit } = reading;
   const limit = operand === "a" ? "p.m" : "p.n";
   const first = operand === "a" ? "firstRow" : "firstColumn";
   const name = (part: string, q: number): string => `${operand}${part}${q}`;
   const some = Array.from({ length: (lines * depth) / VECTOR / threads }, (_, q) => q);
   const inRow = (alongDepth ? depth : lines) / VECTOR;
-  const { pitch } = blockOf(alongDepth, block, depth);
+  const pitch = pitchOf(alongDepth ? depth : (block ?? lines));
   const [fast, slow] = alongDepth ? ["Inner", "Line"] : ["Line", "Inner"];
 
   const position = (q: number): string => {
@@ -97,21 +94,24 @@ export function operandTexts(operand: "a" | "b", reading: OperandReading, form: 
     ...registers(q).map((register, half) => `${register} = select(${zero}, ${register}, ${inside(q, half)});`),
   ];
 
-  const most = (line: string): string => {
-    const own = `scaleOf(${operand}Most[${operand}Lines + min(${line}, ${limit} - 1)])`;
-    return even ? `select(${own}, scaleOf(${operand}Tile), even)` : own;
-  };
+  const most = (line: string): string => `scaleOf(${operand}Most[${operand}Lines + min(${line}, ${limit} - 1)])`;
   /** Scales: of a line where vectors follow the depth, else of the eight lines that all vectors of the thread have. */
   const scales = (): string[] => {
     if (stored === "f16") return [];
-    if (alongDepth) return some.map((q) => `let ${name("Scale", q)} = ${most(`${first} + ${name("Row", q)}`)};`);
+    const begin = `let ${operand}Lines = ${batchStart(operand, batchAxes, "Lines")};`;
+    if (alongDepth)
+      return [begin, ...some.map((q) => `let ${name("Scale", q)} = ${most(`${first} + ${name("Row", q)}`)};`)];
     const four = (half: number): string =>
       [0, 1, 2, 3].map((e) => most(`${first} + ${name("Column", 0)} * ${VECTOR} + ${4 * half + e}`)).join(", ");
-    return [0, 1].map((half) => `let ${operand}Scale_${half} = vec4<f32>(${four(half)});`);
+    return [begin, ...[0, 1].map((half) => `let ${operand}Scale_${half} = vec4<f32>(${four(half)});`)];
   };
   const write = (q: number): string[] => {
-    const to = (part: number): string =>
-      `tiles[${places[part]! > 0 ? `${places[part]} + ` : ""}${name("Block", q)}][${name("To", q)}]`;
+    const to = (part: number): string => {
+      const place = places[part]! > 0 ? `${places[part]} + ` : "";
+      return block === undefined
+        ? `tiles[${place}${name("Row", q)} * ${pitch} + ${name("Column", q)}]`
+        : `tiles[${place}${name("Block", q)}][${name("To", q)}]`;
+    };
     if (stored === "f16") return [`${to(0)} = ${name("Read", q)};`];
     const scale = (half: number): string => (alongDepth ? name("Scale", q) : `${operand}Scale_${half}`);
     const [x, y] = registers(q);
@@ -128,6 +128,14 @@ export function operandTexts(operand: "a" | "b", reading: OperandReading, form: 
           `}`,
         ];
   };
+  /** Where a vector is to go: the number of its block, and its place there. */
+  const inBlock = (q: number, size: number): string[] => {
+    const [row, column] = [name("Row", q), name("Column", q)];
+    const [which, to] = alongDepth
+      ? [`${row} / ${size}`, `${row} % ${size} * ${pitch} + ${column}`]
+      : [`${column} / ${size / VECTOR}`, `${row} * ${pitch} + ${column} % ${size / VECTOR}`];
+    return [`let ${name("Block", q)} = ${which};`, `let ${name("To", q)} = ${to};`];
+  };
   const type = stored === "f16" ? "vec4<u32>" : unit === 4 ? "vec4<f32>" : "f32";
   const step = alongDepth && unit !== 1 ? String(depth / unit) : `${depth} * p.${operand}Inner`;
   return {
@@ -141,40 +149,22 @@ export function operandTexts(operand: "a" | "b", reading: OperandReading, form: 
           return [
             `let ${name("Row", q)} = ${e} / ${inRow};`,
             `let ${name("Column", q)} = ${e} % ${inRow};`,
-            ...(alongDepth
-              ? [
-                  `let ${name("Block", q)} = ${name("Row", q)} / ${block};`,
-                  `let ${name("To", q)} = ${name("Row", q)} % ${block} * ${pitch} + ${name("Column", q)};`,
-                ]
-              : [
-                  `let ${name("Block", q)} = ${name("Column", q)} / ${block / VECTOR};`,
-                  `let ${name("To", q)} = ${name("Row", q)} * ${pitch} + ${name("Column", q)} % ${block / VECTOR};`,
-                ]),
+            ...(block === undefined ? [] : inBlock(q, block)),
             `var ${name("At", q)} = ${operand}Start + ${position(q)};`,
             ...registers(q).map((register) => `var ${register} = ${zero};`),
           ];
         }),
+        ...scales(),
       ].join("\n"),
-    lines: stored === "f16" ? "" : `let ${operand}Lines = ${batchStart(operand, batchAxes, "Lines")};`,
-    scales: scales().join("\n"),
     load: some.flatMap(read).join("\n"),
     loadRagged: some.flatMap(readRagged).join("\n"),
     advance: some.map((q) => `${name("At", q)} += ${step};`).join("\n"),
     store: some.flatMap(write).join("\n"),
-    fragmentAt: (at, line) =>
-      alongDepth ? line * pitch + (at * FRAGMENT) / VECTOR : at * FRAGMENT * pitch + line / VECTOR,
+    fragmentAt: (part, at, line) =>
+      (block === undefined ? places[part]! : 0) +
+      (alongDepth ? line * pitch + (at * FRAGMENT) / VECTOR : at * FRAGMENT * pitch + line / VECTOR),
   };
 }
 
-/**
- * A block of so many lines: vectors from one row to the next and in all. It lies as the operand does, with eight elements
- * more a row: rows at a multiple of 128 bytes would be read from the same banks.
- */
-export function blockOf(
-  alongDepth: boolean,
-  lines: number,
-  depth: number,
-): { readonly pitch: number; readonly vectors: number } {
-  const pitch = ((alongDepth ? depth : lines) + PADDING) / VECTOR;
-  return { pitch, vectors: pitch * (alongDepth ? lines : depth) };
-}
+/** Vectors from one row of a slice, or of a block, to the next: eight elements more, against bank conflicts. */
+export const pitchOf = (row: number): number => (row + PADDING) / VECTOR;

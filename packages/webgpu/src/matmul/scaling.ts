@@ -50,16 +50,6 @@ export function largestProgram(spec: MatmulSpec, name: "a" | "b", limits: GpuLim
   return loopProgram(kernel, limits);
 }
 
-/**
- * WGSL: whether lines of a tile may share a scale. `sizes` are bits of the largest and, inverted, of the smallest size that
- * is not 0: the sizes are to differ so little that the smallest keeps its digits, and none may be infinite or NaN.
- */
-export const evenFunction = (terms: 1 | 3): string => `fn isEven(largest: u32, inverse: u32) -> bool {
-  let range = i32(largest >> 23u) - i32(~inverse >> 23u);
-  return (largest < 0x7f800000u) & (range <= ${terms === 3 ? 12 : 16});
-}
-`;
-
 /** WGSL: `highPart` of numbers, and `pack8` for vectors of eight f16. */
 export const splitFunctions = `// The nearest number of eleven bits.
 fn highPart(x: vec4<f32>) -> vec4<f32> {
