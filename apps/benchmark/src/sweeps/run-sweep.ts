@@ -2,7 +2,7 @@
 import { mixers } from "@seqmix/catalog";
 import { summarize, type CellSummary } from "../results/cells.js";
 import type { Row } from "../results/results.js";
-import { sameSettings, type Settings } from "../trials/settings.js";
+import { hasValuesOf, type Settings } from "../trials/settings.js";
 import { tasks } from "../trials/tasks.js";
 import { trialOf, type Trial } from "../trials/trial.js";
 import { prepare, sizeOfTrial, type Experiment } from "./experiment.js";
@@ -76,6 +76,6 @@ function rowsByTrial(rows: readonly Row[]): (cell: Cell, settings: Settings) => 
     if (Object.values(settings).some((value) => Number.isNaN(value))) return undefined;
     const trial = trialOfCell(cell, settings);
     const row = byIdentity.get(trial.identity);
-    return row && sameSettings(row.config, trial.settings) ? row : undefined;
+    return row && hasValuesOf(row.config, trial.settings) ? row : undefined;
   };
 }

@@ -8,7 +8,7 @@ import { lockFolder } from "../results/lock.js";
 import { rowOf, type RowOutcome } from "../results/row-of.js";
 import { makeResultsFolder, openResults, type Results, type Row } from "../results/results.js";
 import type { Experiment } from "../sweeps/experiment.js";
-import { sameSettings } from "./settings.js";
+import { hasValuesOf } from "./settings.js";
 import { removeSnapshot } from "./snapshot.js";
 import { openPool, type WorkerPool } from "./worker-pool.js";
 import type { Outcome } from "./worker-messages.js";
@@ -109,7 +109,7 @@ async function runRound(session: Session, experiments: readonly Experiment[]): P
   const finished = new Map(finishedRows(session).map((row) => [row.trial, row]));
   const rowOf = ({ trial }: Experiment): Row | undefined => {
     const row = finished.get(trial.identity);
-    return row && sameSettings(row.config, trial.settings) ? row : undefined;
+    return row && hasValuesOf(row.config, trial.settings) ? row : undefined;
   };
   const open = experiments.filter((experiment) => !rowOf(experiment));
   if (open.length < experiments.length) {

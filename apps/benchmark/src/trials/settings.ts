@@ -32,3 +32,10 @@ export function sortSettings(settings: Settings): Settings {
 export function sameSettings(a: Settings, b: Settings): boolean {
   return JSON.stringify(sortSettings(a)) === JSON.stringify(sortSettings(b));
 }
+
+/**
+ * Whether a row of the same trial has the values of today's settings. A setting that came later has its default then, since
+ * a trial's string names all that differ from it; a default that changed, or a setting that is gone, is another trial.
+ */
+export const hasValuesOf = (row: Settings, today: Settings): boolean =>
+  Object.entries(row).every(([name, value]) => JSON.stringify(today[name]) === JSON.stringify(value));
