@@ -27,7 +27,7 @@ export function planOf(trials: readonly string[], registry: Registry): Plan {
   let shared: Settings = {};
   for (const [k, { task, mixer, settings }] of parsed.entries()) {
     const defaults = defaultsOf(task, mixer);
-    const names = Object.keys(mixerSettingsOf(mixer));
+    const names = Object.keys(mixerSettingsOf(mixer, task));
     const changed = Object.entries(settings).filter(([name, value]) => value !== defaults[name]);
     const text = changed.filter(([name]) => names.includes(name)).map(([name, value]) => `${name}=${value}`);
     if (text.length > 0) own[mixer.id] = text.join(";");
@@ -47,7 +47,7 @@ export function trialsOf({ task, mixers, shared, own }: Plan, registry: Registry
 
 /** Settings that trials of a task share, with their defaults: those of the task, the network and training. */
 export function sharedDefaults(task: TaskEntry, mixer: AnyMixer): Settings {
-  const names = Object.keys(mixerSettingsOf(mixer));
+  const names = Object.keys(mixerSettingsOf(mixer, task));
   return Object.fromEntries(Object.entries(defaultsOf(task, mixer)).filter(([name]) => !names.includes(name)));
 }
 

@@ -4,7 +4,7 @@ import type { Task } from "@seqmix/tasks";
 import { modelOf, type Model, type Network } from "../trials/model.js";
 import { readData } from "../trials/read-data.js";
 import type { Settings } from "../trials/settings.js";
-import { mixerSettingsOf, type Trial } from "../trials/trial.js";
+import { mixerConfigOf, type Trial } from "../trials/trial.js";
 import { messageOf, UsageError } from "../commands/usage-error.js";
 import { flopsOf } from "./flops.js";
 
@@ -92,14 +92,14 @@ export function sizeOfTrial(trial: Trial, size: "parameters" | "stateBytes" | "f
 const forwardFlops = (model: Model, params: Tree, task: Task): number =>
   flopsOf([model.answers(params, task.batch(key(0), "train", 1))], leavesOf(params));
 
-function networkOf({ mixer, settings }: Trial): Network {
-  const own = Object.keys(mixerSettingsOf(mixer));
+function networkOf(trial: Trial): Network {
+  const { mixer, settings } = trial;
   const pooling = settings["pooling"];
   if (pooling !== undefined && !POOLINGS.includes(pooling as never))
     throw new RangeError(`expected pooling as one of ${POOLINGS.join(", ")}, got ${pooling}`);
   return {
     mixer,
-    mixerConfig: Object.fromEntries(Object.entries(settings).filter(([name]) => own.includes(name))),
+    mixerConfig: mixerConfigOf(trial),
     dModel: whole(settings, "dModel", 1),
     nLayers: whole(settings, "nLayers", 1),
     ...(pooling !== undefined && { pooling: pooling as NonNullable<Network["pooling"]> }),

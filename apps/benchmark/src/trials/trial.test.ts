@@ -1,10 +1,11 @@
 import { attention } from "@seqmix/attention";
+import { mixers } from "@seqmix/catalog";
 import type { AnyMixer } from "@seqmix/mixer";
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { sortSettings, type Setting, type Settings } from "./settings.js";
 import { tasks } from "./tasks.js";
-import { defaultsOf, parseTrial, trialOf, type Registry } from "./trial.js";
+import { defaultsOf, mixerConfigOf, parseTrial, trialOf, type Registry } from "./trial.js";
 
 /** Settings of every type. */
 const wordy: AnyMixer = {
@@ -113,4 +114,18 @@ test("steps of 50 and fewer run without saying a warm-up, and one that is said s
   expect([1, 9, 40, 50, 51].map((steps) => warmupOf(`steps=${steps}`))).toEqual([0, 0, 4, 5, 50]);
   expect(warmupOf("steps=40;warmup=50")).toBe(50);
   expect(parseTrial("selective-copying:attention:steps=40;warmup=50", registry).identity).toContain("warmup=50");
+});
+
+test("a task and a mixer keep their own settings where both have one of that name", () => {
+  for (const task of tasks)
+    for (const mixer of mixers) {
+      const { settings } = trialOf(task.id, mixer.id, {}, { tasks, mixers });
+      expect(settings).toMatchObject(task.defaults);
+      const { dModel: _, ...own } = mixer.config as unknown as Settings;
+      expect(mixerConfigOf({ task, mixer, settings })).toEqual(own);
+    }
+  const trial = parseTrial("delay:lmu:dt=0.5;lmu.dt=0.25;seed=0", { tasks, mixers });
+  expect(trial.settings["dt"]).toBe(0.5);
+  expect(mixerConfigOf(trial)["dt"]).toBe(0.25);
+  expect(parseTrial(trial.identity, { tasks, mixers })).toEqual(trial);
 });

@@ -81,7 +81,7 @@ export const withSeed = (trial: Trial, seed: number): Trial =>
 export function defaultsOf(task: TaskEntry, mixer: AnyMixer): Settings {
   return {
     ...task.defaults,
-    ...mixerSettingsOf(mixer),
+    ...mixerSettingsOf(mixer, task),
     ...networkDefaults,
     ...task.network,
     ...task.training,
@@ -89,11 +89,24 @@ export function defaultsOf(task: TaskEntry, mixer: AnyMixer): Settings {
   };
 }
 
-/** The settings a mixer adds to those of the network. */
-export function mixerSettingsOf(mixer: AnyMixer): Settings {
+/**
+ * The settings a mixer adds to those of the network. In the trials of a task those whose name the task has too are called
+ * `mixer.name`: `lmu.dt` beside the `dt` of `delay`.
+ */
+export function mixerSettingsOf(mixer: AnyMixer, task?: TaskEntry): Settings {
   const { dModel: _, ...own } = mixer.config as unknown as Settings;
-  return own;
+  if (!task) return own;
+  return Object.fromEntries(Object.entries(own).map(([name, value]) => [nameInTrial(name, mixer, task), value]));
 }
+
+/** The mixer's settings of a trial, by the names that the mixer has for them. */
+export const mixerConfigOf = ({ task, mixer, settings }: Pick<Trial, "task" | "mixer" | "settings">): Settings =>
+  Object.fromEntries(
+    Object.keys(mixerSettingsOf(mixer)).map((name) => [name, settings[nameInTrial(name, mixer, task)]!]),
+  );
+
+const nameInTrial = (name: string, mixer: AnyMixer, task: TaskEntry): string =>
+  Object.hasOwn(task.defaults, name) || isAlias(task, name) ? `${mixer.id}.${name}` : name;
 
 function makeTrial(task: TaskEntry, mixer: AnyMixer, given: Settings): Trial {
   const resolved = withoutAliases(task, given);
