@@ -1,13 +1,15 @@
 import { mixers } from "@seqmix/catalog";
-import { InvalidArgumentError, type Command } from "commander";
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import type { Command } from "commander";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { formatBytes, formatCount, formatDuration } from "../report/format.js";
 import { formatTable } from "../report/table.js";
 import { writeFileAtomically } from "../results/atomic-file.js";
+import { savedRun } from "../results/saved-run.js";
 import { crossovers, measureDecoding, type Crossover, type DecodingRow } from "../sweeps/decoding.js";
 import { devices, openDevice } from "./devices.js";
 import { didYouMean } from "./nearest-name.js";
+import { parseCount, wholeFrom } from "./options.js";
 import { UsageError } from "./usage-error.js";
 
 interface Options {
@@ -34,7 +36,7 @@ export function registerDecoding(program: Command): void {
     )
     .option("--device <name>", `where to compute: ${Object.keys(devices).join(", ")}`, "cpu")
     .option("--threads <n>", "threads of the cpu device; as many as it takes by itself by default", parseCount)
-    .option("--longest <n>", "longest context, 4 to 65536", parseLongest, 65536)
+    .option("--longest <n>", "longest context, 4 to 65536", wholeFrom(4, 65536), 65536)
     .option("--channels <n>", "channels of a layer", parseCount, 256)
     .option("--mixers <names>", "mixers, with commas between them; all by default", (text) => text.split(","))
     .option("--patience <seconds>", "longer contexts are not read once reading one takes longer", Number, 4)
@@ -53,7 +55,11 @@ async function run(given: Options): Promise<void> {
   mkdirSync(out, { recursive: true });
   const setting = { channels, device: name, threads: threads ?? null, longest, elements: ELEMENTS, patience, seed };
   const file = join(out, "decoding.json");
-  const saved = savedRows(file, setting);
+  const saved =
+    savedRun<{ readonly rows: readonly DecodingRow[]; readonly crossings: unknown }>(file, setting, [
+      "rows",
+      "crossings",
+    ])?.rows ?? [];
   const device = await openDevice(name, threads === undefined ? {} : { threads });
   const options = { ...setting, device, contexts: contextsTo(longest) };
   const rows: DecodingRow[] = [];
@@ -81,22 +87,6 @@ async function run(given: Options): Promise<void> {
   console.log(`Written to ${page}.`);
 }
 
-/** How rows are measured: those of a run with the same setting need not be measured again. */
-type Setting = Readonly<Record<string, number | string | null>>;
-
-function savedRows(file: string, setting: Setting): readonly DecodingRow[] {
-  if (!existsSync(file)) return [];
-  const {
-    rows,
-    crossings: _,
-    ...saved
-  } = JSON.parse(readFileSync(file, "utf8")) as Setting & {
-    readonly rows: readonly DecodingRow[];
-    readonly crossings: unknown;
-  };
-  return Object.entries(setting).every(([name, value]) => saved[name] === value) ? rows : [];
-}
-
 /** 1, 4, 16 .. and the longest. */
 function contextsTo(longest: number): number[] {
   const powers = Array.from({ length: 9 }, (_, k) => 4 ** k).filter((context) => context < longest);
@@ -117,17 +107,4 @@ function timeTable(rows: readonly DecodingRow[], format: (seconds: number) => st
       points.at(-1)!.bytes === null ? "-" : formatBytes(points.at(-1)!.bytes!),
     ]),
   );
-}
-
-function parseLongest(text: string): number {
-  const longest = Number(text);
-  if (!Number.isInteger(longest) || longest < 4 || longest > 65536)
-    throw new InvalidArgumentError("Expected a whole number from 4 to 65536.");
-  return longest;
-}
-
-function parseCount(text: string): number {
-  const count = Number(text);
-  if (!Number.isInteger(count) || count < 1) throw new InvalidArgumentError("Expected a whole number of at least 1.");
-  return count;
 }

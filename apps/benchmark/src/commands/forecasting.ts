@@ -1,4 +1,4 @@
-import { InvalidArgumentError, type Command } from "commander";
+import type { Command } from "commander";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { forecasting, type ForecastingConfig, type ForecastingTask } from "@seqmix/tasks";
@@ -10,6 +10,7 @@ import { writeFileAtomically } from "../results/atomic-file.js";
 import { findingOf, spread } from "../sweeps/forecast-finding.js";
 import { forecasters, runForecaster, type ForecastOutcome, type ForecastTraining } from "../sweeps/forecasting.js";
 import { devices, openDevice } from "./devices.js";
+import { parseCount } from "./options.js";
 
 interface Options {
   readonly device: string;
@@ -93,10 +94,4 @@ function table(sections: readonly ForecastSection[]): string {
     [{ title: "scaled error" }, ...sections.map(({ series }) => ({ title: series, number: true }))],
     names.map((name) => [name, ...sections.map(({ outcomes }) => spread(outcomes, name))]),
   );
-}
-
-function parseCount(text: string): number {
-  const count = Number(text);
-  if (!Number.isInteger(count) || count < 1) throw new InvalidArgumentError("Expected a whole number of at least 1.");
-  return count;
 }

@@ -40,6 +40,13 @@ export const wholeFrom =
     return value;
   };
 
+/** A parser of counts. */
+export function parseCount(text: string): number {
+  const count = Number(text);
+  if (!Number.isInteger(count) || count < 1) throw new InvalidArgumentError("Expected a whole number of at least 1.");
+  return count;
+}
+
 /** Seeds as "0,1,2" or "0..4". */
 export function parseSeeds(text: string): readonly number[] {
   const range = /^(\d+)\.\.(\d+)$/.exec(text);

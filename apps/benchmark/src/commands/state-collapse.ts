@@ -1,9 +1,10 @@
-import { InvalidArgumentError, type Command } from "commander";
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import type { Command } from "commander";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { formatDuration } from "../report/format.js";
 import { formatTable } from "../report/table.js";
 import { writeFileAtomically } from "../results/atomic-file.js";
+import { savedRun } from "../results/saved-run.js";
 import {
   runCollapseTrial,
   type CollapseOutcome,
@@ -12,6 +13,7 @@ import {
 } from "../sweeps/state-collapse/collapse.js";
 import { atLength, far, meanOf } from "../sweeps/state-collapse/finding.js";
 import { devices, openDevice } from "./devices.js";
+import { parseCount, parseSeeds } from "./options.js";
 
 interface Options {
   readonly device: string;
@@ -59,7 +61,8 @@ async function run(options: Options): Promise<void> {
   );
   mkdirSync(out, { recursive: true });
   const file = join(out, "state-collapse.json");
-  const saved = savedOutcomes(file, setting);
+  const saved =
+    savedRun<{ readonly outcomes: readonly CollapseOutcome[] }>(file, setting, ["outcomes"])?.outcomes ?? [];
   const outcomes: CollapseOutcome[] = [...saved];
   const device = await openDevice(name, { products, halfPrecision: true });
   try {
@@ -80,17 +83,6 @@ async function run(options: Options): Promise<void> {
   const page = join(out, "state-collapse.html");
   writeFileAtomically(page, stateCollapsePage(outcomes, setting));
   console.log(`Written to ${page}.`);
-}
-
-/** Outcomes of a run with the same setting. */
-function savedOutcomes(file: string, setting: CollapseSetting): readonly CollapseOutcome[] {
-  if (!existsSync(file)) return [];
-  const { outcomes, ...saved } = JSON.parse(readFileSync(file, "utf8")) as CollapseSetting & {
-    readonly outcomes: readonly CollapseOutcome[];
-  };
-  return JSON.stringify(Object.entries(saved).sort()) === JSON.stringify(Object.entries(setting).sort())
-    ? outcomes
-    : [];
 }
 
 const isSame = (a: CollapseTrial, b: CollapseTrial): boolean =>
@@ -124,17 +116,4 @@ function table(outcomes: readonly CollapseOutcome[]): string {
   );
 }
 
-function parseCount(text: string): number {
-  const count = Number(text);
-  if (!Number.isInteger(count) || count < 1) throw new InvalidArgumentError("Expected a whole number of at least 1.");
-  return count;
-}
-
 const parseCounts = (text: string): number[] => text.split(",").map(parseCount);
-
-function parseSeeds(text: string): number[] {
-  const seeds = text.split(",").map(Number);
-  if (seeds.some((seed) => !Number.isInteger(seed) || seed < 0))
-    throw new InvalidArgumentError("Expected whole numbers with commas between them.");
-  return seeds;
-}

@@ -1,4 +1,4 @@
-import { InvalidArgumentError, type Command } from "commander";
+import type { Command } from "commander";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { formatDuration } from "../report/format.js";
@@ -13,6 +13,7 @@ import {
   type StateSpaceExperiment,
 } from "../sweeps/state-spaces/experiments.js";
 import { devices, openDevice } from "./devices.js";
+import { parseCount } from "./options.js";
 
 interface Options {
   readonly device: string;
@@ -79,10 +80,4 @@ function table({ tasks }: StateSpaceExperiment, outcomes: readonly SignalOutcome
       ),
     ]),
   );
-}
-
-function parseCount(text: string): number {
-  const count = Number(text);
-  if (!Number.isInteger(count) || count < 1) throw new InvalidArgumentError("Expected a whole number of at least 1.");
-  return count;
 }
