@@ -2,7 +2,8 @@
 import { mixers } from "@seqmix/catalog";
 import { summarize, type CellSummary } from "../results/cells.js";
 import type { Row } from "../results/results.js";
-import { hasValuesOf, type Settings } from "../trials/settings.js";
+import { rowsOfTrials } from "../results/rows-of-trials.js";
+import type { Settings } from "../trials/settings.js";
 import { tasks } from "../trials/tasks.js";
 import { trialOf, type Trial } from "../trials/trial.js";
 import { prepare, sizeOfTrial, type Experiment } from "./experiment.js";
@@ -71,11 +72,7 @@ export const summarizeCells = (cells: readonly Cell[], rows: readonly Row[]): re
   summarize(cells, rowsByTrial(rows));
 
 function rowsByTrial(rows: readonly Row[]): (cell: Cell, settings: Settings) => Row | undefined {
-  const byIdentity = new Map(rows.map((row) => [row.trial, row]));
-  return (cell, settings) => {
-    if (Object.values(settings).some((value) => Number.isNaN(value))) return undefined;
-    const trial = trialOfCell(cell, settings);
-    const row = byIdentity.get(trial.identity);
-    return row && hasValuesOf(row.config, trial.settings) ? row : undefined;
-  };
+  const rowOf = rowsOfTrials(rows);
+  return (cell, settings) =>
+    Object.values(settings).some((value) => Number.isNaN(value)) ? undefined : rowOf(trialOfCell(cell, settings));
 }

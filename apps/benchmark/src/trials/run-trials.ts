@@ -7,8 +7,8 @@ import { readEnvironment, type Environment } from "../results/environment.js";
 import { lockFolder } from "../results/lock.js";
 import { rowOf, type RowOutcome } from "../results/row-of.js";
 import { makeResultsFolder, openResults, type Results, type Row } from "../results/results.js";
+import { rowsOfTrials } from "../results/rows-of-trials.js";
 import type { Experiment } from "../sweeps/experiment.js";
-import { hasValuesOf } from "./settings.js";
 import { removeSnapshot } from "./snapshot.js";
 import { openPool, type WorkerPool } from "./worker-pool.js";
 import type { Outcome } from "./worker-messages.js";
@@ -106,18 +106,14 @@ const isOfVersion = (row: Row, { commit, versions }: Environment): boolean =>
 /** Runs what is not finished of a list of trials, several at once. */
 async function runRound(session: Session, experiments: readonly Experiment[]): Promise<void> {
   const { results, progress, options, device, environment } = session;
-  const finished = new Map(finishedRows(session).map((row) => [row.trial, row]));
-  const rowOf = ({ trial }: Experiment): Row | undefined => {
-    const row = finished.get(trial.identity);
-    return row && hasValuesOf(row.config, trial.settings) ? row : undefined;
-  };
-  const open = experiments.filter((experiment) => !rowOf(experiment));
+  const finishedRowOf = rowsOfTrials(finishedRows(session));
+  const open = experiments.filter(({ trial }) => !finishedRowOf(trial));
   if (open.length < experiments.length) {
     progress.note(
       `${experiments.length - open.length} of ${experiments.length} trials are finished in ${options.out} already.`,
     );
     noteOtherVersions(
-      experiments.flatMap((each) => rowOf(each) ?? []),
+      experiments.flatMap(({ trial }) => finishedRowOf(trial) ?? []),
       environment,
       progress,
     );
