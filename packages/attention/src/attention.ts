@@ -115,6 +115,7 @@ export const attention = defineMixer({
     "both ways": { dModel: 4, nHeads: 2, positionEncoding: "alibi", causal: false, window: 2 },
   },
   state: "grows",
+  residualMaps: /^out_proj\.weight$/,
   resets: true,
   causal: ({ causal }) => causal,
 

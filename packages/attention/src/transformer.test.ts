@@ -1,4 +1,11 @@
-import { generate, initLanguageModel, parameterCount, residualBlock, type LanguageModelConfig } from "@seqmix/mixer";
+import {
+  generate,
+  initLanguageModel,
+  initResidualBlock,
+  parameterCount,
+  residualBlock,
+  type LanguageModelConfig,
+} from "@seqmix/mixer";
 import { layerNorm, rmsNorm } from "@seqmix/nn";
 import { checkMixer } from "@seqmix/testing";
 import { add, cpu, key, normal, realize, reference, tensor, type Device, type Tensor } from "@seqmix/tensor";
@@ -39,7 +46,8 @@ test("is initialised as GPT-2: deviation 0.02, less into the residual stream of 
     const all = await values(x);
     return Math.sqrt(all.reduce((s, v) => s + v * v, 0) / all.length);
   };
-  const params = transformer.init(wide, key(1), { index: 0, count: 8 }) as TransformerParameters;
+  const block = initResidualBlock(transformer as never, wide, key(1), { index: 0, count: 8 });
+  const params = block.mixer as TransformerParameters;
   expect(await deviation(params.attn.q_proj.weight)).toBeCloseTo(0.02, 3);
   expect(await deviation(params.attn.out_proj.weight)).toBeCloseTo(0.02 / 4, 3);
   expect(parameterCount(params)).toBe(4 * 64 * 64 + 3 * 64 * Math.ceil((8 * 64) / 3) + 2 * 64);

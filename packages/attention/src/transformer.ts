@@ -65,10 +65,12 @@ export const transformer = defineMixer({
   },
   state: "grows",
   resets: true,
+  residualBranches: 2,
+  residualMaps: /^(attn\.out_proj|mlp\.fc2|mlp\.down_proj)\.weight$/,
   residual: "own",
   causal: ({ causal }) => causal,
 
-  init(config, key: Key, { count } = { index: 0, count: 1 }): TransformerParameters {
+  init(config, key: Key): TransformerParameters {
     const { dModel: D, feedForward, bias, norm } = config;
     const hidden = hiddenOf(config);
     const params = {
@@ -77,7 +79,7 @@ export const transformer = defineMixer({
       ln_2: norm === "rms" ? initRmsNorm(D) : initLayerNorm(D),
       mlp: (feedForward === "gelu" ? initMlp : initGatedMlp)(foldIn(key, "mlp"), D, hidden, { bias }),
     };
-    return asGpt2(params, key, count);
+    return asGpt2(params, key);
   },
 
   initState: (config, batch): AttentionState => attention.initState(config, batch),
@@ -112,13 +114,12 @@ function layer(
 const hiddenOf = ({ dModel, feedForward, dHidden }: TransformerConfig): number =>
   dHidden > 0 ? dHidden : feedForward === "gelu" ? 4 * dModel : Math.ceil((8 * dModel) / 3);
 
-/** The maps' weights and biases drawn as GPT-2's; norms and positions stay. */
-function asGpt2(params: TransformerParameters, key: Key, layers: number): TransformerParameters {
+/** The maps' weights and biases drawn as GPT-2's, for one branch alone; norms and positions stay. */
+function asGpt2(params: TransformerParameters, key: Key): TransformerParameters {
   const leaves = Object.entries(namedLeaves(params)).map(([path, leaf]) => {
     if (!/_proj\.|fc[12]\./.test(path)) return leaf;
     if (path.endsWith("bias")) return zeros(leaf.shape);
-    const last = /out_proj|fc2|down_proj/.test(path);
-    return normalInit(last ? 0.02 / Math.sqrt(2 * layers) : 0.02)(foldIn(key, path), leaf.shape);
+    return normalInit(0.02)(foldIn(key, path), leaf.shape);
   });
   return replaceLeaves(params, leaves);
 }

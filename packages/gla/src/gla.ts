@@ -122,6 +122,7 @@ export const gla = defineMixer({
       chunkSize: 4,
     },
   },
+  residualMaps: /^o_proj\.weight$/,
   resets: true,
   state: "constant",
 

@@ -149,6 +149,8 @@ export const hyena = defineMixer({
     },
   },
 
+  // As the released language models, of deviation 0.02 / sqrt(2 layers), each with a feed-forward block.
+  residualMaps: /^out_proj\.weight$/,
   parameterGroups: (learningRate) => [
     { match: /(^|\.)filter_fn\.pos_emb\.z$/, weightDecay: 0, learningRateScale: 1e-5 / learningRate },
     { match: /(^|\.)filter_fn\.implicit_filter\./, weightDecay: 0, learningRateScale: 1e-3 / learningRate },

@@ -77,6 +77,7 @@ export const mamba = defineMixer({
   },
   parameterGroups: () => mambaParameterGroups,
   causal: ({ bidirectional }) => bidirectional === "none",
+  residualMaps: /^out_proj\.weight$/,
   resets: true,
   state: "constant",
 

@@ -207,6 +207,7 @@ export const mamba2 = defineMixer({
     },
   },
   parameterGroups: () => mamba2ParameterGroups,
+  residualMaps: /^out_proj\.weight$/,
   resets: true,
   state: "constant",
 

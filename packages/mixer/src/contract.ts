@@ -17,6 +17,8 @@ export interface LayerPlace {
   readonly index: number;
   /** Layers in all. */
   readonly count: number;
+  /** Branches that add to the residual stream, in all layers; those of a stack of this mixer alone by default. */
+  readonly branches?: number;
 }
 
 /** Whether something holds under a config; written as a method, so that any mixer is an `AnyMixer`. */
@@ -50,6 +52,13 @@ export interface MixerDefinition<C extends MixerConfig, P extends Tree, S extend
   readonly state: "constant" | "grows" | "none";
   /** "own": a whole block with norms and residual connections inside, so that `residualBlock` adds neither. */
   readonly residual?: "own";
+  /** Branches of a layer that add to the residual stream; 1 by default. */
+  readonly residualBranches?: number;
+  /**
+   * Paths of the weights that end in the residual stream, for a mixer whose published models divide them by the square root of the
+   * branches of all layers (Radford et al., GPT-2, 2019). `init` leaves that to the block around it, which knows the depth.
+   */
+  readonly residualMaps?: RegExp;
   /**
    * New parameters: a plain tree with the keys of published checkpoints, e.g. `{ A_log, in_proj: { weight } }`.
    * @param place The first of one layer by default.

@@ -24,6 +24,7 @@ export {
 } from "./run-mixer.js";
 export { inChunks } from "./in-chunks.js";
 export { alignToEnd, resetsOfMask, runPadded, type Alignment, type PaddedOptions } from "./padding.js";
+export { branchesOf } from "./residual-maps.js";
 export { initResidualBlock, residualBlock, residualBlockStep, type ResidualBlockParameters } from "./residual-block.js";
 export {
   forwardLanguageModel,

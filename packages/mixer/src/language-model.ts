@@ -15,6 +15,7 @@ import type { MixerConfig, Mode } from "./contract.js";
 import { feedForwardBlock, initFeedForwardBlock, type FeedForwardBlockParameters } from "./feed-forward-block.js";
 import { layersOf, type Layer, type LayersConfig } from "./layers.js";
 import { initResidualBlock, residualBlock, residualBlockStep, type ResidualBlockParameters } from "./residual-block.js";
+import { branchesOf, scaledFeedForward } from "./residual-maps.js";
 import { alignToEnd } from "./padding.js";
 import { configure, forget, modesOf } from "./run-mixer.js";
 
@@ -49,21 +50,31 @@ export type LanguageModelState = readonly Tree[];
 export const mixerConfigOf = ({ mixer, mixerConfig, dModel }: LanguageModelConfig): MixerConfig =>
   configure(mixer, { ...mixerConfig, dModel });
 
-/** Fresh parameters; the embedding is normal with deviation 0.02. */
+/**
+ * Fresh parameters. The embedding is normal with deviation 0.02. Where a mixer's published models divide what ends in the
+ * residual stream by the square root of the model's branches, its maps are, and with them those of feed-forward blocks.
+ */
 export function initLanguageModel(config: LanguageModelConfig, key: Key): LanguageModelParameters {
-  const { vocabSize, dModel } = config;
+  const { vocabSize, dModel, nLayers: count } = config;
+  const layers = layersOf(config);
+  const branches = layers.reduce((all, layer) => all + branchesOfLayer(layer), 0);
+  const smaller = layers.some(({ mixer }) => mixer?.residualMaps);
   return {
     embedding: initEmbedding(foldIn(key, "embedding"), vocabSize, dModel),
-    layers: layersOf(config).map(({ mixer, mixerConfig, feedForward }, k) => {
+    layers: layers.map(({ mixer, mixerConfig, feedForward }, k) => {
       const own = foldIn(key, `layers.${k}`);
+      const maps = feedForward && initFeedForwardBlock(feedForward, dModel, own);
       return {
-        ...(mixer && initResidualBlock(mixer, mixerConfig, own, { index: k, count: config.nLayers })),
-        ...(feedForward && initFeedForwardBlock(feedForward, dModel, own)),
+        ...(mixer && initResidualBlock(mixer, mixerConfig, own, { index: k, count, branches })),
+        ...(maps && smaller ? scaledFeedForward(maps, branches) : maps),
       };
     }),
     norm_f: initRmsNorm(dModel),
   };
 }
+
+const branchesOfLayer = ({ mixer, feedForward }: Layer): number =>
+  (mixer ? branchesOf(mixer) : 0) + (feedForward ? 1 : 0);
 
 /** The state before the first token of `batch` sequences. */
 export const initLanguageModelState = (config: LanguageModelConfig, batch: number): LanguageModelState =>

@@ -2,6 +2,7 @@
 import { initRmsNorm, rmsNorm, type RmsNormParameters } from "@seqmix/nn";
 import { add, type Key, type Tensor, type Tree } from "@seqmix/tensor";
 import type { AnyMixer, LayerPlace, MixerConfig, Mode } from "./contract.js";
+import { scaledMixer } from "./residual-maps.js";
 import { isCausal, runMixer } from "./run-mixer.js";
 
 /** Parameters of one block. */
@@ -12,7 +13,7 @@ export type ResidualBlockParameters = {
   readonly mixer: Tree;
 };
 
-/** A norm of ones and a fresh mixer. */
+/** A norm of ones and a fresh mixer, its maps into the residual stream as the published models of that depth begin. */
 export const initResidualBlock = (
   mixer: AnyMixer,
   config: MixerConfig,
@@ -20,7 +21,7 @@ export const initResidualBlock = (
   place?: LayerPlace,
 ): ResidualBlockParameters => ({
   ...(mixer.residual !== "own" && { norm: initRmsNorm(config.dModel) }),
-  mixer: mixer.init(config, key, place),
+  mixer: scaledMixer(mixer, mixer.init(config, key, place), place),
 });
 
 /** x [B L D] -> x + mixer(norm(x)) [B L D], or mixer(x), and the mixer's state. RMSNorm with eps 1e-5. */

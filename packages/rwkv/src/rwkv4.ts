@@ -110,6 +110,7 @@ export const rwkv4 = defineMixer({
   samples: { published: { dModel: 3, dHidden: 4, chunkSize: 3 } },
   state: "constant",
   resets: true,
+  residualBranches: 2,
   residual: "own",
   // Of the authors' second code base, RWKV-v4neo.
   parameterGroups: () => [
