@@ -8,7 +8,8 @@ import type { BenchmarkCase } from "./contestant.js";
 import { standardMeasure } from "./measure.js";
 import { installPeers, loadPeers, peerVersions } from "./peers/peer-packages.js";
 import { allGreen, assertWritable, machineNow, versionsOf, writeReport } from "./report.js";
-import type { KernelRow, NotRun, Products } from "./row.js";
+import type { KernelRow, Products } from "./row.js";
+import { measureInTurn } from "./in-turn.js";
 import { runCase } from "./run-kernels.js";
 import { formatRows, summaryOf } from "./show.js";
 
@@ -75,50 +76,31 @@ async function measureKernels({
   console.log(`${machine}\n${adapter}; seqmix ${versions["commit"]}`);
 
   const started = performance.now();
-  const rows: KernelRow[] = [];
-  const notRun: NotRun[] = [];
   const rates = new Map<KernelRow, BenchmarkCase["rate"]>();
-  for (const [k, each] of chosen.entries()) {
-    const title = `[${k + 1}/${chosen.length}] ${each.kernel} ${each.shape} ${each.mode}`;
-    const reason = missing.get(each);
-    if (reason !== undefined) {
-      console.log(`${title}: not run: ${reason}`);
-      notRun.push({ kernel: each.kernel, shape: each.shape, mode: each.mode, reason });
-      continue;
-    }
-    const terminal = process.stdout.isTTY;
-    if (terminal) process.stdout.write(`${title} ...`);
-    const warnings: string[] = [];
-    const found = await runCase(each, {
-      device,
-      threads,
-      packages,
-      measure: standardMeasure,
-      products,
-      warn: (sentence) => void warnings.push(sentence),
-    });
-    console.log(`${terminal ? "\r" : ""}${title}: ${summaryOf(found)}`);
-    for (const warning of warnings) console.warn(`  ${warning}`);
-    for (const row of found) {
-      rows.push(row);
-      rates.set(row, each.rate);
-    }
-  }
-  if (json !== undefined)
-    writeReport(json, {
-      measured: new Date().toISOString().slice(0, 10),
-      machine,
-      adapter,
-      versions,
-      rows,
-      ...(notRun.length > 0 && { notRun }),
-    });
+  const measured = new Date().toISOString().slice(0, 10);
+  const { rows, notRun } = await measureInTurn(chosen, {
+    missing: (each) => missing.get(each),
+    async rowsOf(each, title) {
+      const terminal = process.stdout.isTTY;
+      if (terminal) process.stdout.write(`${title} ...`);
+      const warnings: string[] = [];
+      const warn = (sentence: string): void => void warnings.push(sentence);
+      const found = await runCase(each, { device, threads, packages, measure: standardMeasure, products, warn });
+      console.log(`${terminal ? "\r" : ""}${title}: ${summaryOf(found)}`);
+      for (const warning of warnings) console.warn(`  ${warning}`);
+      for (const row of found) rates.set(row, each.rate);
+      return found;
+    },
+    save(found) {
+      if (json !== undefined) writeReport(json, { measured, machine, adapter, versions, ...found });
+    },
+  });
   console.log(`\n${formatRows(rows, (row) => rates.get(row)!)}\n`);
   const red = rows.filter(({ check }) => check === "red");
   const bars = rows.flatMap(({ bar }) => bar ?? []);
   const judged = bars.filter(({ met }) => met !== null);
   console.log(
-    `${rows.length} rows in ${formatDuration((performance.now() - started) / 1000)}, ${red.length} red; of ${bars.length} figures asked for, ${judged.filter(({ met }) => met).length} are met, ${judged.filter(({ met }) => !met).length} are not, and ${bars.length - judged.length} could not be judged.${notRun.length === 0 ? "" : ` ${notRun.length} case${notRun.length === 1 ? " was" : "s were"} not run.`}${json === undefined ? "" : ` Written to ${json}.`}`,
+    `${rows.length} rows in ${formatDuration((performance.now() - started) / 1000)}, ${red.length} red; of ${bars.length} figures asked for, ${judged.filter(({ met }) => met).length} are met, ${judged.filter(({ met }) => !met).length} are not, and ${bars.length - judged.length} could not be judged.${notRun === undefined ? "" : ` ${notRun.length} case${notRun.length === 1 ? " was" : "s were"} not run.`}${json === undefined ? "" : ` Written to ${json}.`}`,
   );
   return allGreen(rows) ? 0 : 1;
 }

@@ -1,5 +1,5 @@
 import { Command } from "commander";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { cpu, key, mul, normal, sigmoid, sum, type Device, type Tensor } from "@seqmix/tensor";
@@ -15,7 +15,9 @@ import { forwardCase, pickUnits, spread } from "./forward-case.js";
 import { uniformValues } from "./host-values.js";
 import { measure, type MeasureOptions } from "./measure.js";
 import { encodeOnnxModel } from "./onnx-model.js";
+import { measureInTurn } from "./in-turn.js";
 import { assertWritable, writeReport } from "./report.js";
+import type { KernelRow } from "./row.js";
 import { rowOf, runCase, type Findings } from "./run-kernels.js";
 import { formatMs, formatRows } from "./show.js";
 import { median, timingOf } from "./statistics.js";
@@ -384,6 +386,26 @@ describe("command", () => {
       /--json cannot be written .* it is a folder/,
     );
     await expect(call("--threads", "1,x")).rejects.toThrow(/whole numbers from 1 to 256/);
+  });
+
+  test("a run that ends in the middle has saved every case before that", async () => {
+    const [first, second, third] = casesOf["cpu"]!.slice(0, 3) as [BenchmarkCase, BenchmarkCase, BenchmarkCase];
+    const path = join(folder, "kernels-so-far.json");
+    const { kernel, shape, mode } = first;
+    const measuring = measureInTurn([first, second, third], {
+      missing: (each) => (each === second ? "no such device" : undefined),
+      async rowsOf(each) {
+        if (each === third) throw new Error("out of time");
+        return [{ kernel, shape, mode } as KernelRow];
+      },
+      save: (found) =>
+        writeReport(path, { measured: "2026-01-01", machine: "m", adapter: "a", versions: {}, ...found }),
+    });
+    await expect(measuring).rejects.toThrow("out of time");
+    expect(JSON.parse(readFileSync(path, "utf8"))).toMatchObject({
+      rows: [{ kernel, shape, mode }],
+      notRun: [{ kernel: second.kernel, shape: second.shape, reason: "no such device" }],
+    });
   });
 
   test("a trial write leaves nothing behind, and the file is whole", () => {

@@ -2,6 +2,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { mixers } from "@seqmix/catalog";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { withMatches } from "../commands/finish.js";
 import { writeReport } from "../report/write-report.js";
@@ -28,6 +29,12 @@ beforeAll(async () => {
   rows = await runTrials((found) => dueExperiments(all, found), { device: "cpu", out: folder, entry: cli, stream });
 }, 300_000);
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+test("the table of architectures has every mixer", () => {
+  const { sweep } = questions.find(({ name }) => name === "architectures")!;
+  const compared = sweep.mixers.map((each) => (typeof each === "string" ? each : each.mixer));
+  expect(compared.toSorted()).toEqual(mixers.map(({ id }) => id).toSorted());
+});
 
 describe.each(questions)("$name", ({ name, file, sweep, cells }) => {
   test("every trial of the smoke scale is done, and the report has the table", async () => {

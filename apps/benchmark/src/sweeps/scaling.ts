@@ -1,5 +1,5 @@
 /** Time and memory of a mixer against the length of its sequence, and from which length on one is faster than another. */
-import { configure, modesOf, runMixer, type AnyMixer, type MixerConfig, type MixerSettings } from "@seqmix/mixer";
+import { configure, runMixer, type AnyMixer, type MixerConfig, type MixerSettings } from "@seqmix/mixer";
 import {
   add,
   compile,
@@ -60,6 +60,9 @@ export interface ScalingCase {
 const LEAST_RUNS = 3;
 const MOST_RUNS = 30;
 
+/** A run of so many seconds is timed alone: it hardly varies, and three would take minutes. */
+const LONG = 3;
+
 /** Measures one case on a device of its own. */
 export async function measureScaling(
   { mixer, settings, label = mixer.id, work, L, batch, dModel, enough = 0.5 }: ScalingCase,
@@ -85,7 +88,7 @@ export async function measureScaling(
   }
 }
 
-/** A run that is waited for: it ends with one number on the host. */
+/** A run that is waited for, in the mode in which models train: it ends with one number on the host. */
 async function runOf(
   mixer: AnyMixer,
   config: MixerConfig,
@@ -93,21 +96,18 @@ async function runOf(
   { params, x }: { readonly params: Tree; readonly x: Tensor },
   device: Device,
 ): Promise<() => Promise<void>> {
-  const mode = modesOf(mixer, config).includes("chunked") ? "chunked" : "parallel";
   const end = async (result: Tensor): Promise<void> => {
     await result.item();
     result.dispose();
   };
   if (work === "prefill") {
-    const forward = compile((p: Tree, input: Tensor) => sum(runMixer(mixer, config, p, input, undefined, mode)[0]), {
+    const forward = compile((p: Tree, input: Tensor) => sum(runMixer(mixer, config, p, input)[0]), {
       device,
     });
     return async () => end(await forward(params, x));
   }
   if (work === "training") {
-    const loss = valueAndGrad((p: Tree, input: Tensor) =>
-      sum(square(runMixer(mixer, config, p, input, undefined, mode)[0])),
-    );
+    const loss = valueAndGrad((p: Tree, input: Tensor) => sum(square(runMixer(mixer, config, p, input)[0])));
     const backward = compile(
       (p: Tree, input: Tensor) => {
         const [value, gradient] = loss(p, input);
@@ -119,7 +119,7 @@ async function runOf(
     return async () => end(await backward(params, x));
   }
   if (!mixer.step) throw new RangeError(`${mixer.id} has no recurrent form`);
-  const [y, state] = runMixer(mixer, config, params, x, undefined, mode);
+  const [y, state] = runMixer(mixer, config, params, x);
   dispose(await realize(sum(y), { device }));
   const room = mixer.reserve ? mixer.reserve(config, state, 1) : state;
   await realize(room, { device });
@@ -136,7 +136,7 @@ async function time(run: () => Promise<void>, enough: number): Promise<readonly 
   await run();
   const times: number[] = [];
   let spent = 0;
-  while (times.length < LEAST_RUNS || (spent < enough && times.length < MOST_RUNS)) {
+  while (times.length < (spent > LONG ? 1 : LEAST_RUNS) || (spent < enough && times.length < MOST_RUNS)) {
     const began = performance.now();
     await run();
     times.push((performance.now() - began) / 1000);

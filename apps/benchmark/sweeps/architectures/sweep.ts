@@ -3,9 +3,12 @@ import { defineSweep } from "@seqmix/benchmark";
 export const sweep = defineSweep({
   question: "How do all mixers do on the same small tasks, with as many parameters each?",
   task: [
-    { task: "selective-copying", settings: { dataTokens: 4, L: 20, batch: 32 } },
+    { task: "selective-copying", settings: { dataTokens: 4, L: 20, batch: 32, steps: 1000 } },
+    { task: "induction", settings: { L: 32, longest: 256, batch: 32, steps: 1500, evaluationSequences: 128 } },
+    { task: "parity", settings: { asked: "every", longest: 160, batch: 32, steps: 1000, evaluationSequences: 256 } },
     { task: "delay", settings: { L: 100, lag: 25, dt: 0.01, frequency: 10, steps: 300 } },
-    { task: "adding", settings: { L: 50 } },
+    { task: "adding", settings: { L: 50, steps: 600, batch: 16 } },
+    { task: "moby-dick", settings: { L: 128, steps: 400, batch: 16 } },
   ],
   mixers: [
     "mamba",
@@ -24,7 +27,9 @@ export const sweep = defineSweep({
     "lstm",
     "minGru",
     "minLstm",
+    { mixer: "hippoRnn", settings: { memoryOrder: 16 } },
     "lmu",
+    "attention",
     "transformer",
     "linear-attention",
     "retnet",
@@ -34,8 +39,8 @@ export const sweep = defineSweep({
     "spacetime",
   ],
   match: "parameters",
-  baseline: { steps: 600, batch: 16, dModel: 32 },
-  rates: [5e-3],
+  baseline: { dModel: 32 },
+  rates: [2e-3, 1e-2],
   seeds: [0, 1, 2],
   scales: {
     smoke: {
@@ -45,6 +50,7 @@ export const sweep = defineSweep({
       ],
       mixers: ["mamba", "transformer"],
       baseline: { steps: 4, warmup: 1, dModel: 8, nLayers: 1, evaluationSequences: 16 },
+      rates: [5e-3],
       seeds: [0],
     },
   },
