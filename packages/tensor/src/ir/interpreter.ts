@@ -187,22 +187,31 @@ export function interpretScan(
     keeps.reduce((position, axis) => position * extents[axis]! + point[axis]!, 0);
   const kept = (keeps: readonly number[]): number => sizeOf(keeps.map((axis) => extents[axis]!));
 
-  const summed = sums.map(({ value, keeps, step }) => {
+  const summed: Float64Array[] = [];
+  /** Goes to a point of the kept axes, with the sums there at hand. */
+  const visitKept = (keeps: readonly number[], step: ScanStep, point: readonly number[]): void => {
+    const position = positionOf(keeps, point);
+    totals = summed.map((sum, k) =>
+      sums[k]!.step === step && sums[k]!.keeps.join() === keeps.join() ? sum[position]! : NaN,
+    );
+    visit(step, point);
+  };
+  const keptPoints = (keeps: readonly number[], step: ScanStep): Generator<number[]> =>
+    pointsOf(domain(step).map((extent, axis) => (keeps.includes(axis) ? extent : 1)));
+  for (const { value, keeps, step, of } of sums) {
     const result = new Float64Array(kept(keeps));
-    for (const point of pointsOf(domain(step))) {
-      visit(step, point);
+    for (const point of of ? keptPoints(of, step) : pointsOf(domain(step))) {
+      if (of) visitKept(of, step, point);
+      else visit(step, point);
       result[positionOf(keeps, point)]! += evaluate(value);
     }
-    return result;
-  });
+    summed.push(result);
+  }
   return outputs.map(({ value, keeps, step }) => {
     const result = new Float64Array(kept(keeps));
-    for (const point of pointsOf(domain(step).map((extent, axis) => (keeps.includes(axis) ? extent : 1)))) {
+    for (const point of keptPoints(keeps, step)) {
       const position = positionOf(keeps, point);
-      totals = summed.map((sum, k) =>
-        sums[k]!.step === step && sums[k]!.keeps.join() === keeps.join() ? sum[position]! : NaN,
-      );
-      visit(step, point);
+      visitKept(keeps, step, point);
       result[position] = evaluate(value);
     }
     return result;

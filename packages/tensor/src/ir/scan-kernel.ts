@@ -22,11 +22,16 @@ export type ScanStep = "each" | "first" | "last";
 
 /** A sum of `value` over the axes that are not kept. */
 export interface ScanSum {
-  /** May use `state` nodes, and `reduced` ones no more. */
+  /** May use `state` nodes, and `reduced` ones no more; that of a total the other way round. */
   readonly value: Scalar;
   /** Axes of `extents`, ascending. */
   readonly keeps: readonly number[];
   readonly step: ScanStep;
+  /**
+   * Makes it a *total*: a sum over the points of these axes alone, the recurrence's among them, at every step. The value may
+   * use `reduced` nodes that name sums which keep just these axes: the gradient of a bias sums what another output holds.
+   */
+  readonly of?: readonly number[];
 }
 
 /** A result: shape `keeps.map((axis) => extents[axis])`. */

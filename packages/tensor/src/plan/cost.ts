@@ -61,7 +61,7 @@ function scanFlops({ extents, decay, drive, initial, adjoint, sums, outputs }: S
     ...drive,
     ...(initial ?? []),
     ...(adjoint?.seed ?? []),
-    ...sums.map((s) => s.value),
+    ...sums.filter((s) => !s.of).map((s) => s.value),
     ...outputs.map((o) => o.value),
   ];
   return product(extents) * (operations(values) + sums.length + (decay.length === 2 ? 8 : 2) * (adjoint ? 2 : 1));

@@ -21,6 +21,8 @@ export interface Decisions {
   readonly levels: ReadonlyMap<Call, { readonly level: ScanLevel; readonly reason: string }>;
   /** By recurrence, the parts that its axes are split into. */
   readonly parts: ReadonlyMap<Call, number[][]>;
+  /** By recurrence, how many totals its gradient's step takes at most. */
+  readonly totals: ReadonlyMap<Call, number>;
 }
 
 /** A copy that a pass may add to. */
@@ -30,15 +32,17 @@ export interface OpenDecisions extends Decisions {
   readonly before: ReadonlySet<Tensor>;
   readonly levels: Map<Call, { readonly level: ScanLevel; readonly reason: string }>;
   readonly parts: Map<Call, number[][]>;
+  readonly totals: Map<Call, number>;
 }
 
-export const NO_DECISIONS: Decisions = { forced: new Set(), levels: new Map(), parts: new Map() };
+export const NO_DECISIONS: Decisions = { forced: new Set(), levels: new Map(), parts: new Map(), totals: new Map() };
 
-export const copyOf = ({ forced, levels, parts }: Decisions): OpenDecisions => ({
+export const copyOf = ({ forced, levels, parts, totals }: Decisions): OpenDecisions => ({
   forced: new Set(forced),
   before: forced,
   levels: new Map(levels),
   parts: new Map(parts),
+  totals: new Map(totals),
 });
 
 /** Gives a tensor memory from now on; several steps may ask for it in one pass. @throws Error if it had memory before the pass. */

@@ -7,7 +7,8 @@ import type { Call, Tensor } from "../graph/tensor.js";
 import { isRowMajor } from "../ir/affine.js";
 import type { LoweringContext } from "./lower.js";
 import type { OpenDecisions } from "./decisions.js";
-import { demote, lowerNoting, type Scans } from "./scan-fusion.js";
+import { demote, type Scans } from "./scan-fusion.js";
+import { lowerNoting } from "./scan-noting.js";
 import type { LoweredScan, ScanUnit } from "./scan-lowering.js";
 import type { ScanPasses } from "./scan-passes.js";
 import type { Tail } from "./scan-region.js";
@@ -22,6 +23,8 @@ export interface ScanSupport {
   accepts(kernel: ScanKernel): true | string;
   /** Whether that program has passes that each bind a few of the buffers, so that there may be any number. */
   anyBuffers?(kernel: ScanKernel): boolean;
+  /** Whether that program takes the kernel's totals as it goes. Devices without this are given no totals. */
+  totals?(kernel: ScanKernel): boolean;
 }
 
 /** A scan step with tensors in the place of buffers. */
@@ -65,6 +68,17 @@ export function draftScans(
     if (call.op.name === "linearScan" && !unit.gradient && isBare(whole.kernel, [...unit.results.keys()], call))
       return { unit, drafts: [], reason };
     const maxBuffers = support.anyBuffers?.(whole.kernel) ? Infinity : support.maxBuffers;
+    const totals = totalsOf(whole.kernel);
+    if (totals > 0) {
+      const most = support.totals?.(whole.kernel)
+        ? Math.max(0, totals - Math.max(0, buffersOf(whole) - maxBuffers))
+        : 0;
+      if (most < totals) {
+        decisions.totals.set(call, most);
+        changed = true;
+        return { unit, drafts: [], reason };
+      }
+    }
     if (buffersOf(whole) > maxBuffers && storePrologue(unit, whole, scans, context, maxBuffers, decisions))
       changed = true;
     // A part needs no more than the whole.
@@ -135,6 +149,8 @@ export function breakCycles<D extends { readonly kind: string; readonly outputs:
   }
   return false;
 }
+
+const totalsOf = ({ sums }: ScanKernel): number => sums.filter(({ of }) => of).length;
 
 const buffersOf = ({ inputs, outputs }: LoweredScan): number => inputs.length + outputs.length;
 
@@ -237,22 +253,23 @@ function isBare(
 }
 
 /** "scan [8,2048,2048,16] along 1: recurrence, 9 inputs, sums over axes [3]" and why it is not more. */
-function nameOf(
-  { scan, gradient, results }: ScanUnit,
-  { extents, along, sums, inputs }: ScanKernel,
-  reason: string | undefined,
-): string {
+function nameOf({ scan, gradient, results }: ScanUnit, kernel: ScanKernel, reason: string | undefined): string {
+  const { extents, along, sums, inputs } = kernel;
+  const totals = totalsOf(kernel);
   const gone = new Set(
-    sums.map(({ keeps, step }) =>
-      formatShape(
-        extents.flatMap((_, axis) => (keeps.includes(axis) || (axis === along && step !== "each") ? [] : [axis])),
+    sums
+      .filter(({ of }) => !of)
+      .map(({ keeps, step }) =>
+        formatShape(
+          extents.flatMap((_, axis) => (keeps.includes(axis) || (axis === along && step !== "each") ? [] : [axis])),
+        ),
       ),
-    ),
   );
   const parts = [
     scan ? (gradient ? "gradient, states computed again" : "recurrence") : "gradient of stored states",
     `${inputs.length} inputs`,
     ...(gone.size > 0 ? [`sums over axes ${[...gone].join(", ")}`] : []),
+    ...(totals > 0 ? [`${totals} total${totals > 1 ? "s" : ""}`] : []),
     ...(scan?.outputs.some((x) => results.has(x)) ? ["states stored"] : []),
     ...(reason ? [`since ${reason}`] : []),
   ];

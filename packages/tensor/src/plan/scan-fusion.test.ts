@@ -107,9 +107,14 @@ function assertContract({ extents, along, decay, drive, initial, adjoint, sums, 
     expect([...ops(value)].filter((op) => op === "state" || op === "reduced")).toEqual([]);
   for (const node of nodesOf(initial ?? [])) if (node.op === "load") expect(node.index.coefficients[along]).toBe(0);
   const axes = (step: string): number => extents.length - (step === "each" ? 0 : 1);
-  for (const { keeps, step, value } of sums) {
-    expect(keeps.length).toBeLessThan(axes(step));
-    expect(ops([value])).not.toContain("reduced");
+  for (const { keeps, step, value, of } of sums) {
+    expect(keeps.length).toBeLessThan(of?.length ?? axes(step));
+    expect(ops([value])).not.toContain(of ? "state" : "reduced");
+    if (!of) continue;
+    expect([of.includes(along), keeps.includes(along)]).toEqual([true, false]);
+    expect(keeps.filter((axis) => !of.includes(axis))).toEqual([]);
+    for (const node of nodesOf([value]))
+      if (node.op === "reduced") expect(sums[node.reduction]).toMatchObject({ keeps: of, step: "each" });
   }
   for (const { keeps, step, value } of outputs) {
     if (keeps.length < axes(step)) expect(ops([value])).not.toContain("state");
@@ -119,12 +124,25 @@ function assertContract({ extents, along, decay, drive, initial, adjoint, sums, 
   }
 }
 
-/** Plans the tensors, runs the plan and compares with the reference device. Leaves are drawn first. */
+/**
+ * Plans the tensors, runs the plan and compares with the reference device; the same for a device that takes totals. Leaves
+ * are drawn first.
+ */
 async function check(build: () => readonly Tensor[], options: Partial<PlanOptions> = {}): Promise<Plan> {
   const expected = build();
   await realize(expected, { device: reference() });
+  const all = { ...OPTIONS, ...options };
+  if (all.scans) await compare(build, expected, { ...all, scans: { totals: () => true, ...all.scans } });
+  return compare(build, expected, all);
+}
+
+async function compare(
+  build: () => readonly Tensor[],
+  expected: readonly Tensor[],
+  options: PlanOptions,
+): Promise<Plan> {
   const { roots, leaves } = graphOf(build());
-  const plan = makePlan(roots, leaves, { ...OPTIONS, ...options });
+  const plan = makePlan(roots, leaves, options);
   scansOf(plan).forEach(assertContract);
   const actual = runPlan(plan, leaves);
   for (const [k, x] of expected.entries()) {
@@ -220,6 +238,33 @@ test("a selective scan is one step forward and one backward, and [B L D N] never
 
   expect(scansOf(plan)).toHaveLength(2);
   expect(largest(plan)).toBeLessThan(B * L * D * N);
+});
+
+test("sums over the steps of what the gradient's step has at hand are its totals, as many as it can store", async () => {
+  const build = await withGradients(mamba, await mambaInputs());
+  const planned = (maxBuffers: number, totals: boolean): Promise<Plan> =>
+    check(build, { scans: { passes: scanPasses, maxBuffers, accepts: () => true, totals: () => totals } });
+  const totalsOf = (plan: Plan): number => scansOf(plan).flatMap(({ sums }) => sums.filter(({ of }) => of)).length;
+  const sumsOf = (plan: Plan): number =>
+    plan.steps.filter((step) => step.kind === "loop" && step.kernel.reduceExtents.join() === [B, L].join()).length;
+
+  // of the bias and of the skip
+  const whole = await planned(32, true);
+  expect([totalsOf(whole), sumsOf(whole)]).toEqual([2, 0]);
+  const [, gradient] = scansOf(whole);
+  const buffers = gradient!.inputs.length + gradient!.outputs.length;
+  const one = await planned(buffers - 1, true);
+  expect([totalsOf(one), sumsOf(one)]).toEqual([1, 1]);
+  const none = await planned(32, false);
+  expect([totalsOf(none), sumsOf(none)]).toEqual([0, 2]);
+});
+
+test("a total of what nothing else reads needs no result that it is the sum of", async () => {
+  const { bias, ...rest } = await mambaInputs();
+  const build = (): readonly Tensor[] => [grad((x: Tensor) => sum(mamba({ ...rest, bias: x })[0]!))(bias)];
+  const scans = { passes: scanPasses, maxBuffers: 32, accepts: () => true, totals: () => true } as const;
+  const [gradient] = scansOf(await check(build, { scans })).filter(({ adjoint }) => adjoint);
+  expect(gradient!.outputs.map(({ keeps }) => keeps)).toEqual([[2]]);
 });
 
 type Lru = Record<"x" | "nu" | "b" | "c", Tensor>;

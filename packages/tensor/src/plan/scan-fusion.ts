@@ -11,11 +11,11 @@ import type { Affine } from "../ir/loop.js";
 import { inputsRead } from "../graph/op.js";
 import type { LinearScanAttributes } from "../ops/linear-scan.js";
 import type { Call, Tensor } from "../graph/tensor.js";
-import { NeedsMemory, NeedsSplit, splitParts, type LoweringContext } from "./lower.js";
-import { copyOf, force, type OpenDecisions, type ScanLevel } from "./decisions.js";
+import { copyOf, type OpenDecisions, type ScanLevel } from "./decisions.js";
 import type { Planning } from "./planning.js";
 import { isScan, isScanGradient, levelOf } from "./scan-levels.js";
-import { lowerUnit, positionsOf, valuesOf, type LoweredScan, type ScanUnit } from "./scan-lowering.js";
+import { positionsOf, valuesOf, type ScanUnit } from "./scan-lowering.js";
+import { lowerNoting, split, storedAround } from "./scan-noting.js";
 import {
   downstream,
   growRegion,
@@ -26,6 +26,7 @@ import {
   type Region,
   type ScanGraph,
 } from "./scan-region.js";
+import { withTotals } from "./scan-totals.js";
 import { ownWork } from "./work.js";
 
 const BELOW: Readonly<Record<ScanLevel, ScanLevel>> = {
@@ -90,7 +91,8 @@ export function fuseScans(planning: Planning): Planning {
   const { calls, resolve, users, kept, options } = planning;
   if (!options.scans) return planning;
   const decisions = copyOf(planning.decisions);
-  const scans = findScans({ calls, resolve, users, isKept: (x) => kept.has(x) }, decisions, options.fuse);
+  const totals = options.scans.totals !== undefined;
+  const scans = findScans({ calls, resolve, users, isKept: (x) => kept.has(x), totals }, decisions, options.fuse);
   return scans ? { ...planning, decisions, scans } : { ...planning, revised: decisions };
 }
 
@@ -139,7 +141,9 @@ function forwardUnits(graph: ScanGraph, decisions: OpenDecisions, fuse: boolean)
     const recurrence = recurrenceOf(call, decisions);
     const found =
       level === "recompute"
-        ? splitting(recurrence, decisions, () => recomputing(recurrence, gradients.get(call.outputs[0]!) ?? [], graph))
+        ? splitting(recurrence, decisions, () =>
+            recomputing(recurrence, gradients.get(call.outputs[0]!) ?? [], graph, decisions),
+          )
         : [storing(recurrence)];
     if (!found) changed = true;
     else if (typeof found === "string") {
@@ -183,17 +187,6 @@ function splitting<T>({ call, parts }: Recurrence, decisions: OpenDecisions, f: 
   }
 }
 
-function split(
-  call: Call,
-  parts: readonly (readonly number[])[],
-  decisions: OpenDecisions,
-  request: { readonly axis: number; readonly inner: number },
-): void {
-  const finer = parts.map((list) => [...list]);
-  splitParts(finer, request);
-  decisions.parts.set(call, finer);
-}
-
 const nothing = (seeds: ReadonlyMap<Tensor, Place>): Region => ({
   values: seeds,
   sums: new Map(),
@@ -233,7 +226,12 @@ function reversed({ call, parts, loop, seeds }: Recurrence, graph: ScanGraph): S
 }
 
 /** One or two steps that do not store the states, or why they must be stored. */
-function recomputing(recurrence: Recurrence, gradients: readonly Call[], graph: ScanGraph): ScanUnit[] | string {
+function recomputing(
+  recurrence: Recurrence,
+  gradients: readonly Call[],
+  graph: ScanGraph,
+  decisions: OpenDecisions,
+): ScanUnit[] | string {
   const { call, parts, loop, seeds } = recurrence;
   if (call.outputs.some((x) => graph.isKept(x)))
     return "the states are asked for or read by a program that is not fused";
@@ -275,7 +273,8 @@ function recomputing(recurrence: Recurrence, gradients: readonly Call[], graph: 
   for (const inner of late.calls)
     for (const x of inputsRead(inner).map(graph.resolve)) if (!late.values.has(x) && !late.tails.has(x)) reads.push(x);
   if (reads.some((x) => behind.has(x))) return "the states are used with what follows from their gradient";
-  return [...units, { scan: call, gradient, parts, loop, region: late, results: second }];
+  const unit: ScanUnit = { scan: call, gradient, parts, loop, region: late, results: second };
+  return [...units, gradient && graph.totals ? withTotals(unit, early, graph, decisions) : unit];
 }
 
 const NONE: ReadonlySet<Call> = new Set();
@@ -415,32 +414,4 @@ function axesSeen(
     if (!lowerNoting(unit, { resolve, isStored, place }, decisions)) changed = true;
   }
   return changed ? undefined : seen;
-}
-
-const IN_PLACE = new Set(["elementwise", "generator", "movement", "concat"]);
-
-/** Whether a tensor has memory if all that can be is computed in the units. */
-const storedAround =
-  (results: ReadonlySet<Tensor>, { isKept }: ScanGraph) =>
-  (x: Tensor): boolean => {
-    const call = callOf(x);
-    return !call || isKept(x) || results.has(x) || !IN_PLACE.has(call.op.rule.kind);
-  };
-
-/** The unit's kernel, or undefined after a decision was added: axes to split, a tensor to store. */
-export function lowerNoting(
-  unit: ScanUnit,
-  context: LoweringContext,
-  decisions: OpenDecisions,
-  unstored: ReadonlyMap<Tensor, unknown> = unit.results,
-): LoweredScan | undefined {
-  try {
-    return lowerUnit(unit, context, unstored);
-  } catch (request) {
-    if (request instanceof NeedsSplit && request.axis !== unit.loop.along)
-      split((unit.scan ?? unit.gradient)!, unit.parts, decisions, request);
-    else if (request instanceof NeedsSplit || request instanceof NeedsMemory) force(request.tensor, decisions);
-    else throw request;
-    return undefined;
-  }
 }

@@ -153,6 +153,8 @@ export function lowerUnit(
     gradientAt.set(String(group), value);
     return value;
   };
+  /** A sum of what has all axes is one of states. */
+  const isTotal = ({ keeps }: Tail): boolean => keeps.length < loop.extents.length;
   const reducedNodes = new Map<Tensor, Scalar>();
   const place = (x: Tensor, index: readonly Affine[], lower: Lower): Scalar | undefined => {
     context.place?.(x, index, lower);
@@ -175,13 +177,20 @@ export function lowerUnit(
     let node = reducedNodes.get(x);
     if (!node) {
       const input = context.resolve(sum.inputs[0]!);
-      const value = lower(input, region.values.get(input)!.index);
+      const total = region.totals?.get(x);
+      const value = lower(input, (total ?? region.values.get(input)!).index);
       // A sum over axes of extent 1.
       if (tail.keeps.length === axesAt(loop, tail.step).length) return value;
       node = {
         op: "reduced",
         dtype: scalarType(x.dtype),
-        reduction: sums.push({ value, keeps: tail.keeps, step: tail.step }) - 1,
+        reduction:
+          sums.push({
+            value,
+            keeps: tail.keeps,
+            step: tail.step,
+            ...(total && isTotal(total) && { of: total.keeps }),
+          }) - 1,
       };
       reducedNodes.set(x, node);
     }

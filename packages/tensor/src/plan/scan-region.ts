@@ -32,6 +32,8 @@ export interface ScanGraph {
   readonly users: ReadonlyMap<Tensor, readonly Call[]>;
   /** Whether the tensor has memory whatever is fused. */
   isKept(x: Tensor): boolean;
+  /** Whether steps may take totals. */
+  readonly totals: boolean;
 }
 
 /** A tensor with the axes it keeps. */
@@ -46,6 +48,8 @@ export interface Region {
   readonly sums: ReadonlyMap<Tensor, Call>;
   /** Results of the sums, and what is computed elementwise from them. */
   readonly tails: ReadonlyMap<Tensor, Tail>;
+  /** Of the results of sums those that are totals, with what they are sums of. */
+  readonly totals?: ReadonlyMap<Tensor, Tail>;
   /** All calls computed inside. */
   readonly calls: ReadonlySet<Call>;
 }
@@ -205,12 +209,16 @@ export function resultsOf(
 
 const NONE: ReadonlySet<Call> = new Set();
 
-/** A sum of a value over some of its axes. */
-function summed({ op, inputs, attributes }: Call, place: Place, loop: Loop): Tail | undefined {
+/** A sum of a value over some of its axes, which are all of the loop's unless they are given. */
+export function summed(
+  { op, inputs, attributes }: Call,
+  place: Place,
+  loop: Loop,
+  all: readonly number[] = axesAt(loop, place.step),
+): Tail | undefined {
   if (op.rule.kind !== "reduce" || op.rule.combine !== "sum" || inputs[0]!.dtype !== "f32") return undefined;
   const { axes } = attributes as { readonly axes: readonly number[] };
   const { shape } = inputs[0]!;
-  const all = axesAt(loop, place.step);
   if (!covers(place, shape, all, loop)) return undefined;
   // An axis of extent 1 is kept: it is summed nowhere, and all values of a step keep the same ones.
   const gone = new Set(

@@ -13,7 +13,7 @@ import {
 } from "@seqmix/tensor/backend";
 import { prepare, type Dispatch, type Encode } from "./commands.js";
 import type { Block } from "../memory/memory.js";
-import { recurrenceProgram, runsInChunks, supportsRecurrence } from "../scans/recurrence.js";
+import { recurrenceProgram, runsInChunks, supportsRecurrence, takesTotals } from "../scans/recurrence.js";
 import type { Tuning } from "../scans/fused/tuning.js";
 import { loopProgram } from "../loops/program.js";
 import { gpuVariantOf, nativeProgram } from "../native/programs.js";
@@ -89,6 +89,7 @@ export const planOptions = (fuse: boolean, limits: GpuLimits, tuning: Tuning): P
     maxBuffers: limits.buffers,
     accepts: (kernel) => supportsRecurrence(kernel, limits, tuning),
     anyBuffers: (kernel) => runsInChunks(kernel, limits),
+    totals: (kernel) => takesTotals(kernel, limits, tuning),
   },
   limits,
 });

@@ -1,9 +1,10 @@
 /** The program of a scan step: products of matrices where the recurrence is semiseparable and large, else the states step by step. */
-import type { ScanKernel } from "@seqmix/tensor/backend";
+import { nodesOf, type Scalar, type ScanKernel } from "@seqmix/tensor/backend";
 import { bytesOf, type GpuLimits, type GpuProgram } from "@seqmix/tensor/wgsl";
 import { chunkedForm } from "./chunked/form.js";
 import { chunkedProgram } from "./chunked/program.js";
-import { fusedScanProgram, supportsScan } from "./fused/program.js";
+import { rewriter } from "./fused/expressions.js";
+import { fusedScanProgram, supportsScan, takesTotalsInPass } from "./fused/program.js";
 import type { Tuning } from "./fused/tuning.js";
 
 /** Whether the recurrence runs as products of matrices. */
@@ -23,8 +24,30 @@ export function recurrenceProgram(kernel: ScanKernel, limits: GpuLimits, tuning:
   return { ...program, name: `${program.name}; no chunks, since ${chunked}` };
 }
 
+/** Whether the passes take the kernel's totals as they go. */
+export const takesTotals = (kernel: ScanKernel, limits: GpuLimits, tuning: Tuning): boolean =>
+  takesTotalsInPass(kernel, limits.buffers, tuning) && !runsInChunks(withoutTotals(kernel), limits);
+
+/** The kernel without its totals and the outputs that hold them. */
+function withoutTotals(kernel: ScanKernel): ScanKernel {
+  const left = kernel.sums.flatMap(({ of }, k) => (of ? [] : [k]));
+  const isTotal = (x: Scalar): boolean => x.op === "reduced" && !left.includes(x.reduction);
+  const renumbered = rewriter(
+    (index) => index,
+    (x) => (x.op === "reduced" ? { ...x, reduction: left.indexOf(x.reduction) } : undefined),
+  );
+  return {
+    ...kernel,
+    sums: left.map((k) => kernel.sums[k]!),
+    outputs: kernel.outputs
+      .filter(({ value }) => ![...nodesOf([value])].some(isTotal))
+      .map((output) => ({ ...output, value: renumbered(output.value) })),
+  };
+}
+
 /** The program in chunks, or why there is none. */
 function inChunks(kernel: ScanKernel, limits: GpuLimits): GpuProgram | string {
+  if (kernel.sums.some(({ of }) => of)) return "it has totals";
   const form = chunkedForm(kernel);
   if (typeof form === "string") return form;
   const program = chunkedProgram(form, limits);

@@ -74,8 +74,11 @@ export function mambaForward(
   };
 }
 
-/** The gradients of Mamba: du, ddelta, dA, dB, dC, dbias, dD. Inputs: those of the forward pass, and dy. */
-export function mambaBackward(extents: readonly [number, number, number, number]): ScanKernel {
+/**
+ * The gradients of Mamba: du, ddelta, dA, dB, dC, dbias, and dD with `totals`, which dbias is then too. Inputs: those of the
+ * forward pass, and dy.
+ */
+export function mambaBackward(extents: readonly [number, number, number, number], { totals = false } = {}): ScanKernel {
   const { input, inputs } = builder(extents);
   const u = input([B, L, D]),
     delta = input([B, L, D]),
@@ -89,25 +92,30 @@ export function mambaBackward(extents: readonly [number, number, number, number]
   const dt = softplus(before);
   const decay = op("exp", mul(dt, A));
   const gradientOfExponent = mul(adjoint, previous, decay);
+  const ddelta = mul(add(reduced(0), mul(reduced(1), u)), sigmoid(before));
   const sums: ScanSum[] = [
     { value: mul(gradientOfExponent, A), keeps: [B, L, D], step: "each" },
     { value: mul(adjoint, Bm), keeps: [B, L, D], step: "each" },
     { value: mul(gradientOfExponent, dt), keeps: [D, N], step: "each" },
     { value: mul(adjoint, mul(dt, u)), keeps: [B, L, N], step: "each" },
     { value: mul(current, dy), keeps: [B, L, N], step: "each" },
-    {
-      value: mul(op("add", mul(gradientOfExponent, A), mul(adjoint, Bm, u)), sigmoid(before)),
-      keeps: [D],
-      step: "each",
-    },
+    totals
+      ? { value: ddelta, keeps: [D], step: "each", of: [B, L, D] }
+      : {
+          value: mul(op("add", mul(gradientOfExponent, A), mul(adjoint, Bm, u)), sigmoid(before)),
+          keeps: [D],
+          step: "each",
+        },
+    ...(totals ? [{ value: mul(dy, u), keeps: [D], step: "each", of: [B, L, D] } as const] : []),
   ];
   const outputs: ScanOutput[] = [
     { dtype: "f32", keeps: [B, L, D], step: "each", value: add(mul(reduced(1), dt), mul(dy, skip)) },
-    { dtype: "f32", keeps: [B, L, D], step: "each", value: mul(add(reduced(0), mul(reduced(1), u)), sigmoid(before)) },
+    { dtype: "f32", keeps: [B, L, D], step: "each", value: ddelta },
     { dtype: "f32", keeps: [D, N], step: "each", value: reduced(2) },
     { dtype: "f32", keeps: [B, L, N], step: "each", value: reduced(3) },
     { dtype: "f32", keeps: [B, L, N], step: "each", value: reduced(4) },
     { dtype: "f32", keeps: [D], step: "each", value: reduced(5) },
+    ...(totals ? [{ dtype: "f32", keeps: [D], step: "each", value: reduced(6) } as const] : []),
   ];
   return {
     extents,

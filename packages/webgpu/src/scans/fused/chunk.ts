@@ -33,7 +33,7 @@ import { sweep } from "./sweep.js";
 
 export function chunkPass(
   layout: Layout,
-  groups: readonly Group[],
+  all: readonly Group[],
   offsets: ReadonlyMap<Group, number>,
   buffers: Buffers,
 ): GpuPass {
@@ -41,6 +41,8 @@ export function chunkPass(
   const { along, adjoint } = kernel;
   const writer = makeWriter(layout);
   const parts = partsOf(layout);
+  const groups = all.filter(({ of }) => !of),
+    totals = all.filter(({ of }) => of);
   const ragged = L % T !== 0;
   const steps = Array.from({ length: T }, (_, u) => u);
   const chunks = segment / T;
@@ -51,7 +53,7 @@ export function chunkPass(
   const stateRoots: Scalar[] = [...kernel.decay, ...kernel.drive, ...(adjoint?.seed ?? [])];
   const roots = [
     ...stateRoots,
-    ...groups.flatMap(({ sums, outputs }) => [
+    ...all.flatMap(({ sums, outputs }) => [
       ...sums.map((j) => kernel.sums[j]!.value),
       ...outputs.map((k) => kernel.outputs[k]!.value),
     ]),
@@ -107,6 +109,7 @@ export function chunkPass(
       for (const j of group.sums)
         lines.push(group.keepsRegister ? `var ${name}${j}: array<f32, ${R}>;` : `var ${name}${j} = 0.0;`);
   }
+  for (const { sums } of totals) for (const j of sums) lines.push(`var sum${j} = 0.0;`);
   /** The thread's share of a sum over channels. */
   const share = (value: string): string => (C % W === 0 ? value : `select(0.0, ${value}, inside)`);
 
@@ -308,6 +311,19 @@ export function chunkPass(
       );
     }
   }
+  for (const u of steps) {
+    const reduced: string[] = [];
+    for (const { sums } of groups) for (const j of sums) reduced[j] = `now${j}_${u}`;
+    const scope: Scope = { ...fixed, axes: at(axes, `t${u}`, "0"), known: timeScopes[u]!.known, reduced };
+    const text: string[] = [];
+    for (const { sums } of totals)
+      write(
+        scope,
+        sums.map((j) => kernel.sums[j]!.value),
+        text,
+      ).forEach((value, k) => text.push(`sum${sums[k]} += ${onlyLive(u, "0.0", value)};`));
+    if (text.length > 0) tile.push("{", ...text.map((line) => `  ${line}`), "}");
+  }
   /** Stores a group's sums over channels for every step (and state) of the chunk. */
   const storeRows = (group: Group, count: number, value: (row: number, n: string, t: string) => string): string[] => {
     const text: string[] = [];
@@ -371,7 +387,7 @@ export function chunkPass(
   lines.push(`for (var tile = lastChunk; tile >= first; tile -= ${T}) {`, indent(tile.join("\n")), "}");
 
   // sums over the segment, and single steps' over channels
-  for (const group of groups) {
+  for (const group of all) {
     if (!isRunning(group) && !isSingle(group)) continue;
     const owns = isSingle(group)
       ? ` & (${stepOf(group.step as "first" | "last", layout)} >= first) & (${stepOf(group.step as "first" | "last", layout)} < last)`

@@ -3,7 +3,15 @@
  * the channel axis, a thread a channel; at most one lies in a thread's registers, its sums are sums of registers; the others
  * count workgroups, as do segments of the recurrence's axis.
  */
-import { nodesOf, product, type Scalar, type ScanKernel, type ScanStep } from "@seqmix/tensor/backend";
+import {
+  nodesOf,
+  product,
+  type Scalar,
+  type ScanKernel,
+  type ScanOutput,
+  type ScanStep,
+  type ScanSum,
+} from "@seqmix/tensor/backend";
 import { dependence, prepare, scanRoots, type LinearDecay } from "./expressions.js";
 import type { Tuning } from "./tuning.js";
 
@@ -17,6 +25,8 @@ export interface StatePlace {
 export interface Group {
   readonly keeps: readonly number[];
   readonly step: ScanStep;
+  /** Of totals: the axes that they are sums of. */
+  readonly of?: readonly number[] | undefined;
   /** Numbers in the kernel. */
   readonly sums: readonly number[];
   readonly outputs: readonly number[];
@@ -181,7 +191,7 @@ function registerAxis({ extents, sums }: ScanKernel, candidates: readonly number
   let best: number | undefined,
     most = 0;
   for (const axis of candidates) {
-    const count = sums.filter(({ keeps, step }) => step === "each" && !keeps.includes(axis)).length;
+    const count = sums.filter(({ keeps, step, of }) => !of && step === "each" && !keeps.includes(axis)).length;
     if (count > most || (count === most && count > 0 && extents[axis]! < extents[best!]!)) [best, most] = [axis, count];
   }
   return best;
@@ -205,22 +215,51 @@ function channelAxes(
   return channel;
 }
 
+/** The total that an output is computed from, if it is. */
+function totalIn({ sums }: ScanKernel, { value }: ScanOutput): ScanSum | undefined {
+  const node = [...nodesOf([value])].find((each) => each.op === "reduced" && sums[each.reduction]!.of);
+  return node?.op === "reduced" ? sums[node.reduction] : undefined;
+}
+
+/**
+ * Whether the threads of a pass in chunks can take the totals: each has channels that are kept, and whole sums over its
+ * states to compute a total's values from.
+ */
+export function takesTotals({ kernel, chunked, channel, register, N, R }: Layout): boolean {
+  return (
+    chunked &&
+    N === R &&
+    kernel.sums.every(
+      ({ keeps, of }) =>
+        !of ||
+        (of.includes(kernel.along) &&
+          (register === undefined || !of.includes(register)) &&
+          channel.every((axis) => keeps.includes(axis) && of.includes(axis))),
+    )
+  );
+}
+
 function groupsOf(layout: Omit<Layout, "groups">): Group[] {
   const { kernel, register, channel, grid, N, R, channelBlocks, segments, chunked, complex } = layout;
   const { extents, along } = kernel;
-  const byKey = new Map<string, { keeps: readonly number[]; step: ScanStep; sums: number[]; outputs: number[] }>();
+  const byKey = new Map<string, Pick<Group, "keeps" | "step" | "of"> & { sums: number[]; outputs: number[] }>();
   const add = (
     kind: "sums" | "outputs",
-    { keeps, step }: { readonly keeps: readonly number[]; readonly step: ScanStep },
+    { keeps, step, of }: Pick<Group, "keeps" | "step" | "of">,
     k: number,
   ): void => {
-    const key = `${step} ${keeps.join()}`;
+    const key = `${step} ${keeps.join()} ${of?.join()}`;
     let group = byKey.get(key);
-    if (!group) byKey.set(key, (group = { keeps, step, sums: [], outputs: [] }));
+    if (!group) byKey.set(key, (group = { keeps, step, of, sums: [], outputs: [] }));
     group[kind].push(k);
   };
   kernel.sums.forEach((sum, k) => add("sums", sum, k));
-  kernel.outputs.forEach((output, k) => add("outputs", output, k));
+  kernel.outputs.forEach((output, k) => add("outputs", { ...output, of: totalIn(kernel, output)?.of }, k));
+  const inTotals = new Set(
+    [...nodesOf(kernel.sums.flatMap(({ of, value }) => (of ? [value] : [])))].flatMap((node) =>
+      node.op === "reduced" ? [node.reduction] : [],
+    ),
+  );
   // A chunked segment's thread reads what it begins with once: then that memory is free.
   const parts = complex ? (["re", "im"] as const) : (["re"] as const);
   const free: StatePlace[] =
@@ -230,13 +269,14 @@ function groupsOf(layout: Omit<Layout, "groups">): Group[] {
         )
       : [];
   return [...byKey.values()]
-    .filter(({ outputs }) => outputs.length > 0)
+    .filter(({ outputs, sums }) => outputs.length > 0 || sums.some((j) => inTotals.has(j)))
     .map((group) => {
-      const { keeps, step } = group;
-      const keepsRegister = register === undefined || keeps.includes(register);
+      const { keeps, step, of } = group;
+      // a total is the same for all values of the register axis: one of them takes it
+      const keepsRegister = !of && (register === undefined || keeps.includes(register));
       const keepsChannel = channel.every((axis) => keeps.includes(axis));
       const partials =
-        (keepsRegister ? 1 : N / R) *
+        (keepsRegister || of ? 1 : N / R) *
         (keepsChannel ? 1 : channelBlocks) *
         product(grid.filter((axis) => !keeps.includes(axis)).map((axis) => extents[axis]!)) *
         (step !== "each" || keeps.includes(along) ? 1 : segments);

@@ -7,7 +7,7 @@ import {
   type ScanValue,
 } from "@seqmix/tensor/backend";
 import { afterAll, expect, test } from "vitest";
-import { fusedScanProgram, supportsScan } from "./program.js";
+import { fusedScanProgram, supportsScan, takesTotalsInPass } from "./program.js";
 import { TUNING, tuningOf, type Tuning } from "./tuning.js";
 import { runProgram } from "../../testing/run-program.js";
 import { interpretScan } from "@seqmix/tensor/backend";
@@ -184,6 +184,30 @@ test("partial sums in the place of the states that segments begin with", async (
   expect(passes[2]!.code).toContain("read_write> ends");
   expect(passes.some(({ code }) => code.includes("partials"))).toBe(false);
   expect(await error(kernel, SMALL, 10)).toBeLessThan(1e-5);
+});
+
+test.each([
+  { extents: [2, 21, 5, 4], outputs: [1, 5, 6] },
+  { extents: [1, 9, 40, 16], outputs: [5, 6] },
+  { extents: [3, 16, 33, 3], outputs: [0, 2, 5] },
+  { extents: [2, 7, 24, 2], outputs: [6] },
+])("totals of results and of operands, $extents", async ({ extents, outputs }) => {
+  const whole = mambaBackward(extents as [number, number, number, number], { totals: true });
+  // as many as bind the buffers that the adapter has
+  const kernel: ScanKernel = { ...whole, outputs: outputs.map((k) => whole.outputs[k]!) };
+  expect(takesTotalsInPass(kernel, 16, SMALL)).toBe(true);
+  const { passes } = fusedScanProgram(kernel, 16, SMALL);
+  expect(await error(kernel, SMALL, 16)).toBeLessThan(1e-5);
+  expect(await error(kernel, { ...SMALL, chunks: 1, ahead: 1 }, 16)).toBeLessThan(1e-5);
+  // nothing but the results pass reads the cotangents: input 7
+  expect(passes.filter(({ buffers }) => buffers.some(({ buffer }) => buffer === 7)).length).toBeLessThanOrEqual(2);
+});
+
+test("totals are taken where a thread has whole sums over its states", () => {
+  const kernel = mambaBackward([2, 21, 40, 32], { totals: true });
+  expect(takesTotalsInPass(kernel, 16, SMALL)).toBe(false);
+  expect(takesTotalsInPass(mambaBackward([2, 21, 40, 16], { totals: true }), 16, SMALL)).toBe(true);
+  expect(takesTotalsInPass(mambaBackward([2, 21, 40, 16], { totals: true }), 8, SMALL)).toBe(false);
 });
 
 test("a large recurrence takes segments and workgroups that need less scratch", () => {

@@ -9,7 +9,7 @@ import { nodesOf, product, type Affine, type LoopKernel, type Scalar, type ScanK
 import { carryPass } from "./carry.js";
 import { chunkPass } from "./chunk.js";
 import { inputsOf, rewriter } from "./expressions.js";
-import { layoutOf, type Group, type Layout } from "./layout.js";
+import { layoutOf, takesTotals, type Group, type Layout } from "./layout.js";
 import { stepOf, type Buffers } from "./scope.js";
 import { streamPass } from "./stream.js";
 import { TUNING, type Tuning } from "./tuning.js";
@@ -33,6 +33,14 @@ export function supportsScan(
   ];
   const largest = Math.max(...sizes);
   return largest <= limits.bytes || `needs a buffer of ${largest} bytes, the adapter binds ${limits.bytes}`;
+}
+
+/** Whether the pass of the results takes the kernel's totals as it goes, which has to be one. */
+export function takesTotalsInPass(kernel: ScanKernel, buffers: number, tuning: Tuning = TUNING): boolean {
+  return [{}, ...tuning.frugal].every((sizes) => {
+    const layout = layoutOf(kernel, { ...tuning, ...sizes });
+    return takesTotals(layout) && batches(layout, buffers, new Map()).length === 1;
+  });
 }
 
 /**
@@ -173,7 +181,7 @@ function batches(layout: Layout, limit: number, offsets: Map<Group, number>): Gr
     if (
       count([...batch, group]) <= limit ||
       (!stored(group) && group.sums.length <= 1) ||
-      (stored(group) && group.outputs.length === 1)
+      (stored(group) && group.outputs.length <= 1)
     )
       add(group);
     else if (stored(group)) {
