@@ -65,6 +65,8 @@ export interface Published {
   readonly row: string;
   /** In the task's metric: accuracy from 0 to 1. */
   readonly value: number;
+  /** What it is, where that is not the task's metric: "perplexity of language". It stands as it is, in a column of its own. */
+  readonly of?: string;
   /** The task, if the sweep has several. */
   readonly task?: string;
   /** The harder form of the task that it is of, e.g. "L=1024"; the test split by default. */
@@ -147,7 +149,7 @@ const FIELDS = [...PLAN_FIELDS, "question", "expected", "published", "plots", "s
 export function planAt(sweep: Sweep, scale: Scale, ofTask: (task: string) => Settings = () => ({})): SweepPlan {
   assertFields(sweep, FIELDS, "a sweep");
   for (const each of sweep.published ?? [])
-    assertFields(each, ["row", "value", "task", "beyond", "source"], "a published number of a sweep");
+    assertFields(each, ["row", "value", "of", "task", "beyond", "source"], "a published number of a sweep");
   for (const each of sweep.plots ?? []) assertFields(each, ["title", "x", "y", "log"], "a plot of a sweep");
   for (const name of Object.keys(sweep.scales ?? {}))
     if (!(SCALES as readonly string[]).includes(name))
