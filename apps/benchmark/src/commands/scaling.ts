@@ -14,7 +14,7 @@ import type { AnyMixer } from "@seqmix/mixer";
 import { parseSetting, type Settings } from "../trials/settings.js";
 import { mixerSettingsOf } from "../trials/trial.js";
 import { didYouMean } from "./nearest-name.js";
-import { wholeFrom } from "./options.js";
+import { aboveZero, wholeFrom } from "./options.js";
 
 /** A mixer that is measured. */
 interface Contender {
@@ -64,7 +64,7 @@ export function registerScaling(program: Command): void {
       wholeFrom(1, 3600),
       2,
     )
-    .option("--enough <seconds>", "about as long as the runs of one measurement take together", parseSeconds, 0.5)
+    .option("--enough <seconds>", "about as long as the runs of one measurement take together", aboveZero(60), 0.5)
     .option("--device <name>", `where to compute: ${[...Object.keys(devices), AUTO].join(", ")}`, "cpu")
     .option("--threads <n>", "threads of the cpu device", wholeFrom(1, 256))
     .option("--json", "print each measurement as a line of JSON, and everything else to the error stream")
@@ -160,7 +160,7 @@ function parseMixers(text: string): readonly Contender[] {
         `Unknown mixer "${id}"${didYouMean(
           id,
           mixers.map((each) => each.id),
-        )}.`,
+        )}`,
       );
     return { label, mixer, settings: parseMixerSettings(mixer, given) };
   });
@@ -175,24 +175,18 @@ function parseMixerSettings(mixer: AnyMixer, text: string): Settings {
       const parsed = Object.hasOwn(known, name) ? parseSetting(value, known[name]!) : undefined;
       if (parsed === undefined)
         throw new InvalidArgumentError(
-          `Expected a setting of ${mixer.id} with its value, got "${part}"${didYouMean(name, Object.keys(known))}.`,
+          `Expected a setting of ${mixer.id} with its value, got "${part}"${didYouMean(name, Object.keys(known))}`,
         );
       return [name, parsed];
     }),
   );
 }
 
-function parseSeconds(text: string): number {
-  const seconds = Number(text);
-  if (!(seconds > 0 && seconds <= 60)) throw new InvalidArgumentError("Expected seconds above 0, at most 60.");
-  return seconds;
-}
-
 function parseWork(text: string): readonly ScalingWork[] {
   const names = text.split(",").map((name) => name.trim());
   for (const name of names)
     if (!(SCALING_WORK as readonly string[]).includes(name))
-      throw new InvalidArgumentError(`Unknown work "${name}"${didYouMean(name, SCALING_WORK)}.`);
+      throw new InvalidArgumentError(`Unknown work "${name}"${didYouMean(name, SCALING_WORK)}`);
   return names as readonly ScalingWork[];
 }
 
