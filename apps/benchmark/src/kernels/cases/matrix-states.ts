@@ -12,6 +12,7 @@ import {
   linearScan,
   mul,
   normal,
+  ones,
   reshape,
   softplus,
   sum,
@@ -90,7 +91,7 @@ const retention: Operator = {
 
 const linearAttention: Operator = {
   inputs: attentionInputs,
-  compute: ({ q, k, v }) => matrixStates(q!, k!, v!, tensor(Float32Array.of(1), [1, 1, 1, 1, 1])),
+  compute: ({ q, k, v }) => matrixStates(q!, k!, v!, ones([1, 1, 1, 1, 1])),
 };
 
 /** A decay for each key, from gates as published: log sigmoid / 16. */
