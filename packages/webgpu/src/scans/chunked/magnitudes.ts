@@ -7,7 +7,7 @@ import type { Operand } from "@seqmix/tensor/backend";
 import type { Chunks } from "./layout.js";
 
 /** Numbers of a head's chunk, each [heads, chunks] in the buffer, for the states and for the adjoint states. */
-export const KINDS = ["contribution", "before", "keys", "values"] as const;
+const KINDS = ["contribution", "before", "keys", "values"] as const;
 export type Kind = (typeof KINDS)[number];
 /** Powers of two that bring what a chunk adds to the states, and the states before it, below 2^15; the largest of keys and values. */
 export const magnitudeAt = (

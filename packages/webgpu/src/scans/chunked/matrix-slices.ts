@@ -1,7 +1,7 @@
 /**
  * The texts that bring an operand's slices from memory to registers and on, as f16, to workgroup memory. On their way they are
- * multiplied by a power of two, which changes no digit and keeps them within f16: what suits the first slice. The largest
- * numbers are kept track of. Where one of them turns out too large, or all of them too small, all products of the tile are
+ * multiplied by a power of two, which changes no digit and keeps them within f16. What suits is known from the passes before
+ * (`magnitudes.ts`); else it is what suits the first slice, and the largest numbers are kept track of. Where one of them turns out too large, or all of them too small, all products of the tile are
  * taken again with the scale that suits: so the order of slices is such that weights become smaller.
  */
 import { indent } from "@seqmix/tensor/wgsl";
