@@ -45,6 +45,7 @@ export function storeResults(planning: Planning): Planning {
     new Set(often),
     (x) => stored.has(x) || claimed.has(x),
     options.computedAgain ?? 0,
+    (x) => isSpread(x, planning.users),
   );
   for (const x of often) if (!again.has(x)) stored.set(x, undefined);
   return { ...planning, stored, claimed, sums };
@@ -63,6 +64,20 @@ function usedOften({ calls, resolve, users }: Planning): Tensor[] {
     if (weights.get(x)! > CHEAP && !outgrown.has(x) && isUsedOften(x, users)) often.push(x);
   }
   return often;
+}
+
+/** Whether a broadcast spreads x, movements looked through. */
+function isSpread(x: Tensor, users: ReadonlyMap<Tensor, readonly Call[]>): boolean {
+  const stack = [x];
+  while (stack.length > 0) {
+    const y = stack.pop()!;
+    for (const { op, outputs } of users.get(y) ?? []) {
+      if (op.rule.kind !== "movement") continue;
+      if (op.name === "broadcast" && outputs[0]!.size > y.size) return true;
+      stack.push(outputs[0]!);
+    }
+  }
+  return false;
 }
 
 /** Work behind values made of constants and positions alone; infinity for anything that reads memory. */
