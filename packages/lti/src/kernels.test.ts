@@ -37,6 +37,7 @@ import {
   dplrStateSpace,
   dplrSystem,
   dssKernel,
+  powerSumsKernel,
   recur,
   stepsAtRate,
   truncateOutput,
@@ -139,6 +140,10 @@ describe("the kernel of S4", () => {
 
   test("Cauchy sums keep the laws of a kernel", async () => {
     await checkKernel(cauchyKernel, cpu(), { relative: 1e-4, gradientRelative: 1e-3 });
+  });
+
+  test("sums of powers keep the laws of a kernel", async () => {
+    await checkKernel(powerSumsKernel, cpu(), { relative: 1e-4, gradientRelative: 1e-3 });
   });
 });
 
