@@ -59,7 +59,7 @@ fn power(z: vec2f, k: u32) -> vec2f {
 fn decay(h: u32, n: u32) -> vec2f { let at = h * u32(p.N) + n; return vec2f(zr[at], zi[at]); }
 `;
 
-/** A workgroup takes some tiles of a row of K. */
+/** A workgroup takes some tiles of a row of K. Powers lie at places turned by their mode, so that threads of both meanings use different banks. */
 function forward({ dims }: Case): GpuProgram {
   const { M, H, N, L } = dims as Record<"M" | "H" | "N" | "L", number>;
   const tiles = Math.ceil(L / TILE);
@@ -79,27 +79,33 @@ for (var tile = stretch * u32(p.share); tile < last; tile++) {
   ${lines(OWN, (c) => `var sum${c} = 0.0;`)}
   for (var n0 = 0u; n0 < N; n0 += ${SIDE}u) {
     workgroupBarrier();
+    // A thread makes a quarter of a mode's powers (here j is the mode), each of the one before it.
+    let n = min(n0 + j, N - 1u);
+    let a = decay(h, n);
     if ((N > ${SIDE}u) | (tile == stretch * u32(p.share))) {
-      for (var i = thread; i < ${TILE}u; i += ${THREADS}u) {
-        let n = n0 + i / ${SIDE}u;
-        fine[i] = power(decay(h, min(n, N - 1u)), i % ${SIDE}u);
+      let one = power(a, 1u);
+      var next = power(a, own * ${OWN}u);
+      for (var k = 0u; k < ${OWN}u; k++) {
+        fine[j * ${SIDE}u + ((own * ${OWN}u + k) ^ j)] = next;
+        next = times(next, one);
       }
     }
-    for (var i = thread; i < ${TILE / 2}u; i += ${THREADS}u) {
-      let n = n0 + i / ${SIDE / 2}u;
-      let at = row * N + min(n, N - 1u);
-      let w = select(vec2f(), vec2f(Wr[at], Wi[at]), n < N);
-      let a = decay(h, min(n, N - 1u));
-      let c = first + 2u * (i % ${SIDE / 2}u);
-      coarse[i] = vec4f(times(w, power(a, c * ${SIDE}u)), times(w, power(a, (c + 1u) * ${SIDE}u)));
+    let at = row * N + n;
+    let w = select(vec2f(), vec2f(Wr[at], Wi[at]), n0 + j < N);
+    let stride = power(a, ${SIDE}u);
+    var far = times(w, power(a, (first + own * ${OWN}u) * ${SIDE}u));
+    for (var k = 0u; k < ${OWN / 2}u; k++) {
+      let after = times(far, stride);
+      coarse[j * ${SIDE / 2}u + ((own * ${OWN / 2}u + k) ^ (j % ${SIDE / 2}u))] = vec4f(far, after);
+      far = times(after, stride);
     }
     workgroupBarrier();
     for (var n = 0u; n < min(${SIDE}u, N - n0); n++) {
-      let a = fine[n * ${SIDE}u + j];
+      let a = fine[n * ${SIDE}u + (j ^ n)];
       ${lines(
         OWN / 2,
         (q) =>
-          `{ let w = coarse[n * ${SIDE / 2}u + own * ${OWN / 2}u + ${q}u]; sum${2 * q} = fma(w.x, a.x, fma(-w.y, a.y, sum${2 * q})); sum${2 * q + 1} = fma(w.z, a.x, fma(-w.w, a.y, sum${2 * q + 1})); }`,
+          `{ let w = coarse[n * ${SIDE / 2}u + ((own * ${OWN / 2}u + ${q}u) ^ (n % ${SIDE / 2}u))]; sum${2 * q} = fma(w.x, a.x, fma(-w.y, a.y, sum${2 * q})); sum${2 * q + 1} = fma(w.z, a.x, fma(-w.w, a.y, sum${2 * q + 1})); }`,
       )}
     }
   }
@@ -163,8 +169,12 @@ for (var n0 = 0u; n0 < N; n0 += ${SIDE}u) {
   let a = decay(h, n);
   var dz = vec2f();
   workgroupBarrier();
-  for (var i = thread; i < ${TILE}u; i += ${THREADS}u) {
-    fine[i] = power(decay(h, min(n0 + i % ${SIDE}u, N - 1u)), i / ${SIDE}u);
+  let one = power(a, 1u);
+  let stride = power(a, ${SIDE}u);
+  var next = power(a, own * ${OWN}u);
+  for (var k = 0u; k < ${OWN}u; k++) {
+    fine[(own * ${OWN}u + k) * ${SIDE}u + mode] = next;
+    next = times(next, one);
   }
   for (var m = 0u; m < u32(p.M); m++) {
     let row = m * u32(p.H) + h;
@@ -193,10 +203,12 @@ for (var n0 = 0u; n0 < N; n0 += ${SIDE}u) {
               .join(" ")} }`,
         )}
       }
+      let before = (tile * ${SIDE}u + own * ${OWN}u) * ${SIDE}u;
+      var far = power(a, before);
       ${lines(
         OWN,
         (c) =>
-          `{ let k = (tile * ${SIDE}u + own * ${OWN}u + ${c}u) * ${SIDE}u; let far = power(a, k); S += times(far, s${c}); T += times(far, fma(vec2f(f32(k)), s${c}, t${c})); }`,
+          `S += times(far, s${c}); T += times(far, fma(vec2f(f32(before + ${c * SIDE}u)), s${c}, t${c})); far = times(far, stride);`,
       )}
     }
     parts[thread] = vec4f(S, T);

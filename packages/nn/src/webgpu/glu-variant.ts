@@ -17,6 +17,8 @@ const THREADS = 128;
 /** Workgroups that fill a large GPU, and the least rows of one. */
 const FULL = 1024;
 const FEWEST = 8;
+/** Rows that a thread reads at once. */
+const AT_ONCE = 4;
 /** Columns of a workgroup that sums partial sums, and threads that share a column. */
 const COLUMNS = 8;
 const SHARES = 16;
@@ -98,22 +100,38 @@ function backward(kase: Case): GpuProgram {
   const shift = bias ? 1 : 0;
   const numbers = { g: 1 + shift, dx: 2 + shift, dbias: 3 + shift, sums: 4 + shift };
   const plus = (of: string): string => (bias ? ` + ${of}` : "");
+  // Rows are read together: one after the other each would wait for memory.
+  const turns = (count: number): string => {
+    const each = (text: (k: number) => string): string => Array.from({ length: count }, (_, k) => text(k)).join("\n");
+    return [
+      each((k) => `let at${k} = (row + ${k}u) * 2u * half + column;`),
+      each((k) => `let value${k} = x[at${k}]${plus("valueBias")};`),
+      each((k) => `let gate${k} = x[at${k} + half]${plus("gateBias")};`),
+      each((k) => `let given${k} = g[(row + ${k}u) * half + column];`),
+      each(
+        (k) => `{
+  let open = opened(gate${k});
+  let a = given${k} * open;
+  let b = a * value${k} * (1.0 - open);
+  dx[at${k}] = a;
+  dx[at${k} + half] = b;
+  ${bias ? "ofValue += a;\n  ofGate += b;" : ""}
+}`,
+      ),
+    ].join("\n");
+  };
   const body = `let block = group / u32(p.strips);
 let half = u32(p.half);
 let column = group % u32(p.strips) * ${THREADS}u + thread;
 if ((block >= u32(p.blocks)) | (column >= half)) { return; }
 ${bias ? `let valueBias = bias[column];\nlet gateBias = bias[half + column];\nvar ofValue = ${form.type}();\nvar ofGate = ${form.type}();` : ""}
 let end = min(u32(p.R), (block + 1u) * u32(p.rows));
-for (var row = block * u32(p.rows); row < end; row++) {
-  let at = row * 2u * half + column;
-  let value = x[at]${plus("valueBias")};
-  let open = opened(x[at + half]${plus("gateBias")});
-  let given = g[row * half + column];
-  let a = given * open;
-  let b = a * value * (1.0 - open);
-  dx[at] = a;
-  dx[at + half] = b;
-  ${bias ? "ofValue += a;\n  ofGate += b;" : ""}
+var row = block * u32(p.rows);
+for (; row + ${AT_ONCE}u <= end; row += ${AT_ONCE}u) {
+${turns(AT_ONCE)}
+}
+for (; row < end; row++) {
+${turns(1)}
 }
 ${bias ? "sums[block * 2u * half + column] = ofValue;\nsums[block * 2u * half + half + column] = ofGate;" : ""}`;
   const main = pass(

@@ -23,7 +23,7 @@ interface Origin {
 
 /**
  * @param most Work of a value, in additions; of small ones more, so that fewer kernels wait for each other.
- * @param isSpread Whether a broadcast would compute a value many times over.
+ * @param mayBeDeeper Whether a value, if it is small, may be more work: not where a broadcast would compute it many times over.
  * @param usedOften Values that several kernels use and that would have memory, of elementwise calls.
  * @param stored What has memory anyway.
  */
@@ -33,7 +33,7 @@ export function computedAgain(
   usedOften: ReadonlySet<Tensor>,
   stored: (x: Tensor) => boolean,
   most: number,
-  isSpread: (x: Tensor) => boolean,
+  mayBeDeeper: (x: Tensor) => boolean,
 ): Set<Tensor> {
   const again = new Set<Tensor>();
   if (most === 0) return again;
@@ -47,7 +47,7 @@ export function computedAgain(
     // Constants and positions are read from no memory.
     const inPlace = kind === "elementwise" || kind === "movement" || kind === "generator";
     const origin = inPlace ? behind(call, resolve, originOf) : undefined;
-    const mostHere = isSpread(x) ? most : Math.max(most, Math.min(DEEPEST, STARTING / x.size));
+    const mostHere = mayBeDeeper(x) ? Math.max(most, Math.min(DEEPEST, STARTING / x.size)) : most;
     const isLittle = origin !== undefined && origin.work <= mostHere;
     if (!usedOften.has(x)) {
       if (isLittle) origins.set(x, origin);

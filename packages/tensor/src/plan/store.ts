@@ -3,6 +3,7 @@
  * them), and elementwise values that several kernels use or that a broadcast would compute many times over.
  */
 import { callOf } from "../graph/calls.js";
+import { BYTES_PER_ELEMENT } from "../graph/dtype.js";
 import { inputsRead } from "../graph/op.js";
 import type { Call, Tensor } from "../graph/tensor.js";
 import { computedAgain } from "./computed-again.js";
@@ -45,7 +46,7 @@ export function storeResults(planning: Planning): Planning {
     new Set(often),
     (x) => stored.has(x) || claimed.has(x),
     options.computedAgain ?? 0,
-    (x) => isSpread(x, planning.users),
+    (x) => BYTES_PER_ELEMENT * x.size <= (options.maxBindingBytes ?? Infinity) && !isSpread(x, planning.users),
   );
   for (const x of often) if (!again.has(x)) stored.set(x, undefined);
   return { ...planning, stored, claimed, sums };
