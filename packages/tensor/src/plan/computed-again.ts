@@ -9,6 +9,11 @@ import { ownWork } from "./work.js";
 
 /** Small operands, such as a statistic of each row, do not count beside what they are combined with. */
 const BESIDE = 1.25;
+/** Work on all of a tensor that takes no longer than it takes to start a kernel, and on one element at most, in additions. */
+const STARTING = 2 ** 24,
+  DEEPEST = 512;
+/** As many operands of a small tensor are read again. */
+const BESIDE_SMALL = 8;
 
 /** What stands behind a value in place: work an element, and what has memory. */
 interface Origin {
@@ -17,7 +22,8 @@ interface Origin {
 }
 
 /**
- * @param most Work of a value, in additions.
+ * @param most Work of a value, in additions; of small ones more, so that fewer kernels wait for each other.
+ * @param mayBeDeeper Whether a value, if it is small, may be more work: not where a broadcast would compute it many times over.
  * @param usedOften Values that several kernels use and that would have memory, of elementwise calls.
  * @param stored What has memory anyway.
  */
@@ -27,6 +33,7 @@ export function computedAgain(
   usedOften: ReadonlySet<Tensor>,
   stored: (x: Tensor) => boolean,
   most: number,
+  mayBeDeeper: (x: Tensor) => boolean,
 ): Set<Tensor> {
   const again = new Set<Tensor>();
   if (most === 0) return again;
@@ -37,14 +44,17 @@ export function computedAgain(
     const { kind } = call.op.rule;
     const x = call.outputs[0]!;
     if (stored(x)) continue;
-    const origin = kind === "elementwise" || kind === "movement" ? behind(call, resolve, originOf) : undefined;
-    const isLittle = origin !== undefined && origin.work <= most;
+    // Constants and positions are read from no memory.
+    const inPlace = kind === "elementwise" || kind === "movement" || kind === "generator";
+    const origin = inPlace ? behind(call, resolve, originOf) : undefined;
+    const mostHere = mayBeDeeper(x) ? Math.max(most, Math.min(DEEPEST, STARTING / x.size)) : most;
+    const isLittle = origin !== undefined && origin.work <= mostHere;
     if (!usedOften.has(x)) {
       if (isLittle) origins.set(x, origin);
       continue;
     }
     const size = [...(origin?.read ?? [])].reduce((sum, y) => sum + Math.min(y.size, x.size), 0);
-    const fromMemory = isLittle && kind === "elementwise" && size <= BESIDE * x.size;
+    const fromMemory = isLittle && kind === "elementwise" && size <= (mostHere > most ? BESIDE_SMALL : BESIDE) * x.size;
     if (fromMemory) again.add(x);
     // The others have memory, and what is made of them may be computed again.
     origins.set(x, fromMemory ? origin : { work: 0, read: new Set([x]) });

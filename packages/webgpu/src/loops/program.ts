@@ -16,8 +16,9 @@ import { rowPass } from "../rows/text.js";
 
 /** Threads that keep a large GPU busy. */
 const FULL = 32768;
-/** A reduction below this is too short to share among the threads of a workgroup. */
-const SHORT = 64;
+/** A reduction below this is too short to share among the threads of a workgroup, and where they would be too few otherwise. */
+const SHORT = 64,
+  SHORT_OF_FEW = 16;
 /** Elements of a part of a divided reduction: for one thread, and for a workgroup. */
 const SERIAL_PART = 64,
   ROW_PART = 4096;
@@ -85,7 +86,7 @@ function chooseForm(kernel: LoopKernel, limits: GpuLimits): { readonly form: Loo
     const count = Math.min(wanted, Math.floor(reduced / smallest), longest);
     return count < 2 ? undefined : Math.ceil(Math.ceil(longest / count) / 4) * 4;
   };
-  if (reduced >= SHORT && !readsAcross(kernel)) {
+  if (reduced >= (outputs < FULL / 2 ? SHORT_OF_FEW : SHORT) && !readsAcross(kernel)) {
     const partLength = outputs < 256 ? parts(Math.ceil((512 * bindings) / outputs), ROW_PART) : undefined;
     return { form: "rows", ...(partLength !== undefined && { partLength }) };
   }
