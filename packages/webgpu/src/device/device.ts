@@ -1,6 +1,6 @@
 /** The WebGPU device: plans as WGSL passes, one encoder and one submit a run. */
 import { DisposedError, type DeviceBuffer, type DType, type HostArray, type Tensor } from "@seqmix/tensor";
-import { bufferOn, describePeak, showPasses, fromHalfBits, toHalfBits, type Graph } from "@seqmix/tensor/backend";
+import { bufferOn, fromHalfBits, toHalfBits, whenLoaded, type Graph } from "@seqmix/tensor/backend";
 import { hasMatrixUnits, isSoftware, requestDevice } from "./adapter.js";
 import { encodeInto } from "./commands.js";
 import type { WebGpuDevice, WebGpuOptions } from "./contract.js";
@@ -85,9 +85,10 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
     return buffer as GpuBuffer;
   };
 
-  const planFor = (graph: Graph, fuse: boolean): CompiledPlan => {
+  const planFor = async (graph: Graph, fuse: boolean): Promise<CompiledPlan> => {
     const name = `${fuse}\n${graph.key}`;
-    const compiled = plans.get(name) ?? compilePlan(graph, fuse, bindingLimits, tuning, gpu, pipelines);
+    const compiled =
+      plans.get(name) ?? (await whenLoaded(() => compilePlan(graph, fuse, bindingLimits, tuning, gpu, pipelines)));
     plans.delete(name);
     plans.set(name, compiled);
     if (plans.size > CACHED_PLANS) plans.delete(plans.keys().next().value!);
@@ -125,18 +126,23 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
       if (how?.collected) live.collected++;
       pool.give((buffer as GpuBuffer).block);
     },
-    prepare(graph, { fuse }) {
+    async prepare(graph, { fuse }) {
       loss.check();
-      const compiled = planFor(graph, fuse);
+      const compiled = await planFor(graph, fuse);
       return { run: (leaves, donated) => runOn(compiled, leaves, donated) };
     },
     async run(graph, { fuse, donated }) {
       loss.check();
-      return runOn(planFor(graph, fuse), graph.leaves, donated);
+      return runOn(await planFor(graph, fuse), graph.leaves, donated);
     },
-    explain(graph, { memory = false, passes: eachPass = false } = {}) {
-      if (eachPass) return showPasses(graph.roots, graph.leaves, planOptions(true, bindingLimits, tuning));
-      const { plan, programs, members } = planFor(graph, true);
+    async explain(graph, { memory = false, passes: eachPass = false } = {}) {
+      if (eachPass) {
+        const { showPasses } = await import("./explain.js");
+        return whenLoaded(() =>
+          showPasses(graph.roots, graph.leaves, planOptions(graph.roots, true, bindingLimits, tuning)),
+        );
+      }
+      const { plan, programs, members } = await planFor(graph, true);
       const steps = plan.steps.map((step, k) => {
         const { name: program, passes } = programs[k]!;
         const code = options.explainCode ? passes.map((pass) => `\n${pass.code}`).join("") : "";
@@ -144,7 +150,11 @@ export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice>
         const together = more > 0 ? `, together with the next${more > 1 ? ` ${more}` : ""}` : "";
         return `${nameOf(step, bindingLimits)}: ${program}${together}${code}`;
       });
-      return [...steps, ...plan.notes.map((note) => `# ${note}`), ...(memory ? describePeak(plan) : [])].join("\n");
+      return [
+        ...steps,
+        ...plan.notes.map((note) => `# ${note}`),
+        ...(memory ? (await import("./explain.js")).describePeak(plan) : []),
+      ].join("\n");
     },
     memory: () => ({ ...live, peakBytes: pool.taken.peak, reservedBytes: pool.taken.reserved }),
     async close() {
