@@ -2,7 +2,7 @@
 import { onDemand, type LoopKernel } from "@seqmix/tensor/backend";
 import { bytesOf, type GpuLimits, type GpuPass } from "@seqmix/tensor/wgsl";
 import { largestOf } from "./numbered.js";
-import { loopPass, type LoopBuffers, type LoopForm } from "./text.js";
+import { fitsInPairs, loopPass, PAIR_THREADS, type LoopBuffers, type LoopForm } from "./text.js";
 import { tilePass, tilesOf } from "./tiles.js";
 
 const inParts = onDemand(() => import("./parts.js"));
@@ -20,5 +20,8 @@ export function loopPasses(
 ): GpuPass[] {
   if (bytesOf(largestOf(kernel)) > limits.bytes) return inParts().passesInParts(kernel, form, buffers, threads, limits);
   const tiles = form === "map" ? tilesOf(kernel, limits, buffers.aliases) : undefined;
-  return [tiles ? tilePass(kernel, tiles, buffers) : loopPass(kernel, form, buffers, threads)];
+  if (tiles) return [tilePass(kernel, tiles, buffers)];
+  if (form === "map" && limits.threads >= PAIR_THREADS && fitsInPairs(kernel, buffers))
+    return [loopPass(kernel, form, buffers, PAIR_THREADS, 2)];
+  return [loopPass(kernel, form, buffers, threads)];
 }
