@@ -3,16 +3,19 @@ import {
   divideReduction,
   isRowKernel,
   nodesOf,
+  onDemand,
   product,
   roots,
   simplifyLoop,
   type LoopKernel,
 } from "@seqmix/tensor/backend";
-import { fitBuffers, type NumberedKernel } from "../native/fit-buffers.js";
+import { fitsBuffers, type NumberedKernel } from "./numbered.js";
 import { bytesOf, type GpuLimits, type GpuPass, type GpuProgram } from "@seqmix/tensor/wgsl";
 import type { LoopForm } from "./text.js";
-import { loopPasses } from "../wgsl/parts.js";
+import { loopPasses } from "./passes.js";
 import { rowPass } from "../rows/text.js";
+
+const fit = onDemand(() => import("./fit-buffers.js"));
 
 /** Threads that keep a large GPU busy. */
 const FULL = 32768;
@@ -40,7 +43,7 @@ export function loopProgram(kernel: LoopKernel, limits: GpuLimits, aliases?: Rea
   // The planner makes no row kernel of more buffers than a pass may bind, or of larger ones.
   const passes = isRowKernel(first.kernel)
     ? [rowPass(first.kernel, first, limits.threads)]
-    : fitBuffers(first, limits.buffers, sizes, firstScratch).flatMap((part) =>
+    : fitting(first, limits.buffers, sizes, firstScratch).flatMap((part) =>
         passesOf(part, sizes, firstScratch, limits, aliases),
       );
   return {
@@ -49,6 +52,10 @@ export function loopProgram(kernel: LoopKernel, limits: GpuLimits, aliases?: Rea
     scratch: sizes.map((size) => bytesOf(size)),
   };
 }
+
+/** The kernel, or several where it reads more buffers than a pass may bind. */
+const fitting = (kernel: NumberedKernel, limit: number, sizes: number[], firstScratch: number): NumberedKernel[] =>
+  fitsBuffers(kernel.kernel, limit) ? [kernel] : fit().fitBuffers(kernel, limit, sizes, firstScratch);
 
 function passesOf(
   part: NumberedKernel,

@@ -29,6 +29,8 @@ const SHORTEST_PART = 128,
   MOST_PARTIAL = 1 << 24;
 /** Multiply-adds from which a product is worth a kernel compiled for its shape alone: with constant strides addresses cost nothing. */
 export const OWN_KERNEL = 2 ** 33;
+/** Rows up to which each may have sums in every thread, so that the other operand is read once. */
+export const FEW_ROWS = 8;
 
 /**
  * Its buffers: both operands, the epilogue's inputs, the result.
