@@ -6,6 +6,7 @@
 import { LimitError, type DType } from "@seqmix/tensor";
 import { nodesOf, product, roots, type Affine, type LoopKernel, type Range, type Scalar } from "@seqmix/tensor/backend";
 import { bytesOf, widthOf, WINDOW_ALIGNMENT, type GpuLimits, type GpuPass, type GpuWindow } from "@seqmix/tensor/wgsl";
+import { columnsPass } from "../loops/columns.js";
 import { loopPass, type LoopBuffers, type LoopForm } from "../loops/text.js";
 import { tilePass, tilesOf } from "../loops/tiles.js";
 
@@ -38,6 +39,7 @@ export function loopPasses(
   const total = product(kernel.extents);
   const largest = Math.max(total, ...[...usedInputs(kernel)].map((input) => kernel.inputs[input]!.size));
   if (bytesOf(largest) <= limits.bytes) {
+    if (form === "columns") return [columnsPass(kernel, buffers)];
     const tiles = form === "map" ? tilesOf(kernel, limits, buffers.aliases) : undefined;
     return [tiles ? tilePass(kernel, tiles, buffers) : loopPass(kernel, form, buffers, threads)];
   }
@@ -49,7 +51,7 @@ export function loopPasses(
   const step = stepOf(kernel);
   const binding = Math.floor(limits.bytes / (4 * step)) * step;
   return partsOf(kernel, total, binding).map(({ from, to }) =>
-    partPass(kernel, form, buffers, threads, limits, from, to - from, binding),
+    partPass(kernel, form === "columns" ? "serial" : form, buffers, threads, limits, from, to - from, binding),
   );
 }
 
