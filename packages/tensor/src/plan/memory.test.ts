@@ -8,12 +8,15 @@ import {
   grad,
   key,
   leavesOf,
+  linearScan,
   matmul,
   mul,
   normal,
+  pad,
   realize,
   reference,
   sigmoid,
+  sliceAxis,
   sum,
   tanh,
   tensor,
@@ -24,6 +27,7 @@ import {
 import { peakOf } from "./peak.js";
 import { makePlan } from "./planner.js";
 import type { PlanOptions } from "./draft.js";
+import { scanPasses } from "./scan-passes.js";
 import { graphOf } from "./signature.js";
 
 const OPTIONS: PlanOptions = { device: "cpu", fuse: true, maxBuffers: 16 };
@@ -79,6 +83,26 @@ test("little work on one value in memory is computed again where it is used, if 
   // More work than that, or another value to be read.
   expect(stores((x) => sigmoid(sigmoid(sigmoid(sigmoid(x)))), 32)).toBe(5);
   expect(stores((x) => add(x, matrix(32, 32, 4)), 32)).toBe(6);
+});
+
+test("what a recurrence reads in each pass has memory, if it is made of several readings of one tensor", () => {
+  // A short convolution of a product, read by a recurrence and by a second product.
+  const stores = (taps: number): number => {
+    const x = matmul(matrix(32, 32, 1), matrix(32, 32, 2));
+    const padded = pad(x, [taps - 1, 0], [0, 0]);
+    const shifted = Array.from({ length: taps }, (_, k) => mul(sliceAxis(padded, 0, k, k + 32), matrix(1, 1, k)));
+    const y = shifted.reduce((a, b) => add(a, b));
+    const states = linearScan({ a: mul(matrix(32, 32, 3), 0.5), b: mul(y, x), axis: 0 });
+    const plan = planOf([sum(states, 1), sum(mul(y, matrix(32, 32, 4)), 0)], {
+      ...OPTIONS,
+      computedAgain: 32,
+      scans: { passes: scanPasses, maxBuffers: 16, accepts: () => true },
+    });
+    return plan.slots.filter(({ size }) => size === 32 * 32).length;
+  };
+  // Given are four matrices, made is the product: the recurrence's own states take none.
+  expect(stores(1)).toBe(5);
+  expect(stores(3)).toBe(6);
 });
 
 test("what is made of a value that several kernels use is computed again too", () => {
