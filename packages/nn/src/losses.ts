@@ -82,12 +82,13 @@ function lossOptions(name: string, options: CrossEntropyOptions): CrossEntropyOp
 
 /** Settings of {@link linearCrossEntropy}. */
 export interface LinearCrossEntropyOptions extends CrossEntropyOptions {
-  /** Into how many pieces the positions are divided; by default as many as keep the logits of one below 2^27 numbers. */
+  /** Into how many pieces the positions are divided; by default as many as keep the logits of one near 8e7 numbers. */
   readonly pieces?: number;
 }
 
-/** Logits of a piece by default, at most. */
-const PIECE = 2 ** 27;
+/** Logits of a piece by default, and positions of which it has a multiple: tiles of products are full. */
+const PIECE = 5 * 2 ** 24,
+  TILE = 128;
 
 /**
  * {@link crossEntropy} of `linear(head, x)`, the logits and their gradient in pieces of the positions: with a large
@@ -117,7 +118,8 @@ export function linearCrossEntropy(
   if (count === 1) return crossEntropy(linear(head, x), labels, mask, { ...options, reduction });
   const [rows, chosen] = [reshape(x, [N, D]), reshape(labels, [N])];
   const weights = mask && reshape(mask, [N]);
-  const length = Math.ceil(N / count);
+  const even = Math.ceil(N / count);
+  const length = pieces === undefined && even > TILE ? Math.ceil(even / TILE) * TILE : even;
   const own = { ...options, reduction: reduction === "none" ? "none" : "sum" } as const;
   const parts: Tensor[] = [];
   // One for all pieces, so that their gradients of it are added up as they are computed.

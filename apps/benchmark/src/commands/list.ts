@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { mixers } from "@seqmix/catalog";
 import { builtInSweeps } from "../sweeps/built-in.js";
-import { networkDefaults } from "../trials/budgets.js";
+import { networkDefaults, trainingDefaults } from "../trials/budgets.js";
 import type { Settings } from "../trials/settings.js";
 import { tasks } from "../trials/tasks.js";
 import { mixerSettingsOf } from "../trials/trial.js";
@@ -38,7 +38,7 @@ const asJson = (questions: readonly Question[]): string =>
     tasks: tasks.map(({ id, summary, defaults, training }) => ({
       id,
       summary,
-      settings: { ...defaults, ...training },
+      settings: { ...defaults, ...trainingDefaults, ...training },
     })),
     mixers: mixers.map((mixer) => ({ id: mixer.id, settings: mixerSettingsOf(mixer) })),
     network: networkDefaults,
@@ -54,7 +54,7 @@ function asText(questions: readonly Question[]): string {
     ...tasks.flatMap(({ id, summary, defaults, training, aliases }) => [
       `  ${id}: ${summary}`,
       `    ${show(defaults)}${aliases ? ` (also ${aliases.names.join(", ")})` : ""}`,
-      `    training: ${show(training)};seed=0`,
+      `    training: ${show({ ...trainingDefaults, ...training })};seed=0`,
     ]),
     "mixers (what carries information from one position of a sequence to others)",
     ...mixers.map((mixer) => `  ${mixer.id}: ${show(mixerSettingsOf(mixer)) || "no settings of its own"}`),

@@ -21,6 +21,8 @@ export interface TrainingSettings {
   /** Largest norm of the gradient. */
   readonly clip: number;
   readonly weightDecay: number;
+  /** Products of f16 with a scaled loss. */
+  readonly halfPrecision: boolean;
   readonly seed: number;
 }
 
@@ -114,6 +116,7 @@ function trainingOf(settings: Settings): TrainingSettings {
     warmup: whole(settings, "warmup", 0),
     clip: positive(settings, "clip"),
     weightDecay: Number(settings["weightDecay"]),
+    halfPrecision: settings["halfPrecision"] === true,
     seed: whole(settings, "seed", 0),
   };
   if (training.weightDecay < 0) throw new RangeError(`expected weightDecay of at least 0, got ${training.weightDecay}`);

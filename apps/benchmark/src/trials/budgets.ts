@@ -19,6 +19,9 @@ export const quickstartMixers = {
 /** The network around the mixer. A mixer's own defaults are in its package. */
 export const networkDefaults = { dModel: 64, nLayers: 2 } as const satisfies Settings;
 
+/** How every task's trials train, beside what the task says. */
+export const trainingDefaults = { halfPrecision: false } as const satisfies Settings;
+
 /** Measurements of the validation split during training, the one after the last step included. */
 export const validationPoints = 8;
 

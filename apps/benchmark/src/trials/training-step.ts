@@ -17,6 +17,7 @@ export const trainingStepOf = ({ trial, task, model, training }: Experiment, dev
     }),
     params: model.init(foldIn(key(training.seed), "parameters")),
     clip: training.clip,
+    halfPrecision: training.halfPrecision,
     disposeBatch: true,
     device,
   });

@@ -8,7 +8,7 @@
  * dModel, L, seed and every setting that differs from its default, sorted by name.
  */
 import type { AnyMixer } from "@seqmix/mixer";
-import { networkDefaults } from "./budgets.js";
+import { networkDefaults, trainingDefaults } from "./budgets.js";
 import { didYouMean } from "../commands/nearest-name.js";
 import { parseSetting, sortSettings, type Settings } from "./settings.js";
 import { messageOf, UsageError } from "../commands/usage-error.js";
@@ -84,6 +84,7 @@ export function defaultsOf(task: TaskEntry, mixer: AnyMixer): Settings {
     ...mixerSettingsOf(mixer, task),
     ...networkDefaults,
     ...task.network,
+    ...trainingDefaults,
     ...task.training,
     seed: 0,
   };

@@ -15,10 +15,14 @@ const STARTING = 2 ** 24,
 /** As many operands of a small tensor are read again. */
 const BESIDE_SMALL = 8;
 
-/** What stands behind a value in place: work an element, and what has memory. */
+/** Movements that read elsewhere than at the point itself: several of them of one tensor are as many readings. */
+const SHIFTS: ReadonlySet<string> = new Set(["slice", "pad"]);
+
+/** What stands behind a value in place: work an element, what has memory, and that as it is read, shifted or not. */
 interface Origin {
   readonly work: number;
   readonly read: ReadonlySet<Tensor>;
+  readonly views: ReadonlySet<Tensor>;
 }
 
 /**
@@ -26,6 +30,8 @@ interface Origin {
  * @param mayBeDeeper Whether a value, if it is small, may be more work: not where a broadcast would compute it many times over.
  * @param usedOften Values that several kernels use and that would have memory, of elementwise calls.
  * @param stored What has memory anyway.
+ * @param inPasses Whether a recurrence reads a value, in each of its passes: there one that is made of several readings of one
+ * tensor, such as a short convolution, is worth its memory.
  */
 export function computedAgain(
   calls: readonly Call[],
@@ -34,12 +40,13 @@ export function computedAgain(
   stored: (x: Tensor) => boolean,
   most: number,
   mayBeDeeper: (x: Tensor) => boolean,
+  inPasses: (x: Tensor) => boolean = () => false,
 ): Set<Tensor> {
   const again = new Set<Tensor>();
   if (most === 0) return again;
   const origins = new Map<Tensor, Origin>();
   const originOf = (x: Tensor): Origin =>
-    origins.get(x) ?? { work: callOf(x) && !stored(x) ? Infinity : 0, read: new Set([x]) };
+    origins.get(x) ?? { work: callOf(x) && !stored(x) ? Infinity : 0, ...whole(x) };
   for (const call of calls) {
     const { kind } = call.op.rule;
     const x = call.outputs[0]!;
@@ -53,14 +60,17 @@ export function computedAgain(
       if (isLittle) origins.set(x, origin);
       continue;
     }
-    const size = [...(origin?.read ?? [])].reduce((sum, y) => sum + Math.min(y.size, x.size), 0);
+    const reads = (inPasses(x) ? origin?.views : origin?.read) ?? [];
+    const size = [...reads].reduce((sum, y) => sum + Math.min(y.size, x.size), 0);
     const fromMemory = isLittle && kind === "elementwise" && size <= (mostHere > most ? BESIDE_SMALL : BESIDE) * x.size;
     if (fromMemory) again.add(x);
     // The others have memory, and what is made of them may be computed again.
-    origins.set(x, fromMemory ? origin : { work: 0, read: new Set([x]) });
+    origins.set(x, fromMemory ? origin : { work: 0, ...whole(x) });
   }
   return again;
 }
+
+const whole = (x: Tensor): Pick<Origin, "read" | "views"> => ({ read: new Set([x]), views: new Set([x]) });
 
 /** Work and memory behind the result of a call. */
 function behind(call: Call, resolve: (x: Tensor) => Tensor, originOf: (x: Tensor) => Origin): Origin {
@@ -68,5 +78,6 @@ function behind(call: Call, resolve: (x: Tensor) => Tensor, originOf: (x: Tensor
   return {
     work: origins.reduce((sum, each) => sum + each.work, ownWork(call)),
     read: new Set(origins.flatMap((each) => [...each.read])),
+    views: new Set(SHIFTS.has(call.op.name) ? call.outputs : origins.flatMap((each) => [...each.views])),
   };
 }

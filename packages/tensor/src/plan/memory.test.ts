@@ -9,13 +9,16 @@ import {
   grad,
   key,
   leavesOf,
+  linearScan,
   matmul,
   mul,
   normal,
+  pad,
   realize,
   reference,
   reshape,
   sigmoid,
+  sliceAxis,
   sum,
   tanh,
   tensor,
@@ -27,6 +30,7 @@ import {
 import { peakOf } from "./peak.js";
 import { makePlan } from "./planner.js";
 import type { PlanOptions } from "./draft.js";
+import { scanPasses } from "./scan-passes.js";
 import { graphOf } from "./signature.js";
 
 const OPTIONS: PlanOptions = { device: "cpu", fuse: true, maxBuffers: 16 };
@@ -111,6 +115,26 @@ test("what a product reads in another order is computed in that order at once, w
   // Axes that only change their strides are no new order: nothing is copied.
   const views = matmul(transpose(reshape(sigmoid(before), [12, 40])), matrix(12, 5, 2));
   expect(planOf(views, { ...OPTIONS, computedAgain: 32 }).slots.filter(({ size }) => size === u.size)).toHaveLength(3);
+});
+
+test("what a recurrence reads in each pass has memory, if it is made of several readings of one tensor", () => {
+  // A short convolution of a product, read by a recurrence and by a second product.
+  const stores = (taps: number): number => {
+    const x = matmul(matrix(32, 32, 1), matrix(32, 32, 2));
+    const padded = pad(x, [taps - 1, 0], [0, 0]);
+    const shifted = Array.from({ length: taps }, (_, k) => mul(sliceAxis(padded, 0, k, k + 32), matrix(1, 1, k)));
+    const y = shifted.reduce((a, b) => add(a, b));
+    const states = linearScan({ a: mul(matrix(32, 32, 3), 0.5), b: mul(y, x), axis: 0 });
+    const plan = planOf([sum(states, 1), sum(mul(y, matrix(32, 32, 4)), 0)], {
+      ...OPTIONS,
+      computedAgain: 32,
+      scans: { passes: scanPasses, maxBuffers: 16, accepts: () => true },
+    });
+    return plan.slots.filter(({ size }) => size === 32 * 32).length;
+  };
+  // Given are four matrices, made is the product: the recurrence's own states take none.
+  expect(stores(1)).toBe(5);
+  expect(stores(3)).toBe(6);
 });
 
 test("what is made of a value that several kernels use is computed again too", () => {

@@ -47,6 +47,7 @@ export function storeResults(planning: Planning): Planning {
     (x) => stored.has(x) || claimed.has(x),
     options.computedAgain ?? 0,
     (x) => BYTES_PER_ELEMENT * x.size <= (options.maxBindingBytes ?? Infinity) && !isSpread(x, planning.users),
+    (x) => readsOf(x, planning).some((call) => scans.calls.has(call) || call.outputs.some((y) => scans.inside.has(y))),
   );
   for (const x of often) if (!again.has(x)) stored.set(x, undefined);
   return { ...planning, stored, claimed, sums };
@@ -90,6 +91,17 @@ function weigh(calls: readonly Call[], resolve: (x: Tensor) => Tensor): Map<Tens
     for (const x of call.outputs) weights.set(x, weight);
   }
   return weights;
+}
+
+/** The calls that read x, movements looked through. */
+function readsOf(x: Tensor, { users }: Planning): readonly Call[] {
+  const found: Call[] = [];
+  const stack = [x];
+  while (stack.length > 0)
+    for (const call of users.get(stack.pop()!) ?? [])
+      if (call.op.rule.kind === "movement") stack.push(call.outputs[0]!);
+      else found.push(call);
+  return found;
 }
 
 /** Whether several calls use x, movements looked through, or a broadcast spreads it. */

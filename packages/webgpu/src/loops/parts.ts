@@ -45,7 +45,7 @@ export function passesInParts(
   const step = stepOf(kernel);
   const binding = Math.floor(limits.bytes / (4 * step)) * step;
   return partsOf(kernel, total, binding).map(({ from, to }) =>
-    partPass(kernel, form, buffers, threads, limits, from, to - from, binding),
+    partPass(kernel, form === "columns" ? "serial" : form, buffers, threads, limits, from, to - from, binding),
   );
 }
 

@@ -1,7 +1,8 @@
 /**
- * Renders one {@link LoopKernel} as one WGSL pass, in one of three forms:
+ * Renders one {@link LoopKernel} as one WGSL pass, in one of these forms:
  * - map: no reduction. A thread computes four neighbouring points (one, where rows are not a multiple of four, or there are few).
- * - serial: a thread computes one output and runs through its reduction. Neighbouring threads read neighbouring elements.
+ * - serial: a thread computes one output and runs through its reduction. Neighbouring threads read neighbouring elements
+ *   (columns: some threads share each output, `columns.ts`).
  * - rows: a workgroup computes one output; its threads share the reduction and combine in a tree, always in the same order.
  */
 import {
@@ -25,6 +26,7 @@ import {
   type GpuWindow,
 } from "@seqmix/tensor/wgsl";
 import { functionTexts } from "../wgsl/functions.js";
+import { fourText, inFours } from "../wgsl/fours.js";
 import {
   affineText,
   combineText,
@@ -37,7 +39,7 @@ import {
   type Surroundings,
 } from "../wgsl/values.js";
 
-export type LoopForm = "map" | "serial" | "rows";
+export type LoopForm = "map" | "serial" | "columns" | "rows";
 
 /** The buffers of a pass: the numbers of a kernel's inputs and outputs in its program. */
 export interface LoopBuffers {
@@ -85,7 +87,7 @@ export function loopPass(kernel: LoopKernel, form: LoopForm, buffers: LoopBuffer
   return { code: names.declarations + functionTexts(functions) + points + text, buffers: names.bindings, groups };
 }
 
-interface Context {
+export interface Context {
   readonly kernel: LoopKernel;
   readonly buffers: LoopBuffers;
   readonly layout: Layout;
@@ -147,6 +149,8 @@ interface Names {
   readonly bindings: readonly GpuBinding[];
   /** An element of an input, by its index. */
   read(input: number, index: string): string;
+  /** The value of a load of an input that comes in fours; else undefined. */
+  four(load: Load): string | undefined;
   readonly inputs: ReadonlyMap<number, string>;
   readonly outputs: readonly string[];
 }
@@ -156,8 +160,11 @@ export function nameBuffers(
   { inputs, outputs, aliases, part }: LoopBuffers,
   { width, vectors }: Layout,
 ): Names {
-  const used = [...new Set(loadsOf(roots(kernel)).map((load) => load.input))].sort((a, b) => a - b);
+  const loads = loadsOf(roots(kernel));
+  const used = [...new Set(loads.map((load) => load.input))].sort((a, b) => a - b);
   const isVector = new Set(vectors.map((load) => load.input));
+  const apart = new Set([...isVector, ...(aliases?.keys() ?? []), ...(part?.inputs.keys() ?? [])]);
+  const fours = inFours(loads, (input) => !apart.has(input));
   const bindings: GpuBinding[] = [];
   let declarations = "";
   const bind = (
@@ -181,7 +188,13 @@ export function nameBuffers(
     if (output !== undefined) continue;
     const windows = part?.inputs.get(input) ?? [undefined];
     if (windows.length === 1)
-      bind(inputs[input]!, `x${input}`, "read", isVector.has(input) ? `vec4<${type}>` : type, windows[0]);
+      bind(
+        inputs[input]!,
+        `x${input}`,
+        "read",
+        isVector.has(input) || fours.has(input) ? `vec4<${type}>` : type,
+        windows[0],
+      );
     else {
       windows.forEach((window, k) => bind(inputs[input]!, `x${input}_${k}`, "read", type, window));
       functions += readFunction(input, type, windows as readonly GpuWindow[], widthOf(kernel.inputs[input]!.dtype));
@@ -203,7 +216,12 @@ export function nameBuffers(
       kernel.inputs[input]!.dtype,
       divided.has(input) ? `read${input}(bitcast<u32>(${index}))` : `${inputNames.get(input)}[${index}]`,
     );
-  return { declarations: declarations + functions, bindings, read, inputs: inputNames, outputs: outputNames };
+  const axes = axisNames(kernel);
+  const four = (load: Load): string | undefined =>
+    fours.has(load.input)
+      ? fromMemory(kernel.inputs[load.input]!.dtype, fourText(`x${load.input}`, load.index, axes))
+      : undefined;
+  return { declarations: declarations + functions, bindings, read, four, inputs: inputNames, outputs: outputNames };
 }
 
 /** A function that reads an element of an input through its windows. */
@@ -222,7 +240,7 @@ export const axisNames = (kernel: LoopKernel): string[] => [
 ];
 
 /** A point's position in the kernel, from its position in the part. */
-const fromFirst = (at: string, { buffers: { part } }: Context): string =>
+export const fromFirst = (at: string, { buffers: { part } }: Context): string =>
   part ? `(${at} + ${part.first}u)` : at.includes(" ") ? `(${at})` : at;
 
 /** Statements that split a row-major position into axis variables. */
@@ -260,7 +278,7 @@ export function pointFunction(
     axes,
     functions,
     reduced: [],
-    loaded: (load) => parameterOf.get(load),
+    loaded: (load) => parameterOf.get(load) ?? names.four(load),
     read: names.read,
   };
   const results = writeValues(
@@ -353,13 +371,13 @@ function mapEntry(context: Context): { text: string; points: string } {
 }
 
 /** Statements that store the outputs of a point whose reductions are done. */
-function storeOutputs({ kernel, names, functions }: Context, reduced: readonly string[]): string[] {
+export function storeOutputs({ kernel, names, functions }: Context, reduced: readonly string[]): string[] {
   const lines: string[] = [];
   const around: Surroundings = {
     axes: [...kernel.extents.map((_, k) => `i${k}`), ...kernel.reduceExtents.map(() => "0")],
     functions,
     reduced,
-    loaded: () => undefined,
+    loaded: names.four,
     read: names.read,
   };
   const values = writeValues(
@@ -372,7 +390,7 @@ function storeOutputs({ kernel, names, functions }: Context, reduced: readonly s
 }
 
 /** Declares the accumulators, and the statements that add a point to them. */
-function accumulate(
+export function accumulate(
   { kernel, functions }: Context,
   result: (call: string, k: number) => string,
 ): { start: string[]; add: (call: string) => string[]; combine: (k: number, x: string, y: string) => string } {

@@ -349,7 +349,7 @@ function storeFunction(code: MatrixUnitCode): string {
   const adds = stretch !== undefined;
   const element = (e: number): string => (epilogue ? `finish(at + ${e}, value[${e}])` : `value[${e}]`);
   const stored = (text: string, type: string): string => (result === "f16" ? `${type}(${text})` : text);
-  const vector = epilogue ? `vec4<f32>(${[0, 1, 2, 3].map(element).join(", ")})` : "value";
+  const vector = epilogue ? "finishFour(at, value)" : "value";
   const four = `${adds ? "if (adds) { value += c[at / 4]; }\n" : ""}c[at / 4] = ${stored(vector, "vec4<f16>")};`;
   const singly = [0, 1, 2, 3]
     .map((e) => {

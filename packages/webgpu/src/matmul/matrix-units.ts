@@ -138,7 +138,7 @@ export function matrixUnitProgram(
     ...lines?.b.parameters,
     ...Object.fromEntries(batch.map((extent, axis) => [`batch${axis}`, extent])),
   };
-  const own = epilogue && parts === 1 ? epilogueCode(epilogue) : undefined;
+  const own = epilogue && parts === 1 ? epilogueCode(epilogue, n % 4 === 0) : undefined;
   const fixed = batches * m * n * k >= ownKernel;
   const direct = stored === "f32" || own ? "never" : directness(shape, tile);
   // Memory that an epilogue reads may be the result's own: there k is in parts.

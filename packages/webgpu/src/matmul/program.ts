@@ -4,11 +4,12 @@
  */
 import { nodesOf, product, type Epilogue, type MatmulSpec, type Scalar } from "@seqmix/tensor/backend";
 import { stridesOf } from "@seqmix/tensor";
-import { loopPass } from "../loops/text.js";
+import { loadsOf, loopPass, type Load } from "../loops/text.js";
 import { bytesOf, declare, type GpuPass, type GpuProgram, type GpuParameters } from "@seqmix/tensor/wgsl";
 import { tileBytes, tileCode, type EpilogueCode, type Reading, type Tile } from "./text.js";
 import { functionTexts } from "../wgsl/functions.js";
-import { fromMemory, memoryType, writeValues } from "../wgsl/values.js";
+import { fourText, inFours } from "../wgsl/fours.js";
+import { affineText, fromMemory, memoryType, writeValues } from "../wgsl/values.js";
 
 /**
  * What a large GPU (132 processors) does with each tile: how many workgroups a processor holds at a time, and the multiply-adds a
@@ -78,7 +79,7 @@ export function matmulProgram(
     ...b.parameters,
     ...Object.fromEntries(batch.map((extent, axis) => [`batch${axis}`, extent])),
   };
-  const own = epilogue && parts === 1 ? epilogueCode(epilogue) : undefined;
+  const own = epilogue && parts === 1 ? epilogueCode(epilogue, n % 4 === 0) : undefined;
   const fixed = size * k >= ownKernel;
   const code = tileCode(
     {
@@ -141,23 +142,71 @@ export function sumOfParts(
 /** How the result is stored. */
 export const storedAs = (epilogue: Epilogue | undefined): "f32" | "f16" => (epilogue?.dtype === "f16" ? "f16" : "f32");
 
-/** What is computed from the elements of a product before they are stored, in WGSL. */
-export function epilogueCode({ extents, inputs, value }: Epilogue): EpilogueCode {
+/**
+ * What is computed from the elements of a product before they are stored, in WGSL.
+ * @param byFour Whether four neighbours are stored at once, at multiples of four: what lies as they do is read so.
+ */
+export function epilogueCode({ extents, inputs, value }: Epilogue, byFour = false): EpilogueCode {
   const functions = new Set<string>();
   const lines: string[] = [];
+  const axes = extents.map((_, k) => `i${k}`);
+  const last = extents.length - 1;
+  const four = byFour && last >= 0 && extents[last]! % 4 === 0;
+  const loads = loadsOf([value]);
+  const typeAt = (input: number): Epilogue["inputs"][number]["dtype"] => inputs[input]!.dtype;
+  const vectors = four ? asVectors(loads, last) : new Map<string, Load>();
+  const inVectors = new Set([...vectors.values()].map(({ input }) => input));
+  const blocks = inFours(loads, (input) => !inVectors.has(input));
+  const names = new Map([...vectors.keys()].map((key, k) => [key, `a${k}`]));
   const [text] = writeValues(
     [value],
     {
-      axes: extents.map((_, k) => `i${k}`),
+      axes,
       functions,
       reduced: ["product"],
-      loaded: () => undefined,
-      read: (input, index) => fromMemory(inputs[input]!.dtype, `x${input}[${index}]`),
+      loaded: (load) =>
+        names.get(keyOf(load)) ??
+        (blocks.has(load.input)
+          ? fromMemory(typeAt(load.input), fourText(`x${load.input}`, load.index, axes))
+          : undefined),
+      read: (input, index) => fromMemory(typeAt(input), `x${input}[${index}]`),
     },
     lines,
   );
-  const declarations = inputs.map(({ dtype }, k) => declare(3 + k, `x${k}`, "read", memoryType(dtype))).join("");
-  return { extents, declarations, functions: functionTexts(functions), lines, value: text!, buffers: inputs.length };
+  const typeOf = (input: number): string => {
+    const type = memoryType(typeAt(input));
+    return inVectors.has(input) || blocks.has(input) ? `vec4<${type}>` : type;
+  };
+  const declarations = inputs.map((_, k) => declare(3 + k, `x${k}`, "read", typeOf(k))).join("");
+  const head = [...vectors].map(
+    ([key, { input, index }]) => `let ${names.get(key)!} = x${input}[${affineText(index, axes)} / 4];`,
+  );
+  const typed = new Map([...vectors].map(([key, { input }]) => [names.get(key)!, typeAt(input)]));
+  return {
+    extents,
+    declarations,
+    functions: functionTexts(functions),
+    lines,
+    value: text!,
+    buffers: inputs.length,
+    ...(four && {
+      four: {
+        head,
+        names: [...names.values()],
+        read: (name: string, e: number) => fromMemory(typed.get(name)!, `${name}[${e}]`),
+      },
+    }),
+  };
+}
+
+const keyOf = ({ input, index }: Load): string => `${input}:${index.offset}:${index.coefficients.join()}`;
+
+/** The loads of inputs that lie along the last axis, at multiples of four in all others. */
+function asVectors(loads: readonly Load[], last: number): Map<string, Load> {
+  const fits = ({ gather, index: { offset, coefficients } }: Load): boolean =>
+    !gather && offset % 4 === 0 && coefficients.every((c, k) => (k === last ? c === 1 : c % 4 === 0));
+  const others = new Set(loads.flatMap((load) => (fits(load) ? [] : [load.input])));
+  return new Map(loads.flatMap((load) => (others.has(load.input) ? [] : [[keyOf(load), load] as const])));
 }
 
 /** "3 operations" and so on. */

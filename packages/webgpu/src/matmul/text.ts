@@ -51,6 +51,12 @@ export interface EpilogueCode {
   readonly lines: readonly string[];
   readonly value: string;
   readonly buffers: number;
+  /** Statements that read for four neighbours at once, and of what they read the elements' texts by neighbour. */
+  readonly four?: {
+    readonly head: readonly string[];
+    readonly names: readonly string[];
+    read(name: string, neighbour: number): string;
+  };
 }
 
 const THREADS = 256;
@@ -155,24 +161,35 @@ var<workgroup> bTile: array<vec4<f32>, ${(tile.depth * tile.columns) / 4}>;
 ${epilogue ? finishFunction(epilogue) : ""}${storeFunction(storesVectors, epilogue !== undefined, result)}${entryPoint(THREADS, body + stores)}`;
 }
 
-/** The function of the epilogue: what is stored at a place, from the product's element. */
-export function finishFunction({ extents, functions, lines, value }: EpilogueCode): string {
-  const statements = [
-    ...split(
-      "u32(at)",
-      extents,
-      extents.map((_, k) => `i${k}`),
-    ),
-    ...lines,
-    `return ${value};`,
+/**
+ * The functions of the epilogue: what is stored at a place, from the product's element; at four neighbouring places, where
+ * the results are stored so.
+ */
+export function finishFunction({ extents, functions, lines, value, four }: EpilogueCode): string {
+  const axes = extents.map((_, k) => `i${k}`);
+  const place = split("u32(at)", extents, axes);
+  const body = [...lines, `return ${value};`];
+  if (!four)
+    return `${functions}fn finish(at: i32, product: f32) -> f32 {\n${indent([...place, ...body].join("\n"))}\n}\n`;
+  const parameters = [
+    ...axes.map((name) => `${name}: i32`),
+    "product: f32",
+    ...four.names.map((name) => `${name}: f32`),
   ];
-  return `${functions}fn finish(at: i32, product: f32) -> f32 {\n${indent(statements.join("\n"))}\n}\n`;
+  const last = axes.length - 1;
+  const each = [0, 1, 2, 3].map((e) => {
+    const at = axes.map((name, k) => (k === last && e > 0 ? `${name} + ${e}` : name));
+    return `finish(${[...at, `products[${e}]`, ...four.names.map((name) => four.read(name, e))].join(", ")})`;
+  });
+  const whole = [...place, ...four.head, `return vec4<f32>(${each.join(", ")});`];
+  return `${functions}fn finish(${parameters.join(", ")}) -> f32 {\n${indent(body.join("\n"))}\n}
+fn finishFour(at: i32, products: vec4<f32>) -> vec4<f32> {\n${indent(whole.join("\n"))}\n}\n`;
 }
 
 function storeFunction(storesVectors: boolean, finished: boolean, result: "f32" | "f16"): string {
   const of = (k: number): string => (finished ? `finish(at + ${k}, values[${k}])` : `values[${k}]`);
   const stored = (value: string, type: string): string => (result === "f32" ? value : `${type}(${value})`);
-  const vector = `c[at / 4] = ${stored(finished ? `vec4<f32>(${[0, 1, 2, 3].map(of).join(", ")})` : "values", "vec4<f16>")};`;
+  const vector = `c[at / 4] = ${stored(finished ? "finishFour(at, values)" : "values", "vec4<f16>")};`;
   const scalars = [0, 1, 2, 3]
     .map((k) => `if (column + ${k} < p.n) { c[at + ${k}] = ${stored(of(k), "f16")}; }`)
     .join("\n");

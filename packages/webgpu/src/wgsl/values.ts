@@ -130,7 +130,7 @@ export function affineText({ offset, coefficients }: Affine, axes: readonly stri
  * The index of a load. What a guard excludes is read all the same, wherever it lies; but of an index made of numbers alone
  * the compiler sees that it is negative, and refuses it.
  */
-function addressText(index: Affine, axes: readonly string[]): string {
+export function addressText(index: Affine, axes: readonly string[]): string {
   const fixed = index.coefficients.every((c, k) => c === 0 || isNumber(axes[k]!));
   if (!fixed) return affineText(index, axes);
   const value = (text: string): number => Number(text.replace(/[()]/g, ""));

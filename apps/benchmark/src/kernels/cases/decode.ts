@@ -11,20 +11,22 @@ import {
 } from "@seqmix/mixer";
 import {
   autocast,
+  cpu,
   dispose,
   key,
   leavesOf,
   realize,
   reference,
+  sum,
   tensor,
   type Device,
   type Tensor,
   type TensorData,
   type Tree,
 } from "@seqmix/tensor";
-import type { Bar } from "../bars.js";
+import { timesOf, tokenRate, type Bar } from "../bars.js";
 import { relativeError } from "../compare.js";
-import type { BenchmarkCase, OwnContestant } from "../contestant.js";
+import type { BenchmarkCase, Contestant, OwnContestant } from "../contestant.js";
 import { withoutHalf } from "../gpu.js";
 import type { Check } from "../row.js";
 import { variantOf } from "../variant.js";
@@ -170,3 +172,37 @@ export const mambaDecode = (batch: number, bars: readonly Bar[], dtype: "f32" | 
 /** Mamba-2's. */
 export const mamba2Decode = (model: LanguageModelConfig): BenchmarkCase =>
   decodeCase("mamba2Decode", { model, batch: 1, half: false }, [], "H200: official PyTorch and Triton 0.64 ms a token");
+
+/** Threads that the figures of the processor are asked of. */
+const THREADS = 2;
+const readOnce = `reading the weights once, ${THREADS} threads`;
+
+/** Reads every weight once: what a token takes at least. */
+async function reading(): Promise<Contestant> {
+  const device = cpu({ threads: THREADS });
+  const weights = leavesOf(initLanguageModel(published, key(1)));
+  await realize(weights, { device });
+  return {
+    async run() {
+      dispose(
+        await realize(
+          weights.map((x) => sum(x)),
+          { device },
+        ),
+      );
+    },
+    read: () => [],
+    async close() {
+      dispose(weights);
+      await device.close();
+    },
+  };
+}
+
+const onProcessor = mambaDecode(1, [tokenRate(8, 1), timesOf({ [readOnce]: 1.3 }, THREADS)]);
+
+/** A token on the processor, beside the time that reading the weights takes. */
+export const mambaDecodeOnProcessor: BenchmarkCase = {
+  ...onProcessor,
+  prepare: () => ({ ...onProcessor.prepare(), beside: async () => ({ [readOnce]: await reading() }) }),
+};

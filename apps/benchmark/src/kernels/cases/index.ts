@@ -4,8 +4,7 @@ import { fftConvCase } from "./convolution.js";
 import { elementwiseChain, unaryCases } from "./elementwise.js";
 import { matmulCases } from "./matmul.js";
 import { rmsNormCase, softmaxCase } from "./rows.js";
-import { tokenRate } from "../bars.js";
-import { mambaDecode } from "./decode.js";
+import { mambaDecodeOnProcessor } from "./decode.js";
 import { complexScanCase, cumsumCase, linearScanCase, selectiveScanBackward, selectiveScanForward } from "./scans.js";
 import { matrixStateHostCases } from "./matrix-states.js";
 import { planningCases } from "./planning.js";
@@ -34,7 +33,7 @@ const cpuCases: readonly BenchmarkCase[] = [
   mlpStep,
   mambaLmStep,
   gruLmStep,
-  mambaDecode(1, [tokenRate(8, 2)]),
+  mambaDecodeOnProcessor,
   ...planningCases,
 ];
 

@@ -94,6 +94,7 @@ export function layoutOf(given: ScanKernel, tuning: Tuning): Layout {
   const register = registerAxis(
     given,
     others.filter((axis) => axis !== first),
+    first,
   );
   const channel = channelAxes(given, others, first, register);
   const grid = others.filter((axis) => !channel.includes(axis) && axis !== register);
@@ -186,12 +187,32 @@ function channelAxis(kernel: ScanKernel, others: readonly number[]): number | un
   return best;
 }
 
-/** The axis that sums at every step leave out most often; the shorter of two. */
-function registerAxis({ extents, sums }: ScanKernel, candidates: readonly number[]): number | undefined {
+/**
+ * The axis that sums at every step leave out most often; the shorter of two. Without such sums, one that fits into registers
+ * and that several inputs of every step and channel do not have: a thread prepares them once for all its states.
+ */
+function registerAxis(
+  kernel: ScanKernel,
+  candidates: readonly number[],
+  first: number | undefined,
+): number | undefined {
+  const { extents, sums, along } = kernel;
+  const summed = sums.some(({ step, of }) => !of && step === "each");
+  const inputs = [...nodesOf(scanRoots(kernel))].flatMap((node) =>
+    node.op === "load" && node.index.coefficients[along] !== 0 && node.index.coefficients[first ?? along] !== 0
+      ? [node.index.coefficients]
+      : [],
+  );
+  const without = (axis: number): number =>
+    extents[axis]! <= MOST_REGISTERS
+      ? Math.max(0, inputs.filter((coefficients) => coefficients[axis] === 0).length - 1)
+      : 0;
   let best: number | undefined,
     most = 0;
   for (const axis of candidates) {
-    const count = sums.filter(({ keeps, step, of }) => !of && step === "each" && !keeps.includes(axis)).length;
+    const count = summed
+      ? sums.filter(({ keeps, step, of }) => !of && step === "each" && !keeps.includes(axis)).length
+      : without(axis);
     if (count > most || (count === most && count > 0 && extents[axis]! < extents[best!]!)) [best, most] = [axis, count];
   }
   return best;
