@@ -25,7 +25,8 @@ import {
   type InBlock,
 } from "@seqmix/tensor/wgsl";
 import { operandTexts, pitchOf, type OperandReading, type OperandTexts } from "./operand-texts.js";
-import { scalingFunctions } from "./scaling.js";
+import { BLOCK, type Packing } from "./packing.js";
+import { scaleFunctions, scalingFunctions, unscalingFunctions } from "./scaling.js";
 import { batchStart, finishFunction, placeTile, type EpilogueCode } from "./text.js";
 
 const SUBGROUP = 32;
@@ -61,6 +62,10 @@ export interface MatrixUnitCode {
   /** Depths after which sums are added to the result in memory and begun anew: those of matrix units are cut, not rounded. */
   readonly stretch?: number;
   readonly epilogue?: EpilogueCode;
+  /** Of packed operands. */
+  readonly packed?: Readonly<Record<"a" | "b", Packing>>;
+  /** How f32 operands lie in memory, of packed ones before that. */
+  readonly sources?: Readonly<Record<"a" | "b", OperandReading>>;
   /** How the result is kept. */
   readonly result: "f32" | "f16";
 }
@@ -92,7 +97,7 @@ interface Layout {
 /** Where slices lie in workgroup memory: high parts of A and B, then low ones. Results take the place of the slices. */
 function layout(form: LayoutForm): Layout {
   const { tile, a, b, terms } = form;
-  if (a.stored === "f16") return layoutInBlocks(form);
+  if (a.stored !== "f32") return layoutInBlocks(form);
   const [aSize, bSize] = [
     sliceVectors(tile.rows, tile.depth, a.alongDepth),
     sliceVectors(tile.columns, tile.depth, b.alongDepth),
@@ -106,13 +111,14 @@ function layout(form: LayoutForm): Layout {
   };
 }
 
-/** Blocks of A, one for each row of subgroups, then of B; a strip of a subgroup's results takes a block. */
-function layoutInBlocks({ tile, a, b }: LayoutForm): Layout {
+/** Blocks of A, one for each row of subgroups, then of B, then those of low parts; a strip of a subgroup's results takes a block. */
+function layoutInBlocks({ tile, a, b, terms }: LayoutForm): Layout {
   const [down, across] = [tile.rows / tile.block.rows, tile.columns / tile.block.columns];
+  const both = down + across;
   return {
-    a: [0],
-    b: [down],
-    size: Math.max(down + across, down * across),
+    a: terms === 1 ? [0] : [0, both],
+    b: terms === 1 ? [down] : [down, both + down],
+    size: Math.max(terms === 1 ? both : 2 * both, down * across),
     blockLength: Math.max(
       sliceVectors(tile.block.rows, tile.depth, a.alongDepth),
       sliceVectors(tile.block.columns, tile.depth, b.alongDepth),
@@ -131,7 +137,8 @@ export function matrixUnitBytes(form: LayoutForm): number {
  * Bindings: a, b, the result, the epilogue's buffers, and of f32 operands the largest size in each line. GpuParameters (none:
  * the caller puts numbers in the place of `p.name`): m, n, k, slice (of k a part), parts, batches, rows and columns (tiles),
  * and for each operand X its XOffset, XLine, XInner and XBatchI, counted in what is read at once, with batchI the extents;
- * of f32 operands XLinesI, the strides of the largest sizes.
+ * of f32 operands XLinesI, the strides of the largest sizes. Packed operands are followed by the scales of both and by both
+ * as they were.
  */
 export function matrixUnitCode(code: MatrixUnitCode, parameters: GpuParameters): string {
   const { tile, fragments, batchAxes, direct, epilogue, result, stretch, storesVectors } = code;
@@ -144,7 +151,6 @@ export function matrixUnitCode(code: MatrixUnitCode, parameters: GpuParameters):
     operandTexts("a", code.a, { ...form, lines: tile.rows, places: places.a, block: blockOf(tile.block.rows) }),
     operandTexts("b", code.b, { ...form, lines: tile.columns, places: places.b, block: blockOf(tile.block.columns) }),
   ] as const;
-  const scaled = code.a.stored === "f32";
   const body = [
     placeWorkgroup(code),
     ...operands.map((each) => each.head(batchStart(each.operand, batchAxes))),
@@ -156,19 +162,43 @@ export function matrixUnitCode(code: MatrixUnitCode, parameters: GpuParameters):
     storeResults(code),
   ].join("\n");
   const extra = epilogue?.buffers ?? 0;
+  const scaling = scalingBuffers(code);
   const declarations = [
     declare(0, "a", "read", operands[0].type),
     declare(1, "b", "read", operands[1].type),
     declare(2, "c", "read_write", storesVectors ? `vec4<${result}>` : result),
     epilogue?.declarations ?? "",
-    scaled ? declare(3 + extra, "aMost", "read", "f32") + declare(4 + extra, "bMost", "read", "f32") : "",
-    Object.keys(parameters).length > 0 ? declareParameters((scaled ? 5 : 3) + extra, parameters) : "",
+    ...scaling.map(({ name, type }, k) => declare(3 + extra + k, name, "read", type)),
+    Object.keys(parameters).length > 0 ? declareParameters(3 + extra + scaling.length, parameters) : "",
     `var<workgroup> tiles: array<${blockLength === undefined ? "vec4<u32>" : `array<vec4<u32>, ${blockLength}>`}, ${places.size}>;\n`,
     fragments.declare("tiles", blockLength),
-    scaled ? scalingFunctions(code.a, code.b, batchAxes) : "",
-    direct === "always" ? "" : `${epilogue ? finishFunction(epilogue) : ""}${storeFunction(code)}`,
+    scalingTexts(code),
+    direct === "always" && !code.packed ? "" : `${epilogue ? finishFunction(epilogue) : ""}${storeFunction(code)}`,
   ];
   return declarations.join("") + entryPoint(threads, body, fragments.builtin);
+}
+
+/** What scales are taken from, and what has none is summed from. */
+function scalingBuffers({ packed, sources, a }: MatrixUnitCode): { readonly name: string; readonly type: string }[] {
+  if (a.stored === "f32") return ["aMost", "bMost"].map((name) => ({ name, type: "f32" }));
+  if (!packed || !sources) return [];
+  return [
+    ...["aScales", "bScales"].map((name) => ({ name, type: "i32" })),
+    ...(["a", "b"] as const).map((each) => ({
+      name: `${each}Source`,
+      type: sources[each].unit === 4 ? "vec4<f32>" : "f32",
+    })),
+  ];
+}
+
+function scalingTexts({ a, b, packed, sources, batchAxes }: MatrixUnitCode): string {
+  if (a.stored === "f32")
+    return scalingFunctions + unscalingFunctions({ name: "a", reading: a }, { name: "b", reading: b }, batchAxes);
+  if (!packed || !sources) return "";
+  return (
+    scaleFunctions +
+    unscalingFunctions({ name: "aSource", reading: sources.a }, { name: "bSource", reading: sources.b }, batchAxes)
+  );
 }
 
 /** The fragments of a subgroup's block. */
@@ -263,8 +293,8 @@ function blockSteps(
 ): string {
   const { tile, fragments, terms, a, b } = code;
   const { blockLength, ...places } = layout(code);
-  const placed = (operand: "a" | "b", at: number): number | InBlock =>
-    blockLength === undefined ? at : { block: `${places[operand][0]}u + ${operand}Block`, at, length: blockLength };
+  const placed = (operand: "a" | "b", part: number, at: number): number | InBlock =>
+    blockLength === undefined ? at : { block: `${places[operand][part]}u + ${operand}Block`, at, length: blockLength };
   const down = Array.from({ length: tile.block.rows / FRAGMENT }, (_, i) => i);
   const along = Array.from({ length: tile.block.columns / FRAGMENT }, (_, j) => j);
   const [aPitch, bPitch] = [
@@ -276,7 +306,7 @@ function blockSteps(
       "left",
       a.alongDepth ? "row_major" : "col_major",
       "tiles",
-      placed("a", A.fragmentAt(part, step, blockRow + FRAGMENT * i)),
+      placed("a", part, A.fragmentAt(part, step, blockRow + FRAGMENT * i)),
       aPitch,
     );
   const right = (part: number, step: number, j: number): string =>
@@ -284,7 +314,7 @@ function blockSteps(
       "right",
       b.alongDepth ? "col_major" : "row_major",
       "tiles",
-      placed("b", B.fragmentAt(part, step, blockColumn + FRAGMENT * j)),
+      placed("b", part, B.fragmentAt(part, step, blockColumn + FRAGMENT * j)),
       bPitch,
     );
   const add = (i: number, j: number, x: string, y: string): string =>
@@ -307,8 +337,9 @@ function blockSteps(
 
 /** Fragments to memory: at once, or a strip of the block's fragments at a time through workgroup memory. */
 function storeResults(code: MatrixUnitCode): string {
-  const { tile, direct, fragments, a, stretch } = code;
+  const { tile, direct, fragments, a, stretch, packed } = code;
   const each = blockFragments(tile);
+  const scaled = a.stored !== "f16";
   const { blockLength } = layout(code);
   const inStrip = (at: number): string | InBlock =>
     blockLength === undefined ? `u32(strip + ${at})` : { block: "u32(strip)", at, length: blockLength };
@@ -317,24 +348,58 @@ function storeResults(code: MatrixUnitCode): string {
       fragments.store(
         "c",
         `u32(start + (firstRow + blockRow + ${row}) * p.n + firstColumn + blockColumn + ${column})`,
-        name,
+        packed ? fragments.scale(name, `powerOf(381 - aBits${row / FRAGMENT} - bBits${column / FRAGMENT})`) : name,
         "u32(p.n)",
       ),
     )
     .join("\n");
-  if (direct === "always") return whole;
+  if (direct === "always" && !packed) return whole;
   const strips = Array.from({ length: tile.block.rows / FRAGMENT }, (_, i) => {
     const stores = each
       .filter(({ row }) => row === FRAGMENT * i)
       .map(({ name, column }) => fragments.store("tiles", inStrip(column / 4), name, `${stripPitch(tile)}u`));
     return `${stores.join("\n")}
 workgroupBarrier();
-storeStrip(start, firstRow + blockRow + ${FRAGMENT * i}, firstColumn + blockColumn, strip, lane % ${SUBGROUP}${a.stored === "f32" ? ", batch, part, aLines, bLines" : ""}${stretch === undefined ? "" : ", added"});
+storeStrip(start, firstRow + blockRow + ${FRAGMENT * i}, firstColumn + blockColumn, strip, lane % ${SUBGROUP}${scaled ? ", batch, part, aLines, bLines" : ""}${stretch === undefined ? "" : ", added"});
 workgroupBarrier();`;
   });
   const singly = strips.join("\n");
   if (direct === "never") return singly;
-  return `if ((firstRow + ${tile.rows} <= p.m) & (firstColumn + ${tile.columns} <= p.n)) {\n${indent(whole)}\n} else {\n${indent(singly)}\n}`;
+  const conditions = [
+    ...(direct === "inside" ? [`(firstRow + ${tile.rows} <= p.m)`, `(firstColumn + ${tile.columns} <= p.n)`] : []),
+    ...(packed ? ["evenScales"] : []),
+  ];
+  const atOnce = `${packed ? `${fragmentScales(tile)}\n` : ""}${whole}`;
+  return `${packed ? `${evenScales(code, packed)}\n` : ""}if (${conditions.join(" & ")}) {\n${indent(atOnce)}\n} else {\n${indent(singly)}\n}`;
+}
+
+/** Whether every fragment of the tile has one scale, and its inverse is a number. */
+function evenScales({ tile }: MatrixUnitCode, packed: Readonly<Record<"a" | "b", Packing>>): string {
+  const look = (operand: "a" | "b"): string => {
+    const [lines, first] = operand === "a" ? [tile.rows, "firstRow"] : [tile.columns, "firstColumn"];
+    const { elements, lines: all } = packed[operand];
+    const at = (block: number): string =>
+      `${operand}Scales[${elements * all} + 2 * ((${operand}Lines + ${first}) / ${BLOCK} + ${block})`;
+    const blocks = Array.from({ length: Math.ceil(lines / BLOCK) }, (_, k) => k);
+    const of = (combine: "min" | "max", more: string): string =>
+      blocks.map((k) => `${at(k)}${more}]`).reduce((x, y) => `${combine}(${x}, ${y})`);
+    return `let ${operand}Low = ${of("min", "")};\nlet ${operand}High = ${of("max", " + 1")};`;
+  };
+  return `${look("a")}
+${look("b")}
+let evenScales = (min(aLow, bLow) > 0) & (aLow + bLow >= 127) & (aHigh + bHigh <= 380);`;
+}
+
+/** The exponents of the scales of a subgroup's fragments. */
+function fragmentScales({ block }: MatrixUnitTile): string {
+  const of = (operand: "a" | "b", lines: number, first: string): string[] =>
+    Array.from(
+      { length: lines / FRAGMENT },
+      (_, k) => `let ${operand}Bits${k} = ${operand}Scales[${operand}Lines + ${first} + ${FRAGMENT * k}];`,
+    );
+  return [...of("a", block.rows, "firstRow + blockRow"), ...of("b", block.columns, "firstColumn + blockColumn")].join(
+    "\n",
+  );
 }
 
 /**
@@ -345,7 +410,9 @@ function storeFunction(code: MatrixUnitCode): string {
   const { tile, result, epilogue, a, stretch, storesVectors } = code;
   const inBlocks = layout(code).blockLength !== undefined;
   const quads = tile.block.columns / 4;
-  const scaled = a.stored === "f32";
+  const scaled = a.stored !== "f16";
+  const bits = (operand: "a" | "b", line: string): string =>
+    a.stored === "f32" ? `bitsOf(${operand}Most[${line}])` : `${operand}Scales[${line}]`;
   const adds = stretch !== undefined;
   const element = (e: number): string => (epilogue ? `finish(at + ${e}, value[${e}])` : `value[${e}]`);
   const stored = (text: string, type: string): string => (result === "f16" ? `${type}(${text})` : text);
@@ -367,13 +434,13 @@ function storeFunction(code: MatrixUnitCode): string {
 ${
   scaled
     ? indent(`let columns = bLines + min(vec4<i32>(column) + vec4<i32>(0, 1, 2, 3), vec4<i32>(p.n - 1));
-let most = vec4<f32>(bMost[columns.x], bMost[columns.y], bMost[columns.z], bMost[columns.w]);`)
+let scales = vec4<i32>(${["x", "y", "z", "w"].map((e) => bits("b", `columns.${e}`)).join(", ")});`)
     : ""
 }
   for (var r = thread / ${quads}; r < ${FRAGMENT}; r += ${SUBGROUP / quads}) {
     if (row + r >= p.m) { break; }
     var value = bitcast<vec4<f32>>(tiles[strip${inBlocks ? "][" : " + "}r * ${stripPitch(tile)} + quad]);
-${scaled ? indent("value = unscaled(value, aMost[aLines + row + r], most, row + r, column, batch, part);", 2) : ""}
+${scaled ? indent(`value = unscaled(value, ${bits("a", "aLines + row + r")}, scales, row + r, column, batch, part);`, 2) : ""}
     let at = start + (row + r) * p.n + column;
 ${indent(storesVectors ? four : singly, 2)}
   }

@@ -73,8 +73,14 @@ function exact(s: MatmulSpec, a: Float32Array, b: Float32Array): { c: Float64Arr
 }
 
 /** The largest error, relative to the size of the row times that of the column times the square root of k. */
-async function errorOf(s: MatmulSpec, a: Float32Array, b: Float32Array, products: "f32" | "tf32"): Promise<number> {
-  const program = matrixUnitProgram(s, limits(products), undefined, { tiles })!;
+async function errorOf(
+  s: MatmulSpec,
+  a: Float32Array,
+  b: Float32Array,
+  products: "f32" | "tf32",
+  packed: boolean,
+): Promise<number> {
+  const program = matrixUnitProgram(s, limits(products), undefined, { tiles, packed })!;
   expect(program.name).toContain(products === "f32" ? "of f32 in two parts" : "of tf32");
   const { c, scale } = exact(s, a, b);
   const [found] = await runProgram(device.gpu, program, [a, b], [c.length]);
@@ -85,9 +91,12 @@ async function errorOf(s: MatmulSpec, a: Float32Array, b: Float32Array, products
 }
 
 describe.each([
-  ["f32", 2e-6],
-  ["tf32", 1e-3],
-] as const)("products of %s", (products, tolerance) => {
+  ["f32", "converted by every tile", 2e-6],
+  ["tf32", "converted by every tile", 1e-3],
+  ["f32", "packed", 2e-6],
+  ["tf32", "packed", 1e-3],
+] as const)("products of %s, operands %s", (products, how, tolerance) => {
+  const packed = how === "packed";
   const shapes: [string, MatmulSpec][] = [
     ["a batch, rows of odd lengths", spec(3, 17, 13, 33, "NT")],
     ["transposed, k in parts", spec(1, 20, 36, 700, "TN")],
@@ -96,10 +105,11 @@ describe.each([
   const more: [string, MatmulSpec][] = [
     ["both transposed, ragged", spec(1, 24, 20, 36, "TT")],
     ["an offset of one", spec(1, 1, 40, 64, "NN", 1)],
+    ["whole tiles", spec(1, 64, 128, 32, "NT")],
   ];
   test.each(products === "f32" ? [...shapes, ...more] : shapes)("%s", async (_, s) => {
     const [a, b] = [values(5000 + s.m * s.k * (s.batch[0] ?? 1), 1), values(5000 + s.n * s.k * (s.batch[0] ?? 1), 2)];
-    const error = await errorOf(s, a, b, products);
+    const error = await errorOf(s, a, b, products, packed);
     expect(error).toBeLessThan(tolerance);
     if (products === "tf32") expect(error).toBeGreaterThan(1e-5);
   });
@@ -109,24 +119,36 @@ describe.each([
     const sizes = (line: number): number => [1, 1e24, 1e-24, 3e4, 7e-12, 2 ** -100][line % 6]!;
     const a = values(32 * 40, 3).map((x, at) => x * sizes(Math.floor(at / 40)));
     const b = values(32 * 40, 4).map((x, at) => x * [1, 1e3, 1e12, 10][(at % 32) % 4]!);
-    expect(await errorOf(s, a, b, products)).toBeLessThan(tolerance);
+    expect(await errorOf(s, a, b, products, packed)).toBeLessThan(tolerance);
+  });
+
+  test("so do those of whole tiles, whose fragments have one scale or several", async () => {
+    const s = spec(1, 128, 64, 40, "NN");
+    // Rows alike in groups of sixteen, then one that differs by much in the second tile.
+    const sizes = (line: number): number => (line === 70 ? 1e-9 : [1, 1e24, 1e-24, 3e4][Math.floor(line / 16) % 4]!);
+    const a = values(128 * 40, 3).map((x, at) => x * sizes(Math.floor(at / 40)));
+    const b = values(64 * 40, 4).map((x, at) => x * [1, 7, 12, 10][(at % 64) % 4]!);
+    expect(await errorOf(s, a, b, products, packed)).toBeLessThan(tolerance);
   });
 });
 
-test("a row with an infinity or NaN is what its sum is, and no other row", async () => {
-  const s = spec(1, 16, 16, 300, "NN");
-  const [a, b] = [values(16 * 300, 5), values(16 * 300, 6)];
-  a[3 * 300 + 7] = Infinity;
-  a[9 * 300 + 2] = NaN;
-  b[40 * 16 + 5] = -Infinity;
-  const program = matrixUnitProgram(s, limits("f32"), undefined, { tiles })!;
-  const [found] = await runProgram(device.gpu, program, [a, b], [256]);
-  const { c } = exact(s, a, b);
-  found!.forEach((x, at) => {
-    if (Number.isFinite(c[at]!)) expect(Math.abs(x - c[at]!)).toBeLessThan(1e-4);
-    else expect(x).toBe(c[at]);
-  });
-});
+test.each([false, true])(
+  "a row with an infinity or NaN is what its sum is, and no other row (packed: %s)",
+  async (packed) => {
+    const s = spec(1, 16, 16, 300, "NN");
+    const [a, b] = [values(16 * 300, 5), values(16 * 300, 6)];
+    a[3 * 300 + 7] = Infinity;
+    a[9 * 300 + 2] = NaN;
+    b[40 * 16 + 5] = -Infinity;
+    const program = matrixUnitProgram(s, limits("f32"), undefined, { tiles, packed })!;
+    const [found] = await runProgram(device.gpu, program, [a, b], [256]);
+    const { c } = exact(s, a, b);
+    found!.forEach((x, at) => {
+      if (Number.isFinite(c[at]!)) expect(Math.abs(x - c[at]!)).toBeLessThan(1e-4);
+      else expect(x).toBe(c[at]);
+    });
+  },
+);
 
 /** Bits of f16 numbers that have no more than five digits, two to a word. */
 function packed(x: Float32Array): Int32Array {

@@ -26,6 +26,17 @@ import {
   type Terms,
 } from "./matrix-unit-text.js";
 import type { OperandReading } from "./operand-texts.js";
+import {
+  packedBytes,
+  packingOf,
+  packPass,
+  partVectors,
+  scaleBytes,
+  sizeBytes,
+  sizesPass,
+  type Packing,
+} from "./packing.js";
+import { runTogether } from "../loops/together.js";
 import { largestProgram, linesOf } from "./scaling.js";
 
 /** A tile with what a large GPU (132 processors) does with it, as for the tiles in f32. */
@@ -91,23 +102,32 @@ const READING = 3000,
   DISPATCHES = 20000;
 
 interface Choice {
+  /** Whether operands are packed first. */
+  readonly packed: boolean;
   readonly tile: MatrixUnitTile;
   readonly slice: number;
   readonly parts: number;
   readonly time: number;
 }
 
+interface MatrixUnitOptions {
+  /** Multiply-adds from which the kernel is compiled for the shape alone. */
+  readonly ownKernel?: number;
+  /** The tiles to choose from, also where plain ones are faster: for tests and measurements. */
+  readonly tiles?: readonly TunedTile[] | undefined;
+  /** Whether they are for packed operands. */
+  readonly packed?: boolean | undefined;
+}
+
 /**
  * Its buffers: both operands, the epilogue's inputs, the result.
- * @param ownKernel Multiply-adds from which the kernel is compiled for the shape alone.
- * @param tiles The tiles to choose from, also where plain ones are faster: for tests and measurements.
  * @returns undefined where other tiles have to do it, or are faster.
  */
 export function matrixUnitProgram(
   shape: MatmulSpec,
   limits: GpuLimits,
   epilogue?: Epilogue,
-  { ownKernel = OWN_KERNEL, tiles }: { readonly ownKernel?: number; readonly tiles?: readonly TunedTile[] } = {},
+  { ownKernel = OWN_KERNEL, tiles, packed }: MatrixUnitOptions = {},
 ): GpuProgram | undefined {
   const { batch, m, n, k } = shape;
   const batches = product(batch);
@@ -118,11 +138,17 @@ export function matrixUnitProgram(
   const b = operandOf("b", shape.b.column, shape.b.row, shape, stored);
   const extra = epilogue?.inputs.map((_, q) => 2 + q) ?? [];
   if (!a || !b || extra.length + (stored === "f32" ? 5 : 3) > limits.buffers) return undefined;
-  const choice = chooseTile(shape, terms, a.reading, b.reading, limits, epilogue, tiles);
+  const choice = chooseTile(shape, terms, a.reading, b.reading, limits, epilogue, { tiles, packed });
   if (!choice) return undefined;
   const { tile, slice, parts } = choice;
   const [rows, columns] = [Math.ceil(m / tile.rows), Math.ceil(n / tile.columns)];
-  const lines = stored === "f32" ? { a: linesOf(shape, "a"), b: linesOf(shape, "b") } : undefined;
+  const packings = choice.packed
+    ? { a: packingOf(shape, "a", terms, tile.depth), b: packingOf(shape, "b", terms, tile.depth) }
+    : undefined;
+  const lines =
+    stored === "f32"
+      ? { a: linesOf(shape, "a", packings?.a.lines), b: linesOf(shape, "b", packings?.b.lines) }
+      : undefined;
   const parameters: GpuParameters = {
     m,
     n,
@@ -136,21 +162,31 @@ export function matrixUnitProgram(
     ...b.parameters,
     ...lines?.a.parameters,
     ...lines?.b.parameters,
+    ...(packings && {
+      ...packedParameters(shape, packings.a, a.parameters),
+      ...packedParameters(shape, packings.b, b.parameters),
+    }),
     ...Object.fromEntries(batch.map((extent, axis) => [`batch${axis}`, extent])),
   };
   const own = epilogue && parts === 1 ? epilogueCode(epilogue) : undefined;
   const fixed = batches * m * n * k >= ownKernel;
-  const direct = stored === "f32" || own ? "never" : directness(shape, tile);
   // Memory that an epilogue reads may be the result's own: there k is in parts.
   const stretch = terms === 3 && slice > LONGEST_SUM && !epilogue ? LONGEST_SUM : undefined;
+  const direct = (stored === "f32" && !packings) || own || stretch !== undefined ? "never" : directness(shape, tile);
   const code: MatrixUnitCode = {
     tile,
     fragments: limits.fragments ?? matrixUnits,
-    a: a.reading,
-    b: b.reading,
+    ...(packings
+      ? {
+          a: PACKED,
+          b: PACKED,
+          packed: packings,
+          sources: { a: a.reading, b: b.reading },
+        }
+      : { a: a.reading, b: b.reading }),
     terms,
     batchAxes: batch.length,
-    ragged: k % tile.depth !== 0,
+    ragged: !packings && k % tile.depth !== 0,
     direct,
     storesVectors: direct === "never" && n % 4 === 0,
     ...(stretch !== undefined && { stretch }),
@@ -161,15 +197,17 @@ export function matrixUnitProgram(
   const result = 2 + extra.length;
   // Scratch: the partial products, then the largest sizes of both operands and what finding them takes.
   const partial = parts > 1 ? [bytesOf(batches * m * n * parts)] : [];
-  const scales = lines ? scalePasses(shape, limits, result + 1 + partial.length, lines) : undefined;
+  const first = result + 1 + partial.length;
+  const scales = packings
+    ? packPasses(shape, limits, first, { a: a.reading, b: b.reading }, packings)
+    : lines && scalePasses(shape, limits, first, lines);
   const tilePass: GpuPass = {
     code: fixed ? text.replace(/\bp\.(\w+)/g, (_, parameter: string) => String(parameters[parameter])) : text,
     buffers: [
-      { buffer: 0, access: "read" },
-      { buffer: 1, access: "read" },
+      ...(scales?.operands ?? [0, 1]).map((buffer) => ({ buffer, access: "read" }) as const),
       { buffer: parts > 1 ? result + 1 : result, access: "read_write" },
       ...(own ? extra.map((buffer) => ({ buffer, access: "read" }) as const) : []),
-      ...(scales?.sizes.map((buffer) => ({ buffer, access: "read" }) as const) ?? []),
+      ...(scales?.further.map((buffer) => ({ buffer, access: "read" }) as const) ?? []),
     ],
     ...(!fixed && { parameters }),
     groups: batches * rows * columns * parts,
@@ -193,17 +231,60 @@ function directness({ m, n }: MatmulSpec, tile: MatrixUnitTile): MatrixUnitCode[
   return m % tile.rows === 0 && n % tile.columns === 0 ? "always" : "inside";
 }
 
+interface Preparation {
+  readonly passes: readonly GpuPass[];
+  /** Buffers that tiles read operands from. */
+  readonly operands: readonly number[];
+  /** What else tiles read. */
+  readonly further: readonly number[];
+  readonly scratch: readonly number[];
+}
+
+/** The passes that pack both operands; scratch begins at buffer `first`. */
+function packPasses(
+  shape: MatmulSpec,
+  limits: GpuLimits,
+  first: number,
+  readings: Readonly<Record<"a" | "b", OperandReading>>,
+  packings: Readonly<Record<"a" | "b", Packing>>,
+): Preparation {
+  const numbered = (pass: GpuPass, own: readonly number[]): GpuPass => ({
+    ...pass,
+    buffers: pass.buffers.map((binding) => ({ ...binding, buffer: own[binding.buffer]! })),
+  });
+  const both = (["a", "b"] as const).map((name, operand) => {
+    const [reading, packing] = [readings[name], packings[name]];
+    const [sizes, packed, scales] = [0, 1, 2].map((k) => first + 3 * operand + k) as [number, number, number];
+    return {
+      sizes: numbered(sizesPass(shape, reading, packing), [operand, sizes]),
+      pack: numbered(packPass(shape, reading, packing), [operand, sizes, packed, scales]),
+      scratch: [sizeBytes(shape, packing), packedBytes(packing), scaleBytes(packing)],
+    };
+  });
+  return {
+    passes: [
+      ...runTogether(
+        both.map(({ sizes }) => sizes),
+        limits,
+      ),
+      ...runTogether(
+        both.map(({ pack }) => pack),
+        limits,
+      ),
+    ],
+    operands: [first + 1, first + 4],
+    further: [first + 2, first + 5, 0, 1],
+    scratch: both.flatMap(({ scratch }) => scratch),
+  };
+}
+
 /** The passes that find the largest sizes in the lines of both operands; scratch begins at buffer `first`. */
 function scalePasses(
   shape: MatmulSpec,
   limits: GpuLimits,
   first: number,
   lines: Readonly<Record<"a" | "b", { readonly size: number }>>,
-): {
-  readonly passes: readonly GpuPass[];
-  readonly sizes: readonly [number, number];
-  readonly scratch: readonly number[];
-} {
+): Preparation {
   const sizes = [first, first + 1] as const;
   const scratch = [bytesOf(lines.a.size), bytesOf(lines.b.size)];
   const passes = (["a", "b"] as const).flatMap((name, operand) => {
@@ -214,7 +295,26 @@ function scalePasses(
       buffers: pass.buffers.map((binding) => ({ ...binding, buffer: own[binding.buffer]! })),
     }));
   });
-  return { passes, sizes, scratch };
+  return { passes, operands: [0, 1], further: sizes, scratch };
+}
+
+const PACKED: OperandReading = { stored: "packed", alongDepth: false, unit: 8 };
+
+/** Where the parts of a packed operand are, in vectors; and what was known of it before, under another name. */
+function packedParameters(
+  shape: MatmulSpec,
+  { name, lines, depth, elements, ...packing }: Packing,
+  source: GpuParameters,
+): GpuParameters {
+  const own = linesOf(shape, name, (lines * depth) / 8).parameters;
+  return {
+    ...Object.fromEntries(Object.entries(source).map(([key, value]) => [`${name}Source${key.slice(1)}`, value])),
+    [`${name}Offset`]: 0,
+    [`${name}Line`]: 1,
+    [`${name}Inner`]: lines / 8,
+    [`${name}Low`]: partVectors({ name, lines, depth, elements, ...packing }),
+    ...Object.fromEntries(shape.batch.map((_, axis) => [`${name}Batch${axis}`, own[`${name}Lines${axis}`]!])),
+  };
 }
 
 /** The tile and parts of k with which the product is done first, unless plain tiles are faster. */
@@ -225,7 +325,7 @@ function chooseTile(
   b: OperandReading,
   { workgroupBytes, threads }: Pick<GpuLimits, "workgroupBytes" | "threads">,
   epilogue: Epilogue | undefined,
-  only: readonly TunedTile[] | undefined,
+  { tiles: only, packed = false }: Pick<MatrixUnitOptions, "tiles" | "packed">,
 ): Choice | undefined {
   const { batch, m, n, k } = shape;
   const size = product(batch) * m * n;
@@ -237,12 +337,15 @@ function chooseTile(
   const plain = only ? Infinity : chooseDivision(shape, workgroupBytes).time;
   const choices = (only ?? (single ? singleTiles[terms] : halfTiles))
     .filter(
-      ({ tile }) => matrixUnitBytes({ tile, terms, a, b }) <= workgroupBytes && matrixUnitThreads(tile) <= threads,
+      ({ tile }) =>
+        matrixUnitBytes({ tile, terms, ...(packed ? { a: PACKED, b: PACKED } : { a, b }) }) <= workgroupBytes &&
+        matrixUnitThreads(tile) <= threads,
     )
     .flatMap(({ tile, resident, speeds }) =>
       divisionsOf({ tile, resident, speed: speeds[alongDepth]! }, product(batch), m, n, k, size, leastParts).map(
         (division) => ({
           ...division,
+          packed,
           tile,
           time: division.time + more,
         }),

@@ -13,7 +13,8 @@ export const VECTOR = 8,
 
 /** How an operand lies in memory. */
 export interface OperandReading {
-  readonly stored: "f16" | "f32";
+  /** "packed": as parts in f16, see `packing.ts`. */
+  readonly stored: "f16" | "f32" | "packed";
   /** Whether neighbours in memory follow the depth (else the lines). */
   readonly alongDepth: boolean;
   /** Elements read at once: of f16 always 8. */
@@ -69,11 +70,15 @@ export function operandTexts(operand: "a" | "b", reading: OperandReading, form: 
     const [near, far] = alongDepth ? [inner, line] : [line, inner];
     return `(${far}) * p.${operand}${slow} + ${unit === 1 ? `(${near}) * p.${operand}${fast}` : `(${near}) / ${unit}`}`;
   };
+  /** One for each part of eight f16, or two for eight of f32. */
   const registers = (q: number): string[] =>
-    stored === "f16" ? [name("Read", q)] : [`${name("Read", q)}_0`, `${name("Read", q)}_1`];
+    (stored === "f32" ? [0, 1] : places).map((_, part) => `${name("Read", q)}_${part}`);
   const read = (q: number): string[] => {
     const at = name("At", q);
-    if (stored === "f16") return [`${name("Read", q)} = ${operand}[${at}];`];
+    if (stored !== "f32")
+      return registers(q).map(
+        (register, part) => `${register} = ${operand}[${at}${part === 0 ? "" : ` + p.${operand}Low`}];`,
+      );
     return registers(q).map((register, half) => {
       if (unit === 4) return `${register} = ${operand}[${at}${half === 0 ? "" : " + 1"}];`;
       const each = [0, 1, 2, 3].map((e) => `${operand}[${at} + ${4 * half + e} * p.${operand}${fast}]`);
@@ -84,11 +89,11 @@ export function operandTexts(operand: "a" | "b", reading: OperandReading, form: 
   const inside = (q: number, half: number): string => {
     if (!alongDepth) return `next + ${name("Row", q)} < end`;
     const begin = `next + ${name("Column", q)} * ${VECTOR}`;
-    return stored === "f16"
+    return stored !== "f32"
       ? `${begin} < end`
       : `vec4<i32>(${begin} + ${4 * half}) + vec4<i32>(0, 1, 2, 3) < vec4<i32>(end)`;
   };
-  const zero = stored === "f16" ? "vec4<u32>()" : "vec4<f32>()";
+  const zero = stored === "f32" ? "vec4<f32>()" : "vec4<u32>()";
   const readRagged = (q: number): string[] => [
     ...read(q),
     ...registers(q).map((register, half) => `${register} = select(${zero}, ${register}, ${inside(q, half)});`),
@@ -98,6 +103,7 @@ export function operandTexts(operand: "a" | "b", reading: OperandReading, form: 
   /** Scales: of a line where vectors follow the depth, else of the eight lines that all vectors of the thread have. */
   const scales = (): string[] => {
     if (stored === "f16") return [];
+    if (stored === "packed") return [`let ${operand}Lines = ${batchStart(operand, batchAxes, "Lines")};`];
     const begin = `let ${operand}Lines = ${batchStart(operand, batchAxes, "Lines")};`;
     if (alongDepth)
       return [begin, ...some.map((q) => `let ${name("Scale", q)} = ${most(`${first} + ${name("Row", q)}`)};`)];
@@ -112,7 +118,7 @@ export function operandTexts(operand: "a" | "b", reading: OperandReading, form: 
         ? `tiles[${place}${name("Row", q)} * ${pitch} + ${name("Column", q)}]`
         : `tiles[${place}${name("Block", q)}][${name("To", q)}]`;
     };
-    if (stored === "f16") return [`${to(0)} = ${name("Read", q)};`];
+    if (stored !== "f32") return registers(q).map((register, part) => `${to(part)} = ${register};`);
     const scale = (half: number): string => (alongDepth ? name("Scale", q) : `${operand}Scale_${half}`);
     const [x, y] = registers(q);
     return places.length === 1
@@ -136,7 +142,7 @@ export function operandTexts(operand: "a" | "b", reading: OperandReading, form: 
       : [`${column} / ${size / VECTOR}`, `${row} * ${pitch} + ${column} % ${size / VECTOR}`];
     return [`let ${name("Block", q)} = ${which};`, `let ${name("To", q)} = ${to};`];
   };
-  const type = stored === "f16" ? "vec4<u32>" : unit === 4 ? "vec4<f32>" : "f32";
+  const type = stored !== "f32" ? "vec4<u32>" : unit === 4 ? "vec4<f32>" : "f32";
   const step = alongDepth && unit !== 1 ? String(depth / unit) : `${depth} * p.${operand}Inner`;
   return {
     operand,
