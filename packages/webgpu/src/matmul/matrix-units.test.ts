@@ -162,11 +162,14 @@ function packed(x: Float32Array): Int32Array {
 }
 
 test.each([
-  ["whole tiles", spec(1, 64, 128, 32, "TN")],
-  ["a batch, tiles that reach beyond the result", spec(2, 72, 136, 40, "NT")],
-  ["k in parts", spec(1, 64, 72, 512, "NN")],
-] as [string, MatmulSpec][])("f16 operands in blocks of workgroup memory: %s", async (_, s) => {
-  const program = matrixUnitProgram({ ...s, operands: "f16" }, limits("f32"), undefined, { tiles })!;
+  ["whole tiles", spec(1, 64, 128, 32, "TN"), false],
+  ["a batch, tiles that reach beyond the result", spec(2, 72, 136, 40, "NT"), false],
+  ["k in parts", spec(1, 64, 72, 512, "NN"), false],
+  ["transposed first, a batch", spec(2, 67, 130, 72, "NT"), true],
+  ["one of them transposed first, k in parts", spec(1, 64, 72, 512, "NN"), true],
+] as [string, MatmulSpec, boolean][])("f16 operands in blocks of workgroup memory: %s", async (_, s, transposes) => {
+  const program = matrixUnitProgram({ ...s, operands: "f16" }, limits("f32"), undefined, { tiles, transposes })!;
+  expect(program.name.includes("transposed first")).toBe(transposes);
   const count = s.batch[0] ?? 1;
   const [a, b] = [s.m, s.n].map((lines, seed) =>
     values(count * lines * s.k, 10 * seed).map((x) => Math.round(16 * x) / 16),

@@ -38,6 +38,7 @@ import {
 } from "./packing.js";
 import { runTogether } from "../loops/together.js";
 import { largestProgram, linesOf } from "./scaling.js";
+import { transposed } from "./transposing.js";
 
 /** A tile with what a large GPU (132 processors) does with it, as for the tiles in f32. */
 export interface TunedTile {
@@ -94,10 +95,11 @@ export const singleTiles: Readonly<Record<Terms, readonly TunedTile[]>> = {
 const LONGEST_SUM = 1024;
 
 /**
- * Bytes a nanosecond that the largest sizes are found at and that results are stored at through workgroup memory, and
+ * Bytes a nanosecond that the largest sizes are found at, that operands are copied at, and that results are stored at through workgroup memory, and
  * nanoseconds of the two dispatches: each takes 3 us on the GPU and 7 on the host, which steps of small products wait for.
  */
 const READING = 3000,
+  COPYING = 2500,
   STORING = 1000,
   DISPATCHES = 20000;
 
@@ -117,6 +119,8 @@ interface MatrixUnitOptions {
   readonly tiles?: readonly TunedTile[] | undefined;
   /** Whether they are for packed operands. */
   readonly packed?: boolean | undefined;
+  /** Whether f16 operands that lie along k are copied first; where that is faster by default. */
+  readonly transposes?: boolean | undefined;
 }
 
 /**
@@ -127,15 +131,75 @@ export function matrixUnitProgram(
   shape: MatmulSpec,
   limits: GpuLimits,
   epilogue?: Epilogue,
-  { ownKernel = OWN_KERNEL, tiles, packed }: MatrixUnitOptions = {},
+  options: MatrixUnitOptions = {},
+): GpuProgram | undefined {
+  if (!limits.matrixUnits || product(shape.batch) * shape.m * shape.n * shape.k === 0) return undefined;
+  return transposedProgram(shape, limits, epilogue, options) ?? programOf(shape, limits, epilogue, options);
+}
+
+/** Of f16 operands, copies first that do not lie along k; undefined where they are not worth it. */
+function transposedProgram(
+  shape: MatmulSpec,
+  limits: GpuLimits,
+  epilogue: Epilogue | undefined,
+  options: MatrixUnitOptions,
+): GpuProgram | undefined {
+  if (shape.operands !== "f16") return undefined;
+  const time = (spec: MatmulSpec): number => {
+    const [a, b] = operandsOf(spec);
+    return (a && b && chooseTile(spec, 1, a.reading, b.reading, limits, epilogue, options)?.time) ?? Infinity;
+  };
+  const along = (["a", "b"] as const).filter((_, operand) => operandsOf(shape)[operand]?.reading.alongDepth);
+  const choices = [along, ...along.map((name) => [name])]
+    .filter((names) => names.length > 0)
+    .map((names) => {
+      const copies = names.map((name) => ({ name, ...transposed(shape, name) }));
+      const spec = copies.reduce((whole, { name, operand }) => ({ ...whole, [name]: operand }), shape);
+      const copying = copies.reduce((sum, { bytes }) => sum + DISPATCHES / 2 + (2 * bytes) / COPYING, 0);
+      return { copies, spec, time: time(spec) + copying };
+    });
+  const best = choices.reduce<(typeof choices)[number] | undefined>(
+    (x, y) => (x && x.time <= y.time ? x : y),
+    undefined,
+  );
+  if (!best || !(options.transposes ?? best.time < time(shape))) return undefined;
+  const program = programOf(best.spec, limits, epilogue, options);
+  if (!program) return undefined;
+  const first = 3 + (epilogue?.inputs.length ?? 0) + program.scratch.length;
+  const place = new Map(best.copies.map(({ name }, k) => [name === "a" ? 0 : 1, first + k]));
+  return {
+    name: `${program.name}, ${best.copies.length === 2 ? "both operands" : "an operand"} transposed first`,
+    passes: [
+      ...runTogether(
+        best.copies.map(({ name, pass }, k) => numbered(pass, [name === "a" ? 0 : 1, first + k])),
+        limits,
+      ),
+      ...program.passes.map((pass) => ({
+        ...pass,
+        buffers: pass.buffers.map((binding) => ({ ...binding, buffer: place.get(binding.buffer) ?? binding.buffer })),
+      })),
+    ],
+    scratch: [...program.scratch, ...best.copies.map(({ bytes }) => bytes)],
+  };
+}
+
+type Read = ReturnType<typeof operandOf>;
+const operandsOf = (shape: MatmulSpec): [Read, Read] => [
+  operandOf("a", shape.a.row, shape.a.column, shape, shape.operands ?? "f32"),
+  operandOf("b", shape.b.column, shape.b.row, shape, shape.operands ?? "f32"),
+];
+
+function programOf(
+  shape: MatmulSpec,
+  limits: GpuLimits,
+  epilogue: Epilogue | undefined,
+  { ownKernel = OWN_KERNEL, tiles, packed }: MatrixUnitOptions,
 ): GpuProgram | undefined {
   const { batch, m, n, k } = shape;
   const batches = product(batch);
   const stored = shape.operands ?? "f32";
-  if (!limits.matrixUnits || batches * m * n * k === 0) return undefined;
   const terms: Terms = stored === "f32" && limits.products !== "tf32" ? 3 : 1;
-  const a = operandOf("a", shape.a.row, shape.a.column, shape, stored);
-  const b = operandOf("b", shape.b.column, shape.b.row, shape, stored);
+  const [a, b] = operandsOf(shape);
   const extra = epilogue?.inputs.map((_, q) => 2 + q) ?? [];
   if (!a || !b || extra.length + (stored === "f32" ? 5 : 3) > limits.buffers) return undefined;
   const choice = chooseTile(shape, terms, a.reading, b.reading, limits, epilogue, { tiles, packed });
@@ -240,6 +304,12 @@ interface Preparation {
   readonly scratch: readonly number[];
 }
 
+/** A pass on other buffers. */
+const numbered = (pass: GpuPass, own: readonly number[]): GpuPass => ({
+  ...pass,
+  buffers: pass.buffers.map((binding) => ({ ...binding, buffer: own[binding.buffer]! })),
+});
+
 /** The passes that pack both operands; scratch begins at buffer `first`. */
 function packPasses(
   shape: MatmulSpec,
@@ -248,10 +318,6 @@ function packPasses(
   readings: Readonly<Record<"a" | "b", OperandReading>>,
   packings: Readonly<Record<"a" | "b", Packing>>,
 ): Preparation {
-  const numbered = (pass: GpuPass, own: readonly number[]): GpuPass => ({
-    ...pass,
-    buffers: pass.buffers.map((binding) => ({ ...binding, buffer: own[binding.buffer]! })),
-  });
   const both = (["a", "b"] as const).map((name, operand) => {
     const [reading, packing] = [readings[name], packings[name]];
     const [sizes, packed, scales] = [0, 1, 2].map((k) => first + 3 * operand + k) as [number, number, number];
@@ -290,10 +356,7 @@ function scalePasses(
   const passes = (["a", "b"] as const).flatMap((name, operand) => {
     const found = largestProgram(shape, name, limits);
     const own = [operand, sizes[operand]!, ...found.scratch.map((bytes) => first + scratch.push(bytes) - 1)];
-    return found.passes.map((pass) => ({
-      ...pass,
-      buffers: pass.buffers.map((binding) => ({ ...binding, buffer: own[binding.buffer]! })),
-    }));
+    return found.passes.map((pass) => numbered(pass, own));
   });
   return { passes, operands: [0, 1], further: sizes, scratch };
 }
