@@ -24,6 +24,7 @@ import {
   type GpuParameters,
   type InBlock,
 } from "@seqmix/tensor/wgsl";
+import { beginTurn, endTurn, foundScalesFunctions } from "./found-scales.js";
 import { operandTexts, pitchOf, type OperandReading, type OperandTexts } from "./operand-texts.js";
 import { BLOCK, type Packing } from "./packing.js";
 import { scaleFunctions, scalingFunctions, unscalingFunctions } from "./scaling.js";
@@ -62,6 +63,8 @@ export interface MatrixUnitCode {
   /** Depths after which sums are added to the result in memory and begun anew: those of matrix units are cut, not rounded. */
   readonly stretch?: number;
   readonly epilogue?: EpilogueCode;
+  /** Whether scales of f32 operands are found on the way, else they are given. */
+  readonly found?: boolean;
   /** Of packed operands. */
   readonly packed?: Readonly<Record<"a" | "b", Packing>>;
   /** How f32 operands lie in memory, of packed ones before that. */
@@ -83,7 +86,7 @@ const stripPitch = ({ block }: MatrixUnitTile): number => block.columns / 4 + 1;
 const stripVectors = (tile: MatrixUnitTile): number =>
   ((FRAGMENT * matrixUnitThreads(tile)) / SUBGROUP) * stripPitch(tile);
 
-type LayoutForm = Pick<MatrixUnitCode, "tile" | "terms" | "a" | "b">;
+type LayoutForm = Pick<MatrixUnitCode, "tile" | "terms" | "a" | "b" | "found">;
 
 interface Layout {
   /** Where slices begin, of high and, perhaps, of low parts; in blocks, the first of them. */
@@ -96,8 +99,8 @@ interface Layout {
 
 /** Where slices lie in workgroup memory: high parts of A and B, then low ones. Results take the place of the slices. */
 function layout(form: LayoutForm): Layout {
-  const { tile, a, b, terms } = form;
-  if (a.stored !== "f32") return layoutInBlocks(form);
+  const { tile, a, b, terms, found = false } = form;
+  if (a.stored !== "f32" || found) return layoutInBlocks(form);
   const [aSize, bSize] = [
     sliceVectors(tile.rows, tile.depth, a.alongDepth),
     sliceVectors(tile.columns, tile.depth, b.alongDepth),
@@ -130,7 +133,8 @@ function layoutInBlocks({ tile, a, b, terms }: LayoutForm): Layout {
 /** Bytes of workgroup memory. */
 export function matrixUnitBytes(form: LayoutForm): number {
   const { size, blockLength = 1 } = layout(form);
-  return 16 * size * blockLength;
+  const sizes = form.found ? 8 * (form.tile.rows + form.tile.columns) + 16 : 0;
+  return 16 * size * blockLength + sizes;
 }
 
 /**
@@ -141,11 +145,11 @@ export function matrixUnitBytes(form: LayoutForm): number {
  * as they were.
  */
 export function matrixUnitCode(code: MatrixUnitCode, parameters: GpuParameters): string {
-  const { tile, fragments, batchAxes, direct, epilogue, result, stretch, storesVectors } = code;
+  const { tile, fragments, batchAxes, direct, epilogue, result, stretch, storesVectors, found = false } = code;
   const threads = matrixUnitThreads(tile);
   const places = layout(code);
   const { blockLength } = places;
-  const form = { depth: tile.depth, threads, batchAxes };
+  const form = { depth: tile.depth, threads, batchAxes, found };
   const blockOf = (lines: number): number | undefined => (blockLength === undefined ? undefined : lines);
   const operands = [
     operandTexts("a", code.a, { ...form, lines: tile.rows, places: places.a, block: blockOf(tile.block.rows) }),
@@ -155,10 +159,9 @@ export function matrixUnitCode(code: MatrixUnitCode, parameters: GpuParameters):
     placeWorkgroup(code),
     ...operands.map((each) => each.head(batchStart(each.operand, batchAxes))),
     ...blockFragments(tile).map(({ name }) => `var ${name} = ${fragments.zero};`),
-    loadSlices(code, operands),
     "let start = (part * p.batches + batch) * p.m * p.n;",
     ...(stretch === undefined ? [] : ["var added = false;"]),
-    mainLoop(code, operands),
+    ...(found ? [turns(code, operands)] : [loadSlices(code, operands), mainLoop(code, operands)]),
     storeResults(code),
   ].join("\n");
   const extra = epilogue?.buffers ?? 0;
@@ -173,13 +176,21 @@ export function matrixUnitCode(code: MatrixUnitCode, parameters: GpuParameters):
     `var<workgroup> tiles: array<${blockLength === undefined ? "vec4<u32>" : `array<vec4<u32>, ${blockLength}>`}, ${places.size}>;\n`,
     fragments.declare("tiles", blockLength),
     scalingTexts(code),
-    direct === "always" && !code.packed ? "" : `${epilogue ? finishFunction(epilogue) : ""}${storeFunction(code)}`,
+    direct === "always" && !code.packed && !found
+      ? ""
+      : `${epilogue ? finishFunction(epilogue) : ""}${storeFunction(code)}`,
   ];
   return declarations.join("") + entryPoint(threads, body, fragments.builtin);
 }
 
 /** What scales are taken from, and what has none is summed from. */
-function scalingBuffers({ packed, sources, a }: MatrixUnitCode): { readonly name: string; readonly type: string }[] {
+function scalingBuffers({
+  packed,
+  sources,
+  a,
+  found = false,
+}: MatrixUnitCode): { readonly name: string; readonly type: string }[] {
+  if (found) return [];
   if (a.stored === "f32") return ["aMost", "bMost"].map((name) => ({ name, type: "f32" }));
   if (!packed || !sources) return [];
   return [
@@ -191,9 +202,10 @@ function scalingBuffers({ packed, sources, a }: MatrixUnitCode): { readonly name
   ];
 }
 
-function scalingTexts({ a, b, packed, sources, batchAxes }: MatrixUnitCode): string {
+function scalingTexts({ tile, terms, a, b, packed, sources, batchAxes, found = false }: MatrixUnitCode): string {
+  const functions = found ? foundScalesFunctions(tile.rows, tile.columns, terms) : scalingFunctions;
   if (a.stored === "f32")
-    return scalingFunctions + unscalingFunctions({ name: "a", reading: a }, { name: "b", reading: b }, batchAxes);
+    return functions + unscalingFunctions({ name: "a", reading: a }, { name: "b", reading: b }, batchAxes);
   if (!packed || !sources) return "";
   return (
     scaleFunctions +
@@ -243,6 +255,29 @@ function loadSlices({ tile, ragged }: MatrixUnitCode, operands: readonly Operand
     ? `if (next + ${tile.depth} <= end) {\n${indent(whole)}\n} else {\n${indent(operands.map((each) => each.loadRagged).join("\n"))}\n}`
     : whole;
   return `${read}\n${operands.map((each) => each.advance).join("\n")}\nnext += ${tile.depth};`;
+}
+
+/** The product, perhaps twice: see `found-scales.ts`. */
+function turns(code: MatrixUnitCode, operands: readonly [OperandTexts, OperandTexts]): string {
+  const { tile, stretch, fragments } = code;
+  const threads = matrixUnitThreads(tile);
+  const lines = [tile.rows, tile.columns];
+  const turn = [
+    "next = part * p.slice;",
+    ...operands.map(({ finding }) => finding.restart),
+    ...blockFragments(tile).map(({ name }) => `${name} = ${fragments.zero};`),
+    ...(stretch === undefined ? [] : ["added = false;"]),
+    loadSlices(code, operands),
+    beginTurn(operands, lines, threads),
+    mainLoop(code, operands),
+    endTurn(operands, lines, threads),
+  ];
+  return `let aLines = -firstRow;
+let bLines = -firstColumn;
+var sharesScales = false;
+for (var turn = 0; turn < 2; turn++) {
+${indent(turn.join("\n"))}
+}`;
 }
 
 function mainLoop(code: MatrixUnitCode, operands: readonly [OperandTexts, OperandTexts]): string {
@@ -337,7 +372,7 @@ function blockSteps(
 
 /** Fragments to memory: at once, or a strip of the block's fragments at a time through workgroup memory. */
 function storeResults(code: MatrixUnitCode): string {
-  const { tile, direct, fragments, a, stretch, packed } = code;
+  const { tile, direct, fragments, a, stretch, packed, found = false } = code;
   const each = blockFragments(tile);
   const scaled = a.stored !== "f16";
   const { blockLength } = layout(code);
@@ -348,12 +383,16 @@ function storeResults(code: MatrixUnitCode): string {
       fragments.store(
         "c",
         `u32(start + (firstRow + blockRow + ${row}) * p.n + firstColumn + blockColumn + ${column})`,
-        packed ? fragments.scale(name, `powerOf(381 - aBits${row / FRAGMENT} - bBits${column / FRAGMENT})`) : name,
+        packed
+          ? fragments.scale(name, `powerOf(381 - aBits${row / FRAGMENT} - bBits${column / FRAGMENT})`)
+          : found
+            ? fragments.scale(name, "inverse")
+            : name,
         "u32(p.n)",
       ),
     )
     .join("\n");
-  if (direct === "always" && !packed) return whole;
+  if (direct === "always" && !packed && !found) return whole;
   const strips = Array.from({ length: tile.block.rows / FRAGMENT }, (_, i) => {
     const stores = each
       .filter(({ row }) => row === FRAGMENT * i)
@@ -368,8 +407,14 @@ workgroupBarrier();`;
   const conditions = [
     ...(direct === "inside" ? [`(firstRow + ${tile.rows} <= p.m)`, `(firstColumn + ${tile.columns} <= p.n)`] : []),
     ...(packed ? ["evenScales"] : []),
+    ...(found ? ["sharesScales"] : []),
   ];
-  const atOnce = `${packed ? `${fragmentScales(tile)}\n` : ""}${whole}`;
+  const scales = packed
+    ? `${fragmentScales(tile)}\n`
+    : found
+      ? "let inverse = powerOf(381 - aBits[0] - bBits[0]);\n"
+      : "";
+  const atOnce = scales + whole;
   return `${packed ? `${evenScales(code, packed)}\n` : ""}if (${conditions.join(" & ")}) {\n${indent(atOnce)}\n} else {\n${indent(singly)}\n}`;
 }
 
@@ -407,12 +452,16 @@ function fragmentScales({ block }: MatrixUnitTile): string {
  * Where k is summed in stretches, all but the first add to what is there.
  */
 function storeFunction(code: MatrixUnitCode): string {
-  const { tile, result, epilogue, a, stretch, storesVectors } = code;
+  const { tile, result, epilogue, a, stretch, storesVectors, found = false } = code;
   const inBlocks = layout(code).blockLength !== undefined;
   const quads = tile.block.columns / 4;
   const scaled = a.stored !== "f16";
   const bits = (operand: "a" | "b", line: string): string =>
-    a.stored === "f32" ? `bitsOf(${operand}Most[${line}])` : `${operand}Scales[${line}]`;
+    found
+      ? `${operand}Bits[${line}]`
+      : a.stored === "f32"
+        ? `bitsOf(${operand}Most[${line}])`
+        : `${operand}Scales[${line}]`;
   const adds = stretch !== undefined;
   const element = (e: number): string => (epilogue ? `finish(at + ${e}, value[${e}])` : `value[${e}]`);
   const stored = (text: string, type: string): string => (result === "f16" ? `${type}(${text})` : text);

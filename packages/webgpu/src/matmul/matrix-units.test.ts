@@ -72,15 +72,23 @@ function exact(s: MatmulSpec, a: Float32Array, b: Float32Array): { c: Float64Arr
   return { c, scale };
 }
 
+/** How f32 operands become f16. */
+const scalings = {
+  "with scales found before": {},
+  "with scales found on the way": { found: true },
+  "packed first": { packed: true },
+} as const;
+type Scaling = keyof typeof scalings;
+
 /** The largest error, relative to the size of the row times that of the column times the square root of k. */
 async function errorOf(
   s: MatmulSpec,
   a: Float32Array,
   b: Float32Array,
   products: "f32" | "tf32",
-  packed: boolean,
+  how: Scaling,
 ): Promise<number> {
-  const program = matrixUnitProgram(s, limits(products), undefined, { tiles, packed })!;
+  const program = matrixUnitProgram(s, limits(products), undefined, { tiles, ...scalings[how] })!;
   expect(program.name).toContain(products === "f32" ? "of f32 in two parts" : "of tf32");
   const { c, scale } = exact(s, a, b);
   const [found] = await runProgram(device.gpu, program, [a, b], [c.length]);
@@ -90,13 +98,9 @@ async function errorOf(
   }, 0);
 }
 
-describe.each([
-  ["f32", "converted by every tile", 2e-6],
-  ["tf32", "converted by every tile", 1e-3],
-  ["f32", "packed", 2e-6],
-  ["tf32", "packed", 1e-3],
-] as const)("products of %s, operands %s", (products, how, tolerance) => {
-  const packed = how === "packed";
+describe.each(
+  (Object.keys(scalings) as Scaling[]).flatMap((how) => [["f32", how, 2e-6] as const, ["tf32", how, 1e-3] as const]),
+)("products of %s, %s", (products, how, tolerance) => {
   const shapes: [string, MatmulSpec][] = [
     ["a batch, rows of odd lengths", spec(3, 17, 13, 33, "NT")],
     ["transposed, k in parts", spec(1, 20, 36, 700, "TN")],
@@ -109,7 +113,7 @@ describe.each([
   ];
   test.each(products === "f32" ? [...shapes, ...more] : shapes)("%s", async (_, s) => {
     const [a, b] = [values(5000 + s.m * s.k * (s.batch[0] ?? 1), 1), values(5000 + s.n * s.k * (s.batch[0] ?? 1), 2)];
-    const error = await errorOf(s, a, b, products, packed);
+    const error = await errorOf(s, a, b, products, how);
     expect(error).toBeLessThan(tolerance);
     if (products === "tf32") expect(error).toBeGreaterThan(1e-5);
   });
@@ -119,7 +123,7 @@ describe.each([
     const sizes = (line: number): number => [1, 1e24, 1e-24, 3e4, 7e-12, 2 ** -100][line % 6]!;
     const a = values(32 * 40, 3).map((x, at) => x * sizes(Math.floor(at / 40)));
     const b = values(32 * 40, 4).map((x, at) => x * [1, 1e3, 1e12, 10][(at % 32) % 4]!);
-    expect(await errorOf(s, a, b, products, packed)).toBeLessThan(tolerance);
+    expect(await errorOf(s, a, b, products, how)).toBeLessThan(tolerance);
   });
 
   test("so do those of whole tiles, whose fragments have one scale or several", async () => {
@@ -128,19 +132,19 @@ describe.each([
     const sizes = (line: number): number => (line === 70 ? 1e-9 : [1, 1e24, 1e-24, 3e4][Math.floor(line / 16) % 4]!);
     const a = values(128 * 40, 3).map((x, at) => x * sizes(Math.floor(at / 40)));
     const b = values(64 * 40, 4).map((x, at) => x * [1, 7, 12, 10][(at % 64) % 4]!);
-    expect(await errorOf(s, a, b, products, packed)).toBeLessThan(tolerance);
+    expect(await errorOf(s, a, b, products, how)).toBeLessThan(tolerance);
   });
 });
 
-test.each([false, true])(
-  "a row with an infinity or NaN is what its sum is, and no other row (packed: %s)",
-  async (packed) => {
+test.each(Object.keys(scalings) as Scaling[])(
+  "a row with an infinity or NaN is what its sum is, and no other row, %s",
+  async (how) => {
     const s = spec(1, 16, 16, 300, "NN");
     const [a, b] = [values(16 * 300, 5), values(16 * 300, 6)];
     a[3 * 300 + 7] = Infinity;
     a[9 * 300 + 2] = NaN;
     b[40 * 16 + 5] = -Infinity;
-    const program = matrixUnitProgram(s, limits("f32"), undefined, { tiles, packed })!;
+    const program = matrixUnitProgram(s, limits("f32"), undefined, { tiles, ...scalings[how] })!;
     const [found] = await runProgram(device.gpu, program, [a, b], [256]);
     const { c } = exact(s, a, b);
     found!.forEach((x, at) => {

@@ -119,6 +119,8 @@ interface MatrixUnitOptions {
   readonly tiles?: readonly TunedTile[] | undefined;
   /** Whether they are for packed operands. */
   readonly packed?: boolean | undefined;
+  /** Whether scales of f32 operands are found on the way. */
+  readonly found?: boolean | undefined;
   /** Whether f16 operands that lie along k are copied first; where that is faster by default. */
   readonly transposes?: boolean | undefined;
 }
@@ -193,7 +195,7 @@ function programOf(
   shape: MatmulSpec,
   limits: GpuLimits,
   epilogue: Epilogue | undefined,
-  { ownKernel = OWN_KERNEL, tiles, packed }: MatrixUnitOptions,
+  { ownKernel = OWN_KERNEL, tiles, packed, found = false }: MatrixUnitOptions,
 ): GpuProgram | undefined {
   const { batch, m, n, k } = shape;
   const batches = product(batch);
@@ -202,7 +204,7 @@ function programOf(
   const [a, b] = operandsOf(shape);
   const extra = epilogue?.inputs.map((_, q) => 2 + q) ?? [];
   if (!a || !b || extra.length + (stored === "f32" ? 5 : 3) > limits.buffers) return undefined;
-  const choice = chooseTile(shape, terms, a.reading, b.reading, limits, epilogue, { tiles, packed });
+  const choice = chooseTile(shape, terms, a.reading, b.reading, limits, epilogue, { tiles, packed, found });
   if (!choice) return undefined;
   const { tile, slice, parts } = choice;
   const [rows, columns] = [Math.ceil(m / tile.rows), Math.ceil(n / tile.columns)];
@@ -236,7 +238,8 @@ function programOf(
   const fixed = batches * m * n * k >= ownKernel;
   // Memory that an epilogue reads may be the result's own: there k is in parts.
   const stretch = terms === 3 && slice > LONGEST_SUM && !epilogue ? LONGEST_SUM : undefined;
-  const direct = (stored === "f32" && !packings) || own || stretch !== undefined ? "never" : directness(shape, tile);
+  const direct =
+    (stored === "f32" && !packings && !found) || own || stretch !== undefined ? "never" : directness(shape, tile);
   const code: MatrixUnitCode = {
     tile,
     fragments: limits.fragments ?? matrixUnits,
@@ -249,6 +252,7 @@ function programOf(
         }
       : { a: a.reading, b: b.reading }),
     terms,
+    found,
     batchAxes: batch.length,
     ragged: !packings && k % tile.depth !== 0,
     direct,
@@ -264,7 +268,9 @@ function programOf(
   const first = result + 1 + partial.length;
   const scales = packings
     ? packPasses(shape, limits, first, { a: a.reading, b: b.reading }, packings)
-    : lines && scalePasses(shape, limits, first, lines);
+    : found
+      ? undefined
+      : lines && scalePasses(shape, limits, first, lines);
   const tilePass: GpuPass = {
     code: fixed ? text.replace(/\bp\.(\w+)/g, (_, parameter: string) => String(parameters[parameter])) : text,
     buffers: [
@@ -388,7 +394,7 @@ function chooseTile(
   b: OperandReading,
   { workgroupBytes, threads }: Pick<GpuLimits, "workgroupBytes" | "threads">,
   epilogue: Epilogue | undefined,
-  { tiles: only, packed = false }: Pick<MatrixUnitOptions, "tiles" | "packed">,
+  { tiles: only, packed = false, found = false }: Pick<MatrixUnitOptions, "tiles" | "packed" | "found">,
 ): Choice | undefined {
   const { batch, m, n, k } = shape;
   const size = product(batch) * m * n;
@@ -401,7 +407,7 @@ function chooseTile(
   const choices = (only ?? (single ? singleTiles[terms] : halfTiles))
     .filter(
       ({ tile }) =>
-        matrixUnitBytes({ tile, terms, ...(packed ? { a: PACKED, b: PACKED } : { a, b }) }) <= workgroupBytes &&
+        matrixUnitBytes({ tile, terms, found, ...(packed ? { a: PACKED, b: PACKED } : { a, b }) }) <= workgroupBytes &&
         matrixUnitThreads(tile) <= threads,
     )
     .flatMap(({ tile, resident, speeds }) =>

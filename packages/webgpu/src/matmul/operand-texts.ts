@@ -30,6 +30,19 @@ interface SliceForm {
   /** Lines of a block, of slices that lie in blocks. */
   readonly block?: number | undefined;
   readonly batchAxes: number;
+  /** Whether scales of f32 operands are found on the way; see `found-scales.ts`. */
+  readonly found?: boolean;
+}
+
+export interface FindingTexts {
+  /** Positions of the first slice. */
+  readonly restart: string;
+  /** The largest size in a slice that has been read, u32 bits. */
+  readonly largest: string;
+  /** Declares registers of scales and of largest sizes. */
+  readonly begin: string;
+  /** Tells workgroup memory the largest sizes. */
+  readonly report: string;
 }
 
 export interface OperandTexts {
@@ -45,6 +58,8 @@ export interface OperandTexts {
   /** Positions of the slice after. */
   readonly advance: string;
   readonly store: string;
+  /** What finding scales takes, of f32 operands. */
+  readonly finding: FindingTexts;
   /**
    * The first vector of a fragment: of high (0) or low (1) parts, at a step along the depth and a line of the tile; in
    * blocks, a line of the block, and counted from its start.
@@ -53,7 +68,7 @@ export interface OperandTexts {
 }
 
 export function operandTexts(operand: "a" | "b", reading: OperandReading, form: SliceForm): OperandTexts {
-  const { lines, depth, threads, places, batchAxes, block } = form;
+  const { lines, depth, threads, places, batchAxes, block, found = false } = form;
   const { stored, alongDepth, unit } = reading;
   const limit = operand === "a" ? "p.m" : "p.n";
   const first = operand === "a" ? "firstRow" : "firstColumn";
@@ -102,7 +117,7 @@ export function operandTexts(operand: "a" | "b", reading: OperandReading, form: 
   const most = (line: string): string => `scaleOf(${operand}Most[${operand}Lines + min(${line}, ${limit} - 1)])`;
   /** Scales: of a line where vectors follow the depth, else of the eight lines that all vectors of the thread have. */
   const scales = (): string[] => {
-    if (stored === "f16") return [];
+    if (stored === "f16" || found) return [];
     if (stored === "packed") return [`let ${operand}Lines = ${batchStart(operand, batchAxes, "Lines")};`];
     const begin = `let ${operand}Lines = ${batchStart(operand, batchAxes, "Lines")};`;
     if (alongDepth)
@@ -110,6 +125,14 @@ export function operandTexts(operand: "a" | "b", reading: OperandReading, form: 
     const four = (half: number): string =>
       [0, 1, 2, 3].map((e) => most(`${first} + ${name("Column", 0)} * ${VECTOR} + ${4 * half + e}`)).join(", ");
     return [begin, ...[0, 1].map((half) => `let ${operand}Scale_${half} = vec4<f32>(${four(half)});`)];
+  };
+  const track = (q: number, x: string, y: string): string[] => {
+    if (!found) return [];
+    if (alongDepth)
+      return [`${name("Most", q)} = max(${name("Most", q)}, largestOf(max(sizesOf(${x}), sizesOf(${y}))));`];
+    return [x, y].map(
+      (register, half) => `${operand}Most_${half} = max(${operand}Most_${half}, sizesOf(${register}));`,
+    );
   };
   const write = (q: number): string[] => {
     const to = (part: number): string => {
@@ -120,10 +143,11 @@ export function operandTexts(operand: "a" | "b", reading: OperandReading, form: 
     };
     if (stored !== "f32") return registers(q).map((register, part) => `${to(part)} = ${register};`);
     const scale = (half: number): string => (alongDepth ? name("Scale", q) : `${operand}Scale_${half}`);
-    const [x, y] = registers(q);
+    const [x, y] = registers(q) as [string, string];
     return places.length === 1
-      ? [`${to(0)} = pack8(${x} * ${scale(0)}, ${y} * ${scale(1)});`]
+      ? [...track(q, x, y), `${to(0)} = pack8(${x} * ${scale(0)}, ${y} * ${scale(1)});`]
       : [
+          ...track(q, x, y),
           `{`,
           `  let x = ${x} * ${scale(0)};`,
           `  let y = ${y} * ${scale(1)};`,
@@ -144,9 +168,32 @@ export function operandTexts(operand: "a" | "b", reading: OperandReading, form: 
   };
   const type = stored !== "f32" ? "vec4<u32>" : unit === 4 ? "vec4<f32>" : "f32";
   const step = alongDepth && unit !== 1 ? String(depth / unit) : `${depth} * p.${operand}Inner`;
+  const lineOf = (e: number): string => `${name("Column", 0)} * ${VECTOR} + ${e}`;
+  const four = [0, 1, 2, 3];
+  const finding: FindingTexts = {
+    restart: some.map((q) => `${name("At", q)} = ${operand}Start + ${position(q)};`).join("\n"),
+    largest: `largestOf(${some.flatMap((q) => registers(q).map((x) => `sizesOf(${x})`)).reduce((x, y) => `max(${x}, ${y})`)})`,
+    begin: (alongDepth
+      ? some.flatMap((q) => [
+          `let ${name("Scale", q)} = powerOf(${operand}Bits[${name("Row", q)}]);`,
+          `var ${name("Most", q)} = 0u;`,
+        ])
+      : [0, 1].flatMap((half) => [
+          `let ${operand}Scale_${half} = powersOf(vec4<i32>(${four.map((e) => `${operand}Bits[${lineOf(4 * half + e)}]`).join(", ")}));`,
+          `var ${operand}Most_${half} = vec4<u32>();`,
+        ])
+    ).join("\n"),
+    report: (alongDepth
+      ? some.map((q) => `atomicMax(&${operand}Sizes[${name("Row", q)}], ${name("Most", q)});`)
+      : [0, 1].flatMap((half) =>
+          four.map((e) => `atomicMax(&${operand}Sizes[${lineOf(4 * half + e)}], ${operand}Most_${half}[${e}]);`),
+        )
+    ).join("\n"),
+  };
   return {
     operand,
     type,
+    finding,
     head: (start) =>
       [
         `let ${operand}Start = ${start};`,
@@ -156,7 +203,7 @@ export function operandTexts(operand: "a" | "b", reading: OperandReading, form: 
             `let ${name("Row", q)} = ${e} / ${inRow};`,
             `let ${name("Column", q)} = ${e} % ${inRow};`,
             ...(block === undefined ? [] : inBlock(q, block)),
-            `var ${name("At", q)} = ${operand}Start + ${position(q)};`,
+            found ? `var ${name("At", q)} = 0;` : `var ${name("At", q)} = ${operand}Start + ${position(q)};`,
             ...registers(q).map((register) => `var ${register} = ${zero};`),
           ];
         }),
