@@ -180,7 +180,7 @@ export function matrixUnitCode(code: MatrixUnitCode, parameters: GpuParameters):
       ? ""
       : `${epilogue ? finishFunction(epilogue) : ""}${storeFunction(code)}`,
   ];
-  return declarations.join("") + entryPoint(threads, body, fragments.builtin);
+  return (found ? fragments.directives : "") + declarations.join("") + entryPoint(threads, body, fragments.builtin);
 }
 
 /** What scales are taken from, and what has none is summed from. */

@@ -126,6 +126,13 @@ describe.each(
     expect(await errorOf(s, a, b, products, how)).toBeLessThan(tolerance);
   });
 
+  test("a beginning that is nothing like the rest", async () => {
+    const s = spec(1, 64, 64, 100, "NN");
+    const a = values(64 * 100, 7).map((x, at) => (at % 100 < 32 ? x * 1e-20 : x));
+    const b = values(64 * 100, 8).map((x, at) => (at < 64 * 32 ? 0 : x));
+    expect(await errorOf(s, a, b, products, how)).toBeLessThan(tolerance);
+  });
+
   test("so do those of whole tiles, whose fragments have one scale or several", async () => {
     const s = spec(1, 128, 64, 40, "NN");
     // Rows alike in groups of sixteen, then one that differs by much in the second tile.
