@@ -74,11 +74,11 @@ function exact(s: MatmulSpec, a: Float32Array, b: Float32Array): { c: Float64Arr
 
 /** How f32 operands become f16. */
 const scalings = {
-  "with scales found before": {},
-  "with scales found on the way": { found: true },
-  "packed first": { packed: true },
+  "with scales found before": "given",
+  "with scales found on the way": "found",
+  "packed first": "packed",
 } as const;
-type Scaling = keyof typeof scalings;
+type How = keyof typeof scalings;
 
 /** The largest error, relative to the size of the row times that of the column times the square root of k. */
 async function errorOf(
@@ -86,9 +86,9 @@ async function errorOf(
   a: Float32Array,
   b: Float32Array,
   products: "f32" | "tf32",
-  how: Scaling,
+  how: How,
 ): Promise<number> {
-  const program = matrixUnitProgram(s, limits(products), undefined, { tiles, ...scalings[how] })!;
+  const program = matrixUnitProgram(s, limits(products), undefined, { tiles, how: scalings[how] })!;
   expect(program.name).toContain(products === "f32" ? "of f32 in two parts" : "of tf32");
   const { c, scale } = exact(s, a, b);
   const [found] = await runProgram(device.gpu, program, [a, b], [c.length]);
@@ -99,7 +99,7 @@ async function errorOf(
 }
 
 describe.each(
-  (Object.keys(scalings) as Scaling[]).flatMap((how) => [["f32", how, 2e-6] as const, ["tf32", how, 1e-3] as const]),
+  (Object.keys(scalings) as How[]).flatMap((how) => [["f32", how, 2e-6] as const, ["tf32", how, 1e-3] as const]),
 )("products of %s, %s", (products, how, tolerance) => {
   const shapes: [string, MatmulSpec][] = [
     ["a batch, rows of odd lengths", spec(3, 17, 13, 33, "NT")],
@@ -143,7 +143,7 @@ describe.each(
   });
 });
 
-test.each(Object.keys(scalings) as Scaling[])(
+test.each(Object.keys(scalings) as How[])(
   "a row with an infinity or NaN is what its sum is, and no other row, %s",
   async (how) => {
     const s = spec(1, 16, 16, 300, "NN");
@@ -151,7 +151,7 @@ test.each(Object.keys(scalings) as Scaling[])(
     a[3 * 300 + 7] = Infinity;
     a[9 * 300 + 2] = NaN;
     b[40 * 16 + 5] = -Infinity;
-    const program = matrixUnitProgram(s, limits("f32"), undefined, { tiles, ...scalings[how] })!;
+    const program = matrixUnitProgram(s, limits("f32"), undefined, { tiles, how: scalings[how] })!;
     const [found] = await runProgram(device.gpu, program, [a, b], [256]);
     const { c } = exact(s, a, b);
     found!.forEach((x, at) => {

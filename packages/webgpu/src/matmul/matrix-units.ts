@@ -88,6 +88,28 @@ export const singleTiles: Readonly<Record<Terms, readonly TunedTile[]>> = {
   ],
 };
 
+/** The same with scales found on the way: for few lines, where operands are read once or twice. */
+const foundTiles: Readonly<Record<Terms, readonly TunedTile[]>> = {
+  1: [
+    { tile: { rows: 64, columns: 64, depth: 64, block: block(32, 32) }, resident: 2, speeds: [40000, 40000, 40000] },
+    { tile: { rows: 64, columns: 64, depth: 32, block: block(32, 32) }, resident: 2, speeds: [32000, 32000, 32000] },
+    { tile: { rows: 128, columns: 64, depth: 32, block: block(64, 32) }, resident: 2, speeds: [42000, 42000, 42000] },
+  ],
+  3: [{ tile: { rows: 64, columns: 64, depth: 32, block: block(32, 32) }, resident: 2, speeds: [26000, 26000, 26000] }],
+};
+
+/** The same of packed operands. */
+const packedTiles: Readonly<Record<Terms, readonly TunedTile[]>> = {
+  1: [
+    {
+      tile: { rows: 128, columns: 128, depth: 32, block: block(64, 64) },
+      resident: 2,
+      speeds: [146000, 146000, 146000],
+    },
+  ],
+  3: [],
+};
+
 /**
  * Depths over which matrix units sum f32 products as exactly as f32: they cut sums instead of rounding them, so errors grow
  * with the depth (4e-6 of the largest element after 1,024 on an H200, 2e-5 after 4,096).
@@ -95,32 +117,45 @@ export const singleTiles: Readonly<Record<Terms, readonly TunedTile[]>> = {
 const LONGEST_SUM = 1024;
 
 /**
- * Bytes a nanosecond that the largest sizes are found at, that operands are copied at, and that results are stored at through workgroup memory, and
- * nanoseconds of the two dispatches: each takes 3 us on the GPU and 7 on the host, which steps of small products wait for.
+ * Bytes a nanosecond that largest sizes are found at and results are stored at, that operands are copied at, that results are
+ * stored at through workgroup memory, and by tiles that scale whole fragments.
  */
 const READING = 3000,
-  COPYING = 2500,
+  COPYING = 2700,
   STORING = 1000,
-  DISPATCHES = 20000;
+  STORING_SCALED = 1400;
+/**
+ * Nanoseconds of the dispatches that find the largest sizes, each of which takes 3 us on the GPU and 7 on the host, which
+ * steps of small products wait for; and of those that find them and pack, which large ones do not.
+ */
+const DISPATCHES = 20000,
+  PACKINGS = 12000;
+/**
+ * How f32 operands become f16: by every tile, with largest sizes of lines from a pass before or found on the way; or once,
+ * by a pass that packs them.
+ */
+export type Scaling = "given" | "found" | "packed";
 
 interface Choice {
-  /** Whether operands are packed first. */
-  readonly packed: boolean;
+  readonly how: Scaling;
   readonly tile: MatrixUnitTile;
   readonly slice: number;
   readonly parts: number;
   readonly time: number;
 }
 
+/** Bytes an element that packing reads and writes, the largest sizes among them. */
+const PACKING: Readonly<Record<Terms, number>> = { 1: 10, 3: 12 };
+/** Bytes that packed operands may take. */
+const MOST_PACKED = 2 ** 28 + 2 ** 26;
+
 interface MatrixUnitOptions {
   /** Multiply-adds from which the kernel is compiled for the shape alone. */
   readonly ownKernel?: number;
-  /** The tiles to choose from, also where plain ones are faster: for tests and measurements. */
+  /** The tiles to choose from, also where plain ones are faster, and by default with sizes that are found before: for tests and measurements. */
   readonly tiles?: readonly TunedTile[] | undefined;
-  /** Whether they are for packed operands. */
-  readonly packed?: boolean | undefined;
-  /** Whether scales of f32 operands are found on the way. */
-  readonly found?: boolean | undefined;
+  /** How f32 operands become f16 there: by default as is fastest. */
+  readonly how?: Scaling | undefined;
   /** Whether f16 operands that lie along k are copied first; where that is faster by default. */
   readonly transposes?: boolean | undefined;
 }
@@ -195,7 +230,7 @@ function programOf(
   shape: MatmulSpec,
   limits: GpuLimits,
   epilogue: Epilogue | undefined,
-  { ownKernel = OWN_KERNEL, tiles, packed, found = false }: MatrixUnitOptions,
+  { ownKernel = OWN_KERNEL, tiles, how }: MatrixUnitOptions,
 ): GpuProgram | undefined {
   const { batch, m, n, k } = shape;
   const batches = product(batch);
@@ -204,13 +239,15 @@ function programOf(
   const [a, b] = operandsOf(shape);
   const extra = epilogue?.inputs.map((_, q) => 2 + q) ?? [];
   if (!a || !b || extra.length + (stored === "f32" ? 5 : 3) > limits.buffers) return undefined;
-  const choice = chooseTile(shape, terms, a.reading, b.reading, limits, epilogue, { tiles, packed, found });
+  const choice = chooseTile(shape, terms, a.reading, b.reading, limits, epilogue, { tiles, how });
   if (!choice) return undefined;
   const { tile, slice, parts } = choice;
+  const found = choice.how === "found";
   const [rows, columns] = [Math.ceil(m / tile.rows), Math.ceil(n / tile.columns)];
-  const packings = choice.packed
-    ? { a: packingOf(shape, "a", terms, tile.depth), b: packingOf(shape, "b", terms, tile.depth) }
-    : undefined;
+  const packings =
+    choice.how === "packed"
+      ? { a: packingOf(shape, "a", terms, tile.depth), b: packingOf(shape, "b", terms, tile.depth) }
+      : undefined;
   const lines =
     stored === "f32"
       ? { a: linesOf(shape, "a", packings?.a.lines), b: linesOf(shape, "b", packings?.b.lines) }
@@ -285,7 +322,7 @@ function programOf(
   const kind = stored === "f16" ? "" : terms === 1 ? " of tf32" : " of f32 in two parts";
   const name = `matmul ${batches > 1 ? `${batches} x ` : ""}${m}x${n}x${k}, ${tile.rows}x${tile.columns}x${tile.depth} tiles${kind} on matrix units${epilogue ? `, then ${epilogueLength(epilogue)}` : ""}`;
   return {
-    name: parts === 1 ? name : `${name}, k in ${parts} parts`,
+    name: `${name}${parts === 1 ? "" : `, k in ${parts} parts`}${packings ? ", both operands packed first" : ""}`,
     passes: [
       ...(scales?.passes ?? []),
       tilePass,
@@ -392,36 +429,78 @@ function chooseTile(
   terms: Terms,
   a: OperandReading,
   b: OperandReading,
-  { workgroupBytes, threads }: Pick<GpuLimits, "workgroupBytes" | "threads">,
+  limits: GpuLimits,
   epilogue: Epilogue | undefined,
-  { tiles: only, packed = false, found = false }: Pick<MatrixUnitOptions, "tiles" | "packed" | "found">,
+  { tiles, how }: Pick<MatrixUnitOptions, "tiles" | "how">,
 ): Choice | undefined {
-  const { batch, m, n, k } = shape;
-  const size = product(batch) * m * n;
-  const single = a.stored === "f32";
-  // An epilogue is computed once, from the whole sum.
-  const leastParts = terms === 3 && epilogue ? Math.ceil(k / LONGEST_SUM) : 1;
-  const alongDepth = Number(a.alongDepth) + Number(b.alongDepth);
-  const more = single ? DISPATCHES + (4 * product(batch) * (m + n) * k) / READING + (4 * size) / STORING : 0;
-  const plain = only ? Infinity : chooseDivision(shape, workgroupBytes).time;
-  const choices = (only ?? (single ? singleTiles[terms] : halfTiles))
-    .filter(
-      ({ tile }) =>
-        matrixUnitBytes({ tile, terms, found, ...(packed ? { a: PACKED, b: PACKED } : { a, b }) }) <= workgroupBytes &&
-        matrixUnitThreads(tile) <= threads,
-    )
-    .flatMap(({ tile, resident, speeds }) =>
-      divisionsOf({ tile, resident, speed: speeds[alongDepth]! }, product(batch), m, n, k, size, leastParts).map(
-        (division) => ({
-          ...division,
-          packed,
-          tile,
-          time: division.time + more,
-        }),
-      ),
-    );
+  const size = product(shape.batch) * shape.m * shape.n;
+  const stores = a.stored === "f16" ? 0 : (4 * size) / READING;
+  const plain = tiles ? Infinity : chooseDivision(shape, limits.workgroupBytes).time + stores;
+  const candidates: (readonly [Scaling, readonly TunedTile[]])[] = tiles
+    ? [[how ?? "given", tiles]]
+    : a.stored === "f16"
+      ? [["given", halfTiles]]
+      : [
+          ["given", singleTiles[terms]],
+          ["found", foundTiles[terms]],
+          ["packed", fitsPacked(shape, terms, limits, epilogue) ? packedTiles[terms] : []],
+        ];
+  const choices = candidates.flatMap(([scaling, some]) =>
+    some.flatMap((tuned) => choicesOf(shape, terms, { a, b }, limits, epilogue, scaling, tuned)),
+  );
   const best = choices.reduce<Choice | undefined>((x, y) => (x && x.time <= y.time ? x : y), undefined);
   return best && best.time < plain ? best : undefined;
+}
+
+/** Whether packed operands, and what else tiles read beside them, fit in bindings, and in the memory that may be taken. */
+function fitsPacked(shape: MatmulSpec, terms: Terms, limits: GpuLimits, epilogue: Epilogue | undefined): boolean {
+  const bytes = (["a", "b"] as const).map((name) => packedBytes(packingOf(shape, name, terms, 32)));
+  return (
+    bytes.every((each) => each <= limits.bytes) &&
+    bytes[0]! + bytes[1]! <= MOST_PACKED &&
+    (epilogue?.inputs.length ?? 0) + 7 <= limits.buffers
+  );
+}
+
+function choicesOf(
+  shape: MatmulSpec,
+  terms: Terms,
+  { a, b }: Readonly<Record<"a" | "b", OperandReading>>,
+  { workgroupBytes, threads }: GpuLimits,
+  epilogue: Epilogue | undefined,
+  how: Scaling,
+  tuned: TunedTile,
+): Choice[] {
+  const { batch, m, n, k } = shape;
+  const { tile, speeds } = tuned;
+  const form = { tile, terms, found: how === "found", ...(how === "packed" ? { a: PACKED, b: PACKED } : { a, b }) };
+  if (matrixUnitBytes(form) > workgroupBytes || matrixUnitThreads(tile) > threads) return [];
+  const batches = product(batch);
+  const size = batches * m * n;
+  const divisions = divisionsOf(
+    { ...tuned, speed: speeds[Number(a.alongDepth) + Number(b.alongDepth)]! },
+    batches,
+    m,
+    n,
+    k,
+    size,
+    // An epilogue is computed once, from the whole sum.
+    terms === 3 ? { least: epilogue ? Math.ceil(k / LONGEST_SUM) : 1, longest: LONGEST_SUM } : {},
+  );
+  const elements = batches * (m + n) * k;
+  const before = {
+    given: a.stored === "f16" ? 0 : DISPATCHES + (4 * elements) / READING,
+    found: 0,
+    packed: PACKINGS + (PACKING[terms] * elements) / COPYING,
+  }[how];
+  return divisions.map(({ slice, parts, time }) => {
+    const strips = how === "given" || (epilogue !== undefined && parts === 1);
+    const bandwidth = strips ? STORING : STORING_SCALED;
+    // What a sum is cut into beyond the first piece is added to memory.
+    const pieces = terms === 3 ? Math.ceil(slice / LONGEST_SUM) : 1;
+    const storing = a.stored === "f16" ? 0 : (4 * size) / bandwidth + (8 * size * (pieces - 1)) / STORING;
+    return { how, tile, slice, parts, time: time + before + storing };
+  });
 }
 
 /** How an operand is read, with its strides from line (row of a, column of b) to line and along k; undefined for f16 that is not in whole vectors. */
