@@ -36,7 +36,8 @@ import { afterAll, describe, expect, test } from "vitest";
 import { webgpu } from "./device.js";
 import { withExtensions } from "@seqmix/tensor/wgsl";
 import { matmulProgram } from "../matmul/program.js";
-import { matrixUnitProgram, singleTiles } from "../matmul/matrix-units.js";
+import { singleTiles } from "../matmul/choose-tile.js";
+import { matrixUnitProgram } from "../matmul/matrix-units.js";
 import { testDevice } from "../testing/test-device.js";
 
 const device = await testDevice({ poison: true });

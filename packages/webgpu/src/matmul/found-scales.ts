@@ -5,8 +5,24 @@
  * is computed again, each line with the scale that is known for it then.
  */
 import { scaleFunctions, splitFunctions } from "./scaling.js";
-import type { OperandTexts } from "./operand-texts.js";
 import { indent } from "@seqmix/tensor/wgsl";
+
+/** An operand and what finding its scales takes. */
+interface Finding {
+  readonly operand: "a" | "b";
+  readonly finding: FindingTexts;
+}
+
+export interface FindingTexts {
+  /** Positions of the first slice. */
+  readonly restart: string;
+  /** The largest size in a slice that has been read, u32 bits. */
+  readonly largest: string;
+  /** Declares registers of scales and of largest sizes. */
+  readonly begin: string;
+  /** Tells workgroup memory the largest sizes. */
+  readonly report: string;
+}
 
 /** Exponents that the sizes of lines may have once scaled: f16 ends at 2^16, and the smallest keeps its digits. */
 const HIGHEST = 14,
@@ -43,7 +59,7 @@ fn fits(size: u32, bits: i32) -> bool {
 `;
 
 /** Chooses the turn's scales, from what has been read of the first slice or what is known of lines. */
-export function beginTurn(operands: readonly OperandTexts[], lines: readonly number[], threads: number): string {
+export function beginTurn(operands: readonly Finding[], lines: readonly number[], threads: number): string {
   const each = (text: (operand: "a" | "b", k: number) => string): string =>
     operands
       .map(({ operand }, k) => `for (var line = lane; line < ${lines[k]}; line += ${threads}) { ${text(operand, k)} }`)
@@ -72,7 +88,7 @@ ${operands.map(({ finding }) => finding.begin).join("\n")}`;
 }
 
 /** Ends the turns where all lines fit. */
-export function endTurn(operands: readonly OperandTexts[], lines: readonly number[], threads: number): string {
+export function endTurn(operands: readonly Finding[], lines: readonly number[], threads: number): string {
   const looks = operands.map(({ operand }, k) => {
     const [first, limit] = operand === "a" ? ["firstRow", "p.m"] : ["firstColumn", "p.n"];
     return `for (var line = lane; line < min(${lines[k]}, ${limit} - ${first}); line += ${threads}) { misfit |= !fits(atomicLoad(&${operand}Sizes[line]), ${operand}Bits[line]); }`;
@@ -86,4 +102,35 @@ ${looks.join("\n")}
 if (misfit) { atomicStore(&misfits, 1u); }
 sharesScales = workgroupUniformLoad(&misfits) == 0u;
 if (sharesScales) { break; }`;
+}
+
+/** @param reads Of each vector of eight that a thread reads, its two registers and its place in the first slice. */
+export function findingTexts(
+  operand: "a" | "b",
+  alongDepth: boolean,
+  reads: readonly { readonly registers: readonly string[]; readonly position: string }[],
+): FindingTexts {
+  const name = (part: string, q: number): string => `${operand}${part}${q}`;
+  const lineOf = (e: number): string => `${name("Column", 0)} * ${8} + ${e}`;
+  const four = [0, 1, 2, 3];
+  return {
+    restart: reads.map(({ position }, q) => `${name("At", q)} = ${operand}Start + ${position};`).join("\n"),
+    largest: `largestOf(${reads.flatMap(({ registers }) => registers.map((x) => `sizesOf(${x})`)).reduce((x, y) => `max(${x}, ${y})`)})`,
+    begin: (alongDepth
+      ? reads.flatMap((_, q) => [
+          `let ${name("Scale", q)} = powerOf(${operand}Bits[${name("Row", q)}]);`,
+          `var ${name("Most", q)} = 0u;`,
+        ])
+      : [0, 1].flatMap((half) => [
+          `let ${operand}Scale_${half} = powersOf(vec4<i32>(${four.map((e) => `${operand}Bits[${lineOf(4 * half + e)}]`).join(", ")}));`,
+          `var ${operand}Most_${half} = vec4<u32>();`,
+        ])
+    ).join("\n"),
+    report: (alongDepth
+      ? reads.map((_, q) => `atomicMax(&${operand}Sizes[${name("Row", q)}], ${name("Most", q)});`)
+      : [0, 1].flatMap((half) =>
+          four.map((e) => `atomicMax(&${operand}Sizes[${lineOf(4 * half + e)}], ${operand}Most_${half}[${e}]);`),
+        )
+    ).join("\n"),
+  };
 }

@@ -20,122 +20,22 @@ import {
   entryPoint,
   FRAGMENT,
   indent,
-  type FragmentTexts,
   type GpuParameters,
   type InBlock,
 } from "@seqmix/tensor/wgsl";
 import { beginTurn, endTurn, foundScalesFunctions } from "./found-scales.js";
-import { operandTexts, pitchOf, type OperandReading, type OperandTexts } from "./operand-texts.js";
-import { BLOCK, type Packing } from "./packing.js";
+import {
+  blockFragments,
+  layout,
+  matrixUnitThreads,
+  stripPitch,
+  SUBGROUP,
+  type MatrixUnitCode,
+} from "./matrix-unit-form.js";
+import { storeFunction, storeResults } from "./matrix-unit-store.js";
+import { operandTexts, pitchOf, type OperandTexts } from "./operand-texts.js";
 import { scaleFunctions, scalingFunctions, unscalingFunctions } from "./scaling.js";
-import { batchStart, finishFunction, placeTile, type EpilogueCode } from "./text.js";
-
-const SUBGROUP = 32;
-
-export interface MatrixUnitTile {
-  readonly rows: 64 | 128 | 256;
-  readonly columns: 64 | 128 | 256;
-  /** Steps along k that are in workgroup memory at a time. */
-  readonly depth: 16 | 32 | 64;
-  /** What a subgroup computes. */
-  readonly block: { readonly rows: 32 | 64; readonly columns: 32 | 64 };
-}
-
-/** How many products of f16 stand for one of f32: the high parts alone (10 bits of mantissa, as tf32), or also high with low. */
-export type Terms = 1 | 3;
-
-export interface MatrixUnitCode {
-  readonly tile: MatrixUnitTile;
-  readonly fragments: FragmentTexts;
-  readonly a: OperandReading;
-  readonly b: OperandReading;
-  readonly terms: Terms;
-  readonly batchAxes: number;
-  /** Whether a slice may end within the tile's depth. */
-  readonly ragged: boolean;
-  /**
-   * Whether fragments are stored at once: never with an epilogue or scaled operands, and only where n is a multiple of four;
-   * "inside": of tiles that do not reach beyond the result. The others go through workgroup memory.
-   */
-  readonly direct: "never" | "inside" | "always";
-  /** Whether four neighbours of the result are stored at once; only where none is stored directly. */
-  readonly storesVectors: boolean;
-  /** Depths after which sums are added to the result in memory and begun anew: those of matrix units are cut, not rounded. */
-  readonly stretch?: number;
-  readonly epilogue?: EpilogueCode;
-  /** Whether scales of f32 operands are found on the way, else they are given. */
-  readonly found?: boolean;
-  /** Of packed operands. */
-  readonly packed?: Readonly<Record<"a" | "b", Packing>>;
-  /** How f32 operands lie in memory, of packed ones before that. */
-  readonly sources?: Readonly<Record<"a" | "b", OperandReading>>;
-  /** How the result is kept. */
-  readonly result: "f32" | "f16";
-}
-
-/** Invocations of a workgroup. */
-export const matrixUnitThreads = ({ rows, columns, block }: MatrixUnitTile): number =>
-  SUBGROUP * (rows / block.rows) * (columns / block.columns);
-
-/** Vectors of four words of a slice, or of a block of it. */
-const sliceVectors = (lines: number, depth: number, alongDepth: boolean): number =>
-  alongDepth ? lines * pitchOf(depth) : depth * pitchOf(lines);
-
-/** Vectors between the rows of a strip of results in workgroup memory: one more than needed, against bank conflicts. */
-const stripPitch = ({ block }: MatrixUnitTile): number => block.columns / 4 + 1;
-const stripVectors = (tile: MatrixUnitTile): number =>
-  ((FRAGMENT * matrixUnitThreads(tile)) / SUBGROUP) * stripPitch(tile);
-
-type LayoutForm = Pick<MatrixUnitCode, "tile" | "terms" | "a" | "b" | "found">;
-
-interface Layout {
-  /** Where slices begin, of high and, perhaps, of low parts; in blocks, the first of them. */
-  readonly a: readonly number[];
-  readonly b: readonly number[];
-  /** Vectors; or blocks of so many. */
-  readonly size: number;
-  readonly blockLength?: number;
-}
-
-/** Where slices lie in workgroup memory: high parts of A and B, then low ones. Results take the place of the slices. */
-function layout(form: LayoutForm): Layout {
-  const { tile, a, b, terms, found = false } = form;
-  if (a.stored !== "f32" || found) return layoutInBlocks(form);
-  const [aSize, bSize] = [
-    sliceVectors(tile.rows, tile.depth, a.alongDepth),
-    sliceVectors(tile.columns, tile.depth, b.alongDepth),
-  ];
-  const both = aSize + bSize;
-  const slices = terms === 1 ? both : 2 * both;
-  return {
-    a: terms === 1 ? [0] : [0, both],
-    b: terms === 1 ? [aSize] : [aSize, both + aSize],
-    size: Math.max(slices, stripVectors(tile)),
-  };
-}
-
-/** Blocks of A, one for each row of subgroups, then of B, then those of low parts; a strip of a subgroup's results takes a block. */
-function layoutInBlocks({ tile, a, b, terms }: LayoutForm): Layout {
-  const [down, across] = [tile.rows / tile.block.rows, tile.columns / tile.block.columns];
-  const both = down + across;
-  return {
-    a: terms === 1 ? [0] : [0, both],
-    b: terms === 1 ? [down] : [down, both + down],
-    size: Math.max(terms === 1 ? both : 2 * both, down * across),
-    blockLength: Math.max(
-      sliceVectors(tile.block.rows, tile.depth, a.alongDepth),
-      sliceVectors(tile.block.columns, tile.depth, b.alongDepth),
-      FRAGMENT * stripPitch(tile),
-    ),
-  };
-}
-
-/** Bytes of workgroup memory. */
-export function matrixUnitBytes(form: LayoutForm): number {
-  const { size, blockLength = 1 } = layout(form);
-  const sizes = form.found ? 8 * (form.tile.rows + form.tile.columns) + 16 : 0;
-  return 16 * size * blockLength + sizes;
-}
+import { batchStart, finishFunction, placeTile } from "./text.js";
 
 /**
  * Bindings: a, b, the result, the epilogue's buffers, and of f32 operands the largest size in each line. GpuParameters (none:
@@ -212,16 +112,6 @@ function scalingTexts({ tile, terms, a, b, packed, sources, batchAxes, found = f
     unscalingFunctions({ name: "aSource", reading: sources.a }, { name: "bSource", reading: sources.b }, batchAxes)
   );
 }
-
-/** The fragments of a subgroup's block. */
-const blockFragments = ({ block }: MatrixUnitTile): { name: string; row: number; column: number }[] =>
-  Array.from({ length: block.rows / FRAGMENT }, (_, i) =>
-    Array.from({ length: block.columns / FRAGMENT }, (_, j) => ({
-      name: `s${i}_${j}`,
-      row: FRAGMENT * i,
-      column: FRAGMENT * j,
-    })),
-  ).flat();
 
 /** Which tile and which part of k the workgroup has, and which block the subgroup. */
 function placeWorkgroup(code: MatrixUnitCode): string {
@@ -368,131 +258,4 @@ function blockSteps(
     ];
     return `{\n${indent(lines.join("\n"))}\n}`;
   }).join("\n");
-}
-
-/** Fragments to memory: at once, or a strip of the block's fragments at a time through workgroup memory. */
-function storeResults(code: MatrixUnitCode): string {
-  const { tile, direct, fragments, a, stretch, packed, found = false } = code;
-  const each = blockFragments(tile);
-  const scaled = a.stored !== "f16";
-  const { blockLength } = layout(code);
-  const inStrip = (at: number): string | InBlock =>
-    blockLength === undefined ? `u32(strip + ${at})` : { block: "u32(strip)", at, length: blockLength };
-  const whole = each
-    .map(({ name, row, column }) =>
-      fragments.store(
-        "c",
-        `u32(start + (firstRow + blockRow + ${row}) * p.n + firstColumn + blockColumn + ${column})`,
-        packed
-          ? fragments.scale(name, `powerOf(381 - aBits${row / FRAGMENT} - bBits${column / FRAGMENT})`)
-          : found
-            ? fragments.scale(name, "inverse")
-            : name,
-        "u32(p.n)",
-      ),
-    )
-    .join("\n");
-  if (direct === "always" && !packed && !found) return whole;
-  const strips = Array.from({ length: tile.block.rows / FRAGMENT }, (_, i) => {
-    const stores = each
-      .filter(({ row }) => row === FRAGMENT * i)
-      .map(({ name, column }) => fragments.store("tiles", inStrip(column / 4), name, `${stripPitch(tile)}u`));
-    return `${stores.join("\n")}
-workgroupBarrier();
-storeStrip(start, firstRow + blockRow + ${FRAGMENT * i}, firstColumn + blockColumn, strip, lane % ${SUBGROUP}${scaled ? ", batch, part, aLines, bLines" : ""}${stretch === undefined ? "" : ", added"});
-workgroupBarrier();`;
-  });
-  const singly = strips.join("\n");
-  if (direct === "never") return singly;
-  const conditions = [
-    ...(direct === "inside" ? [`(firstRow + ${tile.rows} <= p.m)`, `(firstColumn + ${tile.columns} <= p.n)`] : []),
-    ...(packed ? ["evenScales"] : []),
-    ...(found ? ["sharesScales"] : []),
-  ];
-  const scales = packed
-    ? `${fragmentScales(tile)}\n`
-    : found
-      ? "let inverse = powerOf(381 - aBits[0] - bBits[0]);\n"
-      : "";
-  const atOnce = scales + whole;
-  return `${packed ? `${evenScales(code, packed)}\n` : ""}if (${conditions.join(" & ")}) {\n${indent(atOnce)}\n} else {\n${indent(singly)}\n}`;
-}
-
-/** Whether every fragment of the tile has one scale, and its inverse is a number. */
-function evenScales({ tile }: MatrixUnitCode, packed: Readonly<Record<"a" | "b", Packing>>): string {
-  const look = (operand: "a" | "b"): string => {
-    const [lines, first] = operand === "a" ? [tile.rows, "firstRow"] : [tile.columns, "firstColumn"];
-    const { elements, lines: all } = packed[operand];
-    const at = (block: number): string =>
-      `${operand}Scales[${elements * all} + 2 * ((${operand}Lines + ${first}) / ${BLOCK} + ${block})`;
-    const blocks = Array.from({ length: Math.ceil(lines / BLOCK) }, (_, k) => k);
-    const of = (combine: "min" | "max", more: string): string =>
-      blocks.map((k) => `${at(k)}${more}]`).reduce((x, y) => `${combine}(${x}, ${y})`);
-    return `let ${operand}Low = ${of("min", "")};\nlet ${operand}High = ${of("max", " + 1")};`;
-  };
-  return `${look("a")}
-${look("b")}
-let evenScales = (min(aLow, bLow) > 0) & (aLow + bLow >= 127) & (aHigh + bHigh <= 380);`;
-}
-
-/** The exponents of the scales of a subgroup's fragments. */
-function fragmentScales({ block }: MatrixUnitTile): string {
-  const of = (operand: "a" | "b", lines: number, first: string): string[] =>
-    Array.from(
-      { length: lines / FRAGMENT },
-      (_, k) => `let ${operand}Bits${k} = ${operand}Scales[${operand}Lines + ${first} + ${FRAGMENT * k}];`,
-    );
-  return [...of("a", block.rows, "firstRow + blockRow"), ...of("b", block.columns, "firstColumn + blockColumn")].join(
-    "\n",
-  );
-}
-
-/**
- * Stores a strip's elements that are in the result, four neighbours a thread: a thread has the same columns in every row.
- * Where k is summed in stretches, all but the first add to what is there.
- */
-function storeFunction(code: MatrixUnitCode): string {
-  const { tile, result, epilogue, a, stretch, storesVectors, found = false } = code;
-  const inBlocks = layout(code).blockLength !== undefined;
-  const quads = tile.block.columns / 4;
-  const scaled = a.stored !== "f16";
-  const bits = (operand: "a" | "b", line: string): string =>
-    found
-      ? `${operand}Bits[${line}]`
-      : a.stored === "f32"
-        ? `bitsOf(${operand}Most[${line}])`
-        : `${operand}Scales[${line}]`;
-  const adds = stretch !== undefined;
-  const element = (e: number): string => (epilogue ? `finish(at + ${e}, value[${e}])` : `value[${e}]`);
-  const stored = (text: string, type: string): string => (result === "f16" ? `${type}(${text})` : text);
-  const vector = epilogue ? `vec4<f32>(${[0, 1, 2, 3].map(element).join(", ")})` : "value";
-  const four = `${adds ? "if (adds) { value += c[at / 4]; }\n" : ""}c[at / 4] = ${stored(vector, "vec4<f16>")};`;
-  const singly = [0, 1, 2, 3]
-    .map((e) => {
-      const value = stored(element(e), "f16");
-      const text = adds
-        ? `if (adds) { value[${e}] += c[at + ${e}]; } c[at + ${e}] = ${value};`
-        : `c[at + ${e}] = ${value};`;
-      return `if (column + ${e} < p.n) { ${text} }`;
-    })
-    .join("\n");
-  return `fn storeStrip(start: i32, row: i32, firstColumn: i32, strip: i32, thread: i32${scaled ? ", batch: i32, part: i32, aLines: i32, bLines: i32" : ""}${adds ? ", adds: bool" : ""}) {
-  let quad = thread % ${quads};
-  let column = firstColumn + 4 * quad;
-  if (column >= p.n) { return; }
-${
-  scaled
-    ? indent(`let columns = bLines + min(vec4<i32>(column) + vec4<i32>(0, 1, 2, 3), vec4<i32>(p.n - 1));
-let scales = vec4<i32>(${["x", "y", "z", "w"].map((e) => bits("b", `columns.${e}`)).join(", ")});`)
-    : ""
-}
-  for (var r = thread / ${quads}; r < ${FRAGMENT}; r += ${SUBGROUP / quads}) {
-    if (row + r >= p.m) { break; }
-    var value = bitcast<vec4<f32>>(tiles[strip${inBlocks ? "][" : " + "}r * ${stripPitch(tile)} + quad]);
-${scaled ? indent(`value = unscaled(value, ${bits("a", "aLines + row + r")}, scales, row + r, column, batch, part);`, 2) : ""}
-    let at = start + (row + r) * p.n + column;
-${indent(storesVectors ? four : singly, 2)}
-  }
-}
-`;
 }

@@ -5,7 +5,8 @@ import type { GpuLimits } from "@seqmix/tensor/wgsl";
 import { emulatedFragments } from "@seqmix/testing";
 import { runProgram } from "../testing/run-program.js";
 import { testDevice } from "../testing/test-device.js";
-import { matrixUnitProgram, type TunedTile } from "./matrix-units.js";
+import type { TunedTile } from "./choose-tile.js";
+import { matrixUnitProgram } from "./matrix-units.js";
 
 const device = await testDevice({ poison: true });
 afterAll(() => device.close());

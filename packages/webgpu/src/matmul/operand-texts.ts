@@ -5,6 +5,7 @@
  * compilers that fold it.
  */
 import { FRAGMENT } from "@seqmix/tensor/wgsl";
+import { findingTexts, type FindingTexts } from "./found-scales.js";
 import { batchStart } from "./text.js";
 
 /** f16 elements of a vector, and those that a row has more in workgroup memory. */
@@ -21,6 +22,9 @@ export interface OperandReading {
   readonly unit: 8 | 4 | 1;
 }
 
+/** How a packed operand lies in memory. */
+export const PACKED: OperandReading = { stored: "packed", alongDepth: false, unit: 8 };
+
 interface SliceForm {
   readonly lines: number;
   readonly depth: number;
@@ -32,17 +36,6 @@ interface SliceForm {
   readonly batchAxes: number;
   /** Whether scales of f32 operands are found on the way; see `found-scales.ts`. */
   readonly found?: boolean;
-}
-
-export interface FindingTexts {
-  /** Positions of the first slice. */
-  readonly restart: string;
-  /** The largest size in a slice that has been read, u32 bits. */
-  readonly largest: string;
-  /** Declares registers of scales and of largest sizes. */
-  readonly begin: string;
-  /** Tells workgroup memory the largest sizes. */
-  readonly report: string;
 }
 
 export interface OperandTexts {
@@ -168,28 +161,11 @@ export function operandTexts(operand: "a" | "b", reading: OperandReading, form: 
   };
   const type = stored !== "f32" ? "vec4<u32>" : unit === 4 ? "vec4<f32>" : "f32";
   const step = alongDepth && unit !== 1 ? String(depth / unit) : `${depth} * p.${operand}Inner`;
-  const lineOf = (e: number): string => `${name("Column", 0)} * ${VECTOR} + ${e}`;
-  const four = [0, 1, 2, 3];
-  const finding: FindingTexts = {
-    restart: some.map((q) => `${name("At", q)} = ${operand}Start + ${position(q)};`).join("\n"),
-    largest: `largestOf(${some.flatMap((q) => registers(q).map((x) => `sizesOf(${x})`)).reduce((x, y) => `max(${x}, ${y})`)})`,
-    begin: (alongDepth
-      ? some.flatMap((q) => [
-          `let ${name("Scale", q)} = powerOf(${operand}Bits[${name("Row", q)}]);`,
-          `var ${name("Most", q)} = 0u;`,
-        ])
-      : [0, 1].flatMap((half) => [
-          `let ${operand}Scale_${half} = powersOf(vec4<i32>(${four.map((e) => `${operand}Bits[${lineOf(4 * half + e)}]`).join(", ")}));`,
-          `var ${operand}Most_${half} = vec4<u32>();`,
-        ])
-    ).join("\n"),
-    report: (alongDepth
-      ? some.map((q) => `atomicMax(&${operand}Sizes[${name("Row", q)}], ${name("Most", q)});`)
-      : [0, 1].flatMap((half) =>
-          four.map((e) => `atomicMax(&${operand}Sizes[${lineOf(4 * half + e)}], ${operand}Most_${half}[${e}]);`),
-        )
-    ).join("\n"),
-  };
+  const finding = findingTexts(
+    operand,
+    alongDepth,
+    some.map((q) => ({ registers: registers(q), position: position(q) })),
+  );
   return {
     operand,
     type,
