@@ -4,13 +4,16 @@
  * is worked on, the next one is on its way into registers. A slice lies in workgroup memory as in the operand, with eight
  * elements more a row: rows at a multiple of 128 bytes would be read from the same banks. Whether a fragment lies inside its
  * memory is checked as it is loaded, unless its place there is known as the text is compiled:
- * - slices of f16 operands lie in blocks, one for the lines of a subgroup, and all subgroups run the same steps on blocks of
- *   their own;
- * - for f32 operands the steps are written once for every subgroup. Blocks, with scales that a tile's lines share, took
- *   2.4 ms there in place of 1.6 for 4096 x 4096 x 4096 on an H200.
+ * - slices of f16, and of f32 whose scales are found on the way, lie in blocks, one for the lines of a subgroup, and all
+ *   subgroups run the same steps on blocks of their own;
+ * - for f32 with given scales the steps are written once for every subgroup: with two numbers for each of f32, large tiles
+ *   are faster so (4096 x 4096 x 4096 on an H200: 1.6 ms; in blocks 2.4, with scales found on the way 2.6).
  *
- * Operands in f32 become f16 on their way into workgroup memory (`operand-texts.ts`): scaled line by line, and as one number
- * or as two, of which three products are taken.
+ * Operands in f32 become f16 as one number or as two, of which three products are taken, in one of three ways:
+ * - on their way into workgroup memory (`operand-texts.ts`), scaled line by line, with sizes that a pass has found before;
+ * - the same with scales found on the way (`found-scales.ts`), for results with few rows or columns, where reading operands
+ *   is what takes the time;
+ * - by a pass before, for the others (`packing.ts`): tiles convert an operand again and again otherwise.
  *
  * Lines (rows of A, columns of B) beyond the result are read as whatever is there and never stored; depths beyond k are made zero.
  */

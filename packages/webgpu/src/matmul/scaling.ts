@@ -1,7 +1,7 @@
 /**
  * f32 operands on units for f16, which end at 65504: every line (row of A, column of B) is multiplied by the power of two
  * that brings its largest number below 2^13, and the products are multiplied by the inverse of both. Powers of two change
- * no digit, so huge, tiny and mixed lines lose nothing. The largest sizes are found by a pass of its own. Where a line
+ * no digit, so huge, tiny and mixed lines lose nothing. Here the largest sizes are found by a pass of its own. Where a line
  * holds an infinity or NaN, its elements of the result are summed one by one.
  */
 import { product, type LoopKernel, type MatmulSpec, type Scalar } from "@seqmix/tensor/backend";
