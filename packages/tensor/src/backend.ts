@@ -25,6 +25,7 @@ export { isRowMajor } from "./ir/affine.js";
 export { bufferOn } from "./devices/placement.js";
 export { onDemand, whenLoaded } from "./graph/on-demand.js";
 export { affinesOf, divideReduction, identity, nodesOf, parts, product, roots, simplifyLoop } from "./ir/simplify.js";
+export { rewriting } from "./ir/interning.js";
 export { isRowKernel, rowStages, stageValues, variesAlongRow, type RowStage } from "./ir/row-stages.js";
 export { semiseparable, type OuterProduct, type Semiseparable, type StateSum } from "./ir/semiseparable.js";
 export {
