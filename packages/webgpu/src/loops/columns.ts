@@ -4,7 +4,7 @@
  * longest axis. What they have meets in workgroup memory, always in the same order.
  */
 import { product, type LoopKernel } from "@seqmix/tensor/backend";
-import { entryPoint, type GpuPass } from "@seqmix/tensor/wgsl";
+import { entryPoint, type GpuLimits, type GpuPass } from "@seqmix/tensor/wgsl";
 import { functionTexts } from "../wgsl/functions.js";
 import {
   accumulate,
@@ -20,10 +20,16 @@ import {
 /** Outputs of a workgroup: what memory reads at once. */
 const WIDE = 32;
 /** Threads that share an output. */
-const SHARED = 8;
+const SHARED = 16;
 
-/** Whether the threads of an output have something to do each. */
-export const fitsColumns = ({ reduceExtents }: LoopKernel): boolean => Math.max(...reduceExtents) >= 2 * SHARED;
+/** Whether the threads of an output have something to do each, and the adapter has so many and memory for them. */
+export const fitsColumns = (
+  { reduceExtents, reductions }: LoopKernel,
+  { threads, workgroupBytes }: Pick<GpuLimits, "threads" | "workgroupBytes">,
+): boolean =>
+  Math.max(...reduceExtents) >= 2 * SHARED &&
+  WIDE * SHARED <= threads &&
+  4 * WIDE * SHARED * reductions.length <= workgroupBytes;
 
 /** @param kernel Simplified, of at least one point, with a reduction. */
 export function columnsPass(kernel: LoopKernel, buffers: LoopBuffers): GpuPass {

@@ -90,7 +90,7 @@ function chooseForm(kernel: LoopKernel, limits: GpuLimits): { readonly form: Loo
     const partLength = outputs < 256 ? parts(Math.ceil((512 * bindings) / outputs), ROW_PART) : undefined;
     return { form: "rows", ...(partLength !== undefined && { partLength }) };
   }
-  const across = readsAcross(kernel) && outputs < 8 * FULL && fitsColumns(kernel) && limits.threads >= 256;
+  const across = readsAcross(kernel) && outputs < 8 * FULL && fitsColumns(kernel, limits);
   const partLength =
     outputs < FULL / 2
       ? parts(Math.ceil((FULL * bindings) / outputs), SERIAL_PART)

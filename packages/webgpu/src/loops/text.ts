@@ -102,7 +102,10 @@ function layoutOf(kernel: LoopKernel, form: LoopForm, { aliases, part }: LoopBuf
   const many = product(form === "map" ? kernel.extents : all) >= MANY;
   const width =
     form !== "serial" && many && (flat || all[axis]! % 4 === 0) && textLength(values) <= LONGEST_FOUR ? 4 : 1;
-  if (width === 1) return { width, axis, vectors: [] };
+  // What each point has four of is read side by side where neighbours are neighbouring threads.
+  const apart = new Set([...(aliases?.keys() ?? []), ...(part?.inputs.keys() ?? [])]);
+  if (width === 1 || (form === "map" && inFours(loadsOf(values), (input) => !apart.has(input)).size > 0))
+    return { width: 1, axis, vectors: [] };
   const fits = ({ offset, coefficients }: Affine): boolean =>
     offset % 4 === 0 && coefficients.every((c, k) => (k === axis ? c === 1 : c % 4 === 0));
   const loads = loadsOf(values);
