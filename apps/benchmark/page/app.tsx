@@ -1,9 +1,10 @@
 /** The page around its views. */
-import { useEffect, useState } from "preact/hooks";
+import { useCallback, useEffect, useState } from "preact/hooks";
 import { formatAddress, parseAddress, views, type Address, type View } from "./address.js";
 import { DualityView } from "./duality/duality-view.js";
 import { MemoryView } from "./hippo/memory-view.js";
 import { StateView } from "./state/state-view.js";
+import { useResults } from "./training/use-results.js";
 import { useTraining } from "./training/use-training.js";
 import { TrainView } from "./training/train-view.js";
 
@@ -29,6 +30,10 @@ export function App() {
     history.replaceState(null, "", formatAddress(next));
     setAddress(next);
   };
+  const showResults = useCallback(() => {
+    location.hash = formatAddress({ ...parseAddress(location.hash), view: "train" });
+  }, []);
+  const results = useResults(showResults);
   return (
     <>
       <header>
@@ -47,7 +52,9 @@ export function App() {
         </nav>
       </header>
       <main>
-        {address.view === "train" && <TrainView address={address} replace={replace} training={training} />}
+        {address.view === "train" && (
+          <TrainView address={address} replace={replace} training={training} results={results} />
+        )}
         {address.view === "state" && <StateView training={training} />}
         {address.view === "memory" && <MemoryView />}
         {address.view === "duality" && <DualityView />}

@@ -11,6 +11,11 @@ const TIMEOUT = 180_000;
 const trial = (mixer: string): string =>
   `selective-copying:${mixer}:dataTokens=2;dModel=16;L=8;nLayers=1;seed=0;steps=160`;
 
+const rowsOfASweep = readFileSync(
+  new URL("../../../docs/results/discretization/results.jsonl", import.meta.url),
+  "utf8",
+);
+
 describe("the page", () => {
   let browser: Browser;
   let served: { readonly url: string; close(): Promise<void> };
@@ -88,6 +93,20 @@ describe("the page", () => {
         buffer: Buffer.from('{"trial": 1}\nnonsense\n'),
       });
       await page.getByText("2 that are none").waitFor();
+
+      // Files that are dropped on any view are shown, and do not take the page's place.
+      await page.getByRole("link", { name: "Duality" }).click();
+      const dropped = await page.evaluateHandle((text) => {
+        const data = new DataTransfer();
+        data.items.add(new File([text], "results.jsonl"));
+        return data;
+      }, rowsOfASweep);
+      await page.dispatchEvent("h1", "dragover", { dataTransfer: dropped });
+      await page.dispatchEvent("h1", "drop", { dataTransfer: dropped });
+      await page.getByRole("cell", { name: "s4d" }).first().waitFor();
+      await page.getByRole("link", { name: "HiPPO memory" }).click();
+      await page.getByRole("link", { name: "Train" }).click();
+      expect(await page.getByRole("cell", { name: "s4d" }).count()).toBe(rowsOfASweep.trim().split("\n").length);
       await page.close();
     },
     TIMEOUT,

@@ -5,12 +5,13 @@ import { fftConvKernel, fftCorrelationKernel, fftPieceKernel } from "@seqmix/fft
 import { gateLoop, simpleGateLoop } from "@seqmix/gateloop";
 import { gla } from "@seqmix/gla";
 import { linearAttentionMixer } from "@seqmix/linear-attention";
-import { cauchyKernel } from "@seqmix/lti";
+import { cauchyKernel, powerSumsKernel } from "@seqmix/lti";
 import { h3 } from "@seqmix/h3";
 import { hyena } from "@seqmix/hyena";
 import { mamba } from "@seqmix/mamba";
 import { mamba2 } from "@seqmix/mamba2";
 import type { AnyMixer } from "@seqmix/mixer";
+import { gluKernel } from "@seqmix/nn";
 import { gru, hippoRnn, lmu, lstm, minGru, minLstm, rnn } from "@seqmix/rnn";
 import { rwkv4, wkvKernel } from "@seqmix/rwkv";
 import { retnet } from "@seqmix/retnet";
@@ -62,6 +63,8 @@ export const kernels: readonly AnyKernel[] = [
   inverseKernel,
   expm1OverXKernel,
   cauchyKernel,
+  powerSumsKernel,
+  gluKernel,
   selectiveScanKernel,
   scaledDotProductAttention,
   wkvKernel,

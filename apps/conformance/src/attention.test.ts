@@ -33,7 +33,7 @@ const name = "online softmax on matrix units";
 /** The record with its program for adapters that have matrix units. */
 function onMatrixUnits(products: "f32" | "tf32"): AnyKernel {
   const limits: GpuLimits = {
-    buffers: 16,
+    buffers: device.gpu.limits.maxStorageBuffersPerShaderStage,
     bytes: 2 ** 27,
     threads: 1024,
     workgroupBytes: device.gpu.limits.maxComputeWorkgroupStorageSize,

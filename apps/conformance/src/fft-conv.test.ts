@@ -1,7 +1,19 @@
 // The programs of the long convolution that need long sequences or other adapters, at sizes the reference can follow.
 import { kernels, type AnyKernel } from "@seqmix/catalog";
+import { fftConv } from "@seqmix/fft";
 import { useSoftwareAdapter } from "@seqmix/software-gpu";
-import { defineKernel, type GpuVariant } from "@seqmix/tensor";
+import {
+  cast,
+  defineKernel,
+  explain,
+  grad,
+  key,
+  normal,
+  realize,
+  sum,
+  type GpuVariant,
+  type Tensor,
+} from "@seqmix/tensor";
 import { PORTABLE_LIMITS, type GpuLimits } from "@seqmix/tensor/wgsl";
 import { checkKernel } from "@seqmix/testing";
 import { webgpu } from "@seqmix/webgpu";
@@ -74,3 +86,26 @@ test.each([
   },
   120_000,
 );
+
+// Dawn's null backend has f16: it checks the programs and computes nothing.
+test.each([
+  ["rows", 2048],
+  ["long rows", 40000],
+])("gradients of f16 operands are stored as f16 by the programs: %s", async (_, L) => {
+  const unreal = await webgpu({ halfPrecision: true, dawn: ["backend=null"] });
+  const half = (seed: number, shape: readonly number[]): Tensor => cast(normal(key(seed), shape), "f16");
+  const operands = await realize(
+    { u: half(1, [4, 2, L]), k: half(2, [2, L]), kReverse: half(3, [2, 9]), gate: half(4, [4, 2, L]) },
+    { device: unreal },
+  );
+  const gradients = grad((x: typeof operands) => sum(fftConv(x)))(operands);
+  expect(Object.values(gradients).map(({ dtype }) => dtype)).toEqual(["f16", "f16", "f16", "f16"]);
+  const text = await explain(gradients, { device: unreal });
+  expect(text).toContain("fftConv backward");
+  expect(text).not.toMatch(/\bcast\b/);
+  // One that is read as f32 too stays so.
+  const both = [cast(gradients.u, "f32"), gradients.k];
+  expect(await explain(both, { device: unreal })).toContain("fftConv backward");
+  await realize([gradients, both], { device: unreal });
+  await unreal.close();
+});

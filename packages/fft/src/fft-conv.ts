@@ -6,6 +6,7 @@ import {
   mul,
   neg,
   pad,
+  reshape,
   ShapeError,
   sliceAxis,
   sub,
@@ -81,11 +82,15 @@ export const fftConvKernel: Kernel<FftConvInputs, FftConvOutputs, undefined> = d
   },
   gradient({ u, k, kReverse, skip, gate }: ConvInputs, { y }: { readonly y?: Tensor }): Partial<ConvInputs> {
     const g = gate ? mul(y!, gate) : y!;
+    const dk = k && correlated(g, u, k.shape[1]!);
+    const dkReverse = kReverse && correlated(u, g, kReverse.shape[1]!);
+    // The skip is as good as the first tap of either kernel.
+    const direct = [dk, dkReverse].find((taps) => taps !== undefined && taps.shape[1]! > 0);
     return {
       u: fftConvKernel({ u: g, k: kReverse, kReverse: k, skip }, undefined).y,
-      ...(k && { k: correlated(g, u, k.shape[1]!) }),
-      ...(kReverse && { kReverse: correlated(u, g, kReverse.shape[1]!) }),
-      ...(skip && { skip: sum(mul(g, u), [0, 2]) }),
+      ...(dk && { k: dk }),
+      ...(dkReverse && { kReverse: dkReverse }),
+      ...(skip && { skip: direct ? reshape(sliceAxis(direct, 1, 0, 1), skip.shape) : sum(mul(g, u), [0, 2]) }),
       ...(gate && { gate: mul(y!, fftConvKernel({ u, k, kReverse, skip }, undefined).y) }),
     };
   },

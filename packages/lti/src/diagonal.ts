@@ -26,7 +26,8 @@ import {
   zeros,
   type Complex,
 } from "@seqmix/tensor";
-import { powerCollect, powerSum, powerTable, type Decay } from "./powers.js";
+import { powerSums, sumOfPowers } from "./power-sums.js";
+import { powerCollect, powerTable, type Decay } from "./powers.js";
 import type { LtiSystem } from "./system.js";
 
 /** A continuous diagonal system x' = A x + B u, y = C x for each of H channels, with N stored modes and M outputs a channel. */
@@ -89,7 +90,7 @@ export function diagonalSystem(system: DiagonalSystem, options: DiagonalOptions 
       const next = complexAdd(complexMul(Abar, h), complexScale(Bbar, expandDims(u, 2)));
       return [einsumReal("B H N, M H N -> B M H", next, output), next];
     },
-    kernel: (L) => (L === 0 ? zeros([M, H, 0]) : powerSum(complexMul(output, Bbar), powerTable(decay, L))),
+    kernel: (L) => (L === 0 ? zeros([M, H, 0]) : sumOfPowers(complexMul(output, Bbar), decay, L)),
     response: (h, L) => {
       const batch = h.re.shape[0]!;
       if (L === 0) return zeros([batch, M, H, 0]);
@@ -98,7 +99,7 @@ export function diagonalSystem(system: DiagonalSystem, options: DiagonalOptions 
         complexMap(complexMul(Abar, h), (part) => expandDims(part, 1)),
       );
       const W = complexMap(started, (part) => reshape(part, [batch * M, H, N]));
-      return reshape(powerSum(W, powerTable(decay, L)), [batch, M, H, L]);
+      return reshape(sumOfPowers(W, decay, L), [batch, M, H, L]);
     },
     finalState(u, h0) {
       const [batch, , L] = u.shape as [number, number, number];
@@ -148,10 +149,13 @@ export function dssKernel(
   const W = complexMul(C, weight);
   const [M, H, N] = C.re.shape as [number, number, number];
   // Powers that grow are those that decay, from the last position to the first.
-  const forward = powerTable({ exponent: complexScale(z, falling) }, L);
-  const backward = powerTable({ exponent: complexScale(z, mul(growing, -1)) }, L);
+  const forward = complexScale(z, falling);
+  const backward = complexScale(z, mul(growing, -1));
   const sums = (weights: Complex): Tensor =>
-    add(powerSum(complexScale(weights, falling), forward), flip(powerSum(complexScale(weights, growing), backward), 2));
+    add(
+      powerSums(complexScale(weights, falling), forward, L),
+      flip(powerSums(complexScale(weights, growing), backward, L), 2),
+    );
   const K = sums(complexMul(W, B));
   if (!state) return { K };
   if (!(dt instanceof Tensor))

@@ -168,7 +168,7 @@ export function dplrKernel(
   // The sums lack the factor e^(i theta/2).
   const spectrum = complexMul(corrected, { re: points.cosine, im: points.sine });
   const all = sliceAxis(
-    irfft(R === 1 ? withFirst(responseAtZero(A, left, inputs), spectrum) : spectrum, length),
+    irfft(R === 0 ? spectrum : withFirst(responseAtZero(A, left, inputs, R), spectrum), length),
     -1,
     0,
     L,

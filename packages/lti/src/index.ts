@@ -47,6 +47,13 @@ export {
   type CauchyOptions,
   type CauchyOutputs,
 } from "./cauchy.js";
+export {
+  powerSums,
+  powerSumsKernel,
+  type PowerSumsInputs,
+  type PowerSumsOptions,
+  type PowerSumsOutputs,
+} from "./power-sums.js";
 export { stepsAtRate } from "./steps-at-rate.js";
 export { withinBand } from "./bandlimit.js";
 export { beforeTransform, positive, positiveTransforms, type PositiveTransform } from "./positive.js";

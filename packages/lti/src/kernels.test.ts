@@ -3,8 +3,10 @@ import { checkKernel } from "@seqmix/testing";
 import {
   add,
   complexMap,
+  concat,
   cpu,
   expandDims,
+  foldIn,
   grad,
   key,
   mul,
@@ -35,6 +37,7 @@ import {
   dplrStateSpace,
   dplrSystem,
   dssKernel,
+  powerSumsKernel,
   recur,
   stepsAtRate,
   truncateOutput,
@@ -137,6 +140,10 @@ describe("the kernel of S4", () => {
 
   test("Cauchy sums keep the laws of a kernel", async () => {
     await checkKernel(cauchyKernel, cpu(), { relative: 1e-4, gradientRelative: 1e-3 });
+  });
+
+  test("sums of powers keep the laws of a kernel", async () => {
+    await checkKernel(powerSumsKernel, cpu(), { relative: 1e-4, gradientRelative: 1e-3 });
   });
 });
 
@@ -314,35 +321,58 @@ describe("companion and dss kernels", () => {
     exact.forEach((value, k) => expect(Math.abs(single[k]! - value) / size).toBeLessThan(1e-3));
   });
 
-  test("with a mode next to 0, S4's kernel and its gradients keep three digits in single precision", async () => {
-    // HiPPO-Fourier has such a mode; its eigenvalues are bounded away from 0 by 1e-4, as in the published code.
-    const N = 8;
-    const form = hippoDiagonal("fourier", N, { clipB: 2 });
-    const bounded = (part: Float64Array): Float64Array => part.map((value) => Math.min(value, -1e-4));
-    const given = {
-      A: numbers({ re: bounded(form.lambda.re), im: bounded(form.lambda.im) }, [1, N / 2]),
-      B: numbers(form.B, [1, N / 2]),
-      C: complexNormal(5, [1, 1, N / 2]),
-      P: complexMap(numbers(form.P, [1, 1, N / 2]), (part) => add(part, mul(0.2, normal(key(9), [1, 1, N / 2])))),
-    };
-    const weights = normal(key(11), [1, 1, 12]);
-    const both = async (device: Device): Promise<number[][]> => {
-      // C~, as it is trained: in double precision on either device.
-      const dt = tensor([[0.02]]);
-      const C = await realize(truncateOutput({ dt, ...given }, 12), { device: oracle });
-      const onHost = async (part: Tensor): Promise<Tensor> => tensor(await part.data(), part.shape);
-      const known = { re: await onHost(C.re), im: await onHost(C.im) };
-      const kernel = ({ A, B, P }: typeof given): Tensor => dplrKernel({ dt, A, B, P, C: known }, 12).K;
-      const gradient = grad((x: typeof given) => sum(mul(weights, kernel(x))))(given);
-      const all = [kernel(given), ...[gradient.A, gradient.B, gradient.P].flatMap(({ re, im }) => [re, im])];
-      return Promise.all(all.map((x) => values(x, device)));
-    };
-    const [exact, single] = [await both(oracle), await both(cpu())];
-    exact.forEach((expected, k) => {
-      const size = Math.max(...expected.map(Math.abs));
-      expected.forEach((value, n) => expect(Math.abs(single[k]![n]! - value) / size, `${k}`).toBeLessThan(1e-3));
-    });
-  });
+  // Of rank 2 and more, the rows' parts in the plane of that mode may span it, be parallel, or be none.
+  test.each([
+    [1, []],
+    [2, [{ other: 0.2, same: 0 }]],
+    [2, [{ other: 0, same: 0.5 }]],
+    [2, [{ other: 0, same: 0 }]],
+    [
+      3,
+      [
+        { other: 0.2, same: 0.3 },
+        { other: 0.1, same: 0 },
+      ],
+    ],
+  ])(
+    "rank %i: with a mode next to 0, S4's kernel and its gradients keep three digits in single precision, %j",
+    async (R, more) => {
+      // HiPPO-Fourier has such a mode; its eigenvalues are bounded away from 0 by 1e-4, as in the published code.
+      const N = 8;
+      const form = hippoDiagonal("fourier", N, { clipB: 2 });
+      const bounded = (part: Float64Array): Float64Array => part.map((value) => Math.min(value, -1e-4));
+      const given = {
+        A: numbers({ re: bounded(form.lambda.re), im: bounded(form.lambda.im) }, [1, N / 2]),
+        B: numbers(form.B, [1, N / 2]),
+        C: complexNormal(5, [1, 1, N / 2]),
+        P: complexMap(numbers(form.P, [1, 1, N / 2]), (part) => {
+          const first = add(part, mul(0.2, normal(key(9), [1, 1, N / 2])));
+          const rows = more.map(({ other, same }, r) =>
+            add(mul(same, first), mul(other, normal(foldIn(key(10), r), [1, 1, N / 2]))),
+          );
+          return concat([first, ...rows], 0);
+        }),
+      };
+      expect(given.P.re.shape[0]).toBe(R);
+      const weights = normal(key(11), [1, 1, 12]);
+      const both = async (device: Device): Promise<number[][]> => {
+        // C~, as it is trained: in double precision on either device.
+        const dt = tensor([[0.02]]);
+        const C = await realize(truncateOutput({ dt, ...given }, 12), { device: oracle });
+        const onHost = async (part: Tensor): Promise<Tensor> => tensor(await part.data(), part.shape);
+        const known = { re: await onHost(C.re), im: await onHost(C.im) };
+        const kernel = ({ A, B, P }: typeof given): Tensor => dplrKernel({ dt, A, B, P, C: known }, 12).K;
+        const gradient = grad((x: typeof given) => sum(mul(weights, kernel(x))))(given);
+        const all = [kernel(given), ...[gradient.A, gradient.B, gradient.P].flatMap(({ re, im }) => [re, im])];
+        return Promise.all(all.map((x) => values(x, device)));
+      };
+      const [exact, single] = [await both(oracle), await both(cpu())];
+      exact.forEach((expected, k) => {
+        const size = Math.max(...expected.map(Math.abs));
+        expected.forEach((value, n) => expect(Math.abs(single[k]![n]! - value) / size, `${k}`).toBeLessThan(1e-3));
+      });
+    },
+  );
 
   test("lengths at another rate round halves to the even number", () => {
     expect([stepsAtRate(9, 2), stepsAtRate(7, 2), stepsAtRate(10, 4), stepsAtRate(11, 4), stepsAtRate(5, 0.5)]).toEqual(

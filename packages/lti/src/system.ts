@@ -48,7 +48,7 @@ export interface LtiRun<S extends Tree> {
 
 /** What {@link convolve} does beside the system. */
 export interface ConvolveOptions {
-  /** D of y_t = C h_t + D u_t [M H]; it costs nothing, being added to the kernel's first value. */
+  /** D of y_t = C h_t + D u_t [M H]; it costs nothing, being added to the transformed kernel. */
   readonly skip?: Tensor | undefined;
   /** Factor of the outputs [B M H L], taken in the convolution. */
   readonly gate?: Tensor | undefined;
@@ -69,9 +69,16 @@ export function convolve<S extends Tree>(
   const { outputs: M } = system;
   if (L === 0) return { y: zeros([B, M, H, 0]), hT: h0 ?? system.restState(B) };
   const repeated = M === 1 ? u : reshape(broadcastTo(expandDims(u, 1), [B, M, H, L]), [B, M * H, L]);
-  const kernel = skip ? withSkip(system.kernel(L), skip) : system.kernel(L);
   const rows = gate && reshape(gate, [B, M * H, L]);
-  const driven = reshape(fftConv({ u: repeated, k: reshape(kernel, [M * H, L]), gate: rows }), [B, M, H, L]);
+  const driven = reshape(
+    fftConv({
+      u: repeated,
+      k: reshape(system.kernel(L), [M * H, L]),
+      skip: skip && reshape(skip, [M * H]),
+      gate: rows,
+    }),
+    [B, M, H, L],
+  );
   const hT = system.finalState(u, h0);
   if (!h0) return { y: driven, hT };
   const response = system.response(h0, L);

@@ -1,8 +1,17 @@
 /** One position of the Mamba block as a kernel record, so that a device may run it in four passes. */
 import { causalConv1dStep } from "@seqmix/nn";
 import { selectiveScanStep } from "@seqmix/selective-scan";
-import { defineKernel, exp, matmul, neg, split, transpose, type Kernel, type Tensor } from "@seqmix/tensor";
-import { mambaStepOnGpu } from "./webgpu/step.js";
+import {
+  defineKernel,
+  exp,
+  matmul,
+  neg,
+  split,
+  transpose,
+  variantOnDemand,
+  type Kernel,
+  type Tensor,
+} from "@seqmix/tensor";
 
 /** Axes of the inputs: F is 2E, P is R + 2N, V is W - 1. */
 export type MambaStepInputs = {
@@ -100,6 +109,11 @@ export const mambaStepKernel: Kernel<MambaStepInputs, MambaStepOutputs, undefine
       bytes: 4 * (weights + E! * (N! + 3) + 2 * B! * (D! + E! * (V! + N!))),
     };
   },
-  variants: [mambaStepOnGpu],
+  variants: [
+    variantOnDemand(
+      { device: "webgpu", name: "four passes" },
+      async () => (await import("./webgpu/step.js")).mambaStepOnGpu,
+    ),
+  ],
   samples: [],
 });

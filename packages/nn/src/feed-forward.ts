@@ -1,5 +1,5 @@
 /** Maps of each position by itself. */
-import { foldIn, gelu, mul, ShapeError, sigmoid, silu, split, type Key, type Tensor } from "@seqmix/tensor";
+import { foldIn, gelu, mul, silu, type Key, type Tensor } from "@seqmix/tensor";
 import { initLinear, linear, type LinearParameters } from "./linear.js";
 
 /** Two linear maps with F channels between them. */
@@ -53,16 +53,3 @@ export function initGatedMlp(
 /** down(silu(gate(x)) up(x)), SwiGLU (Shazeer, GLU Variants Improve Transformer, 2020). @param x [.. D] */
 export const gatedMlp = ({ gate_proj, up_proj, down_proj }: GatedMlpParameters, x: Tensor): Tensor =>
   linear(down_proj, mul(silu(linear(gate_proj, x)), linear(up_proj, x)));
-
-/**
- * First half of the channels times the sigmoid of the second (Dauphin et al., 2017), S4's output activation.
- * @param x [.. 2D]
- * @returns [.. D]
- */
-export function glu(x: Tensor): Tensor {
-  const channels = x.shape.at(-1) ?? 0;
-  if (channels % 2 !== 0)
-    throw new ShapeError(`glu: expected an even number of channels, got ${channels} in shape [${x.shape.join(",")}]`);
-  const [value, gate] = split(x, [channels / 2, channels / 2]) as [Tensor, Tensor];
-  return mul(value, sigmoid(gate));
-}

@@ -11,5 +11,6 @@ export * from "./gated-norms.js";
 export * from "./causal-conv1d.js";
 export * from "./dropout.js";
 export * from "./feed-forward.js";
+export * from "./glu.js";
 export * from "./rotary.js";
 export * from "./losses.js";

@@ -1,19 +1,6 @@
 /** Pointwise functions by the names of the published code. */
-import {
-  expm1,
-  gelu,
-  maximum,
-  minimum,
-  mul,
-  relu,
-  sigmoid,
-  silu,
-  sliceAxis,
-  softplus,
-  tanh,
-  add,
-  type Tensor,
-} from "@seqmix/tensor";
+import { glu } from "@seqmix/nn";
+import { expm1, gelu, maximum, minimum, relu, sigmoid, silu, softplus, tanh, add, type Tensor } from "@seqmix/tensor";
 
 /** Names of pointwise functions; "glu" halves the last axis: x[..half] sigmoid(x[half..]). */
 export const activations = ["none", "tanh", "relu", "gelu", "elu", "silu", "sigmoid", "softplus", "glu"] as const;
@@ -40,10 +27,8 @@ export function activated(activation: Activation, x: Tensor): Tensor {
       return sigmoid(x);
     case "softplus":
       return softplus(x);
-    case "glu": {
-      const half = x.shape.at(-1)! / 2;
-      return mul(sliceAxis(x, -1, 0, half), sigmoid(sliceAxis(x, -1, half, 2 * half)));
-    }
+    case "glu":
+      return glu(x);
     default:
       throw new RangeError(`s4: expected an activation ${activations.join(", ")}, got "${String(activation)}"`);
   }

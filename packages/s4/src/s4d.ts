@@ -2,7 +2,7 @@
 import { s4dEigenvalues, s4dInits, type S4dInit } from "@seqmix/hippo";
 import { convolve, convolvePacked, diagonalSystem, type DiagonalSystem } from "@seqmix/lti";
 import { defineMixer, inChunks } from "@seqmix/mixer";
-import { linear, normalInit, uniformInit } from "@seqmix/nn";
+import { glu, linear, normalInit, uniformInit } from "@seqmix/nn";
 import {
   add,
   broadcastTo,
@@ -15,7 +15,6 @@ import {
   normal,
   ones,
   reshape,
-  sigmoid,
   sliceAxis,
   stack,
   transpose,
@@ -173,23 +172,17 @@ export function s4dSystem({ kernel: { C, log_dt, log_A_real, A_imag } }: S4dPara
 /** y [.. D] -> [.. D]. */
 function output(params: S4dParameters, y: Tensor): Tensor {
   const { bias } = params.output_linear[0];
-  return gated(linear({ weight: outputWeight(params), bias }, gelu(y)));
+  return glu(linear({ weight: outputWeight(params) }, gelu(y)), bias);
 }
 
 /** y [B D L] -> [B L D]: the product reads rows as they are, and its gradient is written as rows. */
 function outputOfRows(params: S4dParameters, y: Tensor): Tensor {
   const { bias } = params.output_linear[0];
-  return gated(add(einsum("B D L, E D -> B L E", gelu(y), outputWeight(params)), bias));
+  return glu(einsum("B D L, E D -> B L E", gelu(y), outputWeight(params)), bias);
 }
 
 const outputWeight = ({ output_linear: [{ weight }] }: S4dParameters): Tensor =>
   reshape(weight, [weight.shape[0]!, weight.shape[1]!]);
-
-/** [.. 2D] -> [.. D]. */
-function gated(mixed: Tensor): Tensor {
-  const outputs = mixed.shape.at(-1)!;
-  return mul(sliceAxis(mixed, -1, 0, outputs / 2), sigmoid(sliceAxis(mixed, -1, outputs / 2, outputs)));
-}
 
 const restState = (B: number, D: number, modes: number): Complex => ({
   re: zeros([B, D, modes]),

@@ -13,6 +13,7 @@ export { showPasses } from "./plan/show.js";
 export type { NativeCall, Plan, Slot, Step } from "./plan/plan.js";
 export type { NativeOperand, PlanOptions } from "./plan/draft.js";
 export type { ScanSupport } from "./plan/scan-draft.js";
+export { mayRecur } from "./plan/scan-levels.js";
 export { scanPasses, type ScanPasses } from "./plan/scan-passes.js";
 export type { Epilogue } from "./plan/matmul-epilogue.js";
 export { matmulSpecOf, type MatmulSpec } from "./plan/matmul-spec.js";
@@ -22,7 +23,9 @@ export { fromHalfBits, toHalfBits } from "./graph/half.js";
 export { firstOfSlots, takeovers } from "./plan/donation.js";
 export { isRowMajor } from "./ir/affine.js";
 export { bufferOn } from "./devices/placement.js";
+export { onDemand, whenLoaded } from "./graph/on-demand.js";
 export { affinesOf, divideReduction, identity, nodesOf, parts, product, roots, simplifyLoop } from "./ir/simplify.js";
+export { rewriting } from "./ir/interning.js";
 export { isRowKernel, rowStages, stageValues, variesAlongRow, type RowStage } from "./ir/row-stages.js";
 export { semiseparable, type OuterProduct, type Semiseparable, type StateSum } from "./ir/semiseparable.js";
 export {

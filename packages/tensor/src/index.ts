@@ -77,6 +77,7 @@ export {
   type KernelRecord,
   type KernelSample,
 } from "./graph/kernel.js";
+export { variantOnDemand, type VariantFacts } from "./graph/variant-on-demand.js";
 export type { CpuVariant, Dims, GpuVariant, KernelCase, KernelTable, KernelVariant } from "./graph/kernel-variant.js";
 export type { CpuPhase, CpuProgram } from "./devices/cpu/program.js";
 export type { FragmentTexts, InBlock } from "./devices/webgpu/fragments.js";

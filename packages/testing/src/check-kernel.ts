@@ -20,6 +20,7 @@ import {
   type Shape,
   type Tensor,
 } from "@seqmix/tensor";
+import { whenLoaded } from "@seqmix/tensor/backend";
 import { PORTABLE_LIMITS } from "@seqmix/tensor/wgsl";
 import { checkProgram } from "./check-program.js";
 import { assertClose, attempt, LawError, toleranceOfScale } from "./compare.js";
@@ -277,7 +278,7 @@ async function agrees(subject: Subject, sample: Sample): Promise<void> {
   const law = lawOf(subject, sample);
   const inputs = inputsOf(subject, sample);
   const names = Object.keys(kernel.record.outputs);
-  checkVariants(subject, sample);
+  await whenLoaded(() => checkVariants(subject, sample));
   await attempt(law, async () => {
     await assertVariant(subject, law, () => outputsOf(subject, sample, inputs));
     const expected = await evaluate(oracle, () => outputsOf(subject, sample, inputs));

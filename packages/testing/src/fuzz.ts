@@ -70,100 +70,146 @@ interface Step {
   apply(x: readonly Tensor[]): Tensor;
 }
 
+/** Where a step begins: with one of the tensors so far, and one of its axes. */
+interface Start {
+  readonly draw: Draw;
+  readonly shapes: readonly Shape[];
+  /** Number of the tensor. */
+  readonly k: number;
+  readonly shape: Shape;
+  readonly rank: number;
+  readonly axis: number;
+  readonly size: number;
+}
+
+/** A kind of step, or undefined where the tensor has no such one. */
+type Kind = (start: Start) => Step | undefined;
+
+const one =
+  (
+    name: (start: Start) => string,
+    f: (x: Tensor, start: Start) => Tensor,
+    fits: (start: Start) => boolean = always,
+  ): Kind =>
+  (start) =>
+    fits(start) ? { name: `${name(start)} %${start.k}`, apply: (x) => f(x[start.k]!, start) } : undefined;
+
+const two =
+  (name: string, f: (x: Tensor, y: Tensor) => Tensor): Kind =>
+  ({ draw, shapes, shape, k }) => {
+    const j = pickFrom(
+      draw,
+      shapes.flatMap((other, at) => (compatible(shape, other) ? [at] : [])),
+    );
+    return { name: `${name} %${k} %${j}`, apply: (x) => f(x[k]!, x[j]!) };
+  };
+
+const unary = (name: string, f: (x: Tensor) => Tensor): Kind => one(() => name, f);
+/** Along the axis. */
+const along = (
+  name: string,
+  f: (x: Tensor, start: Start) => Tensor,
+  fits: (start: Start) => boolean = ({ rank }) => rank > 0,
+): Kind => one(({ axis }) => `${name} ${axis}`, f, fits);
+
+const always = (): boolean => true;
+const hasPoints = ({ rank, shape, axis }: Start): boolean => rank > 0 && shape[axis]! > 0;
+const isSmall = ({ rank, size }: Start): boolean => rank > 0 && size < 200;
+
+const scanned: Kind = (start) => {
+  const { draw, rank, axis } = start;
+  if (rank === 0) return undefined;
+  const reverse = draw(2) === 1;
+  return two(`scan ${axis} ${reverse}`, (x, y) => {
+    const a = broadcastTo(sigmoid(y), x.shape);
+    return tanh(linearScan({ a, b: x, axis, reverse }));
+  })(start);
+};
+
+const sliced: Kind = (start) => {
+  const { draw, rank, shape, axis } = start;
+  if (rank === 0 || shape[axis]! < 2) return undefined;
+  const from = draw(shape[axis]!);
+  const first = shape.map((_, a) => (a === axis ? from : 0));
+  const end = shape.map((extent, a) => (a === axis ? Math.min(extent, from + 1 + draw(3)) : extent));
+  return along("slice", (x) => slice(x, first, end))(start);
+};
+
+const padded: Kind = (start) => {
+  const { draw, shape, axis } = start;
+  const [before, after] = [draw(3), draw(2)];
+  const counts = (n: number): number[] => shape.map((_, a) => (a === axis ? n : 0));
+  return along("pad", (x) => pad(x, counts(before), counts(after), 0.25), isSmall)(start);
+};
+
+const gathered: Kind = (start) => {
+  const { draw, rank, shape, axis } = start;
+  if (rank === 0 || shape[axis] === 0) return undefined;
+  const indices = Int32Array.from({ length: 1 + draw(4) }, () => draw(shape[axis]!));
+  return along("gather", (x) => gather(x, tensor(indices.slice()), axis))(start);
+};
+
+const scattered: Kind = (start) => {
+  const { draw, rank, shape } = start;
+  if (rank === 0) return undefined;
+  const indices = Int32Array.from({ length: shape[0]! }, () => draw(4));
+  return unary("scatter", (x) => tanh(scatterAdd(x, tensor(indices.slice()), 4)))(start);
+};
+
+const flattened: Kind = (start) =>
+  start.rank > 1
+    ? unary("flatten", (x) => reshape(x, [start.size]))(start)
+    : unary("new axis", (x) => expandDims(x, 0))(start);
+
 /** Steps keep values within about -3..3, so that differences of rounding stay small. */
+const KINDS: readonly Kind[] = [
+  unary("tanh", tanh),
+  unary("sigmoid", sigmoid),
+  unary("sin", sin),
+  unary("exp of tanh", (x) => exp(tanh(x))),
+  two("half the sum", (x, y) => mul(add(x, y), 0.5)),
+  two("product", (x, y) => tanh(mul(x, y))),
+  two("difference", (x, y) => sin(sub(x, y))),
+  two("quotient", (x, y) => div(x, add(abs(y), 1))),
+  two("maximum", maximum),
+  two("minimum", minimum),
+  two("where", (x, y) => where(less(x, y), mul(x, 0.5), y)),
+  along("sum", (x, { axis }) => tanh(sum(x, axis))),
+  along("max", (x, { axis }) => max(x, axis, { keepDims: true }), hasPoints),
+  along("mean", (x, { axis }) => mean(x, axis, { keepDims: true }), hasPoints),
+  along(
+    "softmax",
+    (x, { axis }) => softmax(x, axis),
+    ({ rank, size }) => rank > 0 && size > 0,
+  ),
+  along("cumsum", (x, { axis }) => tanh(cumsum(x, axis, { reverse: axis === 0 }))),
+  scanned,
+  one(
+    () => "transpose",
+    (x) => transpose(x),
+    ({ rank }) => rank > 1,
+  ),
+  flattened,
+  along("flip", (x, { axis }) => flip(x, axis)),
+  sliced,
+  padded,
+  along("concat", (x, { axis }) => concat([x, mul(x, -0.5)], axis), isSmall),
+  one(
+    () => "gram",
+    (x) => tanh(mul(matmul(x, transpose(x)), 0.3)),
+    ({ rank }) => rank === 2,
+  ),
+  gathered,
+  scattered,
+];
+
 function stepOf(draw: Draw, shapes: readonly Shape[]): Step | undefined {
   const k = draw(shapes.length);
   const shape = shapes[k]!;
   const rank = shape.length;
   const axis = rank > 0 ? draw(rank) : 0;
   const size = shape.reduce((a, b) => a * b, 1);
-  const one = (name: string, f: (x: Tensor) => Tensor): Step => ({ name: `${name} %${k}`, apply: (x) => f(x[k]!) });
-  const partners = shapes.flatMap((other, j) => (compatible(shape, other) ? [j] : []));
-  const two = (name: string, f: (x: Tensor, y: Tensor) => Tensor): Step => {
-    const j = pickFrom(draw, partners);
-    return { name: `${name} %${k} %${j}`, apply: (x) => f(x[k]!, x[j]!) };
-  };
-  switch (draw(26)) {
-    case 0:
-      return one("tanh", tanh);
-    case 1:
-      return one("sigmoid", sigmoid);
-    case 2:
-      return one("sin", sin);
-    case 3:
-      return one("exp of tanh", (x) => exp(tanh(x)));
-    case 4:
-      return two("half the sum", (x, y) => mul(add(x, y), 0.5));
-    case 5:
-      return two("product", (x, y) => tanh(mul(x, y)));
-    case 6:
-      return two("difference", (x, y) => sin(sub(x, y)));
-    case 7:
-      return two("quotient", (x, y) => div(x, add(abs(y), 1)));
-    case 8:
-      return two("maximum", maximum);
-    case 9:
-      return two("minimum", minimum);
-    case 10:
-      return two("where", (x, y) => where(less(x, y), mul(x, 0.5), y));
-    case 11:
-      return rank > 0 ? one(`sum ${axis}`, (x) => tanh(sum(x, axis))) : undefined;
-    case 12:
-      return rank > 0 && shape[axis]! > 0 ? one(`max ${axis}`, (x) => max(x, axis, { keepDims: true })) : undefined;
-    case 13:
-      return rank > 0 && shape[axis]! > 0 ? one(`mean ${axis}`, (x) => mean(x, axis, { keepDims: true })) : undefined;
-    case 14:
-      return rank > 0 && size > 0 ? one(`softmax ${axis}`, (x) => softmax(x, axis)) : undefined;
-    case 15:
-      return rank > 0 ? one(`cumsum ${axis}`, (x) => tanh(cumsum(x, axis, { reverse: axis === 0 }))) : undefined;
-    case 16: {
-      if (rank === 0) return undefined;
-      const reverse = draw(2) === 1;
-      return two(`scan ${axis} ${reverse}`, (x, y) => {
-        const a = broadcastTo(sigmoid(y), x.shape);
-        return tanh(linearScan({ a, b: x, axis, reverse }));
-      });
-    }
-    case 17:
-      return rank > 1 ? one("transpose", (x) => transpose(x)) : undefined;
-    case 18:
-      return rank > 1 ? one("flatten", (x) => reshape(x, [size])) : one("new axis", (x) => expandDims(x, 0));
-    case 19:
-      return rank > 0 ? one(`flip ${axis}`, (x) => flip(x, axis)) : undefined;
-    case 20: {
-      if (rank === 0 || shape[axis]! < 2) return undefined;
-      const from = draw(shape[axis]!);
-      const end = shape.map((extent, a) => (a === axis ? Math.min(extent, from + 1 + draw(3)) : extent));
-      return one(`slice ${axis}`, (x) =>
-        slice(
-          x,
-          shape.map((_, a) => (a === axis ? from : 0)),
-          end,
-        ),
-      );
-    }
-    case 21: {
-      const [before, after] = [draw(3), draw(2)];
-      const counts = (n: number): number[] => shape.map((_, a) => (a === axis ? n : 0));
-      return rank > 0 && size < 200
-        ? one(`pad ${axis}`, (x) => pad(x, counts(before), counts(after), 0.25))
-        : undefined;
-    }
-    case 22:
-      return rank > 0 && size < 200 ? one(`concat ${axis}`, (x) => concat([x, mul(x, -0.5)], axis)) : undefined;
-    case 23:
-      return rank === 2 ? one("gram", (x) => tanh(mul(matmul(x, transpose(x)), 0.3))) : undefined;
-    case 24: {
-      if (rank === 0 || shape[axis] === 0) return undefined;
-      const indices = Int32Array.from({ length: 1 + draw(4) }, () => draw(shape[axis]!));
-      return one(`gather ${axis}`, (x) => gather(x, tensor(indices.slice()), axis));
-    }
-    default: {
-      if (rank === 0) return undefined;
-      const indices = Int32Array.from({ length: shape[0]! }, () => draw(4));
-      return one("scatter", (x) => tanh(scatterAdd(x, tensor(indices.slice()), 4)));
-    }
-  }
+  return pickFrom(draw, KINDS)({ draw, shapes, k, shape, rank, axis, size });
 }
 
 /** Whether the second broadcasts to the first. */

@@ -7,7 +7,7 @@ import { Choice, Field } from "../field.js";
 import { exampleTrials, planOf, sharedDefaults, trialsOf, withShared, type Plan } from "./plan.js";
 import { registry } from "./registry.js";
 import { Results } from "./results.js";
-import { readRows } from "./read-rows.js";
+import type { Results as OpenedResults } from "./use-results.js";
 import type { Training } from "./use-training.js";
 
 /** What {@link TrainView} needs. */
@@ -15,12 +15,12 @@ export interface TrainViewProps {
   readonly address: Address;
   readonly replace: (change: Partial<Address>) => void;
   readonly training: Training;
+  readonly results: OpenedResults;
 }
 
 /** The form, the buttons, and the results. */
-export function TrainView({ address, replace, training }: TrainViewProps) {
+export function TrainView({ address, replace, training, results }: TrainViewProps) {
   const trials = address.trials.length > 0 ? address.trials : exampleTrials;
-  const [loaded, setLoaded] = useState<readonly Row[]>([]);
   const [problem, setProblem] = useState<string>();
   const plan = useMemo(() => attempt(() => planOf(trials, registry)), [trials]);
   const change = (next: Plan): void => {
@@ -28,27 +28,9 @@ export function TrainView({ address, replace, training }: TrainViewProps) {
     setProblem(made.error);
     if (made.value) replace({ trials: made.value });
   };
-  const load = async (files: FileList | null | undefined): Promise<void> => {
-    for (const file of files ?? []) {
-      const text = await file.text();
-      const { value, error } = attempt(() => readRows(text));
-      if (value) setLoaded((before) => [...before, ...value.rows]);
-      setProblem(
-        value && value.others > 0
-          ? `Expected lines of results in ${file.name}, got ${value.others} that are none; the rest is shown`
-          : error,
-      );
-    }
-  };
   const live = training.trials.map(({ row }) => row);
   return (
-    <section
-      onDragOver={(event) => event.preventDefault()}
-      onDrop={(event) => {
-        event.preventDefault();
-        void load(event.dataTransfer?.files);
-      }}
-    >
+    <section>
       <h2>Train side by side</h2>
       {plan.value ? (
         <PlanForm plan={plan.value} change={change} disabled={training.busy} />
@@ -101,11 +83,11 @@ export function TrainView({ address, replace, training }: TrainViewProps) {
             type="file"
             accept=".jsonl,.json,.txt"
             multiple
-            onChange={(event) => void load(event.currentTarget.files)}
+            onChange={(event) => void results.open(event.currentTarget.files)}
           />
         </Field>
       </div>
-      {[training.device?.notice, training.error ?? problem].map(
+      {[training.device?.notice, training.error ?? problem ?? results.problem].map(
         (text, k) =>
           text && (
             <p key={text} class={k === 0 ? "notice" : "problem"} role={k === 0 ? "status" : "alert"}>
@@ -113,7 +95,7 @@ export function TrainView({ address, replace, training }: TrainViewProps) {
             </p>
           ),
       )}
-      <Results live={training.trials} loaded={loaded} forget={() => setLoaded([])} />
+      <Results live={training.trials} loaded={results.rows} forget={results.forget} />
     </section>
   );
 }

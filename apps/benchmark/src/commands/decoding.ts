@@ -9,7 +9,7 @@ import { savedRun } from "../results/saved-run.js";
 import { crossovers, measureDecoding, type Crossover, type DecodingRow } from "../sweeps/decoding.js";
 import { devices, openDevice } from "./devices.js";
 import { didYouMean } from "./nearest-name.js";
-import { parseCount, wholeFrom } from "./options.js";
+import { aboveZero, parseCount, parseSeed, wholeFrom } from "./options.js";
 import { UsageError } from "./usage-error.js";
 
 interface Options {
@@ -39,8 +39,8 @@ export function registerDecoding(program: Command): void {
     .option("--longest <n>", "longest context, 4 to 65536", wholeFrom(4, 65536), 65536)
     .option("--channels <n>", "channels of a layer", parseCount, 256)
     .option("--mixers <names>", "mixers, with commas between them; all by default", (text) => text.split(","))
-    .option("--patience <seconds>", "longer contexts are not read once reading one takes longer", Number, 4)
-    .option("--seed <n>", "seed of parameters and inputs", Number, 0)
+    .option("--patience <seconds>", "longer contexts are not read once reading one takes longer", aboveZero(3600), 4)
+    .option("--seed <n>", "seed of parameters and inputs", parseSeed, 0)
     .option("--out <folder>", "folder of decoding.html and .json", "results/decoding")
     .action(run);
 }

@@ -3,6 +3,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { writeFileAtomically } from "../results/atomic-file.js";
 import { devices, openDevice } from "./devices.js";
+import { parseSeed } from "./options.js";
 import { formatDuration } from "../report/format.js";
 import { gradientNorms, mixerSubject, vanillaRnn, type GradientSubject } from "../sweeps/gradient-norms.js";
 import { mixers } from "@seqmix/catalog";
@@ -31,7 +32,7 @@ export function registerGradientNorms(program: Command): void {
     )
     .option("--device <name>", `where to compute: ${Object.keys(devices).join(", ")}`, "cpu")
     .option("--length <n>", "elements of a sequence, 2 to 4096", parseLength, 256)
-    .option("--seed <n>", "seed of inputs and parameters", Number, 0)
+    .option("--seed <n>", "seed of inputs and parameters", parseSeed, 0)
     .option("--out <folder>", "folder of gradient-norms.html and .json", "results/gradient-norms")
     .action(run);
 }

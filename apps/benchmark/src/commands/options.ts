@@ -40,6 +40,18 @@ export const wholeFrom =
     return value;
   };
 
+/** A parser of numbers above 0. */
+export const aboveZero =
+  (most: number) =>
+  (text: string): number => {
+    const value = Number(text);
+    if (!(value > 0 && value <= most)) throw new InvalidArgumentError(`Expected a number above 0, at most ${most}.`);
+    return value;
+  };
+
+/** A parser of one seed. */
+export const parseSeed = wholeFrom(0, 2 ** 31 - 1);
+
 /** A parser of counts. */
 export function parseCount(text: string): number {
   const count = Number(text);

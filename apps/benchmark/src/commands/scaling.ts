@@ -5,7 +5,7 @@ import { mixers } from "@seqmix/catalog";
 import { scalingPage } from "../report/scaling-page.js";
 import { formatDuration } from "../report/format.js";
 import { appendLine, writeFileAtomically } from "../results/atomic-file.js";
-import { readEnvironment } from "../results/environment.js";
+import { readEnvironment, type Environment } from "../results/environment.js";
 import { lockFolder } from "../results/lock.js";
 import { makeResultsFolder } from "../results/results.js";
 import { crossovers, measureScaling, SCALING_WORK, type ScalingRow, type ScalingWork } from "../sweeps/scaling.js";
@@ -14,13 +14,19 @@ import type { AnyMixer } from "@seqmix/mixer";
 import { parseSetting, type Settings } from "../trials/settings.js";
 import { mixerSettingsOf } from "../trials/trial.js";
 import { didYouMean } from "./nearest-name.js";
-import { wholeFrom } from "./options.js";
+import { aboveZero, wholeFrom } from "./options.js";
 
 /** A mixer that is measured. */
 interface Contender {
   readonly label: string;
   readonly mixer: AnyMixer;
   readonly settings: Settings;
+}
+
+/** A line of scaling.jsonl. */
+interface SavedRow extends ScalingRow, Environment {
+  readonly device: string;
+  readonly threads?: number;
 }
 
 interface Options {
@@ -64,7 +70,7 @@ export function registerScaling(program: Command): void {
       wholeFrom(1, 3600),
       2,
     )
-    .option("--enough <seconds>", "about as long as the runs of one measurement take together", parseSeconds, 0.5)
+    .option("--enough <seconds>", "about as long as the runs of one measurement take together", aboveZero(60), 0.5)
     .option("--device <name>", `where to compute: ${[...Object.keys(devices), AUTO].join(", ")}`, "cpu")
     .option("--threads <n>", "threads of the cpu device", wholeFrom(1, 256))
     .option("--json", "print each measurement as a line of JSON, and everything else to the error stream")
@@ -81,7 +87,7 @@ async function run(options: Options): Promise<void> {
   const lock = lockFolder(folder);
   const file = join(folder, "scaling.jsonl");
   const environment = readEnvironment();
-  const rows: (ScalingRow & { readonly device: string })[] = readRows(file);
+  const rows: SavedRow[] = readRows(file);
   try {
     for (const each of work)
       for (const { label, mixer, settings } of chosen)
@@ -95,7 +101,12 @@ async function run(options: Options): Promise<void> {
               row.dModel === dModel &&
               row.device === device.name,
           );
-          const row = known ?? { ...(await measure()), device: device.name, threads, ...environment };
+          const row: SavedRow = known ?? {
+            ...(await measure()),
+            device: device.name,
+            ...(threads !== undefined && { threads }),
+            ...environment,
+          };
           if (!known) {
             rows.push(row);
             appendLine(file, JSON.stringify(row));
@@ -123,13 +134,7 @@ async function run(options: Options): Promise<void> {
   }
   const own = rows.filter((row) => row.device === device.name && row.batch === batch && row.dModel === dModel);
   const page = join(folder, "scaling.html");
-  writeFileAtomically(
-    page,
-    scalingPage(
-      own,
-      `${device.name}; batch ${batch}, ${dModel} channels; ${environment.machine}; seqmix ${environment.versions["seqmix"]}, commit ${environment.commit}`,
-    ),
-  );
+  writeFileAtomically(page, scalingPage(own, originOf(own)));
   for (const { work: what, short, long, from } of crossovers(own).filter(
     ({ short: a, long: b }) => a === "attention" || b === "attention",
   ))
@@ -137,13 +142,22 @@ async function run(options: Options): Promise<void> {
   say(`Written to ${page} (${formatDuration(performance.now() / 1000)}).`);
 }
 
-function readRows(file: string): (ScalingRow & { readonly device: string })[] {
+/** Where and how rows were measured, all that differ. */
+function originOf(rows: readonly SavedRow[]): string {
+  const origins = rows.map(
+    ({ device, threads, batch, dModel, machine, versions, commit }) =>
+      `${device}${threads === undefined ? "" : `, ${threads} thread${threads === 1 ? "" : "s"}`}; batch ${batch}, ${dModel} channels; ${machine}; seqmix ${versions["seqmix"]}, commit ${commit}`,
+  );
+  return [...new Set(origins)].join(". ");
+}
+
+function readRows(file: string): SavedRow[] {
   if (!existsSync(file)) return [];
   return readFileSync(file, "utf8")
     .split("\n")
     .flatMap((line) => {
       try {
-        return line.trim() === "" ? [] : [JSON.parse(line) as ScalingRow & { readonly device: string }];
+        return line.trim() === "" ? [] : [JSON.parse(line) as SavedRow];
       } catch {
         return []; // a torn last line: it is measured again
       }
@@ -160,7 +174,7 @@ function parseMixers(text: string): readonly Contender[] {
         `Unknown mixer "${id}"${didYouMean(
           id,
           mixers.map((each) => each.id),
-        )}.`,
+        )}`,
       );
     return { label, mixer, settings: parseMixerSettings(mixer, given) };
   });
@@ -175,24 +189,18 @@ function parseMixerSettings(mixer: AnyMixer, text: string): Settings {
       const parsed = Object.hasOwn(known, name) ? parseSetting(value, known[name]!) : undefined;
       if (parsed === undefined)
         throw new InvalidArgumentError(
-          `Expected a setting of ${mixer.id} with its value, got "${part}"${didYouMean(name, Object.keys(known))}.`,
+          `Expected a setting of ${mixer.id} with its value, got "${part}"${didYouMean(name, Object.keys(known))}`,
         );
       return [name, parsed];
     }),
   );
 }
 
-function parseSeconds(text: string): number {
-  const seconds = Number(text);
-  if (!(seconds > 0 && seconds <= 60)) throw new InvalidArgumentError("Expected seconds above 0, at most 60.");
-  return seconds;
-}
-
 function parseWork(text: string): readonly ScalingWork[] {
   const names = text.split(",").map((name) => name.trim());
   for (const name of names)
     if (!(SCALING_WORK as readonly string[]).includes(name))
-      throw new InvalidArgumentError(`Unknown work "${name}"${didYouMean(name, SCALING_WORK)}.`);
+      throw new InvalidArgumentError(`Unknown work "${name}"${didYouMean(name, SCALING_WORK)}`);
   return names as readonly ScalingWork[];
 }
 

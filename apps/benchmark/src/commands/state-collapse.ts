@@ -13,7 +13,7 @@ import {
 } from "../sweeps/state-collapse/collapse.js";
 import { atLength, far, meanOf } from "../sweeps/state-collapse/finding.js";
 import { devices, openDevice } from "./devices.js";
-import { parseCount, parseSeeds } from "./options.js";
+import { aboveZero, parseCount, parseSeeds } from "./options.js";
 
 interface Options {
   readonly device: string;
@@ -46,7 +46,7 @@ export function registerStateCollapse(program: Command): void {
     .option("--trained <lengths>", "training lengths in tokens, powers of two from 16", parseCounts, [16, 32, 64, 128])
     .option("--states <sizes>", "sizes N of the state", parseCounts, [16, 64])
     .option("--steps <n>", "training steps of 2048 tokens", parseCount, 1000)
-    .option("--rate <number>", "peak of the learning rate", Number, 4e-3)
+    .option("--rate <number>", "peak of the learning rate", aboveZero(1), 4e-3)
     .option("--longest <n>", "tokens that a trained model is read to, a power of two", parseCount, 8192)
     .option("--seeds <numbers>", "seeds of each model", parseSeeds, [0, 1, 2])
     .option("--out <folder>", "folder of state-collapse.html and .json", "results/state-collapse")

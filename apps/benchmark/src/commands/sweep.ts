@@ -62,7 +62,7 @@ export function registerSweep(program: Command, exit: (code: number) => void): v
 /** A scale by its name. */
 export function parseScale(text: string): Scale {
   if (!(SCALES as readonly string[]).includes(text))
-    throw new InvalidArgumentError(`Expected ${SCALES.join(", ")}${didYouMean(text, SCALES)}.`);
+    throw new InvalidArgumentError(`Expected ${SCALES.join(", ")}${didYouMean(text, SCALES)}`);
   return text as Scale;
 }
 

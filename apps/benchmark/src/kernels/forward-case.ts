@@ -36,6 +36,8 @@ export interface ForwardCase<N extends string> extends Pick<
   inputs(): Readonly<Record<N, Input>>;
   /** The outputs, each with its units in order. */
   compute(inputs: Readonly<Record<N, Tensor>>): readonly Tensor[];
+  /** What takes turns with it on the same device and inputs; its results are not compared. */
+  readonly beside?: Readonly<Record<string, (inputs: Readonly<Record<N, Tensor>>) => Tensor>>;
   /** The same for peers; only the first output. The model is one of the inputs, by name, to "out". */
   readonly onnx?: Pick<OnnxModel, "opset" | "nodes" | "constants"> & { readonly out: readonly number[] };
   readonly tensorflow?: (tf: TensorflowPackage, ...inputs: readonly TensorflowTensor[]) => TensorflowTensor;
@@ -61,6 +63,7 @@ export function forwardCase<const N extends string>(description: ForwardCase<N>)
       const inputs = description.inputs();
       return {
         open: (device) => openOwn(description, inputs, device),
+        beside: (device) => openBeside(description, inputs, device),
         loops: loopsOf(description, inputs),
         peers: peersOf(description, inputs),
       };
@@ -94,6 +97,24 @@ async function openOwn<N extends string>(
     check: () => check(description, inputs, device, call),
     close: () => dispose(given as Readonly<Record<string, Tensor>>),
   };
+}
+
+async function openBeside<N extends string>(
+  { beside = {}, units }: Pick<ForwardCase<N>, "beside" | "units">,
+  inputs: Inputs<N>,
+  device: Device,
+): Promise<Readonly<Record<string, Contestant>>> {
+  const opened: Record<string, Contestant> = {};
+  for (const [name, compute] of Object.entries(beside)) {
+    const given = mapInputs(inputs, ({ values, shape }) => tensor(values, shape(units)));
+    await realize(Object.values<Tensor>(given), { device });
+    opened[name] = {
+      run: async () => dispose(await realize([compute(given)], { device })),
+      read: () => [],
+      close: () => dispose(given as Readonly<Record<string, Tensor>>),
+    };
+  }
+  return opened;
 }
 
 /** Indices of `count` of `units` units, evenly spread, the first and the last among them. */

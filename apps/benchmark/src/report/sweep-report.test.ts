@@ -74,6 +74,7 @@ const report: SweepReport = {
     published: [
       { row: "one", value: 0.9, task: "copying", source: "A paper" },
       { row: "one", value: 0.8, task: "copying", beyond: "L=80", source: "A paper" },
+      { row: "other", value: 8.71, task: "recall", of: "perplexity", source: "A paper" },
     ],
     plots: [{ title: "Accuracy against memory", x: "stateBytes" }],
   },
@@ -89,14 +90,15 @@ test("a model and a task for each cell of the table that is cited; with one task
   expect(taskTable(cells.slice(0, 2))).toBeUndefined();
 });
 
-test("published numbers stand in a column for each length that they are of", () => {
+test("published numbers stand in a column for each length and each metric that they are of", () => {
   const { columns, cells: lines } = sweepTable(report);
   const at = (title: string): number => columns.findIndex((column) => column.title === title);
-  expect(lines.map((line) => [line[at("published")], line[at("published, L=80")]])).toEqual([
-    ["90.0 %", "80.0 %"],
-    ["-", "-"],
-    ["-", "-"],
-    ["-", "-"],
+  const titles = ["published", "published, L=80", "published, perplexity"];
+  expect(lines.map((line) => titles.map((title) => line[at(title)]))).toEqual([
+    ["90.0 %", "80.0 %", "-"],
+    ["-", "-", "-"],
+    ["-", "-", "-"],
+    ["-", "-", "8.71"],
   ]);
 });
 

@@ -64,12 +64,7 @@ function columnsOf(cells: readonly CellSummary[], published: readonly Published[
       cell: (cell) => formatSpread(cell.metric, cell.beyond[name]),
       value: (cell) => cell.beyond[name]?.mean,
     })),
-    ...[...new Set(published.map((each) => each.beyond))].map((where): SweepColumn => ({
-      title: where === undefined ? "published" : `published, ${where}`,
-      number: true,
-      cell: (cell) => formatMetric(cell.metric, publishedOf(cell, published, where)?.value),
-      value: (cell) => publishedOf(cell, published, where)?.value,
-    })),
+    ...publishedColumns(published),
     { title: "seeds", number: true, cell: seedsOf },
     {
       title: "lr",
@@ -106,14 +101,25 @@ function columnsOf(cells: readonly CellSummary[], published: readonly Published[
   ];
 }
 
-const publishedOf = (
-  { name, task }: CellSummary,
-  published: readonly Published[],
-  where: string | undefined,
-): Published | undefined =>
-  published.find(
-    (each) => each.row === name && each.beyond === where && (each.task === undefined || each.task === task),
-  );
+/** A column for each harder form of the task and each other metric that numbers were published of. */
+function publishedColumns(published: readonly Published[]): readonly SweepColumn[] {
+  const titleOf = ({ of, beyond }: Published): string =>
+    ["published", ...(of === undefined ? [] : [of]), ...(beyond === undefined ? [] : [beyond])].join(", ");
+  return [...new Set(published.map(titleOf))].map((title): SweepColumn => {
+    const own = published.filter((each) => titleOf(each) === title);
+    const find = ({ name, task }: CellSummary): Published | undefined =>
+      own.find((each) => each.row === name && (each.task === undefined || each.task === task));
+    return {
+      title,
+      number: true,
+      cell(cell) {
+        const found = find(cell);
+        return found?.of === undefined ? formatMetric(cell.metric, found?.value) : String(found.value);
+      },
+      value: (cell) => find(cell)?.value,
+    };
+  });
+}
 
 function seedsOf({ rows, seeds, test, diverged, failed }: CellSummary): string {
   const bad = [...(diverged > 0 ? [`${diverged} diverged`] : []), ...(failed > 0 ? [`${failed} failed`] : [])];

@@ -34,3 +34,14 @@ test("a state that grows with the sequence is not matched, and says so", () => {
   const [, attention] = cellsOf(plan("stateBytes", ["attention"]));
   expect(attention!.matched).toBe("not matched in bytes of state: it has no finite number of them");
 });
+
+test("a mixer may keep its size, and says which it is", () => {
+  const [mamba, wide, same] = cellsOf({
+    ...plan("parameters", []),
+    mixers: ["mamba", "s4d", { mixer: "s4d", name: "as wide", matched: false }],
+  });
+  expect(wide!.settings.dModel).toBeGreaterThan(32);
+  expect(same!.settings.dModel).toBe(32);
+  expect(same!.matched).toMatch(/^left as it is: [\d,]+ parameters$/);
+  expect(sizeOf(same!, "parameters")).toBeLessThan(sizeOf(mamba!, "parameters"));
+});

@@ -54,6 +54,7 @@ export function matchCells(
   return cells.map((cell) => {
     const group = JSON.stringify([cell.task, cell.changed]);
     const first = firsts.get(group);
+    if (cell.fixed) return { ...cell, matched: `left as it is: ${formatCount(measure(cell) ?? 0)} ${NAMES[match]}` };
     if (first) return matchOne(cell, first, match, measure, settingsOf(cell));
     firsts.set(group, { cell, size: measure(cell) });
     return cell;

@@ -26,6 +26,8 @@ export interface SweepMixer {
   readonly series?: string;
   /** Settings of its trials, over the baseline and the changes. */
   readonly settings?: Settings;
+  /** false: its size stays as the settings say where the others are matched. */
+  readonly matched?: boolean;
 }
 
 /** A task of a sweep with settings of its own. */
@@ -65,6 +67,8 @@ export interface Published {
   readonly row: string;
   /** In the task's metric: accuracy from 0 to 1. */
   readonly value: number;
+  /** What it is, where that is not the task's metric: "perplexity of language". It stands as it is, in a column of its own. */
+  readonly of?: string;
   /** The task, if the sweep has several. */
   readonly task?: string;
   /** The harder form of the task that it is of, e.g. "L=1024"; the test split by default. */
@@ -130,6 +134,8 @@ export interface Cell {
   readonly changed: Settings;
   /** All settings but learning rate and seed that differ from the defaults. */
   readonly settings: Settings;
+  /** Its size stays where the others are matched. */
+  readonly fixed?: true;
   /** Learning rates to choose from; empty: the one of the settings or the defaults. */
   readonly rates: readonly number[];
   readonly seeds: readonly number[];
@@ -147,7 +153,7 @@ const FIELDS = [...PLAN_FIELDS, "question", "expected", "published", "plots", "s
 export function planAt(sweep: Sweep, scale: Scale, ofTask: (task: string) => Settings = () => ({})): SweepPlan {
   assertFields(sweep, FIELDS, "a sweep");
   for (const each of sweep.published ?? [])
-    assertFields(each, ["row", "value", "task", "beyond", "source"], "a published number of a sweep");
+    assertFields(each, ["row", "value", "of", "task", "beyond", "source"], "a published number of a sweep");
   for (const each of sweep.plots ?? []) assertFields(each, ["title", "x", "y", "log"], "a plot of a sweep");
   for (const name of Object.keys(sweep.scales ?? {}))
     if (!(SCALES as readonly string[]).includes(name))
@@ -177,7 +183,7 @@ export function expandSweep(plan: SweepPlan): readonly Cell[] {
   const { seed: baselineSeed, ...base } = baseline;
   const each = seeds ?? (seedChanges as readonly number[] | undefined) ?? [Number(baselineSeed ?? 0)];
   const cells = tasksOf(plan).flatMap(({ task, settings: ofTask = {} }) =>
-    mixers.map(mixerOf).flatMap(({ mixer, name = mixer, series = name, settings: ofMixer = {} }) =>
+    mixers.map(mixerOf).flatMap(({ mixer, name = mixer, series = name, settings: ofMixer = {}, matched = true }) =>
       variantsOf(others, combine).map((changed): Cell => {
         const shown = Object.entries(changed).map(([key, value]) => `${key}=${value}`);
         return {
@@ -187,14 +193,15 @@ export function expandSweep(plan: SweepPlan): readonly Cell[] {
           series,
           changed,
           settings: { ...base, ...ofTask, ...changed, ...ofMixer },
+          ...(!matched && { fixed: true }),
           rates,
           seeds: each,
         };
       }),
     ),
   );
-  const key = ({ task, mixer, settings }: Cell): string =>
-    JSON.stringify([task, mixer, Object.entries(settings).sort()]);
+  const key = ({ task, mixer, settings, fixed }: Cell): string =>
+    JSON.stringify([task, mixer, Object.entries(settings).sort(), fixed]);
   const seen = new Set<string>();
   return cells.filter((cell) => !seen.has(key(cell)) && seen.add(key(cell)));
 }
@@ -231,7 +238,7 @@ function assertPlan(plan: SweepPlan): void {
   if (!Array.isArray(plan.mixers) || plan.mixers.length === 0 || tasksOf(plan).length === 0)
     throw new UsageError("Expected a task and a list of mixers in a sweep, got none; name at least one of each");
   for (const each of plan.mixers as readonly (string | SweepMixer)[])
-    assertFields(mixerOf(each), ["mixer", "name", "series", "settings"], "a mixer of a sweep");
+    assertFields(mixerOf(each), ["mixer", "name", "series", "settings", "matched"], "a mixer of a sweep");
   if (!COMBINATIONS.includes(combine))
     throw new UsageError(`Unknown combination "${combine}" of a sweep${didYouMean(combine, COMBINATIONS)}`);
   if (match !== undefined && !MATCHES.includes(match))

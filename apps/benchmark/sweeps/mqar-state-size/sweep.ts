@@ -47,5 +47,10 @@ export const sweep = defineSweep({
       atLeast(cellNamed(cells, longer.name), 0.99),
     ],
   },
+  published: [attention.name, longer.name].map((row) => ({
+    row,
+    value: 1,
+    source: "Arora et al., Zoology, 2023, Figure 2: attention of width 64 at every length, with a vocabulary of 8,192",
+  })),
   plots: [{ title: "Recall against memory", x: "stateBytes", log: true }],
 });

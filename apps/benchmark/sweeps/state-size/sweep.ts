@@ -27,5 +27,12 @@ export const sweep = defineSweep({
       lower(cellNamed(cells, "N = 16", "moby-dick"), cellNamed(cells, "N = 1", "moby-dick")),
     ],
   },
+  published: Object.entries({ "N = 1": 9.73, "N = 16": 8.71 }).map(([row, value]) => ({
+    row,
+    value,
+    task: "moby-dick",
+    of: "perplexity of language",
+    source: "Gu and Dao, Mamba, 2023, Table 10: language models of 350M parameters, selective B and C",
+  })),
   plots: [{ title: "Test result against memory", x: "stateBytes", log: true }],
 });

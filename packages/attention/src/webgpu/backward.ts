@@ -6,7 +6,7 @@
  */
 import { declare, declareParameters, entryPoint, indent, type GpuParameters } from "@seqmix/tensor/wgsl";
 import type { Binding, Engine, Operand, Products } from "./engine.js";
-import { bringText } from "./forward.js";
+import { bringText, placeText } from "./forward.js";
 import { isLabelled, isOrdered, otherLabels, ownLabel, seenText, type Seeing } from "./seen.js";
 import { CHUNK, leastOfAll, lines, range } from "./text.js";
 
@@ -23,6 +23,10 @@ export interface BackwardCode {
   readonly valueWidth: number;
   /** Rows of the other side after which sums go to the results and begin anew. */
   readonly stretch?: number;
+  /** Whether the number of queries is even, so that facts of two neighbours are read at once. */
+  readonly pairs: boolean;
+  /** Whether the pass over keys keeps dS for the gradients of queries; see `query-products.ts`. */
+  readonly keeps?: boolean;
 }
 
 /** What a pass multiplies; widths as stored. Region 0 has scores, region 1 what becomes dS. */
@@ -56,13 +60,17 @@ export function backwardProducts(side: Side, keyWidth: number, valueWidth: numbe
 }
 
 /** log2 of what dS is multiplied with beside exponents: it holds sums of V products of two numbers below 2^13, twice, and is below 2^15 then. */
-const headroom = (valueWidth: number): number => 15 - 26 - 2 - Math.ceil(Math.log2(valueWidth));
+export const headroom = (valueWidth: number): number => 15 - 26 - 2 - Math.ceil(Math.log2(valueWidth));
 /** The same of weights. */
 const LIFT = 15;
 
 const resultsOf = (side: Side): readonly string[] => (side === "query" ? ["dq"] : ["dk", "dv"]);
 
-export function backwardBindings({ side, seeing, K, V }: BackwardCode, engine: Engine, products: Products): Binding[] {
+export function backwardBindings(
+  { side, seeing, K, V, pairs, keeps }: BackwardCode,
+  engine: Engine,
+  products: Products,
+): Binding[] {
   const operands = new Map(
     products.scores.flatMap(({ own, other }) => [own, other]).map((operand) => [operand.name, operand]),
   );
@@ -71,24 +79,25 @@ export function backwardBindings({ side, seeing, K, V }: BackwardCode, engine: E
       { name, access: "read", type: engine.operandType(operands.get(name)!) },
       ...(engine.scaled ? [{ name: `${name}e`, access: "read", type: "f32" } as const] : []),
     ]),
-    { name: "facts", access: "read", type: "vec2<f32>" },
+    { name: "facts", access: "read", type: side === "key" && pairs ? "vec4<f32>" : "vec2<f32>" },
     ...(isLabelled(seeing) ? [{ name: "labels", access: "read", type: "vec2<i32>" } as const] : []),
     ...resultsOf(side).map((name): Binding => ({
       name,
       access: "read_write",
       type: (name === "dv" ? V : K) % 4 === 0 ? "vec4<f32>" : "f32",
     })),
+    ...(keeps ? [{ name: "slopes", access: "read_write", type: "vec4<u32>" } as const] : []),
   ];
 }
 
-/** Bindings as listed by {@link backwardBindings}, parameters as of the forward pass; `heads` counts groups for keys. */
+/** Bindings as listed by {@link backwardBindings}, parameters as of the forward pass. */
 export function backwardCode(
   code: BackwardCode,
   engine: Engine,
   products: Products,
   parameters: GpuParameters,
 ): string {
-  const { side, seeing, K, V, stretch } = code;
+  const { side, seeing, K, V, stretch, keeps } = code;
   const { rows, columns, threads, scaled } = engine;
   const byQuery = side === "query";
   const labelled = isLabelled(seeing);
@@ -107,6 +116,7 @@ export function backwardCode(
         "  zFactor = rowPower * exp2(-exponents.y);",
         "  slopePower = rowSlope * exp2(least.x - exponents.x);",
         byQuery ? "" : `  weightPower = exp2(${LIFT}.0 + least.y - exponents.y);`,
+        keeps ? "  keptPower = rowKept * exp2(exponents.y);" : "",
         `  exponents = ${exponentsAt(`first / ${CHUNK} + 1`)};`,
         "}",
       )
@@ -165,12 +175,8 @@ export function backwardCode(
     "}",
   );
   const body = lines(
-    "let at = i32(group);",
-    "if (at >= p.groups) { return; }",
-    "let lane = i32(thread);",
-    // the longest first
-    byQuery ? "let tile = p.tiles - 1 - at / p.heads;" : "let tile = at / p.heads;",
-    "let ownHead = at % p.heads;",
+    placeText("turnOfHead", byQuery ? "longest last" : "longest first"),
+    "let ownHead = p.from_ + turnOfHead;",
     byQuery
       ? "let batch = ownHead / p.H;\nlet head = ownHead % p.H;\nlet ownLength = p.L;"
       : "let batch = ownHead / p.G;\nlet groupOf = ownHead % p.G;\nlet ownLength = p.S;",
@@ -183,11 +189,13 @@ export function backwardCode(
     byQuery ? "let ownFacts = facts[ownHead * p.L + ownRow];" : "",
     rangeText(engine, side, seeing),
     scaled
-      ? exponents(byQuery, { ownX: ownX!, ownZ: ownZ!, ownChunks, room, scale: seeing.scale, threads })
+      ? exponents(byQuery, { ownX: ownX!, ownZ: ownZ!, ownChunks, room, scale: seeing.scale, threads, keeps })
       : `let factor = f32(${seeing.scale * Math.LOG2E});`,
     scaled
       ? lines(
-          ["factor", "zFactor", "slopePower", ...(byQuery ? [] : ["weightPower"])].map((name) => `var ${name} = 0.0;`),
+          ["factor", "zFactor", "slopePower", ...(byQuery ? [] : ["weightPower"]), ...(keeps ? ["keptPower"] : [])].map(
+            (name) => `var ${name} = 0.0;`,
+          ),
         )
       : "",
     "var flushed = false;",
@@ -207,8 +215,11 @@ export function backwardCode(
   ].join("");
 }
 
+/** Parts of two neighbours' facts. */
+const pairOf = { x: "xz", y: "yw" } as const;
+
 /** Weights and dS of four rows of the other side a vector, in the place of their scores. */
-function weighText({ side, seeing }: BackwardCode, engine: Engine): string {
+function weighText({ side, seeing, pairs, keeps }: BackwardCode, engine: Engine): string {
   const { scaled } = engine;
   const byQuery = side === "query";
   const otherSide = byQuery ? "key" : "query";
@@ -218,8 +229,14 @@ function weighText({ side, seeing }: BackwardCode, engine: Engine): string {
     byQuery
       ? `vec4<f32>(ownFacts.${part})`
       : `vec4<f32>(${range(4)
-          .map((n) => `facts${e}_${n}.${part}`)
+          .map((n) => (pairs ? `facts${e}_${n >> 1}.${pairOf[part][n % 2]}` : `facts${e}_${n}.${part}`))
           .join(", ")})`;
+  const factsOf = (e: number): string[] =>
+    pairs
+      ? [0, 1].map(
+          (n) => `let facts${e}_${n} = facts[(otherHead * p.L + min(otherFirst + ${4 * e + 2 * n}, p.L - 2)) / 2];`,
+        )
+      : range(4).map((n) => `let facts${e}_${n} = facts[otherHead * p.L + min(other${e}[${n}], p.L - 1)];`);
   const by = (text: string): string => (scaled ? ` * ${text}` : "");
   return lines(
     `let otherFirst = first + part * ${each};`,
@@ -229,18 +246,17 @@ function weighText({ side, seeing }: BackwardCode, engine: Engine): string {
       `var s${e} = bitcast<vec4<f32>>(tiles[scoresAt + ${e}]) * factor;`,
       otherLabels(seeing, otherSide, e),
       seeing.alibi ? `s${e} -= slope * vec4<f32>(abs(vec4<i32>(place) - place${e}));` : "",
-      ...(byQuery
-        ? []
-        : range(4).map((n) => `let facts${e}_${n} = facts[otherHead * p.L + min(other${e}[${n}], p.L - 1)];`)),
+      ...(byQuery ? [] : factsOf(e)),
       `var w${e} = exp2(s${e} - ${fact(e, "x")});`,
     ]),
     isLabelled(seeing) ? "{" : "if (ragged) {",
     quads.map((e) => `  w${e} = select(vec4<f32>(), w${e}, ${seenText(seeing, otherSide, e)});`),
     "}",
-    quads.map(
-      (e) =>
-        `let d${e} = w${e} * (bitcast<vec4<f32>>(tiles[slopesAt + ${e}])${by("zFactor")} - ${fact(e, "y")})${by("slopePower")};`,
-    ),
+    quads.flatMap((e) => [
+      `let u${e} = w${e} * (bitcast<vec4<f32>>(tiles[slopesAt + ${e}])${by("zFactor")} - ${fact(e, "y")});`,
+      `let d${e} = u${e}${by("slopePower")};`,
+    ]),
+    keeps ? keepText(engine) : "",
     byQuery || !scaled ? [] : quads.map((e) => `w${e} *= weightPower;`),
     each < engine.narrowest ? "workgroupBarrier();" : "",
     range(each / 8).flatMap((h) => {
@@ -253,6 +269,19 @@ function weighText({ side, seeing }: BackwardCode, engine: Engine): string {
   );
 }
 
+/** dS of the block goes to memory, 16 queries of a key side by side. */
+function keepText({ rows, columns, threads, keep }: Engine): string {
+  const each = (columns * rows) / threads;
+  return lines(
+    `let keptAt = (((turnOfHead * p.share + n) * p.tiles + tile) * p.blocks + first / 16) * ${2 * rows} + 2 * row;`,
+    range(each / 8).map((h) => {
+      const eighth = `(part * ${each / 8} + ${h})`;
+      const at = `keptAt + ${eighth} / 2 * ${2 * rows} + ${eighth} % 2`;
+      return keep(at, `u${2 * h} * keptPower`, `u${2 * h + 1} * keptPower`);
+    }),
+  );
+}
+
 interface ExponentTexts {
   readonly ownX: string;
   readonly ownZ: string;
@@ -260,10 +289,11 @@ interface ExponentTexts {
   readonly room: number;
   readonly scale: number;
   readonly threads: number;
+  readonly keeps: boolean | undefined;
 }
 
 /** Factors of a row, and the exponents of what is largest on the other side, so that what is summed has one exponent. */
-function exponents(byQuery: boolean, { ownX, ownZ, ownChunks, room, scale, threads }: ExponentTexts): string {
+function exponents(byQuery: boolean, { ownX, ownZ, ownChunks, room, scale, threads, keeps }: ExponentTexts): string {
   const each = byQuery
     ? `for (var c = begin / ${CHUNK} + lane; c * ${CHUNK} < end; c += ${threads}) {
   let chunk = (batch * p.G + head / p.share) * p.chunksS + c;
@@ -276,7 +306,10 @@ function exponents(byQuery: boolean, { ownX, ownZ, ownChunks, room, scale, threa
   }
 }
 // deltas hold values of all keys
-for (var c = lane; c < p.chunksS; c += ${threads}) { ownLeast.z = min(ownLeast.z, ve[ownHead * p.chunksS + c]); }`;
+for (var c = lane; c < p.chunksS; c += ${threads}) {
+  let chunk = ownHead * p.chunksS + c;
+  ownLeast.z = min(ownLeast.z, ve[chunk]);${keeps ? "\n  ownLeast.w = min(ownLeast.w, ke[chunk]);" : ""}
+}`;
   return lines(
     `let ownChunk = ownHead * ${ownChunks} + ownRow / ${CHUNK};`,
     `let rowFactor = ${scale * Math.LOG2E} * exp2(-${ownX}e[ownChunk]);`,
@@ -285,22 +318,34 @@ for (var c = lane; c < p.chunksS; c += ${threads}) { ownLeast.z = min(ownLeast.z
     each,
     leastOfAll("ownLeast", threads),
     byQuery ? `let rowSlope = exp2(${room}.0 + ge[ownChunk] + least.y);` : `let rowSlope = exp2(${room}.0 + least.z);`,
+    keeps ? `let rowKept = exp2(${room}.0 + least.z + least.w - ke[ownChunk]);` : "",
   );
 }
 
-/** Rows [begin, end) of the other side that some row of the tile meets, from a multiple of the block on. */
-function rangeText({ rows, columns }: Engine, side: Side, seeing: Seeing): string {
+function rangeText(engine: Engine, side: Side, seeing: Seeing): string {
+  const { begin, end } = rangeOf(engine, side, seeing, "firstRow");
+  return `let begin = ${begin};\nlet end = ${end};`;
+}
+
+/** Rows [begin, end) of the other side that some row of a tile meets, from a multiple of the block on. @param first The tile's first row. */
+export function rangeOf(
+  { rows, columns }: Pick<Engine, "rows" | "columns">,
+  side: Side,
+  seeing: Seeing,
+  first: string,
+): { readonly begin: string; readonly end: string } {
   const { causal, window } = seeing;
   const all = side === "query" ? "p.S" : "p.L";
-  if (!isOrdered(seeing)) return `let begin = 0;\nlet end = ${all};`;
-  const at = side === "query" ? "(firstRow + behind)" : "(firstRow - behind)";
+  if (!isOrdered(seeing)) return { begin: "0", end: all };
+  const at = side === "query" ? `(${first} + behind)` : `(${first} - behind)`;
   const before = side === "query" ? window > 0 : causal || window > 0;
   const after = side === "query" ? causal || window > 0 : window > 0;
   // none beyond the own place on the side that a causal mask cuts
   const reach = (isCut: boolean): number => (isCut ? 0 : window - 1);
-  const begin = before ? `max(0, ${at} - ${reach(causal && side === "key")}) / ${columns} * ${columns}` : "0";
-  const end = after ? `min(${all}, ${at} + ${rows + reach(causal && side === "query")})` : all;
-  return `let begin = ${begin};\nlet end = ${end};`;
+  return {
+    begin: before ? `max(0, ${at} - ${reach(causal && side === "key")}) / ${columns} * ${columns}` : "0",
+    end: after ? `min(${all}, ${at} + ${rows + reach(causal && side === "query")})` : all,
+  };
 }
 
 /** Whether some pair of a block is not seen. */

@@ -58,6 +58,8 @@ export interface Engine {
   scoreAt(region: number, row: string): string;
   /** Stores the weights of 8 neighbours; `eighth` counts such from the row's first. */
   putWeights(region: number, row: string, eighth: string, x: string, y: string): string;
+  /** Stores 8 neighbours as operands in the buffer `slopes`; `at` is the vector of the first of their parts. */
+  keep(at: string, x: string, y: string): string;
   /** Columns of a thread below which weights of one take the place of scores of another. */
   readonly narrowest: number;
   sums(): string;

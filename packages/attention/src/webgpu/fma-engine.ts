@@ -170,6 +170,9 @@ ${[...operands.values()].map(reader).join("")}`,
         `tiles[${region * rows * pitch} + ${row} * ${pitch} + 2 * ${eighth}] = bitcast<vec4<u32>>(${x});`,
         `tiles[${region * rows * pitch} + ${row} * ${pitch} + 2 * ${eighth} + 1] = bitcast<vec4<u32>>(${y});`,
       ),
+    keep() {
+      throw new TypeError("attention on multiply-adds: expected a pass that keeps nothing");
+    },
     sums: () => lines(products.sums.map(sumsOf)),
     clear: () => lines(products.sums.flatMap(sumNames).map((name) => `${name} = vec4<f32>();`)),
     bring(wanted, _, take) {

@@ -48,7 +48,7 @@ export function forwardBindings({ seeing, width }: ForwardCode, engine: Engine, 
 }
 
 /**
- * Bindings as listed by {@link forwardBindings}. Parameters: groups, tiles, heads (B H), B, H, G, share (heads a group), L,
+ * Bindings as listed by {@link forwardBindings}. Parameters: groups, tiles, near (heads that run together), B, H, G, share (heads a group), L,
  * S, chunksL, chunksS (numbers of chunks of rows with one exponent).
  */
 export function forwardCode(code: ForwardCode, engine: Engine, products: Products, parameters: GpuParameters): string {
@@ -119,12 +119,7 @@ export function forwardCode(code: ForwardCode, engine: Engine, products: Product
     engine.leave(),
   );
   const body = lines(
-    "let at = i32(group);",
-    "if (at >= p.groups) { return; }",
-    "let lane = i32(thread);",
-    // the longest first
-    "let tile = p.tiles - 1 - at / p.heads;",
-    "let bh = at % p.heads;",
+    placeText("bh", "longest last"),
     "let batch = bh / p.H;",
     "let head = bh % p.H;",
     "let bg = batch * p.G + head / p.share;",
@@ -188,6 +183,21 @@ export function forwardCode(code: ForwardCode, engine: Engine, products: Product
     entryPoint(threads, body, engine.builtin),
   ].join("");
 }
+
+/**
+ * Statements that open a pass: which head a workgroup has, and which of its tiles, those with most to do first. Heads run `near` at a time, so
+ * that what they read of the other side is still in the cache when the next tile reads it.
+ */
+export const placeText = (head: string, tiles: "longest first" | "longest last"): string =>
+  lines(
+    "let at = i32(group);",
+    "if (at >= p.groups) { return; }",
+    "let lane = i32(thread);",
+    "let together = p.near * p.tiles;",
+    "let turn = at % together / p.near;",
+    `let ${head} = at / together * p.near + at % p.near;`,
+    `let tile = ${tiles === "longest last" ? "p.tiles - 1 - turn" : "turn"};`,
+  );
 
 /** Blocks of one chunk have the same exponents, which are read while the chunk before is worked on. */
 const factorsText = (lift: number): string =>

@@ -14,6 +14,8 @@ import {
   sumNames,
   threadsOf,
   VECTOR,
+  weightPitch,
+  weightStride,
   type MatrixTile,
   type Terms,
   type Unit,
@@ -44,7 +46,7 @@ export function matrixEngine(
     builtin: fragments.builtin,
     scaled,
     lift: 7,
-    narrowest: FRAGMENT,
+    narrowest: tile.apart ? 0 : FRAGMENT,
     operandType: () => "vec4<u32>",
     declarations: () =>
       `var<workgroup> tiles: array<vec4<u32>, ${layout.size}>;\n${fragments.declare("tiles")}${PACKING}`,
@@ -77,19 +79,10 @@ export function matrixEngine(
     scores: () => eachSubgroup(tile, (q) => lines(products.scores.map((product) => scoresText(unit, product, q)))),
     scoreAt: (region, row) => `(${layout.regions[region]!} + (${row}) * ${pitch})`,
     putWeights(region, row, eighth, x, y) {
-      const at = `${row} * ${pitch} + ${eighth} / 2 * 4 + ${eighth} % 2`;
-      const place = layout.regions[region]!;
-      return terms === 1
-        ? `tiles[${place} + ${at}] = pack8(${x}, ${y});`
-        : lines(
-            "{",
-            `  let x = highPart(${x});`,
-            `  let y = highPart(${y});`,
-            `  tiles[${place} + ${at}] = pack8(x, y);`,
-            `  tiles[${place + 2} + ${at}] = pack8(${x} - x, ${y} - y);`,
-            "}",
-          );
+      const at = `${layout.weights[region]!} + ${row} * ${weightPitch(tile, terms)} + ${eighth} / 2 * ${weightStride(tile, terms)} + ${eighth} % 2`;
+      return storeParts(terms, `tiles[${at}]`, `tiles[${at} + 2]`, x, y);
     },
+    keep: (at, x, y) => storeParts(terms, `slopes[${at}]`, `slopes[${at} + p.slopesLow]`, x, y),
     sums: () => eachSubgroup(tile, (q) => lines(products.sums.map((product) => sumsText(unit, product, q)))),
     clear: () => lines(sums.map((name) => `${name} = ${fragments.zero};`)),
     bring: (name, where, take) =>
@@ -102,3 +95,16 @@ export function matrixEngine(
     leave: () => "workgroupBarrier();",
   };
 }
+
+/** Stores 8 numbers as f16, or the parts that have eleven bits and what is left of them. */
+const storeParts = (terms: Terms, to: string, low: string, x: string, y: string): string =>
+  terms === 1
+    ? `${to} = pack8(${x}, ${y});`
+    : lines(
+        "{",
+        `  let x = highPart(${x});`,
+        `  let y = highPart(${y});`,
+        `  ${to} = pack8(x, y);`,
+        `  ${low} = pack8(${x} - x, ${y} - y);`,
+        "}",
+      );

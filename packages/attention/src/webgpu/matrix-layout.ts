@@ -17,6 +17,8 @@ export interface MatrixTile {
   readonly columns: number;
   readonly scores: Grid;
   readonly sums: Grid;
+  /** Whether weights have memory of their own, so that threads need not wait until all scores are read. */
+  readonly apart?: boolean;
 }
 
 export const SUBGROUP = 32;
@@ -29,6 +31,10 @@ export const threadsOf = (tile: MatrixTile): number => SUBGROUP * subgroupsOf(ti
 /** Vectors from one row of an operand of this width to the next, and from one row of scores. */
 export const pitchOf = (width: number): number => (width + PADDING) / VECTOR;
 export const scorePitch = ({ columns }: MatrixTile): number => columns / 4 + 1;
+/** Vectors from one row of weights to the next, and where the high and low parts of 16 neighbours begin in it. */
+export const weightPitch = (tile: MatrixTile, terms: Terms): number =>
+  tile.apart ? (tile.columns / VECTOR) * (terms === 3 ? 2 : 1) + 1 : scorePitch(tile);
+export const weightStride = (tile: MatrixTile, terms: Terms): number => (tile.apart && terms === 1 ? 2 : 4);
 export const partsOf = (terms: Terms): number[] => range(terms === 3 ? 2 : 1);
 
 /** Vectors between rows of a strip of sums of so many fragments. */
@@ -39,6 +45,8 @@ export interface Layout {
   /** First vectors of the blocks by operand, of high and low parts. */
   readonly places: ReadonlyMap<string, readonly number[]>;
   readonly regions: readonly number[];
+  /** First vectors of the weights that take the place of a region's scores. */
+  readonly weights: readonly number[];
   /** Vectors of the first block, through which sums leave in the loop. */
   readonly first: number;
   readonly size: number;
@@ -67,8 +75,10 @@ export function layoutOf(tile: MatrixTile, terms: Terms, products: Products): La
   const count = new Set(products.scores.map(({ region }) => region)).size;
   const regions = range(count).map((n) => size + n * tile.rows * scorePitch(tile));
   size += count * tile.rows * scorePitch(tile);
+  const weights = tile.apart ? range(count).map((n) => size + n * tile.rows * weightPitch(tile, terms)) : regions;
+  if (tile.apart) size += count * tile.rows * weightPitch(tile, terms);
   const owns = ownsOf(products).map(({ width }) => tile.rows * pitchOf(width));
-  return { places, regions, first, size: Math.max(size, ...owns) };
+  return { places, regions, weights, first, size: Math.max(size, ...owns) };
 }
 
 /** Bytes of workgroup memory. */

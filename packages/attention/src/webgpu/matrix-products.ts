@@ -16,6 +16,8 @@ import {
   SUBGROUP,
   sumBlock,
   VECTOR,
+  weightPitch,
+  weightStride,
   type Unit,
 } from "./matrix-layout.js";
 import { lines, range } from "./text.js";
@@ -73,7 +75,7 @@ export function sumsText(unit: Unit, { name, region, other }: SumProduct, subgro
   const { tile, terms, layout } = unit;
   const { columns } = tile;
   const parts = partsOf(terms);
-  const pitch = scorePitch(tile);
+  const pitch = weightPitch(tile, terms);
   const { down, across } = sumBlock(tile, other.width);
   const [row, column] = corner(tile.sums, { down, across }, subgroup);
   const places = layout.places.get(other.name)!;
@@ -85,7 +87,7 @@ export function sumsText(unit: Unit, { name, region, other }: SumProduct, subgro
         range(down).flatMap((i) =>
           parts.map(
             (part) =>
-              `  let a${part}_${i} = ${loadFragment(unit, "left", "row_major", layout.regions[region]! + (row + FRAGMENT * i) * pitch + step * (FRAGMENT / 4) + (part * FRAGMENT) / VECTOR, pitch)};`,
+              `  let a${part}_${i} = ${loadFragment(unit, "left", "row_major", layout.weights[region]! + (row + FRAGMENT * i) * pitch + step * weightStride(tile, terms) + (part * FRAGMENT) / VECTOR, pitch)};`,
           ),
         ),
         range(across).flatMap((j) => [

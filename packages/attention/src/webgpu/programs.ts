@@ -18,6 +18,7 @@ import { forwardBindings, forwardCode, forwardProducts } from "./forward.js";
 import { matrixEngine } from "./matrix-engine.js";
 import type { MatrixTile, Terms } from "./matrix-layout.js";
 import { narrowPass } from "./narrow.js";
+import { queryProductsBindings, queryProductsCode, queryProductsUnit } from "./query-products.js";
 import { rowFactsPass } from "./row-facts.js";
 import { isLabelled, labelsPass, type Seeing } from "./seen.js";
 import { CHUNK } from "./text.js";
@@ -127,13 +128,24 @@ function engineOf(draft: Draft, hardware: Hardware, products: Products, scaled: 
     : matrixEngine(hardware.tile, hardware.terms, hardware.fragments, products, scaled);
 }
 
-function parametersOf({ B, H, G, L, S }: Extents, side: Side, rows: number): GpuParameters {
-  const [heads, length] = side === "query" ? [B * H, L] : [B * G, S];
+/** Bytes of the other side's rows that heads which run together read: less than a large GPU's cache. */
+const CACHED = 2 ** 23;
+
+/** Heads that a pass runs over. */
+interface Heads {
+  readonly from: number;
+  readonly count: number;
+}
+
+function parametersOf(extents: Extents, side: Side, rows: number, heads = headsOf(extents, side)): GpuParameters {
+  const { B, H, G, L, S, K, V } = extents;
+  const [length, read] = side === "query" ? [L, (S * G) / H] : [S, (L * H) / G];
   const tiles = Math.ceil(length / rows);
   return {
-    groups: heads * tiles,
+    groups: heads.count * tiles,
     tiles,
-    heads,
+    near: largestDivisor(heads.count, CACHED / (2 * read * (K + V))),
+    from_: heads.from,
     B,
     H,
     G,
@@ -143,6 +155,15 @@ function parametersOf({ B, H, G, L, S }: Extents, side: Side, rows: number): Gpu
     chunksL: Math.ceil(L / CHUNK),
     chunksS: Math.ceil(S / CHUNK),
   };
+}
+
+const headsOf = ({ B, H, G }: Extents, side: Side): Heads => ({ from: 0, count: B * (side === "query" ? H : G) });
+
+/** The largest divisor of n that is not over `most`, at least 1. */
+function largestDivisor(n: number, most: number): number {
+  let divisor = Math.max(1, Math.min(n, Math.floor(most)));
+  while (n % divisor !== 0) divisor -= 1;
+  return divisor;
 }
 
 function add({ numbers, passes }: Draft, bindings: readonly Binding[], parameters: GpuParameters, code: string): void {
@@ -226,12 +247,99 @@ export function backwardProgram(kase: Case, limits: GpuLimits, hardware: Readonl
       ["v", B * G, S, V, valueWidth],
       ["g", B * H, L, V, valueWidth],
     ]);
-  for (const side of ["query", "key"] as const) {
-    const products = backwardProducts(side, keyWidth, valueWidth);
-    const engine = engineOf(draft, hardware[side], products, true);
-    const parameters = parametersOf(extents, side, engine.rows);
-    const code: BackwardCode = { side, seeing: seeingOf(kase), K, V, valueWidth, ...stretchOf(hardware[side]) };
-    add(draft, backwardBindings(code, engine, products), parameters, backwardCode(code, engine, products, parameters));
-  }
+  const slices = slicesOf(draft, hardware);
+  if (slices) keptSlopes(draft, hardware, slices, names.length);
+  else for (const side of ["query", "key"] as const) gradientPass(draft, hardware[side], side);
   return { name: describe(hardware.key, isHalf(kase)), passes: draft.passes, scratch: draft.scratch };
 }
+
+/** The gradients of a side, with scores computed again. */
+function gradientPass(draft: Draft, hardware: Hardware, side: Side, kept?: Heads & KeptBlocks): void {
+  const extents = extentsOf(draft.kase);
+  const [keyWidth, valueWidth] = widthsOf(extents, hardware);
+  const products = backwardProducts(side, keyWidth, valueWidth);
+  const engine = engineOf(draft, hardware, products, true);
+  const parameters = {
+    ...parametersOf(extents, side, engine.rows, kept),
+    ...(kept && { blocks: kept.blocks, slopesLow: kept.low }),
+  };
+  const { K, V } = extents;
+  const code: BackwardCode = {
+    side,
+    seeing: seeingOf(draft.kase),
+    K,
+    V,
+    valueWidth,
+    pairs: extents.L % 2 === 0,
+    ...stretchOf(hardware),
+    ...(kept && { keeps: true }),
+  };
+  add(draft, backwardBindings(code, engine, products), parameters, backwardCode(code, engine, products, parameters));
+}
+
+/** Where dS lies between the passes of a slice of heads. */
+interface KeptBlocks {
+  /** Blocks of 16 queries. */
+  readonly blocks: number;
+  /** First vector of the low parts. */
+  readonly low: number;
+}
+
+/** Bytes of dS that are kept at a time, and workgroups of a slice of heads below which it takes longer than computing scores twice. */
+const KEPT = 2 ** 29,
+  BUSY = 256;
+
+type MatrixHardware = Extract<Hardware, { readonly kind: "matrix units" }>;
+
+interface Slices extends KeptBlocks {
+  readonly hardware: MatrixHardware;
+  readonly each: number;
+  readonly keyTiles: number;
+  readonly bytes: number;
+}
+
+/** Slices of key heads whose dS may be kept; undefined where it takes too much memory or too many buffers. */
+function slicesOf({ kase, limits }: Draft, { key }: Readonly<Record<Side, Hardware>>): Slices | undefined {
+  const bindings = isLabelled(seeingOf(kase)) ? 13 : 12;
+  if (key.kind === "multiply-adds" || limits.buffers < bindings) return undefined;
+  const { B, H, G, L, S } = extentsOf(kase);
+  const { rows, columns } = key.tile;
+  const keyTiles = Math.ceil(S / rows);
+  const blocks = (Math.ceil(L / columns) * columns) / FRAGMENT;
+  const vectors = (H / G) * keyTiles * blocks * rows * 2;
+  const most = Math.floor(Math.min(KEPT, limits.bytes) / (16 * vectors * (key.terms === 3 ? 2 : 1)));
+  const each = Math.min(B * G, most);
+  if (each === 0 || (each < B * G && each * keyTiles < BUSY)) return undefined;
+  const low = each * vectors;
+  return { hardware: key, each, keyTiles, blocks, low, bytes: 16 * low * (key.terms === 3 ? 2 : 1) };
+}
+
+/** Slices of heads in turn: gradients of keys and values, which keep dS, then those of queries from it. */
+function keptSlopes(draft: Draft, hardware: Readonly<Record<Side, Hardware>>, slices: Slices, given: number): void {
+  const extents = extentsOf(draft.kase);
+  const { B, H, G, K } = extents;
+  const { terms, fragments, tile } = slices.hardware;
+  const [keyWidth, valueWidth] = widthsOf(extents, hardware.key);
+  const unit = queryProductsUnit(QUERY_PRODUCTS, { terms, fragments }, keyWidth);
+  const code = { seeing: seeingOf(draft.kase), K, valueWidth, kept: tile, ...stretchOf(slices.hardware) };
+  take(draft, "slopes", slices.bytes, given);
+  for (let from = 0; from < B * G; from += slices.each) {
+    const count = Math.min(slices.each, B * G - from);
+    gradientPass(draft, slices.hardware, "key", { ...slices, from, count });
+    const parameters = {
+      ...parametersOf(extents, "query", QUERY_PRODUCTS.rows, { from, count: (count * H) / G }),
+      keyTiles: slices.keyTiles,
+      blocks: slices.blocks,
+      slopesLow: slices.low,
+    };
+    add(draft, queryProductsBindings(code), parameters, queryProductsCode(code, unit, parameters));
+  }
+}
+
+/** Tile of the product of dS with keys. */
+const QUERY_PRODUCTS: MatrixTile = {
+  rows: 64,
+  columns: 32,
+  scores: { down: 2, across: 2 },
+  sums: { down: 2, across: 2 },
+};

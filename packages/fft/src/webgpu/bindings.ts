@@ -31,6 +31,8 @@ export interface Operand {
 
 /** An operand's element as f32. */
 export const element = (name: string, { half }: Operand): string => (half ? `f32(${name})` : name);
+/** What is stored of an f32 value. */
+export const stored = (value: string, { half }: Pick<Operand, "half">): string => (half ? `f16(${value})` : value);
 /** An operand under a name. */
 export const boundAs = (name: string, { buffer, half }: Operand, more: Partial<Bound> = {}): Bound => ({
   name,

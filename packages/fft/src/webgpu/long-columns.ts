@@ -3,7 +3,7 @@
  * n2 (long-rows.ts), then the columns back. Blocks stay where they are between the passes, and no twiddles stand between.
  */
 import { entryPoint, type GpuPass } from "@seqmix/tensor/wgsl";
-import { bind, boundAs, element, type Operand } from "./bindings.js";
+import { bind, boundAs, element, stored, type Operand } from "./bindings.js";
 import {
   COMPLEX,
   forwardLevels,
@@ -193,7 +193,7 @@ export function columnsBackPass(
     own.map((name, q) => {
       const position = `${q * r2 * n2}u + place`;
       const times = factor ? `${element(`factor[at + ${position}]`, factor)} * ` : "";
-      const store = `y[at + ${position}] = ${times}${name}.x;`;
+      const store = `y[at + ${position}] = ${stored(`${times}${name}.x`, y)};`;
       return full ? store : `if (${position} < length) { ${store} }`;
     });
   const body = lines(

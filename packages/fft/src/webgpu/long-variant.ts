@@ -219,4 +219,5 @@ export const longOnGpu: GpuVariant<undefined> = {
   tables,
   forward,
   backward,
+  gradientsInHalf: true,
 };

@@ -1,6 +1,6 @@
 /** Backward passes of the convolution with one workgroup a row. */
 import { entryPoint, type GpuPass } from "@seqmix/tensor/wgsl";
-import { bind } from "./bindings.js";
+import { bind, stored } from "./bindings.js";
 import { lines, number, type Text } from "./butterflies.js";
 import {
   bound,
@@ -62,7 +62,7 @@ export function backwardPass(
     sums.map((name) => `var ${name}: vec2f;`),
     prologue(row, buffers.half),
     eachRow(rowGradients(row, buffers.half, ragged, us, sums)),
-    sumGradients(row, target, ragged, sums),
+    sumGradients(row, target, ragged, sums, buffers.half),
   );
   const written = ["du", ...(kase.gate ? ["dgate"] : []), ...(inSums ? ["sums"] : sumNames(kase))];
   const names = ["u", "g", ...spectrumOf(row), ...(kase.gate ? ["gate"] : []), "twiddles", ...written];
@@ -82,11 +82,12 @@ function rowGradients(
   const full = kase.L === transform.n;
   const store = (put: (position: string, value: string) => string): Text =>
     write(transform, "length", full, ragged, put);
+  const rounded = (value: string, name: string): string => stored(value, { half: half.has(name) });
   const gateAt = (position: string): string => element(`gate[at + ${position}]`, half.has("gate"));
   const convolved = [
     multiply(row, false),
     inverse(row),
-    store((position, value) => `dgate[at + ${position}] = g[at + ${position}] * ${value};`),
+    store((position, value) => `dgate[at + ${position}] = ${rounded(`g[at + ${position}] * ${value}`, "dgate")};`),
   ];
   return [
     read(transform, "length", full, (position) => element(`u[at + ${position}]`, half.has("u"))),
@@ -98,28 +99,40 @@ function rowGradients(
     sums.map((name, k) => `${name} += back(${transform.values[k]!}, ${us[k]!});`),
     multiply(row, true),
     inverse(row),
-    store((position, value) => `du[at + ${position}] = ${value};`),
+    store((position, value) => `du[at + ${position}] = ${rounded(value, "du")};`),
   ];
 }
 
 /** The sums transformed back: those of taps that look ahead are the conjugate of those that look back. */
-function sumGradients(row: Row, target: Target, ragged: boolean, sums: readonly string[]): Text {
+function sumGradients(
+  row: Row,
+  target: Target,
+  ragged: boolean,
+  sums: readonly string[],
+  half: ReadonlySet<string>,
+): Text {
   const { transform, kase } = row;
   const { K, R, skip } = kase;
   const inSums = target === "sums";
   const scale = number(1 / transform.n);
-  const gradient = (at: string, length: string, taps: number, turn: (sum: string) => string): Text => [
+  const gradient = (name: string, at: string, length: string, taps: number, turn: (sum: string) => string): Text => [
     transform.values.map((value, k) => `${value} = ${scale} * ${turn(sums[k]!)};`),
     BARRIER,
     inverse(row),
-    write(transform, length, taps === transform.n, ragged, (position, value) => `${at} + ${position}] = ${value};`),
+    write(
+      transform,
+      length,
+      taps === transform.n,
+      ragged,
+      (position, value) => `${at} + ${position}] = ${stored(value, { half: !inSums && half.has(name) })};`,
+    ),
   ];
   const back = inSums ? "sums[sumsOf" : "dk[channel * taps";
   const ahead = inSums ? `sums[sumsOf${K === undefined ? "" : " + taps"}` : "dkReverse[channel * tapsAhead";
   const direct = inSums ? "sums[sumsOf + u32(p.width) - 1u]" : "dskip[channel]";
   return [
-    K === undefined ? "" : gradient(back, "taps", K, (sum) => sum),
-    R === undefined ? "" : gradient(ahead, "tapsAhead", R, (sum) => `conj(${sum})`),
+    K === undefined ? "" : gradient("dk", back, "taps", K, (sum) => sum),
+    R === undefined ? "" : gradient("dkReverse", ahead, "tapsAhead", R, (sum) => `conj(${sum})`),
     // both sums at lag 0
     skip ? `if (${ragged ? "(t == 0u) & live" : "t == 0u"}) { ${direct} = v0.x; }` : "",
   ];
@@ -132,10 +145,10 @@ export function sumsPass(kase: RowCase, parts: number, buffers: RowBuffers): Gpu
   const parameters = { size: D * width, width, parts, taps: K ?? 0, tapsAhead: R ?? 0 };
   const names = sumNames(kase);
   const { declarations, buffers: used } = bind(bound(["sums", ...names], buffers, TYPES, names), parameters);
+  const rounded = (name: string): string => stored("total", { half: buffers.half.has(name) });
   const stores: Readonly<Record<string, string>> = {
-    dk: "if (at < u32(p.taps)) { dk[channel * u32(p.taps) + at] = total; }",
-    dkReverse:
-      "if ((at >= u32(p.taps)) & (at < u32(p.taps + p.tapsAhead))) { dkReverse[channel * u32(p.tapsAhead) + at - u32(p.taps)] = total; }",
+    dk: `if (at < u32(p.taps)) { dk[channel * u32(p.taps) + at] = ${rounded("dk")}; }`,
+    dkReverse: `if ((at >= u32(p.taps)) & (at < u32(p.taps + p.tapsAhead))) { dkReverse[channel * u32(p.tapsAhead) + at - u32(p.taps)] = ${rounded("dkReverse")}; }`,
     dskip: "if (at == u32(p.taps + p.tapsAhead)) { dskip[channel] = total; }",
   };
   const body = lines(

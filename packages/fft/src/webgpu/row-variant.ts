@@ -79,7 +79,7 @@ function rowPlan(kase: Case, limits: GpuLimits): RowPlan | undefined {
 
 /** Numbers of a program's buffers: inputs, `more`, table, results, scratch. */
 export function numbered(
-  { present, halves }: Case,
+  { present, halves, rounded }: Case,
   { storesHalf }: GpuLimits,
   more: readonly string[],
   results: readonly string[],
@@ -88,7 +88,7 @@ export function numbered(
   const names = [...present, ...more, "twiddles", ...results, ...scratch];
   return {
     number: Object.fromEntries(names.map((name, k) => [name, k])),
-    half: storesHalf === true ? halves : new Set(),
+    half: storesHalf === true ? new Set([...halves, ...[...(rounded ?? [])].map((name) => `d${name}`)]) : new Set(),
   };
 }
 
@@ -166,6 +166,7 @@ export const rowsOnGpu: GpuVariant<undefined> = {
   tables,
   forward: (kase, limits) => forward(kase, limits),
   backward,
+  gradientsInHalf: true,
 };
 
 /** Of {@link fftPieceKernel}: the imaginary parts are the tail. */

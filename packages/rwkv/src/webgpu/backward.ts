@@ -4,8 +4,7 @@
  * times e^-exponent. What a position adds to dk and dv is e^(k + exponent) times it, at most 1 since Z_s holds e^(k + ..).
  */
 import { bytesOf, type GpuPass, type GpuProgram } from "@seqmix/tensor/wgsl";
-import type { Numbered } from "./forward.js";
-import { NOTHING, passOf, place, walk, type Used, type WkvForm } from "./walk.js";
+import { NOTHING, passOf, place, reads, walk, type Numbered, type Used, type WkvForm } from "./walk.js";
 
 /** Planes [B, segments + 1, C] of the states: G, G y, H, H y, the exponent, whether a reset lies in the segment. */
 const PLANES = 6;
@@ -33,11 +32,6 @@ const forget = (resets: boolean, t: string): string =>
 
 const put = (at: string): string =>
   ["g1", "g2", "h1", "h2", "pp"].map((name, k) => `states[${at} + ${k} * plane] = ${name};`).join("\n");
-
-const reads = (form: WkvForm, number: Numbered, names: readonly string[]): Used[] => [
-  ...names.map((name) => ({ name, buffer: number(name) })),
-  ...(form.resets ? [{ name: "resets", buffer: number("resets"), type: "u32" as const }] : []),
-];
 
 /** The state that a segment leaves before it, from none behind it. */
 function segmentsPass(form: WkvForm, number: Numbered): GpuPass {

@@ -3,10 +3,7 @@
  * sums times e^-exponent, the exponent the largest so far, so that no power exceeds 1.
  */
 import { bytesOf, type GpuProgram } from "@seqmix/tensor/wgsl";
-import { NOTHING, passOf, place, walk, type Used, type WkvForm } from "./walk.js";
-
-/** Numbers of the program's buffers by name. */
-export type Numbered = (name: string) => number;
+import { NOTHING, passOf, place, reads, walk, type Numbered, type Used, type WkvForm } from "./walk.js";
 
 /** Planes of the states' buffer, each [B, segments, C]: both sums, the exponent, whether a reset lies in the segment. */
 const PLANES = 4;
@@ -28,8 +25,7 @@ pp = top;`;
 /** The state that a segment leaves behind from none. */
 function segmentsPass(form: WkvForm, number: Numbered): GpuProgram["passes"][number] {
   const used: Used[] = [
-    ...["w", "k", "v"].map((name) => ({ name, buffer: number(name) })),
-    ...(form.resets ? [{ name: "resets", buffer: number("resets"), type: "u32" as const }] : []),
+    ...reads(form, number, ["w", "k", "v"]),
     { name: "states", buffer: number("states"), written: true },
   ];
   return passOf(
@@ -92,8 +88,7 @@ ppT[i] = pp;`,
 
 function resultsPass(form: WkvForm, number: Numbered): GpuProgram["passes"][number] {
   const used: Used[] = [
-    ...["w", "u", "k", "v"].map((name) => ({ name, buffer: number(name) })),
-    ...(form.resets ? [{ name: "resets", buffer: number("resets"), type: "u32" as const }] : []),
+    ...reads(form, number, ["w", "u", "k", "v"]),
     { name: "states", buffer: number("states") },
     { name: "y", buffer: number("y"), written: true },
     { name: "logSum", buffer: number("logSum"), written: true },

@@ -2,7 +2,8 @@
 import type { GpuVariant, KernelCase } from "@seqmix/tensor";
 import type { GpuLimits, GpuProgram } from "@seqmix/tensor/wgsl";
 import { backwardProgram } from "./backward.js";
-import { forwardProgram, type Numbered } from "./forward.js";
+import { forwardProgram } from "./forward.js";
+import type { Numbered } from "./walk.js";
 import { cut, type WkvForm } from "./walk.js";
 
 type Case = KernelCase<undefined>;

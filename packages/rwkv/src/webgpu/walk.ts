@@ -106,3 +106,12 @@ ${indent(one)}
 ${indent(next)}
 }`;
 }
+
+/** Numbers of the program's buffers by name. */
+export type Numbered = (name: string) => number;
+
+/** Buffers that a pass reads, with the resets where there are any. */
+export const reads = (form: WkvForm, number: Numbered, names: readonly string[]): Used[] => [
+  ...names.map((name) => ({ name, buffer: number(name) })),
+  ...(form.resets ? [{ name: "resets", buffer: number("resets"), type: "u32" as const }] : []),
+];

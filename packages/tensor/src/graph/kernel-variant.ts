@@ -20,6 +20,8 @@ export interface KernelCase<O> {
   readonly halves: ReadonlySet<string>;
   /** In a backward program: names of the outputs that have a cotangent. */
   readonly cotangents: ReadonlySet<string>;
+  /** In a backward program: names of the f16 inputs whose gradients it stores as f16; none by default. See {@link GpuVariant}.gradientsInHalf. */
+  readonly rounded?: ReadonlySet<string>;
 }
 
 /** A table that the programs of a variant read beside the inputs, e.g. roots of unity. */
@@ -63,8 +65,10 @@ export interface GpuVariant<O> {
   tables?(kase: KernelCase<O>, limits: GpuLimits): readonly KernelTable[];
   /** Buffers as those of {@link CpuVariant}.forward. */
   forward(kase: KernelCase<O>, limits: GpuLimits): GpuProgram;
-  /** Buffers as those of {@link CpuVariant}.backward. */
+  /** Buffers as those of {@link CpuVariant}.backward; gradients of the case's `rounded` inputs are f16. */
   backward?(kase: KernelCase<O>, limits: GpuLimits): GpuProgram;
+  /** Whether the backward program can store gradients of f16 inputs as f16 ({@link KernelCase}.rounded); else they are rounded behind it. */
+  readonly gradientsInHalf?: true;
 }
 
 /** A hand-written implementation of a record for one device. */

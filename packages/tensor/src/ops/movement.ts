@@ -12,7 +12,8 @@ import { sum } from "./reduce.js";
 interface ShapeAttributes {
   readonly shape: Shape;
 }
-interface PermuteAttributes {
+/** Of permute. @internal */
+export interface PermuteAttributes {
   readonly axes: readonly number[];
 }
 /** Elements start[k] + i step[k], i < size[k], on each axis k. */

@@ -7,7 +7,8 @@ import { callOp, type Tensor } from "../graph/tensor.js";
 import { cast, div, equal, mul } from "./elementwise.js";
 import { broadcastTo, reshape, transpose } from "./movement.js";
 
-interface ReduceAttributes {
+/** Of sum and max. @internal */
+export interface ReduceAttributes {
   /** Sorted axes that go away. */
   readonly axes: readonly number[];
 }

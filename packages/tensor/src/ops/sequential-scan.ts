@@ -14,6 +14,7 @@ import { add, tanh } from "./elementwise.js";
 import { zeros } from "./generators.js";
 import { matmul } from "./matmul.js";
 import { concat, identity, reshape, sliceAxis, stack, transpose } from "./movement.js";
+import { sumsOverSteps, type PulledStep } from "./step-products.js";
 
 /** The leaves of state, step inputs and constants -> those of the next state and of what the step puts out. */
 type Step = (leaves: readonly Tensor[]) => readonly Tensor[];
@@ -33,9 +34,7 @@ export class SequenceBody {
 
   constructor(step: Step, given: readonly Result[]) {
     this.step = step;
-    this.inputs = given.map(
-      ({ shape, dtype }) => new Tensor(shape, dtype, { kind: "host", data: NO_VALUES, uploads: new Map() }),
-    );
+    this.inputs = standIns(given);
     this.results = step(this.inputs);
     this.graph = graphOf(this.results);
     this.places = this.graph.leaves.map((leaf) => {
@@ -70,23 +69,23 @@ const sequentialScanRow: Op = {
   rule: { kind: "native" },
   infer(inputs, attributes) {
     const { body, states, length, history } = attributes as SequentialScanAttributes;
-    const along = ({ shape, dtype }: Result): Result => ({ shape: [length, ...shape], dtype });
+    const stacked = ({ shape, dtype }: Result): Result => ({ shape: [length, ...shape], dtype });
     const start = inputs.slice(0, states);
     return [
       ...start.map(({ shape, dtype }) => ({ shape, dtype })),
-      ...body.results.slice(states).map(along),
-      ...(history ? start.map(along) : []),
+      ...body.results.slice(states).map(stacked),
+      ...(history ? start.map(stacked) : []),
     ];
   },
   expand: (inputs, attributes) => unrolled(inputs, attributes as SequentialScanAttributes),
   gradient(call, cotangents) {
     const attributes = call.attributes as SequentialScanAttributes;
-    const { body, states, steps } = attributes;
+    const { body, states } = attributes;
     const outputs = body.results.length - states;
     const history = call.outputs.slice(states + outputs);
     if (!attributes.history || cotangents.slice(states + outputs).some((g) => g !== undefined))
       throw new TypeError("sequentialScan: expected no second derivative through its gradient; checkpoint the steps");
-    return backwards(call.inputs, history, cotangents.slice(0, states + outputs), attributes, steps);
+    return backwards(call.inputs, history, cotangents.slice(0, states + outputs), attributes);
   },
   samples: [
     {
@@ -98,6 +97,12 @@ const sequentialScanRow: Op = {
       name: "reverse",
       inputs: [{ shape: [4, 1, 2] }, { shape: [1, 2] }, { shape: [2, 2], low: -0.5, high: 0.5 }],
       apply: (x, h, w) => sampleRecurrence(x!, h!, w!, true),
+    },
+    {
+      // steps of 256 bytes, and a weight larger than a step's factors of its cotangent
+      name: "wide",
+      inputs: [{ shape: [3, 4, 16] }, { shape: [4, 16] }, { shape: [16, 16], low: -0.2, high: 0.2 }],
+      apply: (x, h, w) => sampleRecurrence(x!, h!, w!, false),
     },
   ],
 };
@@ -146,60 +151,83 @@ function backwards(
   history: readonly Tensor[],
   cotangents: readonly (Tensor | undefined)[],
   { body, states, steps, length, reverse }: SequentialScanAttributes,
-  count: number,
 ): readonly (Tensor | undefined)[] {
-  const real = (x: { readonly dtype: Tensor["dtype"] }): boolean => isReal(x.dtype);
   const start = inputs.slice(0, states);
+  const now = inputs.slice(states, states + steps);
   const constants = inputs.slice(states + steps);
-  const movingState = indicesOf(start, real);
-  const movingInputs = indicesOf(inputs.slice(states, states + steps), real);
-  const movingConstants = indicesOf(constants, real);
+  const movingState = indicesOf(start, moves);
+  const movingInputs = indicesOf(now, moves);
+  const movingConstants = indicesOf(constants, moves);
   const given = indicesOf(cotangents, (g, k) => k >= states && g !== undefined);
-  // What is carried: cotangents of the state, and sums over the steps of those of the constants.
-  const carried = [
-    ...movingState.map((k) => cotangents[k] ?? zeros(start[k]!.shape, start[k]!.dtype)),
-    ...movingConstants.map((k) => zeros(constants[k]!.shape, constants[k]!.dtype)),
-  ];
-  const pull: Step = (leaves) => {
+  const pull = (leaves: readonly Tensor[]): PulledStep => {
     const take = taker(leaves);
-    const [dState, sums] = [take(movingState.length), take(movingConstants.length)];
-    const before = take(states).map(identity);
-    const now = take(count).map(identity);
+    const dState = take(movingState.length);
+    const sources = [take(states), take(steps)].map((list) => list.map(identity));
     const dOutputs = take(given.length);
-    const fixed = take(constants.length).map(identity);
-    const results = body.step([...before, ...now, ...fixed]);
+    sources.push(take(constants.length).map(identity));
+    const results = body.step(sources.flat());
     const pulled = results.map((_, k) => (k < states ? dState[movingState.indexOf(k)] : dOutputs[given.indexOf(k)]));
-    const sources = [
-      ...movingState.map((k) => before[k]!),
-      ...movingConstants.map((k) => fixed[k]!),
-      ...movingInputs.map((k) => now[k]!),
-    ];
-    const gradients = backpropagate(results, pulled, sources);
-    const orZero = (k: number): Tensor => gradients[k] ?? zeros(sources[k]!.shape, sources[k]!.dtype);
+    const moving = [movingState, movingInputs, movingConstants];
+    const gradients = taker(
+      backpropagate(
+        results,
+        pulled,
+        moving.flatMap((indices, n) => indices.map((k) => sources[n]![k]!)),
+      ),
+    );
+    const [dBefore, dNow, dConstants] = moving.map(({ length: count }) => gradients(count));
+    const dInputs = dNow!.map((g, n) => g ?? zerosOf(along(now[movingInputs[n]!]!)));
+    return {
+      dState: dBefore!.map((g, n) => g ?? zerosOf(start[movingState[n]!]!)),
+      dInputs,
+      dConstants: dConstants!,
+      known: [...sources[0]!, ...sources[1]!, ...dInputs],
+    };
+  };
+  const stepInputs = [...history, ...now, ...given.map((k) => cotangents[k]!)];
+  const dEnd = movingState.map((k) => cotangents[k] ?? zerosOf(start[k]!));
+
+  // Once to see which cotangents of constants are products of all steps; the sums of the others are carried from step to step.
+  const { sums, kept } = sumsOverSteps(pull(standIns([...dEnd, ...stepInputs.map(along), ...constants])));
+  const carried = indicesOf(sums, (each) => each === undefined);
+  const step: Step = (leaves) => {
+    const before = leaves.slice(dEnd.length, dEnd.length + carried.length);
+    const pulled = pull([...leaves.slice(0, dEnd.length), ...leaves.slice(dEnd.length + carried.length)]);
     return [
-      ...movingState.map((_, k) => orZero(k)),
-      ...sums.map((sum, k) => {
-        const more = gradients[movingState.length + k];
+      ...pulled.dState,
+      ...before.map((sum, n) => {
+        const more = pulled.dConstants[carried[n]!];
         return more ? add(sum, more) : sum;
       }),
-      ...movingInputs.map((_, k) => orZero(movingState.length + movingConstants.length + k)),
+      ...pulled.dInputs,
+      ...sumsOverSteps(pulled).kept,
     ];
   };
-  const stepInputs = [...history, ...inputs.slice(states, states + steps), ...given.map((k) => cotangents[k]!)];
-  // The sums of the constants' cotangents are states of the pullback; nobody reads them step by step.
-  const results = callScan(pull, carried, stepInputs, constants, { length, reverse: !reverse, history: false });
-  const out = new Array<Tensor | undefined>(inputs.length).fill(undefined);
+  const zero = carried.map((n) => zerosOf(constants[movingConstants[n]!]!));
+  // Nobody reads the states of the pullback step by step.
+  const results = callScan(step, [...dEnd, ...zero], stepInputs, constants, {
+    length,
+    reverse: !reverse,
+    history: false,
+  });
   const take = taker(results);
-  const [dStart, dConstants, dInputs] = [
-    take(movingState.length),
-    take(movingConstants.length),
-    take(movingInputs.length),
-  ];
+  const [dStart, dCarried, dInputs] = [take(dEnd.length), take(carried.length), take(movingInputs.length)];
+  const stacked = [...history, ...now, ...dInputs, ...take(kept.length)];
+  const out = new Array<Tensor | undefined>(inputs.length).fill(undefined);
   movingState.forEach((k, n) => (out[k] = dStart[n]));
   movingInputs.forEach((k, n) => (out[states + k] = dInputs[n]));
-  movingConstants.forEach((k, n) => (out[states + steps + k] = dConstants[n]));
+  movingConstants.forEach((k, n) => {
+    out[states + steps + k] = sums[n] ? sums[n](stacked) : dCarried[carried.indexOf(n)];
+  });
   return out;
 }
+
+const moves = (x: { readonly dtype: Tensor["dtype"] }): boolean => isReal(x.dtype);
+const zerosOf = ({ shape, dtype }: Result): Tensor => zeros(shape, dtype);
+/** A step's part of a sequence. */
+const along = ({ shape, dtype }: Result): Result => ({ shape: shape.slice(1), dtype });
+const standIns = (given: readonly Result[]): Tensor[] =>
+  given.map(({ shape, dtype }) => new Tensor(shape, dtype, { kind: "host", data: NO_VALUES, uploads: new Map() }));
 
 const indicesOf = <T>(list: readonly T[], choose: (item: T, index: number) => boolean): number[] =>
   list.flatMap((item, k) => (choose(item, k) ? [k] : []));
@@ -217,8 +245,7 @@ function callScan(
   constants: readonly Tensor[],
   how: Pick<SequentialScanAttributes, "length" | "reverse" | "history">,
 ): readonly Tensor[] {
-  const now = stepInputs.map(({ shape, dtype }): Result => ({ shape: shape.slice(1), dtype }));
-  const body = new SequenceBody(step, [...start, ...now, ...constants]);
+  const body = new SequenceBody(step, [...start, ...stepInputs.map(along), ...constants]);
   start.forEach((state, k) => {
     const next = body.results[k]!;
     if (!sameShape(next.shape, state.shape) || next.dtype !== state.dtype)

@@ -9,6 +9,11 @@ import { ownWork } from "./work.js";
 
 /** Small operands, such as a statistic of each row, do not count beside what they are combined with. */
 const BESIDE = 1.25;
+/** Work on all of a tensor that takes no longer than it takes to start a kernel, and on one element at most, in additions. */
+const STARTING = 2 ** 24,
+  DEEPEST = 512;
+/** As many operands of a small tensor are read again. */
+const BESIDE_SMALL = 8;
 
 /** Movements that read elsewhere than at the point itself: several of them of one tensor are as many readings. */
 const SHIFTS: ReadonlySet<string> = new Set(["slice", "pad"]);
@@ -21,7 +26,8 @@ interface Origin {
 }
 
 /**
- * @param most Work of a value, in additions.
+ * @param most Work of a value, in additions; of small ones more, so that fewer kernels wait for each other.
+ * @param mayBeDeeper Whether a value, if it is small, may be more work: not where a broadcast would compute it many times over.
  * @param usedOften Values that several kernels use and that would have memory, of elementwise calls.
  * @param stored What has memory anyway.
  * @param inPasses Whether a recurrence reads a value, in each of its passes: there one that is made of several readings of one
@@ -33,6 +39,7 @@ export function computedAgain(
   usedOften: ReadonlySet<Tensor>,
   stored: (x: Tensor) => boolean,
   most: number,
+  mayBeDeeper: (x: Tensor) => boolean,
   inPasses: (x: Tensor) => boolean = () => false,
 ): Set<Tensor> {
   const again = new Set<Tensor>();
@@ -44,15 +51,18 @@ export function computedAgain(
     const { kind } = call.op.rule;
     const x = call.outputs[0]!;
     if (stored(x)) continue;
-    const origin = kind === "elementwise" || kind === "movement" ? behind(call, resolve, originOf) : undefined;
-    const isLittle = origin !== undefined && origin.work <= most;
+    // Constants and positions are read from no memory.
+    const inPlace = kind === "elementwise" || kind === "movement" || kind === "generator";
+    const origin = inPlace ? behind(call, resolve, originOf) : undefined;
+    const mostHere = mayBeDeeper(x) ? Math.max(most, Math.min(DEEPEST, STARTING / x.size)) : most;
+    const isLittle = origin !== undefined && origin.work <= mostHere;
     if (!usedOften.has(x)) {
       if (isLittle) origins.set(x, origin);
       continue;
     }
     const reads = (inPasses(x) ? origin?.views : origin?.read) ?? [];
     const size = [...reads].reduce((sum, y) => sum + Math.min(y.size, x.size), 0);
-    const fromMemory = isLittle && kind === "elementwise" && size <= BESIDE * x.size;
+    const fromMemory = isLittle && kind === "elementwise" && size <= (mostHere > most ? BESIDE_SMALL : BESIDE) * x.size;
     if (fromMemory) again.add(x);
     // The others have memory, and what is made of them may be computed again.
     origins.set(x, fromMemory ? origin : { work: 0, ...whole(x) });

@@ -53,6 +53,8 @@ export interface NativeDraft {
   readonly outputs: readonly Tensor[];
   readonly note?: string | undefined;
   readonly epilogue?: Epilogue;
+  /** Inputs of a kernel record whose gradients its program stores as f16. */
+  readonly rounded?: ReadonlySet<string>;
 }
 
 export type Draft = LoopDraft | ScanDraft | NativeDraft;

@@ -44,9 +44,12 @@ function stepOf(draft: Draft, inputs: readonly number[], outputs: readonly numbe
     const { op, attributes } = draft.call;
     const call: NativeCall = {
       op: op.name,
-      attributes: withoutGraph(attributes),
+      attributes: withoutGraph(attributes, draft.rounded),
       inputs: draft.operands,
-      outputs: draft.call.outputs.map(({ shape, dtype }) => ({ shape, dtype })),
+      outputs: draft.call.outputs.map(({ shape, dtype }, k) => ({
+        shape,
+        dtype: draft.rounded ? draft.outputs[k]!.dtype : dtype,
+      })),
       ...(draft.epilogue && { epilogue: draft.epilogue }),
     };
     return { kind: "native", name: nameOf(draft), call, inputs, outputs };
@@ -64,10 +67,11 @@ function stepOf(draft: Draft, inputs: readonly number[], outputs: readonly numbe
 }
 
 /** A gradient's attributes lead to its forward call and so to the whole graph: keep that it is one, drop the call. */
-function withoutGraph(attributes: unknown): unknown {
+function withoutGraph(attributes: unknown, rounded: ReadonlySet<string> | undefined): unknown {
   const kernel = attributes as Partial<KernelAttributes> | undefined;
   if (!kernel?.record || !kernel.kase) return attributes;
-  return { record: kernel.record, kase: kernel.kase, gradient: kernel.forward !== undefined } satisfies KernelStep;
+  const kase = rounded ? { ...kernel.kase, rounded } : kernel.kase;
+  return { record: kernel.record, kase, gradient: kernel.forward !== undefined } satisfies KernelStep;
 }
 
 /** What a kernel stores, as `explain` prints it: "exp+mul+sum" are the ops of its results. */

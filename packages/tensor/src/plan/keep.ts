@@ -3,9 +3,7 @@ import { callOf } from "../graph/calls.js";
 import type { Tensor } from "../graph/tensor.js";
 import type { Planning } from "./planning.js";
 import { isFusedScan } from "./scan-levels.js";
-
-/** Ops whose native programs read strided views of their operands. */
-export const READS_VIEWS: ReadonlySet<string> = new Set(["matmul"]);
+import { isViewOf, READS_VIEWS } from "./views.js";
 
 export function keepMemory(planning: Planning): Planning {
   const { roots, calls, resolve, decisions, options, replacements } = planning;
@@ -20,7 +18,11 @@ export function keepMemory(planning: Planning): Planning {
     if (options.scans && isFusedScan(call, decisions, options.fuse)) continue;
     if (kind === "native" || kind === "kernel") {
       call.outputs.forEach(keep);
-      const behind = READS_VIEWS.has(call.op.name) ? behindViews : behindReshapes;
+      const behind = !READS_VIEWS.has(call.op.name)
+        ? behindReshapes
+        : (options.computedAgain ?? 0) > 0
+          ? behindStrides
+          : behindMovements;
       for (const input of call.inputs) keep(behind(resolve(input), resolve));
     }
     if (kind === "gather") keep(resolve(call.inputs[0]!));
@@ -36,8 +38,8 @@ function behindReshapes(x: Tensor, resolve: (x: Tensor) => Tensor): Tensor {
   return current;
 }
 
-/** The tensor behind movements that only change strides. */
-function behindViews(x: Tensor, resolve: (x: Tensor) => Tensor): Tensor {
+/** The tensor behind movements. */
+function behindMovements(x: Tensor, resolve: (x: Tensor) => Tensor): Tensor {
   let current = x;
   for (
     let call = callOf(current);
@@ -46,4 +48,19 @@ function behindViews(x: Tensor, resolve: (x: Tensor) => Tensor): Tensor {
   )
     current = resolve(call.inputs[0]!);
   return current;
+}
+
+/**
+ * The tensor behind movements that only change strides. Where a reshape does more, its result has memory in any case: what is
+ * behind it is computed in that order at once, instead of being stored twice.
+ */
+function behindStrides(x: Tensor, resolve: (x: Tensor) => Tensor): Tensor {
+  const base = behindMovements(x, resolve);
+  let behind = x;
+  for (let current = x; current !== base; current = resolve(callOf(current)!.inputs[0]!)) {
+    if (callOf(current)!.op.name !== "reshape") continue;
+    if (current !== x && !isViewOf(x, current, resolve)) return behind;
+    behind = current;
+  }
+  return base === x || isViewOf(x, base, resolve) ? base : behind;
 }

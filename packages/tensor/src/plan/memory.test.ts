@@ -3,6 +3,7 @@ import {
   add,
   broadcastTo,
   cpu,
+  cumsum,
   div,
   explain,
   grad,
@@ -15,11 +16,13 @@ import {
   pad,
   realize,
   reference,
+  reshape,
   sigmoid,
   sliceAxis,
   sum,
   tanh,
   tensor,
+  transpose,
   valueAndGrad,
   type Tensor,
   type Tree,
@@ -67,22 +70,51 @@ test("kernels that run early have what they read: gradients are those of the ref
   }
 });
 
-/** Two products that read the same gate of a value in memory: [rows, columns] x [columns, 4] twice. */
-function gated(value: (x: Tensor) => Tensor): Tensor[] {
-  const x = matmul(matrix(32, 32, 1), matrix(32, 32, 2));
+/** So large that starting a kernel is nothing beside what it computes. */
+const SIDE = 1024;
+
+/** Two reductions that read the same gate of a value in memory. */
+function gated(value: (x: Tensor) => Tensor, side = SIDE): Tensor[] {
+  const given = (seed: number): Tensor => normal(key(seed), [side, side]);
+  const x = matmul(given(1), given(2));
   const gate = value(x);
-  return [sum(mul(gate, x), 0), sum(mul(gate, matrix(32, 32, 3)), 1)];
+  return [sum(mul(gate, x), 0), sum(mul(gate, given(3)), 1)];
 }
 
 test("little work on one value in memory is computed again where it is used, if the device asks for it", () => {
-  const stores = (value: (x: Tensor) => Tensor, computedAgain: number): number =>
-    planOf(gated(value), { ...OPTIONS, computedAgain }).slots.filter(({ size }) => size === 32 * 32).length;
-  // Given are three matrices and made is their product.
-  expect(stores(sigmoid, 0)).toBe(5);
-  expect(stores(sigmoid, 32)).toBe(4);
+  const stores = (value: (x: Tensor) => Tensor, computedAgain: number, side = SIDE): number =>
+    planOf(gated(value, side), { ...OPTIONS, computedAgain }).slots.filter(({ size }) => size === side * side).length;
+  const few = stores(sigmoid, 32);
+  expect(stores(sigmoid, 0)).toBe(few + 1);
+  // Constants are read from no memory.
+  expect(stores((x) => mul(add(sigmoid(mul(x, 0.5)), 1), 0.5), 32)).toBe(few);
   // More work than that, or another value to be read.
-  expect(stores((x) => sigmoid(sigmoid(sigmoid(sigmoid(x)))), 32)).toBe(5);
-  expect(stores((x) => add(x, matrix(32, 32, 4)), 32)).toBe(6);
+  const much = (x: Tensor): Tensor => sigmoid(sigmoid(sigmoid(sigmoid(x))));
+  expect(stores(much, 32)).toBe(few + 1);
+  // Where there are few elements, starting a kernel takes longer than that.
+  expect(stores(much, 32, 32)).toBe(stores(sigmoid, 32, 32));
+});
+
+test("a small value that a broadcast spreads is not computed at each of the many elements", () => {
+  const [x, rows] = [matrix(1, 64, 1), matrix(4096, 64, 2)];
+  const much = sigmoid(sigmoid(sigmoid(sigmoid(add(x, 0.25)))));
+  const plan = planOf([mul(broadcastTo(much, [4096, 64]), rows), mul(much, 2)], { ...OPTIONS, computedAgain: 32 });
+  // x, much and its double.
+  expect(plan.slots.filter(({ size }) => size === 64)).toHaveLength(3);
+});
+
+test("what a product reads in another order is computed in that order at once, where computing is cheap", () => {
+  const [u, w] = [tensor(new Float32Array(2 * 6 * 40).fill(1), [2, 6, 40]), matrix(6, 5, 1)];
+  const before = cumsum(u, 2);
+  const product = (): Tensor => matmul(reshape(transpose(sigmoid(before), [0, 2, 1]), [80, 6]), w);
+  const large = (computedAgain: number): number =>
+    planOf(product(), { ...OPTIONS, computedAgain }).slots.filter(({ size }) => size === u.size).length;
+  // The input, its sums, and the sigmoid in one order or two.
+  expect(large(32)).toBe(3);
+  expect(large(0)).toBe(4);
+  // Axes that only change their strides are no new order: nothing is copied.
+  const views = matmul(transpose(reshape(sigmoid(before), [12, 40])), matrix(12, 5, 2));
+  expect(planOf(views, { ...OPTIONS, computedAgain: 32 }).slots.filter(({ size }) => size === u.size)).toHaveLength(3);
 });
 
 test("what a recurrence reads in each pass has memory, if it is made of several readings of one tensor", () => {

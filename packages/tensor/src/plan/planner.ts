@@ -19,6 +19,7 @@ import { orderKernels } from "./order.js";
 import type { Plan } from "./plan.js";
 import { beginning, type Planning, type Replacements } from "./planning.js";
 import { resolveGraph } from "./resolve.js";
+import { storeGradientsInHalf } from "./gradients-in-half.js";
 import { groupRows } from "./row-groups.js";
 import { storeResults } from "./store.js";
 import { dropUnreadKernels } from "./unread.js";
@@ -47,6 +48,8 @@ export const PASSES: readonly Pass[] = [
   { name: "order", run: orderKernels },
   // What only leads to tensors without elements is not computed.
   { name: "unread", run: dropUnreadKernels },
+  // Gradients of f16 operands are rounded where a program stores them.
+  { name: "halves", run: storeGradientsInHalf },
   // Reductions of the same rows and what follows from them along the rows: softmax, norms.
   { name: "rows", run: groupRows },
   { name: "order", run: orderKernels },

@@ -44,6 +44,7 @@ import { sizeOf } from "../graph/shape.js";
 import type { PlanOptions } from "./draft.js";
 import type { NativeCall, Plan } from "./plan.js";
 import { makePlan } from "./planner.js";
+import type { ScanSupport } from "./scan-draft.js";
 import { scanPasses } from "./scan-passes.js";
 import { interpretLoop, interpretScan, type Numbers } from "../ir/interpreter.js";
 import { graphOf } from "./signature.js";
@@ -262,7 +263,7 @@ test("sums over the steps of what the gradient's step has at hand are its totals
 test("a total of what nothing else reads needs no result that it is the sum of", async () => {
   const { bias, ...rest } = await mambaInputs();
   const build = (): readonly Tensor[] => [grad((x: Tensor) => sum(mamba({ ...rest, bias: x })[0]!))(bias)];
-  const scans = { passes: scanPasses, maxBuffers: 32, accepts: (): true => true, totals: () => true };
+  const scans: ScanSupport = { passes: scanPasses, maxBuffers: 32, accepts: () => true, totals: () => true };
   const [gradient] = scansOf(await check(build, { scans })).filter(({ adjoint }) => adjoint);
   expect(gradient!.outputs.map(({ keeps }) => keeps)).toEqual([[2]]);
 });

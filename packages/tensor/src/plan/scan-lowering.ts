@@ -68,175 +68,195 @@ export interface LoweredScan {
   readonly outputs: readonly Tensor[];
 }
 
-/**
- * @param unstored Tensors computed inside though they have memory: the results, and more where another step stores them.
- * @throws NeedsMemory naming a tensor that cannot be computed inside; NeedsSplit.
- */
-export function lowerUnit(
-  { scan, gradient, parts, loop, region, results }: ScanUnit,
-  context: LoweringContext,
-  unstored: ReadonlyMap<Tensor, unknown> = results,
-): LoweredScan {
+/** The recurrence's tensors and states as values at the points of the loop. */
+interface Frame {
+  readonly attributes: LinearScanAttributes;
+  /** Steps. */
+  readonly length: number;
+  /** Parts of a value: one, or two if complex. */
+  readonly count: number;
+  readonly states: Readonly<Record<"current" | "previous" | "adjoint", ScanValue>>;
+  readonly positions: readonly Affine[];
+  /** Those of the axes beside the recurrence's. */
+  readonly without: readonly Affine[];
+  /** The positions `by` steps later. */
+  stepped(by: 1 | -1): readonly Affine[];
+  isAt(index: readonly Affine[], at: readonly Affine[]): boolean;
+}
+
+function frameOf({ scan, gradient, parts, loop }: ScanUnit): Frame {
   const call = (scan ?? gradient)!;
-  const { axis, reverse, forgets } = call.attributes as LinearScanAttributes;
-  const length = loop.extents[loop.along]!;
+  const attributes = call.attributes as LinearScanAttributes;
+  const { axis, reverse } = attributes;
   const count = call.op.name.startsWith("complex") ? 2 : 1;
   const state = (which: "current" | "previous" | "adjoint"): ScanValue =>
     (["re", "im"] as const)
       .slice(0, count)
       .map((part): Scalar => ({ op: "state", dtype: "f32", which, part })) as unknown as ScanValue;
-  const states = { current: state("current"), previous: state("previous"), adjoint: state("adjoint") };
   const positions = positionsOf(parts);
-  const without = positions.filter((_, k) => k !== axis);
-  /** The positions `by` steps later. */
-  const stepped = (by: 1 | -1): readonly Affine[] =>
-    positions.map((affine, k) => (k === axis ? { ...affine, offset: affine.offset + (reverse ? -by : by) } : affine));
-  const inside = (by: 1 | -1) => ({ index: stepped(by)[axis]!, lo: 0, hi: length });
-  const lowered = (x: readonly Tensor[], index: readonly Affine[], lower: Lower): ScanValue =>
-    x.map((part) => lower(part, index)) as unknown as ScanValue;
-  const guarded = (value: ScanValue, by: 1 | -1): ScanValue =>
-    value.map((part): Scalar => ({
-      op: "guard",
-      dtype: "f32",
-      conditions: [inside(by)],
-      value: part,
-      fill: 0,
-    })) as unknown as ScanValue;
-
-  const isAt = (index: readonly Affine[], at: readonly Affine[]): boolean => sameAffines(index, at, loop);
-  /** The state that h at an index is. */
-  const stateAt = (index: readonly Affine[]): "current" | "previous" | undefined => {
-    if (isAt(index, positions)) return "current";
-    if (isAt(index, stepped(-1))) return "previous";
-    // At a single step the index along the axis is fixed; the region knows which step it is.
-    const { offset, coefficients } = index[axis]!;
-    const fixed = coefficients.every((c) => c === 0) && (offset === 0 || offset === length - 1);
-    return fixed &&
-      isAt(
-        index.filter((_, k) => k !== axis),
-        without,
-      )
-      ? "current"
-      : undefined;
+  return {
+    attributes,
+    length: loop.extents[loop.along]!,
+    count,
+    states: { current: state("current"), previous: state("previous"), adjoint: state("adjoint") },
+    positions,
+    without: positions.filter((_, k) => k !== axis),
+    stepped: (by) =>
+      positions.map((affine, k) => (k === axis ? { ...affine, offset: affine.offset + (reverse ? -by : by) } : affine)),
+    isAt: (index, at) => sameAffines(index, at, loop),
   };
+}
 
-  const sums: ScanSum[] = [];
-  const gradientAt = new Map<string, ScanValue>();
-  /** Cotangents of decay, drive and initial state. */
-  const cotangent = (group: number, index: readonly Affine[], lower: Lower): ScanValue | undefined => {
-    if (!isAt(index, group === 2 ? without : positions)) return undefined;
-    const known = gradientAt.get(String(group));
-    if (known) return known;
-    const g = scan ? states.adjoint : states.current;
-    const make = (): ScanValue => {
-      if (group === 1) return g;
-      const [a, h, , h0] = valuesOf(gradient!);
-      if (group === 2) {
-        const first = lowered(a!, positions, lower);
-        const product = timesConjugate(g, first);
-        return forgets ? unlessZero(first, product) : product;
-      }
-      if (scan) return timesConjugate(g, states.previous);
-      const before = guarded(lowered(h!, stepped(-1), lower), -1);
-      if (!h0) return timesConjugate(g, before);
-      const first = reverse ? length - 1 : 0;
-      const start = lowered(h0, without, lower).map((part): Scalar => ({
-        op: "guard",
-        dtype: "f32",
-        conditions: [{ index: positions[axis]!, lo: first, hi: first + 1 }],
-        value: part,
-        fill: 0,
-      }));
-      return timesConjugate(g, before.map((part, k) => op("add", part, start[k]!)) as unknown as ScanValue);
-    };
-    const value = make();
-    gradientAt.set(String(group), value);
-    return value;
+const lowered = (x: readonly Tensor[], index: readonly Affine[], lower: Lower): ScanValue =>
+  x.map((part) => lower(part, index)) as unknown as ScanValue;
+
+/** A value, 0 where the recurrence's axis is outside of [lo, hi). */
+const guarded = (value: ScanValue, index: Affine, lo: number, hi: number): ScanValue =>
+  value.map((part): Scalar => ({
+    op: "guard",
+    dtype: "f32",
+    conditions: [{ index, lo, hi }],
+    value: part,
+    fill: 0,
+  })) as unknown as ScanValue;
+
+/** A value of the step `by` later, 0 where there is none. */
+const guardedStep = (value: ScanValue, { stepped, attributes: { axis }, length }: Frame, by: 1 | -1): ScanValue =>
+  guarded(value, stepped(by)[axis]!, 0, length);
+
+/** The state that h at an index is. */
+function stateAt(index: readonly Affine[], frame: Frame): "current" | "previous" | undefined {
+  const { isAt, positions, stepped, without, length } = frame;
+  const { axis } = frame.attributes;
+  if (isAt(index, positions)) return "current";
+  if (isAt(index, stepped(-1))) return "previous";
+  // At a single step the index along the axis is fixed; the region knows which step it is.
+  const { offset, coefficients } = index[axis]!;
+  const fixed = coefficients.every((c) => c === 0) && (offset === 0 || offset === length - 1);
+  const others = index.filter((_, k) => k !== axis);
+  return fixed && isAt(others, without) ? "current" : undefined;
+}
+
+/** The cotangent of the decay (0), the drive (1) or the initial state (2). */
+function cotangentOf(group: number, { scan, gradient }: ScanUnit, frame: Frame, lower: Lower): ScanValue {
+  const { states, positions, without, stepped, length } = frame;
+  const { axis, reverse, forgets } = frame.attributes;
+  const g = scan ? states.adjoint : states.current;
+  if (group === 1) return g;
+  const [a, h, , h0] = valuesOf(gradient!);
+  if (group === 2) {
+    const decay = lowered(a!, positions, lower);
+    const product = timesConjugate(g, decay);
+    return forgets ? unlessZero(decay, product) : product;
+  }
+  if (scan) return timesConjugate(g, states.previous);
+  const before = guardedStep(lowered(h!, stepped(-1), lower), frame, -1);
+  if (!h0) return timesConjugate(g, before);
+  const first = reverse ? length - 1 : 0;
+  const start = guarded(lowered(h0, without, lower), positions[axis]!, first, first + 1);
+  return timesConjugate(g, before.map((part, k) => op("add", part, start[k]!)) as unknown as ScanValue);
+}
+
+/** What stands for a tensor of the unit at an index: states, cotangents, and sums, which are added to `sums` as they come. */
+function placing(unit: ScanUnit, frame: Frame, context: LoweringContext, sums: ScanSum[]): LoweringContext["place"] {
+  const { scan, gradient, loop, region } = unit;
+  const cotangents = new Map<number, ScanValue>();
+  const reduced = new Map<Tensor, Scalar>();
+  const placeState = (part: number, x: Tensor, index: readonly Affine[]): Scalar => {
+    const which = stateAt(index, frame);
+    if (!which) throw new NeedsMemory(x);
+    return frame.states[which][part]!;
   };
-  /** A sum of what has all axes is one of states. */
-  const isTotal = ({ keeps }: Tail): boolean => keeps.length < loop.extents.length;
-  const reducedNodes = new Map<Tensor, Scalar>();
-  const place = (x: Tensor, index: readonly Affine[], lower: Lower): Scalar | undefined => {
-    context.place?.(x, index, lower);
-    const part = scan ? scan.outputs.indexOf(x) : -1;
-    if (part >= 0) {
-      const which = stateAt(index);
-      if (!which) throw new NeedsMemory(x);
-      return states[which][part]!;
-    }
-    const k = gradient ? gradient.outputs.indexOf(x) : -1;
-    if (k >= 0) {
-      const value = cotangent(Math.floor(k / count), index, lower);
-      if (!value) throw new NeedsMemory(x);
-      return value[k % count]!;
-    }
-    const sum = region.sums.get(x);
-    if (!sum) return undefined;
-    const tail = region.tails.get(x)!;
-    if (!isAt(index, tail.index)) throw new NeedsMemory(x);
-    let node = reducedNodes.get(x);
-    if (!node) {
-      const input = context.resolve(sum.inputs[0]!);
-      const total = region.totals?.get(x);
-      const value = lower(input, (total ?? region.values.get(input)!).index);
-      // A sum over axes of extent 1.
-      if (tail.keeps.length === axesAt(loop, tail.step).length) return value;
-      node = {
-        op: "reduced",
-        dtype: scalarType(x.dtype),
-        reduction:
-          sums.push({
-            value,
-            keeps: tail.keeps,
-            step: tail.step,
-            ...(total && isTotal(total) && { of: total.keeps }),
-          }) - 1,
-      };
-      reducedNodes.set(x, node);
-    }
+  const placeCotangent = (k: number, x: Tensor, index: readonly Affine[], lower: Lower): Scalar => {
+    const group = Math.floor(k / frame.count);
+    if (!frame.isAt(index, group === 2 ? frame.without : frame.positions)) throw new NeedsMemory(x);
+    const value = cotangents.get(group) ?? cotangentOf(group, unit, frame, lower);
+    cotangents.set(group, value);
+    return value[k % frame.count]!;
+  };
+  const placeSum = (sum: Call, x: Tensor, lower: Lower): Scalar => {
+    const { keeps, step } = region.tails.get(x)!;
+    const input = context.resolve(sum.inputs[0]!);
+    const total = region.totals?.get(x);
+    const value = lower(input, (total ?? region.values.get(input)!).index);
+    // A sum over axes of extent 1.
+    if (keeps.length === axesAt(loop, step).length) return value;
+    // What has all axes is summed as states are.
+    const of = total && total.keeps.length < loop.extents.length ? total.keeps : undefined;
+    const reduction = sums.push({ value, keeps, step, ...(of && { of }) }) - 1;
+    const node: Scalar = { op: "reduced", dtype: scalarType(x.dtype), reduction };
+    reduced.set(x, node);
     return node;
   };
+  return (x, index, lower) => {
+    context.place?.(x, index, lower);
+    const part = scan ? scan.outputs.indexOf(x) : -1;
+    if (part >= 0) return placeState(part, x, index);
+    const k = gradient ? gradient.outputs.indexOf(x) : -1;
+    if (k >= 0) return placeCotangent(k, x, index, lower);
+    const sum = region.sums.get(x);
+    if (!sum) return undefined;
+    if (!frame.isAt(index, region.tails.get(x)!.index)) throw new NeedsMemory(x);
+    return reduced.get(x) ?? placeSum(sum, x, lower);
+  };
+}
 
+/** Decay, drive and what else makes the recurrence; the gradient of stored states runs the other way by itself. */
+function recurrenceIn({ scan, gradient }: ScanUnit, frame: Frame, lower: Lower) {
+  const { positions, without, stepped } = frame;
+  const { reverse, forgets } = frame.attributes;
+  const [a, b, h0] = valuesOf((scan ?? gradient)!);
+  const seed = (): ScanValue => lowered(valuesOf(gradient!)[2]!, positions, lower);
+  if (!scan)
+    return {
+      reverse: !reverse,
+      ...(forgets && { forgets }),
+      decay: guardedStep(conjugate(lowered(a!, stepped(1), lower)), frame, 1),
+      drive: seed(),
+    };
+  return {
+    reverse,
+    ...(forgets && { forgets }),
+    decay: lowered(a!, positions, lower),
+    drive: lowered(b!, positions, lower),
+    ...(h0 && { initial: lowered(h0, without, lower) }),
+    ...(gradient && { adjoint: { seed: seed() } }),
+  };
+}
+
+/**
+ * @param unstored Tensors computed inside though they have memory: the results, and more where another step stores them.
+ * @throws NeedsMemory naming a tensor that cannot be computed inside; NeedsSplit.
+ */
+export function lowerUnit(
+  unit: ScanUnit,
+  context: LoweringContext,
+  unstored: ReadonlyMap<Tensor, unknown> = unit.results,
+): LoweredScan {
+  const { parts, loop, results } = unit;
+  const frame = frameOf(unit);
+  const sums: ScanSum[] = [];
+  const place = placing(unit, frame, context, sums)!;
   const own: LoweringContext = {
     resolve: (x) => context.resolve(x),
     isStored: (x) => !unstored.has(x) && context.isStored(x),
     place,
   };
-  const { built, inputs } = lowerExpressions(parts, own, (lower) => {
-    const [a, b, h0] = valuesOf(call);
-    const seed = (): ScanValue => lowered(valuesOf(gradient!)[2]!, positions, lower);
-    const recurrence = scan
-      ? {
-          reverse,
-          ...(forgets && { forgets }),
-          decay: lowered(a!, positions, lower),
-          drive: lowered(b!, positions, lower),
-          ...(h0 && { initial: lowered(h0, without, lower) }),
-          ...(gradient && { adjoint: { seed: seed() } }),
-        }
-      : {
-          reverse: !reverse,
-          ...(forgets && { forgets }),
-          decay: guarded(conjugate(lowered(a!, stepped(1), lower)), 1),
-          drive: seed(),
-        };
-    const outputs = [...results].map(([x, { index, keeps, step }]): ScanOutput => ({
+  const { built, inputs } = lowerExpressions(parts, own, (lower) => ({
+    ...recurrenceIn(unit, frame, lower),
+    outputs: [...results].map(([x, { index, keeps, step }]): ScanOutput => ({
       dtype: x.dtype,
       keeps,
       step,
       value: lower(x, index),
-    }));
-    return { ...recurrence, outputs };
-  });
-  return {
-    kernel: {
-      extents: loop.extents,
-      along: loop.along,
-      ...built,
-      sums,
-      inputs: inputs.map(({ dtype, size }) => ({ dtype, size })),
-    },
-    inputs,
-    outputs: [...results.keys()],
+    })),
+  }));
+  const kernel = {
+    extents: loop.extents,
+    along: loop.along,
+    ...built,
+    sums,
+    inputs: inputs.map(({ dtype, size }) => ({ dtype, size })),
   };
+  return { kernel, inputs, outputs: [...results.keys()] };
 }

@@ -3,6 +3,7 @@
  * them), and elementwise values that several kernels use or that a broadcast would compute many times over.
  */
 import { callOf } from "../graph/calls.js";
+import { BYTES_PER_ELEMENT } from "../graph/dtype.js";
 import { inputsRead } from "../graph/op.js";
 import type { Call, Tensor } from "../graph/tensor.js";
 import { computedAgain } from "./computed-again.js";
@@ -45,6 +46,7 @@ export function storeResults(planning: Planning): Planning {
     new Set(often),
     (x) => stored.has(x) || claimed.has(x),
     options.computedAgain ?? 0,
+    (x) => BYTES_PER_ELEMENT * x.size <= (options.maxBindingBytes ?? Infinity) && !isSpread(x, planning.users),
     (x) => readsOf(x, planning).some((call) => scans.calls.has(call) || call.outputs.some((y) => scans.inside.has(y))),
   );
   for (const x of often) if (!again.has(x)) stored.set(x, undefined);
@@ -64,6 +66,20 @@ function usedOften({ calls, resolve, users }: Planning): Tensor[] {
     if (weights.get(x)! > CHEAP && !outgrown.has(x) && isUsedOften(x, users)) often.push(x);
   }
   return often;
+}
+
+/** Whether a broadcast spreads x, movements looked through. */
+function isSpread(x: Tensor, users: ReadonlyMap<Tensor, readonly Call[]>): boolean {
+  const stack = [x];
+  while (stack.length > 0) {
+    const y = stack.pop()!;
+    for (const { op, outputs } of users.get(y) ?? []) {
+      if (op.rule.kind !== "movement") continue;
+      if (op.name === "broadcast" && outputs[0]!.size > y.size) return true;
+      stack.push(outputs[0]!);
+    }
+  }
+  return false;
 }
 
 /** Work behind values made of constants and positions alone; infinity for anything that reads memory. */

@@ -2,11 +2,14 @@
 import { isRowMajor } from "../ir/affine.js";
 import type { Affine } from "../ir/loop.js";
 import { stridesOf, type Shape } from "../graph/shape.js";
+import { callOf } from "../graph/calls.js";
 import type { Call, Tensor } from "../graph/tensor.js";
 import type { Draft, NativeOperand, PlanOptions } from "./draft.js";
 import { tablesFor } from "./variants.js";
-import { READS_VIEWS } from "./keep.js";
-import { lowerLoop, NeedsMemory, type LoweringContext } from "./lower.js";
+import { lowerLoop, NeedsMemory, tryLowerLoop, type LoweringContext } from "./lower.js";
+
+/** Ops whose native programs read strided views of their operands. */
+export const READS_VIEWS: ReadonlySet<string> = new Set(["matmul"]);
 
 /** The kernel of a call that a native program runs. @throws NeedsMemory naming an operand that is no view. */
 export function nativeDraft(call: Call, context: LoweringContext, options: PlanOptions, note?: string): Draft {
@@ -39,6 +42,16 @@ function viewOf(
   if (!strides || (!anyStrides && !(isRowMajor(value.index, extents) && source.size === x.size)))
     throw new NeedsMemory(x);
   return { source, offset: value.index.offset, strides };
+}
+
+/** Whether x is a strided view of what lies behind movements in front of it. */
+export function isViewOf(x: Tensor, source: Tensor, resolve: (x: Tensor) => Tensor): boolean {
+  const context = { resolve, isStored: (y: Tensor) => y === source || !callOf(y) };
+  const lowered = tryLowerLoop([x], [], context);
+  const value = lowered?.outputs[0]!.value;
+  return (
+    value?.op === "load" && !value.gather && joinParts(value.index, lowered!.extents, lowered!.parts) !== undefined
+  );
 }
 
 /** One stride per axis, if the parts an axis was split into follow each other evenly. */

@@ -1,7 +1,8 @@
 /** A graph's plan with its programs, and the memory results may take over. */
 import {
   makePlan,
-  scanPasses,
+  mayRecur,
+  onDemand,
   storedInF32,
   takeovers,
   firstOfSlots,
@@ -11,13 +12,12 @@ import {
   type SequentialScanAttributes,
   type Step,
 } from "@seqmix/tensor/backend";
+import type { Tensor } from "@seqmix/tensor";
 import { prepare, type Dispatch, type Encode } from "./commands.js";
 import type { Block } from "../memory/memory.js";
-import { recurrenceProgram, runsInChunks, supportsRecurrence, takesTotals } from "../scans/recurrence.js";
 import type { Tuning } from "../scans/fused/tuning.js";
 import { loopProgram } from "../loops/program.js";
 import { gpuVariantOf, nativeProgram } from "../native/programs.js";
-import { sequenceProgram } from "../native/sequence.js";
 import { runTogether } from "../loops/together.js";
 import { groupSteps, type Grouped } from "./groups.js";
 import type { Pipelines } from "./pipelines.js";
@@ -74,8 +74,16 @@ const COMPUTED_AGAIN = 32;
 /** Ops that a device without them unrolls. */
 const NATIVES: ReadonlySet<string> = new Set(["sequentialScan"]);
 
-/** What this device asks of a plan. */
-export const planOptions = (fuse: boolean, limits: GpuLimits, tuning: Tuning): PlanOptions => ({
+const recurrences = onDemand(() => import("../scans/recurrence.js"));
+const sequences = onDemand(() => import("../native/sequence.js"));
+
+/** What this device asks of the plan of a graph: programs of recurrences are loaded when one may have any. */
+export const planOptions = (
+  roots: readonly Tensor[],
+  fuse: boolean,
+  limits: GpuLimits,
+  tuning: Tuning,
+): PlanOptions => ({
   device: "webgpu",
   fuse,
   maxBuffers: limits.buffers,
@@ -84,17 +92,11 @@ export const planOptions = (fuse: boolean, limits: GpuLimits, tuning: Tuning): P
   together: true,
   epilogues: EPILOGUES,
   natives: NATIVES,
-  scans: {
-    passes: scanPasses,
-    maxBuffers: limits.buffers,
-    accepts: (kernel) => supportsRecurrence(kernel, limits, tuning),
-    anyBuffers: (kernel) => runsInChunks(kernel, limits),
-    totals: (kernel) => takesTotals(kernel, limits, tuning),
-  },
+  ...(mayRecur(roots) && { scans: recurrences().scanSupport(limits, tuning) }),
   limits,
 });
 
-/** @param limits What a pass may bind. @param tuning Sizes of fused recurrences. */
+/** To be called in `whenLoaded`. @param limits What a pass may bind. @param tuning Sizes of fused recurrences. */
 export function compilePlan(
   { roots, leaves }: Graph,
   fuse: boolean,
@@ -220,15 +222,15 @@ function programsOf(
   limits: GpuLimits,
   tuning: Tuning,
 ): { readonly plan: Plan; readonly programs: readonly GpuProgram[] } {
-  const made = makePlan(roots, leaves, planOptions(fuse, limits, tuning));
+  const made = makePlan(roots, leaves, planOptions(roots, fuse, limits, tuning));
   const plan = limits.storesHalf ? made : storedInF32(made);
   const programOf = (step: Step): GpuProgram => {
     if (step.kind === "loop") return loopProgram(step.kernel, limits);
-    if (step.kind === "scan") return recurrenceProgram(step.kernel, limits, tuning);
+    if (step.kind === "scan") return recurrences().recurrenceProgram(step.kernel, limits, tuning);
     if (step.call.op !== "sequentialScan") return nativeProgram(step.call, limits);
     const { body } = step.call.attributes as SequentialScanAttributes;
     const inner = programsOf(body.graph, fuse, limits, tuning);
-    return sequenceProgram(step.call, inner.plan, inner.programs);
+    return sequences().sequenceProgram(step.call, inner.plan, inner.programs);
   };
   return { plan, programs: plan.steps.map(programOf) };
 }

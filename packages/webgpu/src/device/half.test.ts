@@ -36,7 +36,8 @@ import { afterAll, describe, expect, test } from "vitest";
 import { webgpu } from "./device.js";
 import { withExtensions } from "@seqmix/tensor/wgsl";
 import { matmulProgram } from "../matmul/program.js";
-import { matrixUnitProgram, singleTiles } from "../matmul/matrix-units.js";
+import { singleTiles } from "../matmul/choose-tile.js";
+import { matrixUnitProgram } from "../matmul/matrix-units.js";
 import { testDevice } from "../testing/test-device.js";
 
 const device = await testDevice({ poison: true });
@@ -214,8 +215,8 @@ describe("products on matrix units", () => {
     for (const layout of ["NN", "NT", "TN"] as const)
       for (const own of [1, Infinity]) {
         const program = matrixUnitProgram(spec(m, n, k, layout), limits, undefined, { ownKernel: own })!;
-        expect(program.name).toMatch(/tiles on matrix units(, k in \d+ parts)?$/);
-        expect(await valid(program.passes[0]!.code)).toBeUndefined();
+        expect(program.name).toMatch(/tiles on matrix units(, k in \d+ parts)?(, \w+ operands? transposed first)?$/);
+        for (const { code } of program.passes) expect(await valid(code)).toBeUndefined();
       }
   });
 
@@ -259,10 +260,11 @@ describe("products on matrix units", () => {
     for (const layout of ["NN", "NT", "TN"] as const)
       for (const products of ["f32", "tf32"] as const) {
         const { operands: _, ...shape } = spec(m, n, k, layout);
-        const program = matrixUnitProgram(shape, { ...limits, products }, undefined, {
-          tiles: singleTiles[products === "f32" ? 3 : 1],
-        })!;
-        for (const { code } of program.passes) expect(await valid(code)).toBeUndefined();
+        for (const how of ["given", "found", "packed"] as const) {
+          const tiles = singleTiles[products === "f32" ? 3 : 1];
+          const program = matrixUnitProgram(shape, { ...limits, products }, undefined, { tiles, how })!;
+          for (const { code } of program.passes) expect(await valid(code)).toBeUndefined();
+        }
       }
   });
 

@@ -3,22 +3,26 @@ import {
   divideReduction,
   isRowKernel,
   nodesOf,
+  onDemand,
   product,
   roots,
   simplifyLoop,
   type LoopKernel,
 } from "@seqmix/tensor/backend";
-import { fitBuffers, type NumberedKernel } from "../native/fit-buffers.js";
+import { fitsBuffers, type NumberedKernel } from "./numbered.js";
 import { bytesOf, type GpuLimits, type GpuPass, type GpuProgram } from "@seqmix/tensor/wgsl";
 import { fitsColumns } from "./columns.js";
 import type { LoopForm } from "./text.js";
-import { loopPasses } from "../wgsl/parts.js";
+import { loopPasses } from "./passes.js";
 import { rowPass } from "../rows/text.js";
+
+const fit = onDemand(() => import("./fit-buffers.js"));
 
 /** Threads that keep a large GPU busy. */
 const FULL = 32768;
-/** A reduction below this is too short to share among the threads of a workgroup. */
-const SHORT = 64;
+/** A reduction below this is too short to share among the threads of a workgroup, and where they would be too few otherwise. */
+const SHORT = 64,
+  SHORT_OF_FEW = 16;
 /** Elements of a part of a divided reduction: for one thread, and for a workgroup. */
 const SERIAL_PART = 64,
   ROW_PART = 4096;
@@ -40,7 +44,7 @@ export function loopProgram(kernel: LoopKernel, limits: GpuLimits, aliases?: Rea
   // The planner makes no row kernel of more buffers than a pass may bind, or of larger ones.
   const passes = isRowKernel(first.kernel)
     ? [rowPass(first.kernel, first, limits.threads)]
-    : fitBuffers(first, limits.buffers, sizes, firstScratch).flatMap((part) =>
+    : fitting(first, limits.buffers, sizes, firstScratch).flatMap((part) =>
         passesOf(part, sizes, firstScratch, limits, aliases),
       );
   return {
@@ -49,6 +53,10 @@ export function loopProgram(kernel: LoopKernel, limits: GpuLimits, aliases?: Rea
     scratch: sizes.map((size) => bytesOf(size)),
   };
 }
+
+/** The kernel, or several where it reads more buffers than a pass may bind. */
+const fitting = (kernel: NumberedKernel, limit: number, sizes: number[], firstScratch: number): NumberedKernel[] =>
+  fitsBuffers(kernel.kernel, limit) ? [kernel] : fit().fitBuffers(kernel, limit, sizes, firstScratch);
 
 function passesOf(
   part: NumberedKernel,
@@ -86,7 +94,7 @@ function chooseForm(kernel: LoopKernel, limits: GpuLimits): { readonly form: Loo
     const count = Math.min(wanted, Math.floor(reduced / smallest), longest);
     return count < 2 ? undefined : Math.ceil(Math.ceil(longest / count) / 4) * 4;
   };
-  if (reduced >= SHORT && !readsAcross(kernel)) {
+  if (reduced >= (outputs < FULL / 2 ? SHORT_OF_FEW : SHORT) && !readsAcross(kernel)) {
     const partLength = outputs < 256 ? parts(Math.ceil((512 * bindings) / outputs), ROW_PART) : undefined;
     return { form: "rows", ...(partLength !== undefined && { partLength }) };
   }

@@ -69,18 +69,21 @@ interface Layout {
   readonly vectors: readonly Load[];
 }
 
-/** @param kernel Simplified, of at least one point. */
-export function loopPass(kernel: LoopKernel, form: LoopForm, buffers: LoopBuffers, threads: number): GpuPass {
+/**
+ * @param kernel Simplified, of at least one point.
+ * @param each Vectors of four points that a thread computes of a map; several where {@link fitsInPairs} says so.
+ */
+export function loopPass(kernel: LoopKernel, form: LoopForm, buffers: LoopBuffers, threads: number, each = 1): GpuPass {
   const functions = new Set<string>();
   const layout = layoutOf(kernel, form, buffers);
   const names = nameBuffers(kernel, buffers, layout);
   const entry = form === "map" ? mapEntry : form === "serial" ? serialEntry : rowsEntry;
-  const { text, points } = entry({ kernel, buffers, layout, names, functions, threads });
+  const { text, points } = entry({ kernel, buffers, layout, names, functions, threads, each });
   const total = buffers.part?.count ?? product(kernel.extents);
   const groups =
     form === "rows"
       ? total / rowsTogether(kernel, layout, threads, total)
-      : Math.ceil(total / (form === "map" ? layout.width : 1) / threads);
+      : Math.ceil(total / (form === "map" ? layout.width * each : 1) / threads);
   return { code: names.declarations + functionTexts(functions) + points + text, buffers: names.bindings, groups };
 }
 
@@ -91,6 +94,7 @@ export interface Context {
   readonly names: Names;
   readonly functions: Set<string>;
   readonly threads: number;
+  readonly each?: number;
 }
 
 /** Four at a time where the innermost axis allows it: then loads along it are vectors if all their other steps are multiples of four. */
@@ -308,8 +312,45 @@ export function pointFunction(
   return { text, call, head, result: (value, k) => (one ? value : `${value}.r${k}`) };
 }
 
+/** Points from which reading two vectors ahead of the first store pays, which takes workgroups of this many threads. */
+const MANY_PAIRS = 1 << 24;
+export const PAIR_THREADS = 1024;
+
+/** Whether a map is a plain one of much memory, which is faster in large workgroups whose threads each read two vectors, then store two. */
+export function fitsInPairs(kernel: LoopKernel, buffers: LoopBuffers): boolean {
+  const total = product(kernel.extents);
+  const values = kernel.outputs.map((o) => o.value);
+  const loads = loadsOf(values);
+  if (kernel.outputs.length !== 1 || total < MANY_PAIRS || total % (8 * PAIR_THREADS) !== 0) return false;
+  const { width, vectors } = layoutOf(kernel, "map", buffers);
+  return width === 4 && loads.length <= 2 && loads.every((load) => vectors.includes(load));
+}
+
+/** A map whose threads read several vectors before they store the first. */
+function pairsEntry(context: Context): { text: string; points: string } {
+  const { kernel, names, threads, each = 1 } = context;
+  const point = pointFunction(kernel.outputs, context);
+  const [{ dtype }] = kernel.outputs as [Output];
+  const groups = product(kernel.extents) / (4 * threads * each);
+  const lines = [`if (group >= ${groups}u) { return; }`];
+  const numbered = (line: string, q: number): string => line.replaceAll(/\b(at|[ia]\d+(?:rest)?)\b(?!\()/g, `$1_${q}`);
+  const every = (text: (q: number) => readonly string[]): void => {
+    for (let q = 0; q < each; q++) lines.push(...text(q).map((line) => numbered(line, q)));
+  };
+  every((q) => [
+    `let at = group * ${threads * each}u + thread + ${q * threads}u;`,
+    ...split("(at * 4u)", kernel.extents, axisNames(kernel)),
+    ...point.head,
+  ]);
+  every(() => [
+    `${names.outputs[0]}[at] = vec4<${memoryType(dtype)}>(${[0, 1, 2, 3].map((k) => toMemory(dtype, point.call(k))).join(", ")});`,
+  ]);
+  return { points: point.text, text: entryPoint(threads, lines.join("\n")) };
+}
+
 function mapEntry(context: Context): { text: string; points: string } {
-  const { kernel, layout, names, threads } = context;
+  const { kernel, layout, names, threads, each = 1 } = context;
+  if (each > 1) return pairsEntry(context);
   const point = pointFunction(kernel.outputs, context);
   const many = kernel.outputs.length > 1;
   const lines = [`let at = group * ${threads}u + thread;`, `if (at >= arrayLength(&${names.outputs[0]})) { return; }`];

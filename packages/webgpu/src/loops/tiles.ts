@@ -79,6 +79,25 @@ export function tilePass(kernel: LoopKernel, { axis, loads }: Tiles, buffers: Lo
   const groups = along * wide * product(others.map((k) => extents[k]!));
   const position = extents.reduce((text, extent, k) => (k === 0 ? axes[0]! : `(${text}) * ${extent} + ${axes[k]}`), "");
   const call = `point(${[...axes, ...distinct.map((_, k) => `tile${k}[column][row]`)].join(", ")})`;
+  // All turns read before any of them waits: a loop would wait for memory at each.
+  const turns = (of: (row: string, turn: number) => readonly string[]): string =>
+    Array.from({ length: SIDE / ROWS }, (_, turn) => of(turn === 0 ? "firstRow" : `firstRow + ${turn * ROWS}`, turn))
+      .flat()
+      .join("\n");
+  const given = (row: string): string =>
+    axes
+      .map((name, k) =>
+        k === axis
+          ? `min(firstAlong + column, ${extents[axis]! - 1})`
+          : k === last
+            ? `min(firstWide + ${row}, ${extents[last]! - 1})`
+            : name,
+      )
+      .join(", ");
+  const reads = distinct.map(
+    (load, k) =>
+      `fn read${k}(${axes.map((name) => `${name}: i32`).join(", ")}) -> ${registerType(load.dtype)} { return ${names.read(load.input, affineText(load.index, axes))}; }\n`,
+  );
   const text = `if (group >= ${groups}u) { return; }
 let rest = group / ${along * wide}u;
 ${split(
@@ -89,13 +108,13 @@ ${split(
 let firstAlong = i32(group / ${wide}u % ${along}u) * ${SIDE};
 let firstWide = i32(group % ${wide}u) * ${SIDE};
 let column = i32(thread % ${SIDE}u);
-for (var row = i32(thread / ${SIDE}u); row < ${SIDE}; row += ${ROWS}) {
-  let ${axes[axis]} = min(firstAlong + column, ${extents[axis]! - 1});
-  let ${axes[last]} = min(firstWide + row, ${extents[last]! - 1});
-${distinct.map((load, k) => `  tile${k}[row][column] = ${names.read(load.input, affineText(load.index, axes))};`).join("\n")}
-}
+let firstRow = i32(thread / ${SIDE}u);
+${turns((row, turn) => distinct.map((_, k) => `let value${turn}_${k} = read${k}(${given(row)});`))}
+${turns((row, turn) => distinct.map((_, k) => `tile${k}[${row}][column] = value${turn}_${k};`))}
 workgroupBarrier();
-for (var row = i32(thread / ${SIDE}u); row < ${SIDE}; row += ${ROWS}) {
+${turns((row) => [
+  `{
+  let row = ${row};
   let ${axes[axis]} = firstAlong + row;
   let ${axes[last]} = firstWide + column;
   if ((${axes[axis]} < ${extents[axis]}) & (${axes[last]} < ${extents[last]})) {
@@ -103,12 +122,19 @@ for (var row = i32(thread / ${SIDE}u); row < ${SIDE}; row += ${ROWS}) {
     let p = ${call};
 ${outputs.map(({ dtype }, k) => `    ${names.outputs[k]}[at] = ${toMemory(dtype, point.result("p", k))};`).join("\n")}
   }
-}`;
+}`,
+])}`;
   const memory = distinct.map(
     ({ dtype }, k) => `var<workgroup> tile${k}: array<array<${registerType(dtype)}, ${SIDE + 1}>, ${SIDE}>;\n`,
   );
   return {
-    code: names.declarations + functionTexts(functions) + memory.join("") + point.text + entryPoint(threads, text),
+    code:
+      names.declarations +
+      functionTexts(functions) +
+      memory.join("") +
+      reads.join("") +
+      point.text +
+      entryPoint(threads, text),
     buffers: names.bindings,
     groups,
   };

@@ -15,11 +15,9 @@ import {
   type GpuProgram,
   type GpuParameters,
 } from "@seqmix/tensor/wgsl";
-import { epilogueCode, epilogueLength, storedAs, sumOfParts } from "./program.js";
+import { epilogueCode, epilogueLength, FEW_ROWS, storedAs, sumOfParts } from "./program.js";
 import { batchStart, finishFunction, type EpilogueCode } from "./text.js";
 
-/** Rows at most: each has sums in every thread. */
-const MOST_ROWS = 8;
 const LANES = 32,
   GROUPS = 4,
   THREADS = LANES * GROUPS;
@@ -45,7 +43,7 @@ export function fewRowsProgram(spec: MatmulSpec, limits: GpuLimits, epilogue?: E
   const batches = product(batch);
   const form = formOf(spec);
   const extra = epilogue?.inputs.map((_, q) => 2 + q) ?? [];
-  if (!form || m > MOST_ROWS || batches * m * n * k === 0 || extra.length + 3 > limits.buffers) return undefined;
+  if (!form || m > FEW_ROWS || batches * m * n * k === 0 || extra.length + 3 > limits.buffers) return undefined;
   if (THREADS > limits.threads || 4 * sumsOf(m, form) > limits.workgroupBytes) return undefined;
   const blocks = Math.ceil(n / columnsOf(form));
   const step = form.alongDepth ? 4 * LANES : GROUPS;

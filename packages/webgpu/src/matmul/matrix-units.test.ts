@@ -5,7 +5,8 @@ import type { GpuLimits } from "@seqmix/tensor/wgsl";
 import { emulatedFragments } from "@seqmix/testing";
 import { runProgram } from "../testing/run-program.js";
 import { testDevice } from "../testing/test-device.js";
-import { matrixUnitProgram, type TunedTile } from "./matrix-units.js";
+import type { TunedTile } from "./choose-tile.js";
+import { matrixUnitProgram } from "./matrix-units.js";
 
 const device = await testDevice({ poison: true });
 afterAll(() => device.close());
@@ -72,9 +73,23 @@ function exact(s: MatmulSpec, a: Float32Array, b: Float32Array): { c: Float64Arr
   return { c, scale };
 }
 
+/** How f32 operands become f16. */
+const scalings = {
+  "with scales found before": "given",
+  "with scales found on the way": "found",
+  "packed first": "packed",
+} as const;
+type How = keyof typeof scalings;
+
 /** The largest error, relative to the size of the row times that of the column times the square root of k. */
-async function errorOf(s: MatmulSpec, a: Float32Array, b: Float32Array, products: "f32" | "tf32"): Promise<number> {
-  const program = matrixUnitProgram(s, limits(products), undefined, { tiles })!;
+async function errorOf(
+  s: MatmulSpec,
+  a: Float32Array,
+  b: Float32Array,
+  products: "f32" | "tf32",
+  how: How,
+): Promise<number> {
+  const program = matrixUnitProgram(s, limits(products), undefined, { tiles, how: scalings[how] })!;
   expect(program.name).toContain(products === "f32" ? "of f32 in two parts" : "of tf32");
   const { c, scale } = exact(s, a, b);
   const [found] = await runProgram(device.gpu, program, [a, b], [c.length]);
@@ -84,10 +99,9 @@ async function errorOf(s: MatmulSpec, a: Float32Array, b: Float32Array, products
   }, 0);
 }
 
-describe.each([
-  ["f32", 2e-6],
-  ["tf32", 1e-3],
-] as const)("products of %s", (products, tolerance) => {
+describe.each(
+  (Object.keys(scalings) as How[]).flatMap((how) => [["f32", how, 2e-6] as const, ["tf32", how, 1e-3] as const]),
+)("products of %s, %s", (products, how, tolerance) => {
   const shapes: [string, MatmulSpec][] = [
     ["a batch, rows of odd lengths", spec(3, 17, 13, 33, "NT")],
     ["transposed, k in parts", spec(1, 20, 36, 700, "TN")],
@@ -96,10 +110,11 @@ describe.each([
   const more: [string, MatmulSpec][] = [
     ["both transposed, ragged", spec(1, 24, 20, 36, "TT")],
     ["an offset of one", spec(1, 1, 40, 64, "NN", 1)],
+    ["whole tiles", spec(1, 64, 128, 32, "NT")],
   ];
   test.each(products === "f32" ? [...shapes, ...more] : shapes)("%s", async (_, s) => {
     const [a, b] = [values(5000 + s.m * s.k * (s.batch[0] ?? 1), 1), values(5000 + s.n * s.k * (s.batch[0] ?? 1), 2)];
-    const error = await errorOf(s, a, b, products);
+    const error = await errorOf(s, a, b, products, how);
     expect(error).toBeLessThan(tolerance);
     if (products === "tf32") expect(error).toBeGreaterThan(1e-5);
   });
@@ -109,24 +124,43 @@ describe.each([
     const sizes = (line: number): number => [1, 1e24, 1e-24, 3e4, 7e-12, 2 ** -100][line % 6]!;
     const a = values(32 * 40, 3).map((x, at) => x * sizes(Math.floor(at / 40)));
     const b = values(32 * 40, 4).map((x, at) => x * [1, 1e3, 1e12, 10][(at % 32) % 4]!);
-    expect(await errorOf(s, a, b, products)).toBeLessThan(tolerance);
+    expect(await errorOf(s, a, b, products, how)).toBeLessThan(tolerance);
+  });
+
+  test("a beginning that is nothing like the rest", async () => {
+    const s = spec(1, 64, 64, 100, "NN");
+    const a = values(64 * 100, 7).map((x, at) => (at % 100 < 32 ? x * 1e-20 : x));
+    const b = values(64 * 100, 8).map((x, at) => (at < 64 * 32 ? 0 : x));
+    expect(await errorOf(s, a, b, products, how)).toBeLessThan(tolerance);
+  });
+
+  test("so do those of whole tiles, whose fragments have one scale or several", async () => {
+    const s = spec(1, 128, 64, 40, "NN");
+    // Rows alike in groups of sixteen, then one that differs by much in the second tile.
+    const sizes = (line: number): number => (line === 70 ? 1e-9 : [1, 1e24, 1e-24, 3e4][Math.floor(line / 16) % 4]!);
+    const a = values(128 * 40, 3).map((x, at) => x * sizes(Math.floor(at / 40)));
+    const b = values(64 * 40, 4).map((x, at) => x * [1, 7, 12, 10][(at % 64) % 4]!);
+    expect(await errorOf(s, a, b, products, how)).toBeLessThan(tolerance);
   });
 });
 
-test("a row with an infinity or NaN is what its sum is, and no other row", async () => {
-  const s = spec(1, 16, 16, 300, "NN");
-  const [a, b] = [values(16 * 300, 5), values(16 * 300, 6)];
-  a[3 * 300 + 7] = Infinity;
-  a[9 * 300 + 2] = NaN;
-  b[40 * 16 + 5] = -Infinity;
-  const program = matrixUnitProgram(s, limits("f32"), undefined, { tiles })!;
-  const [found] = await runProgram(device.gpu, program, [a, b], [256]);
-  const { c } = exact(s, a, b);
-  found!.forEach((x, at) => {
-    if (Number.isFinite(c[at]!)) expect(Math.abs(x - c[at]!)).toBeLessThan(1e-4);
-    else expect(x).toBe(c[at]);
-  });
-});
+test.each(Object.keys(scalings) as How[])(
+  "a row with an infinity or NaN is what its sum is, and no other row, %s",
+  async (how) => {
+    const s = spec(1, 16, 16, 300, "NN");
+    const [a, b] = [values(16 * 300, 5), values(16 * 300, 6)];
+    a[3 * 300 + 7] = Infinity;
+    a[9 * 300 + 2] = NaN;
+    b[40 * 16 + 5] = -Infinity;
+    const program = matrixUnitProgram(s, limits("f32"), undefined, { tiles, how: scalings[how] })!;
+    const [found] = await runProgram(device.gpu, program, [a, b], [256]);
+    const { c } = exact(s, a, b);
+    found!.forEach((x, at) => {
+      if (Number.isFinite(c[at]!)) expect(Math.abs(x - c[at]!)).toBeLessThan(1e-4);
+      else expect(x).toBe(c[at]);
+    });
+  },
+);
 
 /** Bits of f16 numbers that have no more than five digits, two to a word. */
 function packed(x: Float32Array): Int32Array {
@@ -140,11 +174,14 @@ function packed(x: Float32Array): Int32Array {
 }
 
 test.each([
-  ["whole tiles", spec(1, 64, 128, 32, "TN")],
-  ["a batch, tiles that reach beyond the result", spec(2, 72, 136, 40, "NT")],
-  ["k in parts", spec(1, 64, 72, 512, "NN")],
-] as [string, MatmulSpec][])("f16 operands in blocks of workgroup memory: %s", async (_, s) => {
-  const program = matrixUnitProgram({ ...s, operands: "f16" }, limits("f32"), undefined, { tiles })!;
+  ["whole tiles", spec(1, 64, 128, 32, "TN"), false],
+  ["a batch, tiles that reach beyond the result", spec(2, 72, 136, 40, "NT"), false],
+  ["k in parts", spec(1, 64, 72, 512, "NN"), false],
+  ["transposed first, a batch", spec(2, 67, 130, 72, "NT"), true],
+  ["one of them transposed first, k in parts", spec(1, 64, 72, 512, "NN"), true],
+] as [string, MatmulSpec, boolean][])("f16 operands in blocks of workgroup memory: %s", async (_, s, transposes) => {
+  const program = matrixUnitProgram({ ...s, operands: "f16" }, limits("f32"), undefined, { tiles, transposes })!;
+  expect(program.name.includes("transposed first")).toBe(transposes);
   const count = s.batch[0] ?? 1;
   const [a, b] = [s.m, s.n].map((lines, seed) =>
     values(count * lines * s.k, 10 * seed).map((x) => Math.round(16 * x) / 16),

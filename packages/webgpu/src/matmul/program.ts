@@ -2,7 +2,16 @@
  * Matrix products [batch..., m, k] x [batch..., k, n] of strided views: which tiles, and into how many parts k is divided
  * where the result has too few tiles to keep the device busy. The partial products are summed in a second pass.
  */
-import { nodesOf, product, type Epilogue, type MatmulSpec, type Scalar } from "@seqmix/tensor/backend";
+import {
+  nodesOf,
+  product,
+  rewriting,
+  simplifyLoop,
+  type Epilogue,
+  type LoopKernel,
+  type MatmulSpec,
+  type Scalar,
+} from "@seqmix/tensor/backend";
 import { stridesOf } from "@seqmix/tensor";
 import { loadsOf, loopPass, type Load } from "../loops/text.js";
 import { bytesOf, declare, type GpuPass, type GpuProgram, type GpuParameters } from "@seqmix/tensor/wgsl";
@@ -28,8 +37,12 @@ const BANDWIDTH = 3000,
 /** Steps along k below which dividing it is not worth while, and elements of all partial products. */
 const SHORTEST_PART = 128,
   MOST_PARTIAL = 1 << 24;
+/** Parts that are summed without a loop. */
+const FEW_PARTS = 12;
 /** Multiply-adds from which a product is worth a kernel compiled for its shape alone: with constant strides addresses cost nothing. */
 export const OWN_KERNEL = 2 ** 33;
+/** Rows up to which each may have sums in every thread, so that the other operand is read once. */
+export const FEW_ROWS = 8;
 
 /**
  * Its buffers: both operands, the epilogue's inputs, the result.
@@ -120,21 +133,40 @@ export function sumOfParts(
   from: number,
   to: number,
 ): GpuPass {
-  // The epilogue's indices leave out the last axis, the parts: they do not depend on it.
   const extents = epilogue?.extents ?? [size];
-  const index = { offset: 0, coefficients: [...stridesOf(extents), size] };
-  return loopPass(
-    {
-      extents,
-      reduceExtents: [parts],
-      inputs: [...(epilogue?.inputs ?? []), { dtype: "f32", size: size * parts }],
-      reductions: [{ combine: "sum", value: { op: "load", dtype: "f32", input: extra.length, index } }],
-      outputs: [{ dtype: storedAs(epilogue), value: epilogue?.value ?? { op: "reduced", dtype: "f32", reduction: 0 } }],
-    },
-    "serial",
-    { inputs: [...extra, from], outputs: [to] },
-    64,
-  );
+  const strides = stridesOf(extents);
+  const partial = { dtype: "f32", size: size * parts } as const;
+  const load = (offset: number, coefficients: readonly number[]): Scalar => ({
+    op: "load",
+    dtype: "f32",
+    input: extra.length,
+    index: { offset, coefficients },
+  });
+  const whole = { extents, inputs: [...(epilogue?.inputs ?? []), partial] };
+  const value: Scalar = epilogue?.value ?? { op: "reduced", dtype: "f32", reduction: 0 };
+  const buffers = { inputs: [...extra, from], outputs: [to] };
+  if (parts <= FEW_PARTS) {
+    // Without a loop, four elements are read at once.
+    const sum = Array.from({ length: parts }, (_, k) => load(k * size, strides)).reduce((x, y): Scalar => ({
+      op: "add",
+      dtype: "f32",
+      args: [x, y],
+    }));
+    const summed = rewriting(
+      (index) => index,
+      (node) => (node.op === "reduced" ? sum : undefined),
+    )(value);
+    const outputs = [{ dtype: storedAs(epilogue), value: summed }];
+    return loopPass(simplifyLoop({ ...whole, reduceExtents: [], reductions: [], outputs }), "map", buffers, 256);
+  }
+  // The epilogue's indices leave out the last axis, the parts: they do not depend on it.
+  const kernel: LoopKernel = {
+    ...whole,
+    reduceExtents: [parts],
+    reductions: [{ combine: "sum", value: load(0, [...strides, size]) }],
+    outputs: [{ dtype: storedAs(epilogue), value }],
+  };
+  return loopPass(kernel, "serial", buffers, 64);
 }
 
 /** How the result is stored. */
@@ -227,6 +259,13 @@ export function chooseDivision(
   return choices.reduce((best, choice) => (choice.time < best.time ? choice : best));
 }
 
+interface DivisionOptions {
+  /** Parts at least. */
+  readonly least?: number;
+  /** Steps along k beyond which a part is better divided. */
+  readonly longest?: number;
+}
+
 /** Ways to divide k for a tile, and the time of each: rounds of workgroups at the tile's speed, and the sum of the parts. */
 export function divisionsOf(
   {
@@ -243,12 +282,13 @@ export function divisionsOf(
   n: number,
   k: number,
   size: number,
-  leastParts = 1,
+  { least = 1, longest = Infinity }: DivisionOptions = {},
 ): { readonly slice: number; readonly parts: number; /** Nanoseconds. */ readonly time: number }[] {
   const tiles = batches * Math.ceil(m / tile.rows) * Math.ceil(n / tile.columns);
   const full = PROCESSORS * resident;
-  const most = Math.min(Math.floor(k / SHORTEST_PART), Math.floor(MOST_PARTIAL / size), Math.ceil(full / tiles));
-  return Array.from({ length: Math.max(1, most - leastParts + 1) }, (_, k) => k + leastParts).map((wanted) => {
+  const useful = Math.max(Math.ceil(full / tiles), Math.ceil(k / longest));
+  const most = Math.min(Math.floor(k / SHORTEST_PART), Math.floor(MOST_PARTIAL / size), useful);
+  return Array.from({ length: Math.max(1, most - least + 1) }, (_, k) => k + least).map((wanted) => {
     const slice = wanted === 1 ? k : Math.ceil(Math.ceil(k / wanted) / tile.depth) * tile.depth;
     const parts = Math.ceil(k / slice);
     const rounds = Math.ceil((tiles * parts) / full);

@@ -1,7 +1,7 @@
 /**
  * f32 operands on units for f16, which end at 65504: every line (row of A, column of B) is multiplied by the power of two
  * that brings its largest number below 2^13, and the products are multiplied by the inverse of both. Powers of two change
- * no digit, so huge, tiny and mixed lines lose nothing. The largest sizes are found by a pass of its own. Where a line
+ * no digit, so huge, tiny and mixed lines lose nothing. Here the largest sizes are found by a pass of its own. Where a line
  * holds an infinity or NaN, its elements of the result are summed one by one.
  */
 import { product, type LoopKernel, type MatmulSpec, type Scalar } from "@seqmix/tensor/backend";
@@ -11,16 +11,19 @@ import type { OperandReading } from "./operand-texts.js";
 import { batchStart } from "./text.js";
 
 /** Extents of the batch axes along which an operand is not repeated, 1 for the others: it has largest sizes for those alone. */
-const ownExtents = ({ batch }: MatmulSpec, operand: MatmulSpec["a"]): number[] =>
+export const ownExtents = ({ batch }: MatmulSpec, operand: MatmulSpec["a"]): number[] =>
   batch.map((extent, axis) => (operand.batch[axis] === 0 ? 1 : extent));
 
-/** Largest sizes of an operand: how many there are, and the strides in them along the batch. */
+/**
+ * Largest sizes of an operand: how many there are, and the strides in them along the batch.
+ * @param lines Of each batch element; its rows or columns by default.
+ */
 export function linesOf(
   spec: MatmulSpec,
   name: "a" | "b",
+  lines = name === "a" ? spec.m : spec.n,
 ): { readonly size: number; readonly parameters: GpuParameters } {
   const own = ownExtents(spec, spec[name]);
-  const lines = name === "a" ? spec.m : spec.n;
   const stride = (axis: number): number => (own[axis] === 1 ? 0 : product(own.slice(axis + 1)) * lines);
   return {
     size: product(own) * lines,
@@ -60,32 +63,43 @@ fn pack8(x: vec4<f32>, y: vec4<f32>) -> vec4<u32> {
 }
 `;
 
-/** WGSL: `scaleOf`, `pack8`, `highPart` for what goes in, `unscaled` for what comes out. */
-export function scalingFunctions(a: OperandReading, b: OperandReading, batchAxes: number): string {
-  return `fn exponentOf(most: f32) -> i32 { return i32((bitcast<u32>(most) >> 23u) & 255u); }
-// The exponent of the scale, as it stands in a number's bits.
-fn scaleBits(most: f32) -> i32 { return clamp(266 - exponentOf(most), 1, 253); }
+/** WGSL: exponents, as they stand in a number's bits, of scales, and powers of two by their exponents. */
+export const scaleFunctions = `fn bitsFor(exponent: i32) -> i32 { return clamp(266 - exponent, 1, 253); }
 fn powerOf(bits: i32) -> f32 { return bitcast<f32>(bits << 23u); }
 fn powersOf(bits: vec4<i32>) -> vec4<f32> { return bitcast<vec4<f32>>(bits << vec4<u32>(23u)); }
-fn scaleOf(most: f32) -> f32 { return powerOf(scaleBits(most)); }
-${splitFunctions}fn summedSingly(row: i32, column: i32, batch: i32, part: i32) -> f32 {
+`;
+
+/** WGSL: `scaleOf`, `pack8`, `highPart` for what goes in, `bitsOf` the scales of lines that are known by their largest sizes. */
+export const scalingFunctions = `${scaleFunctions}fn exponentOf(most: f32) -> i32 { return i32((bitcast<u32>(most) >> 23u) & 255u); }
+fn scaleOf(most: f32) -> f32 { return powerOf(bitsFor(exponentOf(most))); }
+fn bitsOf(most: f32) -> i32 { return select(bitsFor(exponentOf(most)), 0, exponentOf(most) == 255); }
+${splitFunctions}`;
+
+/** An operand in f32, by the name of its buffer and parameters. */
+interface Source {
+  readonly name: "a" | "b" | "aSource" | "bSource";
+  readonly reading: OperandReading;
+}
+
+/** WGSL: `unscaled` for what comes out, by the exponents of both scales; what has none is summed from the operands. */
+export function unscalingFunctions(a: Source, b: Source, batchAxes: number): string {
+  return `fn summedSingly(row: i32, column: i32, batch: i32, part: i32) -> f32 {
   var sum = 0f;
   let end = min(p.k, (part + 1) * p.slice);
   for (var k = part * p.slice; k < end; k++) {
-    sum += ${elementText("a", a, "row", batchAxes)} * ${elementText("b", b, "column", batchAxes)};
+    sum += ${elementText(a, "row", batchAxes)} * ${elementText(b, "column", batchAxes)};
   }
   return sum;
 }
 fn unscaled(
-  value: vec4<f32>, x: f32, y: vec4<f32>, row: i32, column: i32, batch: i32, part: i32,
+  value: vec4<f32>, x: i32, y: vec4<i32>, row: i32, column: i32, batch: i32, part: i32,
 ) -> vec4<f32> {
-  let exponents = max(vec4<i32>(exponentOf(x)), vec4<i32>((bitcast<vec4<u32>>(y) >> vec4<u32>(23u)) & vec4<u32>(255u)));
-  if (any(exponents == vec4<i32>(255))) {
+  if ((x == 0) | any(y == vec4<i32>())) {
     var sums = vec4<f32>();
     for (var e = 0; e < 4; e++) { if (column + e < p.n) { sums[e] = summedSingly(row, column + e, batch, part); } }
     return sums;
   }
-  let by = vec4<i32>(254 - scaleBits(x)) - vec4<i32>(scaleBits(y.x), scaleBits(y.y), scaleBits(y.z), scaleBits(y.w));
+  let by = vec4<i32>(254 - x) - y;
 ${indent("// In two steps: the inverse of both may be no number where the result is one.")}
   let half = by / 2;
   return value * powersOf(127 + half) * powersOf(127 + by - half);
@@ -94,7 +108,7 @@ ${indent("// In two steps: the inverse of both may be no number where the result
 }
 
 /** An element of an operand at a line and depth k, read by itself. */
-function elementText(name: "a" | "b", { alongDepth, unit }: OperandReading, line: string, batchAxes: number): string {
+function elementText({ name, reading: { alongDepth, unit } }: Source, line: string, batchAxes: number): string {
   const start = batchStart(name, batchAxes);
   if (unit === 1) return `${name}[${start} + ${line} * p.${name}Line + k * p.${name}Inner]`;
   const [near, far, stride] = alongDepth ? ["k", line, "Line"] : [line, "k", "Inner"];

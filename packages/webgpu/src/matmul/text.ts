@@ -302,7 +302,11 @@ function loadSlice(fills: readonly Fill[], sliceDepth: number, ragged: boolean):
 }
 
 /** Where the batch element of an operand starts; with "Lines", in what there is one of for each line. */
-export function batchStart(operand: "a" | "b", axes: number, strides: "Batch" | "Lines" = "Batch"): string {
+export function batchStart(
+  operand: "a" | "b" | "aSource" | "bSource",
+  axes: number,
+  strides: "Batch" | "Lines" = "Batch",
+): string {
   const terms = [strides === "Batch" ? `p.${operand}Offset` : "0"];
   let index = "batch";
   for (let axis = axes - 1; axis >= 0; axis--) {

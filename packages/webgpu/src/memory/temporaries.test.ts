@@ -3,10 +3,13 @@ import type { Plan, Step } from "@seqmix/tensor/backend";
 import { placeTemporaries } from "./temporaries.js";
 
 /** Steps that read and write slots of 1,024 elements; slots 0 and 1 are leaves, the last one is the result. */
-function planOf(steps: readonly (readonly [inputs: number[], outputs: number[]])[]): Plan {
+function planOf(
+  steps: readonly (readonly [inputs: number[], outputs: number[]])[],
+  sizeOf: (slot: number) => number = () => 1024,
+): Plan {
   const count = Math.max(...steps.flatMap(([inputs, outputs]) => [...inputs, ...outputs])) + 1;
   return {
-    slots: Array.from({ length: count }, () => ({ dtype: "f32", size: 1024, shape: [1024] })),
+    slots: Array.from({ length: count }, (_, k) => ({ dtype: "f32", size: sizeOf(k), shape: [sizeOf(k)] })),
     leafCount: 2,
     constants: [],
     steps: steps.map(
@@ -44,4 +47,21 @@ test("scratch of steps that run at once is not shared", () => {
   const [first, second, third] = placeTemporaries(plan, programs, [0, 0, 1]).scratch;
   expect(second).not.toEqual(first);
   expect([first, second]).toContainEqual(third);
+});
+
+test("small values that stay take no blocks of large ones", () => {
+  // Large values are made of each other, and of each a small one that the last step reads.
+  const COUNT = 50;
+  const large = (k: number): number => 2 + 2 * k;
+  const chain = Array.from({ length: COUNT }, (_, k): [number[], number[]][] => [
+    [[k === 0 ? 0 : large(k - 1)], [large(k)]],
+    [[large(k)], [large(k) + 1]],
+  ]).flat();
+  const smalls = Array.from({ length: COUNT }, (_, k) => large(k) + 1);
+  const plan = planOf([...chain, [[large(COUNT - 1), ...smalls], [large(COUNT)]]], (slot) =>
+    slot % 2 === 0 ? 2 ** 20 : 16,
+  );
+  const programs = plan.steps.map(() => ({ name: "", passes: [], scratch: [] }));
+  const { blocks } = placeTemporaries(plan, programs);
+  expect(blocks.filter((bytes) => bytes >= 2 ** 22)).toHaveLength(2);
 });

@@ -11,6 +11,9 @@ export interface Temporaries {
   readonly scratch: readonly (readonly number[])[];
 }
 
+/** A value does not move into a block so many times as large: if it stays long, large values have to get new ones. */
+const ROOMY = 16;
+
 /**
  * Assigns blocks in the order of the steps: the smallest free one that is large enough, else the largest is made larger.
  * @param groups By step, the number of its group: steps of a group run at once, so none takes what another one gives back.
@@ -41,7 +44,7 @@ export function placeTemporaries(
   const take = (bytes: number): number => {
     let at = smallerThan(bytes);
     if (at === free.length) at = free.length - 1;
-    if (at < 0) return blocks.push(bytes) - 1;
+    if (at < 0 || blocks[free[at]!]! > ROOMY * bytes) return blocks.push(bytes) - 1;
     const block = free.splice(at, 1)[0]!;
     blocks[block] = Math.max(blocks[block]!, bytes);
     return block;

@@ -4,7 +4,7 @@
  * result row what belongs to it: it compares the indices a tile at a time and adds the few rows that match. Where there
  * are few result rows, the updates are divided among several workgroups and their results summed in a second pass.
  */
-import { sortedScatterProgram } from "./scatter-sorted.js";
+import { onDemand } from "@seqmix/tensor/backend";
 import { loopPass } from "../loops/text.js";
 import {
   bytesOf,
@@ -22,6 +22,8 @@ export interface ScatterShape {
   readonly size: number;
 }
 
+const sorted = onDemand(() => import("./scatter-sorted.js"));
+
 const FULL_GROUPS = 528,
   SHORTEST_PART = 1024;
 
@@ -37,7 +39,7 @@ export function scatterAddProgram({ rows, inner, size }: ScatterShape, limits: P
   const wanted = Math.min(Math.ceil(FULL_GROUPS / (size * blocks)), Math.floor(rows / SHORTEST_PART));
   // Comparing every row with every index is worth while for few result rows only.
   const fits = bytesOf(rows * inner) <= limits.bytes && bytesOf(size * inner * Math.max(1, wanted)) <= limits.bytes;
-  if (wanted < 2 || !fits) return sortedScatterProgram({ rows, inner, size }, limits);
+  if (wanted < 2 || !fits) return sorted().sortedScatterProgram({ rows, inner, size }, limits);
   const length = Math.ceil(rows / wanted);
   const parts = Math.max(1, Math.ceil(rows / length));
   const words = threads / 32;

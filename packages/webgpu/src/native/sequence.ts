@@ -1,47 +1,25 @@
 /**
- * A step's plan repeated along a sequence, as one program: the passes of the step again and again on memory of their own,
- * between passes that copy a step's part of the inputs there and of the outputs back. The host does nothing in between.
+ * A step's plan repeated along a sequence, as one program: the passes of the step again and again, on windows of the inputs
+ * and outputs where those may be bound, else on memory of their own; between the steps one pass copies what has no window.
+ * The host does nothing in between.
  */
 import { LimitError } from "@seqmix/tensor";
 import { firstOfSlots, type NativeCall, type Plan, type SequentialScanAttributes } from "@seqmix/tensor/backend";
 import {
   bytesOf,
-  declare,
-  declareParameters,
-  entryPoint,
   widthOf,
+  WINDOW_ALIGNMENT,
+  type GpuBinding,
   type GpuPass,
   type GpuProgram,
 } from "@seqmix/tensor/wgsl";
+import { copyPasses, type Copy } from "./copies.js";
 
-const THREADS = 64;
-
-/** Copies words of one buffer into another, from one place to another. */
-function copyPass(
-  from: number,
-  to: number,
-  words: number,
-  start: { readonly from: number; readonly to: number },
-): GpuPass {
-  const parameters = { source_at: start.from, target_at: start.to, words };
-  const code = `${declare(0, "source", "read", "u32")}${declare(1, "target_", "read_write", "u32")}${declareParameters(2, parameters)}${entryPoint(
-    THREADS,
-    `let word = i32(group) * ${THREADS} + i32(thread);
-if (word < p.words) { target_[p.target_at + word] = source[p.source_at + word]; }`,
-  )}`;
-  return {
-    code,
-    parameters,
-    buffers: [
-      { buffer: from, access: "read" },
-      { buffer: to, access: "read_write" },
-    ],
-    groups: Math.ceil(words / THREADS),
-  };
-}
+/** Where a tensor of a step lies. */
+type Place = Omit<GpuBinding, "access">;
 
 /** Words of a step's part of a sequence. @throws LimitError if it is no whole number of them. */
-function wordsOf({ size, dtype }: NativeCall["outputs"][number] & { readonly size: number }): number {
+function wordsOf({ size, dtype }: { readonly size: number; readonly dtype: NativeCall["outputs"][number]["dtype"] }) {
   const bytes = size * widthOf(dtype);
   if (bytes % 4 !== 0)
     throw new LimitError(
@@ -58,53 +36,89 @@ export function sequenceProgram(call: NativeCall, plan: Plan, programs: readonly
   const scratch: number[] = [];
   const count = body.inputs.length + call.outputs.length;
   const block = (bytes: number): number => count + scratch.push(bytes) - 1;
-  const blockFor = ({ size, dtype }: { size: number; dtype: NativeCall["outputs"][number]["dtype"] }): number =>
+  const blockFor = ({ size, dtype }: Pick<Plan["slots"][number], "size" | "dtype">): number =>
     block(bytesOf(size, dtype));
   const banks = body.inputs.slice(0, states).map((x) => [blockFor(x), blockFor(x)] as const);
-  const now = body.inputs.slice(states, states + steps).map(blockFor);
-  const made = body.results.slice(states).map(blockFor);
+  const now = body.inputs.slice(states, states + steps).map((x, k) => alongSequence(states + k, x, blockFor));
+  const made = body.results.slice(states).map((x, k) => alongSequence(body.inputs.length + states + k, x, blockFor));
   const isFirst = firstOfSlots(plan);
   const roots = new Map(plan.roots.flatMap((slot, k) => (isFirst[k] ? [[slot, k] as const] : [])));
-  const temporaries = plan.slots.map((slot, k) =>
-    k < plan.leafCount || roots.has(k) ? undefined : block(bytesOf(slot.size, slot.dtype)),
-  );
+  const temporaries = plan.slots.map((slot, k) => (k < plan.leafCount || roots.has(k) ? undefined : blockFor(slot)));
   const own = programs.map((program) => program.scratch.map(block));
 
   const passes: GpuPass[] = [];
+  // what follows a step is copied along with what comes before the next one
+  let copies: Copy[] = [];
   for (let n = 0; n < length; n++) {
     const t = reverse ? length - 1 - n : n;
-    const current = (k: number): number => (n === 0 ? k : banks[k]![(n - 1) % 2]!);
-    const next = (k: number): number => (n === length - 1 ? body.inputs.length + k : banks[k]![n % 2]!);
-    const result = (k: number): number => (k < states ? next(k) : made[k - states]!);
-    const bufferOf = (slot: number): number => {
+    const current = (k: number): Place => ({ buffer: n === 0 ? k : banks[k]![(n - 1) % 2]! });
+    const next = (k: number): Place => ({ buffer: n === length - 1 ? body.inputs.length + k : banks[k]![n % 2]! });
+    const result = (k: number): Place => (k < states ? next(k) : made[k - states]!.place(t));
+    const placeOf = (slot: number): Place => {
       if (slot < plan.leafCount) {
         const place = body.places[slot]!;
-        return place < states ? current(place) : place < states + steps ? now[place - states]! : place;
+        return place < states
+          ? current(place)
+          : place < states + steps
+            ? now[place - states]!.place(t)
+            : { buffer: place };
       }
       const root = roots.get(slot);
-      return root === undefined ? temporaries[slot]! : result(root);
+      return root === undefined ? { buffer: temporaries[slot]! } : result(root);
     };
-    body.inputs.slice(states, states + steps).forEach((x, k) => {
-      const words = wordsOf(x);
-      if (words > 0) passes.push(copyPass(states + k, now[k]!, words, { from: t * words, to: 0 }));
-    });
+    copies.push(...now.flatMap((each) => each.copiesIn(t)));
     body.inputs.slice(0, history ? states : 0).forEach((x, k) => {
       const words = wordsOf(x);
-      const before = body.inputs.length + body.results.length + k;
-      if (words > 0) passes.push(copyPass(current(k), before, words, { from: 0, to: t * words }));
+      const to = body.inputs.length + body.results.length + k;
+      copies.push({ from: current(k).buffer, to, words, fromAt: 0, toAt: t * words });
     });
+    passes.push(...copyPasses(copies));
     plan.steps.forEach((step, k) => {
-      const buffers = [...[...step.inputs, ...step.outputs].map(bufferOf), ...own[k]!];
+      const places = [...[...step.inputs, ...step.outputs].map(placeOf), ...own[k]!.map((buffer) => ({ buffer }))];
       for (const pass of programs[k]!.passes)
-        passes.push({ ...pass, buffers: pass.buffers.map((b) => ({ ...b, buffer: buffers[b.buffer]! })) });
+        passes.push({ ...pass, buffers: pass.buffers.map((each) => bound(each, places[each.buffer]!)) });
     });
-    body.results.forEach((x, k) => {
-      const words = wordsOf(x);
-      if (words === 0) return;
-      if (!isFirst[k]) passes.push(copyPass(bufferOf(plan.roots[k]!), result(k), words, { from: 0, to: 0 }));
-      if (k >= states)
-        passes.push(copyPass(made[k - states]!, body.inputs.length + k, words, { from: 0, to: t * words }));
+    copies = body.results.flatMap((x, k): Copy[] => {
+      const out = k < states ? [] : made[k - states]!.copiesOut(t);
+      if (isFirst[k]) return out;
+      const [from, to] = [placeOf(plan.roots[k]!), result(k)];
+      return [
+        { from: from.buffer, to: to.buffer, words: wordsOf(x), fromAt: startOf(from), toAt: startOf(to) },
+        ...out,
+      ];
     });
   }
+  passes.push(...copyPasses(copies));
   return { name: `${length} times: ${programs.map(({ name }) => name).join(", ")}`, passes, scratch };
+}
+
+/** First word of a place. */
+const startOf = ({ window }: Place): number => (window?.from ?? 0) / 4;
+
+/** A binding of a step's program on the memory that it has there. */
+function bound({ access, window }: GpuBinding, { buffer, window: outer }: Place): GpuBinding {
+  if (!outer) return { buffer, access, ...(window && { window }) };
+  return { buffer, access, window: window ? { from: outer.from + window.from, bytes: window.bytes } : outer };
+}
+
+/** A step's part of a sequence in a buffer: a window of it, or a block of its own with copies. */
+function alongSequence(
+  buffer: number,
+  x: Pick<Plan["slots"][number], "size" | "dtype">,
+  blockFor: (x: Pick<Plan["slots"][number], "size" | "dtype">) => number,
+): {
+  place(t: number): Place;
+  copiesIn(t: number): Copy[];
+  copiesOut(t: number): Copy[];
+} {
+  const words = wordsOf(x);
+  const bytes = 4 * words;
+  if (bytes > 0 && bytes % WINDOW_ALIGNMENT === 0)
+    return { place: (t) => ({ buffer, window: { from: t * bytes, bytes } }), copiesIn: () => [], copiesOut: () => [] };
+  const own = blockFor(x);
+  return {
+    place: () => ({ buffer: own }),
+    copiesIn: (t) => [{ from: buffer, to: own, words, fromAt: t * words, toAt: 0 }],
+    copiesOut: (t) => [{ from: own, to: buffer, words, fromAt: 0, toAt: t * words }],
+  };
 }

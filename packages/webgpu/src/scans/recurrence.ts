@@ -1,18 +1,27 @@
 /** The program of a scan step: products of matrices where the recurrence is semiseparable and large, else the states step by step. */
-import { nodesOf, type Scalar, type ScanKernel } from "@seqmix/tensor/backend";
+import { nodesOf, onDemand, scanPasses, type PlanOptions, type Scalar, type ScanKernel } from "@seqmix/tensor/backend";
 import { bytesOf, type GpuLimits, type GpuProgram } from "@seqmix/tensor/wgsl";
-import { chunkedForm } from "./chunked/form.js";
-import { chunkedProgram } from "./chunked/program.js";
+import { worthChunks } from "./chunked/worth.js";
 import { rewriter } from "./fused/expressions.js";
 import { fusedScanProgram, supportsScan, takesTotalsInPass } from "./fused/program.js";
 import type { Tuning } from "./fused/tuning.js";
 
+const chunked = onDemand(() => import("./chunked/index.js"));
+
+/** What the planner may do with recurrences. @param limits What a pass may bind. @param tuning Sizes of fused recurrences. */
+export const scanSupport = (limits: GpuLimits, tuning: Tuning): NonNullable<PlanOptions["scans"]> => ({
+  passes: scanPasses,
+  maxBuffers: limits.buffers,
+  accepts: (kernel) => supportsRecurrence(kernel, limits, tuning),
+  anyBuffers: (kernel) => runsInChunks(kernel, limits),
+  totals: (kernel) => takesTotals(kernel, limits, tuning),
+});
+
 /** Whether the recurrence runs as products of matrices. */
-export const runsInChunks = (kernel: ScanKernel, limits: GpuLimits): boolean =>
-  typeof inChunks(kernel, limits) !== "string";
+const runsInChunks = (kernel: ScanKernel, limits: GpuLimits): boolean => typeof inChunks(kernel, limits) !== "string";
 
 /** true if the passes fit what a pass may bind, else why not. */
-export function supportsRecurrence(kernel: ScanKernel, limits: GpuLimits, tuning: Tuning): true | string {
+function supportsRecurrence(kernel: ScanKernel, limits: GpuLimits, tuning: Tuning): true | string {
   return runsInChunks(kernel, limits) || supportsScan(kernel, limits, tuning);
 }
 
@@ -25,7 +34,7 @@ export function recurrenceProgram(kernel: ScanKernel, limits: GpuLimits, tuning:
 }
 
 /** Whether the passes take the kernel's totals as they go. */
-export const takesTotals = (kernel: ScanKernel, limits: GpuLimits, tuning: Tuning): boolean =>
+const takesTotals = (kernel: ScanKernel, limits: GpuLimits, tuning: Tuning): boolean =>
   takesTotalsInPass(kernel, limits.buffers, tuning) && !runsInChunks(withoutTotals(kernel), limits);
 
 /** The kernel without its totals and the outputs that hold them. */
@@ -48,6 +57,9 @@ function withoutTotals(kernel: ScanKernel): ScanKernel {
 /** The program in chunks, or why there is none. */
 function inChunks(kernel: ScanKernel, limits: GpuLimits): GpuProgram | string {
   if (kernel.sums.some(({ of }) => of)) return "it has totals";
+  const found = worthChunks(kernel);
+  if (typeof found === "string") return found;
+  const { chunkedForm, chunkedProgram } = chunked();
   const form = chunkedForm(kernel);
   if (typeof form === "string") return form;
   const program = chunkedProgram(form, limits);

@@ -180,9 +180,7 @@ const wkvCases = ({ B, L, C }: Channels, forward: number, both: number, referenc
   });
 };
 
-/** Positions of a GRU whose states are kept together for the gradient. */
-const KEPT = 64;
-const gruConfig = (D: number): typeof gru.config => Object.assign({}, gru.config, { dModel: D, chunkSize: KEPT });
+const gruConfig = (D: number): typeof gru.config => Object.assign({}, gru.config, { dModel: D });
 const gruInputs = (B: number, L: number, D: number): Inputs => ({
   ...(gru.init(gruConfig(D), key(14)) as Inputs),
   x: draw("x", [B, L, D]),

@@ -39,22 +39,35 @@ const published: LanguageModelConfig = {
   nLayers: 24,
   vocabSize: 50280,
 };
-const small: LanguageModelConfig = { ...published, dModel: 64, nLayers: 2, vocabSize: 100 };
+const smallOf = (model: LanguageModelConfig): LanguageModelConfig => ({
+  ...model,
+  dModel: 64,
+  nLayers: 2,
+  vocabSize: 100,
+});
+
+/** What is decoded, and how. */
+interface Decoding {
+  readonly model: LanguageModelConfig;
+  readonly batch: number;
+  /** With weights and products of f16. */
+  readonly half: boolean;
+}
 
 /** Tokens asked for at once: more than are ever measured. */
 const ENDLESS = 1e9;
 /** Tokens of a run: single ones come to the host in bursts, some of them at once. */
 const TOGETHER = 16;
 
-async function open(device: Device, batch: number, tolerance: number, half: boolean): Promise<OwnContestant> {
-  const params = initLanguageModel(published, key(1));
+async function open(device: Device, { model, batch, half }: Decoding, tolerance: number): Promise<OwnContestant> {
+  const params = initLanguageModel(model, key(1));
   await realize(params as Tree, { device });
-  const tokens = generate(published, params, prompt(batch), {
+  const tokens = generate(model, params, prompt(batch), {
     length: ENDLESS,
     device,
     ...(half && { weights: "f16" }),
   });
-  const logits = stepLanguageModel(published, params, first(batch), initLanguageModelState(published, batch))[0];
+  const logits = stepLanguageModel(model, params, first(batch), initLanguageModelState(model, batch))[0];
   return {
     variant: await variantOf(logits, device),
     times: TOGETHER,
@@ -62,7 +75,7 @@ async function open(device: Device, batch: number, tolerance: number, half: bool
       for (let k = 0; k < TOGETHER; k++) await tokens.next();
     },
     read: () => [],
-    check: () => check(device, batch, tolerance, half),
+    check: () => check(device, { model: smallOf(model), batch, half }, tolerance),
     async close() {
       await tokens.return();
       dispose(params as Tree);
@@ -74,15 +87,15 @@ const prompt = (batch: number): Tensor => tensor(new Int32Array(batch).fill(1), 
 const first = (batch: number): Tensor => tensor(new Int32Array(batch).fill(1));
 
 /** Logits of eight tokens, each the most probable one after those before it. */
-async function check(device: Device, batch: number, tolerance: number, half: boolean): Promise<Check> {
+async function check(device: Device, { model, batch, half }: Decoding, tolerance: number): Promise<Check> {
   const oracle = reference();
-  const [ours, theirs] = [await start(device, batch), await start(oracle, batch)];
+  const [ours, theirs] = [await start(device, model, batch), await start(oracle, model, batch)];
   let error = 0;
   let tokens = new Int32Array(batch).fill(1);
   for (let t = 0; t < 8; t++) {
     const [found, expected] = [await logitsBehind(ours, tokens, half), await logitsBehind(theirs, tokens, false)];
     error = Math.max(error, relativeError(found, expected));
-    const V = small.vocabSize;
+    const V = model.vocabSize;
     tokens = tokens.map((_, b) => largest(expected.subarray(b * V, (b + 1) * V)));
   }
   for (const { params, state } of [ours, theirs]) dispose([params, state] as readonly Tree[]);
@@ -98,22 +111,23 @@ async function check(device: Device, batch: number, tolerance: number, half: boo
 
 interface Decoder {
   readonly device: Device;
+  readonly model: LanguageModelConfig;
   readonly params: LanguageModelParameters;
   state: LanguageModelState;
 }
 
-async function start(device: Device, batch: number): Promise<Decoder> {
-  const params = initLanguageModel(small, key(1));
-  const state = initLanguageModelState(small, batch);
+async function start(device: Device, model: LanguageModelConfig, batch: number): Promise<Decoder> {
+  const params = initLanguageModel(model, key(1));
+  const state = initLanguageModelState(model, batch);
   await realize([params, state] as readonly Tree[], { device });
-  return { device, params, state };
+  return { device, model, params, state };
 }
 
 /** @param half With products of f16. */
 async function logitsBehind(decoder: Decoder, tokens: Int32Array, half: boolean): Promise<TensorData> {
   const before = decoder.state;
   const step = half ? autocast(stepLanguageModel) : stepLanguageModel;
-  const [logits, after] = step(small, decoder.params, tensor(tokens), before);
+  const [logits, after] = step(decoder.model, decoder.params, tensor(tokens), before);
   await realize([logits, after] as readonly Tree[], { device: decoder.device, donate: [before as Tree] });
   decoder.state = after;
   const values = await logits.data();
@@ -123,27 +137,41 @@ async function logitsBehind(decoder: Decoder, tokens: Int32Array, half: boolean)
 
 const largest = (scores: TensorData): number => scores.indexOf(Math.max(...scores));
 
-const weights = leavesOf(initLanguageModel(published, key(0))).reduce((total, { size }) => total + size, 0);
+const weightsOf = (model: LanguageModelConfig): number =>
+  leavesOf(initLanguageModel(model, key(0))).reduce((total, { size }) => total + size, 0);
 
-/** A token for each of `batch` sequences by a Mamba language model with random weights, kept in f32 or f16. */
-export const mambaDecode = (batch: number, bars: readonly Bar[], dtype: "f32" | "f16" = "f32"): BenchmarkCase => ({
-  kernel: "mambaDecode",
-  shape: `${batch > 1 ? `B${batch} ` : ""}layers${published.nLayers} D${published.dModel} N16 V${published.vocabSize}`,
-  mode: "step",
-  dtype,
-  ...(dtype === "f16" && { missing: withoutHalf }),
-  flops: 2 * batch * weights,
-  bytes: (dtype === "f16" ? 2 : 4) * weights,
-  rate: "tokens/s",
-  tokens: batch,
-  bars,
-  prepare: () => ({
-    open: (device, products) =>
-      open(device, batch, products === "tf32" || dtype === "f16" ? 2e-2 : 1e-4, dtype === "f16"),
-    loops: {},
-    peers: {},
-  }),
-});
+/** A token for each of `batch` sequences by a language model with random weights, kept in f32 or f16. */
+function decodeCase(kernel: string, decoding: Decoding, bars: readonly Bar[], elsewhere?: string): BenchmarkCase {
+  const { model, batch, half } = decoding;
+  const { nLayers, dModel, vocabSize, mixerConfig } = model;
+  const weights = weightsOf(model);
+  return {
+    kernel,
+    shape: `${batch > 1 ? `B${batch} ` : ""}layers${nLayers} D${dModel} N${String(mixerConfig!.dState)} V${vocabSize}`,
+    mode: "step",
+    dtype: half ? "f16" : "f32",
+    ...(half && { missing: withoutHalf }),
+    ...(elsewhere !== undefined && { reference: elsewhere }),
+    flops: 2 * batch * weights,
+    bytes: (half ? 2 : 4) * weights,
+    rate: "tokens/s",
+    tokens: batch,
+    bars,
+    prepare: () => ({
+      open: (device, products) => open(device, decoding, products === "tf32" || half ? 2e-2 : 1e-4),
+      loops: {},
+      peers: {},
+    }),
+  };
+}
+
+/** Mamba's tokens. */
+export const mambaDecode = (batch: number, bars: readonly Bar[], dtype: "f32" | "f16" = "f32"): BenchmarkCase =>
+  decodeCase("mambaDecode", { model: published, batch, half: dtype === "f16" }, bars);
+
+/** Mamba-2's. */
+export const mamba2Decode = (model: LanguageModelConfig): BenchmarkCase =>
+  decodeCase("mamba2Decode", { model, batch: 1, half: false }, [], "H200: official PyTorch and Triton 0.64 ms a token");
 
 /** Threads that the figures of the processor are asked of. */
 const THREADS = 2;

@@ -12,6 +12,7 @@ import {
   linearScan,
   mul,
   normal,
+  ones,
   reshape,
   softplus,
   sum,
@@ -90,7 +91,7 @@ const retention: Operator = {
 
 const linearAttention: Operator = {
   inputs: attentionInputs,
-  compute: ({ q, k, v }) => matrixStates(q!, k!, v!, tensor(Float32Array.of(1), [1, 1, 1, 1, 1])),
+  compute: ({ q, k, v }) => matrixStates(q!, k!, v!, ones([1, 1, 1, 1, 1])),
 };
 
 /** A decay for each key, from gates as published: log sigmoid / 16. */
@@ -149,6 +150,7 @@ function deviceCases(
     tolerance: 1e-4,
     tf32Tolerance: 3e-3,
     units: { count: B, checked: 0, name: "sequences", inputAxis: {}, outputAxis: [] },
+    compiled: true,
     ...(more.beside && { beside: more.beside }),
   } as const;
   const single = {
@@ -267,7 +269,7 @@ function hostCase(
   { compute }: Operator,
   size: Heads,
   inputs: (size: Heads) => HostInputs,
-  bars: readonly Bar[],
+  more: { readonly bars: readonly Bar[]; readonly beside?: Readonly<Record<string, Operator["compute"]>> },
 ): BenchmarkCase {
   const { B, L, H, K, V } = size;
   return forwardCase<string>({
@@ -277,7 +279,7 @@ function hostCase(
     flops: flopsOf(size),
     bytes: 4 * B * L * H * (2 * K + 2 * V),
     rate: "GFLOP/s",
-    bars,
+    ...more,
     units: B,
     checkedUnits: 1,
     unitName: "sequences",
@@ -313,9 +315,22 @@ const glaHostInputs = ({ B, L, H, K, V }: Heads): HostInputs => ({
   gate: sequences(B, [L, H, K], 4),
 });
 
+const stepByStep = "generic scan of the same states";
+
+/** SSD with its decay written out for each value, as if these had decays of their own: no products of matrices then. */
+function scannedSsd({ x, dt, A, B, C }: Readonly<Record<string, Tensor>>): Tensor {
+  const [batch, L, H, V] = x!.shape as [number, number, number, number];
+  const each = mul(reshape(dt!, [batch, L, H, 1]), ones([V]));
+  const decay = exp(mul(each, reshape(A!, [H, 1])));
+  return matrixStates(C!, B!, mul(x!, reshape(dt!, [batch, L, H, 1])), reshape(decay, [batch, L, H, 1, V]));
+}
+
 /** On the cpu device. */
 export const matrixStateHostCases: readonly BenchmarkCase[] = [
-  hostCase("ssd", ssd, { B: 8, L: 512, H: 8, K: 64, V: 64 }, ssdHostInputs, []),
+  hostCase("ssd", ssd, { B: 8, L: 512, H: 8, K: 64, V: 64 }, ssdHostInputs, {
+    bars: [fasterThan(3, [stepByStep], 1)],
+    beside: { [stepByStep]: scannedSsd },
+  }),
   // Eight heads as eight sequences, so that one of them can be compared with the reference.
-  hostCase("gla", gla, { B: 8, L: 4096, H: 1, K: 64, V: 64 }, glaHostInputs, [{ ...atMost(20), threads: 2 }]),
+  hostCase("gla", gla, { B: 8, L: 4096, H: 1, K: 64, V: 64 }, glaHostInputs, { bars: [{ ...atMost(20), threads: 2 }] }),
 ];

@@ -1,6 +1,7 @@
 /** Whole language models on a large GPU, with random weights: a training step, tokens one by one, and a long prompt at once. */
 import { attention } from "@seqmix/attention";
 import { mamba } from "@seqmix/mamba";
+import { mamba2 } from "@seqmix/mamba2";
 import {
   forwardLanguageModel,
   initLanguageModel,
@@ -38,7 +39,7 @@ import { withoutHalf } from "../gpu.js";
 import type { Check } from "../row.js";
 import { variantOf } from "../variant.js";
 import { trainingCase, type Training } from "../training-case.js";
-import { mambaDecode } from "./decode.js";
+import { mamba2Decode, mambaDecode } from "./decode.js";
 
 const k = key(2026);
 
@@ -151,6 +152,13 @@ const smallMamba: LanguageModelConfig = {
 /** Mamba-130m (Gu and Dao, 2023). */
 const mamba130m: LanguageModelConfig = { ...smallMamba, dModel: 768, nLayers: 24, vocabSize: 50280 };
 
+/** Mamba2-130m (Dao and Gu, 2024). */
+const mamba2130m: LanguageModelConfig = {
+  ...mamba130m,
+  mixer: mamba2,
+  mixerConfig: { dState: 128, headDim: 64, expand: 2 },
+};
+
 /** Logits behind a prompt: only the state of all tokens but the last is asked for, so that one row goes through the head. */
 function logitsBehind(config: LanguageModelConfig, params: LanguageModelParameters, tokens: Tensor): Tensor {
   const L = tokens.shape[1]!;
@@ -250,7 +258,17 @@ export const wholeModels: readonly BenchmarkCase[] = [
     elsewhere: "H200: official PyTorch and CUDA 86.9 ms bf16",
     half: true,
   }),
+  stepCase({
+    kernel: "mamba2LmStep",
+    config: mamba2130m,
+    ...step,
+    more: 0,
+    smaller: { dModel: 32, mixerConfig: { dState: 16, headDim: 16, expand: 2 } },
+    bars: [],
+    elsewhere: "H200: official PyTorch and Triton 173 ms f32",
+  }),
   mambaDecode(1, [tokenRate(600, 1)]),
+  mamba2Decode(mamba2130m),
   mambaDecode(64, [tokenRate(25_000, 1)]),
   mambaDecode(64, [tokenRate(40_000, 1)], "f16"),
   prefillCase(65536, [atMost(340)], [atMost(140)], "H200: official PyTorch and CUDA 342 ms f32, 78 bf16"),

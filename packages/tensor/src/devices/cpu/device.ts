@@ -10,10 +10,11 @@ import { storedInF32 } from "../../plan/half-storage.js";
 import { firstOfSlots, takeovers } from "../../plan/donation.js";
 import type { SequentialScanAttributes } from "../../ops/sequential-scan.js";
 import type { Plan, Step } from "../../plan/plan.js";
+import { whenLoaded } from "../../graph/on-demand.js";
 import { makePlan } from "../../plan/planner.js";
+import { mayRecur } from "../../plan/scan-levels.js";
 import type { PlanOptions } from "../../plan/draft.js";
 import type { Graph } from "../../plan/signature.js";
-import { sortCalls } from "../../graph/calls.js";
 import type { Tensor } from "../../graph/tensor.js";
 import { DeviceMemory } from "./memory/memory.js";
 import { cpuVariantOf } from "./native/variant.js";
@@ -38,7 +39,7 @@ const MAX_BUFFERS = 16;
 /** What this device asks of the plan of a graph. A page loads the programs of recurrences when a graph may have one. */
 async function planOptions({ roots }: Graph, fuse: boolean): Promise<PlanOptions> {
   const options = { device: "cpu", fuse, maxBuffers: MAX_BUFFERS, natives: NATIVES } as const;
-  if (!sortCalls(roots).some(({ op }) => op.rule.kind === "kernel" || /scan/i.test(op.name))) return options;
+  if (!mayRecur(roots)) return options;
   const { scanSupport } = await import("./scans/recurrences.js");
   return { ...options, scans: scanSupport(MAX_BUFFERS) };
 }
@@ -87,7 +88,9 @@ function makeDevice(options: CpuOptions): Device {
   };
 
   const compilePlan = async (graph: Graph, fuse: boolean): Promise<CompiledPlan> => {
-    const plan = await ownPlan(storedInF32(makePlan(graph.roots, graph.leaves, await planOptions(graph, fuse))));
+    const options = await planOptions(graph, fuse);
+    const made = await whenLoaded(() => makePlan(graph.roots, graph.leaves, options));
+    const plan = await ownPlan(storedInF32(made));
     const runners: Runner[] = [];
     for (const step of plan.steps) runners.push(await runnerOf(step, fuse));
     return { plan, arena: layOut(plan), takeovers: takeovers(plan), runners, isFirst: firstOfSlots(plan) };
@@ -147,12 +150,11 @@ function makeDevice(options: CpuOptions): Device {
     run: async (graph, runOptions) =>
       turning(execute(surroundings, await planFor(graph, runOptions.fuse), graph.leaves, runOptions.donated)),
     async explain(graph, { memory: withMemory = false, passes = false } = {}) {
-      if (passes)
-        return (await import("../../plan/show.js")).showPasses(
-          graph.roots,
-          graph.leaves,
-          await planOptions(graph, true),
-        );
+      if (passes) {
+        const { showPasses } = await import("../../plan/show.js");
+        const options = await planOptions(graph, true);
+        return whenLoaded(() => showPasses(graph.roots, graph.leaves, options));
+      }
       const { plan, runners } = await planFor(graph, true);
       return [
         ...plan.steps.map((step, k) => describe(step, runners[k]!)),

@@ -4,6 +4,7 @@ import { bytesOf, type GpuLimits, type GpuPass } from "@seqmix/tensor/wgsl";
 import type { FragmentTexts } from "@seqmix/tensor/wgsl";
 import { loopProgram } from "../../loops/program.js";
 import { LANES } from "./form.js";
+import { magnitudesSize } from "./magnitudes.js";
 import { isMatrixTile } from "./tile.js";
 import { keyDecayVectors, tableOf, type Chunks, type Place, type Sizes } from "./layout.js";
 
@@ -99,15 +100,9 @@ function slicesOf({ form, results }: ChunkedParts, count: number): number {
   return slices;
 }
 
-/** Where states are rounded to f16 for products anyway, and a workgroup has all of a head's, so that it knows their size. */
-const keepsHalf = ({ form, initial, final }: ChunkedParts, { states }: Sizes, K: number, V: number): boolean =>
-  isMatrixTile(states) &&
-  states.terms === 1 &&
-  form.decay.kind !== "vector" &&
-  !initial &&
-  !final &&
-  K <= states.rows &&
-  V <= states.columns;
+/** Whether a workgroup has all of a head's states, so that it knows what they are at most. */
+const knowsMagnitudes = ({ form, initial, final }: ChunkedParts, { states }: Sizes, K: number, V: number): boolean =>
+  isMatrixTile(states) && form.decay.kind !== "vector" && !initial && !final && K <= states.rows && V <= states.columns;
 
 export function chunksOf(
   { parts, block }: Build,
@@ -122,6 +117,9 @@ export function chunksOf(
   const slices = sizes.slices ?? slicesOf(parts, Math.ceil(L / Q));
   const [outermost] = form.heads;
   const own = extents.map((extent, axis) => (axis === outermost ? extent / slices : extent));
+  const H = product(form.heads.map((axis) => own[axis]!));
+  const count = Math.ceil(L / Q);
+  const knows = knowsMagnitudes(parts, sizes, K, V);
   const chunks: Chunks = {
     ...places,
     parts,
@@ -129,16 +127,19 @@ export function chunksOf(
     fragments,
     L,
     Q,
-    count: Math.ceil(L / Q),
+    count,
     K,
     V,
     K4: Math.ceil(K / LANES),
     V4: Math.ceil(V / LANES),
-    H: product(form.heads.map((axis) => own[axis]!)),
+    H,
     slices,
     slice: 0,
     extents: own,
-    halfStates: keepsHalf(parts, sizes, K, V),
+    // where they are rounded for products anyway
+    halfStates: knows && isMatrixTile(sizes.states) && sizes.states.terms === 1,
+    halfScores: knows && isMatrixTile(sizes.scores) && sizes.scores.terms === 1,
+    ...(knows && { magnitudes: block(magnitudesSize(H, count, seed !== undefined)) }),
     table: tableOf(Q, { adjoint: seed !== undefined, units: isMatrixTile(sizes.wide) }),
     sharesTable:
       form.decay.kind !== "scalar" &&

@@ -16,6 +16,9 @@ import {
   type Chunks,
 } from "./layout.js";
 
+/** Vectors of a step's row in workgroup memory, one more than there are against bank conflicts. */
+const SQUARE = BLOCK / 4 + 1;
+
 /** A workgroup for each head and chunk, a thread for each step. */
 export function decaysPass(chunks: Chunks, table: number): GpuPass {
   const { parts, Q, L, H, operands, table: at, sharesTable } = chunks;
@@ -50,8 +53,20 @@ export function decaysPass(chunks: Chunks, table: number): GpuPass {
   const place = (name: string, k: number): string => `${name}${Math.floor(k / 4)}[${k % 4}]`;
   const pairs = (name: string): string => fours.map((k) => `var ${name}${k} = vec4<f32>();`).join("\n");
   const number = (offset: string): string => `table[(base + ${offset}) / 4][(base + ${offset}) % 4]`;
+  /** By way of workgroup memory, so that neighbouring threads write neighbouring vectors. */
   const stored = (name: string, offset: number): string =>
-    fours.map((k) => `table[(base + ${offset}) / 4 + lane * ${BLOCK / 4} + ${k}] = ${name}${k};`).join("\n");
+    `${fours.map((k) => `square[lane * ${SQUARE} + ${k}] = ${name}${k};`).join("\n")}
+workgroupBarrier();
+${fours.map((k) => `table[(base + ${offset}) / 4 + lane + ${k * Q}] = square[(lane + ${k * Q}) / ${BLOCK / 4} * ${SQUARE} + lane % ${BLOCK / 4}];`).join("\n")}`;
+  // growth in bits, to 16 binary places; factors of steps where there are none are 0
+  const mosts = `atomicMax(&most[1], bitcast<u32>(abs(ofDrive)));
+${seed ? "atomicMax(&most[2], bitcast<u32>(abs(ofSeed)));\n" : ""}if (abs(own) > 1.0) { atomicAdd(&most[0], u32(min(log2(abs(own)), 128.0) * 65536.0) + 2u); }
+workgroupBarrier();
+if (lane == 0) {
+  let growth = min((atomicLoad(&most[0]) + 65535u) / 65536u, 127u);
+  table[(base + ${at.most}) / 4] = vec4<f32>(bitcast<f32>((127u + growth) << 23u), bitcast<f32>(atomicLoad(&most[1])), bitcast<f32>(atomicLoad(&most[2])), 0.0);
+}
+`;
   const body = `if (group >= ${H * count}u) { return; }
 let lane = i32(thread);
 let h = i32(group) / ${count};
@@ -65,7 +80,7 @@ let block = lane / ${BLOCK};
 let step = lane % ${BLOCK};
 let first = block * ${BLOCK};
 decays[lane] = own;
-workgroupBarrier();
+${at.most === at.size ? "" : `if (lane < 3) { atomicStore(&most[lane], 0u); }\n`}workgroupBarrier();
 // this step as the earlier one of a pair
 var product = 1.0;
 ${pairs("forth")}
@@ -100,7 +115,7 @@ for (var b = 0; b < ${blocks}; b++) {
   if (b > block) { toEnd *= whole[b]; }
 }
 ${stored("forth", at.pairs)}
-${at.pairsBack === at.fromBlock ? "" : stored("back", at.pairsBack)}
+${at.pairsBack === at.fromBlock ? "" : `workgroupBarrier();\n${stored("back", at.pairsBack)}`}
 ${number(`${at.fromBlock} + lane`)} = fromBlock;
 ${number(`${at.toBlock} + lane`)} = toBlock;
 ${number(`${at.before} + lane`)} = before;
@@ -117,7 +132,7 @@ let ofDrive = select(0.0, ${value(drive.scale)}, inside);
 ${number(`${at.toEnd} + lane`)} = toEnd;
 ${number(`${at.drive} + lane`)} = ofDrive;
 ${number(`${at.driveToEnd} + lane`)} = ofDrive * toEnd;
-if (lane < ${blocks * blocks}) {
+${at.most === at.size ? "" : mosts}if (lane < ${blocks * blocks}) {
   let later = lane / ${blocks};
   let earlier = lane % ${blocks};
   var between = 1.0;
@@ -130,6 +145,7 @@ if (lane < ${blocks * blocks}) {
 }`;
   const code = `${declarations(bound)}var<workgroup> decays: array<f32, ${Q}>;
 var<workgroup> whole: array<f32, ${blocks + 1}>;
+${at.most === at.size ? "" : "var<workgroup> most: array<atomic<u32>, 3>;\n"}var<workgroup> square: array<vec4<f32>, ${Q * SQUARE}>;
 ${entryPoint(Q, indent(body, 0))}`;
   return passOf(chunks, bound, H * count, code);
 }

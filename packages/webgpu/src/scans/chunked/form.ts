@@ -2,29 +2,21 @@
 import {
   chunkedParts,
   nodesOf,
-  product,
-  semiseparable,
   type ChunkedParts,
   type Operand,
   type Result,
   type Scalar,
   type ScanKernel,
 } from "@seqmix/tensor/backend";
+import { worthChunks } from "./worth.js";
 
-/** Keys and values below which a scan's registers do as well, and state updates below which nothing is gained. */
-const FEWEST = 16,
-  LEAST_UPDATES = 1 << 18;
 /** Elements of a vector. */
 export const LANES = 4;
 
 /** The recurrence taken apart for chunks, or why it runs as a scan. */
 export function chunkedForm(kernel: ScanKernel): ChunkedParts | string {
-  const form = semiseparable(kernel, true);
+  const form = worthChunks(kernel);
   if (typeof form === "string") return form;
-  const { extents, along } = form.kernel;
-  const [K, V, L] = [extents[form.keys]!, extents[form.values]!, extents[along]!];
-  if (Math.min(K, V) < FEWEST) return `${K} keys and ${V} values are few`;
-  if (product(extents) < LEAST_UPDATES || L < 64) return `${L} steps are few`;
   const parts = chunkedParts(form, LANES, true);
   if (typeof parts !== "string" && form.decay.kind === "vector" && !hasKeyReads(parts))
     return "the gradient of a decay a key is asked for without those of keys and queries";

@@ -25,7 +25,7 @@ import {
   type Place,
 } from "./layout.js";
 
-import type { StateArray } from "./reading.js";
+import { magnitudeAt } from "./magnitudes.js";
 
 const DOT_THREADS = 64;
 
@@ -39,9 +39,10 @@ export function stateDotsPass(
     table,
     to,
   }: {
-    readonly states: StateArray;
-    readonly adjoints: StateArray;
-    readonly final: number;
+    readonly states: number;
+    readonly adjoints: number;
+    /** The last states, if their cotangent is not 0. */
+    readonly final: number | undefined;
     readonly table: number | undefined;
     readonly to: number;
   },
@@ -49,26 +50,27 @@ export function stateDotsPass(
   const { count, H, K, V4, Q } = chunks;
   const each = K * V4;
   const bound: Bound[] = [
-    { name: "states", buffer: states.buffer, type: stateType(chunks) },
-    { name: "adjoints", buffer: adjoints.buffer, type: stateType(chunks) },
-    ...(states.scales !== undefined && adjoints.scales !== undefined
-      ? [
-          { name: "stateScales", buffer: states.scales, type: "f32" } as const,
-          { name: "adjointScales", buffer: adjoints.scales, type: "f32" } as const,
-        ]
-      : []),
-    table === undefined
-      ? { name: "last", buffer: final, type: "vec4<f32>" }
-      : { name: "table", buffer: table, type: "f32" },
+    { name: "states", buffer: states, type: stateType(chunks) },
+    { name: "adjoints", buffer: adjoints, type: stateType(chunks) },
+    ...(chunks.halfStates ? [{ name: "magnitudes", buffer: chunks.magnitudes!, type: "f32" } as const] : []),
+    ...(table === undefined
+      ? final === undefined
+        ? []
+        : [{ name: "last", buffer: final, type: "vec4<f32>" } as const]
+      : [{ name: "table", buffer: table, type: "f32" } as const]),
     { name: "dots", buffer: to, type: "f32", access: "read_write" },
   ];
   const atEnd = `if (at % ${count} == ${count - 1}) {
-  for (var e = lane; e < ${each}; e += ${DOT_THREADS}) { sum += adjoints[at * ${each} + e] * last[(at / ${count}${chunks.slices > 1 ? " + p.firstHead" : ""}) * ${each} + e]; }
+  ${final === undefined ? "" : `for (var e = lane; e < ${each}; e += ${DOT_THREADS}) { sum += adjoints[at * ${each} + e] * last[(at / ${count}${chunks.slices > 1 ? " + p.firstHead" : ""}) * ${each} + e]; }`}
 } else {
   for (var e = lane; e < ${each}; e += ${DOT_THREADS}) { sum += adjoints[at * ${each} + e] * states[(at + 1) * ${each} + e]; }
 }`;
   const before = `for (var e = lane; e < ${each}; e += ${DOT_THREADS}) { sum += ${readState(chunks, `adjoints[at * ${each} + e]`)} * ${readState(chunks, `states[at * ${each} + e]`)}; }
-${chunks.halfStates ? "sum = sum * inversePower(stateScales[at]) * inversePower(adjointScales[at]);\n" : ""}let whole = table[${tableAt(chunks, `at % ${count}`, 1, `(at / ${count})`)} + ${chunks.table.before + Q - 1}];
+${
+  chunks.halfStates
+    ? `sum = sum * inversePower(${magnitudeAt(chunks, "current", "before", "0", "at")}) * inversePower(${magnitudeAt(chunks, "adjoint", "before", "0", "at")});\n`
+    : ""
+}let whole = table[${tableAt(chunks, `at % ${count}`, 1, `(at / ${count})`)} + ${chunks.table.before + Q - 1}];
 sum = select(vec4<f32>(), sum * whole, whole != 0.0);`;
   const body = `let at = i32(group);
 if (at >= ${H * count}) { return; }

@@ -4,7 +4,7 @@
  *     r_t = sum over heads c_t e_t (x_t S^T) + sum over j of M(t, j) z_j,    M(t, j) = sum over heads c_t L(t, j) s_j (x_t . y_j).
  */
 import type { Operand } from "@seqmix/tensor/backend";
-import type { GpuPass } from "@seqmix/tensor/wgsl";
+import { indent, type GpuPass } from "@seqmix/tensor/wgsl";
 import {
   baseText,
   BLOCK,
@@ -24,7 +24,8 @@ import {
   type Place,
 } from "./layout.js";
 import { decayModule, loadDecays } from "./read.js";
-import { boundStates, type StateArray } from "./reading.js";
+import { boundStates } from "./reading.js";
+import { MAGNITUDE_FUNCTIONS, magnitudeAt, magnitudeOf } from "./magnitudes.js";
 import { distinct } from "./states.js";
 import { shaderOf } from "./matrix-tile.js";
 import { isMatrixTile, threadsOf, type MatrixTile, type SumNames } from "./tile.js";
@@ -67,7 +68,7 @@ export function groupedScoresPass(
   to: number,
 ): GpuPass {
   const { Q, L, count, V, operands, sizes, fragments } = chunks;
-  const shape = sizes.scores;
+  const shape = sizes.groupedScores ?? sizes.scores;
   const heads = outerHeads(chunks, group);
   const points = pointsOf(chunks, heads);
   const [down, across] = [Q / shape.rows, Q / shape.columns];
@@ -75,6 +76,8 @@ export function groupedScoresPass(
     ([row, column]) => (row + 1) * shape.rows > column * shape.columns,
   );
   const places = { a: operands.get(later)!, b: operands.get(earlier)! };
+  const mosts = [later, earlier].map((of) => magnitudeOf(chunks, of, "h", "c"));
+  const knows = isMatrixTile(shape) && mosts.every((most) => most !== undefined);
   const extra = [laterFactor, earlierFactor].flatMap((factor) =>
     typeof factor === "object" ? [operands.get(factor.operand)!.buffer] : [],
   );
@@ -83,6 +86,7 @@ export function groupedScoresPass(
     { name: "b", buffer: places.b.buffer, type: vectorsOf(places.b) },
     { name: "table", buffer: table, type: "vec4<f32>" },
     ...extra.map((buffer) => ({ name: `weights${buffer}`, buffer, type: "f32" }) as const),
+    ...(knows ? [{ name: "magnitudes", buffer: chunks.magnitudes!, type: "f32" } as const] : []),
     { name: "scores", buffer: to, type: "vec4<f32>", access: "read_write" },
   ]);
   const factorText = (factor: Factor, step: string): string => {
@@ -119,7 +123,7 @@ ${start("b", "firstColumn")}`;
       })
     : undefined;
   const code = shaderOf(shape, fragments, {
-    module: `${declarations(bound.list)}${decayed ? decayed.module : decayModule(chunks, false)}${constants("tileRows", 0)}${constants("tileColumns", 1)}`,
+    module: `${declarations(bound.list)}${knows ? MAGNITUDE_FUNCTIONS : ""}${decayed ? decayed.module : decayModule(chunks, false)}${constants("tileRows", 0)}${constants("tileColumns", 1)}`,
     setup: `let at = i32(group);
 if (at >= ${groups}) { return; }
 var downs = tileRows;
@@ -130,10 +134,25 @@ let c = at / ${tiles.length} % ${count};
 let point = at / ${tiles.length * count} % ${points};
 let part = at / ${tiles.length * count * points};
 ${splitHeads(chunks, "point", heads)}
-let t0 = c * ${Q};`,
+let t0 = c * ${Q};
+${
+  knows
+    ? `var laterMost = 0.0;
+var earlierMost = 0.0;
+for (var hh = 0; hh < ${extents[group.axis]! / group.parts}; hh++) {
+${indent(enter)}
+  laterMost = max(laterMost, ${mosts[0]});
+  earlierMost = max(earlierMost, ${mosts[1]});
+}`
+    : ""
+}`,
     totals: "alone",
     phases: [
       {
+        known: knows ? { a: "scaleFor(exponentOf(laterMost))", b: "scaleFor(exponentOf(earlierMost))" } : undefined,
+        ...(shape.rows === shape.columns && {
+          beyond: { side: "above" as const, when: "firstRow > firstColumn" },
+        }),
         begin: "0",
         end: String(V),
         a: operand("a"),
@@ -236,7 +255,7 @@ export interface GroupedRead {
   readonly x: Operand;
   readonly z: Operand;
   readonly weights: Factor;
-  readonly buffers: { readonly states: StateArray; readonly table: number; readonly scores: number };
+  readonly buffers: { readonly states: number; readonly table: number; readonly scores: number };
   /** [parts, ...]: the result's layout, as often as there are parts. */
   readonly to: Place;
   readonly size: number;
@@ -257,6 +276,7 @@ export function groupedReadPass(
   const points = pointsOf(chunks, heads);
   const places = { x: operands.get(x)!, z: operands.get(z)! };
   const weighing = typeof weights === "object" ? operands.get(weights.operand)! : undefined;
+  const bounds = isMatrixTile(shape) ? boundsText(chunks, group, { state, x, z, weights }) : undefined;
   const bound = distinct([
     { name: "x", buffer: places.x.buffer, type: vectorsOf(places.x) },
     { name: "z", buffer: places.z.buffer, type: vectorsOf(places.z) },
@@ -286,7 +306,7 @@ export function groupedReadPass(
   const columns = "vec4<i32>(0, 1, 2, 3)";
   const shortColumns = K % shape.columns === 0 ? {} : { lines: `${K} - columnTile * ${shape.columns}` };
   const code = shaderOf(shape, fragments, {
-    module: declarations(bound.list) + stateFunctions(chunks),
+    module: declarations(bound.list) + (bounds ? MAGNITUDE_FUNCTIONS : "") + stateFunctions(chunks),
     setup: `let at = i32(group);
 if (at >= ${groups}) { return; }
 let columnTile = at % ${tiles};
@@ -297,9 +317,11 @@ let part = at / ${tiles * rowTiles * count * points};
 ${splitHeads(chunks, "point", heads)}
 let t0 = c * ${Q};
 let r0 = rowTile * ${shape.rows};
-let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4)} + columnTile * ${shape.columns / 4};`,
+let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4)} + columnTile * ${shape.columns / 4};
+${bounds ?? ""}`,
     phases: [
       {
+        known: bounds ? { a: "scaleFor(exponentOf(weighedMost))", b: "ofStates" } : undefined,
         begin: "0",
         end: String(V),
         loop: {
@@ -308,7 +330,7 @@ let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4
           setup: `${enterHead(chunks, group)}
 let xAt = ${baseText(chunks, places.x, 4)} + (t0 + r0) * ${strideOf(chunks, places.x, 4)};
 let sAt = (h * ${count} + c) * ${K * V4} + columnTile * ${shape.columns * V4};
-${chunks.halfStates ? `let ofState = inversePower(stateScales[h * ${count} + c]);` : ""}`,
+${chunks.halfStates ? `let ofState = inversePower(${magnitudeAt(chunks, state, "before", "h", "c")});` : ""}`,
         },
         a: {
           along: "depth",
@@ -326,6 +348,7 @@ ${chunks.halfStates ? `let ofState = inversePower(stateScales[h * ${count} + c])
         },
       },
       {
+        known: bounds ? { a: "scaleFor(exponentOf(pairsMost))", b: "scaleFor(exponentOf(keysMost))" } : undefined,
         begin: reverse ? "r0" : "0",
         end: `select(0, ${reverse ? valid : `min(${valid}, r0 + ${shape.rows})`}, part == 0)`,
         causal: reverse ? "later" : "earlier",
@@ -366,6 +389,41 @@ ${chunks.halfStates ? `let ofState = inversePower(stateScales[h * ${count} + c])
     finish: ({ all }) => storedRows(chunks, { to, size, valid, columns: shape.columns }, all),
   });
   return passOf(chunks, bound.list, groups, code);
+}
+
+/** What the operands of a read are at most, over the heads that are summed. */
+function boundsText(
+  chunks: Chunks,
+  group: Group,
+  { state, x, z, weights }: Pick<GroupedRead, "state" | "x" | "z" | "weights">,
+): string | undefined {
+  const { V, table, parts, extents } = chunks;
+  const { drive, seed } = parts;
+  const ofX = magnitudeOf(chunks, x, "h", "c");
+  const ofZ = magnitudeOf(chunks, z, "h", "c");
+  // pairs of steps are of x and the other side's values
+  const other = state === "current" ? drive.values : seed!.values;
+  const ofOther = magnitudeOf(chunks, other, "h", "c");
+  if (ofX === undefined || ofZ === undefined || ofOther === undefined || typeof weights === "object") return undefined;
+  const heads = extents[group.axis]!;
+  const weight = weights === undefined ? "1.0" : `mosts.${weights === "drive" ? "y" : "z"}`;
+  const otherWeight = state === "current" ? (drive.scale ? "mosts.y" : "1.0") : seed!.scale ? "mosts.z" : "1.0";
+  return `var weighedMost = 0.0;
+var pairsMost = 0.0;
+var keysMost = 0.0;
+var ofStates = 253;
+for (var hh = 0; hh < ${heads}; hh++) {
+  let i${group.axis} = hh;
+  let h = ${numberText(chunks, parts.form.heads)};
+  let mosts = table[${tableAt(chunks, "c", 4)} + ${table.most / 4}];
+  let weighed = ${ofX} * mosts.x * ${weight};
+  if (hh / ${heads / group.parts} == part) {
+    weighedMost = max(weighedMost, weighed);
+    ofStates = min(ofStates, i32(bitcast<u32>(${magnitudeAt(chunks, state, "before", "h", "c")}) >> 23u));
+  }
+  pairsMost += weighed * ${ofOther} * ${otherWeight} * ${V}.0;
+  keysMost = ${ofZ};
+}`;
 }
 
 /** Stores a tile's rows and columns as far as they are there. */

@@ -8,7 +8,6 @@ import { entryPoint, indent, type GpuPass } from "@seqmix/tensor/wgsl";
 import { declarations, passOf, splitHeads, type Chunks } from "./layout.js";
 import type { Score } from "./scores.js";
 import { distinct } from "./states.js";
-import { isMatrixTile } from "./tile.js";
 import { rowText, vectors } from "./vector.js";
 
 const FOUR = [0, 1, 2, 3] as const;
@@ -17,13 +16,13 @@ const ONES = "vec4<f32>(1.0)";
 /** Pairs of steps of a block, the later one first. */
 const WITHIN = FOUR.flatMap((r) => FOUR.filter((k) => k <= r).map((k) => [r, k] as const));
 
-/** Four-key vectors of a slice: more where there is more workgroup memory than every adapter has. */
-const sliceOf = ({ sizes }: Chunks): number => (isMatrixTile(sizes.wide) ? 8 : 4);
+/** Four-key vectors of a slice. */
+const SLICE = 4;
 
 /** [heads, chunks, Q, Q]. */
 export function keyScoresPass(chunks: Chunks, score: Score, to: number): GpuPass {
   const { parts, Q, L, H, count, K4, operands } = chunks;
-  const slice = sliceOf(chunks);
+  const slice = SLICE;
   const blocks = Q / 4;
   const threads = blocks * blocks;
   const bound = distinct([

@@ -16,6 +16,8 @@ export interface Sizes {
   /** Tiles for results of up to 64 columns, and of more. */
   readonly narrow: TileShape | MatrixTile;
   readonly wide: TileShape | MatrixTile;
+  /** For sums of scores over heads; by default `scores`. */
+  readonly groupedScores?: MatrixTile;
   /** For sums over heads of more than 64 columns; by default `wide`. */
   readonly grouped?: MatrixTile;
   /** Slices that the outermost heads are cut into; by default as many as keep their states within bounds. */
@@ -62,6 +64,10 @@ export interface Chunks {
   readonly sharesTable: boolean;
   /** States between chunks are kept as f16, times a power of two for each head and chunk. */
   readonly halfStates: boolean;
+  /** Scores are kept as f16 too, times a power of two for each tile. */
+  readonly halfScores: boolean;
+  /** The buffer of what operands and states are at most, where passes leave it for those behind them; see `magnitudes.ts`. */
+  readonly magnitudes?: number | undefined;
   /** Where every key has a decay of its own; the table's are 1 then. */
   readonly keyDecays?: KeyDecays | undefined;
 }
@@ -96,6 +102,8 @@ export interface Table {
   readonly seedBegin: number;
   /** [later block, earlier block]: the decay of the blocks between. */
   readonly between: number;
+  /** On matrix units: how much decays can grow a number, and the largest factors of the two outer products. */
+  readonly most: number;
   readonly size: number;
 }
 
@@ -121,6 +129,7 @@ export function tableOf(Q: number, { adjoint, units }: { readonly adjoint: boole
     driveToEnd: take(Q),
     seedBegin: take(adjoint ? Q : 0),
     between: take(blocks * blocks),
+    most: take(units ? 4 : 0),
     size,
   };
 }
@@ -192,22 +201,24 @@ export const stateType = ({ halfStates }: Chunks): "vec2<u32>" | "vec4<f32>" =>
 export const readState = ({ halfStates }: Chunks, text: string): string =>
   halfStates ? `unpackedState(${text})` : text;
 
-/** WGSL for states in f16. The inverse is that of a power of two, from 2^-126 to 2^126. */
+/** WGSL of powers of two. The inverse is that of one from 2^-126 to 2^126. */
+export const POWERS = `fn inversePower(x: f32) -> f32 { return bitcast<f32>(0x7f000000u - bitcast<u32>(x)); }
+// What brings a number below 2^15.
+fn powerFor(exponent: i32) -> f32 { return bitcast<f32>(u32(clamp(268 - exponent, 1, 253)) << 23u); }
+`;
+/** WGSL for states in f16. */
 export const stateFunctions = ({ halfStates }: Chunks): string =>
   halfStates
     ? `fn unpackedState(x: vec2<u32>) -> vec4<f32> { return vec4<f32>(unpack2x16float(x.x), unpack2x16float(x.y)); }
 fn packedState(x: vec4<f32>) -> vec2<u32> { return vec2<u32>(pack2x16float(x.xy), pack2x16float(x.zw)); }
-fn inversePower(x: f32) -> f32 { return bitcast<f32>(0x7f000000u - bitcast<u32>(x)); }
-// What brings a number below 2^15.
-fn powerFor(exponent: i32) -> f32 { return bitcast<f32>(u32(clamp(268 - exponent, 1, 253)) << 23u); }
-`
+${POWERS}`
     : "";
 
 /** A buffer of a pass. */
 export interface Bound {
   readonly name: string;
   readonly buffer: number;
-  readonly type: "f32" | "vec4<f32>" | "vec4<f16>" | "vec2<u32>" | "vec4<u32>";
+  readonly type: "f32" | "vec4<f32>" | "vec4<f16>" | "vec2<f32>" | "vec2<u32>" | "vec4<u32>";
   readonly access?: GpuBinding["access"];
 }
 

@@ -2,6 +2,7 @@
  * The pass of `read.ts` on matrix units. Scores meet the decays of their pairs of steps on the way into workgroup memory: those
  * of different blocks of 16 a factor of each step and one of the blocks between, those of a block what is tabulated.
  */
+import type { Operand } from "@seqmix/tensor/backend";
 import type { GpuPass } from "@seqmix/tensor/wgsl";
 import {
   baseText,
@@ -13,6 +14,7 @@ import {
   passOf,
   readVector,
   splitHeads,
+  stateFunctions,
   strideOf,
   tableAt,
   vectorsOf,
@@ -20,9 +22,10 @@ import {
   type Chunks,
   type Place,
 } from "./layout.js";
+import { MAGNITUDE_FUNCTIONS, magnitudeAt, magnitudeOf, productExponent } from "./magnitudes.js";
 import { shaderOf } from "./matrix-tile.js";
 import { boundStates, columnsOf, separatesDots, type ReadPass } from "./reading.js";
-import { scoreHeads, scoreSize } from "./scores.js";
+import { scoreGrid, scoreHeads, scoreSize, scoreTiles } from "./scores.js";
 import { distinct } from "./states.js";
 import { type MatrixTile, type OperandText, type Phase, type RowSums, type SumNames } from "./tile.js";
 
@@ -39,7 +42,10 @@ export function matrixReadPass(chunks: Chunks, read: ReadPass, tile: MatrixTile)
     { name: "z", buffer: places.z.buffer, type: vectorsOf(places.z) },
     ...(places.w ? [{ name: "w", buffer: places.w.buffer, type: vectorsOf(places.w) } as const] : []),
     ...boundStates(chunks, buffers.states),
-    ...(pairs ? [{ name: "scores", buffer: buffers.scores, type: "vec4<f32>" } as const] : []),
+    ...(read.told ? [{ name: "told", buffer: read.told.buffer, type: "vec2<f32>" } as const] : []),
+    ...(pairs
+      ? [{ name: "scores", buffer: buffers.scores, type: chunks.halfScores ? "vec2<u32>" : "vec4<f32>" } as const]
+      : []),
     { name: "table", buffer: buffers.table, type: "vec4<f32>" },
     ...(keyDecays
       ? [
@@ -55,9 +61,18 @@ export function matrixReadPass(chunks: Chunks, read: ReadPass, tile: MatrixTile)
   ] satisfies Bound[]);
   const rowTiles = Q / tile.rows;
   const groups = H * count * rowTiles * tiles;
-  const plan: ReadPlan = { chunks, read, tile, places, tiles, nameOf: (place) => bound.nameOf(place.buffer) };
+  const bounds = pairs ? boundsText(chunks, read) : undefined;
+  const plan: ReadPlan = {
+    chunks,
+    read,
+    tile,
+    places,
+    tiles,
+    nameOf: (place) => bound.nameOf(place.buffer),
+    knows: bounds !== undefined,
+  };
   const code = shaderOf(tile, fragments, {
-    module: `${declarations(bound.list)}${pairs ? decayFunction(chunks, state === "adjoint") : ""}`,
+    module: `${declarations(bound.list)}${bounds ? MAGNITUDE_FUNCTIONS : ""}${stateFunctions(chunks)}${pairs ? (isPlain(chunks) ? keepFunction : (reverse: boolean) => decayFunction(chunks, reverse))(state === "adjoint") : ""}`,
     setup: `let at = i32(group);
 if (at >= ${groups}) { return; }
 let columnTile = at % ${tiles};
@@ -72,11 +87,12 @@ let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4
 ${places.w ? `let wAt = ${baseText(chunks, places.w, 4)} + (t0 + r0) * ${strideOf(chunks, places.w, 4)};` : ""}
 ${to ? `let foundAt = ${baseText(chunks, to, 4)} + (t0 + r0) * ${strideOf(chunks, to, 4)};` : ""}
 let fromTable = ${tableAt(chunks, "c", 4)};
-${chunks.halfStates ? `let ofState = i32(bitcast<u32>(stateScales[h * ${count} + c]) >> 23u);` : ""}
-let tAt = (${numberText(chunks, scoreHeads(chunks, score))} * ${count} + c) * ${scoreSize(chunks, score) / 4};`,
+let scoreAt = ${numberText(chunks, scoreHeads(chunks, score))} * ${count} + c;
+let tAt = scoreAt * ${scoreSize(chunks, score) / 4};
+${chunks.magnitudes === undefined ? "" : `let ofState = i32(bitcast<u32>(${magnitudeAt(chunks, state, "before", "h", "c")}) >> 23u);`}
+${bounds ?? ""}`,
     phases: pairs ? [withStates(plan), withPairs(plan)] : [withStates(plan)],
     ...(dots && { rowSums: rowDots(plan) }),
-    ...(separates(plan) && { totals: "beside" as const }),
     finish: (sums) => finished(plan, sums),
   });
   return passOf(chunks, bound.list, groups, code);
@@ -90,6 +106,30 @@ interface ReadPlan {
   /** Tiles of columns. */
   readonly tiles: number;
   nameOf(place: Place): string;
+  /** Scales are known beforehand. */
+  readonly knows: boolean;
+}
+
+/** Exponents of what the read's operands are at most in the chunk. */
+function boundsText(chunks: Chunks, { state, over, x, z, score, told }: ReadPass): string | undefined {
+  const { K, V, table } = chunks;
+  const other = score.earlier === x ? score.later : score.earlier;
+  const most = (operand: Operand): string | undefined => {
+    const known = magnitudeOf(chunks, operand, "h", "c");
+    if (known !== undefined || told?.of !== operand) return known;
+    const [down, across] = scoreGrid(chunks);
+    const cells = scoreTiles(chunks, score).map(
+      ([row, column]) => `told[scoreAt * ${down * across} + ${row * across + column}].x`,
+    );
+    return cells.reduce((a, b) => `max(${a}, ${b})`);
+  };
+  const [ofX, ofOther, ofZ] = [most(x), most(other), most(z)];
+  if (ofX === undefined || ofOther === undefined || ofZ === undefined) return undefined;
+  return `let mosts = table[fromTable + ${table.most / 4}];
+let growth = exponentOf(mosts.x);
+let ofX = exponentOf(${ofX});
+let ofScores = ${productExponent("ofX", `exponentOf(${ofOther})`, "growth", String(127 + Math.ceil(Math.log2(over === "keys" ? K : V))))};
+let ofValues = ${productExponent(`exponentOf(${ofZ})`, `exponentOf(mosts.${state === "adjoint" ? "z" : "y"})`)};`;
 }
 
 const validSteps = ({ chunks }: ReadPlan): string =>
@@ -132,6 +172,7 @@ function withStates(plan: ReadPlan): Phase {
     ...(chunks.halfStates && { raw: { load, exponent: "ofState" } }),
   });
   return {
+    known: plan.knows ? { a: `scaleFor(${productExponent("ofX", "growth")})`, b: "ofState" } : undefined,
     begin: "0",
     end: String(over === "keys" ? K : V),
     a: {
@@ -139,11 +180,10 @@ function withStates(plan: ReadPlan): Phase {
       load: (line, depth) =>
         readVector(places.x, `${plan.nameOf(places.x)}[xAt + ${line} * ${strideOf(chunks, places.x, 4)} + ${depth}]`) +
         ofKeys(line, depth),
-      ...(!keyDecays &&
-        !separates(plan) && {
-          factors: (line) =>
-            `table[fromTable + (${read.state === "adjoint" ? table.toEnd : table.before} + r0) / 4 + ${line}]`,
-        }),
+      ...(!keyDecays && {
+        factors: (line) =>
+          `table[fromTable + (${read.state === "adjoint" ? table.toEnd : table.before} + r0) / 4 + ${line}]`,
+      }),
       ...(isRagged(chunks) && { lines: `${L} - t0 - r0` }),
     },
     b:
@@ -160,15 +200,6 @@ function withStates(plan: ReadPlan): Phase {
             ),
             ...shortColumns(plan),
           },
-    ...(separates(plan) && {
-      after: ({ all, total }: SumNames) =>
-        all
-          .map(
-            ({ name, row }) =>
-              `${total(name)} += timesFactors(${name}, vec4<f32>(${numberAt(`${table.toEnd} + r0 + ${row}`)}));`,
-          )
-          .join("\n"),
-    }),
   };
 }
 
@@ -177,15 +208,18 @@ function withPairs(plan: ReadPlan): Phase {
   const { Q, table } = chunks;
   const reverse = read.state === "adjoint";
   const valid = validSteps(plan);
+  const plain = isPlain(chunks);
   return {
+    known: plan.knows ? { a: "scaleFor(ofScores)", b: "scaleFor(ofValues)" } : undefined,
     begin: reverse ? "r0" : "0",
     end: reverse ? valid : `min(${valid}, r0 + ${tile.rows})`,
     causal: reverse ? "later" : "earlier",
     backwards: !reverse,
     a: {
       along: "lines",
-      load: (line, depth) => `scores[tAt + ${depth} * ${Q / 4} + r0 / 4 + ${line}]`,
-      times: (line, depth) => `decayOf(fromTable, r0 + 4 * ${line}, ${depth})`,
+      load: (line, depth) => scoreText(chunks, `scores[tAt + ${depth} * ${Q / 4} + r0 / 4 + ${line}]`),
+      times: (line, depth) =>
+        `decaysOf(${plain ? "" : "fromTable, "}r0 + 4 * ${line}, ${depth})${undone(chunks, depth, `(r0 + 4 * ${line})`)}`,
       ...(read.dots && {
         change: (value, line, depth) =>
           `select(${value}, vec4<f32>(), vec4<i32>(r0 + 4 * ${line}) + vec4<i32>(0, 1, 2, 3) == vec4<i32>(${depth}))`,
@@ -195,13 +229,24 @@ function withPairs(plan: ReadPlan): Phase {
       along: "lines",
       load: (line, depth) => vectorAt(plan, "z", depth, line),
       change: (value, _, depth) => insideText(plan, value, depth),
-      weight: (_, depth) => numberAt(`${reverse ? table.seed : table.drive} + ${depth}`),
+      ...(!plain && {
+        weight: (_: string, depth: string) => numberAt(`${reverse ? table.seed : table.drive} + ${depth}`),
+      }),
       ...shortColumns(plan),
     },
   };
 }
 
-/** The decays between four steps, from line on, and another: the later ones, or with `reverse` the earlier ones. */
+/** Four scores, and the factor that makes them what they are. */
+const scoreText = ({ halfScores }: Chunks, text: string): string => (halfScores ? `unpackedState(${text})` : text);
+function undone(chunks: Chunks, row: string, column: string): string {
+  if (!chunks.halfScores) return "";
+  const { scores: shape } = chunks.sizes as { readonly scores: MatrixTile };
+  const [down, across] = scoreGrid(chunks);
+  return ` * inversePower(told[scoreAt * ${down * across} + ${row} / ${shape.rows} * ${across} + ${column} / ${shape.columns}].y)`;
+}
+
+/** The decays between eight steps, from line on, and another: the later ones, or with `reverse` the earlier ones. */
 function decayFunction({ table, Q }: Chunks, reverse: boolean): string {
   const blocks = Q / BLOCK;
   const number = (offset: string): string => `table[at + (${offset}) / 4][(${offset}) % 4]`;
@@ -209,21 +254,35 @@ function decayFunction({ table, Q }: Chunks, reverse: boolean): string {
   const between = reverse
     ? `step / ${BLOCK} * ${blocks} + line / ${BLOCK}`
     : `line / ${BLOCK} * ${blocks} + step / ${BLOCK}`;
-  return `fn decayOf(at: i32, line: i32, step: i32) -> vec4<f32> {
+  return `fn decaysOf(at: i32, line: i32, step: i32) -> mat2x4<f32> {
   if (line / ${BLOCK} == step / ${BLOCK}) {
-    return table[at + ${(reverse ? table.pairsBack : table.pairs) / 4} + step * ${BLOCK / 4} + line % ${BLOCK} / 4];
+    let pair = at + ${(reverse ? table.pairsBack : table.pairs) / 4} + step * ${BLOCK / 4} + line % ${BLOCK} / 4;
+    return mat2x4<f32>(table[pair], table[pair + 1]);
   }
-  if (line ${reverse ? ">" : "<"} step) { return vec4<f32>(); }
-  return table[at + (${own} + line) / 4] * (${number(`${other} + step`)} * ${number(`${table.between} + ${between}`)});
+  if (line ${reverse ? ">" : "<"} step) { return mat2x4<f32>(); }
+  let by = ${number(`${other} + step`)} * ${number(`${table.between} + ${between}`)};
+  let first = at + (${own} + line) / 4;
+  return mat2x4<f32>(table[first] * by, table[first + 1] * by);
 }
 `;
 }
+
+/** Nothing decays: pairs are kept, or not. */
+const keepFunction = (reverse: boolean): string => `fn decaysOf(line: i32, step: i32) -> mat2x4<f32> {
+  let lines = vec4<i32>(line) + vec4<i32>(0, 1, 2, 3);
+  let kept = vec4<i32>(step);
+  return mat2x4<f32>(${["lines", "lines + 4"].map((four) => `vec4<f32>(${four} ${reverse ? "<=" : ">="} kept)`).join(", ")});
+}
+`;
+/** Whether decays and factors of steps are all 1. */
+const isPlain = ({ parts: { form, drive, seed } }: Chunks): boolean =>
+  form.decay.kind === "none" && !drive.scale && !seed?.scale;
 
 /** Whether the sums of rows are taken of the products with the states and of the pairs of steps each. */
 const separates = ({ read: { state, dots }, tile }: ReadPlan): boolean =>
   separatesDots(tile, state) && dots !== undefined;
 
-function finished(plan: ReadPlan, { all, total }: SumNames): string {
+function finished(plan: ReadPlan, { all }: SumNames): string {
   const { chunks, read } = plan;
   const { to, dots } = read;
   if (!to) return "";
@@ -235,7 +294,7 @@ function finished(plan: ReadPlan, { all, total }: SumNames): string {
   const own = all.map(
     ({ name, row, column }) => `{
   let step = r0 + ${row};
-  let own = scores[tAt + step * ${Q / 4} + step / 4][step % 4] * ${numberAt(`${read.state === "adjoint" ? table.seed : table.drive} + step`)};
+  let own = ${scoreText(chunks, `scores[tAt + step * ${Q / 4} + step / 4]`)}[step % 4]${undone(chunks, "step", "step")} * ${numberAt(`${read.state === "adjoint" ? table.seed : table.drive} + step`)};
   ${name} += own * ${insideText(plan, vectorAt(plan, "z", "step", `${column} / 4`), "step")};
 }`,
   );
@@ -243,13 +302,7 @@ function finished(plan: ReadPlan, { all, total }: SumNames): string {
     const at = columnText(plan, `${column} / 4`);
     return `if ((r0 + ${row} < ${validSteps(plan)}) & (${at} < ${widthOf(plan)})) { found[foundAt + ${row} * ${strideOf(chunks, to, 4)} + ${at}] = ${name}; }`;
   });
-  const together = all.map(({ name }) => `${name} += ${total(name)};`);
-  return [
-    ...(keyDecays && read.over === "values" ? byKey : []),
-    ...(separates(plan) ? together : []),
-    ...(dots ? own : []),
-    ...stored,
-  ].join("\n");
+  return [...(keyDecays && read.over === "values" ? byKey : []), ...(dots ? own : []), ...stored].join("\n");
 }
 
 /**
@@ -271,9 +324,16 @@ function rowDots(plan: ReadPlan): RowSums {
       const own = rounded ? `highPart(timesFactors(${other}, vec4<f32>(${factor(row)})))` : other;
       return `select(0.0, dot(${names[0]}, ${own}), ${columnText(plan, four)} < ${widthOf(plan)})`;
     },
+    early: separates(plan),
     use: (row, sum, ofStates) => `if (r0 + ${row} < ${validSteps(plan)}) {
   let to = (h * ${tiles} + columnTile) * ${L} + t0 + r0 + ${row};
-  dots[to] = ${sum}${rounded ? "" : ` * ${factor(row)}`};
-${separates(plan) ? `  dots[${chunks.H * tiles * L} + to] = ${ofStates};\n` : ""}}`,
+${
+  separates(plan)
+    ? `  let early = ${ofStates};
+  dots[to] = ${sum} - early;
+  dots[${chunks.H * tiles * L} + to] = early;`
+    : `  dots[to] = ${sum}${rounded ? "" : ` * ${factor(row)}`};`
+}
+}`,
   };
 }

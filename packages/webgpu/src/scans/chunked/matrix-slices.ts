@@ -1,7 +1,7 @@
 /**
  * The texts that bring an operand's slices from memory to registers and on, as f16, to workgroup memory. On their way they are
- * multiplied by a power of two, which changes no digit and keeps them within f16: what suits the first slice. The largest
- * numbers are kept track of. Where one of them turns out too large, or all of them too small, all products of the tile are
+ * multiplied by a power of two, which changes no digit and keeps them within f16. What suits is known from the passes before
+ * (`magnitudes.ts`); else it is what suits the first slice, and the largest numbers are kept track of. Where one of them turns out too large, or all of them too small, all products of the tile are
  * taken again with the scale that suits: so the order of slices is such that weights become smaller.
  */
 import { indent } from "@seqmix/tensor/wgsl";
@@ -31,9 +31,11 @@ export interface SliceTexts {
 /** @param places Where slices of high parts and, perhaps, of low parts begin in workgroup memory. */
 export function sliceTexts(
   operand: "a" | "b",
-  { along, load, change, factors, weight, times, raw, lines: within }: OperandText,
+  { along, load, change, factors, weight, times, raw, measured, lines: within }: OperandText,
   tile: MatrixTile,
   places: readonly number[],
+  /** Whether the largest number is kept track of. */
+  tracked = true,
 ): SliceTexts {
   const lines = operand === "a" ? tile.rows : tile.columns;
   const { depth } = tile;
@@ -63,7 +65,7 @@ export function sliceTexts(
       `let ${column} = ${e} % ${inRow};`,
       ...(raw ? [`var ${packed(q)} = vec4<u32>();`] : registers(q).map((register) => `var ${register} = vec4<f32>();`)),
       ...(weight ? [`var ${name("Weight", q)} = 0.0;`] : []),
-      ...(times ? [0, 1].map((half) => `var ${name("Times", q)}_${half} = vec4<f32>();`) : []),
+      ...(times ? [`var ${name("Times", q)} = mat2x4<f32>();`] : []),
       ...(factors
         ? alongDepth
           ? [`let ${factor(q, 0)} = vec4<f32>((${factors(`min(${row}, ${lines - 1}) / 4`)})[${row} % 4]);`]
@@ -73,22 +75,35 @@ export function sliceTexts(
   };
   const changed = (q: number): string => {
     const inside = within && `${alongDepth ? name("Row", q) : `8 * ${name("Column", q)}`} < ${within}`;
-    if (raw) return inside ? `${packed(q)} = select(vec4<u32>(), ${packed(q)}, ${inside});` : "";
+    if (raw)
+      return [
+        ...(inside ? [`${packed(q)} = select(vec4<u32>(), ${packed(q)}, ${inside});`] : []),
+        ...(measured ? [`${operand}Measured = max(${operand}Measured, largestHalf(${packed(q)}));`] : []),
+      ].join("\n");
     const [x, y] = registers(q) as [string, string];
+    const own = measured
+      ? [
+          `${operand}Measured = max(${operand}Measured, largestFinite(${[x, y].map((register, half) => {
+            const value = change?.(register, ...place(q, half, "begin"), false) ?? register;
+            return inside ? `select(vec4<f32>(), ${value}, ${inside})` : value;
+          })}));`,
+        ]
+      : [];
     const texts = [x, y].flatMap((register, half) => {
       const value = change?.(register, ...place(q, half, "begin"), false) ?? register;
-      const own = factor(q, half);
+      const factorsHere = factor(q, half);
       const multiplied = weight
         ? `timesFactors(${value}, vec4<f32>(${name("Weight", q)}))`
         : times
-          ? `timesFactors(${value}, ${name("Times", q)}_${half})`
+          ? `timesFactors(${value}, ${name("Times", q)}[${half}])`
           : factors
-            ? `timesFactors(${value}, ${own})`
+            ? `timesFactors(${value}, ${factorsHere})`
             : value;
       const kept = inside ? `select(vec4<f32>(), ${multiplied}, ${inside})` : multiplied;
       return kept === register ? [] : [`${register} = ${kept};`];
     });
-    return [...texts, `${operand}Largest = max(${operand}Largest, largestOf(${x}, ${y}));`].join("\n");
+    const largest = tracked ? [`${operand}Largest = max(${operand}Largest, largestOf(${x}, ${y}));`] : [];
+    return [...own, ...texts, ...largest].join("\n");
   };
   const written = (q: number): string => {
     const [x, y] = registers(q);
@@ -113,7 +128,7 @@ export function sliceTexts(
           ? [`${packed(q)} = vec4<u32>(${[0, 1].map((half) => raw.load(...place(q, half, "next"))).join(", ")});`]
           : registers(q).map((register, half) => `${register} = ${load(...place(q, half, "next"))};`)),
         ...(weight ? [`${name("Weight", q)} = ${weight(...place(q, 0, "next"))};`] : []),
-        ...(times ? [0, 1].map((half) => `${name("Times", q)}_${half} = ${times(...place(q, half, "next"))};`) : []),
+        ...(times ? [`${name("Times", q)} = ${times(...place(q, 0, "next"))};`] : []),
       ].join("\n"),
     ),
     change: each(changed),
@@ -150,6 +165,15 @@ fn mostOf(phase: i32) -> vec2<f32> {
   for (var n = 1; n < ${reporters(tile, fragments)}; n++) { most = max(most, mosts[phase * ${reporters(tile, fragments)} + n]); }
   return most;
 }
+// of those that are numbers
+fn largestFinite(x: vec4<f32>, y: vec4<f32>) -> f32 {
+  let limit = vec4<f32>(3.4e38);
+  return largestOf(select(vec4<f32>(), x, abs(x) <= limit), select(vec4<f32>(), y, abs(y) <= limit));
+}
+fn largestHalf(x: vec4<u32>) -> f32 {
+  let most = max(x & vec4<u32>(0x7fffu), (x >> vec4<u32>(16u)) & vec4<u32>(0x7fffu));
+  return unpack2x16float(max(max(most.x, most.y), max(most.z, most.w))).x;
+}
 fn exponentsOf(most: vec2<f32>) -> vec2<i32> { return vec2<i32>(bitcast<vec2<u32>>(most) >> vec2<u32>(23u)); }
 fn scalesFor(most: vec2<f32>, aim: i32) -> vec2<i32> { return clamp(vec2<i32>(aim) - exponentsOf(most), vec2<i32>(1), vec2<i32>(253)); }
 `;
@@ -162,6 +186,24 @@ export function reportLargest(tile: MatrixTile, { reporters: each, largest }: Fr
 let bMost = ${largest("bLargest")};
 ${each === 1 ? `if (lane % 32 == 0) { mosts[${phase * all} + lane / 32] = ${told}; }` : `mosts[${phase * all} + lane] = ${told};`}`;
 }
+
+/** Tells what was measured beside; a barrier must follow. */
+export function reportMeasured(tile: MatrixTile, { reporters: each, largest }: FragmentTexts, phases: number): string {
+  const all = (matrixThreads(tile) / 32) * each;
+  const told = `vec2<f32>(${largest("aMeasured")}, ${largest("bMeasured")})`;
+  return each === 1
+    ? `let toldMost = ${told};\nif (lane % 32 == 0) { mosts[${phases * all} + lane / 32] = toldMost; }`
+    : `mosts[${phases * all} + lane] = ${told};`;
+}
+
+/** Scales that are known beforehand: those of all phases must have the same product, so one operand has less than it might. */
+export const knownScales = (phases: readonly Phase[]): string =>
+  `${phases.map(({ known }, k) => `let known${k} = vec2<i32>(${known!.a}, ${known!.b});`).join("\n")}
+let total = ${phases.map((_, k) => `known${k}.x + known${k}.y`).reduce((x, y) => `min(${x}, ${y})`)};`;
+export const ownScales = (k: number): string => `let aExponent = total - known${k}.y;
+// where it is below all numbers, products are too small to be seen beside the others
+let aScale = select(bitcast<f32>(aExponent << 23u), 0.0, aExponent < 1);
+let bScale = bitcast<f32>(known${k}.y << 23u);`;
 
 /** What is known of the scales of operands that are copied. */
 const rawScales = ({ a, b }: Pick<Phase, "a" | "b">, k: number): string =>

@@ -9,7 +9,10 @@ import { splitFunctions } from "../../matmul/scaling.js";
 import {
   firstScales,
   judgeScales,
+  knownScales,
+  ownScales,
   reportLargest,
+  reportMeasured,
   scalesModule,
   sliceTexts,
   sliceVectors,
@@ -79,6 +82,8 @@ function matrixTileShader(
     );
   const [aSize, bSize] = [size("a"), size("b")];
   const both = aSize + bSize;
+  const known = phases.every((phase) => phase.known !== undefined);
+  const measured = phases.some(({ a, b }) => [a, b].some((operand) => operand.measured));
   const strips = range(tile.block.rows / FRAGMENT).map((i) => stripSums(tile, i));
   const placed = (phase: Phase): readonly [SliceTexts, SliceTexts] => [
     sliceTexts(
@@ -86,16 +91,20 @@ function matrixTileShader(
       phase.a,
       tile,
       range(parts).map((p) => p * both),
+      !known,
     ),
     sliceTexts(
       "b",
       phase.b,
       tile,
       range(parts).map((p) => p * both + aSize),
+      !known,
     ),
   ];
-  const sumsBefore = totals === "beside" ? rowSums : undefined;
-  const taken = phases.map((phase, k) => phaseText(tile, fragments, phase, k, placed(phase), strips, sumsBefore));
+  const early = rowSums?.early ? rowSums : undefined;
+  const taken = phases.map((phase, k) =>
+    phaseText(tile, fragments, phase, placed(phase), { k, known, strips, early: k === 0 ? early : undefined }),
+  );
   const zeros = names.map((name) => `${name} = ${fragments.zero};`).join("\n");
   const allTotals = totals ? strips.flatMap(({ all: sums }) => sums.map(({ name }) => `total_${name}`)) : [];
   const ends = strips.map((strip, i) =>
@@ -105,6 +114,17 @@ function matrixTileShader(
         : `${i > 0 ? "workgroupBarrier();\n" : ""}${brought(tile, fragments, strip, i, `${rowSums ? partialSums(tile, strip.rows, rowSums, "partial") : ""}${finish(strip)}`)}`,
     ),
   );
+  const attempts = `var scales = vec2<i32>(253);
+var aScale = 1.0;
+var bScale = 1.0;
+${phases.map((_, k) => `var known${k} = vec2<i32>(127);`).join("\n")}
+for (var attempt = 0; attempt < 2; attempt++) {
+${indent([zeros, ...allTotals.map((name) => `${name} = vec4<f32>();`)].join("\n"))}
+${indent(taken.join("\n"))}
+${measured ? indent(reportMeasured(tile, fragments, phases.length)) : ""}
+  workgroupBarrier();
+${indent(judgeScales(phases.length))}
+}`;
   const body = `let lane = i32(thread);
 ${setup}
 let own = i32(${fragments.subgroup});
@@ -114,22 +134,13 @@ let strip = own * ${stripVectors(tile)};
 let quad = lane % ${tile.block.columns / 4};
 let stripRow = lane % 32 / ${tile.block.columns / 4};
 ${[...names.map((name) => `var ${name} = ${fragments.zero};`), ...allTotals.map((name) => `var ${name}: vec4<f32>;`)].join("\n")}
-var scales = vec2<i32>(253);
-var aScale = 1.0;
-var bScale = 1.0;
-${phases.map((_, k) => `var known${k} = vec2<i32>(127);`).join("\n")}
-for (var attempt = 0; attempt < 2; attempt++) {
-${indent([zeros, ...allTotals.map((name) => `${name} = vec4<f32>();`)].join("\n"))}
-${indent(taken.join("\n"))}
-  workgroupBarrier();
-${indent(judgeScales(phases.length))}
-}
-${totals === "alone" ? "" : inverse}
+${measured ? "var aMeasured = 0.0;\nvar bMeasured = 0.0;\n" : ""}${known ? `${knownScales(phases)}\n${taken.join("\n")}${measured ? `\n${reportMeasured(tile, fragments, phases.length)}\nworkgroupBarrier();` : ""}` : attempts}
+${totals === "alone" ? "" : inverse(known)}
 ${ends.join("\n")}
-${rowSums ? rowsTogether(tile, rowSums, sumsBefore !== undefined) : ""}`;
+${rowSums ? rowsTogether(tile, rowSums) : ""}`;
   const subgroups = threads / 32;
   return `${fragments.directives}${module}${TIMES_FACTORS}var<workgroup> tiles: array<vec4<u32>, ${Math.max(parts * both, subgroups * stripVectors(tile))}>;
-${scalesModule(tile, fragments, phases.length)}${[...(rowSums ? ["partial"] : []), ...(sumsBefore ? ["partialBefore"] : [])].map((name) => `var<workgroup> ${name}: array<f32, ${tile.rows * across}>;\n`).join("")}${fragments.declare("tiles")}${splitFunctions}${entryPoint(threads, body, fragments.builtin)}`;
+${known && !measured ? "" : scalesModule(tile, fragments, phases.length + (measured ? 1 : 0))}${[...(rowSums ? ["partial"] : []), ...(early ? ["partialBefore"] : [])].map((name) => `var<workgroup> ${name}: array<f32, ${tile.rows * across}>;\n`).join("")}${fragments.declare("tiles")}${splitFunctions}${entryPoint(threads, body, fragments.builtin)}`;
 }
 
 /** One product into the sums. */
@@ -137,12 +148,20 @@ function phaseText(
   tile: MatrixTile,
   fragments: FragmentTexts,
   phase: Phase,
-  k: number,
   operands: readonly [SliceTexts, SliceTexts],
-  strips: readonly SumNames[],
-  rowSums: RowSums | undefined,
+  {
+    k,
+    known,
+    strips,
+    early,
+  }: {
+    readonly k: number;
+    readonly known: boolean;
+    readonly strips: readonly SumNames[];
+    readonly early: RowSums | undefined;
+  },
 ): string {
-  const { begin, end, causal, backwards = false, loop, after } = phase;
+  const { begin, end, backwards = false, loop, after } = phase;
   const names = fragmentsOf(tile).map(({ name }) => name);
   const load = operands.map((each) => each.load).join("\n");
   const step = backwards ? -tile.depth : tile.depth;
@@ -156,25 +175,31 @@ ${indent(operands.map((each) => each.head).join("\n"))}
 ${indent(load, 2)}
     for (var begin = next; ${more("begin")}; begin += ${step}) {
 ${indent(operands.map((each) => each.change).join("\n"), 3)}
-      if (fresh) {
+${
+  known
+    ? ""
+    : `      if (fresh) {
 ${indent(firstScales(tile, fragments, names, phase, k), 4)}
         fresh = false;
       }
-${indent(operands.map((each) => each.store).join("\n"), 3)}
+`
+}${indent(operands.map((each) => each.store).join("\n"), 3)}
       workgroupBarrier();
       next += ${step};
       if (${more("next")}) {
 ${indent(load, 4)}
       }
-${indent(products(tile, fragments, operands, causal), 3)}
+${indent(products(tile, fragments, operands, phase), 3)}
       workgroupBarrier();
     }
   }
-${after ? indent(afterwards(tile, fragments, strips, after, rowSums)) : ""}
+${after ? indent(afterwards(tile, fragments, strips, after, known)) : ""}
+${early ? indent(earlySums(tile, fragments, strips, early, known)) : ""}
 }`;
   const whole = loop
     ? `for (var ${loop.variable} = 0; ${loop.variable} < ${loop.count}; ${loop.variable}++) {\n${indent(`${loop.setup}\n${text}`)}\n}`
     : text;
+  if (known) return `{\n${indent(ownScales(k))}\n${indent(whole)}\n}`;
   return `{
   var aLargest = 0.0;
   var bLargest = 0.0;
@@ -189,7 +214,7 @@ function products(
   tile: MatrixTile,
   fragments: FragmentTexts,
   operands: readonly [SliceTexts, SliceTexts],
-  causal: Phase["causal"],
+  { causal, beyond }: Pick<Phase, "causal" | "beyond">,
 ): string {
   const across = tile.columns / tile.block.columns;
   const cases = range(matrixThreads(tile) / 32).map((q) => {
@@ -197,7 +222,14 @@ function products(
     const steps = range(tile.depth / FRAGMENT).map((step) =>
       blockProducts(tile, fragments, operands, { step, row, column }, causal),
     );
-    return `  ${q === 0 ? "default" : `case ${q}`} {\n${indent(steps.join("\n"), 2)}\n  }`;
+    const outside =
+      beyond?.side === "above"
+        ? row + tile.block.rows <= column
+        : beyond?.side === "below"
+          ? column + tile.block.columns <= row
+          : false;
+    const text = outside ? `if (${beyond!.when}) {\n${indent(steps.join("\n"))}\n}` : steps.join("\n");
+    return `  ${q === 0 ? "default" : `case ${q}`} {\n${indent(text, 2)}\n  }`;
   });
   return `switch own {\n${cases.join("\n")}\n}`;
 }
@@ -274,7 +306,7 @@ function stripSums({ block }: MatrixTile, i: number): SumNames {
 }
 
 /** Factors that undo the scales: two, since the inverse of both may be no number where the result is one. */
-const inverse = `let undo = 254 - scales.x - scales.y;
+const inverse = (known: boolean): string => `let undo = 254 - ${known ? "total" : "scales.x - scales.y"};
 let undoHalf = bitcast<f32>((127 + undo / 2) << 23u);
 let undoRest = bitcast<f32>((127 + undo - undo / 2) << 23u);`;
 
@@ -302,18 +334,32 @@ function afterwards(
   fragments: FragmentTexts,
   strips: readonly SumNames[],
   after: (sums: SumNames) => string,
-  rowSums: RowSums | undefined,
+  known: boolean,
 ): string {
-  const texts = strips.map((strip, i) => {
-    const totals = strip.rows.map((row) => ({ ...row, names: row.names.map(strip.total) }));
-    const sums = rowSums ? `\n${partialSums(tile, totals, rowSums, "partialBefore")}` : "";
-    return inBlock(`${brought(tile, fragments, strip, i, after(strip) + sums)}\nworkgroupBarrier();`);
-  });
-  return `${inverse}
+  const texts = strips.map((strip, i) =>
+    inBlock(`${brought(tile, fragments, strip, i, after(strip))}\nworkgroupBarrier();`),
+  );
+  return `${inverse(known)}
 ${texts.join("\n")}
 ${fragmentsOf(tile)
   .map(({ name }) => `${name} = ${fragments.zero};`)
   .join("\n")}`;
+}
+
+/** Sums of rows while the sums of products go on. */
+function earlySums(
+  tile: MatrixTile,
+  fragments: FragmentTexts,
+  strips: readonly SumNames[],
+  rowSums: RowSums,
+  known: boolean,
+): string {
+  const texts = strips.map((strip, i) =>
+    inBlock(
+      `${brought(tile, fragments, strip, i, partialSums(tile, strip.rows, rowSums, "partialBefore"))}\nworkgroupBarrier();`,
+    ),
+  );
+  return `${inverse(known)}\n${texts.join("\n")}`;
 }
 
 /** Sums of a strip's rows over the block's columns, by way of the places that the sums had. */
@@ -335,7 +381,7 @@ if (lane % 32 < ${FRAGMENT}) {
 `;
 }
 
-function rowsTogether(tile: MatrixTile, { use }: RowSums, withTotals: boolean): string {
+function rowsTogether(tile: MatrixTile, { use, early }: RowSums): string {
   const across = tile.columns / tile.block.columns;
   const sum = (name: string): string =>
     `(${range(across)
@@ -343,6 +389,6 @@ function rowsTogether(tile: MatrixTile, { use }: RowSums, withTotals: boolean): 
       .join(" + ")})`;
   return `workgroupBarrier();
 for (var row = lane; row < ${tile.rows}; row += ${matrixThreads(tile)}) {
-${indent(use("row", sum("partial"), withTotals ? sum("partialBefore") : "0.0"))}
+${indent(use("row", sum("partial"), early ? sum("partialBefore") : "0.0"))}
 }`;
 }

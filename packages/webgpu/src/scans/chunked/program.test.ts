@@ -4,12 +4,15 @@ import {
   product,
   randomSemiseparable,
   semiseparable,
+  type Scalar,
   type ScanKernel,
 } from "@seqmix/tensor/backend";
 import { afterAll, expect, test } from "vitest";
 import type { GpuLimits } from "@seqmix/tensor/wgsl";
-import { emulatedFragments } from "@seqmix/testing";
+import { foldIn, key } from "@seqmix/tensor";
+import { emulatedFragments, randomValues } from "@seqmix/testing";
 import { runProgram } from "../../testing/run-program.js";
+import { adjoint, builder, current, mul, op, previous, reduced } from "../../testing/scan-kernels.js";
 import { testDevice } from "../../testing/test-device.js";
 import type { Sizes } from "./layout.js";
 import { chunkedProgram } from "./program.js";
@@ -155,3 +158,73 @@ test.each([
   },
   120_000,
 );
+
+/** SSD's gradient of decays alone: keys and queries shared by all heads, step sizes, a decay for each step and head. */
+function gradientOfDecays(L: number, H: number, K: number, V: number): ScanKernel {
+  const { input, inputs } = builder([L, H, K, V]);
+  const [dt, A, k, v, q, dy] = [[0, 1], [1], [0, 2], [0, 1, 3], [0, 2], [0, 1, 3]].map(input) as Scalar[];
+  const decay = op("exp", mul(dt!, A!));
+  return {
+    extents: [L, H, K, V],
+    along: 0,
+    reverse: false,
+    inputs,
+    decay: [decay],
+    drive: [mul(k!, mul(v!, dt!))],
+    adjoint: { seed: [mul(q!, dy!)] },
+    sums: [{ value: mul(adjoint, previous, decay), keeps: [0, 1], step: "each" }],
+    outputs: [{ dtype: "f32", keeps: [0, 1], step: "each", value: reduced(0) }],
+  };
+}
+
+test.each([
+  // as weak as Mamba-2's are at first, and so strong that a step with itself is nearly all there is
+  [-16, -1, 1.5e-3],
+  [-60, -20, 1.5e-3],
+] as const)(
+  "rounded products keep the digits of the gradient of decays from exp(%d dt) to exp(%d dt)",
+  async (low, high, tolerance) => {
+    const kernel = gradientOfDecays(150, 2, 32, 32);
+    const ranges = [
+      [0.001, 0.1],
+      [low, high],
+    ];
+    const arrays = kernel.inputs.map(({ size }, k) =>
+      Float32Array.from(randomValues(foldIn(key(12), k), [size], "f32", ...(ranges[k] ?? [-2, 2])).data),
+    );
+    const [error] = await errors(kernel, arrays, unitLimits, { ...onUnits(1), chunk: 128 }, 0);
+    expect(error).toBeLessThan(tolerance);
+  },
+  120_000,
+);
+
+test("states in f16 have one scale for all keys of a head, also where a narrow tile has fewer rows", async () => {
+  const [L, H, K, V] = [64, 1, 64, 32];
+  const { input, inputs } = builder([L, H, K, V]);
+  const [a, k, v, q] = [
+    [0, 1],
+    [0, 2],
+    [0, 1, 3],
+    [0, 2],
+  ].map(input) as Scalar[];
+  const kernel: ScanKernel = {
+    extents: [L, H, K, V],
+    along: 0,
+    reverse: false,
+    inputs,
+    decay: [a!],
+    drive: [mul(k!, v!)],
+    sums: [{ value: mul(current, q!), keeps: [0, 1, 3], step: "each" }],
+    outputs: [{ dtype: "f32", keeps: [0, 1, 3], step: "each", value: reduced(0) }],
+  };
+  const arrays = inputs.map(({ size }, n) => {
+    const data = Float32Array.from(
+      randomValues(foldIn(key(13), n), [size], "f32", n === 0 ? 0.5 : -2, n === 0 ? 1 : 2).data,
+    );
+    // the second half of the keys is far larger
+    return n === 1 ? data.map((x, at) => (at % K < K / 2 ? x : 1000 * x)) : data;
+  });
+  const sizes = { ...onUnits(1), chunk: 32, states: tile(64, 32, 1) };
+  const [error] = await errors(kernel, arrays, unitLimits, sizes, 0);
+  expect(error).toBeLessThan(3e-3);
+}, 60_000);

@@ -57,7 +57,9 @@ function placeOf({ results }: Chunks, kind: Result["of"]["kind"]): Place | undef
 function placeLast({ block }: Build, chunks: Chunks): Place | undefined {
   const { H, K, V4, slices } = chunks;
   const found = placeOf(chunks, "last");
-  return found ?? (placeOf(chunks, "decay") && { buffer: block(4 * H * slices * K * V4), index: statesIndex(chunks) });
+  // only a cotangent of theirs makes them matter for the gradient of decays
+  const wanted = chunks.parts.final && placeOf(chunks, "decay");
+  return found ?? (wanted && { buffer: block(4 * H * slices * K * V4), index: statesIndex(chunks) });
 }
 
 /** Decays, and the states before and the adjoint states behind each chunk. */
@@ -66,46 +68,20 @@ function appendStates({ parts, block, passes }: Build, chunks: Chunks, last: Pla
   const { count, H, K, V4, sharesTable, table: offsets } = chunks;
   const table = block(H * (sharesTable ? 1 : count) * offsets.size);
   const stateBlock = (): number => block((chunks.halfStates ? 2 : 4) * H * count * K * V4);
-  const scalesOf = (): { readonly from: number; readonly to: number } | undefined =>
-    chunks.halfStates ? { from: block(H * count), to: block(H * count) } : undefined;
   const states = stateBlock();
-  const scales = scalesOf();
   passes.push(decaysPass(chunks, table));
   if (chunks.keyDecays) passes.push(keyDecaysPass(chunks, chunks.keyDecays));
   passes.push(
-    statesPass(chunks, {
-      x: drive.keys,
-      z: drive.values,
-      weights: "driveToEnd",
-      to: states,
-      scales: scales?.from,
-      table,
-    }),
-    carryPass(chunks, { states, scales, table, start: initial, end: last, backwards: false }),
+    statesPass(chunks, { x: drive.keys, z: drive.values, weights: "driveToEnd", to: states, table }),
+    carryPass(chunks, { states, table, start: initial, end: last, backwards: false }),
   );
-  const current = { buffer: states, scales: scales?.to };
-  if (!seed) return { table, states: current, adjoints: current };
+  if (!seed) return { table, states, adjoints: states };
   const adjoints = stateBlock();
-  const scalesBehind = scalesOf();
   passes.push(
-    statesPass(chunks, {
-      x: seed.keys,
-      z: seed.values,
-      weights: "seedBegin",
-      to: adjoints,
-      scales: scalesBehind?.from,
-      table,
-    }),
-    carryPass(chunks, {
-      states: adjoints,
-      scales: scalesBehind,
-      table,
-      start: final,
-      end: placeOf(chunks, "first"),
-      backwards: true,
-    }),
+    statesPass(chunks, { x: seed.keys, z: seed.values, weights: "seedBegin", to: adjoints, table }),
+    carryPass(chunks, { states: adjoints, table, start: final, end: placeOf(chunks, "first"), backwards: true }),
   );
-  return { table, states: current, adjoints: { buffer: adjoints, scales: scalesBehind?.to } };
+  return { table, states, adjoints };
 }
 
 /** Results from the states, and the gradient of the decay from these. */
@@ -121,7 +97,7 @@ function appendReads(build: Build, chunks: Chunks, buffers: StateBuffers, last: 
     if (of.group) readGroup(result, of, of.group);
     else read(of.state, of.over, of.operand, place, dots?.own === result ? dots : undefined);
   }
-  if (!ofDecay || !last) return;
+  if (!ofDecay) return;
   if (sums)
     for (const state of ["current", "adjoint"] as const) {
       const dots = sums[state];
@@ -131,7 +107,7 @@ function appendReads(build: Build, chunks: Chunks, buffers: StateBuffers, last: 
   const { states, adjoints, table } = buffers;
   const { dq, dk } = keyReads(build.parts);
   const ends = build.block(H * count * (sums ? 1 : K));
-  const dots = { states, adjoints, final: last.buffer, to: ends };
+  const dots = { states, adjoints, final: build.parts.final && last?.buffer, to: ends };
   if (sums)
     build.passes.push(
       stateDotsPass(chunks, { ...dots, table: sums.adjoint.separate ? table : undefined }),
@@ -148,7 +124,7 @@ function appendReads(build: Build, chunks: Chunks, buffers: StateBuffers, last: 
   else if (dq && dk) {
     const [q, k] = [chunks.results.get(dq)!, chunks.results.get(dk)!];
     build.passes.push(
-      stateRowDotsPass(chunks, { ...dots, states: states.buffer, adjoints: adjoints.buffer }),
+      stateRowDotsPass(chunks, dots),
       keyDecayGradientPass(chunks, { ends, dq: q, dk: k, table, to: ofDecay }),
     );
   }

@@ -44,7 +44,7 @@ export function readPass(chunks: Chunks, read: ReadPass, shape: TileShape): GpuP
     { name: "x", buffer: places.x.buffer, type: vectorsOf(places.x) },
     { name: "z", buffer: places.z.buffer, type: vectorsOf(places.z) },
     ...(places.w ? [{ name: "w", buffer: places.w.buffer, type: vectorsOf(places.w) } as const] : []),
-    { name: "states", buffer: buffers.states.buffer, type: "vec4<f32>" },
+    { name: "states", buffer: buffers.states, type: "vec4<f32>" },
     { name: "scores", buffer: buffers.scores, type: "vec4<f32>" },
     { name: "table", buffer: buffers.table, type: "vec4<f32>" },
     ...(keyDecays

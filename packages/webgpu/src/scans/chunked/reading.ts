@@ -4,17 +4,17 @@ import { stateType, type Bound, type Chunks, type Place } from "./layout.js";
 import type { Score } from "./scores.js";
 import { isMatrixTile, type MatrixTile, type TileShape } from "./tile.js";
 
-/** The states before or the adjoint states behind all chunks; what those in f16 were multiplied with, [heads, chunks]. */
-export interface StateArray {
-  readonly buffer: number;
-  readonly scales: number | undefined;
-}
-
-/** Bindings of states, and of their scales. */
-export const boundStates = (chunks: Chunks, { buffer, scales }: StateArray): readonly Bound[] => [
+/** Bindings of the states before or the adjoint states behind all chunks, and of what they are at most. */
+export const boundStates = (chunks: Chunks, buffer: number): readonly Bound[] => [
   { name: "states", buffer, type: stateType(chunks) },
-  ...(scales === undefined ? [] : [{ name: "stateScales", buffer: scales, type: "f32" } as const]),
+  ...(chunks.magnitudes === undefined ? [] : [{ name: "magnitudes", buffer: chunks.magnitudes, type: "f32" } as const]),
 ];
+
+/** A buffer of what a pass of scores found out, [heads of the score, chunks, tiles down, tiles across]: the largest of an operand, and the power of two that scores in f16 were multiplied with. */
+export interface Told {
+  readonly buffer: number;
+  readonly of: Operand;
+}
 
 export interface ReadPass {
   readonly state: "current" | "adjoint";
@@ -23,7 +23,9 @@ export interface ReadPass {
   /** The other side of the outer product. */
   readonly z: Operand;
   readonly score: Score;
-  readonly buffers: { readonly states: StateArray; readonly table: number; readonly scores: number };
+  readonly buffers: { readonly states: number; readonly table: number; readonly scores: number };
+  /** What the pass of scores tells, if it does, and whether the largest of `x` is among it. */
+  readonly told?: Told | undefined;
   /** Where the result is stored, if it is. */
   readonly to?: Place | undefined;
   /** The sums of the result's rows times another operand's, [heads, steps], by tile of columns. */

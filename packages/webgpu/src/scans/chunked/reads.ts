@@ -6,16 +6,16 @@ import { groupedReadPass, groupedScoresPass, type Factor, type Group, type Group
 import { numberText, pointsOf, type Chunks, type Place } from "./layout.js";
 import { matrixReadPass } from "./matrix-read.js";
 import { readPass } from "./read.js";
-import { columnsOf, separatesDots, type ReadPass, type StateArray } from "./reading.js";
-import { scoreHeads, scoreSize, scoresPass, type Score } from "./scores.js";
+import { columnsOf, separatesDots, type ReadPass, type Told } from "./reading.js";
+import { scoreHeads, scoreSize, scoreGrid, scoresPass, type Score } from "./scores.js";
 import { isMatrixTile } from "./tile.js";
 import { keyScoresPass } from "./key-scores.js";
 import { keyPairsPass } from "./vector.js";
 
 export interface StateBuffers {
   readonly table: number;
-  readonly states: StateArray;
-  readonly adjoints: StateArray;
+  readonly states: number;
+  readonly adjoints: number;
 }
 
 /** A read whose rows times another operand are summed. */
@@ -40,6 +40,12 @@ export type AppendRead = (
   dots: { readonly with: Operand; readonly to: number } | undefined,
 ) => void;
 
+/** Scores, and what their pass tells. */
+interface Made {
+  readonly buffer: number;
+  readonly told: Told | undefined;
+}
+
 export function makeReads(
   { parts, block, passes }: Build,
   chunks: Chunks,
@@ -48,15 +54,24 @@ export function makeReads(
   const { drive, seed, operands } = parts;
   const { count, table: offsets } = chunks;
   const isVector = chunks.keyDecays !== undefined;
-  const scores = new Map<string, number>();
-  const scoreBuffer = (score: Score): number => {
+  const scores = new Map<string, Made>();
+  const scoreBuffer = (score: Score, x: Operand): Made => {
     const key = [operands.indexOf(score.earlier), operands.indexOf(score.later), score.rows, score.strict].join();
-    let buffer = scores.get(key);
-    if (buffer === undefined) {
-      scores.set(key, (buffer = block(pointsOf(chunks, scoreHeads(chunks, score)) * count * scoreSize(chunks, score))));
-      passes.push((isVector && score.over === "keys" ? keyScoresPass : scoresPass)(chunks, score, buffer));
+    let made = scores.get(key);
+    if (made === undefined) {
+      const matrices = pointsOf(chunks, scoreHeads(chunks, score)) * count;
+      const size = scoreSize(chunks, score);
+      const buffer = block((matrices * size) / (chunks.halfScores ? 2 : 1));
+      const [down, across] = scoreGrid(chunks);
+      const told = chunks.magnitudes === undefined ? undefined : { buffer: block(2 * matrices * down * across), of: x };
+      scores.set(key, (made = { buffer, told }));
+      passes.push(
+        isVector && score.over === "keys"
+          ? keyScoresPass(chunks, score, buffer)
+          : scoresPass(chunks, score, buffer, told),
+      );
     }
-    return buffer;
+    return made;
   };
   return (state, over, x, to, dots) => {
     const outer = state === "current" ? drive : seed!;
@@ -65,6 +80,7 @@ export function makeReads(
       state === "current"
         ? { earlier: outer[over], later: x, rows: "earlier", over, strict }
         : { earlier: x, later: outer[over], rows: "later", over, strict };
+    const made = scoreBuffer(score, x);
     const read: ReadPass = {
       state,
       over,
@@ -74,8 +90,9 @@ export function makeReads(
       buffers: {
         states: state === "current" ? states : adjoints,
         table,
-        scores: scoreBuffer(score),
+        scores: made.buffer,
       },
+      told: made.told,
       to,
       dots,
     };
@@ -86,7 +103,7 @@ export function makeReads(
         keyPairsPass(chunks, {
           state,
           z: outer.keys,
-          scores: scoreBuffer(score),
+          scores: made.buffer,
           number: numberText(chunks, scoreHeads(chunks, score)),
           factors: state === "current" ? offsets.drive : offsets.seed,
           table,

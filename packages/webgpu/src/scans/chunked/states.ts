@@ -1,6 +1,6 @@
 /** Passes of the states: what each chunk adds to them, and what they are before each chunk (adjoint: behind it). */
 import type { Operand } from "@seqmix/tensor/backend";
-import { entryPoint, type GpuPass } from "@seqmix/tensor/wgsl";
+import { entryPoint, indent, type GpuPass } from "@seqmix/tensor/wgsl";
 import {
   baseText,
   declarations,
@@ -9,6 +9,7 @@ import {
   numberText,
   passOf,
   pointsOf,
+  POWERS,
   readVector,
   slicedAxis,
   splitHeads,
@@ -20,7 +21,9 @@ import {
   type Bound,
   type Chunks,
   type Place,
+  type Sizes,
 } from "./layout.js";
+import { MAGNITUDE_FUNCTIONS, magnitudeAt, productExponent, type Kind } from "./magnitudes.js";
 import { shaderOf } from "./matrix-tile.js";
 import { isMatrixTile } from "./tile.js";
 
@@ -47,18 +50,16 @@ export function statesPass(
     z,
     weights,
     to,
-    scales,
     table,
   }: {
     readonly x: Operand;
     readonly z: Operand;
     readonly weights: "driveToEnd" | "seedBegin";
     readonly to: number;
-    /** [heads, chunks]: what states in f16 were multiplied with. */
-    readonly scales: number | undefined;
     readonly table: number;
   },
 ): GpuPass {
+  const { magnitudes, halfStates } = chunks;
   const { Q, L, count, K, V, K4, V4, parts, operands, keyDecays, fragments } = chunks;
   const { heads } = parts.form;
   // decays by key are in what heads would share
@@ -66,7 +67,7 @@ export function statesPass(
   const together = shared === undefined ? 1 : chunks.extents[shared]!;
   const outer = heads.filter((axis) => axis !== shared);
   const after = shared === undefined ? [] : heads.slice(heads.indexOf(shared) + 1);
-  const shape = V * together > 64 ? chunks.sizes.states : chunks.sizes.narrow;
+  const shape = tileOf(chunks, V * together);
   const [rowTiles, columnTiles] = [Math.ceil(K / shape.rows), Math.ceil((V * together) / shape.columns)];
   const places: Record<"x" | "z", Place> = { x: operands.get(x)!, z: operands.get(z)! };
   const bound = distinct([
@@ -83,7 +84,9 @@ export function statesPass(
         ]
       : []),
     { name: "states", buffer: to, type: stateType(chunks), access: "read_write" },
-    ...(scales === undefined ? [] : [{ name: "powers", buffer: scales, type: "f32", access: "read_write" } as const]),
+    ...(magnitudes === undefined
+      ? []
+      : [{ name: "magnitudes", buffer: magnitudes, type: "f32", access: "read_write" } as const]),
   ]);
   /** Decays of four keys. */
   const ofKeys = (line: string, depth: string): string => {
@@ -106,8 +109,14 @@ export function statesPass(
   /** The head of a column. */
   const headAt = (column: string): string =>
     shared === undefined ? "h" : `(h + min((${column}) / ${V}, ${together - 1}) * ${pointsOf(chunks, after)})`;
+  // arrays of f16 need no scales; what their weights are at most is in the table
+  const knows = magnitudes !== undefined && places.x.half === true && places.z.half === true;
+  const state = weights === "driveToEnd" ? "current" : "adjoint";
   const code = shaderOf(shape, fragments, {
-    module: declarations(bound.list) + stateFunctions(chunks),
+    module:
+      declarations(bound.list) +
+      (magnitudes !== undefined && !halfStates ? POWERS : stateFunctions(chunks)) +
+      (knows ? MAGNITUDE_FUNCTIONS : ""),
     setup: `let at = i32(group);
 if (at >= ${groups}) { return; }
 let columnTile = at % ${columnTiles};
@@ -119,20 +128,25 @@ ${shared === undefined ? "" : `let i${shared} = 0;`}
 let h = ${numberText(chunks, heads)};
 let t0 = c * ${Q};
 let xAt = ${baseText(chunks, places.x, 4)} + t0 * ${strideOf(chunks, places.x, 4)} + rowTile * ${shape.rows / 4};
-let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4)} + columnTile * ${shape.columns / 4};`,
+let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4)} + columnTile * ${shape.columns / 4};
+${knows ? largestWeight(chunks, state, Math.max(1, Math.min(together, Math.ceil(shape.columns / V))), (n) => headAt(`columnTile * ${shape.columns} + ${n} * ${V}`)) : ""}`,
     phases: [
       {
         begin: "0",
         end: isRagged(chunks) ? `min(${Q}, ${L} - t0)` : String(Q),
         backwards: weights === "driveToEnd",
+        // f16 ends at 2^16
+        known: knows ? { a: "scaleFor(142)", b: `scaleFor(${productExponent("142", "ofWeights")})` } : undefined,
         a: {
           along: "lines",
+          measured: knows,
           load: (line, depth) => `${at("x", line, depth)}${ofKeys(line, depth)}`,
           change: (value, _, depth) => inside(value, depth),
           lines: K % shape.rows === 0 ? undefined : `${K} - rowTile * ${shape.rows}`,
         },
         b: {
           along: "lines",
+          measured: magnitudes !== undefined,
           load: (line, depth) => at("z", line, depth),
           change: (value, _, depth) => inside(value, depth),
           weight: (line, depth) =>
@@ -143,23 +157,59 @@ let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4
     ],
     finish: ({ all }) =>
       // no sum of products is larger than their number times the largest operands
-      (scales === undefined
-        ? ""
-        : `let exponents = exponentsOf(mostOf(0));\nlet power = powerFor(exponents.x + exponents.y - 127 + ${1 + Math.ceil(Math.log2(Q))});\n`) +
+      (magnitudes === undefined ? "" : powerText(knows, Q)) +
       all
         .map(
           ({ name, row, column }) => `{
   let row = rowTile * ${shape.rows} + ${row};
   let column = columnTile * ${shape.columns} + ${column};
   if ((row < ${K}) & (column < ${shared === undefined ? 4 * V4 : V * together})) {
-    states[(${headAt("column")} * ${count} + c) * ${K * V4} + row * ${V4} + ${shared === undefined ? "column" : `column % ${V}`} / 4] = ${scales === undefined ? name : `packedState(${name} * power)`};
-${scales === undefined ? "" : `    if ((row == 0) & (column % ${V} == 0)) { powers[${headAt("column")} * ${count} + c] = power; }\n`}  }
+    states[(${headAt("column")} * ${count} + c) * ${K * V4} + row * ${V4} + ${shared === undefined ? "column" : `column % ${V}`} / 4] = ${halfStates ? `packedState(${name} * power)` : name};
+${magnitudes === undefined ? "" : `    if ((row == 0) & (column % ${V} == 0)) { ${told(chunks, state, knows, headAt("column"))} }\n`}  }
 }`,
         )
         .join("\n"),
   });
   return passOf(chunks, bound.list, groups, code);
 }
+
+/** The tile for so many columns: it has all keys where its workgroup tells how large states are. */
+const tileOf = ({ sizes, magnitudes, K }: Chunks, columns: number): Sizes["states"] =>
+  columns <= 64 && (magnitudes === undefined || K <= sizes.narrow.rows) ? sizes.narrow : sizes.states;
+
+/** What the weights of f16 values are at most, over so many heads of a tile. */
+const largestWeight = (
+  chunks: Chunks,
+  state: "current" | "adjoint",
+  heads: number,
+  headAt: (n: string) => string,
+): string => `var mostWeight = 0.0;
+for (var n = 0; n < ${heads}; n++) {
+  let at = ${tableAt(chunks, "c", 1, headAt("n"))} + ${chunks.table.most};
+  mostWeight = max(mostWeight, table[at] * table[at + ${state === "current" ? 1 : 2}]);
+}
+let ofWeights = exponentOf(mostWeight);`;
+
+/** The power of two that brings the sums of so many products below 2^15. */
+const powerText = (
+  knows: boolean,
+  products: number,
+): string => `let exponents = ${knows ? "exponentsOf(mostOf(1)) + vec2<i32>(0, ofWeights - 126)" : "exponentsOf(mostOf(0))"};
+let power = powerFor(exponents.x + exponents.y - 127 + ${1 + Math.ceil(Math.log2(products))});
+`;
+
+/** Leaves what was found out for the passes behind. */
+const told = (chunks: Chunks, state: "current" | "adjoint", knows: boolean, head: string): string =>
+  `let own = ${head};
+${(
+  [
+    ["contribution", "power"],
+    ["keys", knows ? "mostOf(1).x" : "mostOf(0).x"],
+    ["values", "mostOf(1).y"],
+  ] as const
+)
+  .map(([kind, value]) => `${magnitudeAt(chunks, state, kind, "own", "c")} = ${value};`)
+  .join("\n")}`;
 
 /** Buffers bound once each, under the name of the first use. */
 export function distinct(list: readonly Bound[]): { readonly list: readonly Bound[]; nameOf(buffer: number): string } {
@@ -168,24 +218,22 @@ export function distinct(list: readonly Bound[]): { readonly list: readonly Boun
   return { list: [...names.values()], nameOf: (buffer) => names.get(buffer)!.name };
 }
 
-/** Chunks read ahead of their turn. */
-const AHEAD = 8;
-const CARRY_THREADS = 64;
+/** Chunks read ahead of their turn: more where few threads keep memory busy. */
+const aheadOf = (threads: number, count: number): number => Math.min(threads < 65_536 ? 16 : 8, count);
+const CARRY_THREADS = 64,
+  HALF_CARRY_THREADS = 256;
 
 /** In place: what a chunk adds becomes the state before it, or behind it from the last chunk to the first. */
 export function carryPass(
   chunks: Chunks,
   {
     states,
-    scales,
     table,
     start,
     end,
     backwards,
   }: {
     readonly states: number;
-    /** What states in f16 were multiplied with, and what those in their place are. */
-    readonly scales: { readonly from: number; readonly to: number } | undefined;
     readonly table: number;
     readonly start?: Operand | undefined;
     /** Receives the state after all chunks. */
@@ -206,8 +254,11 @@ export function carryPass(
       : [{ name: "table", buffer: table, type: "f32" } as const]),
     ...(from ? [{ name: "start", buffer: from.buffer, type: "vec4<f32>" } as const] : []),
     ...(end ? [{ name: "last", buffer: end.buffer, type: "vec4<f32>", access: "read_write" } as const] : []),
+    ...(chunks.magnitudes === undefined
+      ? []
+      : [{ name: "magnitudes", buffer: chunks.magnitudes, type: "f32", access: "read_write" } as const]),
   ];
-  const ahead = Math.min(AHEAD, count);
+  const ahead = aheadOf(H * each, count);
   const some = Array.from({ length: ahead }, (_, k) => k);
   const chunk = (k: string): string => (backwards ? `(${count - 1} - ${k})` : k);
   const whole = (c: string): string => {
@@ -221,26 +272,53 @@ export function carryPass(
   const { keys } = parts.form;
   const place = ({ index }: Place): string =>
     `${baseText(chunks, { buffer: 0, index }, 4)} + e / ${V4} * ${index.coefficients[keys]! / 4} + e % ${V4}`;
-  if (scales) return halfCarryPass(chunks, { states, table, scales, end, backwards });
+  if (chunks.halfStates) return halfCarryPass(chunks, { states, table, end, backwards });
+  const state = backwards ? "adjoint" : "current";
+  const tells = chunks.magnitudes !== undefined;
+  const magnitude = (kind: Kind, q: number): string => magnitudeAt(chunks, state, kind, "h", `c${q}`);
+  // by threads behind the others, one for each head
+  const told = `let h = number - ${H * each};
+if (h < ${H}) {
+  var bound = 0.0;
+  for (var k = 0; k < ${count}; k += ${ahead}) {
+${some.map((q) => `    let c${q} = ${chunk(`min(k + ${q}, ${count - 1})`)};\n    let x${q} = ${magnitude("contribution", q)};\n    let a${q} = ${whole(`c${q}`)};`).join("\n")}
+${some
+  .map(
+    (q) => `    if (k + ${q} < ${count}) {
+      ${magnitude("before", q)} = powerFor(i32(bitcast<u32>(bound) >> 23u));
+      bound = bound * abs(a${q}) + 32768.0 * inversePower(x${q});
+    }`,
+  )
+  .join("\n")}
+  }
+}
+`;
   const body = `let number = i32(group) * ${CARRY_THREADS} + i32(thread);
-if (number >= ${H * each}) { return; }
+if (number >= ${H * each}) {
+${tells ? indent(told) : ""}  return;
+}
 let h = number / ${each};
 let e = number % ${each};
 ${splitHeads(chunks, "h", parts.form.heads)}
 let at = h * ${count * each} + e;
 var carry = ${from ? `start[${place(from)}]` : "vec4<f32>()"};
+${some.map((q) => `var next${q} = states[at + ${chunk(String(Math.min(q, count - 1)))} * ${each}];\nvar nextDecay${q} = ${whole(chunk(String(Math.min(q, count - 1))))};`).join("\n")}
 for (var k = 0; k < ${count}; k += ${ahead}) {
+${some.map((q) => `  let x${q} = next${q};\n  let a${q} = nextDecay${q};`).join("\n")}
+  // the next ones are on their way while these are stored
+  if (k + ${ahead} < ${count}) {
 ${some
   .map(
-    (q) => `  let c${q} = ${chunk(`min(k + ${q}, ${count - 1})`)};
-  let x${q} = states[at + c${q} * ${each}];
-  let a${q} = ${whole(`c${q}`)};`,
+    (q) => `    let c${q} = ${chunk(`min(k + ${ahead + q}, ${count - 1})`)};
+    next${q} = states[at + c${q} * ${each}];
+    nextDecay${q} = ${whole(`c${q}`)};`,
   )
   .join("\n")}
+  }
 ${some
   .map(
     (q) => `  if (k + ${q} < ${count}) {
-    states[at + c${q} * ${each}] = carry;
+    states[at + ${chunk(`(k + ${q})`)} * ${each}] = carry;
     carry = select(vec4<f32>(), carry * a${q}, a${q} != 0.0) + x${q};
   }`,
   )
@@ -250,8 +328,8 @@ ${end ? `last[${place(end)}] = carry;` : ""}`;
   return passOf(
     chunks,
     bound,
-    Math.ceil((H * each) / CARRY_THREADS),
-    declarations(bound) + entryPoint(CARRY_THREADS, body),
+    Math.ceil((H * each + (tells ? H : 0)) / CARRY_THREADS),
+    declarations(bound) + (tells ? POWERS : "") + entryPoint(CARRY_THREADS, body),
   );
 }
 
@@ -261,43 +339,48 @@ function halfCarryPass(
   {
     states,
     table,
-    scales,
     end,
     backwards,
   }: {
     readonly states: number;
     readonly table: number;
-    readonly scales: { readonly from: number; readonly to: number };
     readonly end: Place | undefined;
     readonly backwards: boolean;
   },
 ): GpuPass {
   const { parts, count, H, K, V4, Q, table: offsets } = chunks;
   const each = (K * V4) / 2;
+  const state = backwards ? "adjoint" : "current";
   const bound: Bound[] = [
     { name: "states", buffer: states, type: "vec4<u32>", access: "read_write" },
     { name: "table", buffer: table, type: "f32" },
-    { name: "scales", buffer: scales.from, type: "f32" },
-    { name: "scalesBefore", buffer: scales.to, type: "f32", access: "read_write" },
+    { name: "magnitudes", buffer: chunks.magnitudes!, type: "f32", access: "read_write" },
     ...(end ? [{ name: "last", buffer: end.buffer, type: "vec4<f32>", access: "read_write" } as const] : []),
   ];
-  const ahead = Math.min(AHEAD, count);
+  const ahead = aheadOf(H * each, count);
   const some = Array.from({ length: ahead }, (_, k) => k);
   const whole = (c: string): string =>
     `table[${tableAt(chunks, c, 1)} + ${(backwards ? offsets.begin : offsets.before) + Q - 1}]`;
+  const chunk = (k: string): string => (backwards ? `(${count - 1} - ${k})` : k);
   const next = (q: number): string => `  if (k + ${q} < ${count}) {
+    let c = ${chunk(`(k + ${q})`)};
     let power = powerFor(i32(bitcast<u32>(bound) >> 23u));
-    states[at + c${q} * ${each}] = vec4<u32>(packedState(x * power), packedState(y * power));
-    if (e == 0) { scalesBefore[h * ${count} + c${q}] = power; }
+    states[at + c * ${each}] = vec4<u32>(packedState(x * power), packedState(y * power));
+    if (e == 0) { ${magnitudeAt(chunks, state, "before", "h", "c")} = power; }
     let by = inversePower(p${q});
     x = select(vec4<f32>(), x * a${q}, a${q} != 0.0) + unpackedState(s${q}.xy) * by;
     y = select(vec4<f32>(), y * a${q}, a${q} != 0.0) + unpackedState(s${q}.zw) * by;
     bound = bound * abs(a${q}) + 32768.0 * by;
   }`;
+  /** Reads what chunk `c` adds, how that is scaled, and the chunk's decay. */
+  const load = (q: number, c: string): string =>
+    `nextState${q} = states[at + ${c} * ${each}];
+nextDecay${q} = ${whole(c)};
+nextPower${q} = ${magnitudeAt(chunks, state, "contribution", "h", c)};`;
   const { keys } = parts.form;
   const place = ({ index }: Place): string =>
     `${baseText(chunks, { buffer: 0, index }, 4)} + 2 * e / ${V4} * ${index.coefficients[keys]! / 4} + 2 * e % ${V4}`;
-  const body = `let number = i32(group) * ${CARRY_THREADS} + i32(thread);
+  const body = `let number = i32(group) * ${HALF_CARRY_THREADS} + i32(thread);
 if (number >= ${H * each}) { return; }
 let h = number / ${each};
 let e = number % ${each};
@@ -306,23 +389,20 @@ let at = h * ${count * each} + e;
 var x = vec4<f32>();
 var y = vec4<f32>();
 var bound = 0.0;
+${some.map((q) => `var nextState${q}: vec4<u32>;\nvar nextDecay${q}: f32;\nvar nextPower${q}: f32;\n${load(q, chunk(String(Math.min(q, count - 1))))}`).join("\n")}
 for (var k = 0; k < ${count}; k += ${ahead}) {
-${some
-  .map((q) => {
-    const chunk = `min(k + ${q}, ${count - 1})`;
-    return `  let c${q} = ${backwards ? `${count - 1} - ${chunk}` : chunk};
-  let s${q} = states[at + c${q} * ${each}];
-  let a${q} = ${whole(`c${q}`)};
-  let p${q} = scales[h * ${count} + c${q}];`;
-  })
-  .join("\n")}
+${some.map((q) => `  let s${q} = nextState${q};\n  let a${q} = nextDecay${q};\n  let p${q} = nextPower${q};`).join("\n")}
+  // the next ones are on their way while these are stored
+  if (k + ${ahead} < ${count}) {
+${some.map((q) => `    let c${q} = ${chunk(`min(k + ${ahead + q}, ${count - 1})`)};\n${indent(load(q, `c${q}`), 2)}`).join("\n")}
+  }
 ${some.map(next).join("\n")}
 }
 ${end ? `last[${place(end)}] = x;\nlast[${place(end)} + 1] = y;` : ""}`;
   return passOf(
     chunks,
     bound,
-    Math.ceil((H * each) / CARRY_THREADS),
-    declarations(bound) + stateFunctions(chunks) + entryPoint(CARRY_THREADS, body),
+    Math.ceil((H * each) / HALF_CARRY_THREADS),
+    declarations(bound) + stateFunctions(chunks) + entryPoint(HALF_CARRY_THREADS, body),
   );
 }

@@ -53,7 +53,7 @@ export interface OperandText {
   change?(value: string, line: string, depth: string, turned: boolean): string;
   /** A factor of a depth, for four lines that follow each other in memory; where it is 0 the product is. */
   weight?(line: string, depth: string): string;
-  /** Factors of four lines at a depth, read together with them; on matrix units. */
+  /** Factors (mat2x4<f32>) of eight lines at a depth, from the fours `line` on, read together with them; on matrix units. */
   times?(line: string, depth: string): string;
   /** Factors of four lines; where they are 0 the product is. */
   factors?(line: string): string;
@@ -62,6 +62,8 @@ export interface OperandText {
    * in a number's bits. They are copied, and neither changed nor weighed.
    */
   readonly raw?: { load(line: string, depth: string): string; readonly exponent: string } | undefined;
+  /** On matrix units: the largest number before it is weighed is wanted; `mostOf` has it behind the phases'. */
+  readonly measured?: boolean | undefined;
   /** How many lines there are, where they may be fewer than those of the tile; the others may hold anything. */
   readonly lines?: string | undefined;
 }
@@ -76,13 +78,23 @@ export const rawOf = (
     ? { load: (line, depth) => `bitcast<vec2<u32>>(${load(line, depth)})`, exponent: "127" }
     : undefined;
 
+/** Exponents of powers of two, as they stand in a number's bits, that bring two operands below 2^15; on matrix units. */
+export interface KnownScales {
+  readonly a: string;
+  readonly b: string;
+}
+
 export interface Phase {
+  /** What scales suit the operands, where that is known beforehand. */
+  readonly known?: KnownScales | undefined;
   readonly begin: string;
   readonly end: string;
   readonly a: OperandText;
   readonly b: OperandText;
   /** Rows and depths are steps, rows from `r0` on: those take no part that are later than their row, or earlier. */
   readonly causal?: "earlier" | "later";
+  /** On matrix units: blocks wholly on one side of the tile's diagonal are needed only where this holds. */
+  readonly beyond?: { readonly side: "above" | "below"; readonly when: string };
   /** The last depths may be taken first: they weigh most. */
   readonly backwards?: boolean;
   /** Statements after the product. */
@@ -109,10 +121,12 @@ export interface SumNames {
 
 const range = (n: number): number[] => Array.from({ length: n }, (_, k) => k);
 
-/** Sums over the columns of each row of the tile: a thread's share, and what is done with the sum and that of `totals` beside it. */
+/** Sums over the columns of each row of the tile: a thread's share, and what is done with the sum. */
 export interface RowSums {
   each(row: SumNames["rows"][0]): string;
-  use(row: string, sum: string, ofTotals: string): string;
+  /** On matrix units: they are also taken after the first phase. */
+  readonly early?: boolean;
+  use(row: string, sum: string, early: string): string;
 }
 
 export interface TileText {
@@ -121,8 +135,8 @@ export interface TileText {
   /** Statements before the first product. */
   readonly setup: string;
   readonly phases: readonly Phase[];
-  /** `after` adds to totals, which are 0 at first; `finish` has them alone, or (on matrix units) beside what was summed since. */
-  readonly totals?: "alone" | "beside";
+  /** `after` adds to totals, which are 0 at first; `finish` has them alone. */
+  readonly totals?: "alone";
   readonly rowSums?: RowSums | undefined;
   /** Statements for sums at hand: all of a thread's, or some at a time. */
   finish(sums: SumNames): string;

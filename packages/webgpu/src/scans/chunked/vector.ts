@@ -22,7 +22,6 @@ import {
   type Place,
 } from "./layout.js";
 import { distinct } from "./states.js";
-import { isMatrixTile } from "./tile.js";
 
 const FOUR = [0, 1, 2, 3] as const;
 const THREADS = 64;
@@ -134,12 +133,11 @@ export function keyPairsPass(
   );
   const inside = (value: string, at: string): string =>
     isRagged(chunks) ? `select(vec4<f32>(), ${value}, t0 + ${at} < ${L})` : value;
-  // where there is more workgroup memory than every adapter has, the chunk's scores lie there
-  const near = isMatrixTile(chunks.sizes.wide);
-  const scoreAt = (at: string): string => (near ? `chunkScores[${at}]` : `scores[at + ${at}]`);
+  const scoreAt = (at: string): string => `scores[at + ${at}]`;
   // scores of the block's four steps with four others, a vector for each of the block's steps
   const scoreLines = (other: string): string =>
-    `${near ? "" : `let at = (${number} * ${count} + c) * ${(Q * Q) / 4};\n`}${FOUR.map((k) => `let n${k} = ${inside(scoreAt(`(4 * ${other} + ${k}) * ${Q / 4} + i`), `4 * ${other} + ${k}`)};`).join("\n")}
+    `let at = (${number} * ${count} + c) * ${(Q * Q) / 4};
+${FOUR.map((k) => `let n${k} = ${inside(scoreAt(`(4 * ${other} + ${k}) * ${Q / 4} + i`), `4 * ${other} + ${k}`)};`).join("\n")}
 ${FOUR.map((r) => `let m${r} = vec4<f32>(${FOUR.map((k) => `n${k}[${r}]`).join(", ")});`).join("\n")}`;
   // what leads from another block to this one's edge, and from there to each of its steps
   const toEdge = behind
@@ -166,7 +164,6 @@ ${FOUR.map(
 ).join("\n")}
 ${FOUR.map((r) => `edge[(4 * i + ${r}) * ${ACROSS} + x] = own${r} * (${toEdge[r]});`).join("\n")}
 whole[i * ${ACROSS} + x] = a0 * a1 * a2 * a3;
-${near ? `for (var f = lane; f < ${(Q * Q) / 4}; f += ${threads}) { chunkScores[f] = scores[(${number} * ${count} + c) * ${(Q * Q) / 4} + f]; }` : ""}
 workgroupBarrier();
 ${FOUR.map((r) => `var s${r} = vec4<f32>();`).join("\n")}
 var between = ${ONES};
@@ -187,7 +184,7 @@ ${FOUR.map((r) => `  if (t0 + 4 * i + ${r} < ${L}) { found[foundAt + ${r * strid
 }`;
   const code = `${declarations(bound.list)}var<workgroup> edge: array<vec4<f32>, ${Q * ACROSS}>;
 var<workgroup> whole: array<vec4<f32>, ${blocks * ACROSS}>;
-${near ? `var<workgroup> chunkScores: array<vec4<f32>, ${(Q * Q) / 4}>;\n` : ""}${entryPoint(threads, body)}`;
+${entryPoint(threads, body)}`;
   return passOf(chunks, bound.list, groups, code);
 }
 
@@ -259,7 +256,8 @@ export function stateRowDotsPass(
   }: {
     readonly states: number;
     readonly adjoints: number;
-    readonly final: number;
+    /** The last states, if their cotangent is not 0. */
+    readonly final: number | undefined;
     readonly to: number;
   },
 ): GpuPass {
@@ -268,7 +266,7 @@ export function stateRowDotsPass(
   const bound: Bound[] = [
     { name: "states", buffer: states, type: "vec4<f32>" },
     { name: "adjoints", buffer: adjoints, type: "vec4<f32>" },
-    { name: "last", buffer: final, type: "vec4<f32>" },
+    ...(final === undefined ? [] : [{ name: "last", buffer: final, type: "vec4<f32>" } as const]),
     { name: "dots", buffer: to, type: "f32", access: "read_write" },
   ];
   const rows = THREADS / SHARE;
@@ -278,8 +276,12 @@ let at = min(i32(group) * ${rows} + lane / ${SHARE}, ${total - 1});
 let c = at / ${K} % ${count};
 var sum = vec4<f32>();
 if (c == ${count - 1}) {
-  let end = ((at / ${K * count}${chunks.slices > 1 ? " + p.firstHead" : ""}) * ${K} + at % ${K}) * ${V4};
-  for (var e = lane % ${SHARE}; e < ${V4}; e += ${SHARE}) { sum += adjoints[at * ${V4} + e] * last[end + e]; }
+${
+  final === undefined
+    ? ""
+    : `  let end = ((at / ${K * count}${chunks.slices > 1 ? " + p.firstHead" : ""}) * ${K} + at % ${K}) * ${V4};
+  for (var e = lane % ${SHARE}; e < ${V4}; e += ${SHARE}) { sum += adjoints[at * ${V4} + e] * last[end + e]; }`
+}
 } else {
   for (var e = lane % ${SHARE}; e < ${V4}; e += ${SHARE}) { sum += adjoints[at * ${V4} + e] * states[(at + ${K}) * ${V4} + e]; }
 }

@@ -6,6 +6,20 @@
  */
 import type { Scalar } from "@seqmix/tensor/backend";
 import { indent, type GpuPass } from "@seqmix/tensor/wgsl";
+import { channelSums, finishChannelSums, finishState, pitchOf, share } from "./channel-sums.js";
+import {
+  alongBit,
+  at,
+  couldBe,
+  isRunning,
+  isSingle,
+  live,
+  onlyLive,
+  registerBit,
+  store,
+  storePartial,
+  type Chunk,
+} from "./chunk-form.js";
 import { frontier } from "./expressions.js";
 import { STAGED_BYTES, type Group, type Layout } from "./layout.js";
 import {
@@ -16,19 +30,16 @@ import {
   hoist,
   initialState,
   makeWriter,
-  partialText,
   partsOf,
   place,
   rowText,
   stepOf,
-  storeOutputs,
   timeText,
   write,
   type Buffers,
   type Scope,
 } from "./scope.js";
-import { stage } from "./stage.js";
-import { subgroupSums } from "./subgroup-sums.js";
+import { stage, type Staging } from "./stage.js";
 import { sweep } from "./sweep.js";
 
 export function chunkPass(
@@ -37,132 +48,173 @@ export function chunkPass(
   offsets: ReadonlyMap<Group, number>,
   buffers: Buffers,
 ): GpuPass {
-  const { kernel, C, R, L, T, W, segment, segments, axesOf, register, rows, subgroup } = layout;
-  const { along, adjoint } = kernel;
-  const writer = makeWriter(layout);
-  const parts = partsOf(layout);
-  const groups = all.filter(({ of }) => !of),
-    totals = all.filter(({ of }) => of);
-  const ragged = L % T !== 0;
-  const steps = Array.from({ length: T }, (_, u) => u);
-  const chunks = segment / T;
-  const alongBit = 1 << along,
-    registerBit = register === undefined ? 0 : 1 << register;
-  const at = (axes: readonly string[], time: string, n = "n"): string[] =>
-    axes.map((text, axis) => (axis === along ? time : axis === register ? n : text));
-  const stateRoots: Scalar[] = [...kernel.decay, ...kernel.drive, ...(adjoint?.seed ?? [])];
-  const roots = [
-    ...stateRoots,
-    ...all.flatMap(({ sums, outputs }) => [
-      ...sums.map((j) => kernel.sums[j]!.value),
-      ...outputs.map((k) => kernel.outputs[k]!.value),
-    ]),
-  ];
-  /** What is read for every state: values free of it are computed once a step. */
-  const perState = [
-    ...stateRoots,
-    ...groups.flatMap((group) => [
-      ...group.sums.map((j) => kernel.sums[j]!.value),
-      ...(group.keepsRegister && group.direct ? group.outputs.map((k) => kernel.outputs[k]!.value) : []),
-    ]),
-  ];
-  const isRunning = ({ step, keeps }: Group): boolean => step === "each" && !keeps.includes(along);
-  const isSingle = ({ step, keepsChannel }: Group): boolean => step !== "each" && !keepsChannel;
-
-  // the thread's channel, with its states before the chunks and the adjoint after the chunk at hand
   const { lines, axes } = place(layout, true);
+  const chunk = startChunk(layout, all, offsets, buffers, axes);
   const fixed = hoist(
-    { writer, axes: at(axes, "0"), known: new Map() },
-    roots,
-    (node) => (axesOf(node) & (alongBit | registerBit)) === 0,
+    { writer: chunk.writer, axes: at(layout, axes, "0"), known: new Map() },
+    chunk.roots,
+    (node) => (layout.axesOf(node) & (alongBit(layout) | registerBit(layout))) === 0,
     lines,
   );
-  /** What differs between states but not between steps: arrays, by what they hold. */
+  const own = beforeChunks(chunk, fixed, lines);
+  declareSums(chunk, lines);
+  const tile = chunkText(chunk, fixed, own);
+  const { segment, segments, L, T } = layout;
+  lines.push(
+    `let first = ${segments === 1 ? "0" : `segment * ${segment}`};`,
+    `let last = min(first + ${segment}, ${L});`,
+    `let lastChunk = first + (last - first - 1) / ${T} * ${T};`,
+  );
+  if (chunk.chunks > 1) lines.push(...sweep(fixed));
+  lines.push(`for (var tile = lastChunk; tile >= first; tile -= ${T}) {`, indent(tile.join("\n")), "}");
+  lines.push(...afterChunks(chunk));
+  return chunk.writer.pass(layout.W, groupsOf(layout), lines);
+}
+
+function startChunk(
+  layout: Layout,
+  all: readonly Group[],
+  offsets: ReadonlyMap<Group, number>,
+  buffers: Buffers,
+  axes: readonly string[],
+): Chunk {
+  const { kernel, L, T, segment } = layout;
+  const groups = all.filter(({ of }) => !of);
+  const stateRoots: Scalar[] = [...kernel.decay, ...kernel.drive, ...(kernel.adjoint?.seed ?? [])];
+  const sumsOf = ({ sums }: Group): Scalar[] => sums.map((j) => kernel.sums[j]!.value);
+  const outputsOf = ({ outputs }: Group): Scalar[] => outputs.map((k) => kernel.outputs[k]!.value);
+  const writer = makeWriter(layout);
+  return {
+    layout,
+    writer,
+    offsets,
+    buffers,
+    parts: partsOf(layout),
+    all,
+    groups,
+    totals: all.filter(({ of }) => of),
+    steps: Array.from({ length: T }, (_, u) => u),
+    ragged: L % T !== 0,
+    chunks: segment / T,
+    roots: [...stateRoots, ...all.flatMap((group) => [...sumsOf(group), ...outputsOf(group)])],
+    perState: [
+      ...stateRoots,
+      ...groups.flatMap((group) => [
+        ...sumsOf(group),
+        ...(group.keepsRegister && group.direct ? outputsOf(group) : []),
+      ]),
+    ],
+    axes,
+    sums: channelSums(layout, groups, writer),
+  };
+}
+
+/**
+ * The thread's channel, with its states before the chunks and the adjoint after the chunk at hand.
+ * @returns What differs between states but not between steps: arrays, by what they hold.
+ */
+function beforeChunks(chunk: Chunk, fixed: Scope, lines: string[]): ReadonlyMap<Scalar, string> {
+  const { layout, writer, buffers, parts, chunks, perState } = chunk;
+  const { kernel, R, segments, axesOf, rows } = layout;
   const own = new Map<Scalar, string>();
-  {
-    const perThread = frontier(perState, (node) => !fixed.known.has(node) && (axesOf(node) & alongBit) === 0).filter(
-      (node) => !fixed.known.has(node) && node.dtype === "f32",
-    );
-    const text: string[] = ["let n = n0 + k;"];
-    write(fixed, perThread, text).forEach((value, j) => {
-      const name = writer.fresh().replace("v", "own");
-      lines.push(`var ${name}: array<f32, ${R}>;`);
-      text.push(`${name}[k] = ${value};`);
-      own.set(perThread[j]!, name);
-    });
-    const edge = (buffer: number, name: string, part: "re" | "im"): string =>
-      `${writer.bind(buffer, name, "read", "f32")}${element(layout, `segment * ${rows} + ${rowText(layout, "n")}`, part)}`;
-    const before =
-      segments > 1 ? parts.map((part) => edge(buffers.ends, "ends", part)) : initialState(fixed, kernel.initial, text);
-    parts.forEach((part, k) => {
-      lines.push(`var starts${part}: array<f32, ${chunks * R}>;`);
-      text.push(`starts${part}[k] = ${before[k]};`);
-      if (!adjoint) return;
-      lines.push(`var carry${part}: array<f32, ${R}>;`);
-      text.push(`carry${part}[k] = ${segments > 1 ? edge(buffers.adjoints, "adjoints", part) : "0.0"};`);
-    });
-    lines.push(`for (var k = 0; k < ${R}; k++) {`, ...text.map((line) => `  ${line}`), "}");
-  }
+  const perThread = frontier(
+    perState,
+    (node) => !fixed.known.has(node) && (axesOf(node) & alongBit(layout)) === 0,
+  ).filter((node) => !fixed.known.has(node) && node.dtype === "f32");
+  const text: string[] = ["let n = n0 + k;"];
+  write(fixed, perThread, text).forEach((value, j) => {
+    const name = writer.fresh().replace("v", "own");
+    lines.push(`var ${name}: array<f32, ${R}>;`);
+    text.push(`${name}[k] = ${value};`);
+    own.set(perThread[j]!, name);
+  });
+  const edge = (buffer: number, name: string, part: "re" | "im"): string =>
+    `${writer.bind(buffer, name, "read", "f32")}${element(layout, `segment * ${rows} + ${rowText(layout, "n")}`, part)}`;
+  const before =
+    segments > 1 ? parts.map((part) => edge(buffers.ends, "ends", part)) : initialState(fixed, kernel.initial, text);
+  parts.forEach((part, k) => {
+    lines.push(`var starts${part}: array<f32, ${chunks * R}>;`);
+    text.push(`starts${part}[k] = ${before[k]};`);
+    if (!kernel.adjoint) return;
+    lines.push(`var carry${part}: array<f32, ${R}>;`);
+    text.push(`carry${part}[k] = ${segments > 1 ? edge(buffers.adjoints, "adjoints", part) : "0.0"};`);
+  });
+  lines.push(`for (var k = 0; k < ${R}; k++) {`, ...text.map((line) => `  ${line}`), "}");
+  return own;
+}
+
+/** Sums that outlive a chunk, and the memory of those over channels. */
+function declareSums(chunk: Chunk, lines: string[]): void {
+  const { groups, totals, writer } = chunk;
+  const { R, T, W, subgroup } = chunk.layout;
+  const { across, perStateRows, perStepRows, summing, totalsPerState } = chunk.sums;
   for (const group of groups) {
-    const name = isRunning(group) ? "sum" : isSingle(group) ? "single" : undefined;
+    const name = isRunning(chunk, group) ? "sum" : isSingle(group) ? "single" : undefined;
     if (name)
       for (const j of group.sums)
         lines.push(group.keepsRegister ? `var ${name}${j}: array<f32, ${R}>;` : `var ${name}${j} = 0.0;`);
   }
   for (const { sums } of totals) for (const j of sums) lines.push(`var sum${j} = 0.0;`);
-  /** The thread's share of a sum over channels. */
-  const share = (value: string): string => (C % W === 0 ? value : `select(0.0, ${value}, inside)`);
-
-  // sums over channels
-  const across = groups.filter((group) => group.step === "each" && !group.keepsChannel && !isRunning(group));
-  // Steps come last first, with the sums of a step in this order.
-  const perStateRows = across.filter((group) => group.keepsRegister).flatMap((group) => group.sums);
-  const perStepRows = across.filter((group) => !group.keepsRegister).flatMap((group) => group.sums);
-  const pitch = W + 1;
-  const summing =
-    subgroup > 1 && perStateRows.length > 0 && W % subgroup === 0
-      ? subgroupSums(perStateRows.length * T, subgroup, writer.fresh)
-      : undefined;
-  const split = Math.max(1, Math.min(2 ** Math.floor(Math.log2(W / Math.max(1, perStateRows.length * T))), W));
   const inRows = Math.max(
     summing ? 0 : perStateRows.length * T,
     perStepRows.length * T,
     groups.some((group) => !group.keepsChannel && !across.includes(group)) ? 1 : 0,
   );
-  if (inRows > 0) writer.module.push(`var<workgroup> rowSums: array<f32, ${inRows * pitch}>;`);
-  const totalsPerState = summing ? summing.size : perStateRows.length * T * split;
+  if (inRows > 0) writer.module.push(`var<workgroup> rowSums: array<f32, ${inRows * pitchOf(chunk)}>;`);
   if (perStateRows.length > 0)
     writer.module.push(`var<workgroup> totals: array<f32, ${totalsPerState * R * (summing ? W / subgroup : 1)}>;`);
   if (summing) lines.push(...summing.head);
+}
 
+/** A chunk: what no state changes, then state by state, then what is stored of all states. */
+function chunkText(chunk: Chunk, fixed: Scope, own: ReadonlyMap<Scalar, string>): string[] {
+  const { layout, groups, steps, ragged, perState } = chunk;
+  const { L, R, T } = layout;
   const staging = stage(fixed, perState, T, true, STAGED_BYTES);
-  const offsetOf = (group: Group, j: number): number =>
-    offsets.get(group)! + group.sums.indexOf(j) * group.partials * group.keptSize;
-  const storePartial = (group: Group, j: number, axes: readonly string[], value: string): string =>
-    `${writer.bind(buffers.partials, "partials", "read_write", "f32")}[${partialText(layout, group, offsetOf(group, j), axes)}] = ${value};`;
-  /** Stores a group's sums, or what is computed from them. */
-  const store = (group: Group, scope: Scope, sums: readonly string[], into: string[]): void => {
-    const reduced: string[] = [];
-    group.sums.forEach((j, k) => (reduced[j] = sums[k]!));
-    if (group.direct || group.finished) storeOutputs({ ...scope, reduced }, group, buffers, into);
-    else group.sums.forEach((j, k) => into.push(storePartial(group, j, scope.axes, sums[k]!)));
-  };
-  const live = (u: number): string => (ragged ? `(tile + ${u} < ${L})` : "true");
-  const onlyLive = (u: number, dead: string, value: string): string =>
-    ragged ? `select(${dead}, ${value}, ${live(u)})` : value;
-
-  // a chunk: what no state changes, then state by state
   const tile: string[] = [...staging.fill];
   for (const u of steps)
     tile.push(`let t${u} = ${timeText(layout, ragged ? `min(tile + ${u}, ${L - 1})` : `tile + ${u}`)};`);
-  const inner: string[] = ["let n = n0 + k;", `let next = min(k + 1, ${R - 1});`];
-  const vectors = new Map<string, string>();
   const timeScopes = steps.map((u) =>
-    hoist({ ...fixed, axes: at(axes, `t${u}`) }, perState, (node) => (axesOf(node) & registerBit) === 0, tile),
+    hoist(
+      { ...fixed, axes: at(layout, chunk.axes, `t${u}`) },
+      perState,
+      (node) => (layout.axesOf(node) & registerBit(layout)) === 0,
+      tile,
+    ),
   );
   for (const group of groups)
-    if (!group.keepsRegister && !isRunning(group))
+    if (!group.keepsRegister && !isRunning(chunk, group))
       for (const j of group.sums) for (const u of steps) tile.push(`var now${j}_${u} = 0.0;`);
+  const inner = stateText(chunk, fixed, own, staging, timeScopes, tile);
+  tile.push(`for (var k = 0; k < ${R}; k++) {`, indent(inner.join("\n")), "}");
+  tile.push(...storeSteps(chunk, fixed, timeScopes), ...addTotals(chunk, fixed, timeScopes));
+  tile.push(...finishChannelSums(chunk));
+  const { perStateRows, perStepRows } = chunk.sums;
+  if (perStateRows.length + perStepRows.length > 0 || staging.fill.length > 0) tile.push("workgroupBarrier();");
+  for (const group of groups)
+    if (isSingle(group) && !group.keepsRegister)
+      for (const j of group.sums)
+        for (const u of steps)
+          if (couldBe(u, group.step as "first" | "last", layout))
+            tile.push(
+              `if (tile + ${u} == ${stepOf(group.step as "first" | "last", layout)}) { single${j} = now${j}_${u}; }`,
+            );
+  return tile;
+}
+
+/** The steps of a chunk for the states of one value of the register axis: forward, then the adjoint and the sums backward. */
+function stateText(
+  chunk: Chunk,
+  fixed: Scope,
+  own: ReadonlyMap<Scalar, string>,
+  staging: Staging,
+  timeScopes: readonly Scope[],
+  tile: string[],
+): string[] {
+  const { layout, writer, parts, groups, steps, chunks, perState } = chunk;
+  const { kernel, R, T, axesOf } = layout;
+  const inner: string[] = ["let n = n0 + k;", `let next = min(k + 1, ${R - 1});`];
+  const vectors = new Map<string, string>();
   /** Reads memory indexed by k one k ahead. */
   const ahead = (array: string, start = ""): string => {
     const name = writer.fresh();
@@ -174,38 +226,67 @@ export function chunkPass(
   const perK = hoist(
     { ...fixed, known: new Map([...fixed.known, ...[...own].map(([node, array]) => [node, ahead(array)] as const)]) },
     perState,
-    (node) => (axesOf(node) & alongBit) === 0,
+    (node) => (axesOf(node) & alongBit(layout)) === 0,
     inner,
   );
-  let h = parts.map((part) => ahead(`starts${part}`, chunks > 1 ? `(tile - first) / ${T} * ${R} + ` : ""));
-  const decays: string[][] = [],
-    states: string[][] = [h];
-  const scopeAt = steps.map((u): Scope => ({
+  const h = parts.map((part) => ahead(`starts${part}`, chunks > 1 ? `(tile - first) / ${T} * ${R} + ` : ""));
+  const scopes = steps.map((u): Scope => ({
     ...fixed,
-    axes: at(axes, `t${u}`),
+    axes: at(layout, chunk.axes, `t${u}`),
     known: new Map([...perK.known, ...timeScopes[u]!.known]),
     loaded: (node) => (staging.has(node) ? staging.read(node, "k", u, inner, vectors) : undefined),
   }));
+  const { decays, states } = forward(chunk, scopes, h, inner);
+  const runs = groups.filter((group) => isRunning(chunk, group) && group.keepsRegister).flatMap((group) => group.sums);
+  for (const j of runs) inner.push(`var run${j} = sum${j}[k];`);
+  if (kernel.adjoint) for (const part of parts) inner.push(`var g${part} = ${ahead(`carry${part}`)};`);
+  backward(chunk, scopes, decays, states, inner);
+  if (kernel.adjoint) for (const part of parts) inner.push(`carry${part}[k] = g${part};`);
+  for (const j of runs) inner.push(`sum${j}[k] = run${j};`);
+  inner.push(...finishState(chunk));
+  return inner;
+}
+
+/** Statements for the states of a chunk; the decays are known in the scopes from then on. */
+function forward(
+  chunk: Chunk,
+  scopes: Scope[],
+  start: readonly string[],
+  inner: string[],
+): { readonly decays: readonly string[][]; readonly states: readonly (readonly string[])[] } {
+  const { layout, writer, steps } = chunk;
+  const { kernel } = layout;
+  const decays: string[][] = [];
+  const states: (readonly string[])[] = [start];
   for (const u of steps) {
-    const scope = scopeAt[u]!;
+    const scope = scopes[u]!;
     const a = write(scope, kernel.decay, inner).map((value, part) =>
-      writer.named(onlyLive(u, part === 0 ? "1.0" : "0.0", value), inner),
+      writer.named(onlyLive(chunk, u, part === 0 ? "1.0" : "0.0", value), inner),
     );
     decays.push(a);
-    scopeAt[u] = {
+    scopes[u] = {
       ...scope,
       known: new Map([...scope.known, ...kernel.decay.map((node, part) => [node, a[part]!] as const)]),
     };
-    const b = write(scopeAt[u]!, kernel.drive, inner).map((value) => onlyLive(u, "0.0", value));
-    h = advance(a, h, b, 1, forgotten(layout, a)).map((value) => writer.named(value, inner));
-    states.push(h);
+    const b = write(scopes[u], kernel.drive, inner).map((value) => onlyLive(chunk, u, "0.0", value));
+    states.push(advance(a, states.at(-1)!, b, 1, forgotten(layout, a)).map((value) => writer.named(value, inner)));
   }
-  const runs = groups.filter((group) => isRunning(group) && group.keepsRegister).flatMap((group) => group.sums);
-  for (const j of runs) inner.push(`var run${j} = sum${j}[k];`);
-  if (adjoint) for (const part of parts) inner.push(`var g${part} = ${ahead(`carry${part}`)};`);
+  return { decays, states };
+}
+
+/** Statements for the adjoint of a chunk and the sums, from the last step on. */
+function backward(
+  chunk: Chunk,
+  scopes: readonly Scope[],
+  decays: readonly string[][],
+  states: readonly (readonly string[])[],
+  inner: string[],
+): void {
+  const { layout, writer, parts, groups, steps } = chunk;
+  const { adjoint } = layout.kernel;
   for (const u of steps.toReversed()) {
     const scope: Scope = {
-      ...scopeAt[u]!,
+      ...scopes[u]!,
       state: (which, part) =>
         part === "im" && !layout.complex
           ? "0.0"
@@ -215,9 +296,9 @@ export function chunkPass(
     };
     if (adjoint) {
       const seed = write(scope, adjoint.seed, inner);
-      parts.forEach((part, k) => inner.push(`g${part} += ${onlyLive(u, "0.0", seed[k]!)};`));
+      parts.forEach((part, k) => inner.push(`g${part} += ${onlyLive(chunk, u, "0.0", seed[k]!)};`));
     }
-    for (const group of groups) inner.push(...atState(group, scope, u));
+    for (const group of groups) inner.push(...atState(chunk, group, scope, u));
     if (adjoint) {
       const next = advance(
         decays[u]!,
@@ -229,194 +310,120 @@ export function chunkPass(
       parts.forEach((part, k) => inner.push(`g${part} = ${next[k]};`));
     }
   }
-  if (adjoint) for (const part of parts) inner.push(`carry${part}[k] = g${part};`);
-  for (const j of runs) inner.push(`sum${j}[k] = run${j};`);
+}
 
-  /** What a group does with the state at a step. */
-  function atState(group: Group, scope: Scope, u: number): string[] {
-    if (group.step !== "each" && !couldBe(u, group.step, layout)) return [];
-    const values: string[] = [];
-    const sums = write(
-      scope,
-      group.sums.map((j) => kernel.sums[j]!.value),
-      values,
+/** What a group does with the state at a step. */
+function atState(chunk: Chunk, group: Group, scope: Scope, u: number): string[] {
+  const { layout, writer } = chunk;
+  const { perStateRows, summing } = chunk.sums;
+  if (group.step !== "each" && !couldBe(u, group.step, layout)) return [];
+  const values: string[] = [];
+  const sums = write(
+    scope,
+    group.sums.map((j) => layout.kernel.sums[j]!.value),
+    values,
+  );
+  const into = (name: (j: number) => string, how: "=" | "+="): void =>
+    group.sums.forEach((j, k) =>
+      values.push(`${name(j)} ${how} ${group.step === "each" ? onlyLive(chunk, u, "0.0", sums[k]!) : sums[k]};`),
     );
-    const into = (name: (j: number) => string, how: "=" | "+="): void =>
-      group.sums.forEach((j, k) =>
-        values.push(`${name(j)} ${how} ${group.step === "each" ? onlyLive(u, "0.0", sums[k]!) : sums[k]};`),
-      );
-    if (isRunning(group)) into((j) => `${group.keepsRegister ? "run" : "sum"}${j}`, "+=");
-    else if (!group.keepsRegister) into((j) => `now${j}_${u}`, "+=");
-    else if (isSingle(group)) into((j) => `single${j}[k]`, "=");
-    else if (!group.keepsChannel) {
-      if (!summing) into((j) => `let summed${perStateRows.indexOf(j) * T + u}`, "=");
-      else for (const sum of sums) values.push(...summing.take(writer.named(share(onlyLive(u, "0.0", sum)), values)));
-      return values;
-    } else {
-      const stores: string[] = [];
-      store(group, scope, sums, stores);
-      values.push(
-        `if (inside & ${group.step === "each" ? live(u) : "true"}) {`,
-        ...stores.map((line) => `  ${line}`),
-        "}",
-      );
-    }
-    if (values.length === 0) return [];
-    return [
-      group.step === "each" ? "{" : `if (tile + ${u} == ${stepOf(group.step, layout)}) {`,
-      ...values.map((line) => `  ${line}`),
-      "}",
-    ];
+  if (isRunning(chunk, group)) into((j) => `${group.keepsRegister ? "run" : "sum"}${j}`, "+=");
+  else if (!group.keepsRegister) into((j) => `now${j}_${u}`, "+=");
+  else if (isSingle(group)) into((j) => `single${j}[k]`, "=");
+  else if (!group.keepsChannel) {
+    if (!summing) into((j) => `let summed${perStateRows.indexOf(j) * layout.T + u}`, "=");
+    else
+      for (const sum of sums)
+        values.push(...summing.take(writer.named(share(chunk, onlyLive(chunk, u, "0.0", sum)), values)));
+    return values;
+  } else {
+    const stores: string[] = [];
+    store(chunk, group, scope, sums, stores);
+    const exists = group.step === "each" ? live(chunk, u) : "true";
+    values.push(`if (inside & ${exists}) {`, ...stores.map((line) => `  ${line}`), "}");
   }
-
-  /** Adds up rows of shared memory, `pieces` threads a row; the sums go to `into`. */
-  const addRows = (count: number, pieces: number, into: string): string[] => [
-    "workgroupBarrier();",
-    `for (var x = lane; x < ${count * T * pieces}; x += ${W}) {`,
-    `  let row = x % ${count * T};`,
-    `  let start = row * ${pitch} + x / ${count * T} * ${W / pieces};`,
-    "  var total = 0.0;",
-    `  for (var column = 0; column < ${W / pieces}; column++) { total += rowSums[start + column]; }`,
-    `  ${into}`,
+  if (values.length === 0) return [];
+  return [
+    group.step === "each" ? "{" : `if (tile + ${u} == ${stepOf(group.step, layout)}) {`,
+    ...values.map((line) => `  ${line}`),
     "}",
-    "workgroupBarrier();",
   ];
-  if (summing)
-    inner.push(
-      ...summing.finish((slot, sum) => `totals[(i32(subgroup) * ${R} + k) * ${totalsPerState} + ${slot}] = ${sum};`),
-    );
-  else if (perStateRows.length > 0) {
-    for (let row = 0; row < perStateRows.length * T; row++)
-      inner.push(`rowSums[${row * pitch} + lane] = ${share(`summed${row}`)};`);
-    inner.push(...addRows(perStateRows.length, split, `totals[k * ${totalsPerState} + x] = total;`));
-  }
-  tile.push(`for (var k = 0; k < ${R}; k++) {`, indent(inner.join("\n")), "}");
+}
 
-  // sums over the register axis are complete
+/** Stores sums over the register axis, which are complete. */
+function storeSteps(chunk: Chunk, fixed: Scope, timeScopes: readonly Scope[]): string[] {
+  const { layout, groups, steps, axes } = chunk;
+  const stored: string[] = [];
   for (const group of groups) {
-    if (group.keepsRegister || isRunning(group) || !group.keepsChannel) continue;
+    if (group.keepsRegister || isRunning(chunk, group) || !group.keepsChannel) continue;
     for (const u of steps) {
       if (group.step !== "each" && !couldBe(u, group.step, layout)) continue;
       const text: string[] = [];
-      store(
-        group,
-        { ...fixed, axes: at(axes, `t${u}`, "0"), known: timeScopes[u]!.known },
-        group.sums.map((j) => `now${j}_${u}`),
-        text,
-      );
-      tile.push(
-        `if (inside & ${group.step === "each" ? live(u) : `(tile + ${u} == ${stepOf(group.step, layout)})`}) {`,
-        ...text.map((line) => `  ${line}`),
-        "}",
-      );
+      const sums = group.sums.map((j) => `now${j}_${u}`);
+      const scope: Scope = { ...fixed, axes: at(layout, axes, `t${u}`, "0"), known: timeScopes[u]!.known };
+      store(chunk, group, scope, sums, text);
+      const exists = group.step === "each" ? live(chunk, u) : `(tile + ${u} == ${stepOf(group.step, layout)})`;
+      stored.push(`if (inside & ${exists}) {`, ...text.map((line) => `  ${line}`), "}");
     }
   }
+  return stored;
+}
+
+/** Adds the steps of a chunk to the totals. */
+function addTotals(chunk: Chunk, fixed: Scope, timeScopes: readonly Scope[]): string[] {
+  const { layout, groups, totals, steps, axes } = chunk;
+  const added: string[] = [];
   for (const u of steps) {
     const reduced: string[] = [];
     for (const { sums } of groups) for (const j of sums) reduced[j] = `now${j}_${u}`;
-    const scope: Scope = { ...fixed, axes: at(axes, `t${u}`, "0"), known: timeScopes[u]!.known, reduced };
+    const scope: Scope = { ...fixed, axes: at(layout, axes, `t${u}`, "0"), known: timeScopes[u]!.known, reduced };
     const text: string[] = [];
     for (const { sums } of totals)
       write(
         scope,
-        sums.map((j) => kernel.sums[j]!.value),
+        sums.map((j) => layout.kernel.sums[j]!.value),
         text,
-      ).forEach((value, k) => text.push(`sum${sums[k]} += ${onlyLive(u, "0.0", value)};`));
-    if (text.length > 0) tile.push("{", ...text.map((line) => `  ${line}`), "}");
+      ).forEach((value, k) => text.push(`sum${sums[k]} += ${onlyLive(chunk, u, "0.0", value)};`));
+    if (text.length > 0) added.push("{", ...text.map((line) => `  ${line}`), "}");
   }
-  /** Stores a group's sums over channels for every step (and state) of the chunk. */
-  const storeRows = (group: Group, count: number, value: (row: number, n: string, t: string) => string): string[] => {
-    const text: string[] = [];
-    const sums = group.sums.map((j) =>
-      writer.named(
-        value(Math.max(perStateRows.indexOf(j), perStepRows.indexOf(j)), `x % ${count}`, `x / ${count}`),
-        text,
-      ),
-    );
-    store(group, { writer, axes: at(axes, "time"), known: new Map() }, sums, text);
-    return [
-      `for (var x = lane; x < ${count * T}; x += ${W}) {`,
-      `  let n = n0 + x % ${count};`,
-      `  let time = ${timeText(layout, `tile + x / ${count}`)};`,
-      `  if ((place < ${layout.gridSize}) & (tile + x / ${count} < ${L})) {`,
-      ...text.map((line) => `    ${line}`),
-      "  }",
-      "}",
-    ];
-  };
-  if (summing) tile.push("workgroupBarrier();");
-  const pieces = Array.from({ length: summing ? W / subgroup : split }, (_, piece) => piece);
-  for (const group of across)
-    if (group.keepsRegister)
-      tile.push(
-        ...storeRows(group, R, (row, n, t) =>
-          pieces
-            .map((piece) =>
-              summing
-                ? `totals[(${piece * R} + ${n}) * ${totalsPerState} + (${T - 1} - ${t}) * ${perStateRows.length} + ${row}]`
-                : `totals[(${n}) * ${totalsPerState} + ${(piece * perStateRows.length + row) * T} + ${t}]`,
-            )
-            .join(" + "),
-        ),
-      );
-  if (perStepRows.length > 0) {
-    perStepRows.forEach((j, row) =>
-      steps.forEach((u) => tile.push(`rowSums[${(row * T + u) * pitch} + lane] = ${share(`now${j}_${u}`)};`)),
-    );
-    tile.push(...addRows(perStepRows.length, 1, `rowSums[row * ${pitch} + ${W}] = total;`));
-    for (const group of across)
-      if (!group.keepsRegister)
-        tile.push(...storeRows(group, 1, (row, _, t) => `rowSums[(${row * T} + ${t}) * ${pitch} + ${W}]`));
-  }
-  if (perStateRows.length + perStepRows.length > 0 || staging.fill.length > 0) tile.push("workgroupBarrier();");
-  for (const group of groups)
-    if (isSingle(group) && !group.keepsRegister)
-      for (const j of group.sums)
-        for (const u of steps)
-          if (couldBe(u, group.step as "first" | "last", layout))
-            tile.push(
-              `if (tile + ${u} == ${stepOf(group.step as "first" | "last", layout)}) { single${j} = now${j}_${u}; }`,
-            );
+  return added;
+}
 
-  lines.push(
-    `let first = ${segments === 1 ? "0" : `segment * ${segment}`};`,
-    `let last = min(first + ${segment}, ${L});`,
-    `let lastChunk = first + (last - first - 1) / ${T} * ${T};`,
-  );
-  if (chunks > 1) lines.push(...sweep(fixed));
-  lines.push(`for (var tile = lastChunk; tile >= first; tile -= ${T}) {`, indent(tile.join("\n")), "}");
-
-  // sums over the segment, and single steps' over channels
-  for (const group of all) {
-    if (!isRunning(group) && !isSingle(group)) continue;
-    const owns = isSingle(group)
-      ? ` & (${stepOf(group.step as "first" | "last", layout)} >= first) & (${stepOf(group.step as "first" | "last", layout)} < last)`
-      : "";
+/** Stores sums over the segment, and single steps' over channels. */
+function afterChunks(chunk: Chunk): string[] {
+  const lines: string[] = [];
+  for (const group of chunk.all) {
+    if (!isRunning(chunk, group) && !isSingle(group)) continue;
     for (const j of group.sums) {
-      const value = `${isSingle(group) ? "single" : "sum"}${j}${group.keepsRegister ? "[k]" : ""}`;
-      const place = group.inStates?.[group.sums.indexOf(j)];
-      const stored = (total: string): string =>
-        place
-          ? `${writer.bind(buffers[place.buffer], place.buffer, "read_write", "f32")}${element(layout, `segment * ${rows} + ${rowText(layout, "(n0 + k)")}`, place.part)} = ${total};`
-          : storePartial(group, j, at(axes, "0", "(n0 + k)"), total);
-      const text = group.keepsChannel
-        ? [`if (inside${owns}) { ${stored(value)} }`]
-        : [
-            `rowSums[lane] = ${share(value)};`,
-            "workgroupBarrier();",
-            `if ((lane == 0) & (place < ${layout.gridSize})${owns}) {`,
-            "  var total = 0.0;",
-            `  for (var column = 0; column < ${W}; column++) { total += rowSums[column]; }`,
-            `  ${stored("total")}`,
-            "}",
-            "workgroupBarrier();",
-          ];
-      if (group.keepsRegister) lines.push(`for (var k = 0; k < ${R}; k++) {`, ...text.map((line) => `  ${line}`), "}");
+      const text = storeRunning(chunk, group, j);
+      if (group.keepsRegister)
+        lines.push(`for (var k = 0; k < ${chunk.layout.R}; k++) {`, ...text.map((line) => `  ${line}`), "}");
       else lines.push(...text);
     }
   }
-  return writer.pass(W, groupsOf(layout), lines);
+  return lines;
 }
 
-/** Whether step u of some chunk is the first or the last of all. */
-const couldBe = (u: number, step: "first" | "last", layout: Layout): boolean => stepOf(step, layout) % layout.T === u;
+function storeRunning(chunk: Chunk, group: Group, j: number): string[] {
+  const { layout, writer, buffers, axes } = chunk;
+  const single = isSingle(group);
+  const step = single ? stepOf(group.step as "first" | "last", layout) : 0;
+  const owns = single ? ` & (${step} >= first) & (${step} < last)` : "";
+  const value = `${single ? "single" : "sum"}${j}${group.keepsRegister ? "[k]" : ""}`;
+  const place = group.inStates?.[group.sums.indexOf(j)];
+  const stored = (total: string): string =>
+    place
+      ? `${writer.bind(buffers[place.buffer], place.buffer, "read_write", "f32")}${element(layout, `segment * ${layout.rows} + ${rowText(layout, "(n0 + k)")}`, place.part)} = ${total};`
+      : storePartial(chunk, group, j, at(layout, axes, "0", "(n0 + k)"), total);
+  if (group.keepsChannel) return [`if (inside${owns}) { ${stored(value)} }`];
+  return [
+    `rowSums[lane] = ${share(chunk, value)};`,
+    "workgroupBarrier();",
+    `if ((lane == 0) & (place < ${layout.gridSize})${owns}) {`,
+    "  var total = 0.0;",
+    `  for (var column = 0; column < ${layout.W}; column++) { total += rowSums[column]; }`,
+    `  ${stored("total")}`,
+    "}",
+    "workgroupBarrier();",
+  ];
+}

@@ -250,21 +250,23 @@ function packPhase(mm: Matmul, plan: Plan, places: Places, pack: PackPanels) {
   return { code, phase: { run: "pack", units, grain }, bytes: distinct.count * packedBytes(mm, plan) };
 }
 
-function multiplyPhase(
-  mm: Matmul,
-  plan: Plan,
-  places: Places,
-  packB: PackPanels | undefined,
-  add: (f: WasmFunction) => number,
-) {
-  const { m, n, k, a, b } = mm;
-  const { rowsInTile, columnsInTile, kBlock, packA } = plan;
-  const padded = roundUp(n, columnsInTile);
-  const rowBlocks = ceil(m, plan.rows);
-  const columnBlocks = ceil(n, plan.columns);
-  const rowRest = m % rowsInTile;
-  const columnRest = n % columnsInTile;
+/** Functions that the multiplication calls: tiles by width, panels of A. */
+interface Called {
+  readonly wide: TilePair;
+  readonly narrow: TilePair;
+  readonly packFullA: number;
+  readonly packLastA: number;
+}
 
+/** Tiles of as many rows as fit, and of those that are left. */
+interface TilePair {
+  readonly full: number | undefined;
+  readonly last: number | undefined;
+}
+
+function calledBy({ m, n, a, b }: Matmul, plan: Plan, add: (f: WasmFunction) => number): Called {
+  const { rowsInTile, columnsInTile, packA } = plan;
+  const rowRest = m % rowsInTile;
   const shape = {
     aRow: packA ? 4 : 4 * a.row,
     aStep: packA ? 16 : 4 * a.column,
@@ -273,89 +275,78 @@ function multiplyPhase(
   };
   const tile = (rows: number, columns: number): number | undefined =>
     rows === 0 || columns === 0 ? undefined : add(tileFunction(`tile${rows}x${columns}`, { ...shape, rows, columns }));
-  const tiles = [columnsInTile, columnRest].map((columns) => ({
+  const [wide, narrow] = [columnsInTile, n % columnsInTile].map((columns) => ({
     full: m < rowsInTile ? undefined : tile(rowsInTile, columns),
     last: tile(rowRest, columns),
-  }));
+  })) as [TilePair, TilePair];
   const aPanel = { width: 4, laneStride: 4 * a.row, stepStride: 4 * a.column };
   const packFullA = packA ? add(packFunction("packA", { ...aPanel, lanes: 4 })) : 0;
   const packLastA = packA && rowRest > 0 ? add(packFunction("packLastA", { ...aPanel, lanes: rowRest })) : packFullA;
-  const aBytes = packA ? 4 * plan.rows * kBlock : 0;
+  return { wide, narrow, packFullA, packLastA };
+}
 
+const LOCALS = [
+  ...(["batch", "rest", "i0", "i1", "iFull", "j0", "j1", "jFull", "k0", "length"] as const),
+  ...(["aBase", "bBase", "cBase", "aNow", "bNow", "cNow", "aAt", "bAt", "cAt", "i", "j", "temporary"] as const),
+] as const;
+
+/** The multiplication in the making. */
+interface Multiply {
+  readonly mm: Matmul;
+  readonly plan: Plan;
+  readonly places: Places;
+  readonly called: Called;
+  readonly packB: PackPanels | undefined;
+  readonly args: Local;
+  readonly scratch: Local;
+  readonly local: Readonly<Record<(typeof LOCALS)[number], Local>>;
+}
+
+/** Bytes of A's panels in a thread's scratch. */
+const bytesOfA = ({ packA, rows, kBlock }: Plan): number => (packA ? 4 * rows * kBlock : 0);
+
+function multiplyPhase(
+  mm: Matmul,
+  plan: Plan,
+  places: Places,
+  packB: PackPanels | undefined,
+  add: (f: WasmFunction) => number,
+) {
+  const { m, n, k } = mm;
+  const called = calledBy(mm, plan, add);
   const f = functionBuilder(["i32", "i32", "i32", "i32"]);
   const [args, begin, end, scratch] = f.params;
-  const local = () => f.local("i32");
-  const [batch, rest, i0, i1, iFull, j0, j1, jFull, k0, length] = [
-    local(),
-    local(),
-    local(),
-    local(),
-    local(),
-    local(),
-    local(),
-    local(),
-    local(),
-    local(),
-  ] as const;
-  const [aBase, bBase, cBase, aNow, bNow, cNow, aAt, bAt, cAt, i, j, temporary] = [
-    local(),
-    local(),
-    local(),
-    local(),
-    local(),
-    local(),
-    local(),
-    local(),
-    local(),
-    local(),
-    local(),
-    local(),
-  ] as const;
-
-  /** All row panels of the unit against the panel of B at bAt. */
-  const overRows = ({ full, last }: { full: number | undefined; last: number | undefined }): Code => {
-    const aStride = packA ? i32.shl(length.get, i32.const(4)) : i32.const(4 * a.row * rowsInTile);
-    const run = (f: number): Code => call(f, aAt.get, bAt.get, cAt.get, length.get, k0.get);
-    return [
-      i.set(i0.get),
-      aAt.set(aNow.get),
-      cAt.set(cNow.get),
-      full === undefined
-        ? []
-        : whileLess(i, iFull.get, [
-            run(full),
-            aAt.set(i32.add(aAt.get, aStride)),
-            step(cAt, 4 * n * rowsInTile),
-            step(i, rowsInTile),
-          ]),
-      last === undefined ? [] : when(i32.ltS(i.get, i1.get), run(last)),
-    ];
-  };
-  const [wideTiles, restTiles] = tiles as [(typeof tiles)[0], (typeof tiles)[0]];
-  const bPanel = (): Code =>
-    plan.b === "direct"
-      ? i32.add(bNow.get, i32.shl(j.get, i32.const(2)))
-      : i32.add(bNow.get, i32.mul(j.get, i32.shl(length.get, i32.const(2))));
-
-  const packRowsOfA: Code = [
-    i.set(i0.get),
-    temporary.set(scratch.get),
-    whileLess(i, i1.get, [
-      aAt.set(
-        i32.add(aBase.get, i32.add(i32.mul(i.get, i32.const(4 * a.row)), i32.mul(k0.get, i32.const(4 * a.column)))),
-      ),
-      rowRest === 0
-        ? call(packFullA, aAt.get, temporary.get, length.get)
-        : when(
-            i32.leS(i.get, i32.const(m - 4)),
-            call(packFullA, aAt.get, temporary.get, length.get),
-            call(packLastA, aAt.get, temporary.get, length.get),
-          ),
-      temporary.set(i32.add(temporary.get, i32.shl(length.get, i32.const(4)))),
-      step(i, 4),
+  const local = Object.fromEntries(LOCALS.map((name) => [name, f.local("i32")])) as Multiply["local"];
+  const multiply: Multiply = { mm, plan, places, called, packB, args, scratch, local };
+  const { k0, length } = local;
+  const code = f.finish(
+    "multiply",
+    forLoop(begin, end, 1, [
+      placeUnit(multiply, begin),
+      k0.set(i32.const(0)),
+      whileLess(k0, i32.const(k), [
+        length.set(minimum(i32.const(plan.kBlock), i32.sub(i32.const(k), k0.get))),
+        operandsOfBlock(multiply),
+        overColumns(multiply),
+        k0.set(i32.add(k0.get, length.get)),
+      ]),
     ]),
-    aNow.set(scratch.get),
-  ];
+  );
+  const work = Math.min(plan.rows, m) * Math.min(plan.columns, n) * k;
+  const units = mm.batches * ceil(m, plan.rows) * ceil(n, plan.columns);
+  return {
+    code,
+    phase: { run: "multiply", units, grain: Math.max(1, Math.floor(GRAIN / work)) },
+    scratchBytes: bytesOfA(plan) + (plan.b === "scratch" ? packedBytes(mm, plan) : 0),
+  };
+}
+
+/** The rows and columns of a unit, and where its operands and its result begin. */
+function placeUnit({ mm, plan, places, args, scratch, local }: Multiply, unit: Local): Code {
+  const { m, n } = mm;
+  const { batch, rest, i0, i1, iFull, j0, j1, jFull, aBase, bBase, cBase } = local;
+  const rowBlocks = ceil(m, plan.rows);
+  const columnBlocks = ceil(n, plan.columns);
   const placeOfB: Code =
     plan.b === "direct"
       ? bBase.set(i32.add(i32.load(args.get, argumentOf(mm, "b")), batchOffset(mm, "b", batch)))
@@ -363,11 +354,33 @@ function multiplyPhase(
         ? bBase.set(
             i32.add(sharedPlace(args, places), i32.mul(distinctB(mm).place(batch), i32.const(packedBytes(mm, plan)))),
           )
-        : bBase.set(i32.add(scratch.get, i32.const(aBytes)));
-  const stepOfB: Code =
-    plan.b === "direct"
-      ? bNow.set(i32.add(bBase.get, i32.mul(k0.get, i32.const(4 * b.row))))
-      : bNow.set(i32.add(bBase.get, i32.mul(k0.get, i32.const(4 * padded))));
+        : bBase.set(i32.add(scratch.get, i32.const(bytesOfA(plan))));
+  return [
+    batch.set(i32.divU(unit.get, i32.const(rowBlocks * columnBlocks))),
+    rest.set(i32.remU(unit.get, i32.const(rowBlocks * columnBlocks))),
+    i0.set(i32.mul(i32.remU(rest.get, i32.const(rowBlocks)), i32.const(plan.rows))),
+    i1.set(minimum(i32.add(i0.get, i32.const(plan.rows)), i32.const(m))),
+    iFull.set(i32.sub(i1.get, i32.const(plan.rowsInTile - 1))),
+    j0.set(i32.mul(i32.divU(rest.get, i32.const(rowBlocks)), i32.const(plan.columns))),
+    j1.set(minimum(i32.add(j0.get, i32.const(plan.columns)), i32.const(n))),
+    jFull.set(i32.sub(j1.get, i32.const(plan.columnsInTile - 1))),
+    aBase.set(i32.add(i32.load(args.get, argumentOf(mm, "a")), batchOffset(mm, "a", batch))),
+    placeOfB,
+    cBase.set(
+      i32.add(
+        i32.load(args.get, places.result),
+        i32.mul(i32.add(i32.mul(batch.get, i32.const(m)), i0.get), i32.const(4 * n)),
+      ),
+    ),
+  ];
+}
+
+/** Where both operands of a block along k are read: in panels where they are packed. */
+function operandsOfBlock(multiply: Multiply): Code {
+  const { mm, plan, packB, args, local } = multiply;
+  const { n, a, b } = mm;
+  const { batch, i0, k0, length, aBase, bBase, aNow, bNow, j, temporary } = local;
+  const stepOfB = plan.b === "direct" ? b.row : roundUp(n, plan.columnsInTile);
   const packOwnB: Code =
     plan.b === "scratch" && packB !== undefined
       ? [
@@ -380,62 +393,78 @@ function multiplyPhase(
           packB(temporary.get, bNow.get, length, 0, n, j),
         ]
       : [];
-
-  const code = f.finish(
-    "multiply",
-    forLoop(begin, end, 1, [
-      batch.set(i32.divU(begin.get, i32.const(rowBlocks * columnBlocks))),
-      rest.set(i32.remU(begin.get, i32.const(rowBlocks * columnBlocks))),
-      i0.set(i32.mul(i32.remU(rest.get, i32.const(rowBlocks)), i32.const(plan.rows))),
-      i1.set(minimum(i32.add(i0.get, i32.const(plan.rows)), i32.const(m))),
-      iFull.set(i32.sub(i1.get, i32.const(rowsInTile - 1))),
-      j0.set(i32.mul(i32.divU(rest.get, i32.const(rowBlocks)), i32.const(plan.columns))),
-      j1.set(minimum(i32.add(j0.get, i32.const(plan.columns)), i32.const(n))),
-      jFull.set(i32.sub(j1.get, i32.const(columnsInTile - 1))),
-      aBase.set(i32.add(i32.load(args.get, argumentOf(mm, "a")), batchOffset(mm, "a", batch))),
-      placeOfB,
-      cBase.set(
-        i32.add(
-          i32.load(args.get, places.result),
-          i32.mul(i32.add(i32.mul(batch.get, i32.const(m)), i0.get), i32.const(4 * n)),
+  return [
+    bNow.set(i32.add(bBase.get, i32.mul(k0.get, i32.const(4 * stepOfB)))),
+    packOwnB,
+    plan.packA
+      ? packRowsOfA(multiply)
+      : aNow.set(
+          i32.add(aBase.get, i32.add(i32.mul(i0.get, i32.const(4 * a.row)), i32.mul(k0.get, i32.const(4 * a.column)))),
         ),
+  ];
+}
+
+/** The rows of A of the unit as panels in scratch. */
+function packRowsOfA({ mm: { m, a }, plan, called: { packFullA, packLastA }, scratch, local }: Multiply): Code {
+  const { i0, i1, k0, length, aBase, aNow, aAt, i, temporary } = local;
+  return [
+    i.set(i0.get),
+    temporary.set(scratch.get),
+    whileLess(i, i1.get, [
+      aAt.set(
+        i32.add(aBase.get, i32.add(i32.mul(i.get, i32.const(4 * a.row)), i32.mul(k0.get, i32.const(4 * a.column)))),
       ),
-      k0.set(i32.const(0)),
-      whileLess(k0, i32.const(k), [
-        length.set(minimum(i32.const(kBlock), i32.sub(i32.const(k), k0.get))),
-        stepOfB,
-        packOwnB,
-        packA
-          ? packRowsOfA
-          : aNow.set(
-              i32.add(
-                aBase.get,
-                i32.add(i32.mul(i0.get, i32.const(4 * a.row)), i32.mul(k0.get, i32.const(4 * a.column))),
-              ),
-            ),
-        j.set(j0.get),
-        whileLess(j, jFull.get, [
-          bAt.set(bPanel()),
-          cNow.set(i32.add(cBase.get, i32.shl(j.get, i32.const(2)))),
-          overRows(wideTiles),
-          step(j, columnsInTile),
-        ]),
-        columnRest === 0
-          ? []
-          : when(i32.ltS(j.get, j1.get), [
-              bAt.set(bPanel()),
-              cNow.set(i32.add(cBase.get, i32.shl(j.get, i32.const(2)))),
-              overRows(restTiles),
-            ]),
-        k0.set(i32.add(k0.get, length.get)),
-      ]),
+      m % plan.rowsInTile === 0
+        ? call(packFullA, aAt.get, temporary.get, length.get)
+        : when(
+            i32.leS(i.get, i32.const(m - 4)),
+            call(packFullA, aAt.get, temporary.get, length.get),
+            call(packLastA, aAt.get, temporary.get, length.get),
+          ),
+      temporary.set(i32.add(temporary.get, i32.shl(length.get, i32.const(4)))),
+      step(i, 4),
     ]),
-  );
-  const work = Math.min(plan.rows, m) * Math.min(plan.columns, n) * k;
-  const units = mm.batches * rowBlocks * columnBlocks;
-  return {
-    code,
-    phase: { run: "multiply", units, grain: Math.max(1, Math.floor(GRAIN / work)) },
-    scratchBytes: aBytes + (plan.b === "scratch" ? packedBytes(mm, plan) : 0),
-  };
+    aNow.set(scratch.get),
+  ];
+}
+
+/** All columns of the unit, a tile's at a time. */
+function overColumns(multiply: Multiply): Code {
+  const { mm, plan, called, local } = multiply;
+  const { j0, j1, jFull, length, cBase, bNow, cNow, bAt, j } = local;
+  const bPanel = (): Code =>
+    plan.b === "direct"
+      ? i32.add(bNow.get, i32.shl(j.get, i32.const(2)))
+      : i32.add(bNow.get, i32.mul(j.get, i32.shl(length.get, i32.const(2))));
+  const columns = (tiles: TilePair): Code => [
+    bAt.set(bPanel()),
+    cNow.set(i32.add(cBase.get, i32.shl(j.get, i32.const(2)))),
+    overRows(multiply, tiles),
+  ];
+  return [
+    j.set(j0.get),
+    whileLess(j, jFull.get, [columns(called.wide), step(j, plan.columnsInTile)]),
+    mm.n % plan.columnsInTile === 0 ? [] : when(i32.ltS(j.get, j1.get), columns(called.narrow)),
+  ];
+}
+
+/** All row panels of the unit against the panel of B at bAt. */
+function overRows({ mm: { n, a }, plan: { packA, rowsInTile }, local }: Multiply, { full, last }: TilePair): Code {
+  const { i0, i1, iFull, k0, length, aNow, cNow, aAt, bAt, cAt, i } = local;
+  const aStride = packA ? i32.shl(length.get, i32.const(4)) : i32.const(4 * a.row * rowsInTile);
+  const run = (f: number): Code => call(f, aAt.get, bAt.get, cAt.get, length.get, k0.get);
+  return [
+    i.set(i0.get),
+    aAt.set(aNow.get),
+    cAt.set(cNow.get),
+    full === undefined
+      ? []
+      : whileLess(i, iFull.get, [
+          run(full),
+          aAt.set(i32.add(aAt.get, aStride)),
+          step(cAt, 4 * n * rowsInTile),
+          step(i, rowsInTile),
+        ]),
+    last === undefined ? [] : when(i32.ltS(i.get, i1.get), run(last)),
+  ];
 }

@@ -3,6 +3,7 @@ import { aroundAxis, type CumsumAttributes } from "../../../ops/cumsum.js";
 import type { LinearScanAttributes } from "../../../ops/linear-scan.js";
 import { matmulSpecOf } from "../../../plan/matmul-spec.js";
 import type { NativeCall } from "../../../plan/plan.js";
+import { whenLoaded } from "../../../graph/on-demand.js";
 import { sizeOf } from "../../../graph/shape.js";
 import type { CpuProgram } from "../program.js";
 import { cpuVariantOf, stepOf } from "./variant.js";
@@ -31,8 +32,8 @@ const programs: Readonly<Record<string, (call: NativeCall, memory: Memory) => Pr
       memory,
     );
   },
-  kernel: async (call, memory) => cpuVariantOf(call).forward(stepOf(call).kase, memory),
-  kernelGradient: async (call, memory) => cpuVariantOf(call).backward!(stepOf(call).kase, memory),
+  kernel: async (call, memory) => whenLoaded(() => cpuVariantOf(call).forward(stepOf(call).kase, memory)),
+  kernelGradient: async (call, memory) => whenLoaded(() => cpuVariantOf(call).backward!(stepOf(call).kase, memory)),
 };
 
 /** The program of a native call. */

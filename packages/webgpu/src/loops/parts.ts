@@ -6,9 +6,8 @@
 import { LimitError, type DType } from "@seqmix/tensor";
 import { nodesOf, product, roots, type Affine, type LoopKernel, type Range, type Scalar } from "@seqmix/tensor/backend";
 import { bytesOf, widthOf, WINDOW_ALIGNMENT, type GpuLimits, type GpuPass, type GpuWindow } from "@seqmix/tensor/wgsl";
-import { columnsPass } from "../loops/columns.js";
-import { loopPass, type LoopBuffers, type LoopForm } from "../loops/text.js";
-import { tilePass, tilesOf } from "../loops/tiles.js";
+import { largestOf } from "./numbered.js";
+import { loopPass, type LoopBuffers, type LoopForm } from "./text.js";
 
 /** Elements that parts and windows of a kernel start at a multiple of. */
 const stepOf = (kernel: LoopKernel): number =>
@@ -25,11 +24,11 @@ interface Span {
 }
 
 /**
- * The passes of a kernel: one, where everything fits into a binding.
+ * The passes of a kernel whose memory exceeds a binding.
  * @param kernel Simplified, of at least one point.
  * @throws LimitError if a part would need more bindings than the adapter has, or more elements than 32 bits count.
  */
-export function loopPasses(
+export function passesInParts(
   kernel: LoopKernel,
   form: LoopForm,
   buffers: LoopBuffers,
@@ -37,12 +36,7 @@ export function loopPasses(
   limits: GpuLimits,
 ): GpuPass[] {
   const total = product(kernel.extents);
-  const largest = Math.max(total, ...[...usedInputs(kernel)].map((input) => kernel.inputs[input]!.size));
-  if (bytesOf(largest) <= limits.bytes) {
-    if (form === "columns") return [columnsPass(kernel, buffers)];
-    const tiles = form === "map" ? tilesOf(kernel, limits, buffers.aliases) : undefined;
-    return [tiles ? tilePass(kernel, tiles, buffers) : loopPass(kernel, form, buffers, threads)];
-  }
+  const largest = largestOf(kernel);
   if (largest > ADDRESSABLE)
     throw new LimitError(
       `webgpu: expected at most ${ADDRESSABLE * 4} bytes in an operand of a kernel (indices have 32 bits), got ${largest * 4}; use smaller batches`,
@@ -110,9 +104,6 @@ function partsOf(kernel: LoopKernel, total: number, binding: number): readonly S
   }
   return parts;
 }
-
-const usedInputs = (kernel: LoopKernel): Set<number> =>
-  new Set([...nodesOf(roots(kernel))].flatMap((node) => (node.op === "load" ? [node.input] : [])));
 
 /** By input, the elements that points [first, first + count) read; the start is one where windows may start. */
 function spansOf(kernel: LoopKernel, first: number, count: number): Map<number, Span> {

@@ -1,13 +1,7 @@
 /** Kernels that read more buffers than a pass may bind, cut into several. */
-import { nodesOf, product, roots, type Affine, type LoopKernel, type Scalar } from "@seqmix/tensor/backend";
+import { nodesOf, product, type Affine, type LoopKernel, type Scalar } from "@seqmix/tensor/backend";
+import { fitsBuffers, type NumberedKernel } from "./numbered.js";
 import { rewriter } from "../scans/fused/expressions.js";
-
-/** A kernel of a sequence; buffers are numbered through the whole sequence: the first one's inputs, its outputs, then intermediate results. */
-export interface NumberedKernel {
-  readonly kernel: LoopKernel;
-  readonly inputs: readonly number[];
-  readonly outputs: readonly number[];
-}
 
 const inputsOf = (values: readonly Scalar[]): Set<number> =>
   new Set([...nodesOf(values)].flatMap((node) => (node.op === "load" ? [node.input] : [])));
@@ -24,8 +18,7 @@ export function fitBuffers(
   firstScratch: number,
 ): NumberedKernel[] {
   const { kernel, inputs, outputs } = part;
-  // a reduction may still be divided, which adds a buffer of partial results each
-  if (inputsOf(roots(kernel)).size + kernel.outputs.length + kernel.reductions.length <= limit) return [part];
+  if (fitsBuffers(kernel, limit)) return [part];
   const store = (size: number): number => firstScratch + scratch.push(size) - 1;
   const reducing = kernel.reductions.length > 0;
   const axes = kernel.extents.length + kernel.reduceExtents.length;

@@ -1,0 +1,29 @@
+/** The passes of a loop kernel: one where everything fits into a binding. */
+import { onDemand, type LoopKernel } from "@seqmix/tensor/backend";
+import { bytesOf, type GpuLimits, type GpuPass } from "@seqmix/tensor/wgsl";
+import { columnsPass } from "./columns.js";
+import { largestOf } from "./numbered.js";
+import { fitsInPairs, loopPass, PAIR_THREADS, type LoopBuffers, type LoopForm } from "./text.js";
+import { tilePass, tilesOf } from "./tiles.js";
+
+const inParts = onDemand(() => import("./parts.js"));
+
+/**
+ * @param kernel Simplified, of at least one point.
+ * @throws LimitError if a part would need more bindings than the adapter has, or more elements than 32 bits count.
+ */
+export function loopPasses(
+  kernel: LoopKernel,
+  form: LoopForm,
+  buffers: LoopBuffers,
+  threads: number,
+  limits: GpuLimits,
+): GpuPass[] {
+  if (bytesOf(largestOf(kernel)) > limits.bytes) return inParts().passesInParts(kernel, form, buffers, threads, limits);
+  if (form === "columns") return [columnsPass(kernel, buffers)];
+  const tiles = form === "map" ? tilesOf(kernel, limits, buffers.aliases) : undefined;
+  if (tiles) return [tilePass(kernel, tiles, buffers)];
+  if (form === "map" && limits.threads >= PAIR_THREADS && fitsInPairs(kernel, buffers))
+    return [loopPass(kernel, form, buffers, PAIR_THREADS, 2)];
+  return [loopPass(kernel, form, buffers, threads)];
+}
