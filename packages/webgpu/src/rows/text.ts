@@ -36,9 +36,6 @@ import {
 
 /** Points of a row that a thread takes, as long as the row has threads for them. */
 const POINTS = 16;
-/** A row of so many points has at least this many threads, on adapters that allow it. */
-const LONG = 4096,
-  LONG_LANES = 512;
 /** Most points a thread computes without a loop, and most registers it keeps values in from stage to stage. */
 const MOST_POINTS = 32,
   MOST_KEPT = 48;
@@ -98,8 +95,7 @@ export function rowPass(
 function arrange(kernel: LoopKernel, limit: number): Arrangement {
   const length = product(kernel.reduceExtents);
   const most = Math.min(limit, powerBelow(SHARED / Math.max(1, kernel.reductions.length)));
-  const inMany = length >= LONG && most >= LONG_LANES;
-  const wanted = inMany ? Math.max(LONG_LANES, powerAbove(length / POINTS)) : powerAbove(length / POINTS);
+  const wanted = powerAbove(length / POINTS);
   if (runsAcross(kernel)) {
     const rows = Math.min(powerAbove(product(kernel.extents)), Math.max(8, Math.min(32, powerBelow(most / wanted))));
     return { lanes: Math.min(wanted, most / rows), rows, across: true, width: 1 };
