@@ -61,33 +61,22 @@ async function errorOf(make: () => Tree): Promise<number> {
 }
 
 describe("a position of the Mamba block", () => {
-  test.each([1, 3, 8, 9, 64])("of %i sequences runs in four passes, with the numbers of its ops", async (batch) => {
+  test.each([1, 3, 8])("of %i sequences runs in four passes, with the numbers of its ops", async (batch) => {
     const make = (): Tree => step(params(), input(batch), states(batch));
     const text = await explain(make(), { device });
     expect(text).toContain(`mambaStep (four passes): four passes of ${batch} row`);
     expect(await errorOf(make)).toBeLessThan(2e-6);
   });
 
-  test.each([
-    [13, 18],
-    [52, 37],
-  ])("of %i times as many channels as inputs, in tiles of other forms", async (expand, batch) => {
-    const wide = { ...config, expand };
-    const make = (): Tree =>
-      mamba.step!(wide, mamba.init(wide, key(1)), input(batch), mamba.initState(wide, batch)) as Tree;
-    expect(await explain(make(), { device })).toContain("four passes of");
-    expect(await errorOf(make)).toBeLessThan(2e-6);
-  });
-
-  test.each([5, 21])("weights kept in f16 are read as they are by %i sequences", async (batch) => {
+  test("weights kept in f16 are read as they are", async () => {
     const given = await realize(inHalf(params()), { device });
-    const text = await explain(stepOfHalves(given, input(batch), states(batch)), { device });
+    const text = await explain(stepOfHalves(given, input(5), states(5)), { device });
     expect(text.split("\n").filter((line) => line.includes("cast"))).toEqual([]);
-    expect(await errorOf(() => stepOfHalves(inHalf(params()), input(batch), states(batch)))).toBeLessThan(2e-6);
+    expect(await errorOf(() => stepOfHalves(inHalf(params()), input(5), states(5)))).toBeLessThan(2e-6);
   });
 
   test.each([
-    ["more sequences than the passes are for", config, 65],
+    ["more sequences than the passes are for", config, 9],
     ["a state that threads cannot share", { ...config, dState: 3 }, 2],
     ["biases of the projections", { ...config, bias: true }, 2],
     ["a constant step size", { ...config, selectiveDelta: false }, 2],

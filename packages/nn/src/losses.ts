@@ -82,13 +82,19 @@ function lossOptions(name: string, options: CrossEntropyOptions): CrossEntropyOp
 
 /** Settings of {@link linearCrossEntropy}. */
 export interface LinearCrossEntropyOptions extends CrossEntropyOptions {
-  /** Into how many pieces the positions are divided; by default as many as keep the logits of one near 8e7 numbers. */
+  /** Into how many pieces the positions are divided; by default as many as keep the logits of one below 2^26 numbers, and a few more where all are of one size then. */
   readonly pieces?: number;
 }
 
-/** Logits of a piece by default, and positions of which it has a multiple: tiles of products are full. */
-const PIECE = 5 * 2 ** 24,
-  TILE = 128;
+/** Logits of a piece by default, at most. */
+const PIECE = 2 ** 26;
+
+/** How many pieces of at most so many logits N positions make: of one size if it takes no more than twice as many. */
+function piecesOf(N: number, V: number): number {
+  const least = Math.ceil((N * V) / PIECE);
+  for (let count = least; count < 2 * least; count++) if (N % count === 0) return count;
+  return least;
+}
 
 /**
  * {@link crossEntropy} of `linear(head, x)`, the logits and their gradient in pieces of the positions: with a large
@@ -112,14 +118,13 @@ export function linearCrossEntropy(
   assertPositions("linearCrossEntropy", x, labels);
   assertMask(labels.shape, mask);
   const N = labels.size;
-  const count = Math.min(Math.max(1, N), pieces ?? Math.ceil((N * V) / PIECE));
+  const count = Math.min(Math.max(1, N), pieces ?? piecesOf(N, V));
   if (!Number.isInteger(count) || count < 1)
     throw new RangeError(`linearCrossEntropy: expected pieces, a whole number of at least 1, got ${pieces}`);
   if (count === 1) return crossEntropy(linear(head, x), labels, mask, { ...options, reduction });
   const [rows, chosen] = [reshape(x, [N, D]), reshape(labels, [N])];
   const weights = mask && reshape(mask, [N]);
-  const even = Math.ceil(N / count);
-  const length = pieces === undefined && even > TILE ? Math.ceil(even / TILE) * TILE : even;
+  const length = Math.ceil(N / count);
   const own = { ...options, reduction: reduction === "none" ? "none" : "sum" } as const;
   const parts: Tensor[] = [];
   // One for all pieces, so that their gradients of it are added up as they are computed.

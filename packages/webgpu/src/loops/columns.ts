@@ -4,7 +4,7 @@
  * longest axis. What they have meets in workgroup memory, always in the same order.
  */
 import { product, type LoopKernel } from "@seqmix/tensor/backend";
-import { entryPoint, type GpuPass } from "@seqmix/tensor/wgsl";
+import { entryPoint, type GpuLimits, type GpuPass } from "@seqmix/tensor/wgsl";
 import { functionTexts } from "../wgsl/functions.js";
 import {
   accumulate,
@@ -19,19 +19,28 @@ import {
 
 /** Outputs of a workgroup: what memory reads at once. */
 const WIDE = 32;
-/** Threads that share an output. */
-const SHARED = 8;
+/** Threads that share an output: the first that the adapter has and that have something to do each. */
+const SHARED = [16, 8] as const;
 
-/** Whether the threads of an output have something to do each. */
-export const fitsColumns = ({ reduceExtents }: LoopKernel): boolean => Math.max(...reduceExtents) >= 2 * SHARED;
+/** How many threads share an output; undefined where sharing is not worth while, or there is too little memory. */
+export const sharedBy = (
+  { reduceExtents, reductions }: LoopKernel,
+  { threads, workgroupBytes }: Pick<GpuLimits, "threads" | "workgroupBytes">,
+): number | undefined =>
+  SHARED.find(
+    (shared) =>
+      Math.max(...reduceExtents) >= 2 * shared &&
+      WIDE * shared <= threads &&
+      4 * WIDE * shared * reductions.length <= workgroupBytes,
+  );
 
-/** @param kernel Simplified, of at least one point, with a reduction. */
-export function columnsPass(kernel: LoopKernel, buffers: LoopBuffers): GpuPass {
+/** @param kernel Simplified, of at least one point, with a reduction. @param shared As {@link sharedBy} says. */
+export function columnsPass(kernel: LoopKernel, buffers: LoopBuffers, shared: number): GpuPass {
   const { extents, reduceExtents, reductions } = kernel;
   const functions = new Set<string>();
   const layout = { width: 1, axis: extents.length + reduceExtents.length - 1, vectors: [] } as const;
   const names = nameBuffers(kernel, buffers, layout);
-  const threads = WIDE * SHARED;
+  const threads = WIDE * shared;
   const context = { kernel, buffers, layout, names, functions, threads };
   const point = pointFunction(
     reductions.map(({ value }) => ({ dtype: value.dtype, value })),
@@ -44,7 +53,7 @@ export function columnsPass(kernel: LoopKernel, buffers: LoopBuffers): GpuPass {
   const depth = reduceExtents.length;
   const loops = reduceExtents.map((extent, k) =>
     k === longest
-      ? `for (var j${k} = i32(part); j${k} < ${extent}; j${k} += ${SHARED}) {`
+      ? `for (var j${k} = i32(part); j${k} < ${extent}; j${k} += ${shared}) {`
       : `for (var j${k} = 0; j${k} < ${extent}; j${k}++) {`,
   );
   const meeting = [

@@ -1,7 +1,7 @@
 /** The passes of a loop kernel: one where everything fits into a binding. */
 import { onDemand, type LoopKernel } from "@seqmix/tensor/backend";
 import { bytesOf, type GpuLimits, type GpuPass } from "@seqmix/tensor/wgsl";
-import { columnsPass } from "./columns.js";
+import { columnsPass, sharedBy } from "./columns.js";
 import { largestOf } from "./numbered.js";
 import { fitsInPairs, loopPass, PAIR_THREADS, type LoopBuffers, type LoopForm } from "./text.js";
 import { tilePass, tilesOf } from "./tiles.js";
@@ -20,7 +20,8 @@ export function loopPasses(
   limits: GpuLimits,
 ): GpuPass[] {
   if (bytesOf(largestOf(kernel)) > limits.bytes) return inParts().passesInParts(kernel, form, buffers, threads, limits);
-  if (form === "columns") return [columnsPass(kernel, buffers)];
+  const shared = form === "columns" ? sharedBy(kernel, limits) : undefined;
+  if (shared !== undefined) return [columnsPass(kernel, buffers, shared)];
   const tiles = form === "map" ? tilesOf(kernel, limits, buffers.aliases) : undefined;
   if (tiles) return [tilePass(kernel, tiles, buffers)];
   if (form === "map" && limits.threads >= PAIR_THREADS && fitsInPairs(kernel, buffers))

@@ -11,7 +11,7 @@ import {
 } from "@seqmix/tensor/backend";
 import { fitsBuffers, type NumberedKernel } from "./numbered.js";
 import { bytesOf, type GpuLimits, type GpuPass, type GpuProgram } from "@seqmix/tensor/wgsl";
-import { fitsColumns } from "./columns.js";
+import { sharedBy } from "./columns.js";
 import type { LoopForm } from "./text.js";
 import { loopPasses } from "./passes.js";
 import { rowPass } from "../rows/text.js";
@@ -98,7 +98,7 @@ function chooseForm(kernel: LoopKernel, limits: GpuLimits): { readonly form: Loo
     const partLength = outputs < 256 ? parts(Math.ceil((512 * bindings) / outputs), ROW_PART) : undefined;
     return { form: "rows", ...(partLength !== undefined && { partLength }) };
   }
-  const across = readsAcross(kernel) && outputs < 8 * FULL && fitsColumns(kernel) && limits.threads >= 256;
+  const across = readsAcross(kernel) && outputs < 8 * FULL && sharedBy(kernel, limits) !== undefined;
   const partLength =
     outputs < FULL / 2
       ? parts(Math.ceil((FULL * bindings) / outputs), SERIAL_PART)

@@ -106,7 +106,8 @@ function layoutOf(kernel: LoopKernel, form: LoopForm, { aliases, part }: LoopBuf
   const many = product(form === "map" ? kernel.extents : all) >= MANY;
   const width =
     form !== "serial" && many && (flat || all[axis]! % 4 === 0) && textLength(values) <= LONGEST_FOUR ? 4 : 1;
-  if (width === 1) return { width, axis, vectors: [] };
+  if (width === 1 || (form === "map" && hasFours(values, [aliases, part?.inputs])))
+    return { width: 1, axis, vectors: [] };
   const fits = ({ offset, coefficients }: Affine): boolean =>
     offset % 4 === 0 && coefficients.every((c, k) => (k === axis ? c === 1 : c % 4 === 0));
   const loads = loadsOf(values);
@@ -119,6 +120,12 @@ function layoutOf(kernel: LoopKernel, form: LoopForm, { aliases, part }: LoopBuf
     if (scalar.has(input))
       throw new TypeError("webgpu: expected an input written over to be read in place; report this as a bug");
   return { width, axis, vectors };
+}
+
+/** Whether each point has four of something: they are read side by side where neighbouring points are neighbouring threads. */
+function hasFours(values: readonly Scalar[], others: readonly (ReadonlyMap<number, unknown> | undefined)[]): boolean {
+  const apart = new Set(others.flatMap((each) => [...(each?.keys() ?? [])]));
+  return inFours(loadsOf(values), (input) => !apart.has(input)).size > 0;
 }
 
 /** Expressions longer than this are computed one point a thread: four copies take compilers long, and memory is not what they wait for. */

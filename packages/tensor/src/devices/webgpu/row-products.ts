@@ -1,10 +1,9 @@
 /**
  * Products of a few rows with weights whose rows lie along k, as when decoding: y[r, c] = sum_k x[r, k] w[c, k]. The weights
- * of up to eight rows are read once; more rows take tiles (`row-tiles.ts`). Each sum is finished where it is made. The threads
- * of a workgroup divide k among them and meet in workgroup memory.
+ * are read once, and each sum is finished where it is made. The threads of a workgroup divide k among them and meet in
+ * workgroup memory.
  */
 import { indent } from "./program.js";
-import { rowTileBytes, tiledRows, type RowTile } from "./row-tiles.js";
 
 /** What is multiplied. */
 export interface RowProduct {
@@ -33,21 +32,8 @@ export interface RowProgram {
   body(finish: string): string;
 }
 
-/** Rows at most of a product that is read once. */
-const READ_ONCE = 8;
-/** Rows at most. */
-export const MOST_ROWS = 64;
-
-/** Tiles for more rows than are read once: of so many columns that a large GPU has a tile for each processor. */
-const tilesFor = ({ n }: RowProduct): readonly RowTile[] => {
-  const wide = n >= 2048 ? { rows: 64, columns: 16 } : n >= 512 ? { rows: 32, columns: 16 } : { rows: 16, columns: 16 };
-  const groups = 256 / ((wide.rows / 4) * (wide.columns / 4));
-  return [
-    { ...wide, depth: 64, groups },
-    { ...wide, depth: 32, groups: Math.max(1, groups / 2) },
-    { rows: 16, columns: 16, depth: 32, groups: 4 },
-  ];
-};
+/** Rows at most: each has sums in every thread. */
+export const MOST_ROWS = 8;
 /** Threads that sum what all have for an output. */
 const HELPERS = 16;
 
@@ -59,10 +45,6 @@ const HELPERS = 16;
 export function rowProgram(product: RowProduct, workgroupBytes: number): RowProgram | undefined {
   const { m, n, k } = product;
   if (m > MOST_ROWS) return undefined;
-  if (m > READ_ONCE) {
-    const tile = tilesFor(product).find((each) => rowTileBytes(each) <= workgroupBytes);
-    return tile && tiledRows(product, tile);
-  }
   // After products on an H200: as many threads as keep its memory busy.
   const columns = m <= 4 && n >= 2048 ? 2 : 1;
   const threads = k >= 1024 && n < 256 ? 128 : 64;
