@@ -162,6 +162,29 @@ test.each(Object.keys(scalings) as How[])(
   },
 );
 
+test.each(Object.keys(scalings) as How[])("work behind a product is done with its whole sums, %s", async (how) => {
+  const s = spec(1, 64, 68, 40, "NT");
+  const [a, b, x] = [values(64 * 40, 1), values(68 * 40, 2), values(64 * 68, 3)];
+  const epilogue = {
+    extents: [64, 68],
+    inputs: [{ dtype: "f32", size: 64 * 68 }],
+    dtype: "f32",
+    value: {
+      op: "add",
+      dtype: "f32",
+      args: [
+        { op: "reduced", dtype: "f32", reduction: 0 },
+        { op: "load", dtype: "f32", input: 0, index: { offset: 0, coefficients: [68, 1] } },
+      ],
+    },
+  } as const;
+  const program = matrixUnitProgram(s, limits("f32"), epilogue, { tiles, how: scalings[how] })!;
+  const [found] = await runProgram(device.gpu, program, [a, b, x], [64 * 68]);
+  const { c } = exact(s, a, b);
+  const errors = [...found!].map((y, at) => Math.abs(y - c[at]! - x[at]!));
+  expect(Math.max(...errors)).toBeLessThan(1e-5);
+});
+
 /** Bits of f16 numbers that have no more than five digits, two to a word. */
 function packed(x: Float32Array): Int32Array {
   const bits = new Uint16Array(2 * Math.ceil(x.length / 2));
