@@ -110,7 +110,9 @@ describe.each(
   const more: [string, MatmulSpec][] = [
     ["both transposed, ragged", spec(1, 24, 20, 36, "TT")],
     ["an offset of one", spec(1, 1, 40, 64, "NN", 1)],
-    ["whole tiles", spec(1, 64, 128, 32, "NT")],
+    ...(how === "with scales found before"
+      ? []
+      : [["whole tiles", spec(1, 64, 128, 32, "NT")] as [string, MatmulSpec]]),
   ];
   test.each(products === "f32" ? [...shapes, ...more] : shapes)("%s", async (_, s) => {
     const [a, b] = [values(5000 + s.m * s.k * (s.batch[0] ?? 1), 1), values(5000 + s.n * s.k * (s.batch[0] ?? 1), 2)];
@@ -126,6 +128,9 @@ describe.each(
     const b = values(32 * 40, 4).map((x, at) => x * [1, 1e3, 1e12, 10][(at % 32) % 4]!);
     expect(await errorOf(s, a, b, products, how)).toBeLessThan(tolerance);
   });
+
+  // What follows is about scales that lines share.
+  if (how === "with scales found before") return;
 
   test("a beginning that is nothing like the rest", async () => {
     const s = spec(1, 64, 64, 100, "NN");
