@@ -1,5 +1,5 @@
 /** Writing trees of tensors. */
-import { CheckpointError, leavesOf, mapTree, realize, type Tensor, type Tree } from "@seqmix/tensor";
+import { assertSettings, CheckpointError, leavesOf, mapTree, realize, type Tensor, type Tree } from "@seqmix/tensor";
 import { bytesOf, STORED_AS } from "./elements.js";
 import { METADATA, writeSafetensors } from "./format.js";
 
@@ -33,7 +33,14 @@ function namesOf(tree: Tree): ReadonlyMap<string, Tensor> {
  * @returns The bytes: `await writeFile("model.safetensors", bytes)` in Node, `new Blob([bytes])` in a page.
  * @throws CheckpointError if two tensors have one path, or a path can be no name (empty, or `__metadata__`).
  */
-export async function saveSafetensors(tree: Tree, { metadata }: SaveOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
+export async function saveSafetensors(tree: Tree, options: SaveOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
+  assertSettings("saveSafetensors", options, ["metadata"]);
+  const { metadata } = options;
+  for (const [name, text] of Object.entries(metadata ?? {}))
+    if (typeof metadata !== "object" || typeof text !== "string")
+      throw new CheckpointError(
+        `saveSafetensors: expected texts by name as metadata, got ${typeof text} for ${name}; write { ${name}: "..." }`,
+      );
   const named = namesOf(tree);
   await realize(leavesOf(tree).filter(({ source }) => source.kind === "call"));
   const tensors = await Promise.all(

@@ -1,6 +1,9 @@
 /** Systems with a full transition matrix. */
 import {
   add,
+  assertNumber,
+  assertSettings,
+  assertTensors,
   broadcastShapes,
   broadcastTo,
   concat,
@@ -54,6 +57,7 @@ export function discretizeDense(
   rule: DiscretizationRule,
   options: RuleOptions = {},
 ): DenseRecurrence {
+  assertSettings("discretizeDense", options, ["alpha"]);
   const alpha = differenceWeight(rule, options, "discretizeDense");
   const { A, B, step } = aligned(system, dt, "discretizeDense");
   if (alpha !== undefined) {
@@ -135,7 +139,10 @@ type Span = readonly [start: number, end: number];
 const part = (x: Tensor, [r0, r1]: Span, [c0, c1]: Span): Tensor => sliceAxis(sliceAxis(x, -2, r0, r1), -1, c0, c1);
 
 /** A and B with all batch axes, and the step sizes [.. 1 1]. */
-function aligned({ A, B }: DenseSystem, dt: Operand, caller: string): { A: Tensor; B: Tensor; step: Tensor } {
+function aligned(system: DenseSystem, dt: Operand, caller: string): { A: Tensor; B: Tensor; step: Tensor } {
+  assertTensors(caller, system, ["A", "B"], ["C", "D"]);
+  if (typeof dt === "number") assertNumber(caller, "dt", dt);
+  const { A, B } = system;
   const [N, columns] = A.shape.slice(-2);
   const [height, K] = B.shape.slice(-2);
   if (A.shape.length < 2 || N !== columns)

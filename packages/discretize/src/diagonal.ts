@@ -1,6 +1,9 @@
 /** Systems with a diagonal transition: every rule is a function of one eigenvalue at a time. */
 import {
   add,
+  assertNumber,
+  assertSettings,
+  assertTensors,
   cast,
   complexAdd,
   complexExp,
@@ -56,6 +59,9 @@ export function discretizeDiagonal(
   rule: DiscretizationRule,
   options: RuleOptions = {},
 ): DiagonalRecurrence<Tensor> | DiagonalRecurrence<Complex> {
+  assertSettings("discretizeDiagonal", options, ["alpha"]);
+  assertTensors("discretizeDiagonal", { A }, ["A"]);
+  if (typeof dt === "number") assertNumber("discretizeDiagonal", "dt", dt);
   const alpha = differenceWeight(rule, options, "discretizeDiagonal");
   if (A instanceof Tensor) return alpha === undefined ? realExponential(A, dt, rule) : realDifference(A, dt, alpha);
   return alpha === undefined ? complexExponential(A, dt, rule) : complexDifference(A, dt, alpha);
@@ -115,6 +121,9 @@ export interface DssWeights {
  * gradients, and 1/x is conj(x) / (|x|^2 + epsilon).
  */
 export function discretizeDss(A: Complex, dt: Operand | Complex, L: number, epsilon = 1e-7): DssWeights {
+  assertTensors("discretizeDss", { A }, ["A"]);
+  assertNumber("discretizeDss", "the length L", L, { from: 0, whole: true });
+  assertNumber("discretizeDss", "epsilon", epsilon, { from: 0 });
   const z =
     dt instanceof Tensor || typeof dt === "number"
       ? complexScale(A, dt)

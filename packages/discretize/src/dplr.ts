@@ -1,6 +1,9 @@
 /** Systems whose transition is a diagonal plus a part of low rank, as in S4 (Gu, Goel, Re, Efficiently Modeling Long Sequences with Structured State Spaces, 2022, section 3). */
 import {
   add,
+  assertOneOf,
+  assertSettings,
+  assertTensors,
   complexAdd,
   complexConj,
   complexEinsum,
@@ -73,8 +76,11 @@ export function discretizeDplr(
   rule: DiscretizationRule,
   options: DplrOptions = {},
 ): DplrRecurrence {
+  assertSettings("discretizeDplr", options, ["alpha", "conjugatePairs"]);
+  assertTensors("discretizeDplr", system, ["A", "P", "B"], ["Q"]);
   const alpha = differenceWeight(rule, options, "discretizeDplr");
   const { conjugatePairs = true } = options;
+  assertOneOf("discretizeDplr", "conjugatePairs", conjugatePairs, [true, false]);
   assertFits(system);
   if (alpha === undefined) return exponential(system, dt, rule, conjugatePairs);
   const rows = { A: complexScale(system.A, dt), P: complexScale(system.P, dt), B: complexScale(system.B, dt) };

@@ -2,8 +2,9 @@
 import {
   abs,
   add,
-  argmax,
   arange,
+  argmax,
+  assertTensor,
   broadcastTo,
   cast,
   concat,
@@ -11,12 +12,12 @@ import {
   div,
   equal,
   expandDims,
+  formatShape,
   matmul,
   mul,
   neg,
   reshape,
   ShapeError,
-  formatShape,
   sizeOf,
   sliceAxis,
   stack,
@@ -70,6 +71,7 @@ export const inverseKernel: Kernel<InverseInputs, InverseOutputs, undefined> = d
  * @throws ShapeError if the last two axes differ.
  */
 export function inverse(M: Tensor): Tensor {
+  assertTensor("inverse", M);
   const [N, K] = M.shape.slice(-2);
   if (N === undefined || N !== K)
     throw new ShapeError(`inverse: expected square matrices [.. N N], got shape ${formatShape(M.shape)}`);

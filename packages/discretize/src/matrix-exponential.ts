@@ -1,5 +1,23 @@
 /** e^M of batches of matrices, as tensor code. */
-import { abs, add, cast, less, matmul, max, mul, stopGradient, sub, sum, where, type Tensor } from "@seqmix/tensor";
+import {
+  abs,
+  add,
+  assertNumber,
+  assertSettings,
+  assertTensor,
+  cast,
+  formatShape,
+  less,
+  matmul,
+  max,
+  mul,
+  ShapeError,
+  stopGradient,
+  sub,
+  sum,
+  where,
+  type Tensor,
+} from "@seqmix/tensor";
 import { identityMatrix } from "./inverse.js";
 
 /** With the norm at 1/2, terms beyond this one are below 1e-17. */
@@ -11,7 +29,13 @@ const TERMS = 14;
  * @param M [.. N N]
  * @param options squarings: how often the matrix may be halved; 16 by default, which is enough for norms up to 32,768.
  */
-export function matrixExponential(M: Tensor, { squarings = 16 }: { readonly squarings?: number } = {}): Tensor {
+export function matrixExponential(M: Tensor, options: { readonly squarings?: number } = {}): Tensor {
+  assertSettings("matrixExponential", options, ["squarings"]);
+  assertTensor("matrixExponential", M);
+  const { squarings = 16 } = options;
+  assertNumber("matrixExponential", "squarings", squarings, { from: 0, whole: true });
+  if (M.shape.length < 2 || M.shape.at(-1) !== M.shape.at(-2))
+    throw new ShapeError(`matrixExponential: expected square matrices [.. N N], got shape ${formatShape(M.shape)}`);
   let norm = stopGradient(max(sum(abs(M), -1, { keepDims: true }), -2, { keepDims: true }));
   let scaled = M;
   const halved: Tensor[] = [];

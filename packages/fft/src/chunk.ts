@@ -1,6 +1,9 @@
 /** Long convolutions of sequences that come in pieces: what inputs so far add to outputs still to come is the state. */
 import {
   add,
+  assertNumber,
+  assertSettings,
+  assertTensors,
   cast,
   concat,
   expandDims,
@@ -38,7 +41,10 @@ export interface FftConvChunk {
  * @returns y [B D L] and the state after it [B D K-1]
  * @throws ShapeError if the state has another shape.
  */
-export function fftConvChunk({ u, k, skip, gate, state }: FftConvChunkArguments): FftConvChunk {
+export function fftConvChunk(given: FftConvChunkArguments): FftConvChunk {
+  assertSettings("fftConvChunk", given, ["u", "k", "skip", "gate", "state"]);
+  assertTensors("fftConvChunk", given, ["u", "k"], ["skip", "gate", "state"]);
+  const { u, k, skip, gate, state } = given;
   const [B, D, L] = u.shape as [number, number, number];
   const later = k.shape[1]! - 1;
   const before = state ?? zeros([B, D, later]);
@@ -60,6 +66,7 @@ export function fftConvChunk({ u, k, skip, gate, state }: FftConvChunkArguments)
  * @returns y [B D L], f32
  */
 export function chunkedFftConv({ u, k, skip, gate }: FftConvChunkArguments, length: number): Tensor {
+  assertNumber("chunkedFftConv", "length", length, { from: 1, whole: true });
   const L = u.shape[2]!;
   const pieces: Tensor[] = [];
   let state: Tensor | undefined;

@@ -1,6 +1,9 @@
 /** Long convolutions along the sequence by Fourier transforms. */
 import {
   add,
+  assertNumber,
+  assertSettings,
+  assertTensors,
   defineKernel,
   expandDims,
   mul,
@@ -135,7 +138,10 @@ export const fftCorrelationKernel: Kernel<FftCorrelationInputs, FftCorrelationOu
     name: "fftCorrelation",
     inputs: { a: "B D L", b: "B D L" },
     outputs: { c: "D K" },
-    extraDims: (_, { taps }: FftCorrelationOptions) => ({ K: taps }),
+    extraDims(_, { taps }: FftCorrelationOptions) {
+      assertNumber("fftCorrelation", "taps", taps, { from: 0, whole: true });
+      return { K: taps };
+    },
     reference({ a, b }: { readonly a: Tensor; readonly b: Tensor }, { taps }: FftCorrelationOptions) {
       const [, D, L] = a.shape as [number, number, number];
       if (a.size === 0) return { c: zeros([D, taps]) };
@@ -197,7 +203,10 @@ export interface FftConvArguments {
  * @returns y [B D L], f32
  * @throws ShapeError if axes differ, or there is no kernel.
  */
-export function fftConv({ u, k, kReverse, skip, gate }: FftConvArguments): Tensor {
+export function fftConv(given: FftConvArguments): Tensor {
+  assertSettings("fftConv", given, ["u", "k", "kReverse", "skip", "gate"]);
+  assertTensors("fftConv", given, ["u"], ["k", "kReverse", "skip", "gate"]);
+  const { u, k, kReverse, skip, gate } = given;
   if (!k && !kReverse) throw new ShapeError("fftConv: expected a kernel k [D K] or kReverse [D R], got none");
   const L = u.shape[2] ?? 0;
   // Taps beyond the length reach no output.

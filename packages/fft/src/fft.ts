@@ -1,6 +1,9 @@
 /** Discrete Fourier transforms along the last axis, of any length. */
 import {
   add,
+  assertNumber,
+  assertSettings,
+  assertTensor,
   concat,
   flip,
   formatShape,
@@ -102,13 +105,15 @@ export function rfft(x: Tensor): Complex {
 /**
  * The real values whose {@link rfft} is x. The imaginary parts of the first value and, for even n, of the last one are not used.
  * @param x [.. floor(n/2)+1]
- * @param n Length of the result; twice the extent minus 2 by default
+ * @param length n, that of the result; twice the extent minus 2 by default
  * @returns [.. n]
  * @throws ShapeError if the extent is not floor(n/2) + 1.
  */
-export function irfft(x: Complex, n = 2 * (x.re.shape.at(-1)! - 1)): Tensor {
+export function irfft(x: Complex, length?: number): Tensor {
   const half = lengthOf(x, "irfft");
-  if (n < 1 || Math.floor(n / 2) + 1 !== half)
+  const n = length === undefined ? 2 * (half - 1) : length;
+  assertNumber("irfft", "n", n, { from: 1, whole: true });
+  if (Math.floor(n / 2) + 1 !== half)
     throw new ShapeError(
       `irfft: expected a last axis of floor(n/2)+1 = ${Math.floor(n / 2) + 1} for n = ${n}, got shape ${formatShape(x.re.shape)}; pass the length of the real values`,
     );
@@ -140,7 +145,11 @@ function fromHalf(x: Complex, n: number): Tensor {
   return reshape(concat([column(z.re), column(z.im)], 2), [...outer, n]);
 }
 
-function lengthOf({ re, im }: ComplexInput, name: string): number {
+function lengthOf(x: ComplexInput, name: string): number {
+  assertSettings(name, x, ["re", "im"]);
+  assertTensor(`${name}, re`, x.re);
+  if (x.im) assertTensor(`${name}, im`, x.im);
+  const { re, im } = x;
   const n = re.shape.at(-1);
   if (n === undefined) throw new ShapeError(`${name}: expected a tensor with at least one axis, got a scalar`);
   if (im && formatShape(im.shape) !== formatShape(re.shape))

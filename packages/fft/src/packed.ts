@@ -1,6 +1,8 @@
 /** Long convolutions of several sequences packed into one row. */
 import {
   add,
+  assertSettings,
+  assertTensors,
   cast,
   concat,
   cumsum,
@@ -37,7 +39,10 @@ const DIRECT = 16;
  * a block crosses its middle. About log2(L / 16) times the work of `fftConv`.
  * @throws ShapeError if the resets are not one a position.
  */
-export function packedFftConv({ u, k, resets }: PackedFftConvArguments): Tensor {
+export function packedFftConv(given: PackedFftConvArguments): Tensor {
+  assertSettings("packedFftConv", given, ["u", "k", "resets"]);
+  assertTensors("packedFftConv", given, ["u", "k", "resets"]);
+  const { u, k, resets } = given;
   const [B, D, L] = u.shape as [number, number, number];
   if (resets.shape.join() !== `${B},${L}`)
     throw new ShapeError(

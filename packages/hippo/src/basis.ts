@@ -1,5 +1,7 @@
 /** The functions of time whose coefficients the states of a measure are. */
+import { assertNumber } from "@seqmix/tensor";
 import {
+  assertOptions,
   assertOrder,
   laguerreFactor,
   laguerreNorms,
@@ -20,6 +22,8 @@ import {
  */
 export function hippoBasis(name: HippoMeasureName, N: number, age: number, options: HippoOptions = {}): Float64Array {
   assertOrder("hippoBasis", N);
+  assertOptions("hippoBasis", options);
+  assertNumber("hippoBasis", "an age", age, { from: 0 });
   const measure = measureOf(name);
   const basis = BASES[measure];
   if (!basis)

@@ -1,5 +1,18 @@
 /** Where the eigenvalues of the linear recurrent unit start (Orvieto et al., Resurrecting Recurrent Neural Networks for Long Sequences, 2023, section 3.3). */
-import { exp, expm1, foldIn, log, maximum, mul, neg, uniform, type Key, type Tensor } from "@seqmix/tensor";
+import {
+  assertNumber,
+  assertSettings,
+  exp,
+  expm1,
+  foldIn,
+  log,
+  maximum,
+  mul,
+  neg,
+  uniform,
+  type Key,
+  type Tensor,
+} from "@seqmix/tensor";
 
 /** Settings of {@link lruRing}. */
 export interface LruRing {
@@ -22,7 +35,11 @@ export interface LruEigenvalues {
 }
 
 /** N eigenvalues, uniform on the ring rMin <= |lambda| <= rMax. @throws RangeError if that is no ring within the unit disc. */
-export function lruRing({ rMin, rMax, maxPhase }: LruRing, N: number, key: Key): LruEigenvalues {
+export function lruRing(ring: LruRing, N: number, key: Key): LruEigenvalues {
+  assertSettings("lruRing", ring, ["rMin", "rMax", "maxPhase"]);
+  const { rMin, rMax, maxPhase } = ring;
+  assertNumber("lruRing", "N", N, { from: 1, whole: true });
+  assertNumber("lruRing", "maxPhase", maxPhase, { above: 0 });
   if (!(rMin >= 0 && rMin < rMax && rMax <= 1))
     throw new RangeError(`lruRing: expected 0 <= rMin < rMax <= 1, got rMin ${rMin} and rMax ${rMax}`);
   // |lambda|^2 is uniform; the bounds keep both logarithms finite.

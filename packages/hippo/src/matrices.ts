@@ -1,4 +1,5 @@
 /** HiPPO matrices of every measure, row-major numbers of the system x' = A x + B u (Gu, Dao, Ermon, Rudra, Re, HiPPO: Recurrent Memory with Optimal Polynomial Projections, 2020; Gu, Johnson, Timalsina, Rudra, Re, How to Train Your HiPPO, 2023). */
+import { assertNumber, assertSettings } from "@seqmix/tensor";
 import type { Key } from "@seqmix/tensor";
 import { logGamma } from "./linear-algebra.js";
 import { normalNumbers } from "./random-numbers.js";
@@ -65,6 +66,12 @@ export interface HippoOptions {
 /** The system of a measure, of order N. @throws RangeError for an unknown measure or an impossible setting. */
 export function hippo(measure: HippoMeasureName, N: number, options: HippoOptions = {}): HippoSystem {
   assertOrder("hippo", N);
+  assertOptions("hippo", options);
+  for (const [name, measures] of Object.entries(MEASURES_WITH))
+    if (options[name as keyof typeof MEASURES_WITH] !== undefined && !measures.includes(measureOf(measure)))
+      throw new RangeError(
+        `hippo: expected ${name} with the measure ${measures.map((each) => `"${each}"`).join(" or ")} alone, got it with "${measure}"; leave it out`,
+      );
   return SYSTEMS[measureOf(measure)](N, options);
 }
 
@@ -80,6 +87,12 @@ export function measureOf(name: HippoMeasureName): HippoMeasure {
 
 /** A_nk = -sqrt((2n+1)(2k+1)) below the diagonal, -(n+1) on it, 0 above; B_n = sqrt(2n+1). */
 export const hippoLegs = (N: number): HippoSystem => hippo("legs", N);
+
+const MEASURES_WITH: Readonly<Record<"window" | "alpha" | "beta", readonly HippoMeasure[]>> = {
+  window: ["legt", "fourier"],
+  alpha: ["glagt"],
+  beta: ["lagt", "tlagt", "glagt"],
+};
 
 const root = (n: number): number => Math.sqrt(2 * n + 1);
 
@@ -99,11 +112,17 @@ const SYSTEMS: Readonly<Record<HippoMeasure, (N: number, options: HippoOptions) 
     A: matrix(N, (n, k) => (2 * n + 1) * (n < k ? -1 : (n - k) % 2 === 0 ? -1 : 1)),
     B: vector(N, (n) => (n % 2 === 0 ? 1 : -1) * (2 * n + 1)),
   }),
-  lagt: (N, { beta = 1 }) => ({ A: laguerre(N, -0.5), B: vector(N, () => beta) }),
-  tlagt: (N, { beta = 1 }) => ({ A: laguerre(N, -(1 + beta) / 2), B: vector(N, () => beta) }),
+  lagt(N, { beta = 1 }) {
+    assertNumber("hippo", "beta", beta);
+    return { A: laguerre(N, -0.5), B: vector(N, () => beta) };
+  },
+  tlagt(N, { beta = 1 }) {
+    assertNumber("hippo", "beta", beta, { from: 0 });
+    return { A: laguerre(N, -(1 + beta) / 2), B: vector(N, () => beta) };
+  },
   glagt(N, { alpha = 0, beta = 0.01 }) {
-    if (!(alpha > -1 && alpha < 1 && beta > 0))
-      throw new RangeError(`hippo: expected -1 < alpha < 1 and beta > 0 for "glagt", got ${alpha} and ${beta}`);
+    assertNumber("hippo", "alpha", alpha, { above: -1, below: 1 });
+    assertNumber("hippo", "beta", beta, { above: 0 });
     const plain = laguerre(N, -(1 + beta) / 2);
     const scale = laguerreNorms(N, alpha);
     const factor = laguerreFactor(alpha, beta);
@@ -184,6 +203,8 @@ export function assertOrder(name: string, N: number): void {
   if (!Number.isInteger(N) || N < 1) throw new RangeError(`${name}: expected an order N of at least 1, got ${N}`);
 }
 
-function assertWindow(window: number): void {
-  if (!(window > 0)) throw new RangeError(`hippo: expected a positive window, got ${window}`);
-}
+/** @throws TypeError for a setting that {@link hippo} does not have. */
+export const assertOptions = (name: string, options: HippoOptions): void =>
+  assertSettings(name, options, ["window", "alpha", "beta", "key"]);
+
+const assertWindow = (window: number): void => assertNumber("hippo", "a window", window, { above: 0 });

@@ -1,4 +1,5 @@
 /** Normal plus low rank: A = S - sum_r P_r P_r^T with S normal, and its diagonal form (Gu, Goel, Re, Efficiently Modeling Long Sequences with Structured State Spaces, 2022, theorem 1). */
+import { assertNumber } from "@seqmix/tensor";
 import { assertOrder, hippo, measureOf, vector, type HippoMeasureName, type HippoOptions } from "./matrices.js";
 import { diagonalizeSkew } from "./skew-eigenvectors.js";
 
@@ -103,6 +104,7 @@ export function hippoDiagonal(
   { clipB, ...options }: NormalFormOptions = {},
 ): DiagonalPlusLowRank {
   const { B, S, P, rank } = hippoNormal(name, N, options);
+  if (clipB !== undefined) assertNumber("hippoDiagonal", "clipB", clipB, { from: 0 });
   if (N % 2 !== 0) throw new RangeError(`hippoDiagonal: expected an even order, got ${N}`);
   const mean = S.reduce((total, value, i) => (i % (N + 1) === 0 ? total + value / N : total), 0);
   const { im, V } = diagonalizeSkew(S.map((value, i) => (i % (N + 1) === 0 ? 0 : value)));

@@ -1,12 +1,15 @@
 /** A memory kept while a signal goes by, and the history read back from it. */
 import {
+  assertNumber,
+  assertSettings,
+  assertTensor,
   concat,
   formatShape,
   matmul,
   reshape,
   ShapeError,
-  sliceAxis,
   sizeOf,
+  sliceAxis,
   tensor,
   zeros,
   type Tensor,
@@ -39,8 +42,11 @@ const CHUNK = 32;
  * @throws RangeError for "scaled" with a measure other than "legs", or an unknown measure or rule.
  */
 export function project(signal: Tensor, measure: HippoMeasureName, options: ProjectionOptions): Tensor {
+  assertSettings("project", options, ["order", "dt", "rule", "window", "alpha", "beta", "key"]);
+  assertTensor("project", signal);
   const { order: N, dt, rule = "bilinear", ...rest } = options;
   assertOrder("project", N);
+  if (dt !== "scaled") assertNumber("project", 'dt, "scaled" or', dt, { above: 0 });
   if (signal.shape.length === 0) throw new ShapeError("project: expected a signal [.. L], got a scalar");
   if (dt === "scaled" && measure !== "legs")
     throw new RangeError(`project: expected the measure "legs" with dt "scaled", got "${measure}"`);
@@ -100,11 +106,15 @@ export interface ReconstructionOptions extends HippoOptions {
  * @returns [.. length of `at`]
  * @throws RangeError for measures that are no projection onto a basis ({@link hippoBasis}).
  */
-export function reconstruct(
-  coefficients: Tensor,
-  measure: HippoMeasureName,
-  { dt, at, ...options }: ReconstructionOptions,
-): Tensor {
+export function reconstruct(coefficients: Tensor, measure: HippoMeasureName, given: ReconstructionOptions): Tensor {
+  assertSettings("reconstruct", given, ["dt", "at", "window", "alpha", "beta", "key"]);
+  assertTensor("reconstruct", coefficients);
+  const { dt, at, ...options } = given;
+  if (dt !== "scaled") assertNumber("reconstruct", 'dt, "scaled" or', dt, { above: 0 });
+  if (!Array.isArray(at))
+    throw new TypeError(`reconstruct: expected a list of places at, got ${String(at)}; write [0]`);
+  for (const place of at)
+    assertNumber("reconstruct", "a place at", place, dt === "scaled" ? { from: 0, to: 1 } : { from: 0 });
   const N = coefficients.shape.at(-1);
   if (N === undefined)
     throw new ShapeError(`reconstruct: expected coefficients [.. N], got shape ${formatShape(coefficients.shape)}`);

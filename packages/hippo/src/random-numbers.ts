@@ -13,6 +13,7 @@ export function normalNumbers(key: Key | undefined, caller: string, count: numbe
 
 /** Independent numbers, uniform between 0 and 1, neither of which comes. @throws RangeError without a key. */
 export function uniformNumbers(key: Key | undefined, caller: string, count: number): Float64Array {
-  if (!key) throw new RangeError(`${caller}: expected a key for random numbers, got none`);
+  if (!key?.words)
+    throw new RangeError(`${caller}: expected a key for random numbers, got ${key ? String(key) : "none"}`);
   return Float64Array.from({ length: count }, (_, k) => ((threefry(key.words, [k, 0])[0] >>> 0) + 0.5) * 2 ** -32);
 }

@@ -1,4 +1,5 @@
 /** The recurrences by which a memory is kept, as numbers. */
+import { assertNumber } from "@seqmix/tensor";
 import { exponential, multiply, solve } from "./linear-algebra.js";
 import { legendre, normalized } from "./basis.js";
 import { assertOrder, hippo, vector, type HippoMeasureName, type HippoOptions, type HippoSystem } from "./matrices.js";
@@ -23,6 +24,7 @@ export function hippoRecurrence(
   options: HippoOptions = {},
 ): HippoRecurrence {
   const { A, B } = hippo(measure, N, options);
+  assertNumber("hippoRecurrence", "a step dt", dt, { above: 0 });
   if (rule !== "zoh") return difference({ A, B }, dt, ruleWeight(rule), solveAny);
   // The exponential of [[A, B], [0, 0]] holds the integral that gives Bbar; A may be singular.
   const whole = new Float64Array((N + 1) ** 2);
@@ -46,6 +48,7 @@ export function hippoRecurrence(
  */
 export function scaledLegsRecurrence(N: number, t: number, rule: HippoRule): HippoRecurrence {
   assertOrder("scaledLegsRecurrence", N);
+  assertNumber("scaledLegsRecurrence", "a step t", t, { from: 1, whole: true });
   if (rule === "zoh") return stretched(N, t / (t + 1));
   return difference(hippo("legs", N), 1 / t, ruleWeight(rule), solveLowerTriangular);
 }

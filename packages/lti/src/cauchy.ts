@@ -2,10 +2,11 @@
 import {
   add,
   arange,
+  assertNumber,
   cast,
+  complexConj,
   complexMap,
   complexMul,
-  complexConj,
   defineKernel,
   div,
   expandDims,
@@ -131,6 +132,7 @@ export function halfAngles(L: number): {
   /** Cosines. */
   readonly cosine: Tensor;
 } {
+  assertNumber("halfAngles", "the length L", L, { from: 1, whole: true });
   const k = cast(arange(Math.floor(L / 2) + 1), "f32");
   return { sine: sin(mul(k, Math.PI / L)), cosine: sin(mul(sub(L / 2, k), Math.PI / L)) };
 }

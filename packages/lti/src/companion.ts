@@ -2,6 +2,9 @@
 import { fftConv } from "@seqmix/fft";
 import {
   add,
+  assertNumber,
+  assertSettings,
+  assertTensors,
   broadcastTo,
   concat,
   einsum,
@@ -38,6 +41,7 @@ export interface CompanionParameters {
  */
 export function companionKernel({ a, b, c }: CompanionParameters, L: number): Tensor {
   assertFits({ a, b, c });
+  assertNumber("companionKernel", "the length L", L, { from: 0, whole: true });
   const [M, H] = c.shape as [number, number, number];
   if (L === 0) return zeros([M, H, 0]);
   const direct = fitTo(reshape(correlate(expandDims(b, 0), c), c.shape), L);
@@ -165,7 +169,10 @@ const shifted = (x: Tensor): Tensor =>
     x.shape.at(-1)!,
   );
 
-function assertFits({ a, b, c }: CompanionParameters): void {
+function assertFits(parameters: CompanionParameters): void {
+  assertSettings("companionKernel", parameters, ["a", "b", "c"]);
+  assertTensors("companionKernel", parameters, ["b", "c"], ["a"]);
+  const { a, b, c } = parameters;
   const [, H, N] = c.shape;
   const fits = (x: Tensor): boolean => x.shape.join() === `${H},${N}`;
   if (c.shape.length !== 3 || !fits(b) || (a && !fits(a)))

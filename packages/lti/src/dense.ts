@@ -2,6 +2,7 @@
 import { discretizeDense, identityMatrix, type DiscretizationRule, type RuleOptions } from "@seqmix/discretize";
 import {
   add,
+  assertNumber,
   broadcastTo,
   concat,
   einsum,
@@ -130,6 +131,7 @@ function collect(A: Tensor, B: Tensor, u: Tensor): Tensor {
 
 /** A^L of matrices [.. N N], by squaring. */
 export function matrixPower(A: Tensor, L: number): Tensor {
+  assertNumber("matrixPower", "the power L", L, { from: 0, whole: true });
   let result: Tensor | undefined;
   let square = A;
   for (let rest = L; rest > 0; rest = Math.floor(rest / 2)) {

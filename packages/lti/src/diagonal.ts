@@ -8,6 +8,10 @@ import {
 } from "@seqmix/discretize";
 import {
   add,
+  assertNumber,
+  assertOneOf,
+  assertSettings,
+  assertTensors,
   complexAdd,
   complexMap,
   complexMul,
@@ -73,10 +77,12 @@ export function diagonalRecurrence(
  */
 export function diagonalSystem(system: DiagonalSystem, options: DiagonalOptions = {}): LtiSystem<Complex> {
   assertFits(system);
+  assertSettings("diagonalSystem", options, ["rule", "alpha", "conjugatePairs"]);
   const { rule = "zoh", conjugatePairs = true } = options;
+  assertOneOf("diagonalSystem", "conjugatePairs", conjugatePairs, [true, false]);
   const { A, B, C, dt } = system;
   const [M, H, N] = C.re.shape as [number, number, number];
-  const { Abar, weight } = discretizeDiagonal(A, dt, rule, options) as DiagonalRecurrence<Complex>;
+  const { Abar, weight } = discretizeDiagonal(A, dt, rule, { alpha: options.alpha }) as DiagonalRecurrence<Complex>;
   const Bbar = complexMul(B, weight);
   const factor = conjugatePairs ? 2 : 1;
   const output = complexScale(C, factor);
@@ -144,6 +150,7 @@ export function dssKernel(
   L: number,
   { epsilon = 1e-7, state }: DssOptions = {},
 ): DssKernel {
+  assertNumber("dssKernel", "L", L, { from: 0, whole: true });
   const { z, growing, weight } = discretizeDss(A, dt, L, epsilon);
   const falling = sub(1, growing);
   const W = complexMul(C, weight);
@@ -169,7 +176,9 @@ export function dssKernel(
   return { K, KState: reshape(sums(rows), [batch, M, H, L]) };
 }
 
-function assertFits({ dt, A, B, C }: DiagonalSystem): void {
+function assertFits(system: DiagonalSystem): void {
+  assertTensors("diagonalSystem", system, ["dt", "A", "B", "C"]);
+  const { dt, A, B, C } = system;
   const [M, H, N] = C.re.shape;
   const fits = ({ re }: Complex): boolean => re.shape.join() === `${H},${N}`;
   const steps = dt.shape.length === 2 && dt.shape[0] === H && (dt.shape[1] === 1 || dt.shape[1] === N);

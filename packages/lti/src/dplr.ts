@@ -11,6 +11,9 @@ import {
 import { irfft } from "@seqmix/fft";
 import {
   add,
+  assertNumber,
+  assertSettings,
+  assertTensors,
   broadcastTo,
   complexAdd,
   complexConj,
@@ -59,7 +62,10 @@ export interface DplrRule extends RuleOptions {
  * All views of a system whose C is the true one. The state is h [B H N]. A step costs O(R N) a channel; a kernel of length L
  * takes Abar^L, as squares of matrices [H 2N 2N], for {@link truncateOutput}, and then O(N L).
  */
-export function dplrSystem(system: DplrLti, { rule = "bilinear", alpha }: DplrRule = {}): LtiSystem<Complex> {
+export function dplrSystem(system: DplrLti, options: DplrRule = {}): LtiSystem<Complex> {
+  assertTensors("dplrSystem", system, ["dt", "A", "P", "B", "C"], ["Q"]);
+  assertSettings("dplrSystem", options, ["rule", "alpha"]);
+  const { rule = "bilinear", alpha } = options;
   const { C, dt } = system;
   const [M, H, N] = C.re.shape as [number, number, number];
   const recurrence = discretizeDplr(system, dt, rule, { alpha });
@@ -90,6 +96,7 @@ export function dplrSystem(system: DplrLti, { rule = "bilinear", alpha }: DplrRu
  * powers of Abar, but for lengths beyond the truncation, which is doubled; steps need the true C ({@link completeOutput}).
  */
 export function truncatedDplrSystem(system: DplrLti, truncation: number): LtiSystem<Complex> {
+  assertNumber("truncatedDplrSystem", "the truncation", truncation, { from: 1, whole: true });
   const atLeast = (L: number): { readonly C: Complex; readonly length: number } => {
     let [C, length] = [system.C, truncation];
     for (; length < L; length *= 2) C = doubleTruncation({ ...system, C }, length);
@@ -133,11 +140,12 @@ export interface DplrKernel {
  * unity, by Cauchy sums and Woodbury's identity for the low-rank part, of any rank, and an inverse transform of length L'/rate.
  * @throws RangeError if L exceeds that length; see {@link doubleTruncation}.
  */
-export function dplrKernel(
-  system: DplrLti,
-  L: number,
-  { truncation = L, rate = 1, state }: DplrKernelOptions = {},
-): DplrKernel {
+export function dplrKernel(system: DplrLti, L: number, options: DplrKernelOptions = {}): DplrKernel {
+  assertTensors("dplrKernel", system, ["dt", "A", "P", "B", "C"], ["Q"]);
+  assertSettings("dplrKernel", options, ["truncation", "rate", "state"]);
+  const { truncation = L, rate = 1, state } = options;
+  assertNumber("dplrKernel", "the length L", L, { from: 0, whole: true });
+  assertNumber("dplrKernel", "the truncation", truncation, { from: 0, whole: true });
   const length = stepsAtRate(truncation, rate);
   if (L > length)
     throw new RangeError(
@@ -243,12 +251,14 @@ export const truncateOutput = (system: DplrLti, L: number): Complex => withPower
 export const doubleTruncation = (system: DplrLti, L: number): Complex => withPower(realForm(system), L, 1);
 
 function withPower({ Abar, C }: DiscreteDense, L: number, sign: 1 | -1): Complex {
+  assertNumber("truncateOutput", "the length L", L, { from: 0, whole: true });
   const moved = einsum("M H N, H N K -> M H K", C, matrixPower(Abar, L));
   return complexOutput(sign === 1 ? add(C, moved) : sub(C, moved));
 }
 
 /** The true C = C~ (1 - Abar^L)^-1 of a system with C~ of length L: what a recurrence needs. */
 export function completeOutput(system: DplrLti, L: number): Complex {
+  assertNumber("completeOutput", "the length L", L, { from: 1, whole: true });
   const { Abar, C } = realForm(system);
   const whole = inverse(sub(identityMatrix(Abar.shape[1]!), matrixPower(Abar, L)));
   return complexOutput(einsum("M H N, H N K -> M H K", C, whole));

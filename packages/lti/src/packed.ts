@@ -1,5 +1,9 @@
 /** Sequences packed into one: each is filtered as if it were alone. */
 import {
+  add,
+  assertNumber,
+  assertSettings,
+  assertTensor,
   broadcastTo,
   cast,
   concat,
@@ -15,7 +19,6 @@ import {
   ShapeError,
   sliceAxis,
   sum,
-  add,
   zeros,
   type Tensor,
   type Tree,
@@ -43,15 +46,17 @@ export function convolvePacked<S extends Tree>(
   system: LtiSystem<S>,
   u: Tensor,
   resets: Tensor,
-  { h0, skip, pieceLength = 64 }: PackedOptions<S> = {},
+  options: PackedOptions<S> = {},
 ): LtiRun<S> {
+  assertSettings("convolvePacked", options, ["h0", "skip", "pieceLength"]);
+  for (const x of [u, resets]) assertTensor("convolvePacked", x);
+  const { h0, skip, pieceLength = 64 } = options;
+  assertNumber("convolvePacked", "pieceLength", pieceLength, { from: 1, whole: true });
   const [B, H, L] = u.shape as [number, number, number];
   if (resets.shape.join() !== `${B},${L}`)
     throw new ShapeError(
       `convolvePacked: expected resets [B L] = [${B},${L}] for u ${formatShape(u.shape)}, got shape ${formatShape(resets.shape)}`,
     );
-  if (!Number.isInteger(pieceLength) || pieceLength < 1)
-    throw new RangeError(`convolvePacked: expected a pieceLength of at least 1, got ${pieceLength}`);
   let h = h0 ?? system.restState(B);
   if (L === 0) return { y: zeros([B, system.outputs, H, 0]), hT: h };
   const taps = system.kernel(Math.min(L, pieceLength));

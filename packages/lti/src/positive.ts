@@ -1,5 +1,5 @@
 /** How learned numbers are kept positive. */
-import { add, exp, relu, sigmoid, softplus, type Tensor } from "@seqmix/tensor";
+import { add, assertNumber, assertOneOf, exp, relu, sigmoid, softplus, type Tensor } from "@seqmix/tensor";
 
 /** Functions that keep a learned number positive: p, e^p, max(p, 0) + 1e-4, 1/(1+e^-p), log(1+e^p). */
 export const positiveTransforms = ["none", "exp", "relu", "sigmoid", "softplus"] as const;
@@ -29,6 +29,8 @@ export function positive(p: Tensor, transform: PositiveTransform): Tensor {
 
 /** What {@link positive} makes `value` of; values below 1e-4 count as that, as in the published code, also with "none". */
 export function beforeTransform(value: number, transform: PositiveTransform): number {
+  assertOneOf("beforeTransform", "transform", transform, positiveTransforms);
+  assertNumber("beforeTransform", "the value", value, transform === "sigmoid" ? { below: 1 } : {});
   const bounded = Math.max(value, 1e-4);
   switch (transform) {
     case "exp":

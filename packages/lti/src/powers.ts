@@ -2,6 +2,7 @@
 import {
   add,
   arange,
+  assertNumber,
   cast,
   complexEinsum,
   complexExp,
@@ -51,6 +52,7 @@ export interface PowerTable {
 
 /** The powers of `decay` up to L - 1, L at least 1, in O(N sqrt(L)) memory a channel. */
 export function powerTable(decay: Decay, L: number): PowerTable {
+  assertNumber("powerTable", "the length L", L, { from: 0, whole: true });
   const stride = 2 ** Math.ceil(Math.log2(L) / 2);
   const count = Math.ceil(L / stride);
   return {

@@ -2,6 +2,8 @@
 import { fftConv } from "@seqmix/fft";
 import {
   add,
+  assertSettings,
+  assertTensor,
   broadcastTo,
   expandDims,
   formatShape,
@@ -63,8 +65,10 @@ export function convolve<S extends Tree>(
   system: LtiSystem<S>,
   u: Tensor,
   h0?: S,
-  { skip, gate }: ConvolveOptions = {},
+  options: ConvolveOptions = {},
 ): LtiRun<S> {
+  assertSettings("convolve", options, ["skip", "gate"]);
+  const { skip, gate } = options;
   const [B, H, L] = extents(system, u, "convolve");
   const { outputs: M } = system;
   if (L === 0) return { y: zeros([B, M, H, 0]), hT: h0 ?? system.restState(B) };
@@ -103,6 +107,7 @@ export function recur<S extends Tree>(system: LtiSystem<S>, u: Tensor, h0?: S): 
 }
 
 function extents({ channels }: { readonly channels: number }, u: Tensor, caller: string): [number, number, number] {
+  assertTensor(caller, u);
   if (u.shape.length !== 3 || u.shape[1] !== channels)
     throw new ShapeError(`${caller}: expected u [B ${channels} L], got shape ${formatShape(u.shape)}`);
   return u.shape as [number, number, number];

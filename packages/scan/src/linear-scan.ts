@@ -80,9 +80,10 @@ export const composeComplexLinear = (
  * The linear recurrence h_t = a_t h_(t-1) + b_t along an axis, in one pass over the sequence. Where the device can, what is
  * computed into a and b and out of h runs in the same pass and takes no memory.
  *
- * Devices cut long axes into stretches. On `webgpu()` a stretch is its product of decays and what it adds: where that product
- * is above 3.4e38 while the state before is not 0, the state after is infinite, even if it would fit; decays of at most 1 in
- * size never do that. On `cpu()` states below 1e-36 are 0 at the end of a stretch.
+ * Devices cut long axes into stretches: what decays make of the state before, and what the stretch adds. Each is right wherever
+ * it fits f32, also where the product of the decays itself does not; two that cancel each other lose digits. On `cpu()` states
+ * below 1e-36 are 0 at the end of a stretch; on `webgpu()` gradients through decays that are computed in place as e^(x y) need
+ * products within a stretch, some hundred steps, of at most 3.4e38.
  * @returns All states h, of the shape that `a`, `b` and `resets` broadcast to.
  * @throws ShapeError if they do not broadcast, or `h0` has another shape; DTypeError if any but the resets is not f32.
  */

@@ -2,6 +2,9 @@
 import { complexMul, linearScan, type Complex } from "@seqmix/scan";
 import {
   add,
+  assertOneOf,
+  assertSettings,
+  assertTensors,
   broadcastTo,
   cast,
   cos,
@@ -174,9 +177,13 @@ export interface SelectiveScanResult<T extends Tensor | Complex> {
  * @throws ShapeError naming the axis that differs; DTypeError for resets that are no flags.
  */
 export function selectiveScan<T extends Tensor | Complex>(
-  { u, delta, A, B, C, D, z, deltaBias, h0, resets: given }: SelectiveScanArguments<T>,
+  inputs: SelectiveScanArguments<T>,
   options: SelectiveScanOptions = {},
 ): SelectiveScanResult<T> {
+  assertSettings("selectiveScan", inputs, ["u", "delta", "A", "B", "C", "D", "z", "deltaBias", "h0", "resets"]);
+  assertTensors("selectiveScan", inputs, ["u", "delta", "A", "B", "C"], ["D", "z", "deltaBias", "h0", "resets"]);
+  assertOptions("selectiveScan", options);
+  const { u, delta, A, B, C, D, z, deltaBias, h0, resets: given } = inputs;
   if (u.shape.length !== 3)
     throw new ShapeError(`selectiveScan: expected u [B L D], got shape ${formatShape(u.shape)}`);
   const channels = u.shape[2]!;
@@ -241,9 +248,13 @@ export interface SelectiveScanStepResult<T extends Tensor | Complex> {
  * @returns y [B D] and the state after the position [B D N].
  */
 export function selectiveScanStep<T extends Tensor | Complex>(
-  { u, delta, A, B, C, D, z, deltaBias, h }: SelectiveScanStepArguments<T>,
+  inputs: SelectiveScanStepArguments<T>,
   options: SelectiveScanOptions = {},
 ): SelectiveScanStepResult<T> {
+  assertSettings("selectiveScanStep", inputs, ["u", "delta", "A", "B", "C", "D", "z", "deltaBias", "h"]);
+  assertTensors("selectiveScanStep", inputs, ["u", "delta", "A", "B", "C", "h"], ["D", "z", "deltaBias"]);
+  assertOptions("selectiveScanStep", options);
+  const { u, delta, A, B, C, D, z, deltaBias, h } = inputs;
   if (u.shape.length !== 2)
     throw new ShapeError(`selectiveScanStep: expected u [B D], got shape ${formatShape(u.shape)}`);
   const channels = u.shape[1]!;
@@ -261,6 +272,11 @@ export function selectiveScanStep<T extends Tensor | Complex>(
   const added = both(both(B as Complex, perChannel), (part) => mul(drive, part));
   const next = { re: add(kept.re, added.re), im: add(kept.im, added.im) };
   return { y: finish(readOut(next, both(C as Complex, perChannel)), u, D, z), h: next as T };
+}
+
+function assertOptions(name: string, options: SelectiveScanOptions): void {
+  assertSettings(name, options, ["deltaSoftplus"]);
+  assertOneOf(name, "deltaSoftplus", options.deltaSoftplus ?? false, [true, false]);
 }
 
 function stepSize(delta: Tensor, bias: Tensor | undefined, { deltaSoftplus = false }: SelectiveScanOptions): Tensor {

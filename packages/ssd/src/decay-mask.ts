@@ -1,5 +1,6 @@
 /** Masks of structured masked attention: what is left, at each position, of what each earlier one wrote. */
 import {
+  assertTensor,
   broadcastTo,
   cumsum,
   exp,
@@ -39,7 +40,9 @@ function columnSums(x: Tensor): Tensor {
   return cumsum(where(below, broadcastTo(expandDims(x, -1), [...x.shape, L]), 0), x.shape.length - 1);
 }
 
-function lengthOf({ shape }: Tensor): number {
+function lengthOf(x: Tensor): number {
+  assertTensor("segsum", x);
+  const { shape } = x;
   if (shape.length === 0) throw new ShapeError(`segsum: expected x [.. L], got shape ${formatShape(shape)}`);
   return shape.at(-1)!;
 }

@@ -1,6 +1,16 @@
 /** State passing: from what each of several pieces of a sequence leaves behind to the state before each. */
 import { linearScan } from "@seqmix/scan";
-import { concat, expandDims, full, reshape, sliceAxis, zeros, type Tensor } from "@seqmix/tensor";
+import {
+  assertSettings,
+  assertTensors,
+  concat,
+  expandDims,
+  full,
+  reshape,
+  sliceAxis,
+  zeros,
+  type Tensor,
+} from "@seqmix/tensor";
 
 /** What {@link passStates} takes. The axes behind C are those of a state, [H K V] say. */
 export interface PassStatesArguments {
@@ -24,7 +34,10 @@ export interface PassStatesResult {
  * The recurrence over pieces, h_c = kept_c h_(c-1) + states_c: how chunks of one sequence, or the devices that share it,
  * depend on each other (Dao and Gu, Transformers are SSMs, 2024, sections 6 and 8.2).
  */
-export function passStates({ states, kept, h0 }: PassStatesArguments): PassStatesResult {
+export function passStates(given: PassStatesArguments): PassStatesResult {
+  assertSettings("passStates", given, ["states", "kept", "h0"]);
+  assertTensors("passStates", given, ["states"], ["kept", "h0"]);
+  const { states, kept, h0 } = given;
   const [B, C, ...state] = states.shape as [number, number, ...number[]];
   const start = h0 ?? zeros([B, ...state]);
   if (C === 0) return { before: states, hT: start };

@@ -1,6 +1,10 @@
 /** The operator of Mamba-2: a state-space model whose A is a number a head (Dao and Gu, Transformers are SSMs, 2024). */
 import {
   add,
+  assertOneOf,
+  assertSettings,
+  assertTensor,
+  assertTensors,
   cast,
   clip,
   concat,
@@ -68,12 +72,17 @@ export interface SsdResult {
  * its limits: {@link structuredMaskedAttention} with C, B and delta x for q, k and v.
  * @throws ShapeError naming what does not fit.
  */
-export function ssd({ x, dt, A, B, C, D, z, dtBias, h0, resets }: SsdArguments, options: SsdOptions = {}): SsdResult {
+export function ssd(given: SsdArguments, options: SsdOptions = {}): SsdResult {
+  assertSettings("ssd", given, ["x", "dt", "A", "B", "C", "D", "z", "dtBias", "h0", "resets"]);
+  assertTensors("ssd", given, ["x", "dt", "A", "B", "C"], ["D", "z", "dtBias", "h0", "resets"]);
+  assertSettings("ssd", options, ["algorithm", "chunkSize", "dtSoftplus", "dtLimit"]);
+  const { algorithm, chunkSize } = options;
+  const { x, dt, A, B, C, D, z, dtBias, h0, resets } = given;
   expectSteps("ssd", x, dt, 4);
   const delta = ssdStepSizes(dt, dtBias, options);
   const { y, hT } = structuredMaskedAttention(
     { q: C, k: B, v: mul(x, expandDims(delta, 3)), logDecay: mul(delta, A), h0, resets },
-    options,
+    { algorithm, chunkSize },
   );
   return { y: finish(y, x, D, z), hT };
 }
@@ -86,12 +95,17 @@ export function ssd({ x, dt, A, B, C, D, z, dtBias, h0, resets }: SsdArguments, 
 export function ssdStepSizes(
   dt: Tensor,
   bias: Tensor | undefined,
-  { dtSoftplus = false, dtLimit: [low, high] = [0, Infinity] }: Pick<SsdOptions, "dtSoftplus" | "dtLimit"> = {},
+  options: Pick<SsdOptions, "dtSoftplus" | "dtLimit"> = {},
 ): Tensor {
+  const { dtSoftplus = false, dtLimit = [0, Infinity] } = options;
+  assertOneOf("ssd", "dtSoftplus", dtSoftplus, [true, false]);
+  const [low, high] = Array.isArray(dtLimit) ? (dtLimit as readonly number[]) : [];
+  if (!(low! <= high!))
+    throw new RangeError(`ssd: expected a dtLimit [low, high] with low <= high, got ${String(dtLimit)}; correct it`);
   const shifted = bias ? add(dt, bias) : dt;
   const delta = dtSoftplus ? softplus(shifted) : shifted;
   // The largest number stands for a limit that is none.
-  return low === 0 && high === Infinity ? delta : clip(delta, Math.max(low, -3e38), Math.min(high, 3e38));
+  return low === 0 && high === Infinity ? delta : clip(delta, Math.max(low!, -3e38), Math.min(high!, 3e38));
 }
 
 /** What {@link ssdStep} takes: one position. */
@@ -121,9 +135,13 @@ export interface SsdStepArguments {
  * @returns y [B H P] and the state after the position [B H N P].
  */
 export function ssdStep(
-  { x, dt, A, B, C, D, z, dtBias, h }: SsdStepArguments,
+  given: SsdStepArguments,
   options: Pick<SsdOptions, "dtSoftplus" | "dtLimit"> = {},
 ): readonly [Tensor, Tensor] {
+  assertSettings("ssdStep", given, ["x", "dt", "A", "B", "C", "D", "z", "dtBias", "h"]);
+  assertTensors("ssdStep", given, ["x", "dt", "A", "B", "C", "h"], ["D", "z", "dtBias"]);
+  assertSettings("ssdStep", options, ["dtSoftplus", "dtLimit"]);
+  const { x, dt, A, B, C, D, z, dtBias, h } = given;
   expectSteps("ssdStep", x, dt, 3);
   const delta = expandDims(ssdStepSizes(dt, dtBias, options), 2);
   const logDecay = mul(delta, reshape(A, [A.shape[0]!, 1]));
@@ -138,6 +156,7 @@ export function ssdStep(
  * @returns f32 [B L]
  */
 export function resetsOfSegments(segments: Tensor): Tensor {
+  assertTensor("resetsOfSegments", segments);
   const [B, L] = segments.shape as [number, number];
   if (segments.shape.length !== 2)
     throw new ShapeError(`resetsOfSegments: expected segments [B L], got shape ${formatShape(segments.shape)}`);

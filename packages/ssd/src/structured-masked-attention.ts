@@ -1,5 +1,20 @@
 /** Structured masked attention: attention with a mask of decays, the dual of a recurrence over matrices (Dao and Gu, Transformers are SSMs, 2024). */
-import { add, exp, expandDims, formatShape, mul, reshape, ShapeError, sum, zeros, type Tensor } from "@seqmix/tensor";
+import {
+  add,
+  assertNumber,
+  assertOneOf,
+  assertSettings,
+  assertTensors,
+  exp,
+  expandDims,
+  formatShape,
+  mul,
+  reshape,
+  ShapeError,
+  sum,
+  zeros,
+  type Tensor,
+} from "@seqmix/tensor";
 import { chunked } from "./chunked.js";
 import { extentsOf, inHeads, type StructuredMaskedAttentionArguments } from "./heads.js";
 import { quadratic } from "./quadratic.js";
@@ -40,13 +55,18 @@ export interface StructuredMaskedAttentionResult {
  */
 export function structuredMaskedAttention(
   given: StructuredMaskedAttentionArguments,
-  { algorithm = "recurrent", chunkSize }: StructuredMaskedAttentionOptions = {},
+  options: StructuredMaskedAttentionOptions = {},
 ): StructuredMaskedAttentionResult {
+  assertSettings("structuredMaskedAttention", options, ["algorithm", "chunkSize"]);
+  assertSettings("structuredMaskedAttention", given, ["q", "k", "v", "logDecay", "h0", "resets"]);
+  assertTensors("structuredMaskedAttention", given, ["q", "k", "v"], ["logDecay", "h0", "resets"]);
+  const { algorithm = "recurrent", chunkSize } = options;
+  assertOneOf("structuredMaskedAttention", "algorithm", algorithm, ["recurrent", "chunked", "quadratic"]);
   const extents = extentsOf(given);
   const { B, L, H, K, V } = extents;
-  const Q = chunkSize ?? (given.logDecay && given.logDecay.shape.length % 2 === 0 ? 16 : 64);
-  if (!Number.isInteger(Q) || Q < 1)
-    throw new RangeError(`structuredMaskedAttention: expected a chunkSize of at least 1, got ${chunkSize}`);
+  const perKey = given.logDecay && given.logDecay.shape.length % 2 === 0;
+  const Q = chunkSize === undefined ? (perKey ? 16 : 64) : chunkSize;
+  assertNumber("structuredMaskedAttention", "chunkSize", Q, { from: 1, whole: true });
   if (L === 0) return { y: zeros([B, 0, H, V]), hT: given.h0 ?? zeros([B, H, K, V]) };
   const heads = inHeads(given, extents);
   const { y, h } =
@@ -76,13 +96,12 @@ export interface StructuredMaskedAttentionStepArguments {
  * One position of {@link structuredMaskedAttention}.
  * @returns y [B H V] and the state after the position [B H K V].
  */
-export function structuredMaskedAttentionStep({
-  q,
-  k,
-  v,
-  logDecay,
-  h,
-}: StructuredMaskedAttentionStepArguments): readonly [Tensor, Tensor] {
+export function structuredMaskedAttentionStep(
+  given: StructuredMaskedAttentionStepArguments,
+): readonly [Tensor, Tensor] {
+  assertSettings("structuredMaskedAttentionStep", given, ["q", "k", "v", "logDecay", "h"]);
+  assertTensors("structuredMaskedAttentionStep", given, ["q", "k", "v", "h"], ["logDecay"]);
+  const { q, k, v, logDecay, h } = given;
   const [B, H, K, V] = h.shape as [number, number, number, number];
   const heads = [q, k, v].map(({ shape }) => shape[1] ?? 0);
   const G = Math.min(...heads);

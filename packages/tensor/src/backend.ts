@@ -22,6 +22,7 @@ export { storedInF32 } from "./plan/half-storage.js";
 export { fromHalfBits, toHalfBits } from "./graph/half.js";
 export { firstOfSlots, takeovers } from "./plan/donation.js";
 export { isRowMajor } from "./ir/affine.js";
+export { isAtMostOne } from "./ir/decay-size.js";
 export { bufferOn } from "./devices/placement.js";
 export { onDemand, whenLoaded } from "./graph/on-demand.js";
 export { affinesOf, divideReduction, identity, nodesOf, parts, product, roots, simplifyLoop } from "./ir/simplify.js";

@@ -65,7 +65,14 @@ export { compile, type Compiled, type CompileOptions } from "./devices/compile.j
 export { keep, scope } from "./devices/scope.js";
 export { outsideScopes } from "./graph/scope.js";
 export { setDebug } from "./graph/debug.js";
-export { assertSettings } from "./graph/assert.js";
+export {
+  assertNumber,
+  assertOneOf,
+  assertSettings,
+  assertTensor,
+  assertTensors,
+  type NumberBounds,
+} from "./graph/assert.js";
 export type { Device, DeviceBuffer, ExplainOptions, MemoryCount } from "./devices/device.js";
 export { reference } from "./devices/reference/device.js";
 export { cpu, type CpuOptions } from "./devices/cpu/device.js";

@@ -36,3 +36,4 @@ export { emulatedFragments } from "./emulated-fragments.js";
 export { checkEdges, edgePrograms } from "./edge-programs.js";
 export { checkSpecialValues } from "./special-values.js";
 export { checkRandomProgram } from "./fuzz.js";
+export { checkWanderingRecurrence, type Wandering } from "./wandering-recurrence.js";

@@ -14,6 +14,7 @@ import type { AnyMixer } from "@seqmix/mixer";
 import { parseSetting, type Settings } from "../trials/settings.js";
 import { mixerSettingsOf } from "../trials/trial.js";
 import { didYouMean } from "./nearest-name.js";
+import { UsageError } from "./usage-error.js";
 import { aboveZero, wholeFrom } from "./options.js";
 
 /** A mixer that is measured. */
@@ -40,6 +41,7 @@ interface Options {
   readonly device: string;
   readonly threads?: number;
   readonly json?: boolean;
+  readonly page?: boolean;
   readonly out: string;
 }
 
@@ -74,11 +76,13 @@ export function registerScaling(program: Command): void {
     .option("--device <name>", `where to compute: ${[...Object.keys(devices), AUTO].join(", ")}`, "cpu")
     .option("--threads <n>", "threads of the cpu device", wholeFrom(1, 256))
     .option("--json", "print each measurement as a line of JSON, and everything else to the error stream")
+    .option("--page", "measure nothing: write the page of all that scaling.jsonl holds")
     .option("--out <folder>", "folder of scaling.jsonl and scaling.html", "results/scaling")
     .action(run);
 }
 
 async function run(options: Options): Promise<void> {
+  if (options.page) return writePage(options.out, readRows(join(options.out, "scaling.jsonl")), console.log);
   const { work, lengths, batch, dModel, most, enough, json = false, threads } = options;
   const chosen = options.mixers ?? mixers.map((mixer): Contender => ({ label: mixer.id, mixer, settings: {} }));
   const say = json ? console.error : console.log;
@@ -133,12 +137,18 @@ async function run(options: Options): Promise<void> {
     lock.release();
   }
   const own = rows.filter((row) => row.device === device.name && row.batch === batch && row.dModel === dModel);
+  writePage(folder, own, say);
+}
+
+/** The page, and where attention is overtaken. */
+function writePage(folder: string, rows: readonly SavedRow[], say: (text: string) => void): void {
+  if (rows.length === 0)
+    throw new UsageError(`Expected measurements in ${join(folder, "scaling.jsonl")}, got none; leave --page out first`);
   const page = join(folder, "scaling.html");
-  writeFileAtomically(page, scalingPage(own, originOf(own)));
-  for (const { work: what, short, long, from } of crossovers(own).filter(
-    ({ short: a, long: b }) => a === "attention" || b === "attention",
-  ))
-    say(`${what}: ${long} is faster than ${short} from ${from} on`);
+  writeFileAtomically(page, scalingPage(rows, originOf(rows)));
+  const attention = (name: string): boolean => /^attention(:|$)/.test(name);
+  for (const { work, short, long, from } of crossovers(rows))
+    if (attention(short) !== attention(long)) say(`${work}: ${long} is faster than ${short} from ${from} on`);
   say(`Written to ${page} (${formatDuration(performance.now() / 1000)}).`);
 }
 

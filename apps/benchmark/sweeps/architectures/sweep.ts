@@ -10,7 +10,6 @@ export const sweep = defineSweep({
     { task: "induction", settings: { L: 32, longest: 256, batch: 32, steps: 1500, evaluationSequences: 128 } },
     { task: "parity", settings: { asked: "every", longest: 160, batch: 32, steps: 1000, evaluationSequences: 256 } },
     { task: "delay", settings: { L: 100, lag: 25, dt: 0.01, frequency: 10, steps: 300 } },
-    { task: "adding", settings: { L: 50, steps: 600, batch: 16 } },
     { task: "moby-dick", settings: { L: 128, steps: 400, batch: 16 } },
   ],
   mixers: [

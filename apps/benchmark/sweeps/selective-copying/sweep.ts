@@ -28,8 +28,8 @@ export const sweep = defineSweep({
     "transformer",
   ],
   match: "parameters",
-  baseline: { dataTokens: 16, L: 96, batch: 128, steps: 2000, dModel: 64 },
-  rates: [5e-3, 1e-2],
+  baseline: { dataTokens: 8, L: 40, batch: 32, steps: 1500, dModel: 64 },
+  rates: [5e-3],
   seeds: [0, 1, 2],
   scales: {
     smoke: {

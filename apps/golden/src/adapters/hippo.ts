@@ -41,8 +41,9 @@ export const hippoTransitionAdapter: GoldenAdapter = {
     const N = count(options, "N");
     const number = (name: string): number | undefined =>
       typeof options[name] === "number" ? options[name] : undefined;
-    const settings = { alpha: number("alpha"), beta: number("beta"), rank: number("rank") };
-    const { A, B } = hippo(measure, N, settings);
+    const weights = { alpha: number("alpha"), beta: number("beta") };
+    const settings = { ...weights, rank: number("rank") };
+    const { A, B } = hippo(measure, N, weights);
     const out: Record<string, GoldenValue> = {
       A: tensor(A, [N, N]),
       B: tensor(B, [N]),

@@ -128,8 +128,8 @@ function engineOf(draft: Draft, hardware: Hardware, products: Products, scaled: 
     : matrixEngine(hardware.tile, hardware.terms, hardware.fragments, products, scaled);
 }
 
-/** Bytes of the other side's rows that heads which run together read: less than a large GPU's cache. */
-const CACHED = 2 ** 23;
+/** Bytes of the other side's rows that heads which run together read, so that a large GPU's cache holds them. */
+const CACHED = { forward: 2 ** 25, backward: 2 ** 23 };
 
 /** Heads that a pass runs over. */
 interface Heads {
@@ -137,14 +137,20 @@ interface Heads {
   readonly count: number;
 }
 
-function parametersOf(extents: Extents, side: Side, rows: number, heads = headsOf(extents, side)): GpuParameters {
+function parametersOf(
+  extents: Extents,
+  side: Side,
+  rows: number,
+  cached: number,
+  heads = headsOf(extents, side),
+): GpuParameters {
   const { B, H, G, L, S, K, V } = extents;
   const [length, read] = side === "query" ? [L, (S * G) / H] : [S, (L * H) / G];
   const tiles = Math.ceil(length / rows);
   return {
     groups: heads.count * tiles,
     tiles,
-    near: largestDivisor(heads.count, CACHED / (2 * read * (K + V))),
+    near: largestDivisor(heads.count, cached / (2 * read * (K + V))),
     from_: heads.from,
     B,
     H,
@@ -205,7 +211,7 @@ export function forwardProgram(kase: Case, limits: GpuLimits, hardware: Hardware
     ]);
   const products = forwardProducts(keyWidth, valueWidth);
   const engine = engineOf(draft, hardware, products, !direct);
-  const parameters = parametersOf(extents, "query", engine.rows);
+  const parameters = parametersOf(extents, "query", engine.rows, CACHED.forward);
   const code = { seeing: seeingOf(kase), width: V, ...stretchOf(hardware) };
   add(draft, forwardBindings(code, engine, products), parameters, forwardCode(code, engine, products, parameters));
   return { name: describe(hardware, isHalf(kase)), passes: draft.passes, scratch: draft.scratch };
@@ -260,7 +266,7 @@ function gradientPass(draft: Draft, hardware: Hardware, side: Side, kept?: Heads
   const products = backwardProducts(side, keyWidth, valueWidth);
   const engine = engineOf(draft, hardware, products, true);
   const parameters = {
-    ...parametersOf(extents, side, engine.rows, kept),
+    ...parametersOf(extents, side, engine.rows, CACHED.backward, kept),
     ...(kept && { blocks: kept.blocks, slopesLow: kept.low }),
   };
   const { K, V } = extents;
@@ -318,16 +324,17 @@ function slicesOf({ kase, limits }: Draft, { key }: Readonly<Record<Side, Hardwa
 function keptSlopes(draft: Draft, hardware: Readonly<Record<Side, Hardware>>, slices: Slices, given: number): void {
   const extents = extentsOf(draft.kase);
   const { B, H, G, K } = extents;
-  const { terms, fragments, tile } = slices.hardware;
+  const { terms, fragments, tile: kept } = slices.hardware;
+  const tile = queryProducts(terms);
   const [keyWidth, valueWidth] = widthsOf(extents, hardware.key);
-  const unit = queryProductsUnit(QUERY_PRODUCTS, { terms, fragments }, keyWidth);
-  const code = { seeing: seeingOf(draft.kase), K, valueWidth, kept: tile, ...stretchOf(slices.hardware) };
+  const unit = queryProductsUnit(tile, { terms, fragments }, keyWidth);
+  const code = { seeing: seeingOf(draft.kase), K, valueWidth, kept, ...stretchOf(slices.hardware) };
   take(draft, "slopes", slices.bytes, given);
   for (let from = 0; from < B * G; from += slices.each) {
     const count = Math.min(slices.each, B * G - from);
     gradientPass(draft, slices.hardware, "key", { ...slices, from, count });
     const parameters = {
-      ...parametersOf(extents, "query", QUERY_PRODUCTS.rows, { from, count: (count * H) / G }),
+      ...parametersOf(extents, "query", tile.rows, CACHED.backward, { from, count: (count * H) / G }),
       keyTiles: slices.keyTiles,
       blocks: slices.blocks,
       slopesLow: slices.low,
@@ -337,9 +344,9 @@ function keptSlopes(draft: Draft, hardware: Readonly<Record<Side, Hardware>>, sl
 }
 
 /** Tile of the product of dS with keys. */
-const QUERY_PRODUCTS: MatrixTile = {
+const queryProducts = (terms: Terms): MatrixTile => ({
   rows: 64,
-  columns: 32,
+  columns: terms === 3 ? 16 : 32,
   scores: { down: 2, across: 2 },
   sums: { down: 2, across: 2 },
-};
+});

@@ -64,8 +64,6 @@ export function queryProductsUnit(
   };
 }
 
-export const queryProductsBytes = ({ layout }: Unit): number => 16 * layout.size;
-
 export function queryProductsBindings({ K }: QueryProductsCode): Binding[] {
   return [
     { name: "slopes", access: "read", type: "vec4<u32>" },

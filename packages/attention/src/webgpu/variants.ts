@@ -37,7 +37,11 @@ const matrixTiles: Readonly<Record<"forward" | Side, Readonly<Record<Terms, read
     3: [tile(128, 16, grid(8, 1), grid(4, 2)), tile(64, 16, grid(4, 1), grid(2, 2))],
   },
   key: {
-    1: [tile(128, 16, grid(8, 1), grid(4, 2)), tile(64, 16, grid(4, 1), grid(2, 2))],
+    1: [
+      { ...tile(128, 16, grid(8, 1), grid(4, 2)), apart: true },
+      tile(128, 16, grid(8, 1), grid(4, 2)),
+      tile(64, 16, grid(4, 1), grid(2, 2)),
+    ],
     3: [tile(128, 16, grid(8, 1), grid(4, 2)), tile(64, 16, grid(4, 1), grid(2, 2))],
   },
 };

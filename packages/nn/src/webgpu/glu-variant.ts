@@ -89,6 +89,28 @@ y[i] = (x[at]${plus("column")}) * opened(x[at + half]${plus("half + column")});`
   return { name: "a thread an element", passes: [pass(form, bound, { R, half }, groups, body)], scratch: [] };
 }
 
+/** Gradients of so many rows of a column. They are read together: one after the other each would wait for memory. */
+function rowsText(count: number, bias: boolean): string {
+  const plus = (of: string): string => (bias ? ` + ${of}` : "");
+  const each = (text: (k: number) => string): string => Array.from({ length: count }, (_, k) => text(k)).join("\n");
+  return [
+    each((k) => `let at${k} = (row + ${k}u) * 2u * half + column;`),
+    each((k) => `let value${k} = x[at${k}]${plus("valueBias")};`),
+    each((k) => `let gate${k} = x[at${k} + half]${plus("gateBias")};`),
+    each((k) => `let given${k} = g[(row + ${k}u) * half + column];`),
+    each(
+      (k) => `{
+  let open = opened(gate${k});
+  let a = given${k} * open;
+  let b = a * value${k} * (1.0 - open);
+  dx[at${k}] = a;
+  dx[at${k} + half] = b;
+  ${bias ? "ofValue += a;\n  ofGate += b;" : ""}
+}`,
+    ),
+  ].join("\n");
+}
+
 /** Buffers: x, bias, g, dx, dbias, and sums over blocks of rows. */
 function backward(kase: Case): GpuProgram {
   const form = formOf(kase);
@@ -99,27 +121,7 @@ function backward(kase: Case): GpuProgram {
   const name = `${rows} rows a workgroup`;
   const shift = bias ? 1 : 0;
   const numbers = { g: 1 + shift, dx: 2 + shift, dbias: 3 + shift, sums: 4 + shift };
-  const plus = (of: string): string => (bias ? ` + ${of}` : "");
-  // Rows are read together: one after the other each would wait for memory.
-  const turns = (count: number): string => {
-    const each = (text: (k: number) => string): string => Array.from({ length: count }, (_, k) => text(k)).join("\n");
-    return [
-      each((k) => `let at${k} = (row + ${k}u) * 2u * half + column;`),
-      each((k) => `let value${k} = x[at${k}]${plus("valueBias")};`),
-      each((k) => `let gate${k} = x[at${k} + half]${plus("gateBias")};`),
-      each((k) => `let given${k} = g[(row + ${k}u) * half + column];`),
-      each(
-        (k) => `{
-  let open = opened(gate${k});
-  let a = given${k} * open;
-  let b = a * value${k} * (1.0 - open);
-  dx[at${k}] = a;
-  dx[at${k} + half] = b;
-  ${bias ? "ofValue += a;\n  ofGate += b;" : ""}
-}`,
-      ),
-    ].join("\n");
-  };
+  const turns = (count: number): string => rowsText(count, bias);
   const body = `let block = group / u32(p.strips);
 let half = u32(p.half);
 let column = group % u32(p.strips) * ${THREADS}u + thread;

@@ -62,3 +62,75 @@ export function assertWhole(name: string, value: unknown): void {
       `${name}: expected a whole number of 32 bits with sign, got ${describeValue(value)}; round it, or use x | 0`,
     );
 }
+
+/** What a number has to be. */
+export interface NumberBounds {
+  /** The least that it may be. */
+  readonly from?: number;
+  /** The largest. */
+  readonly to?: number;
+  /** What it has to be above. */
+  readonly above?: number;
+  /** What it has to be below. */
+  readonly below?: number;
+  /** Whether it has to be an integer. */
+  readonly whole?: boolean;
+}
+
+/**
+ * For functions with settings that are numbers.
+ * @param name The function, and `what` the setting, for the error.
+ * @throws RangeError for what is no finite number within the bounds.
+ */
+export function assertNumber(name: string, what: string, value: unknown, bounds: NumberBounds = {}): void {
+  const { from = -Infinity, to = Infinity, above = -Infinity, below = Infinity, whole = false } = bounds;
+  const inside = (x: number): boolean => x >= from && x <= to && x > above && x < below;
+  if (typeof value === "number" && inside(value) && Number.isFinite(value) && (!whole || Number.isInteger(value)))
+    return;
+  const words = { from: "of at least", to: "of at most", above: "above", below: "below" } as const;
+  const limits = (["from", "to", "above", "below"] as const)
+    .filter((key) => bounds[key] !== undefined)
+    .map((key) => ` ${words[key]} ${bounds[key]}`);
+  throw new RangeError(
+    `${name}: expected ${what}, a ${whole ? "whole " : ""}number${limits.join(" and")}, got ${typeof value === "number" ? value : describeValue(value)}; correct it`,
+  );
+}
+
+/**
+ * For functions with settings that are one of a few words, or true or false.
+ * @param name The function, and `what` the setting, for the error.
+ * @throws RangeError for anything else.
+ */
+export function assertOneOf(name: string, what: string, value: unknown, choices: readonly unknown[]): void {
+  if (choices.includes(value)) return;
+  const quoted = (each: unknown): string => (typeof each === "string" ? `"${each}"` : String(each));
+  throw new RangeError(
+    `${name}: expected ${what} ${choices.map(quoted).join(" or ")}, got ${typeof value === "string" ? quoted(value) : describeValue(value)}; choose one of them`,
+  );
+}
+
+/**
+ * For functions that take tensors by name.
+ * @param name The function, for the error.
+ * @param required Names that have to be there. Others of `given` that are neither tensors nor pairs are not looked at.
+ * @param optional Names that may be there.
+ * @throws TypeError for anything but an object; DTypeError for anything but a tensor, or a pair of them, under a name.
+ */
+export function assertTensors<T extends object>(
+  name: string,
+  given: T,
+  required: readonly (keyof T & string)[],
+  optional: readonly (keyof T & string)[] = [],
+): void {
+  if (typeof given !== "object" || given === null || given instanceof Tensor)
+    throw new TypeError(
+      `${name}: expected an object with ${required.join(", ")}, got ${describeValue(given)}; write { ${required[0]}: ... }`,
+    );
+  for (const key of [...required, ...optional]) {
+    const value: unknown = given[key];
+    if (value === undefined && optional.includes(key)) continue;
+    const pair = value as { readonly re?: unknown; readonly im?: unknown } | null | undefined;
+    if (!(value instanceof Tensor) && !(pair?.re instanceof Tensor && pair.im instanceof Tensor))
+      throw new DTypeError(`${name}: expected a tensor for ${key}, got ${describeValue(value)}; check the arguments`);
+  }
+}

@@ -62,7 +62,8 @@ export function computedAgain(
     }
     const reads = (inPasses(x) ? origin?.views : origin?.read) ?? [];
     const size = [...reads].reduce((sum, y) => sum + Math.min(y.size, x.size), 0);
-    const fromMemory = isLittle && kind === "elementwise" && size <= (mostHere > most ? BESIDE_SMALL : BESIDE) * x.size;
+    const fromMemory =
+      isLittle && kind === "elementwise" && size <= (mostHere > most && !inPasses(x) ? BESIDE_SMALL : BESIDE) * x.size;
     if (fromMemory) again.add(x);
     // The others have memory, and what is made of them may be computed again.
     origins.set(x, fromMemory ? origin : { work: 0, ...whole(x) });

@@ -7,6 +7,7 @@ import { planOptions, compilePlan, nameOf, type CompiledPlan } from "./compiled-
 import type { WebGpuDevice, WebGpuOptions } from "./contract.js";
 import { execute, type Surroundings } from "./execute.js";
 import { watchLoss } from "./loss.js";
+import { assertOptions } from "./options.js";
 import { makePipelines } from "./pipelines.js";
 import { makeMemory } from "../memory/memory.js";
 import { makeStaging } from "../memory/staging.js";
@@ -19,6 +20,7 @@ const CACHED_PLANS = 256;
  * @throws DeviceError if there is no adapter.
  */
 export async function webgpu(options: WebGpuOptions = {}): Promise<WebGpuDevice> {
+  assertOptions(options);
   const halfPrecision = options.halfPrecision ?? options.products === "tf32";
   const found = await requestDevice({ ...options, halfPrecision }, options.limits);
   const { gpu, adapter } = found;

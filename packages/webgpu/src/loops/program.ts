@@ -114,6 +114,8 @@ function readsAcross({ extents, reduceExtents, reductions }: LoopKernel): boolea
   let balance = 0;
   for (const node of nodesOf(reductions.map((r) => r.value))) {
     if (node.op !== "load") continue;
+    // what all of a reduction reads is read once
+    if (node.index.coefficients.slice(extents.length).every((c) => c === 0)) continue;
     if (Math.abs(node.index.coefficients[extents.length - 1]!) === 1) balance++;
     if (Math.abs(node.index.coefficients[extents.length + reduceExtents.length - 1]!) === 1) balance--;
   }

@@ -73,7 +73,9 @@ const packedTiles: Readonly<Record<Terms, readonly TunedTile[]>> = {
       speeds: [146000, 146000, 146000],
     },
   ],
-  3: [],
+  3: [
+    { tile: { rows: 128, columns: 64, depth: 16, block: block(64, 32) }, resident: 2, speeds: [70000, 70000, 70000] },
+  ],
 };
 
 /**
@@ -89,7 +91,9 @@ export const LONGEST_SUM = 1024;
 export const COPYING = 2700;
 const READING = 3000,
   STORING = 1000,
-  STORING_SCALED = 1400;
+  STORING_SCALED = 1500;
+/** Nanoseconds that finding scales takes a tile before and after its product, on an H200. */
+const FINDING = 9500;
 /**
  * Nanoseconds of the dispatches that find the largest sizes, each of which takes 3 us on the GPU and 7 on the host, which
  * steps of small products wait for; and of those that find them and pack, which large ones do not.
@@ -120,6 +124,9 @@ export interface TileOptions {
 
 /** Bytes an element that packing reads and writes, the largest sizes among them. */
 const PACKING: Readonly<Record<Terms, number>> = { 1: 10, 3: 12 };
+/** Depth and elements of products whose results take the time. */
+const SHORT_SUM = 128,
+  LARGE_RESULT = 2 ** 25;
 /** Bytes that packed operands may take. */
 const MOST_PACKED = 2 ** 28 + 2 ** 26;
 
@@ -134,7 +141,7 @@ export function chooseTile(
   { tiles, how }: TileOptions,
 ): Choice | undefined {
   const size = product(shape.batch) * shape.m * shape.n;
-  const stores = a.stored === "f16" ? 0 : (4 * size) / READING;
+  const stores = a.stored === "f16" ? 0 : (4 * size) / COPYING;
   const plain = tiles ? Infinity : chooseDivision(shape, limits.workgroupBytes).time + stores;
   const candidates: (readonly [Scaling, readonly TunedTile[]])[] = tiles
     ? [[how ?? "given", tiles]]
@@ -154,6 +161,9 @@ export function chooseTile(
 
 /** Whether packed operands, and what else tiles read beside them, fit in bindings, and in the memory that may be taken. */
 function fitsPacked(shape: MatmulSpec, terms: Terms, limits: GpuLimits, epilogue: Epilogue | undefined): boolean {
+  // In two parts, tiles are as fast where they convert operands themselves, unless results take the time.
+  const size = product(shape.batch) * shape.m * shape.n;
+  if (terms === 3 && (shape.k > SHORT_SUM || size < LARGE_RESULT)) return false;
   const bytes = (["a", "b"] as const).map((name) => packedBytes(packingOf(shape, name, terms, 32)));
   return (
     bytes.every((each) => each <= limits.bytes) &&
@@ -190,7 +200,7 @@ function choicesOf(
   const elements = batches * (m + n) * k;
   const before = {
     given: a.stored === "f16" ? 0 : DISPATCHES + (4 * elements) / READING,
-    found: 0,
+    found: FINDING,
     packed: PACKINGS + (PACKING[terms] * elements) / COPYING,
   }[how];
   return divisions.map(({ slice, parts, time }) => {

@@ -29,8 +29,8 @@ export interface MatrixUnitCode {
   /** Whether a slice may end within the tile's depth. */
   readonly ragged: boolean;
   /**
-   * Whether fragments are stored at once: never with an epilogue or scaled operands, and only where n is a multiple of four;
-   * "inside": of tiles that do not reach beyond the result. The others go through workgroup memory.
+   * Whether fragments with one scale are stored at once, where n is a multiple of four: never, in tiles that do not reach
+   * beyond the result, or always. The others go through workgroup memory, which is faster for those of f16 operands.
    */
   readonly direct: "never" | "inside" | "always";
   /** Whether four neighbours of the result are stored at once; only where none is stored directly. */

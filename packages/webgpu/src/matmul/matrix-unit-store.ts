@@ -15,47 +15,40 @@ export function storeResults(code: MatrixUnitCode): string {
   const { tile, direct, fragments, a, stretch, packed, found = false } = code;
   const each = blockFragments(tile);
   const scaled = a.stored !== "f16";
+  const whole = packed ? "evenScales" : found ? "sharesScales" : undefined;
   const { blockLength } = layout(code);
   const inStrip = (at: number): string | InBlock =>
     blockLength === undefined ? `u32(strip + ${at})` : { block: "u32(strip)", at, length: blockLength };
-  const whole = each
-    .map(({ name, row, column }) =>
-      fragments.store(
-        "c",
-        `u32(start + (firstRow + blockRow + ${row}) * p.n + firstColumn + blockColumn + ${column})`,
-        packed
-          ? fragments.scale(name, `powerOf(381 - aBits${row / FRAGMENT} - bBits${column / FRAGMENT})`)
-          : found
-            ? fragments.scale(name, "inverse")
-            : name,
-        "u32(p.n)",
-      ),
-    )
-    .join("\n");
-  if (direct === "always" && !packed && !found) return whole;
+  const unscaled = (name: string, row: number, column: number): string =>
+    fragments.scale(name, packed ? `powerOf(381 - aBits${row / FRAGMENT} - bBits${column / FRAGMENT})` : "inverse");
   const strips = Array.from({ length: tile.block.rows / FRAGMENT }, (_, i) => {
     const stores = each
       .filter(({ row }) => row === FRAGMENT * i)
       .map(({ name, column }) => fragments.store("tiles", inStrip(column / 4), name, `${stripPitch(tile)}u`));
     return `${stores.join("\n")}
 workgroupBarrier();
-storeStrip(start, firstRow + blockRow + ${FRAGMENT * i}, firstColumn + blockColumn, strip, lane % ${SUBGROUP}${scaled ? ", batch, part, aLines, bLines" : ""}${stretch === undefined ? "" : ", added"});
+storeStrip(start, firstRow + blockRow + ${FRAGMENT * i}, firstColumn + blockColumn, strip, lane % ${SUBGROUP}${scaled ? ", batch, part, aLines, bLines" : ""}${whole === undefined ? "" : `, ${whole}`}${stretch === undefined ? "" : ", added"});
 workgroupBarrier();`;
   });
   const singly = strips.join("\n");
-  if (direct === "never") return singly;
-  const conditions = [
-    ...(direct === "inside" ? [`(firstRow + ${tile.rows} <= p.m)`, `(firstColumn + ${tile.columns} <= p.n)`] : []),
-    ...(packed ? ["evenScales"] : []),
-    ...(found ? ["sharesScales"] : []),
-  ];
-  const scales = packed
-    ? `${fragmentScales(tile)}\n`
-    : found
-      ? "let inverse = powerOf(381 - aBits[0] - bBits[0]);\n"
-      : "";
-  const atOnce = scales + whole;
-  return `${packed ? `${evenScales(code, packed)}\n` : ""}if (${conditions.join(" & ")}) {\n${indent(atOnce)}\n} else {\n${indent(singly)}\n}`;
+  if (whole === undefined) return singly;
+  const scales = packed ? fragmentScales(tile) : "let inverse = powerOf(381 - aBits[0] - bBits[0]);";
+  const even = packed ? `${evenScales(code, packed)}\n` : "";
+  if (direct === "never") {
+    const scaling = each.map(({ name, row, column }) => `${name} = ${unscaled(name, row, column)};`).join("\n");
+    return `${even}if (${whole}) {\n${indent(`${scales}\n${scaling}`)}\n}\n${singly}`;
+  }
+  const atOnce = each.map(({ name, row, column }) =>
+    fragments.store(
+      "c",
+      `u32(start + (firstRow + blockRow + ${row}) * p.n + firstColumn + blockColumn + ${column})`,
+      unscaled(name, row, column),
+      "u32(p.n)",
+    ),
+  );
+  const inside =
+    direct === "inside" ? `(firstRow + ${tile.rows} <= p.m) & (firstColumn + ${tile.columns} <= p.n) & ` : "";
+  return `${even}if (${inside}${whole}) {\n${indent([scales, ...atOnce].join("\n"))}\n} else {\n${indent(singly.replaceAll(`, ${whole}`, ", false"))}\n}`;
 }
 
 /** Whether every fragment of the tile has one scale, and its inverse is a number. */
@@ -92,7 +85,8 @@ function fragmentScales({ block }: MatrixUnitTile): string {
  * Where k is summed in stretches, all but the first add to what is there.
  */
 export function storeFunction(code: MatrixUnitCode): string {
-  const { tile, result, epilogue, a, stretch, storesVectors, found = false } = code;
+  const { tile, result, epilogue, a, stretch, storesVectors, packed, found = false } = code;
+  const mayBeWhole = found || packed !== undefined;
   const inBlocks = layout(code).blockLength !== undefined;
   const quads = tile.block.columns / 4;
   const scaled = a.stored !== "f16";
@@ -102,6 +96,8 @@ export function storeFunction(code: MatrixUnitCode): string {
       : a.stored === "f32"
         ? `bitsOf(${operand}Most[${line}])`
         : `${operand}Scales[${line}]`;
+  const unscale = `value = unscaled(value, ${bits("a", "aLines + row + r")}, scales, row + r, column, batch, part);`;
+  const unscaling = mayBeWhole ? `if (!unscaledBefore) { ${unscale} }` : unscale;
   const adds = stretch !== undefined;
   const element = (e: number): string => (epilogue ? `finish(at + ${e}, value[${e}])` : `value[${e}]`);
   const stored = (text: string, type: string): string => (result === "f16" ? `${type}(${text})` : text);
@@ -116,7 +112,7 @@ export function storeFunction(code: MatrixUnitCode): string {
       return `if (column + ${e} < p.n) { ${text} }`;
     })
     .join("\n");
-  return `fn storeStrip(start: i32, row: i32, firstColumn: i32, strip: i32, thread: i32${scaled ? ", batch: i32, part: i32, aLines: i32, bLines: i32" : ""}${adds ? ", adds: bool" : ""}) {
+  return `fn storeStrip(start: i32, row: i32, firstColumn: i32, strip: i32, thread: i32${scaled ? ", batch: i32, part: i32, aLines: i32, bLines: i32" : ""}${mayBeWhole ? ", unscaledBefore: bool" : ""}${adds ? ", adds: bool" : ""}) {
   let quad = thread % ${quads};
   let column = firstColumn + 4 * quad;
   if (column >= p.n) { return; }
@@ -129,7 +125,7 @@ let scales = vec4<i32>(${["x", "y", "z", "w"].map((e) => bits("b", `columns.${e}
   for (var r = thread / ${quads}; r < ${FRAGMENT}; r += ${SUBGROUP / quads}) {
     if (row + r >= p.m) { break; }
     var value = bitcast<vec4<f32>>(tiles[strip${inBlocks ? "][" : " + "}r * ${stripPitch(tile)} + quad]);
-${scaled ? indent(`value = unscaled(value, ${bits("a", "aLines + row + r")}, scales, row + r, column, batch, part);`, 2) : ""}
+${scaled ? indent(unscaling, 2) : ""}
     let at = start + (row + r) * p.n + column;
 ${indent(storesVectors ? four : singly, 2)}
   }

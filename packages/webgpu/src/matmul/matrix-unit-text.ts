@@ -48,7 +48,7 @@ import { batchStart, finishFunction, placeTile } from "./text.js";
  * as they were.
  */
 export function matrixUnitCode(code: MatrixUnitCode, parameters: GpuParameters): string {
-  const { tile, fragments, batchAxes, direct, epilogue, result, stretch, storesVectors, found = false } = code;
+  const { tile, fragments, batchAxes, epilogue, result, stretch, storesVectors, found = false } = code;
   const threads = matrixUnitThreads(tile);
   const places = layout(code);
   const { blockLength } = places;
@@ -79,9 +79,7 @@ export function matrixUnitCode(code: MatrixUnitCode, parameters: GpuParameters):
     `var<workgroup> tiles: array<${blockLength === undefined ? "vec4<u32>" : `array<vec4<u32>, ${blockLength}>`}, ${places.size}>;\n`,
     fragments.declare("tiles", blockLength),
     scalingTexts(code),
-    direct === "always" && !code.packed && !found
-      ? ""
-      : `${epilogue ? finishFunction(epilogue) : ""}${storeFunction(code)}`,
+    `${epilogue ? finishFunction(epilogue) : ""}${storeFunction(code)}`,
   ];
   return (found ? fragments.directives : "") + declarations.join("") + entryPoint(threads, body, fragments.builtin);
 }

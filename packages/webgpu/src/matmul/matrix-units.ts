@@ -144,8 +144,7 @@ function programOf(
   const fixed = batches * m * n * k >= ownKernel;
   // Memory that an epilogue reads may be the result's own: there k is in parts.
   const stretch = terms === 3 && slice > LONGEST_SUM && !epilogue ? LONGEST_SUM : undefined;
-  const direct =
-    (stored === "f32" && !packings && !found) || own || stretch !== undefined ? "never" : directness(shape, tile);
+  const direct = (!packings && !found) || own || stretch !== undefined ? "never" : directness(shape, tile);
   const code: MatrixUnitCode = {
     tile,
     fragments: limits.fragments ?? matrixUnits,

@@ -130,9 +130,12 @@ function buffersOf(shape: Chunks, task: Task): { text: string; start: string } {
 const keptText = ({ forgets }: ScanShape, decay: string, state: string): string =>
   forgets ? `select(${decay} * ${state}, 0.0, ${decay} == 0.0)` : `${decay} * ${state}`;
 
-/** Whether a product of decays says what a stretch does to a state: not where it overflowed, nor where something was forgotten. */
-const isWhole = ({ forgets }: ScanShape, product: string): string =>
-  `((bitcast<u32>(${product}) & 0x7f800000u) != 0x7f800000u)${forgets ? ` & (${product} != 0.0)` : ""}`;
+/**
+ * Whether a product of decays says what a stretch does to a state: not where it overflowed, nor where something was forgotten,
+ * nor where it may have been too small for a number on the way and the state is so large that it matters.
+ */
+const isWhole = ({ forgets }: ScanShape, product: string, state: string): string =>
+  `((bitcast<u32>(${product}) & 0x7f800000u) != 0x7f800000u) & ((abs(${product}) > 1e-30) | (abs(${state}) < 1e7))${forgets ? ` & (${product} != 0.0)` : ""}`;
 
 const declareAll = (reads: readonly string[], writes: readonly string[], shape: Chunks): string =>
   [
@@ -199,8 +202,10 @@ ${ifDecays("  sumA[thread] = decayOfPart;\n")}  workgroupBarrier();
   for (var distance = 1u; distance < ${THREADS}u; distance *= 2u) {
 ${scan}
   }
-${ifDecays(`  let composed = sumA[${THREADS - 1}];
-  let whole = ${isWhole(shape, "composed")};
+${ifDecays(`  if ((bitcast<u32>(sumA[thread]) & 0x7f800000u) == 0x7f800000u) { atomicStore(&overflowed, tile + 1); }
+  workgroupBarrier();
+  let composed = sumA[${THREADS - 1}];
+  let whole = (atomicLoad(&overflowed) != tile + 1) & ${isWhole(shape, "composed", "carry")};
   // where products do not say it, step by step
   if (!whole & (thread == 0u)) {
     var current = carry;
@@ -229,9 +234,9 @@ ${ifDecays(`  let composed = sumA[${THREADS - 1}];
   }
 `
   }  carry = ${decays ? `select(sumB[${THREADS - 1}], composed * carry + sumB[${THREADS - 1}], whole)` : `carry + sumB[${THREADS - 1}]`};
-${task === "ends" ? ifDecays("  decayOfChunk = select(decayOfChunk * composed, 0.0, composed == 0.0);\n") : ""}  workgroupBarrier();`;
+${task === "ends" ? ifDecays("  decayOfChunk *= composed;\n") : ""}  workgroupBarrier();`;
   const shared = (name: string, size: number): string => `var<workgroup> ${name}: array<f32, ${size}>;\n`;
-  const memory = `${ifDecays(shared("tileA", TILE + TILE / 32) + shared("sumA", THREADS))}${shared("tileB", TILE + TILE / 32)}${shared("sumB", THREADS)}`;
+  const memory = `${ifDecays(`${shared("tileA", TILE + TILE / 32)}${shared("sumA", THREADS)}// the last tile in which a product overflowed, and 1\nvar<workgroup> overflowed: atomic<i32>;\n`)}${shared("tileB", TILE + TILE / 32)}${shared("sumB", THREADS)}`;
   return `${text}${memory}// one slot left out after every 32, so that threads that run along the tile use different banks
 fn padded(k: i32) -> i32 { return k + k / 32; }
 ${entryPoint(
@@ -253,16 +258,16 @@ ${ifDecays("  endA[chunk] = decayOfChunk;\n")}  endB[chunk] = carry;
 }
 
 /**
- * The state before each chunk of a row, one row a thread. Where the product of a chunk's decays overflowed though the state
- * before it is not 0, the chunk is run again from that state.
+ * The state before each chunk of a row, one row a thread. Where the product of a chunk's decays does not say what becomes of
+ * the state before it, the chunk is run again from that state.
  */
 function statesCode(shape: Chunks): string {
-  const { decays, initial, forgets } = shape;
+  const { decays, initial } = shape;
   const reads = [...(decays ? ["endA"] : []), "endB", ...(initial ? ["h0"] : []), ...(decays ? ["a", "b"] : [])];
   const next = decays
     ? `  let product = endA[at];
-  let zero = (current == 0.0)${forgets ? " | (product == 0.0)" : ""};
-  if (((bitcast<u32>(product) & 0x7f800000u) != 0x7f800000u) | zero) {
+  let zero = current == 0.0;
+  if ((${isWhole({ ...shape, forgets: false }, "product", "current")}) | zero) {
     current = select(product * current, 0.0, zero) + endB[at];
   } else {
     for (var step = chunk * p.steps; step < min((chunk + 1) * p.steps, p.length); step++) {

@@ -304,6 +304,7 @@ const ssdHostInputs = ({ B, L, H, K, V }: Heads): HostInputs => ({
   x: sequences(B, [L, H, V], 1),
   dt: sequences(B, [L, H], 2, 0.001, 0.1),
   A: { values: uniformValues(H, 3, -16, -1), shape: () => [H], shared: true },
+  ones: { values: new Float32Array(K * V).fill(1), shape: () => [K, V], shared: true },
   B: sequences(B, [L, 1, K], 4),
   C: sequences(B, [L, 1, K], 5),
 });
@@ -317,12 +318,11 @@ const glaHostInputs = ({ B, L, H, K, V }: Heads): HostInputs => ({
 
 const stepByStep = "generic scan of the same states";
 
-/** SSD with its decay written out for each value, as if these had decays of their own: no products of matrices then. */
-function scannedSsd({ x, dt, A, B, C }: Readonly<Record<string, Tensor>>): Tensor {
-  const [batch, L, H, V] = x!.shape as [number, number, number, number];
-  const each = mul(reshape(dt!, [batch, L, H, 1]), ones([V]));
-  const decay = exp(mul(each, reshape(A!, [H, 1])));
-  return matrixStates(C!, B!, mul(x!, reshape(dt!, [batch, L, H, 1])), reshape(decay, [batch, L, H, 1, V]));
+/** SSD with a decay for each state, which the planner cannot know to be all the same: no products of matrices then. */
+function scannedSsd({ x, dt, A, B, C, ones }: Readonly<Record<string, Tensor>>): Tensor {
+  const [batch, L, H] = x!.shape as [number, number, number];
+  const decay = mul(reshape(exp(mul(dt!, A!)), [batch, L, H, 1, 1]), ones!);
+  return matrixStates(C!, B!, mul(x!, reshape(dt!, [batch, L, H, 1])), decay);
 }
 
 /** On the cpu device. */

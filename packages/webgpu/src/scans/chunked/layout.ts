@@ -16,6 +16,8 @@ export interface Sizes {
   /** Tiles for results of up to 64 columns, and of more. */
   readonly narrow: TileShape | MatrixTile;
   readonly wide: TileShape | MatrixTile;
+  /** For results of up to 64 columns whose rows are summed too; by default `narrow`. */
+  readonly dotted?: MatrixTile;
   /** For sums of scores over heads; by default `scores`. */
   readonly groupedScores?: MatrixTile;
   /** For sums over heads of more than 64 columns; by default `wide`. */

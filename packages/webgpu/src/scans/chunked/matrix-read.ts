@@ -33,7 +33,7 @@ export function matrixReadPass(chunks: Chunks, read: ReadPass, tile: MatrixTile)
   const { Q, count, operands, parts, keyDecays, fragments, H } = chunks;
   const { heads } = parts.form;
   const { state, over, x, z, score, buffers, to, dots } = read;
-  const { tiles } = columnsOf(chunks, over);
+  const { tiles } = columnsOf(chunks, over, dots !== undefined);
   const places = { x: operands.get(x)!, z: operands.get(z)!, ...(dots && { w: operands.get(dots.with)! }) };
   // by key the pairs of steps are a pass of their own
   const pairs = !(keyDecays && over === "values");

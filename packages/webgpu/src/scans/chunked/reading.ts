@@ -32,13 +32,15 @@ export interface ReadPass {
   readonly dots?: { readonly with: Operand; readonly to: number } | undefined;
 }
 
-/** The tile of a read, and how many of its columns there are. */
+/** The tile of a read (perhaps one whose rows are summed), and how many of its columns there are. */
 export function columnsOf(
   { sizes, K, V }: Chunks,
   over: "keys" | "values",
+  dotted = false,
 ): { readonly shape: TileShape | MatrixTile; readonly tiles: number } {
   const width = over === "keys" ? V : K;
-  const shape = width > 64 ? sizes.wide : sizes.narrow;
+  const narrow = dotted ? (sizes.dotted ?? sizes.narrow) : sizes.narrow;
+  const shape = width > 64 ? sizes.wide : narrow;
   return { shape, tiles: Math.ceil(width / shape.columns) };
 }
 

@@ -96,7 +96,7 @@ export function makeReads(
       to,
       dots,
     };
-    const { shape } = columnsOf(chunks, over);
+    const { shape } = columnsOf(chunks, over, dots !== undefined);
     passes.push(isMatrixTile(shape) ? matrixReadPass(chunks, read, shape) : readPass(chunks, read, shape));
     if (isVector && over === "values" && to)
       passes.push(
@@ -236,7 +236,7 @@ export function dottedReads({ parts, block }: Build, chunks: Chunks): Readonly<R
   const made = (over: "keys" | "values"): number =>
     [ownOf("current", over), ownOf("adjoint", over)].filter((own) => own !== undefined).length;
   const over = made("values") > made("keys") ? "values" : "keys";
-  const { tiles, shape } = columnsOf(chunks, over);
+  const { tiles, shape } = columnsOf(chunks, over, true);
   const dotted = (state: "current" | "adjoint"): Dotted => {
     const separate = separatesDots(shape, state);
     const outer = outerOf[state];

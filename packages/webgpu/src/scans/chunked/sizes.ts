@@ -22,7 +22,7 @@ const LARGE = {
   wide: { rows: 128, columns: 128, threadRows: 8, threadColumns: 8, depth: 8 },
 } satisfies Sizes;
 
-const block = (rows: 32 | 64, columns: 16 | 32 | 64): MatrixTile["block"] => ({ rows, columns });
+const block = (rows: 16 | 32 | 64, columns: 16 | 32 | 64): MatrixTile["block"] => ({ rows, columns });
 
 /** On matrix units: two numbers of f16 for each of f32, or one. */
 const MATRIX = {
@@ -32,6 +32,7 @@ const MATRIX = {
     groupedScores: { rows: 64, columns: 64, depth: 16, block: block(32, 32), terms: 3 },
     states: { rows: 128, columns: 128, depth: 16, block: block(64, 64), terms: 3 },
     narrow: { rows: 64, columns: 64, depth: 16, block: block(32, 32), terms: 3 },
+    dotted: { rows: 64, columns: 64, depth: 16, block: block(32, 32), terms: 3 },
     wide: { rows: 64, columns: 128, depth: 16, block: block(64, 32), terms: 3 },
     grouped: { rows: 128, columns: 128, depth: 16, block: block(64, 64), terms: 3 },
   },
@@ -41,6 +42,7 @@ const MATRIX = {
     groupedScores: { rows: 64, columns: 64, depth: 32, block: block(32, 16), terms: 1 },
     states: { rows: 128, columns: 128, depth: 32, block: block(64, 64), terms: 1 },
     narrow: { rows: 64, columns: 64, depth: 32, block: block(32, 16), terms: 1 },
+    dotted: { rows: 32, columns: 64, depth: 32, block: block(16, 32), terms: 1 },
     wide: { rows: 64, columns: 128, depth: 32, block: block(32, 32), terms: 1 },
     grouped: { rows: 128, columns: 128, depth: 32, block: block(64, 64), terms: 1 },
   },
@@ -73,7 +75,7 @@ function matrixSizes(
   { threads, workgroupBytes }: GpuLimits,
 ): (Sizes & { readonly wide: MatrixTile }) | undefined {
   if (K % 16 > 0 || V % 16 > 0) return undefined;
-  const { chunk, scores, groupedScores, states, narrow, wide, grouped } = MATRIX[terms];
+  const { chunk, scores, groupedScores, states, narrow, dotted, wide, grouped } = MATRIX[terms];
   /** Slices end where keys and values do. */
   const own = (tile: MatrixTile): MatrixTile => ({
     ...tile,
@@ -84,6 +86,7 @@ function matrixSizes(
     groupedScores: own(groupedScores),
     states: own(states),
     narrow: own(narrow),
+    dotted: own(dotted),
     wide: own(wide),
     grouped: own(grouped),
   };

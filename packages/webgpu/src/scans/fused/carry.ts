@@ -1,8 +1,10 @@
 /** From what each segment does to a state to the state before each segment, and the same backwards for the adjoint. A thread a state or adjoint. */
 import { indent, type GpuPass } from "@seqmix/tensor/wgsl";
 import type { Layout } from "./layout.js";
+import { apply } from "./products.js";
 import {
   advance,
+  decayElement,
   element,
   initialState,
   isZero,
@@ -18,7 +20,7 @@ const THREADS = 64;
 const AHEAD = 16;
 
 export function carryPass(layout: Layout, buffers: Buffers): GpuPass {
-  const { kernel, linear, N, C, channel, grid, gridSize, register, rows, segments } = layout;
+  const { kernel, linear, grows, exponents, N, C, channel, grid, gridSize, register, rows, segments } = layout;
   const { extents } = kernel;
   const writer = makeWriter(layout);
   const parts = partsOf(layout);
@@ -56,25 +58,30 @@ export function carryPass(layout: Layout, buffers: Buffers): GpuPass {
       for (let u = 0; u < count; u++) {
         inner.push(`let at${u} = (segment + ${sign * u}) * ${rows} + row;`);
         parts.forEach((part) => inner.push(`let e${u}${part} = ${buffer}${element(layout, `at${u}`, part)};`));
-        if (linear)
-          inner.push(
-            `let a${u}re = exp2(rate * ${decays}[((segment + ${sign * u}) * ${gridSize} + place) * ${C} + c]);`,
-          );
-        else parts.forEach((part) => inner.push(`let a${u}${part} = ${decays}${element(layout, `at${u}`, part)};`));
+        if (linear) {
+          const power = `rate * ${decays}[((segment + ${sign * u}) * ${gridSize} + place) * ${C} + c]`;
+          // As a product near 1 and a whole exponent; beyond 2^600 no number is left.
+          if (grows)
+            inner.push(
+              `let power${u} = clamp(${power}, -600.0, 600.0);`,
+              `let x${u} = i32(floor(power${u}));`,
+              `let a${u}re = exp2(power${u} - floor(power${u}));`,
+            );
+          else inner.push(`let a${u}re = exp2(${power});`);
+        } else {
+          parts.forEach((part, k) => inner.push(`let a${u}${part} = ${decays}${decayElement(layout, `at${u}`, k)};`));
+          if (exponents) inner.push(`let x${u} = i32(${decays}${decayElement(layout, `at${u}`, parts.length)});`);
+        }
       }
       for (let u = 0; u < count; u++) {
         parts.forEach((part) => inner.push(`${buffer}${element(layout, `at${u}`, part)} = ${name}${part};`));
         const a = parts.map((part) => `a${u}${part}`);
         const state = parts.map((part) => `${name}${part}`);
-        // The product may have overflowed; a state of 0 stays 0.
-        const zero = [isZero(state), ...(kernel.forgets ? [isZero(a)] : [])].map((text) => `(${text})`).join(" | ");
-        const next = advance(
-          a,
-          state,
-          parts.map((part) => `e${u}${part}`),
-          sign,
-          zero,
-        );
+        const zero = kernel.forgets && isZero(a);
+        const own = parts.map((part) => `e${u}${part}`);
+        const next = grows
+          ? apply(writer, { p: a, exponent: `x${u}` }, state, own, sign, inner, zero)
+          : advance(a, state, own, sign, zero);
         parts.forEach((part, at) => inner.push(`let next${u}${part} = ${next[at]};`));
         parts.forEach((part) => inner.push(`${name}${part} = next${u}${part};`));
       }

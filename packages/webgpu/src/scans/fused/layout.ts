@@ -4,6 +4,7 @@
  * count workgroups, as do segments of the recurrence's axis.
  */
 import {
+  isAtMostOne,
   nodesOf,
   product,
   type Scalar,
@@ -49,6 +50,9 @@ export interface Layout {
   readonly base2: ReadonlySet<Scalar>;
   readonly axesOf: (node: Scalar) => number;
   readonly complex: boolean;
+  /** Whether decays may grow, so that a product of them has an exponent of its own; products that are powers anyway have none. */
+  readonly grows: boolean;
+  readonly exponents: boolean;
   /** Steps. */
   readonly L: number;
   readonly register: number | undefined;
@@ -108,6 +112,7 @@ export function layoutOf(given: ScanKernel, tuning: Tuning): Layout {
     given.adjoint !== undefined ||
     [...given.sums, ...given.outputs].some(({ keeps }) => channel.some((axis) => !keeps.includes(axis)));
   const complex = given.decay.length === 2;
+  const grows = !isAtMostOne(given.decay);
 
   let W = Math.min(chunked ? tuning.chunkWorkgroup : tuning.workgroup, 2 ** Math.ceil(Math.log2(Math.max(C, 1))));
   let T = Math.min(chunked ? tuning.chunk : tuning.stage, 2 ** Math.ceil(Math.log2(L)));
@@ -144,6 +149,8 @@ export function layoutOf(given: ScanKernel, tuning: Tuning): Layout {
     ...prepared,
     axesOf: dependence(extents),
     complex,
+    grows,
+    exponents: grows && !prepared.linear,
     L,
     register,
     N,

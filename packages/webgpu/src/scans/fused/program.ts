@@ -83,7 +83,7 @@ function programOf(kernel: ScanKernel, maxBuffers: number, tuning: Tuning, wante
     batches(whole, wanted, new Map()).length > 1
       ? { ...whole, groups: whole.groups.map((group) => ({ ...group, inStates: undefined })) }
       : whole;
-  const { complex, linear, rows, segments, gridSize, C, T, chunked, groups, W, segment } = layout;
+  const { complex, linear, exponents, rows, segments, gridSize, C, T, chunked, groups, W, segment } = layout;
   const words = complex ? 2 : 1;
   const scratch: number[] = [];
   const first = kernel.inputs.length + kernel.outputs.length;
@@ -100,7 +100,7 @@ function programOf(kernel: ScanKernel, maxBuffers: number, tuning: Tuning, wante
   const buffers: Buffers = {
     outputs: kernel.inputs.length,
     ends: many ? block(segments * rows * words) : -1,
-    decays: many ? block(linear ? segments * gridSize * C : segments * rows * words) : -1,
+    decays: many ? block(linear ? segments * gridSize * C : segments * rows * (exponents ? words + 1 : words)) : -1,
     adjoints: many && kernel.adjoint ? block(segments * rows * words) : -1,
     partials: partialCount > 0 ? block(partialCount) : -1,
   };

@@ -9,7 +9,7 @@ import type { Group, Layout } from "./layout.js";
 /** The numbers of a program's buffers. */
 export interface Buffers {
   readonly outputs: number;
-  /** Per segment: the state it ends in from zero, then the state before it; decay products (or sums of exponents); the same of the adjoint. */
+  /** Per segment: the state it ends in from zero, then the state before it; decay products, with an exponent where they may leave the range of f32 (or sums of the arguments of powers); the same of the adjoint. */
   readonly ends: number;
   readonly decays: number;
   readonly adjoints: number;
@@ -191,6 +191,12 @@ export const timeText = ({ kernel: { reverse }, L }: Layout, step: string): stri
 
 export const element = (layout: Layout, index: string, part: "re" | "im"): string =>
   layout.complex ? `[(${index}) * 2${part === "im" ? " + 1" : ""}]` : `[${index}]`;
+
+/** A part of a product of decays; its exponent is the last one. */
+export function decayElement(layout: Layout, index: string, part: number): string {
+  const words = partsOf(layout).length + (layout.exponents ? 1 : 0);
+  return words === 1 ? `[${index}]` : `[(${index}) * ${words}${part > 0 ? ` + ${part}` : ""}]`;
+}
 
 /** Whether a real or complex number is 0. */
 export const isZero = (x: readonly string[]): string => x.map((part) => `(${part} == 0.0)`).join(" & ");

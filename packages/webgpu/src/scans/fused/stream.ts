@@ -6,14 +6,15 @@
 import type { Scalar, ScanKernel } from "@seqmix/tensor/backend";
 import { indent, type GpuPass } from "@seqmix/tensor/wgsl";
 import type { Group, Layout } from "./layout.js";
+import { apply, multiply } from "./products.js";
 import {
   advance,
+  decayElement,
   element,
   forgotten,
   groupsOf,
   hoist,
   initialState,
-  isZero,
   makeWriter,
   partialText,
   partsOf,
@@ -30,7 +31,10 @@ import {
 } from "./scope.js";
 import { stage, type Staging } from "./stage.js";
 
-/** The largest f32 number: decays that are powers are positive, and NaN is in the state too. */
+/**
+ * The largest f32 number, for products of decays that are powers and so positive. The state goes by the sum of the powers'
+ * arguments, which is exact; what one segment sends back with more than this is cut off, as no exponent is worth its time here.
+ */
 const LARGEST = "3.4028234e38";
 
 export type Task = "ends" | "results";
@@ -154,6 +158,7 @@ function beforeSteps(stream: Stream, lines: string[]): Steps {
     states[k]!.forEach((name, at) => lines.push(`var ${name} = ${start[at]};`));
     if (keepsProducts(stream))
       parts.forEach((part, at) => lines.push(`var p${k}${part} = ${at === 0 ? "1.0" : "0.0"};`));
+    if (task === "ends" && layout.exponents) lines.push(`var e${k} = 0;`);
     if (adjoint) parts.forEach((part) => lines.push(`var s${k}${part} = 0.0;`));
   });
   if (task === "ends" && linear) lines.push("var exponent = 0.0;");
@@ -252,6 +257,16 @@ function stepText(stream: Stream, { fixed, perState }: Steps, { name, time, know
   return here;
 }
 
+/** Statements that multiply the product of a state's decays by one more. */
+function multiplyProduct({ layout, writer, parts }: Stream, a: readonly string[], k: number, values: string[]): void {
+  const own = parts.map((part) => `p${k}${part}`);
+  if (layout.exponents) return multiply(writer, a, own, `e${k}`, values);
+  const p = own.map((name) => writer.named(name, values));
+  const none = parts.map(() => "0.0");
+  const product = layout.linear ? [`min(${a[0]} * ${p[0]}, ${LARGEST})`] : advance(a, p, none);
+  own.forEach((name, at) => values.push(`${name} = ${product[at]};`));
+}
+
 /** Statements that take a state a step further, and the scope in which it is known. */
 function advanceState(stream: Stream, scope: Scope, k: number, values: string[]): Scope {
   const { layout, writer, parts, adjoint, states } = stream;
@@ -260,23 +275,15 @@ function advanceState(stream: Stream, scope: Scope, k: number, values: string[])
   const previous = names.map((name) => writer.named(name, values));
   const next = advance(a, previous, b, 1, forgotten(layout, a));
   names.forEach((name, at) => values.push(`${name} = ${next[at]};`));
-  if (keepsProducts(stream)) {
-    const p = parts.map((part) => writer.named(`p${k}${part}`, values));
-    // It may overflow though no state does: times a decay or a seed of 0 it is 0 all the same.
-    const zeros = parts.map(() => "0.0");
-    const product = layout.linear ? [`min(${a[0]} * ${p[0]}, ${LARGEST})`] : advance(a, p, zeros, 1, isZero(a));
-    parts.forEach((part, at) => values.push(`p${k}${part} = ${product[at]};`));
-  }
+  if (keepsProducts(stream)) multiplyProduct(stream, a, k, values);
   if (adjoint) {
+    const p = parts.map((part) => `p${k}${part}`);
+    const sum = parts.map((part) => `s${k}${part}`);
     const seed = write(withDecay, adjoint.seed, values).map((value) => writer.named(value, values));
-    const sent = advance(
-      parts.map((part) => `p${k}${part}`),
-      seed,
-      parts.map((part) => `s${k}${part}`),
-      -1,
-      layout.linear ? undefined : isZero(seed),
-    );
-    parts.forEach((part, at) => values.push(`s${k}${part} = ${sent[at]};`));
+    const sent = layout.exponents
+      ? apply(writer, { p, exponent: `e${k}` }, seed, sum, -1, values)
+      : advance(p, seed, sum, -1);
+    sum.forEach((name, at) => values.push(`${name} = ${sent[at]};`));
   }
   return {
     ...withDecay,
@@ -351,13 +358,18 @@ function afterSteps(stream: Stream): string[] {
       parts.forEach((part, at) => {
         const index = `segment * ${rows} + ${stateRow(layout, k)}`;
         after.push(`${ends}${element(layout, index, part)} = ${states[k]![at]};`);
-        if (!linear) after.push(`${decays}${element(layout, index, part)} = p${k}${part};`);
+        if (!linear) after.push(`${decays}${decayElement(layout, index, at)} = p${k}${part};`);
         if (adjoint)
           after.push(
             `${writer.bind(buffers.adjoints, "adjoints", "read_write", "f32")}${element(layout, index, part)} = s${k}${part};`,
           );
       }),
     );
+    if (layout.exponents)
+      each.forEach((k) => {
+        const place = decayElement(layout, `segment * ${rows} + ${stateRow(layout, k)}`, parts.length);
+        after.push(`${decays}${place} = f32(e${k});`);
+      });
     if (linear) after.push(`${decays}[(segment * ${layout.gridSize} + place) * ${layout.C} + c] = exponent;`);
   }
   for (const group of running)

@@ -12,6 +12,7 @@ import {
   f32x4,
   functionBuilder,
   i32,
+  i32x4,
   loop,
   select,
   shuffle32,
@@ -253,6 +254,7 @@ function linearBlock(
         decay.set(f32x4.mul(decay.get, block.shifted(decay.get, by, one))),
       ];
     });
+  const largest = decays.map((decay) => f32x4.abs(decay.get)).reduce((x, y) => f32x4.max(x, y));
   const lastVector = vectors - 1;
   const [lastDecay, lastDrive] = [decays[lastVector] as Local, drives[lastVector] as Local];
   return [
@@ -275,9 +277,9 @@ function linearBlock(
     }),
     composed.set(block.lastLane(lastDecay.get)),
     when(
-      // As numbers, a product of 0 or beyond the largest.
+      // As numbers, a product of 0, or one beyond the largest at any step.
       i32.or(
-        i32.eqz(f32.lt(f32.abs(f32x4.extractLane(composed.get, 0)), f32.const(Infinity))),
+        i32.eqz(i32x4.allTrue(f32x4.lt(largest, f32x4.const(Infinity)))),
         shape.forgets ? f32.eq(f32x4.extractLane(composed.get, 0), f32.const(0)) : i32.const(0),
       ),
       [

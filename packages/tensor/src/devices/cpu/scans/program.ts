@@ -269,12 +269,12 @@ function stepsPhase(name: string, scan: Scan, cut: Cut): WasmFunction {
 }
 
 /**
- * Turns the totals of a unit's chunks into the states before them. Where the product of a chunk's decays overflowed though
- * the state before it is not 0, the chunk is run again from that state.
+ * Turns the totals of a unit's chunks into the states before them. Where the product of a chunk's decays does not say
+ * what becomes of the state before it, the chunk is run again from that state.
  */
 function carryPhase(scan: Scan, cut: Cut, productOffset: number): WasmFunction {
   const { blocks, chunks, steps, record } = cut;
-  const { linear, forgets } = scan;
+  const { linear } = scan;
   const f = functionBuilder(["i32", "i32", "i32", "i32"]);
   const [args, begin, end] = f.params;
   const local = (): Local => f.local("i32");
@@ -300,14 +300,18 @@ function carryPhase(scan: Scan, cut: Cut, productOffset: number): WasmFunction {
     single ? v128.store32Lane(address.get, value, 0) : v128.store(address.get, value);
   const eachVector = (body: Code): Code => [lane.set(i32.const(0)), forLoop(lane, lanesEnd, 16, body)];
   const recordOf = i32.add(shared, times(i32.add(times(begin.get, chunks), chunk.get), record));
+  // The product may have been too small for a number on the way, and the state is so large that it matters.
+  const lost = v128.andNot(
+    f32x4.lt(f32x4.abs(product.get), f32x4.const(1e-30)),
+    f32x4.le(f32x4.abs(before.get), f32x4.const(1e7)),
+  );
   /** The state after the chunk from the one before it. */
   const pass: Code = !linear
     ? carry.set(f32x4.add(v128.load(from.get), before.get))
     : [
         product.set(v128.load(from.get, productOffset)),
         zero.set(f32x4.eq(before.get, f32x4.const(0))),
-        forgets ? zero.set(v128.or(zero.get, f32x4.eq(product.get, f32x4.const(0)))) : [],
-        again.set(i32.or(again.get, anyLane(v128.andNot(notFinite(product.get), zero.get), single))),
+        again.set(i32.or(again.get, anyLane(v128.andNot(v128.or(notFinite(product.get), lost), zero.get), single))),
         carry.set(f32x4.add(v128.load(from.get), v128.andNot(f32x4.mul(before.get, product.get), zero.get))),
       ];
   return f.finish(

@@ -3,6 +3,7 @@
  * every result's place as an index, and expressions that are cheap to render.
  */
 import type { DType } from "../../../../graph/dtype.js";
+import { isAtMostOne } from "../../../../ir/decay-size.js";
 import { interning, rewriting } from "../../../../ir/interning.js";
 import type { Affine, Scalar } from "../../../../ir/loop.js";
 import type { KeptStates, ScanKernel, ScanStep, ScanSum } from "../../../../ir/scan-kernel.js";
@@ -29,6 +30,8 @@ export interface ScanForm {
   readonly inputs: ScanKernel["inputs"];
   readonly complex: boolean;
   readonly forgets: boolean;
+  /** Whether decays may be above 1 in size: products of them have an exponent of their own. */
+  readonly grows: boolean;
   /** One expression, or the real and the imaginary part. */
   readonly decay: readonly Scalar[];
   readonly drive: readonly Scalar[];
@@ -116,6 +119,7 @@ export function scanForm(kernel: ScanKernel): ScanForm {
     inputs: kernel.inputs,
     complex: kernel.decay.length === 2,
     forgets: kernel.forgets === true,
+    grows: !isAtMostOne(kernel.decay),
     decay: all(kernel.decay),
     drive: all(kernel.drive),
     initial: kernel.initial && all(kernel.initial),

@@ -94,11 +94,14 @@ export interface ScanPlan {
   readonly stateBytes: number;
   /** Offsets in the scratch block. */
   readonly at: Readonly<
-    Record<"states" | "adjoints" | "products" | "records" | "tape" | "eachSums" | "totalSums" | "bytes", number>
+    Record<
+      "states" | "adjoints" | "products" | "exponents" | "records" | "tape" | "eachSums" | "totalSums" | "bytes",
+      number
+    >
   >;
   readonly eachSumBytes: number;
   readonly totalSumBytes: number;
-  /** Where the shared block has the states between segments: ends, products and adjoints of the segments of all units. */
+  /** Where the shared block has the states between segments: ends, products, adjoints and exponents of the segments of all units. */
   readonly carries: number;
   readonly carryBytes: number;
   readonly sharedBytes: number;
@@ -350,7 +353,8 @@ function layOut(form: ScanForm, axes: Axes, units: Units, partialSums: readonly 
   const states = 0;
   const adjoints = states + stateBytes * (form.kept !== undefined ? 0 : form.seed === undefined ? 1 : chunks + 1);
   const products = adjoints + (form.seed === undefined ? 0 : stateBytes);
-  const records = products + (segments > 1 ? stateBytes : 0);
+  const exponents = products + (segments > 1 ? stateBytes : 0);
+  const records = exponents + (segments > 1 && form.grows ? stateBytes : 0);
   const tape = records + Math.min(groups, STAGED_GROUPS) * steps * recordBytes;
   const eachSums = tape + steps * chunk.tapeBytes;
   const totalSums = eachSums + steps * chunk.eachVectors * VECTOR;
@@ -360,13 +364,13 @@ function layOut(form: ScanForm, axes: Axes, units: Units, partialSums: readonly 
   const { partials, bytes, sharedEnd } = layOutPartials(form, axes, units, partialSums, steps, {
     each: eachSums,
     total: totalSums,
-    shared: carries + 3 * carryBytes,
+    shared: carries + (form.grows ? 4 : 3) * carryBytes,
   });
   return {
     partials,
     groupBytes,
     stateBytes,
-    at: { states, adjoints, products, records, tape, eachSums, totalSums, bytes },
+    at: { states, adjoints, products, exponents, records, tape, eachSums, totalSums, bytes },
     eachSumBytes: totalSums - eachSums,
     totalSumBytes: bytes - totalSums,
     carries,

@@ -6,9 +6,11 @@ import type { ScanPlan } from "./plan.js";
 
 /** Numbers side by side: [copy][part][group]. */
 export type Numbers = readonly (readonly (readonly Local[])[])[];
+/** Exponents side by side: [copy][group]. */
+export type Exponents = readonly (readonly Local[])[];
 
 /** States smaller than this become 0 at the ends of chunks: arithmetic on denormal numbers is slow. NaN stays. */
-const SMALLEST = f32x4.const(1e-30);
+const SMALLEST = f32x4.const(1e-36);
 const flushed = (x: Code): Code => v128.andNot(x, f32x4.lt(f32x4.abs(x), SMALLEST));
 
 const vectorOf = (values: Vectors, j: number): Code => (values.length === 1 ? values[0] : values[j])!;
@@ -24,6 +26,10 @@ export interface Registers {
   /** From and to the places of the function's states, counted from `base`. */
   readonly load: (x: Numbers, base: Code) => Code;
   readonly store: (x: Numbers, base: Code) => Code;
+  /** Exponents of products, one for each number: new ones, and from and to their places, those of real parts. */
+  readonly exponents: () => Exponents;
+  readonly loadExponents: (x: Exponents, base: Code) => Code;
+  readonly storeExponents: (x: Exponents, base: Code) => Code;
   /** x = value, where `value` may use the old x. */
   readonly update: (x: Numbers, copy: number, value: (j: number) => Code[]) => Code;
 }
@@ -39,7 +45,12 @@ export function registersOf(c: FunctionContext, plan: ScanPlan, copies: number, 
     const at = f.local("i32");
     return [at.set(statesAt(plan, c, base)), move(at)];
   };
+  const eachExponent = (x: Exponents, base: Code, visit: (at: Local, local: Local, offset: number) => Code): Code =>
+    moved(base, (at) => x.map((list, copy) => list.map((local, j) => visit(at, local, stateOffset(plan, j, copy, 0)))));
   return {
+    exponents: () => range(copies).map(() => range(unroll).map(() => f.local("v128"))),
+    loadExponents: (x, base) => eachExponent(x, base, (at, local, offset) => local.set(v128.load(at.get, offset))),
+    storeExponents: (x, base) => eachExponent(x, base, (at, local, offset) => v128.store(at.get, local.get, offset)),
     numbers: () => range(copies).map(() => range(plan.parts).map(() => range(unroll).map(() => f.local("v128")))),
     each,
     ofCopy,

@@ -25,6 +25,7 @@ import {
 } from "./function.js";
 import { sharedArgument } from "./form.js";
 import { VECTOR, type ScanPlan } from "./plan.js";
+import { halvesOf } from "./products.js";
 import { whereZero } from "./sweep.js";
 import { scope, type Scope } from "../../loops/values.js";
 
@@ -177,21 +178,29 @@ export function carryFunction(name: string, plan: ScanPlan): WasmFunction {
   const [first, at, number, segment] = [f.local("i32"), f.local("i32"), f.local("i32"), f.local("i32")] as const;
   const [re, im, next] = [f.local("v128"), f.local("v128"), f.local("v128")] as const;
   const shared = 4 * sharedArgument(plan.form);
-  const load = (which: 0 | 1 | 2, part: number): Code => v128.load(at.get, which * carryBytes + part * VECTOR);
+  const load = (which: 0 | 1 | 2 | 3, part: number): Code => v128.load(at.get, which * carryBytes + part * VECTOR);
   const zero = f.local("v128");
-  /** carry = carry * P (conjugated backwards) + the segment's own. P may have overflowed; a carry of 0 stays 0. */
+  const { grows } = plan.form;
+  const [half, rest] = [f.local("v128"), f.local("v128")] as const;
+  /** carry = carry * P (conjugated backwards) + the segment's own. */
   const step = (which: 0 | 2): Code => {
     const sign = which === 0 ? f32x4.sub : f32x4.add,
       other = which === 0 ? f32x4.add : f32x4.sub;
     const { mul } = f32x4;
     const numbers = range(parts);
-    const isZero = [
-      whereZero(numbers.map((part) => (part === 0 ? re.get : im.get))),
-      ...(plan.form.forgets ? [whereZero(numbers.map((part) => load(1, part)))] : []),
-    ].reduce((a, b) => v128.or(a, b));
-    const kept = (product: Code): Code => v128.andNot(product, zero.get);
+    const isZero = plan.form.forgets ? whereZero(numbers.map((part) => load(1, part))) : undefined;
+    const kept = (product: Code): Code => {
+      const scaled = grows ? mul(product, rest.get) : product;
+      return isZero === undefined ? scaled : v128.andNot(scaled, zero.get);
+    };
     return [
-      zero.set(isZero),
+      isZero === undefined ? [] : zero.set(isZero),
+      grows
+        ? [
+            halvesOf(load(3, 0), half, rest),
+            numbers.map((part) => (part === 0 ? re : im)).map((x) => x.set(mul(x.get, half.get))),
+          ]
+        : [],
       parts === 1
         ? re.set(add(kept(mul(load(1, 0), re.get)), load(which, 0)))
         : [

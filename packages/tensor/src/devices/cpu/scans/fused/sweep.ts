@@ -11,6 +11,7 @@ import { f32x4, i32, v128, type Code, type Local, type WasmFunction } from "../.
 import { rewriting } from "../../../../ir/interning.js";
 import { plus, range, scanFunction, times, type ContextOptions, type FunctionContext } from "./function.js";
 import { STAGED_GROUPS, sumsUsed, VECTOR, type ScanPlan } from "./plan.js";
+import { halvesOf, nearOne } from "./products.js";
 import { own, pick, registersOf, type Numbers, type Registers } from "./registers.js";
 import { stepResults, wayOf, type StepResults, type Way } from "./results.js";
 import { scope, type Scope } from "../../loops/values.js";
@@ -199,32 +200,77 @@ function writeAdvance(w: Writing): void {
 }
 
 function writeEnds(w: Writing): void {
-  const { c, plan, decay, drive, seed, numbers, load, store, update } = w;
+  const { c, plan, decay, drive, seed, numbers, load, store } = w;
   const { s } = c;
   const h = begin(w);
-  const p = numbers(),
-    r = numbers();
-  const [adjoints, products] = [w.inScratch(plan.at.adjoints), w.inScratch(plan.at.products)];
-  s.body.push(load(p, products), plan.seed === undefined ? [] : load(r, adjoints));
+  const p = products(w);
+  const r = plan.seed === undefined ? undefined : numbers();
+  const adjoints = w.inScratch(plan.at.adjoints);
+  s.body.push(r === undefined ? [] : load(r, adjoints));
   c.steps(1, () => {
     const at = w.step();
     w.readRecord(flat(decay, drive, seed));
     for (const copy of decay.keys()) {
-      const a = advance(w, h, copy, at);
-      // The product may have overflowed: a decay or a seed of 0 makes it 0 all the same.
-      s.body.push(
-        update(p, copy, (j) => multiplyAdd(pick(a, j), own(p, copy, j), undefined, { zero: whereZero(pick(a, j)) })),
-      );
-      if (plan.seed === undefined) continue;
-      const q = w.evaluate(seed[copy]!, at);
-      s.body.push(
-        update(r, copy, (j) =>
-          multiplyAdd(own(p, copy, j), pick(q, j), own(r, copy, j), { conjugate: true, zero: whereZero(pick(q, j)) }),
-        ),
-      );
+      p.multiply(copy, advance(w, h, copy, at));
+      if (r !== undefined) p.addSeed(r, copy, w.evaluate(seed[copy]!, at));
     }
   });
-  s.body.push(store(h, c.to.get), store(p, products), plan.seed === undefined ? [] : store(r, adjoints));
+  s.body.push(store(h, c.to.get), p.store(), r === undefined ? [] : store(r, adjoints));
+}
+
+/** The products of the decays so far, and what they make of seeds for the adjoint before them. */
+interface Products {
+  readonly multiply: (copy: number, decay: readonly Vectors[]) => void;
+  readonly addSeed: (r: Numbers, copy: number, seed: readonly Vectors[]) => void;
+  readonly store: () => Code;
+}
+
+function products(w: Writing): Products {
+  return w.plan.form.grows ? productsWithExponents(w) : plainProducts(w);
+}
+
+function plainProducts({ c: { s }, plan, numbers, load, store, update, inScratch }: Writing): Products {
+  const p = numbers();
+  const place = inScratch(plan.at.products);
+  s.body.push(load(p, place));
+  return {
+    multiply: (copy, a) => s.body.push(update(p, copy, (j) => multiplyAdd(pick(a, j), own(p, copy, j), undefined))),
+    addSeed: (r, copy, q) =>
+      s.body.push(
+        update(r, copy, (j) => multiplyAdd(own(p, copy, j), pick(q, j), own(r, copy, j), { conjugate: true })),
+      ),
+    store: () => store(p, place),
+  };
+}
+
+function productsWithExponents(w: Writing): Products {
+  const { c, plan, numbers, exponents, update } = w;
+  const { f, s } = c;
+  const [p, e] = [numbers(), exponents()];
+  const [half, rest] = [f.local("v128"), f.local("v128")] as const;
+  const [place, exponentPlace] = [w.inScratch(plan.at.products), w.inScratch(plan.at.exponents)];
+  s.body.push(w.load(p, place), w.loadExponents(e, exponentPlace));
+  return {
+    multiply: (copy, a) =>
+      s.body.push(
+        update(p, copy, (j) => multiplyAdd(pick(a, j), own(p, copy, j), undefined)),
+        e[copy]!.map((exponent, j) =>
+          nearOne(
+            p[copy]!.map((part) => part[j]!),
+            exponent,
+            half,
+          ),
+        ),
+      ),
+    addSeed: (r, copy, q) =>
+      e[copy]!.forEach((exponent, j) => {
+        s.body.push(halvesOf(exponent.get, half, rest));
+        const scaled = pick(q, j).map((part) => mul(part, half.get));
+        const sent = multiplyAdd(own(p, copy, j), scaled, undefined, { conjugate: true });
+        s.body.push(r[copy]!.map((part, k) => part[j]!.set(add(mul(sent[k]!, rest.get), part[j]!.get))));
+      }),
+    store: () => [w.store(p, place), w.storeExponents(e, exponentPlace)],
+  };
 }
 
 function writeForward(w: Writing): void {

@@ -63,6 +63,7 @@ export function unitFunction(name: string, plan: ScanPlan, parts: UnitParts, end
         ? [
             bulk.copy(carryAt(unit, 0, 0), unit.kept.get, i32.const(stateBytes)),
             bulk.copy(carryAt(unit, 1, 0), inScratch(unit, at.products), i32.const(stateBytes)),
+            form.grows ? bulk.copy(carryAt(unit, 3, 0), inScratch(unit, at.exponents), i32.const(stateBytes)) : [],
             plan.seed === undefined
               ? []
               : bulk.copy(carryAt(unit, 2, 0), inScratch(unit, at.adjoints), i32.const(stateBytes)),
@@ -103,8 +104,8 @@ const clear = (unit: Unit, offset: number, bytes: number): Code =>
 
 // ---- states at the ends ----
 
-/** Ends (0), products (1) or adjoints (2) of the segment `by` further on. */
-const carryAt = (unit: Unit, which: 0 | 1 | 2, by: number): Code =>
+/** Ends (0), products (1), adjoints (2) or exponents (3) of the segment `by` further on. */
+const carryAt = (unit: Unit, which: 0 | 1 | 2 | 3, by: number): Code =>
   plus(
     plus(sharedBase(unit), unit.plan.carries + which * unit.plan.carryBytes),
     times(plus(unit.unit.get, by), unit.plan.stateBytes),
@@ -149,6 +150,7 @@ function adjoints(unit: Unit, ends: boolean): Code {
 function ones(unit: Unit): Code {
   const { plan, number, numbersEnd } = unit;
   return [
+    plan.form.grows ? clear(unit, plan.at.exponents, plan.stateBytes) : [],
     number.set(inScratch(unit, plan.at.products)),
     numbersEnd.set(inScratch(unit, plan.at.products + plan.stateBytes)),
     forLoop(
