@@ -27,17 +27,14 @@ export function storeResults(code: MatrixUnitCode): string {
       .map(({ name, column }) => fragments.store("tiles", inStrip(column / 4), name, `${stripPitch(tile)}u`));
     return `${stores.join("\n")}
 workgroupBarrier();
-storeStrip(start, firstRow + blockRow + ${FRAGMENT * i}, firstColumn + blockColumn, strip, lane % ${SUBGROUP}${scaled ? ", batch, part, aLines, bLines" : ""}${whole === undefined ? "" : `, ${whole}`}${stretch === undefined ? "" : ", added"});
+storeStrip(start, firstRow + blockRow + ${FRAGMENT * i}, firstColumn + blockColumn, strip, lane % ${SUBGROUP}${scaled ? ", batch, part, aLines, bLines" : ""}${stretch === undefined ? "" : ", added"});
 workgroupBarrier();`;
   });
   const singly = strips.join("\n");
-  if (whole === undefined) return singly;
+  // Strips are unscaled element by element: fragments that are scaled before take twice as long.
+  if (whole === undefined || direct === "never") return singly;
   const scales = packed ? fragmentScales(tile) : "let inverse = powerOf(381 - aBits[0] - bBits[0]);";
   const even = packed ? `${evenScales(code, packed)}\n` : "";
-  if (direct === "never") {
-    const scaling = each.map(({ name, row, column }) => `${name} = ${unscaled(name, row, column)};`).join("\n");
-    return `${even}if (${whole}) {\n${indent(`${scales}\n${scaling}`)}\n}\n${singly}`;
-  }
   const atOnce = each.map(({ name, row, column }) =>
     fragments.store(
       "c",
@@ -48,7 +45,7 @@ workgroupBarrier();`;
   );
   const inside =
     direct === "inside" ? `(firstRow + ${tile.rows} <= p.m) & (firstColumn + ${tile.columns} <= p.n) & ` : "";
-  return `${even}if (${inside}${whole}) {\n${indent([scales, ...atOnce].join("\n"))}\n} else {\n${indent(singly.replaceAll(`, ${whole}`, ", false"))}\n}`;
+  return `${even}if (${inside}${whole}) {\n${indent([scales, ...atOnce].join("\n"))}\n} else {\n${indent(singly)}\n}`;
 }
 
 /** Whether every fragment of the tile has one scale, and its inverse is a number. */
@@ -85,8 +82,7 @@ function fragmentScales({ block }: MatrixUnitTile): string {
  * Where k is summed in stretches, all but the first add to what is there.
  */
 export function storeFunction(code: MatrixUnitCode): string {
-  const { tile, result, epilogue, a, stretch, storesVectors, packed, found = false } = code;
-  const mayBeWhole = found || packed !== undefined;
+  const { tile, result, epilogue, a, stretch, storesVectors, found = false } = code;
   const inBlocks = layout(code).blockLength !== undefined;
   const quads = tile.block.columns / 4;
   const scaled = a.stored !== "f16";
@@ -96,8 +92,7 @@ export function storeFunction(code: MatrixUnitCode): string {
       : a.stored === "f32"
         ? `bitsOf(${operand}Most[${line}])`
         : `${operand}Scales[${line}]`;
-  const unscale = `value = unscaled(value, ${bits("a", "aLines + row + r")}, scales, row + r, column, batch, part);`;
-  const unscaling = mayBeWhole ? `if (!unscaledBefore) { ${unscale} }` : unscale;
+  const unscaling = `value = unscaled(value, ${bits("a", "aLines + row + r")}, scales, row + r, column, batch, part);`;
   const adds = stretch !== undefined;
   const element = (e: number): string => (epilogue ? `finish(at + ${e}, value[${e}])` : `value[${e}]`);
   const stored = (text: string, type: string): string => (result === "f16" ? `${type}(${text})` : text);
@@ -112,7 +107,7 @@ export function storeFunction(code: MatrixUnitCode): string {
       return `if (column + ${e} < p.n) { ${text} }`;
     })
     .join("\n");
-  return `fn storeStrip(start: i32, row: i32, firstColumn: i32, strip: i32, thread: i32${scaled ? ", batch: i32, part: i32, aLines: i32, bLines: i32" : ""}${mayBeWhole ? ", unscaledBefore: bool" : ""}${adds ? ", adds: bool" : ""}) {
+  return `fn storeStrip(start: i32, row: i32, firstColumn: i32, strip: i32, thread: i32${scaled ? ", batch: i32, part: i32, aLines: i32, bLines: i32" : ""}${adds ? ", adds: bool" : ""}) {
   let quad = thread % ${quads};
   let column = firstColumn + 4 * quad;
   if (column >= p.n) { return; }
