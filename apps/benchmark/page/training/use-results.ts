@@ -48,7 +48,7 @@ export function useResults(shown: () => void): Results {
   return { rows, problem, open, forget };
 }
 
-const identityOf = ({ trial, device, environment }: Row): string => JSON.stringify([trial, device, environment]);
+const identityOf = ({ trial, machine, finished }: Row): string => JSON.stringify([trial, machine, finished]);
 
 async function readFile(file: File): Promise<{ readonly rows: readonly Row[]; readonly problem?: string }> {
   try {
