@@ -58,9 +58,9 @@ export interface LinearAttentionArguments {
  */
 export function linearAttention(
   { q, k, v, state, resets }: LinearAttentionArguments,
-  { normalize = false, eps = 1e-6, ...options }: LinearAttentionOptions = {},
+  { normalize = false, eps = 1e-6, algorithm, chunkSize }: LinearAttentionOptions = {},
 ): readonly [Tensor, LinearAttentionState] {
-  const { y, hT } = structuredMaskedAttention({ q, k, v, h0: state?.S, resets }, options);
+  const { y, hT } = structuredMaskedAttention({ q, k, v, h0: state?.S, resets }, { algorithm, chunkSize });
   if (!normalize) return [y, { S: hT }];
   // The sum of the weights is the output for values of one; as a scan it takes no memory in any algorithm.
   const h0 = state?.z && expandDims(state.z, 3);

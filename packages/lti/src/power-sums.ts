@@ -1,5 +1,5 @@
 /** Sums of the powers of many decays: the kernels of diagonal systems. */
-import { defineKernel, type Complex, type Kernel, type Tensor } from "@seqmix/tensor";
+import { assertNumber, defineKernel, type Complex, type Kernel, type Tensor } from "@seqmix/tensor";
 import { powerSum, powerTable, type Decay } from "./powers.js";
 import { powerSumsOnGpu } from "./webgpu/power-sums-variant.js";
 
@@ -67,8 +67,10 @@ export const powerSumsKernel: Kernel<PowerSumsInputs, PowerSumsOutputs, PowerSum
  * @param z [H N]
  * @returns [M H L]
  */
-export const powerSums = (W: Complex, z: Complex, length: number): Tensor =>
-  powerSumsKernel({ Wr: W.re, Wi: W.im, zr: z.re, zi: z.im }, { length }).K;
+export function powerSums(W: Complex, z: Complex, length: number): Tensor {
+  assertNumber("powerSums", "the length L", length, { from: 1, whole: true });
+  return powerSumsKernel({ Wr: W.re, Wi: W.im, zr: z.re, zi: z.im }, { length }).K;
+}
 
 /** The same of any decay: powers of a base are made by squaring. */
 export const sumOfPowers = (W: Complex, decay: Decay, length: number): Tensor =>

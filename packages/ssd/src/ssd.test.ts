@@ -40,6 +40,8 @@ const inputs = {
   dtBias: normal(key(7), [H]),
   h0: normal(key(8), [B, H, N, P]),
 };
+/** What a step takes too. */
+const { h0, ...shared } = inputs;
 const options = { dtSoftplus: true, dtLimit: [0.2, 1.5] } as const;
 
 describe("ssd", () => {
@@ -58,12 +60,12 @@ describe("ssd", () => {
 
   test.each(["recurrent", "chunked", "quadratic"] as const)("%s: folded steps are the whole", async (algorithm) => {
     const { y, hT } = ssd(inputs, { ...options, algorithm, chunkSize: 3 });
-    let h = inputs.h0;
+    let h = h0;
     const outputs: Tensor[] = [];
     for (let t = 0; t < L; t++) {
       const at = (x: Tensor): Tensor => reshape(sliceAxis(x, 1, t, t + 1), [B, ...x.shape.slice(2)]);
       const [out, next] = ssdStep(
-        { ...inputs, x: at(inputs.x), dt: at(inputs.dt), B: at(inputs.B), C: at(inputs.C), z: at(inputs.z), h },
+        { ...shared, x: at(inputs.x), dt: at(inputs.dt), B: at(inputs.B), C: at(inputs.C), z: at(inputs.z), h },
         options,
       );
       outputs.push(out);
@@ -108,7 +110,7 @@ describe("ssd", () => {
 
   test("steps of another shape are refused", () => {
     expect(() => ssd({ ...inputs, dt: normal(key(1), [B, L, P]) })).toThrow("expected x [B L H P] and dt [B L H]");
-    expect(() => ssdStep({ ...inputs, h: inputs.h0 })).toThrow("expected x [B H P] and dt [B H]");
+    expect(() => ssdStep({ ...shared, h: h0 })).toThrow("expected x [B H P] and dt [B H]");
   });
 });
 

@@ -133,6 +133,13 @@ describe("work behind a product is done as it is stored", () => {
   const graphs: Record<string, readonly [kernels: number, build: () => Tree]> = {
     "bias, activation and residual": [1, () => add(gelu(add(matmul(x, w), bias)), residual)],
     "through a reshape": [1, () => mul(add(reshape(matmul(reshape(x, [18, 20]), w), [2, 9, 36]), bias), residual)],
+    "rows of four that a reshape divides": [
+      1,
+      () => {
+        const y = matmul(tensor(values(28, 1), [14, 2]), tensor(values(8, 9), [2, 4]));
+        return mul(reshape(y, [14, 2, 2]), tensor(values(28, 3), [14, 2, 1]));
+      },
+    ],
     "the residual is an operand": [
       1,
       () => {

@@ -169,8 +169,11 @@ export function finishFunction({ extents, functions, lines, value, four }: Epilo
   const axes = extents.map((_, k) => `i${k}`);
   const place = split("u32(at)", extents, axes);
   const body = [...lines, `return ${value};`];
-  if (!four)
-    return `${functions}fn finish(at: i32, product: f32) -> f32 {\n${indent([...place, ...body].join("\n"))}\n}\n`;
+  if (!four) {
+    const each = [0, 1, 2, 3].map((e) => `finish(at + ${e}, products[${e}])`);
+    return `${functions}fn finish(at: i32, product: f32) -> f32 {\n${indent([...place, ...body].join("\n"))}\n}
+fn finishFour(at: i32, products: vec4<f32>) -> vec4<f32> {\n  return vec4<f32>(${each.join(", ")});\n}\n`;
+  }
   const parameters = [
     ...axes.map((name) => `${name}: i32`),
     "product: f32",
