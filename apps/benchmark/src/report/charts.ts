@@ -38,7 +38,7 @@ export function scalingChart(
       type: "log",
       base: 2,
       label: "elements of the sequence →",
-      ticks: 8,
+      ticks: 6,
       tickFormat: (L: number) => formatCount(L),
     },
     y: { type: "log", label: `↑ ${label}`, grid: true, ticks: 6, tickFormat: "~g" },
