@@ -86,7 +86,9 @@ describe.each([
 
   test("resets of another length and pieces of nothing are refused", () => {
     expect(() => convolvePacked(make(), u, sliceAxis(resets, 1, 0, 10))).toThrow("resets [B L] = [2,11]");
-    expect(() => convolvePacked(make(), u, resets, { pieceLength: 0 })).toThrow("pieceLength, a whole number of at least 1");
+    expect(() => convolvePacked(make(), u, resets, { pieceLength: 0 })).toThrow(
+      "pieceLength, a whole number of at least 1",
+    );
   });
 });
 

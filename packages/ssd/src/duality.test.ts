@@ -285,6 +285,8 @@ describe("any decay, and exact boundaries", () => {
     expect(wrong({ logDecay: randomValues(key(1), [B, 5, H]) })).toThrow("expected logDecay [4] or [4,3]");
     expect(wrong({ h0: randomValues(key(1), [B, H, V, K]) })).toThrow("expected h0 [2,4,3,5]");
     expect(wrong({ resets: randomValues(key(1), [B, 5]) })).toThrow("expected resets [2,6]");
-    expect(() => structuredMaskedAttention(tensors(right), { chunkSize: 0 })).toThrow("chunkSize, a whole number of at least 1, got 0");
+    expect(() => structuredMaskedAttention(tensors(right), { chunkSize: 0 })).toThrow(
+      "chunkSize, a whole number of at least 1, got 0",
+    );
   });
 });
