@@ -29,6 +29,8 @@ export async function idleOf(device: Device, run: () => Promise<void>): Promise<
 
 /** A burst takes about so long: far above the round trip of waiting for it, ms. */
 const BURST_MS = 30;
+/** Fewest and most runs of a burst: encoding the first hides behind no run before it, as it does while a model trains. */
+const SHORTEST = 8;
 const LONGEST = 400;
 
 /** Runs of a contestant that are waited for together. */
@@ -59,7 +61,7 @@ export async function inBursts<K>(
     const before = performance.now();
     await trial.run();
     const each = (performance.now() - before) / trial.length;
-    bursts.set(name, runs(Math.min(LONGEST, Math.max(2, Math.ceil(BURST_MS / each)))));
+    bursts.set(name, runs(Math.min(LONGEST, Math.max(SHORTEST, Math.ceil(BURST_MS / each)))));
   }
   return bursts;
 }
