@@ -1,5 +1,6 @@
 /** Trials that train in this page, and rows that were opened. */
-import { lossChart, seriesColor, stateChart, throughputChart, validationChart } from "../../src/report/charts.js";
+import { lossChart, stateChart, throughputChart, validationChart } from "../../src/report/charts.js";
+import { seriesColor } from "../../src/report/series.js";
 import { summaryTable } from "../../src/results/summary.js";
 import type { Row } from "../../src/results/results.js";
 import type { LiveTrial } from "./messages.js";

@@ -4,6 +4,7 @@ import { parseHTML } from "linkedom";
 import { formatBytes, formatCount } from "./format.js";
 import type { Row } from "../results/results.js";
 import type { FigureData } from "./html.js";
+import { colors, namesAtEnds, seriesMarks, sizeWithNames } from "./series.js";
 
 /** A drawing, and the numbers it was made from. */
 export interface Drawing {
@@ -33,7 +34,9 @@ export function scalingChart(
   names: readonly string[],
   label: string,
 ): Drawing {
+  type Point = (typeof points)[number];
   const svg = draw({
+    ...sizeWithNames(names),
     x: {
       type: "log",
       base: 2,
@@ -42,16 +45,16 @@ export function scalingChart(
       tickFormat: (L: number) => formatCount(L),
     },
     y: { type: "log", label: `↑ ${label}`, grid: true, ticks: 6, tickFormat: "~g" },
-    color: colors(names),
     marks: [
-      Plot.line(points, { x: "L", y: "value", z: "mixer", stroke: "mixer", strokeWidth: 2 }),
-      Plot.dot(points, {
+      ...seriesMarks<Point>(points, names, {
         x: "L",
         y: "value",
-        fill: "mixer",
+        series: "mixer",
         r: 3,
-        title: ({ mixer, L, value }: (typeof points)[number]) => `${mixer}, ${formatCount(L)}: ${value.toPrecision(3)}`,
+        sorted: true,
+        title: ({ mixer, L, value }) => `${mixer}, ${formatCount(L)}: ${value.toPrecision(3)}`,
       }),
+      namesAtEnds<Point>(points, names, { x: "L", y: "value", series: "mixer" }),
     ],
   });
   return drawing(points, ["mixer", "L", "value"], svg);
@@ -89,20 +92,13 @@ export function sweepChart(
     color: colors(series),
     marks: [
       Plot.ruleX(points, { x: "x", y1: "low", y2: "high", stroke: "series", strokeOpacity: 0.5, strokeWidth: 3 }),
-      Plot.line(points, {
+      ...seriesMarks<SweepPoint>(points, series, {
         x: "x",
         y: "y",
-        z: "series",
-        stroke: "series",
-        strokeWidth: 2,
-        ...(words ? {} : { sort: "x" }),
-      }),
-      Plot.dot(points, {
-        x: "x",
-        y: "y",
-        fill: "series",
+        series: "series",
         r: 4,
-        title: ({ name, y: value }: SweepPoint) => `${name}: ${Number(value.toPrecision(4))}`,
+        sorted: !words,
+        title: ({ name, y: value }) => `${name}: ${Number(value.toPrecision(4))}`,
       }),
     ],
   });
@@ -118,12 +114,6 @@ function octaves(values: readonly number[]): Pick<Plot.ScaleOptions, "type" | "b
 
 const WIDTH = 560;
 const HEIGHT = 320;
-
-/** Colours that tell mixers apart: where there are more, figures of lines say nothing. */
-export const MOST_COLORS = 8;
-
-/** Colour of the k-th mixer; the page defines --series-0 to --series-7. */
-export const seriesColor = (k: number): string => `var(--series-${k % MOST_COLORS})`;
 
 /** What a metric is called on an axis. */
 const metricAxis = (metric: string): string =>
@@ -300,7 +290,9 @@ export function costChart(
   names: readonly string[],
   unit: "seconds" | "bytes",
 ): string {
+  type Point = (typeof points)[number];
   return draw({
+    ...sizeWithNames(names),
     x: { type: "log", base: 4, label: "context, elements →", ticks: 9, tickFormat: (n: number) => formatCount(n) },
     y: {
       type: "log",
@@ -310,10 +302,16 @@ export function costChart(
       ticks: 5,
       tickFormat: unit === "bytes" ? (bytes: number) => formatBytes(Math.round(bytes)) : "~s",
     },
-    color: colors(names),
     marks: [
-      Plot.line(points, { x: "context", y: "value", z: "name", stroke: "name", strokeWidth: 2 }),
-      Plot.dot(points, { x: "context", y: "value", fill: "name", r: 3, title: "name" }),
+      ...seriesMarks<Point>(points, names, {
+        x: "context",
+        y: "value",
+        series: "name",
+        r: 3,
+        sorted: true,
+        title: ({ name, context, value }) => `${name}, ${formatCount(context)}: ${value.toPrecision(3)}`,
+      }),
+      namesAtEnds<Point>(points, names, { x: "context", y: "value", series: "name" }),
     ],
   });
 }
@@ -471,8 +469,6 @@ function curveChart(
   });
   return drawing(lines, ["trial", "mixer", "tokens", "value"], svg);
 }
-
-const colors = (mixers: readonly string[]) => ({ domain: mixers, range: mixers.map((_, k) => seriesColor(k)) });
 
 /** The range of the values and a tenth of it on either side. */
 function padded(values: readonly number[]): [number, number] {

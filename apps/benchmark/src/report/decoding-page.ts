@@ -1,7 +1,7 @@
 /** The page of the decoding experiment. */
 import { costChart } from "./charts.js";
 import { formatBytes, formatCount } from "./format.js";
-import { document, escape, figure, htmlTable, legend } from "./html.js";
+import { document, escape, figure, figuresOfSeries, htmlTable } from "./html.js";
 import type { Crossover, DecodingPoint, DecodingRow } from "../sweeps/decoding.js";
 
 /** How a run of the experiment was made. */
@@ -37,11 +37,11 @@ export function decodingPage(
     figure(title, costChart(linesOf(shown, value), names, unit));
   return document(
     "Decoding compared",
-    `<main><section><p>${escape(text)}</p>${legend(names)}<div class="figures">${[
+    `<main><section><p>${escape(text)}</p>${figuresOfSeries(names, [
       chart("Time for the next element", "seconds", ({ seconds }) => seconds),
       chart("State of one sequence", "bytes", ({ bytes }) => bytes),
       chart("Time to read the context", "seconds", ({ prefill }) => prefill),
-    ].join("")}</div></section>${[
+    ])}</section>${[
       table("Time for the next element", rows, ({ seconds }) => seconds, formatSeconds),
       table("State of one sequence", rows, ({ bytes }) => bytes, formatBytes),
       table("Time to read the context", rows, ({ prefill }) => prefill, formatSeconds),

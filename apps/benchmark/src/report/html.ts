@@ -1,7 +1,7 @@
 /** Pieces of a page: one file with everything in it, legible in light and dark, printed or on a phone. */
 import { SCRIPT, STYLE } from "./style.js";
 import type { Table } from "./table.js";
-import { seriesColor } from "./charts.js";
+import { MOST_COLORS, seriesKey } from "./series.js";
 
 /** A whole page around its main part. */
 export const document = (title: string, main: string, verdict?: string): string => `<!doctype html>
@@ -49,7 +49,16 @@ function figureData(caption: string, { columns, rows }: FigureData): string {
 
 /** Names with their colours. */
 export const legend = (names: readonly string[]): string =>
-  `<ul class="legend">${names.map((name, k) => `<li><span style="background:${seriesColor(k)}"></span>${escape(name)}</li>`).join("")}</ul>`;
+  `<ul class="legend">${names.map((name, k) => `<li>${seriesKey(k)}${escape(name)}</li>`).join("")}</ul>`;
+
+/** Figures of series with their names; pressing one shows its series alone in all of them. */
+export const figuresOfSeries = (names: readonly string[], figures: readonly string[]): string =>
+  `<ul class="legend">${names
+    .map(
+      (name, k) =>
+        `<li><button type="button" aria-pressed="false" data-series="${k}">${seriesKey(k)}${escape(name)}</button></li>`,
+    )
+    .join("")}</ul><div class="figures${names.length > MOST_COLORS ? " wide" : ""}">${figures.join("")}</div>`;
 
 /** A table whose columns can be sorted by. */
 export function htmlTable({ columns, cells, values }: Table): string {

@@ -3,9 +3,10 @@ import { formatMetric } from "./format.js";
 import { isBetter } from "../results/metrics.js";
 import { summaryTable } from "../results/summary.js";
 import type { Row } from "../results/results.js";
-import { lossChart, MOST_COLORS, stateChart, throughputChart, validationChart, type Drawing } from "./charts.js";
+import { lossChart, stateChart, throughputChart, validationChart, type Drawing } from "./charts.js";
 import { document, escape, figure, htmlTable, legend } from "./html.js";
 import { meanRows } from "./mean-rows.js";
+import { MOST_COLORS } from "./series.js";
 import { sweepSection, type SweepReport } from "./sweep-section.js";
 
 /** What stands above the figures. */

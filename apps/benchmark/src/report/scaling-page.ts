@@ -2,7 +2,7 @@
 import { crossovers, SCALING_WORK, type ScalingRow, type ScalingWork } from "../sweeps/scaling.js";
 import { scalingChart } from "./charts.js";
 import { formatBytes } from "./format.js";
-import { document, escape, figure, htmlTable, legend } from "./html.js";
+import { document, escape, figure, figuresOfSeries, htmlTable } from "./html.js";
 
 const TITLES: Readonly<Record<ScalingWork, string>> = {
   prefill: "Forward, the whole sequence",
@@ -34,7 +34,7 @@ export function scalingPage(rows: readonly ScalingRow[], origin: string): string
       cells: crossed.map(({ short, long, from }) => [short, long, String(from)]),
     });
     return [
-      `<section><h2>${TITLES[work]}</h2>${legend(names)}<div class="figures">${figure(`${TITLES[work]}: time`, time.svg, time.data)}${figure(`${TITLES[work]}: memory`, memory.svg, memory.data)}</div>${crossed.length > 0 ? `<details><summary>Crossovers (${crossed.length})</summary>${list}</details>` : ""}</section>`,
+      `<section><h2>${TITLES[work]}</h2>${figuresOfSeries(names, [figure(`${TITLES[work]}: time`, time.svg, time.data), figure(`${TITLES[work]}: memory`, memory.svg, memory.data)])}${crossed.length > 0 ? `<details><summary>Crossovers (${crossed.length})</summary>${list}</details>` : ""}</section>`,
     ];
   });
   const table = htmlTable({

@@ -4,7 +4,7 @@ import { isHigherBetter } from "../results/metrics.js";
 import type { Published, Scale, Statement, Sweep, SweepPlot } from "../sweeps/sweep.js";
 import { sweepChart, type SweepPoint } from "./charts.js";
 import { formatBytes, formatCount, formatMetric, formatSpread } from "./format.js";
-import { escape, figure, htmlTable, legend } from "./html.js";
+import { escape, figure, figuresOfSeries, htmlTable } from "./html.js";
 import type { Column, Table } from "./table.js";
 import { taskTable } from "./task-table.js";
 
@@ -178,7 +178,7 @@ function figures({ sweep, cells }: SweepReport): string {
       return [figure(tasks.length > 1 ? `${plot.title}: ${task}` : plot.title, svg, data)];
     }),
   );
-  return drawn.length > 0 ? `${legend(series)}<div class="figures">${drawn.join("")}</div>` : "";
+  return drawn.length > 0 ? figuresOfSeries(series, drawn) : "";
 }
 
 const axisOf = (metric: string): string =>
