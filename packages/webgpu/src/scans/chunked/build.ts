@@ -10,6 +10,8 @@ import { keyDecayVectors, tableOf, type Chunks, type Place, type Sizes } from ".
 
 export interface Build {
   readonly parts: ChunkedParts;
+  /** What a pass may bind and use. */
+  readonly limits: GpuLimits;
   readonly passes: GpuPass[];
   readonly scratch: number[];
   /** The number of a new block for so many elements. */
@@ -44,7 +46,7 @@ export function startBuild(parts: ChunkedParts, limits: GpuLimits): Build {
     for (const pass of program.passes)
       passes.push({ ...pass, buffers: pass.buffers.map((b) => ({ ...b, buffer: number(b.buffer) })) });
   };
-  return { parts, passes, scratch, block, nextTurn, run };
+  return { parts, limits, passes, scratch, block, nextTurn, run };
 }
 
 /** Lays out what is no plain array. */

@@ -16,14 +16,27 @@ const ONES = "vec4<f32>(1.0)";
 /** Pairs of steps of a block, the later one first. */
 const WITHIN = FOUR.flatMap((r) => FOUR.filter((k) => k <= r).map((k) => [r, k] as const));
 
-/** Four-key vectors of a slice. */
-const SLICE = 4;
+/** Four-key vectors of a slice: where workgroup memory has room, and on any adapter. */
+const SLICES = [8, 4] as const;
+
+/** Vectors in workgroup memory: neighbouring threads read neighbouring ones, since they would wait for each other's banks else. */
+const layout = (blocks: number, slice: number) => ({
+  into: 4 * slice * (blocks + 1),
+  sinceBlock: 4 * blocks * slice,
+  whole: blocks * slice,
+  betweens: ((blocks - 1) * (blocks - 2) * slice) / 2,
+});
+const bytesOfSlice = (blocks: number, slice: number): number =>
+  16 * Object.values(layout(blocks, slice)).reduce((sum, vectors) => sum + vectors, 0);
 
 /** [heads, chunks, Q, Q]. */
-export function keyScoresPass(chunks: Chunks, score: Score, to: number): GpuPass {
+export function keyScoresPass(chunks: Chunks, score: Score, to: number, workgroupBytes: number): GpuPass {
   const { parts, Q, L, H, count, K4, operands } = chunks;
-  const slice = SLICE;
   const blocks = Q / 4;
+  const slice = SLICES.find((each) => bytesOfSlice(blocks, each) <= workgroupBytes) ?? 4;
+  const sizes = layout(blocks, slice);
+  const pitch = blocks + 1;
+  const pairs = sizes.betweens / slice;
   const threads = blocks * blocks;
   const bound = distinct([
     { name: "later", ...vectors(operands.get(score.later)!) },
@@ -71,10 +84,10 @@ ${indent(share.join("\n"), 2)}
     sinceBlock[(4 * b + 1) * ${slice} + v] = q1 * p1;
     sinceBlock[(4 * b + 2) * ${slice} + v] = q2 * p2;
     sinceBlock[(4 * b + 3) * ${slice} + v] = q3 * (p2 * a3);
-    into[(4 * b) * ${slice} + v] = k0 * (a1 * c1);
-    into[(4 * b + 1) * ${slice} + v] = k1 * c1;
-    into[(4 * b + 2) * ${slice} + v] = k2 * a3;
-    into[(4 * b + 3) * ${slice} + v] = k3;
+    into[v * ${pitch} + b] = k0 * (a1 * c1);
+    into[(${slice} + v) * ${pitch} + b] = k1 * c1;
+    into[(${2 * slice} + v) * ${pitch} + b] = k2 * a3;
+    into[(${3 * slice} + v) * ${pitch} + b] = k3;
     whole[b * ${slice} + v] = p2 * a3;
   }
   workgroupBarrier();
@@ -86,14 +99,14 @@ ${indent(load, 2)}
     var product = ${ONES};
     for (var n = b + 2; n < ${blocks}; n++) {
       product *= whole[(n - 1) * ${slice} + v];
-      betweens[((n - 2) * (n - 1) / 2 + b) * ${slice} + v] = product;
+      betweens[v * ${pairs} + (n - 2) * (n - 1) / 2 + b] = product;
     }
   }
   workgroupBarrier();
   if (i > j) {
     for (var s = 0; s < ${slice}; s++) {
-      let between = select(betweens[(max(i - 2, 0) * (i - 1) / 2 + j) * ${slice} + s], ${ONES}, i == j + 1);
-${FOUR.map((k) => `      let x${k} = into[(4 * j + ${k}) * ${slice} + s] * between;`).join("\n")}
+      let between = select(betweens[s * ${pairs} + max(i - 2, 0) * (i - 1) / 2 + j], ${ONES}, i == j + 1);
+${FOUR.map((k) => `      let x${k} = into[(${k * slice} + s) * ${pitch} + j] * between;`).join("\n")}
 ${FOUR.map((r) => `      let y${r} = sinceBlock[(4 * i + ${r}) * ${slice} + s];`).join("\n")}
 ${FOUR.flatMap((r) => FOUR.map((k) => `      ${sum(r, k)} += dot(y${r}, x${k});`)).join("\n")}
     }
@@ -105,11 +118,9 @@ if (i >= j) {
   let at = (h * ${count} + c) * ${(Q * Q) / 4};
 ${stored(Q, score, sum)}
 }`;
-  const code = `${declarations(bound.list)}var<workgroup> sinceBlock: array<vec4<f32>, ${Q * slice}>;
-var<workgroup> into: array<vec4<f32>, ${Q * slice}>;
-var<workgroup> whole: array<vec4<f32>, ${blocks * slice}>;
-var<workgroup> betweens: array<vec4<f32>, ${((blocks - 1) * (blocks - 2) * slice) / 2}>;
-${entryPoint(threads, body)}`;
+  const code = `${declarations(bound.list)}${Object.entries(sizes)
+    .map(([name, vectors]) => `var<workgroup> ${name}: array<vec4<f32>, ${vectors}>;\n`)
+    .join("")}${entryPoint(threads, body)}`;
   return passOf(chunks, bound.list, H * count, code);
 }
 

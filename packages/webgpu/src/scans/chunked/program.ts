@@ -15,7 +15,8 @@ import { dottedReads, makeGroupedReads, makeReads, type StateBuffers } from "./r
 import { sizesFor } from "./sizes.js";
 import { carryPass, statesPass } from "./states.js";
 import { isMatrixTile } from "./tile.js";
-import { keyDecayGradientPass, keyDecaysPass, stateRowDotsPass } from "./vector.js";
+import { keyPairsPass, type KeyPairs } from "./key-pairs.js";
+import { keyDecaysPass, stateRowDotsPass } from "./vector.js";
 
 /** @param limits What a pass may bind. */
 export function chunkedProgram(parts: ChunkedParts, limits: GpuLimits, sizes = sizesFor(parts, limits)): GpuProgram {
@@ -66,7 +67,9 @@ function placeLast({ block }: Build, chunks: Chunks): Place | undefined {
 function appendStates({ parts, block, passes }: Build, chunks: Chunks, last: Place | undefined): StateBuffers {
   const { drive, seed, initial, final } = parts;
   const { count, H, K, V4, sharesTable, table: offsets } = chunks;
-  const table = block(H * (sharesTable ? 1 : count) * offsets.size);
+  // behind it the states at the chunks' ends times the adjoint ones, for the gradient of decays by key
+  const ends = chunks.keyDecays && placeOf(chunks, "decay") ? H * count * K : 0;
+  const table = block(H * (sharesTable ? 1 : count) * offsets.size + ends);
   const stateBlock = (): number => block((chunks.halfStates ? 2 : 4) * H * count * K * V4);
   const states = stateBlock();
   passes.push(decaysPass(chunks, table));
@@ -90,44 +93,85 @@ function appendReads(build: Build, chunks: Chunks, buffers: StateBuffers, last: 
   const sums = ofDecay && !chunks.keyDecays ? dottedReads(build, chunks) : undefined;
   const read = makeReads(build, chunks, buffers);
   const readGroup = makeGroupedReads(build, chunks, buffers);
+  const pairs = new Map<number, KeyPairs>();
   for (const [result, place] of chunks.results) {
     const { of } = result;
     if (of.kind !== "read") continue;
     const dots = sums?.[of.state];
     if (of.group) readGroup(result, of, of.group);
-    else read(of.state, of.over, of.operand, place, dots?.own === result ? dots : undefined);
-  }
-  if (!ofDecay) return;
-  if (sums)
-    for (const state of ["current", "adjoint"] as const) {
-      const dots = sums[state];
-      if (!dots.own) read(state, dots.over, dots.x, undefined, dots);
+    else {
+      const left = read(of.state, of.over, of.operand, place, dots?.own === result ? dots : undefined);
+      if (left)
+        pairs.set(left.buffer, {
+          ...pairs.get(left.buffer),
+          scores: left.buffer,
+          number: left.number,
+          table: buffers.table,
+          [of.state]: place,
+        });
     }
-  const { count, H, K } = chunks;
-  const { states, adjoints, table } = buffers;
-  const { dq, dk } = keyReads(build.parts);
-  const ends = build.block(H * count * (sums ? 1 : K));
-  const dots = { states, adjoints, final: build.parts.final && last?.buffer, to: ends };
-  if (sums)
-    build.passes.push(
-      stateDotsPass(chunks, { ...dots, table: sums.adjoint.separate ? table : undefined }),
-      decayGradientPass(chunks, {
-        forward: sums.current.to,
-        backward: sums.adjoint.to,
-        forwardTiles: sums.current.tiles,
-        backwardTiles: sums.adjoint.tiles,
-        separate: sums.adjoint.separate,
-        states: ends,
-        to: ofDecay,
-      }),
-    );
-  else if (dq && dk) {
-    const [q, k] = [chunks.results.get(dq)!, chunks.results.get(dk)!];
-    build.passes.push(
-      stateRowDotsPass(chunks, dots),
-      keyDecayGradientPass(chunks, { ends, dq: q, dk: k, table, to: ofDecay }),
-    );
   }
+  if (chunks.keyDecays) appendKeyPairs(build, chunks, { buffers, last, ofDecay }, [...pairs.values()]);
+  else if (ofDecay && sums) appendDecayGradient(build, chunks, { buffers, last, ofDecay }, sums, read);
+}
+
+interface Gradient {
+  readonly buffers: StateBuffers;
+  readonly last: Place | undefined;
+  readonly ofDecay: Place | undefined;
+}
+
+/** Pairs of steps where every key has its own decay, and the gradient of the decays. */
+function appendKeyPairs(
+  { parts, passes }: Build,
+  chunks: Chunks,
+  { buffers: { states, adjoints, table }, last, ofDecay }: Gradient,
+  list: readonly KeyPairs[],
+): void {
+  const { count, H, table: offsets } = chunks;
+  const ends = H * (chunks.sharesTable ? 1 : count) * offsets.size;
+  const { dq, dk } = keyReads(parts);
+  if (ofDecay)
+    passes.push(
+      stateRowDotsPass(chunks, { states, adjoints, final: parts.final && last?.buffer, to: table, first: ends }),
+    );
+  for (const each of list) {
+    const own = dq && dk && each.current === chunks.results.get(dq) && each.adjoint === chunks.results.get(dk);
+    passes.push(keyPairsPass(chunks, { ...each, gradient: own && ofDecay ? { ends, to: ofDecay } : undefined }));
+  }
+}
+
+/** The gradient of decays that all keys share, from sums of rows. */
+function appendDecayGradient(
+  build: Build,
+  chunks: Chunks,
+  { buffers: { states, adjoints, table }, last, ofDecay }: Gradient & { readonly ofDecay: Place },
+  sums: ReturnType<typeof dottedReads>,
+  read: ReturnType<typeof makeReads>,
+): void {
+  for (const state of ["current", "adjoint"] as const) {
+    const dots = sums[state];
+    if (!dots.own) read(state, dots.over, dots.x, undefined, dots);
+  }
+  const ends = build.block(chunks.H * chunks.count);
+  build.passes.push(
+    stateDotsPass(chunks, {
+      states,
+      adjoints,
+      final: build.parts.final && last?.buffer,
+      to: ends,
+      table: sums.adjoint.separate ? table : undefined,
+    }),
+    decayGradientPass(chunks, {
+      forward: sums.current.to,
+      backward: sums.adjoint.to,
+      forwardTiles: sums.current.tiles,
+      backwardTiles: sums.adjoint.tiles,
+      separate: sums.adjoint.separate,
+      states: ends,
+      to: ofDecay,
+    }),
+  );
 }
 
 /** States of all heads, row-major. */

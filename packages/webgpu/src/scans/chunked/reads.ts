@@ -10,7 +10,6 @@ import { columnsOf, separatesDots, type ReadPass, type Told } from "./reading.js
 import { scoreHeads, scoreSize, scoreGrid, scoresPass, type Score } from "./scores.js";
 import { isMatrixTile } from "./tile.js";
 import { keyScoresPass } from "./key-scores.js";
-import { keyPairsPass } from "./vector.js";
 
 export interface StateBuffers {
   readonly table: number;
@@ -31,14 +30,20 @@ export interface Dotted {
   readonly with: Operand;
 }
 
-/** Appends a read to the program. */
+/** Scores of a chunk's pairs, and the text of the number of their head. */
+export interface PairScores {
+  readonly buffer: number;
+  readonly number: string;
+}
+
+/** Appends a read to the program; where keys have decays of their own and values are summed, its pairs of steps have still to be added. */
 export type AppendRead = (
   state: "current" | "adjoint",
   over: "keys" | "values",
   x: Operand,
   to: Place | undefined,
   dots: { readonly with: Operand; readonly to: number } | undefined,
-) => void;
+) => PairScores | undefined;
 
 /** Scores, and what their pass tells. */
 interface Made {
@@ -47,12 +52,12 @@ interface Made {
 }
 
 export function makeReads(
-  { parts, block, passes }: Build,
+  { parts, limits, block, passes }: Build,
   chunks: Chunks,
   { table, states, adjoints }: StateBuffers,
 ): AppendRead {
   const { drive, seed, operands } = parts;
-  const { count, table: offsets } = chunks;
+  const { count } = chunks;
   const isVector = chunks.keyDecays !== undefined;
   const scores = new Map<string, Made>();
   const scoreBuffer = (score: Score, x: Operand): Made => {
@@ -67,7 +72,7 @@ export function makeReads(
       scores.set(key, (made = { buffer, told }));
       passes.push(
         isVector && score.over === "keys"
-          ? keyScoresPass(chunks, score, buffer)
+          ? keyScoresPass(chunks, score, buffer, limits.workgroupBytes)
           : scoresPass(chunks, score, buffer, told),
       );
     }
@@ -76,10 +81,11 @@ export function makeReads(
   return (state, over, x, to, dots) => {
     const outer = state === "current" ? drive : seed!;
     const strict = dots !== undefined && !isMatrixTile(chunks.sizes.wide);
+    const pairsLater = isVector && over === "values";
     const score: Score =
       state === "current"
         ? { earlier: outer[over], later: x, rows: "earlier", over, strict }
-        : { earlier: x, later: outer[over], rows: "later", over, strict };
+        : { earlier: x, later: outer[over], rows: pairsLater ? "earlier" : "later", over, strict };
     const made = scoreBuffer(score, x);
     const read: ReadPass = {
       state,
@@ -98,18 +104,7 @@ export function makeReads(
     };
     const { shape } = columnsOf(chunks, over, dots !== undefined);
     passes.push(isMatrixTile(shape) ? matrixReadPass(chunks, read, shape) : readPass(chunks, read, shape));
-    if (isVector && over === "values" && to)
-      passes.push(
-        keyPairsPass(chunks, {
-          state,
-          z: outer.keys,
-          scores: made.buffer,
-          number: numberText(chunks, scoreHeads(chunks, score)),
-          factors: state === "current" ? offsets.drive : offsets.seed,
-          table,
-          to,
-        }),
-      );
+    return pairsLater ? { buffer: made.buffer, number: numberText(chunks, scoreHeads(chunks, score)) } : undefined;
   };
 }
 
