@@ -4,6 +4,7 @@ import { bytesOf, type GpuLimits, type GpuPass } from "@seqmix/tensor/wgsl";
 import type { FragmentTexts } from "@seqmix/tensor/wgsl";
 import { loopProgram } from "../../loops/program.js";
 import { LANES } from "./form.js";
+import { decaySource, keyDecayGroups } from "./key-decays.js";
 import { magnitudesSize } from "./magnitudes.js";
 import { isMatrixTile } from "./tile.js";
 import { keyDecayVectors, tableOf, type Chunks, type Place, type Sizes } from "./layout.js";
@@ -65,7 +66,9 @@ export function placeArrays({ parts, block, run }: Build): Pick<Chunks, "operand
       });
     else {
       const buffer = block(from.layout.size);
-      run(from.loop, given, [buffer]);
+      // decays by key can be computed by the pass that multiplies them
+      if (operand !== parts.decay || form.decay.kind !== "vector" || !decaySource(parts))
+        run(from.loop, given, [buffer]);
       operandPlaces.set(operand, { buffer, index: from.layout.index });
     }
   }
@@ -102,9 +105,14 @@ function slicesOf({ form, results }: ChunkedParts, count: number): number {
   return slices;
 }
 
-/** Whether a workgroup has all of a head's states, so that it knows what they are at most. */
+/** Whether a workgroup has all of a head's states, so that it knows what they are at most; with decays by key it helps states in f16. */
 const knowsMagnitudes = ({ form, initial, final }: ChunkedParts, { states }: Sizes, K: number, V: number): boolean =>
-  isMatrixTile(states) && form.decay.kind !== "vector" && !initial && !final && K <= states.rows && V <= states.columns;
+  isMatrixTile(states) &&
+  (form.decay.kind !== "vector" || states.terms === 1) &&
+  !initial &&
+  !final &&
+  K <= states.rows &&
+  V <= states.columns;
 
 export function chunksOf(
   { parts, block }: Build,
@@ -140,7 +148,7 @@ export function chunksOf(
     extents: own,
     // where they are rounded for products anyway
     halfStates: knows && isMatrixTile(sizes.states) && sizes.states.terms === 1,
-    halfScores: knows && isMatrixTile(sizes.scores) && sizes.scores.terms === 1,
+    halfScores: knows && form.decay.kind !== "vector" && isMatrixTile(sizes.scores) && sizes.scores.terms === 1,
     ...(knows && { magnitudes: block(magnitudesSize(H, count, seed !== undefined)) }),
     table: tableOf(Q, { adjoint: seed !== undefined, units: isMatrixTile(sizes.wide) }),
     sharesTable:
@@ -154,6 +162,11 @@ export function chunksOf(
   const each = 4 * chunks.H * keyDecayVectors(chunks);
   return {
     ...chunks,
-    keyDecays: { before: block(each), toEnd: block(each), begin: block(4 * chunks.H * Q * chunks.K4) },
+    keyDecays: {
+      before: block(each),
+      toEnd: block(each),
+      begin: seed && block(4 * chunks.H * Q * chunks.K4),
+      mosts: chunks.halfStates ? block(chunks.H * count * keyDecayGroups(chunks)) : undefined,
+    },
   };
 }

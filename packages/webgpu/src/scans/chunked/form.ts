@@ -56,7 +56,7 @@ function timesDecay({ form: { kernel, sums, decay } }: ChunkedParts): boolean {
       const [a, b] = x.args as [Scalar, Scalar];
       return check(a, [...others, ...factors(b)]) && check(b, [...others, ...factors(a)]);
     }
-    if (x.op === "neg") return check(x.args[0]!, others);
+    if (x.op === "neg" || x.op === "cast" || x.op === "roundToHalf") return check(x.args[0]!, others);
     if (x.op === "add" || x.op === "sub") return x.args.every((arg) => check(arg, others));
     return ![...nodesOf([x])].some(isOwn);
   };

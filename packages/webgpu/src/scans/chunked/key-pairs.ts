@@ -21,6 +21,7 @@ import {
   type Place,
 } from "./layout.js";
 import { distinct } from "./states.js";
+import { SINCE, UNTIL } from "./key-decays.js";
 import { vectors } from "./vector.js";
 
 const FOUR = [0, 1, 2, 3] as const;
@@ -49,10 +50,6 @@ interface Side {
   readonly factor: number;
   readonly to: Place | undefined;
 }
-
-/** Products of the block's decays: from before it to each step; from each step to its end. */
-const SINCE = ["a0", "a0 * a1", "a0 * a1 * a2", "a0 * a1 * a2 * a3"] as const;
-const UNTIL = ["a1 * a2 * a3", "a2 * a3", "a3", ONES] as const;
 
 export function keyPairsPass(chunks: Chunks, given: KeyPairs): GpuPass {
   const { parts, Q, L, H, count, K4, operands, table: offsets } = chunks;

@@ -74,11 +74,13 @@ export interface Chunks {
   readonly keyDecays?: KeyDecays | undefined;
 }
 
-/** Buffers of decays by key: [heads, steps of all chunks, keys]; `begin` of the first chunk alone. */
+/** Buffers of decays by key: [heads, steps of all chunks, keys]; `begin` of the first chunk alone, for adjoint states. */
 export interface KeyDecays {
   readonly before: number;
   readonly toEnd: number;
-  readonly begin: number;
+  readonly begin: number | undefined;
+  /** What the decays of whole chunks are at most [heads, chunks, groups of keys], for states in f16. */
+  readonly mosts: number | undefined;
 }
 
 /** Vectors of the decays of a head. */
@@ -216,11 +218,13 @@ fn packedState(x: vec4<f32>) -> vec2<u32> { return vec2<u32>(pack2x16float(x.xy)
 ${POWERS}`
     : "";
 
+type Number = "f32" | "f16" | "i32" | "u32";
+
 /** A buffer of a pass. */
 export interface Bound {
   readonly name: string;
   readonly buffer: number;
-  readonly type: "f32" | "vec4<f32>" | "vec4<f16>" | "vec2<f32>" | "vec2<u32>" | "vec4<u32>";
+  readonly type: Number | `vec2<${Number}>` | `vec4<${Number}>`;
   readonly access?: GpuBinding["access"];
 }
 

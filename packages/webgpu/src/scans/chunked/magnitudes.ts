@@ -31,7 +31,8 @@ export function magnitudeOf(chunks: Chunks, operand: Operand, head: string, chun
     ["current", drive],
     ["adjoint", seed],
   ] as const) {
-    if (outer?.keys === operand) return magnitudeAt(chunks, state, "keys", head, chunk);
+    // with decays by key those are known that are weighted
+    if (outer?.keys === operand && !chunks.keyDecays) return magnitudeAt(chunks, state, "keys", head, chunk);
     if (outer?.values === operand) return magnitudeAt(chunks, state, "values", head, chunk);
   }
   return undefined;

@@ -143,6 +143,7 @@ test.each([
   ["vector", 1, 3, 1e-5],
   ["scalar", 0, 1, 3e-3],
   ["scalar", 3, 1, 3e-3],
+  ["vector", 3, 1, 3e-3],
 ] as const)(
   "on matrix units: %s decay, seed %d, %d products for one of f32",
   async (decay, seed, terms, tolerance) => {

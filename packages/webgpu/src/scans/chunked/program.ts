@@ -16,7 +16,8 @@ import { sizesFor } from "./sizes.js";
 import { carryPass, statesPass } from "./states.js";
 import { isMatrixTile } from "./tile.js";
 import { keyPairsPass, type KeyPairs } from "./key-pairs.js";
-import { keyDecaysPass, stateRowDotsPass } from "./vector.js";
+import { keyDecaysPass } from "./key-decays.js";
+import { stateRowDotsPass } from "./vector.js";
 
 /** @param limits What a pass may bind. */
 export function chunkedProgram(parts: ChunkedParts, limits: GpuLimits, sizes = sizesFor(parts, limits)): GpuProgram {

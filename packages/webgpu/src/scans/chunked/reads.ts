@@ -68,7 +68,10 @@ export function makeReads(
       const size = scoreSize(chunks, score);
       const buffer = block((matrices * size) / (chunks.halfScores ? 2 : 1));
       const [down, across] = scoreGrid(chunks);
-      const told = chunks.magnitudes === undefined ? undefined : { buffer: block(2 * matrices * down * across), of: x };
+      const told =
+        chunks.magnitudes === undefined || isVector
+          ? undefined
+          : { buffer: block(2 * matrices * down * across), of: x };
       scores.set(key, (made = { buffer, told }));
       passes.push(
         isVector && score.over === "keys"

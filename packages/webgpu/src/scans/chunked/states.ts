@@ -23,6 +23,7 @@ import {
   type Place,
   type Sizes,
 } from "./layout.js";
+import { keyDecayGroups } from "./key-decays.js";
 import { MAGNITUDE_FUNCTIONS, magnitudeAt, productExponent, type Kind } from "./magnitudes.js";
 import { shaderOf } from "./matrix-tile.js";
 import { isMatrixTile } from "./tile.js";
@@ -80,7 +81,7 @@ export function statesPass(
     ...(keyDecays && weights === "seedBegin"
       ? [
           { name: "before", buffer: keyDecays.before, type: "vec4<f32>" } as const,
-          { name: "firstDecays", buffer: keyDecays.begin, type: "vec4<f32>" } as const,
+          { name: "firstDecays", buffer: keyDecays.begin!, type: "vec4<f32>" } as const,
         ]
       : []),
     { name: "states", buffer: to, type: stateType(chunks), access: "read_write" },
@@ -110,7 +111,7 @@ export function statesPass(
   const headAt = (column: string): string =>
     shared === undefined ? "h" : `(h + min((${column}) / ${V}, ${together - 1}) * ${pointsOf(chunks, after)})`;
   // arrays of f16 need no scales; what their weights are at most is in the table
-  const knows = magnitudes !== undefined && places.x.half === true && places.z.half === true;
+  const knows = magnitudes !== undefined && !keyDecays && places.x.half === true && places.z.half === true;
   const state = weights === "driveToEnd" ? "current" : "adjoint";
   const code = shaderOf(shape, fragments, {
     module:
@@ -223,6 +224,31 @@ const aheadOf = (threads: number, count: number): number => Math.min(threads < 6
 const CARRY_THREADS = 64,
   HALF_CARRY_THREADS = 256;
 
+/** The decay of a whole chunk (backwards: of the first, from behind its first step), for a key where each has its own. */
+function decaysOfChunks(
+  chunks: Chunks,
+  table: number,
+  backwards: boolean,
+  key: string,
+): { readonly bound: readonly Bound[]; whole(c: string): string } {
+  const { Q, K4, keyDecays, table: offsets } = chunks;
+  if (!keyDecays)
+    return {
+      bound: [{ name: "table", buffer: table, type: "f32" }],
+      whole: (c) => `table[${tableAt(chunks, c, 1)} + ${(backwards ? offsets.begin : offsets.before) + Q - 1}]`,
+    };
+  const first = `firstDecays[h * ${Q * K4} + ${(Q - 1) * K4} + ${key} / 4][${key} % 4]`;
+  const before = (c: string): string =>
+    `before[h * ${keyDecayVectors(chunks)} + (${c} * ${Q} + ${Q - 1}) * ${K4} + ${key} / 4][${key} % 4]`;
+  return {
+    bound: [
+      { name: "before", buffer: keyDecays.before, type: "vec4<f32>" },
+      ...(backwards ? [{ name: "firstDecays", buffer: keyDecays.begin!, type: "vec4<f32>" } as const] : []),
+    ],
+    whole: (c) => (backwards ? `select(${before(c)}, ${first}, ${c} == 0)` : before(c)),
+  };
+}
+
 /** In place: what a chunk adds becomes the state before it, or behind it from the last chunk to the first. */
 export function carryPass(
   chunks: Chunks,
@@ -241,17 +267,13 @@ export function carryPass(
     readonly backwards: boolean;
   },
 ): GpuPass {
-  const { parts, count, H, K, K4, V4, operands, Q, table: offsets, keyDecays } = chunks;
+  const { parts, count, H, K, V4, operands } = chunks;
   const each = K * V4;
   const from = start && operands.get(start)!;
+  const decays = decaysOfChunks(chunks, table, backwards, `e / ${V4}`);
   const bound: Bound[] = [
     { name: "states", buffer: states, type: "vec4<f32>", access: "read_write" },
-    ...(keyDecays
-      ? [
-          { name: "before", buffer: keyDecays.before, type: "vec4<f32>" } as const,
-          ...(backwards ? [{ name: "firstDecays", buffer: keyDecays.begin, type: "vec4<f32>" } as const] : []),
-        ]
-      : [{ name: "table", buffer: table, type: "f32" } as const]),
+    ...decays.bound,
     ...(from ? [{ name: "start", buffer: from.buffer, type: "vec4<f32>" } as const] : []),
     ...(end ? [{ name: "last", buffer: end.buffer, type: "vec4<f32>", access: "read_write" } as const] : []),
     ...(chunks.magnitudes === undefined
@@ -261,14 +283,6 @@ export function carryPass(
   const ahead = aheadOf(H * each, count);
   const some = Array.from({ length: ahead }, (_, k) => k);
   const chunk = (k: string): string => (backwards ? `(${count - 1} - ${k})` : k);
-  const whole = (c: string): string => {
-    if (!keyDecays) return `table[${tableAt(chunks, c, 1)} + ${(backwards ? offsets.begin : offsets.before) + Q - 1}]`;
-    const key = `e / ${V4}`;
-    const before = `before[h * ${keyDecayVectors(chunks)} + (${c} * ${Q} + ${Q - 1}) * ${K4} + ${key} / 4][${key} % 4]`;
-    return backwards
-      ? `select(${before}, firstDecays[h * ${Q * K4} + ${(Q - 1) * K4} + ${key} / 4][${key} % 4], ${c} == 0)`
-      : before;
-  };
   const { keys } = parts.form;
   const place = ({ index }: Place): string =>
     `${baseText(chunks, { buffer: 0, index }, 4)} + e / ${V4} * ${index.coefficients[keys]! / 4} + e % ${V4}`;
@@ -281,7 +295,7 @@ export function carryPass(
 if (h < ${H}) {
   var bound = 0.0;
   for (var k = 0; k < ${count}; k += ${ahead}) {
-${some.map((q) => `    let c${q} = ${chunk(`min(k + ${q}, ${count - 1})`)};\n    let x${q} = ${magnitude("contribution", q)};\n    let a${q} = ${whole(`c${q}`)};`).join("\n")}
+${some.map((q) => `    let c${q} = ${chunk(`min(k + ${q}, ${count - 1})`)};\n    let x${q} = ${magnitude("contribution", q)};\n    let a${q} = ${decays.whole(`c${q}`)};`).join("\n")}
 ${some
   .map(
     (q) => `    if (k + ${q} < ${count}) {
@@ -302,7 +316,7 @@ let e = number % ${each};
 ${splitHeads(chunks, "h", parts.form.heads)}
 let at = h * ${count * each} + e;
 var carry = ${from ? `start[${place(from)}]` : "vec4<f32>()"};
-${some.map((q) => `var next${q} = states[at + ${chunk(String(Math.min(q, count - 1)))} * ${each}];\nvar nextDecay${q} = ${whole(chunk(String(Math.min(q, count - 1))))};`).join("\n")}
+${some.map((q) => `var next${q} = states[at + ${chunk(String(Math.min(q, count - 1)))} * ${each}];\nvar nextDecay${q} = ${decays.whole(chunk(String(Math.min(q, count - 1))))};`).join("\n")}
 for (var k = 0; k < ${count}; k += ${ahead}) {
 ${some.map((q) => `  let x${q} = next${q};\n  let a${q} = nextDecay${q};`).join("\n")}
   // the next ones are on their way while these are stored
@@ -311,7 +325,7 @@ ${some
   .map(
     (q) => `    let c${q} = ${chunk(`min(k + ${ahead + q}, ${count - 1})`)};
     next${q} = states[at + c${q} * ${each}];
-    nextDecay${q} = ${whole(`c${q}`)};`,
+    nextDecay${q} = ${decays.whole(`c${q}`)};`,
   )
   .join("\n")}
   }
@@ -348,20 +362,26 @@ function halfCarryPass(
     readonly backwards: boolean;
   },
 ): GpuPass {
-  const { parts, count, H, K, V4, Q, table: offsets } = chunks;
+  const { parts, count, H, K, V4, keyDecays } = chunks;
   const each = (K * V4) / 2;
   const state = backwards ? "adjoint" : "current";
+  const decays = decaysOfChunks(chunks, table, backwards, `2 * e / ${V4}`);
   const bound: Bound[] = [
     { name: "states", buffer: states, type: "vec4<u32>", access: "read_write" },
-    { name: "table", buffer: table, type: "f32" },
+    ...decays.bound,
+    ...(keyDecays ? [{ name: "mosts", buffer: keyDecays.mosts!, type: "f32" } as const] : []),
     { name: "magnitudes", buffer: chunks.magnitudes!, type: "f32", access: "read_write" },
     ...(end ? [{ name: "last", buffer: end.buffer, type: "vec4<f32>", access: "read_write" } as const] : []),
   ];
   const ahead = aheadOf(H * each, count);
   const some = Array.from({ length: ahead }, (_, k) => k);
-  const whole = (c: string): string =>
-    `table[${tableAt(chunks, c, 1)} + ${(backwards ? offsets.begin : offsets.before) + Q - 1}]`;
   const chunk = (k: string): string => (backwards ? `(${count - 1} - ${k})` : k);
+  /** What the decays of chunk `c` are at most. */
+  const most = (q: number, c: string): string => {
+    const across = keyDecays ? keyDecayGroups(chunks) : 0;
+    const all = Array.from({ length: across }, (_, k) => `mosts[(h * ${count} + ${c}) * ${across} + ${k}]`);
+    return all.length === 0 ? `abs(nextDecay${q})` : all.reduce((a, b) => `max(${a}, ${b})`);
+  };
   const next = (q: number): string => `  if (k + ${q} < ${count}) {
     let c = ${chunk(`(k + ${q})`)};
     let power = powerFor(i32(bitcast<u32>(bound) >> 23u));
@@ -370,12 +390,13 @@ function halfCarryPass(
     let by = inversePower(p${q});
     x = select(vec4<f32>(), x * a${q}, a${q} != 0.0) + unpackedState(s${q}.xy) * by;
     y = select(vec4<f32>(), y * a${q}, a${q} != 0.0) + unpackedState(s${q}.zw) * by;
-    bound = bound * abs(a${q}) + 32768.0 * by;
+    bound = bound * m${q} + 32768.0 * by;
   }`;
   /** Reads what chunk `c` adds, how that is scaled, and the chunk's decay. */
   const load = (q: number, c: string): string =>
     `nextState${q} = states[at + ${c} * ${each}];
-nextDecay${q} = ${whole(c)};
+nextDecay${q} = ${decays.whole(c)};
+nextMost${q} = ${most(q, c)};
 nextPower${q} = ${magnitudeAt(chunks, state, "contribution", "h", c)};`;
   const { keys } = parts.form;
   const place = ({ index }: Place): string =>
@@ -389,9 +410,9 @@ let at = h * ${count * each} + e;
 var x = vec4<f32>();
 var y = vec4<f32>();
 var bound = 0.0;
-${some.map((q) => `var nextState${q}: vec4<u32>;\nvar nextDecay${q}: f32;\nvar nextPower${q}: f32;\n${load(q, chunk(String(Math.min(q, count - 1))))}`).join("\n")}
+${some.map((q) => `var nextState${q}: vec4<u32>;\nvar nextDecay${q}: f32;\nvar nextMost${q}: f32;\nvar nextPower${q}: f32;\n${load(q, chunk(String(Math.min(q, count - 1))))}`).join("\n")}
 for (var k = 0; k < ${count}; k += ${ahead}) {
-${some.map((q) => `  let s${q} = nextState${q};\n  let a${q} = nextDecay${q};\n  let p${q} = nextPower${q};`).join("\n")}
+${some.map((q) => `  let s${q} = nextState${q};\n  let a${q} = nextDecay${q};\n  let m${q} = nextMost${q};\n  let p${q} = nextPower${q};`).join("\n")}
   // the next ones are on their way while these are stored
   if (k + ${ahead} < ${count}) {
 ${some.map((q) => `    let c${q} = ${chunk(`min(k + ${ahead + q}, ${count - 1})`)};\n${indent(load(q, `c${q}`), 2)}`).join("\n")}

@@ -8,17 +8,18 @@ import { entryPoint, type GpuPass } from "@seqmix/tensor/wgsl";
 import {
   baseText,
   declarations,
-  keyDecayVectors,
   passOf,
+  readState,
   readVector,
-  splitHeads,
+  stateFunctions,
+  stateType,
   strideOf,
   vectorsOf,
   type Bound,
   type Chunks,
-  type KeyDecays,
   type Place,
 } from "./layout.js";
+import { magnitudeAt } from "./magnitudes.js";
 
 const THREADS = 64;
 const ONES = "vec4<f32>(1.0)";
@@ -33,43 +34,6 @@ export function rowText(chunks: Chunks, operand: Operand, name: string): (step: 
   const place = chunks.operands.get(operand)!;
   return (step, column) =>
     readVector(place, `${name}[${baseText(chunks, place, 4)} + (${step}) * ${strideOf(chunks, place, 4)} + ${column}]`);
-}
-
-/** A thread for each head, chunk and four keys, which runs through the chunk's steps. */
-export function keyDecaysPass(chunks: Chunks, to: KeyDecays): GpuPass {
-  const { parts, Q, L, H, count, K4, operands } = chunks;
-  const total = H * count * K4;
-  const bound: Bound[] = [
-    { name: "decay", buffer: operands.get(parts.decay)!.buffer, type: "vec4<f32>" },
-    { name: "before", buffer: to.before, type: "vec4<f32>", access: "read_write" },
-    { name: "toEnd", buffer: to.toEnd, type: "vec4<f32>", access: "read_write" },
-    { name: "begin", buffer: to.begin, type: "vec4<f32>", access: "read_write" },
-  ];
-  const decay = rowText(chunks, parts.decay, "decay");
-  const at = `h * ${keyDecayVectors(chunks)} + t * ${K4} + e`;
-  const body = `let number = i32(group) * ${THREADS} + i32(thread);
-if (number >= ${total}) { return; }
-let e = number % ${K4};
-let c = number / ${K4} % ${count};
-let h = number / ${K4 * count};
-${splitHeads(chunks, "h", parts.form.heads)}
-var sum = ${ONES};
-var rest = ${ONES};
-for (var t = c * ${Q}; t < (c + 1) * ${Q}; t++) {
-  let own = select(${ONES}, ${decay(`min(t, ${L - 1})`, "e")}, t < ${L});
-  sum *= own;
-  before[${at}] = sum;
-  if (c == 0) {
-    rest = select(rest * own, rest, t == 0);
-    begin[(h * ${Q} + t) * ${K4} + e] = rest;
-  }
-}
-sum = ${ONES};
-for (var t = (c + 1) * ${Q} - 1; t >= c * ${Q}; t--) {
-  toEnd[${at}] = sum;
-  sum *= select(${ONES}, ${decay(`min(t, ${L - 1})`, "e")}, t < ${L});
-}`;
-  return passOf(chunks, bound, Math.ceil(total / THREADS), declarations(bound) + entryPoint(THREADS, body));
 }
 
 /** Threads of a row of states. */
@@ -97,8 +61,9 @@ export function stateRowDotsPass(
   const { count, H, K, V4 } = chunks;
   const total = H * count * K;
   const bound: Bound[] = [
-    { name: "states", buffer: states, type: "vec4<f32>" },
-    { name: "adjoints", buffer: adjoints, type: "vec4<f32>" },
+    { name: "states", buffer: states, type: stateType(chunks) },
+    { name: "adjoints", buffer: adjoints, type: stateType(chunks) },
+    ...(chunks.halfStates ? [{ name: "magnitudes", buffer: chunks.magnitudes!, type: "f32" } as const] : []),
     ...(final === undefined ? [] : [{ name: "last", buffer: final, type: "vec4<f32>" } as const]),
     { name: "dots", buffer: to, type: "f32", access: "read_write" },
   ];
@@ -116,8 +81,8 @@ ${
   for (var e = lane % ${SHARE}; e < ${V4}; e += ${SHARE}) { sum += adjoints[at * ${V4} + e] * last[end + e]; }`
 }
 } else {
-  for (var e = lane % ${SHARE}; e < ${V4}; e += ${SHARE}) { sum += adjoints[at * ${V4} + e] * states[(at + ${K}) * ${V4} + e]; }
-}
+  for (var e = lane % ${SHARE}; e < ${V4}; e += ${SHARE}) { sum += ${readState(chunks, `adjoints[at * ${V4} + e]`)} * ${readState(chunks, `states[(at + ${K}) * ${V4} + e]`)}; }
+${chunks.halfStates ? `  sum = sum * inversePower(${magnitudeAt(chunks, "adjoint", "before", "0", `at / ${K}`)}) * inversePower(${magnitudeAt(chunks, "current", "before", "0", `(at / ${K} + 1)`)});\n` : ""}}
 partial[lane] = dot(sum, ${ONES});
 workgroupBarrier();
 if (lane % ${SHARE} == 0) {
@@ -129,6 +94,6 @@ if (lane % ${SHARE} == 0) {
     chunks,
     bound,
     Math.ceil(total / rows),
-    `${declarations(bound)}var<workgroup> partial: array<f32, ${THREADS}>;\n${entryPoint(THREADS, body)}`,
+    `${declarations(bound)}${stateFunctions(chunks)}var<workgroup> partial: array<f32, ${THREADS}>;\n${entryPoint(THREADS, body)}`,
   );
 }
