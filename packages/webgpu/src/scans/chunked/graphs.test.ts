@@ -1,6 +1,7 @@
 import {
   add,
   broadcastTo,
+  cast,
   exp,
   expandDims,
   explain,
@@ -89,5 +90,57 @@ test("Mamba-2's operator and its gradients run in chunks, across resets", async 
     const largest = theirs.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
     const worst = theirs.reduce((most, x, i) => Math.max(most, Math.abs(mine[i]! - x)), 0);
     expect(worst / largest, `result ${k}`).toBeLessThan(2e-5);
+  }
+}, 120_000);
+
+test("gated linear attention of f16 and its gradients run in chunks, decays computed from gates, from either end", async () => {
+  const [steps, heads] = [131, 2];
+  const given = Object.fromEntries(
+    ["q", "k", "v", "gate"].map((name) => [name, draw(name, [B, steps, heads, K])] as const),
+  );
+  const dy = draw("dy", [B, steps, heads, V]);
+  const slower = tensor(Float32Array.of(1 / 16, 1 / 2), [heads, 1]);
+  const gla = ({ q, k, v, gate }: Record<string, Tensor>, reverse: boolean): Tensor => {
+    const all = [B, steps, heads, K, V];
+    const decay = exp(mul(softplus(neg(cast(gate!, "f32"))), neg(slower)));
+    const drive = mul(
+      reshape(cast(k!, "f32"), [B, steps, heads, K, 1]),
+      reshape(cast(v!, "f32"), [B, steps, heads, 1, V]),
+    );
+    const h = linearScan({
+      a: broadcastTo(reshape(decay, [B, steps, heads, K, 1]), all),
+      b: broadcastTo(drive, all),
+      axis: 1,
+      reverse,
+    });
+    return sum(mul(h, reshape(cast(q!, "f32"), [B, steps, heads, K, 1])), 3);
+  };
+  await realize([given, dy], { device: oracle });
+  const rounded = async (x: Tensor): Promise<Tensor> => cast(tensor(await x.data(), x.shape), "f16");
+  const halves = Object.fromEntries(
+    await Promise.all(Object.entries(given).map(async ([name, x]) => [name, await rounded(x)] as const)),
+  );
+  await realize(halves, { device: oracle });
+  const host = Object.fromEntries(
+    await Promise.all(
+      Object.entries(halves).map(async ([name, x]) => [name, tensor(await x.data(), x.shape, "f16")] as const),
+    ),
+  );
+  const seed = tensor(await dy.data(), dy.shape);
+  for (const reverse of [false, true]) {
+    const results = (): Tensor[] => {
+      const [y, pullBack] = vjp((x: Record<string, Tensor>) => gla(x, reverse), host);
+      return [y, ...Object.values(pullBack(seed))];
+    };
+    const text = await explain(results(), { device });
+    expect(text.match(/chunked scan/g), text).toHaveLength(2);
+    const [found, expected] = [await realize(results(), { device }), await realize(results(), { device: oracle })];
+    for (const [k, want] of expected.entries()) {
+      const [mine, theirs] = [[...(await found[k]!.data())], [...(await want.data())]];
+      const largest = theirs.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+      const worst = theirs.reduce((most, x, i) => Math.max(most, Math.abs(mine[i]! - x)), 0);
+      // gradients of f16 are rounded to it
+      expect(worst / largest, `result ${k}, reverse ${reverse}`).toBeLessThan(k === 0 ? 2e-5 : 1e-3);
+    }
   }
 }, 120_000);
