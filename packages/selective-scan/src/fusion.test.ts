@@ -1,4 +1,4 @@
-import { makePlan, scanPasses, type Plan } from "@seqmix/tensor/backend";
+import { makePlan, scanPasses, whenLoaded, type Plan } from "@seqmix/tensor/backend";
 import {
   add,
   explain,
@@ -22,13 +22,15 @@ async function planOf(tree: Tree): Promise<Plan> {
   const device = {
     ...reference(),
     name: "none",
-    explain({ roots, leaves }: Parameters<ReturnType<typeof reference>["explain"]>[0]): string {
-      plan = makePlan(roots, leaves, {
-        device: "none",
-        fuse: true,
-        maxBuffers: 16,
-        scans: { passes: scanPasses, maxBuffers: 32, accepts: () => true },
-      });
+    async explain({ roots, leaves }: Parameters<ReturnType<typeof reference>["explain"]>[0]): Promise<string> {
+      plan = await whenLoaded(() =>
+        makePlan(roots, leaves, {
+          device: "none",
+          fuse: true,
+          maxBuffers: 16,
+          scans: { passes: scanPasses, maxBuffers: 32, accepts: () => true },
+        }),
+      );
       return "";
     },
   };

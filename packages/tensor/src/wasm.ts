@@ -5,6 +5,7 @@
  * @packageDocumentation
  */
 export * from "./devices/cpu/wasm/emitter.js";
+export * from "./devices/cpu/wasm/scratch.js";
 export * from "./devices/cpu/wasm/vector-math.js";
 export type * from "./devices/cpu/program.js";
 export {

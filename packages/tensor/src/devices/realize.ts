@@ -2,17 +2,14 @@
 import { assertSettings } from "../graph/assert.js";
 import { isDebug } from "../graph/debug.js";
 import type { Device, DeviceBuffer, ExplainOptions } from "./device.js";
-import { isReal, type HostArray } from "../graph/dtype.js";
-import { DeviceError, LimitError, NumericError } from "../graph/errors.js";
-import { sortCalls } from "../graph/calls.js";
+import type { HostArray } from "../graph/dtype.js";
+import { DeviceError, LimitError } from "../graph/errors.js";
 import { inputsRead } from "../graph/op.js";
 import { assertDevice, bufferOn, own } from "./placement.js";
 import { reclaim } from "./turns.js";
-import { assertIndices, type IndexCheck } from "../ops/gather.js";
 import { hold, letGo } from "../graph/holds.js";
 import { outsideScopes } from "../graph/scope.js";
 import { graphOf, type Graph } from "../plan/signature.js";
-import { formatShape } from "../graph/shape.js";
 import { assertAlive, tensor, type Call, type Tensor } from "../graph/tensor.js";
 import { leavesOf, replaceLeaves, type Tree } from "../graph/tree.js";
 
@@ -81,7 +78,8 @@ async function realizeOn(
 ): Promise<void> {
   const asked = new Set(roots);
   const donated = leavesOf(donate as Tree).filter((x) => !asked.has(x));
-  if (isDebug()) await realizeStepwise(device, roots);
+  if (isDebug())
+    await (await import("./stepwise.js")).realizeStepwise(device, roots, (open) => placedGraph(device, open));
   const open = roots.filter((root) => root.source.kind === "call");
   const buffers = donated.flatMap((x) =>
     x.source.kind === "buffer" && x.source.device === device ? [x.source.buffer] : [],
@@ -131,34 +129,6 @@ function behind(roots: readonly Tensor[]): { readonly leaves: readonly Tensor[];
     }
   }
   return { leaves: [...leaves], device };
-}
-
-/**
- * Realizes every call by itself, in order, and stops at the first value that is not finite. Infinite constants (those of masks, say)
- * are meant, and what they lead to is no error unless it is NaN.
- */
-async function realizeStepwise(device: Device, roots: readonly Tensor[]): Promise<void> {
-  const infinite = new Set<Tensor>();
-  for (const call of sortCalls(roots)) {
-    const open = call.outputs.filter((x) => x.source.kind === "call");
-    if (open.length === 0) continue;
-    const buffers = await device.run(placedGraph(device, open), { donated: [], fuse: false });
-    for (const [k, x] of open.entries()) {
-      own(x, device, buffers[k]!);
-      const check = call.op.name === "identity" ? (call.attributes as IndexCheck | undefined) : undefined;
-      if (check) assertIndices(await device.download(buffers[k]!), check);
-      if (!isReal(x.dtype)) continue;
-      const values = await device.download(buffers[k]!);
-      const none = values.findIndex((value) => Number.isNaN(value));
-      const at = none >= 0 ? none : values.findIndex((value) => !Number.isFinite(value));
-      const isConstant = call.inputs.length === 0;
-      if (at >= 0 && (isConstant || (none < 0 && call.inputs.some((input) => infinite.has(input))))) infinite.add(x);
-      else if (at >= 0)
-        throw new NumericError(
-          `${call.op.name}: expected finite values, got ${values[at]} at element ${at} of ${formatShape(x.shape)}${call.line ? `, made at ${call.line}` : "; switch debug mode on before building the graph to see the line"}`,
-        );
-    }
-  }
 }
 
 /** Realizes one tensor and copies it to the host. */

@@ -181,7 +181,7 @@ function readBackward({ outputs, attributes }: Call): readonly Tensor[] {
 /** A forward call. */
 export const kernelOp: Op = {
   name: "kernel",
-  rule: { kind: "kernel" },
+  rule: { kind: "kernel", expand: expandKernel },
   infer(_, attributes) {
     const { record, kase } = attributes as KernelAttributes;
     return resultNames(record).map(([, axes]) => ({ shape: shapeOf(axes, kase.dims), dtype: "f32" }));
@@ -230,7 +230,7 @@ const widened = (x: Tensor): Tensor => (x.dtype === "f16" ? cast(x, "f32") : x);
 /** A backward call: inputs, what backward programs read, and given cotangents of the forward call -> gradients of its real inputs. */
 export const kernelGradientOp: Op = {
   name: "kernelGradient",
-  rule: { kind: "kernel" },
+  rule: { kind: "kernel", expand: expandKernel },
   infer(_, attributes) {
     const { forward } = attributes as KernelAttributes;
     return forward!.inputs.flatMap(({ shape, dtype }) => (isReal(dtype) ? [{ shape, dtype: "f32" as const }] : []));
@@ -256,11 +256,7 @@ interface Expansion {
  * What a call is composed of, in terms of `given`, the call's inputs: its reference, or the record's gradient, or that of
  * the reference; one tensor per result but the residuals.
  */
-export function expandKernel(
-  call: Call,
-  expansions: Expansions = new Map(),
-  given: readonly Tensor[] = call.inputs,
-): readonly Tensor[] {
+function expandKernel(call: Call, expansions: Expansions, given: readonly Tensor[] = call.inputs): readonly Tensor[] {
   const { record, kase, forward } = call.attributes as KernelAttributes;
   const origin = forward ?? call;
   const count = origin.inputs.length;

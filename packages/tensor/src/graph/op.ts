@@ -5,6 +5,7 @@
  */
 import type { DType } from "./dtype.js";
 import type { Affine, Range, Scalar, ScalarType } from "../ir/loop.js";
+import type { Expansions } from "./kernel.js";
 import type { Shape } from "./shape.js";
 import type { Call, Tensor } from "./tensor.js";
 
@@ -41,8 +42,8 @@ export type Rule =
   | { readonly kind: "reduce"; readonly combine: "sum" | "max" }
   /** A device computes it by a program of its own. */
   | { readonly kind: "native" }
-  /** A call of a kernel record: see kernel.ts. */
-  | { readonly kind: "kernel" };
+  /** A call of a kernel record: see kernel.ts. `expand` gives what it is composed of. */
+  | { readonly kind: "kernel"; expand(call: Call, expansions: Expansions): readonly Tensor[] };
 
 /** `reshape` asks the planner to find indices into a row-major array of the input shape by itself. */
 export type Movement =

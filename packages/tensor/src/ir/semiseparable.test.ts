@@ -1,4 +1,5 @@
-import { expect, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
+import { whenLoaded } from "../graph/on-demand.js";
 import {
   broadcastTo,
   exp,
@@ -103,6 +104,9 @@ const forward = (decay: string): string[] => [`6 keys 8 values, ${decay} decay: 
 const backward = (decay: string, ofDecay = true): string[] => [
   `6 keys 8 values, ${decay} decay: ${["adjoint over keys", "adjoint over values", "current over values", ...(ofDecay ? ["decay"] : [])].join(", ")}`,
 ];
+
+/** Passes among several kernels are loaded with the first plan that has them. */
+beforeAll(async () => void (await whenLoaded(() => formsOf([sum(values([4])), values([4]), ssd(ssdInputs())]))));
 
 test("the recurrences of attention and state-space models are recognised, and their gradients", () => {
   expect(formsOf(ssd(ssdInputs()))).toEqual(["6 keys 8 values, scalar decay: current over keys"]);

@@ -5,7 +5,6 @@ import type { KernelStep } from "../graph/kernel-variant.js";
 import type { Tensor } from "../graph/tensor.js";
 import type { LoopKernel } from "../ir/loop.js";
 import { readsOf, type Draft, type LoopDraft } from "./draft.js";
-import { nameWithTail } from "./matmul-epilogue.js";
 import type { NativeCall, Plan, Slot, Step } from "./plan.js";
 import type { Planning } from "./planning.js";
 
@@ -83,7 +82,11 @@ export function nameOf(draft: Draft): string {
     op.rule.kind === "kernel"
       ? (attributes as KernelAttributes).record.name + (op.name === "kernelGradient" ? " backward" : "")
       : op.name;
-  return draft.note ? `${name} (${draft.note})` : draft.epilogue ? nameWithTail(name, draft.outputs[0]!) : name;
+  return draft.note
+    ? `${name} (${draft.note})`
+    : draft.epilogue
+      ? `${name}>${callOf(draft.outputs[0]!)!.op.name}`
+      : name;
 }
 
 function loopName({ outputs, reductions }: LoopDraft): string {

@@ -96,9 +96,6 @@ export function findEpilogues(
 const takesOne = ({ call, epilogue }: NativeDraft, ops: ReadonlySet<string>): boolean =>
   !epilogue && ops.has(call.op.name) && call.inputs[0]!.size > 0;
 
-/** The name of a call with the op whose result it stores, as `explain` prints it. */
-export const nameWithTail = (name: string, y: Tensor): string => `${name}>${callOf(y)!.op.name}`;
-
 /** Products that are added to the sum so far as they are stored; joined to one loop, all of them would have to be in memory. */
 export const attachSums = (planning: Planning): Planning =>
   planning.sums.size === 0

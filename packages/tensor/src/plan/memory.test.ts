@@ -1,4 +1,5 @@
-import { expect, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
+import { whenLoaded } from "../graph/on-demand.js";
 import {
   add,
   broadcastTo,
@@ -43,6 +44,9 @@ const planOf = (tree: Tree, options = OPTIONS): ReturnType<typeof makePlan> => {
   const { roots, leaves } = graphOf(leavesOf(tree));
   return makePlan(roots, leaves, options);
 };
+
+/** Passes among several kernels are loaded with the first plan that has them. */
+beforeAll(async () => void (await whenLoaded(() => planOf(gradients()))));
 
 const [LAYERS, ROWS, WIDTH] = [12, 64, 8];
 /** Gradients of the weights of a deep perceptron: 64 rows are much more than a weight. */

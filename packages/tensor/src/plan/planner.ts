@@ -6,21 +6,17 @@
  * With `fuse: false` every call gets memory and a kernel of its own: the baseline the tests compare with.
  */
 import type { Tensor } from "../graph/tensor.js";
+import { onDemand } from "../graph/on-demand.js";
 import { NO_DECISIONS } from "./decisions.js";
 import { cutLong } from "./cut.js";
 import type { PlanOptions } from "./draft.js";
 import { emitPlan } from "./emit.js";
-import { freeEarly } from "./free-early.js";
-import { joinLoops } from "./join-loops.js";
 import { keepMemory } from "./keep.js";
 import { breakScanCycles, lowerKernels } from "./lower-kernels.js";
-import { attachEpilogues, attachSums } from "./matmul-epilogue.js";
 import { orderKernels } from "./order.js";
 import type { Plan } from "./plan.js";
 import { beginning, type Planning, type Replacements } from "./planning.js";
 import { resolveGraph } from "./resolve.js";
-import { storeGradientsInHalf } from "./gradients-in-half.js";
-import { groupRows } from "./row-groups.js";
 import { storeResults } from "./store.js";
 import { dropUnreadKernels } from "./unread.js";
 
@@ -29,6 +25,20 @@ export interface Pass {
   readonly name: string;
   readonly run: (planning: Planning) => Planning;
 }
+
+const amongKernels = onDemand(() => import("./among-kernels.js"));
+type AmongKernels = ReturnType<typeof amongKernels>;
+const epilogues = onDemand(() => import("./matmul-epilogue.js"));
+
+/** A pass that changes nothing where there is a single kernel. */
+const among =
+  (pass: (passes: AmongKernels, planning: Planning) => Planning): Pass["run"] =>
+  (planning) =>
+    planning.drafts.length > 1 ? pass(amongKernels(), planning) : planning;
+
+/** Whether native kernels take what is computed behind them. */
+const hasEpilogues = ({ drafts, options }: Planning): boolean =>
+  options.fuse && options.epilogues !== undefined && drafts.some(({ kind }) => kind === "native");
 
 /** The line. */
 export const PASSES: readonly Pass[] = [
@@ -49,22 +59,25 @@ export const PASSES: readonly Pass[] = [
   // What only leads to tensors without elements is not computed.
   { name: "unread", run: dropUnreadKernels },
   // Gradients of f16 operands are rounded where a program stores them.
-  { name: "halves", run: storeGradientsInHalf },
+  { name: "halves", run: among((passes, planning) => passes.storeGradientsInHalf(planning)) },
   // Reductions of the same rows and what follows from them along the rows: softmax, norms.
-  { name: "rows", run: groupRows },
+  { name: "rows", run: among((passes, planning) => passes.groupRows(planning)) },
   { name: "order", run: orderKernels },
   // Products that are added up are added to the sum so far.
-  { name: "sums", run: attachSums },
+  {
+    name: "sums",
+    run: (planning) => (planning.sums.size > 0 && hasEpilogues(planning) ? epilogues().attachSums(planning) : planning),
+  },
   // Loops of one shape that share operands or feed each other.
-  { name: "join", run: joinLoops },
+  { name: "join", run: among((passes, planning) => passes.joinLoops(planning)) },
   // What is computed behind a product is computed as the product is stored.
-  { name: "epilogues", run: (planning) => attachEpilogues(planning) },
+  { name: "epilogues", run: (planning) => (hasEpilogues(planning) ? epilogues().attachEpilogues(planning) : planning) },
   { name: "order", run: orderKernels },
   // What gives memory back runs as soon as it can.
-  { name: "memory", run: freeEarly },
+  { name: "memory", run: among((passes, planning) => passes.freeEarly(planning)) },
 ];
 
-/** Makes the plan of a graph whose leaves are the given tensors. */
+/** Makes the plan of a graph whose leaves are the given tensors; in {@link whenLoaded}, since passes are loaded when they are first needed. */
 export const makePlan = (roots: readonly Tensor[], leaves: readonly Tensor[], options: PlanOptions): Plan =>
   emitPlan(planThrough(roots, leaves, options));
 

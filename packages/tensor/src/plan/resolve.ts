@@ -1,6 +1,5 @@
 /** The graph that is planned: marks looked through, and other graphs in the place of calls that have no program here. */
 import { callOf, sortCalls } from "../graph/calls.js";
-import { expandKernel } from "../graph/kernel.js";
 import { inputsRead } from "../graph/op.js";
 import { callOp, type Call, type Tensor } from "../graph/tensor.js";
 import type { Planning } from "./planning.js";
@@ -57,7 +56,7 @@ function replacementOf(
     const choice = fuse ? variantFor(call, options) : [];
     if (!isReasons(choice)) return undefined;
     if (fuse) noteReasons(call, choice, options, notes);
-    return () => expandKernel(call, expansions);
+    return () => rule.expand(call, expansions);
   }
   if (rule.kind === "concat" && call.inputs.length > MOST_JOINED) return () => [inPieces(call, pieces)];
   if (options.natives?.has(call.op.name)) return undefined;

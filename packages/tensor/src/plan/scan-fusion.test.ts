@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { whenLoaded } from "../graph/on-demand.js";
 import { opTable } from "../index.js";
 import {
   add,
@@ -143,7 +144,7 @@ async function compare(
   options: PlanOptions,
 ): Promise<Plan> {
   const { roots, leaves } = graphOf(build());
-  const plan = makePlan(roots, leaves, options);
+  const plan = await whenLoaded(() => makePlan(roots, leaves, options));
   scansOf(plan).forEach(assertContract);
   const actual = runPlan(plan, leaves);
   for (const [k, x] of expected.entries()) {

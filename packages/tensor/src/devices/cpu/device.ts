@@ -17,7 +17,6 @@ import type { PlanOptions } from "../../plan/draft.js";
 import type { Graph } from "../../plan/signature.js";
 import type { Tensor } from "../../graph/tensor.js";
 import { DeviceMemory } from "./memory/memory.js";
-import { cpuVariantOf } from "./native/variant.js";
 import type { CompiledPlan, Runner } from "./compiled.js";
 import { execute, type CpuBuffer } from "./execute.js";
 import { makePrograms } from "./prepared.js";
@@ -47,7 +46,8 @@ async function planOptions({ roots }: Graph, fuse: boolean): Promise<PlanOptions
 /** The plan as this device runs it: recurrences keep some states for their gradients. */
 async function ownPlan(plan: Plan): Promise<Plan> {
   if (!plan.steps.some((step) => step.kind === "scan" && step.kernel.adjoint)) return plan;
-  return (await import("./scans/recurrences.js")).withKeptStates(plan);
+  const { withKeptStates } = await import("./scans/recurrences.js");
+  return whenLoaded(() => withKeptStates(plan));
 }
 
 let standard: Device | undefined;
@@ -157,7 +157,7 @@ function makeDevice(options: CpuOptions): Device {
       }
       const { plan, runners } = await planFor(graph, true);
       return [
-        ...plan.steps.map((step, k) => describe(step, runners[k]!)),
+        ...(await Promise.all(plan.steps.map((step, k) => describe(step, runners[k]!)))),
         ...plan.notes.map((note) => `# ${note}`),
         ...(withMemory ? (await import("../../plan/peak.js")).describePeak(plan) : []),
       ].join("\n");
@@ -173,9 +173,9 @@ function makeDevice(options: CpuOptions): Device {
   return device;
 }
 
-function describe(step: Step, runner: Runner): string {
-  const variant =
-    step.kind === "native" && step.call.op.startsWith("kernel") ? ` (${cpuVariantOf(step.call).name})` : "";
+async function describe(step: Step, runner: Runner): Promise<string> {
+  const hasVariant = step.kind === "native" && step.call.op.startsWith("kernel");
+  const variant = hasVariant ? ` (${(await import("./native/variant.js")).cpuVariantOf(step.call).name})` : "";
   return `${step.name}${variant}: ${runner.name}`;
 }
 

@@ -4,9 +4,9 @@ import type { Affine, LoopKernel, Scalar } from "../../ir/loop.js";
 import { nodesOf, roots } from "../../ir/simplify.js";
 import type { NativeCall, Step } from "../../plan/plan.js";
 import { BYTES_PER_ELEMENT } from "../../graph/dtype.js";
+import { whenLoaded } from "../../graph/on-demand.js";
 import { loopProgram } from "./loops/program.js";
 import type { DeviceMemory } from "./memory/memory.js";
-import { nativeProgram } from "./native/programs.js";
 import type { CpuProgram } from "./program.js";
 import type { Prepared, ThreadPool } from "./threads/pool.js";
 
@@ -49,11 +49,15 @@ function programOf(step: Step, memory: DeviceMemory): Described {
   if (step.kind === "loop") {
     const starts = startsOf(step.kernel);
     const kernel = starts.some((start) => start !== 0) ? begunAt(step.kernel, starts) : step.kernel;
-    return { text: kernel, starts: inBytes(starts), program: () => loopProgram(kernel, memory) };
+    return { text: kernel, starts: inBytes(starts), program: () => whenLoaded(() => loopProgram(kernel, memory)) };
   }
   const starts = step.call.inputs.map(({ offset }) => offset);
   const call: NativeCall = { ...step.call, inputs: step.call.inputs.map((operand) => ({ ...operand, offset: 0 })) };
-  return { text: call, starts: inBytes(starts), program: () => nativeProgram(call, memory) };
+  return {
+    text: call,
+    starts: inBytes(starts),
+    program: async () => (await import("./native/programs.js")).nativeProgram(call, memory),
+  };
 }
 
 const inBytes = (starts: readonly number[]): number[] => starts.map((start) => BYTES_PER_ELEMENT * start);

@@ -7,7 +7,7 @@ import type { Device, DeviceBuffer, MemoryCount } from "../device.js";
 import { isReal, type DType, type HostArray } from "../../graph/dtype.js";
 import { DisposedError } from "../../graph/errors.js";
 import { sortCalls } from "../../graph/calls.js";
-import { expandKernel, type Expansions } from "../../graph/kernel.js";
+import type { Expansions } from "../../graph/kernel.js";
 import { roundToHalf } from "../../graph/half.js";
 import type { SequentialScanAttributes } from "../../ops/sequential-scan.js";
 import { scalarType, type Affine, type Scalar } from "../../ir/loop.js";
@@ -98,8 +98,9 @@ function evaluate(
   const run = (tensors: readonly Tensor[]): void => {
     for (const call of sortCalls(tensors, (each) => (values.has(each.outputs[0]!) ? [] : inputsRead(each)))) {
       if (values.has(call.outputs[0]!)) continue;
-      if (call.op.rule.kind === "kernel") {
-        const graph = expandKernel(call, expansions);
+      const { rule } = call.op;
+      if (rule.kind === "kernel") {
+        const graph = rule.expand(call, expansions);
         run(graph);
         graph.forEach((x, k) => values.set(call.outputs[k]!, read(x)));
         continue;

@@ -1,4 +1,5 @@
-import { describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
+import { whenLoaded } from "../../../graph/on-demand.js";
 import type { DType } from "../../../graph/dtype.js";
 import type { Affine, Gather, LoopKernel, Range, Reduction, Scalar, ScalarType } from "../../../ir/loop.js";
 import { interpretLoop, type Numbers } from "../../../ir/interpreter.js";
@@ -83,6 +84,16 @@ function check(kernel: LoopKernel, inputs: readonly Numbers[], tolerance = 2e-5,
     });
   }
 }
+
+/** Code that programs load when they first need it. */
+beforeAll(async () => {
+  const load: Scalar = { op: "load", dtype: "f32", input: 0, index: { offset: 0, coefficients: [1, 1] } };
+  const reductions: Reduction[] = [{ combine: "sum", value: { op: "exp", dtype: "f32", args: [load] } }];
+  const outputs = [{ dtype: "f32", value: { op: "reduced", dtype: "f32", reduction: 0 } }] as const;
+  const inputs = [{ dtype: "f32", size: 16 }] as const;
+  const kernel = { extents: [8], reduceExtents: [8], inputs, reductions, outputs };
+  await whenLoaded(() => loopProgram(kernel, { shared: false }));
+});
 
 // ---- kernels at random ----
 

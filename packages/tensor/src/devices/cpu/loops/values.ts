@@ -8,7 +8,10 @@
 import type { Affine, LoopKernel, Range, Scalar } from "../../../ir/loop.js";
 import { choose, f32x4, i32, i32x4, select, shuffle32, v128, when, type Code, type Local } from "../wasm/emitter.js";
 import { affinesOf, parts } from "../../../ir/simplify.js";
-import { emitVectorFunction, type Scratch, type Vectors } from "../wasm/vector-math.js";
+import { onDemand } from "../../../graph/on-demand.js";
+import type { Scratch, Vectors } from "../wasm/scratch.js";
+
+const vectorMath = onDemand(() => import("../wasm/vector-math.js"));
 
 /** Where along the vector axis values are computed. */
 export interface Frame {
@@ -442,7 +445,7 @@ export function valueEmitter(around: Surroundings): ValueEmitter {
       default: {
         // one that is no instruction
         const results = range(count).map(() => s.local("v128"));
-        emitVectorFunction(
+        vectorMath().emitVectorFunction(
           s,
           node.op,
           range(count).map((k) => at(a, k)),

@@ -1,4 +1,5 @@
 /** The program of a scan step: products of matrices where the recurrence is semiseparable and large, else the states step by step. */
+import { whenLoaded } from "../../../graph/on-demand.js";
 import type { ScanKernel } from "../../../ir/scan-kernel.js";
 import type { CpuProgram } from "../program.js";
 import { chunkedForm } from "./chunked/form.js";
@@ -14,8 +15,11 @@ export function supportsRecurrence(kernel: ScanKernel): true | string {
 
 /** @throws TypeError where {@link supportsRecurrence} says no. */
 export async function recurrenceProgram(kernel: ScanKernel, memory: { readonly shared: boolean }): Promise<CpuProgram> {
-  const form = chunkedForm(kernel);
-  if (typeof form !== "string") return (await import("./chunked/program.js")).chunkedProgram(form, memory);
-  const program = fusedScanProgram(kernel, memory);
+  const form = await whenLoaded(() => chunkedForm(kernel));
+  if (typeof form !== "string") {
+    const { chunkedProgram } = await import("./chunked/program.js");
+    return whenLoaded(() => chunkedProgram(form, memory));
+  }
+  const program = await whenLoaded(() => fusedScanProgram(kernel, memory));
   return { ...program, name: `${program.name}; no chunks, since ${form}` };
 }

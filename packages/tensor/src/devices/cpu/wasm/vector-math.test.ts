@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 import { buildModule, functionBuilder, i32, v128, whileLoop, type Code } from "./emitter.js";
 import { intrinsics } from "../../../ops/elementwise-rows.js";
-import { emitVectorFunction, scratch, type VectorFunction } from "./vector-math.js";
+import { scratch } from "./scratch.js";
+import { emitVectorFunction, type VectorFunction } from "./vector-math.js";
 
 const CAPACITY = 1 << 16;
 

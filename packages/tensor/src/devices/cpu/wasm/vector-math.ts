@@ -13,25 +13,12 @@
  * arguments for zero. sin and cos switch to a reduction in float64 when any |x| > 8192, good to 3e-7 up to
  * 1e9, and stay within [-1, 1] beyond.
  */
-import { f32x4, f64x2, i32x4, shuffle32, v128, when, type Code, type Local, type ValueType } from "./emitter.js";
+import { f32x4, f64x2, i32x4, shuffle32, v128, when, type Code, type Local } from "./emitter.js";
 import { multiplyAdd } from "./multiply-add.js";
-
-/** Code of each of several vectors: a local or a constant, cheap to repeat. */
-export type Vectors = readonly Code[];
+import type { Scratch, Vectors } from "./scratch.js";
 
 /** Name of an intrinsic that has code here. */
 export type VectorFunction = keyof typeof functions;
-
-/** Statements under construction, with temporary locals that are used again by every function. */
-export interface Scratch {
-  readonly local: (type: ValueType) => Local;
-  /** The statements so far; replaced while the body of a branch is written. */
-  body: Code[];
-  temporaries: Local[];
-  used: number;
-}
-
-export const scratch = (local: (type: ValueType) => Local): Scratch => ({ local, body: [], temporaries: [], used: 0 });
 
 /** Appends results[k] = name(x[k]) to the statements. */
 export function emitVectorFunction(s: Scratch, name: string, x: Vectors, results: readonly Local[]): void {

@@ -1,10 +1,11 @@
-import { afterAll, expect, test } from "vitest";
-import { chunkedParts } from "../../../../ir/chunked-parts.js";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { whenLoaded } from "../../../../graph/on-demand.js";
+import { chunkedParts, type ChunkedParts } from "../../../../ir/chunked-parts.js";
 import { interpretScan } from "../../../../ir/interpreter.js";
 import { randomSemiseparable } from "../../../../ir/random-semiseparable.js";
 import type { Scalar } from "../../../../ir/loop.js";
 import type { ScanKernel } from "../../../../ir/scan-kernel.js";
-import { semiseparable } from "../../../../ir/semiseparable.js";
+import { semiseparable, type Semiseparable } from "../../../../ir/semiseparable.js";
 import { product } from "../../../../ir/simplify.js";
 import { DeviceMemory } from "../../memory/memory.js";
 import { ThreadPool } from "../../threads/pool.js";
@@ -51,6 +52,15 @@ function errors(kernel: ScanKernel, arrays: readonly Float32Array[]): number[] {
     }, 0);
   });
 }
+
+/** Code that programs load when they first need it. */
+beforeAll(async () => {
+  for (let seed = 0; seed < 8; seed++) {
+    const { kernel } = randomSemiseparable(seed, { decay: "vector", gradient: true, steps: [33], widths: [8] });
+    const parts = chunkedParts(semiseparable(kernel) as Semiseparable) as ChunkedParts;
+    await whenLoaded(() => chunkedProgram(parts, memory));
+  }
+});
 
 const kinds = ["none", "constant", "scalar", "vector"] as const;
 

@@ -21,7 +21,7 @@ import {
 import { isPower } from "./form.js";
 import { VECTOR, type ScanPlan } from "./plan.js";
 import { valueEmitter, type Frame, type ValueEmitter } from "../../loops/values.js";
-import { scratch, type Scratch, type Vectors } from "../../wasm/vector-math.js";
+import { scratch, type Scratch, type Vectors } from "../../wasm/scratch.js";
 
 /** Every function's parameters, before one coordinate for each axis. */
 export const PARAMETERS = ["args", "scratch", "count", "group", "point", "segment", "from", "to"] as const;

@@ -1,4 +1,5 @@
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { whenLoaded } from "../../../../graph/on-demand.js";
 import type { Affine, Scalar } from "../../../../ir/loop.js";
 import { interpretScan } from "../../../../ir/interpreter.js";
 import type { ScanKernel, ScanOutput, ScanStep, ScanSum, ScanValue } from "../../../../ir/scan-kernel.js";
@@ -209,6 +210,31 @@ function mamba(
     },
   };
 }
+
+/** Code that programs load when they first need it. */
+beforeAll(async () => {
+  const { inputs, forward, backward } = mamba({ extents: [17, 2, 37, 5], reverse: false }, 3);
+  const alone = new Inputs([2, 3, 4], 5);
+  const [initial, drive, decay] = [
+    alone.over([0, 2], -1, 1),
+    alone.over([0, 1, 2], -1, 1),
+    alone.over([0, 1, 2], 0, 1),
+  ];
+  const plain: ScanKernel = {
+    extents: alone.extents,
+    along: 1,
+    reverse: false,
+    decay: [decay],
+    drive: [drive],
+    initial: [initial],
+    sums: [],
+    outputs: [output(state("current"), [0, 1, 2])],
+    inputs: alone.buffers,
+  };
+  for (const kernel of [forward, backward])
+    await whenLoaded(() => fusedScanProgram({ ...kernel, inputs: inputs.buffers }, memory));
+  await whenLoaded(() => fusedScanProgram(plain, memory));
+});
 
 describe("fusedScanProgram", () => {
   it("Mamba with softplus, bias, skip, gate, initial and last state, and all its gradients", () => {

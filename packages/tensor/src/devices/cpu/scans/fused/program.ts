@@ -5,6 +5,7 @@
  * first, then the states between them, then the segments.
  */
 import type { Affine, LoopKernel, Scalar } from "../../../../ir/loop.js";
+import { onDemand } from "../../../../graph/on-demand.js";
 import type { ScanKernel } from "../../../../ir/scan-kernel.js";
 import { buildModule, type WasmFunction } from "../../wasm/emitter.js";
 import { rewriting } from "../../../../ir/interning.js";
@@ -26,7 +27,8 @@ import { renderPhase, type Binding } from "../../loops/phase.js";
 import { planLoop } from "../../loops/plan.js";
 import { nodesOf, product, simplifyLoop } from "../../../../ir/simplify.js";
 import type { CpuPhase, CpuProgram } from "../../program.js";
-import { scanProgram } from "../program.js";
+
+const plainScans = onDemand(() => import("../program.js"));
 
 /** State updates that make a claim's overhead vanish. */
 const UPDATES_PER_CLAIM = 8192;
@@ -57,7 +59,7 @@ export function fusedScanProgram(kernel: ScanKernel, memory: { readonly shared: 
   if (obstacle !== undefined)
     throw new TypeError(`cpu: expected a recurrence that can be fused, but ${obstacle}; run its operations one by one`);
   const plain = plainScan(kernel);
-  if (plain !== undefined) return scanProgram(plain.spec, memory, plain.places);
+  if (plain !== undefined) return plainScans().scanProgram(plain.spec, memory, plain.places);
   const form = scanForm(kernel);
   const plan = planScan(form);
   const functions: WasmFunction[] = [];

@@ -1,6 +1,6 @@
 /** States in registers, several side by side: [copy][part][group]. */
 import { f32x4, v128, type Code, type Local } from "../../wasm/emitter.js";
-import type { Vectors } from "../../wasm/vector-math.js";
+import type { Vectors } from "../../wasm/scratch.js";
 import { range, stateOffset, statesAt, type FunctionContext } from "./function.js";
 import type { ScanPlan } from "./plan.js";
 

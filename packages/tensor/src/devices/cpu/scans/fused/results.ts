@@ -7,7 +7,7 @@ import { range, storeLanes, times, type FunctionContext } from "./function.js";
 import { VECTOR, type PartialSum, type ScanPlan } from "./plan.js";
 import { fillBeyond, scope, type Scope } from "../../loops/values.js";
 import { nodesOf, product } from "../../../../ir/simplify.js";
-import type { Vectors } from "../../wasm/vector-math.js";
+import type { Vectors } from "../../wasm/scratch.js";
 
 const { add } = f32x4;
 

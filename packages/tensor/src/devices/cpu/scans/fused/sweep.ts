@@ -16,7 +16,7 @@ import { own, pick, registersOf, type Numbers, type Registers } from "./register
 import { stepResults, wayOf, type StepResults, type Way } from "./results.js";
 import { scope, type Scope } from "../../loops/values.js";
 import { nodesOf } from "../../../../ir/simplify.js";
-import type { Vectors } from "../../wasm/vector-math.js";
+import type { Vectors } from "../../wasm/scratch.js";
 
 const { add, sub, mul } = f32x4;
 
