@@ -31,7 +31,7 @@ const pages = [
     code: `import { add, mul, tensor } from "@seqmix/tensor";
 console.log(await add(mul(tensor([1, 2, 3]), 2), 1).data());`,
     goal: 45,
-    limit: 55,
+    limit: 47.8,
   },
   {
     name: "Mamba language model, training on cpu",

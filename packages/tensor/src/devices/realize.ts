@@ -9,6 +9,7 @@ import { assertDevice, bufferOn, own } from "./placement.js";
 import { reclaim } from "./turns.js";
 import { hold, letGo } from "../graph/holds.js";
 import { outsideScopes } from "../graph/scope.js";
+import { realizeStepwise } from "./stepwise.js";
 import { graphOf, type Graph } from "../plan/signature.js";
 import { assertAlive, tensor, type Call, type Tensor } from "../graph/tensor.js";
 import { leavesOf, replaceLeaves, type Tree } from "../graph/tree.js";
@@ -78,8 +79,7 @@ async function realizeOn(
 ): Promise<void> {
   const asked = new Set(roots);
   const donated = leavesOf(donate as Tree).filter((x) => !asked.has(x));
-  if (isDebug())
-    await (await import("./stepwise.js")).realizeStepwise(device, roots, (open) => placedGraph(device, open));
+  if (isDebug()) await realizeStepwise(device, roots, (open) => placedGraph(device, open));
   const open = roots.filter((root) => root.source.kind === "call");
   const buffers = donated.flatMap((x) =>
     x.source.kind === "buffer" && x.source.device === device ? [x.source.buffer] : [],

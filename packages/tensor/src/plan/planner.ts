@@ -28,17 +28,12 @@ export interface Pass {
 
 const amongKernels = onDemand(() => import("./among-kernels.js"));
 type AmongKernels = ReturnType<typeof amongKernels>;
-const epilogues = onDemand(() => import("./matmul-epilogue.js"));
 
 /** A pass that changes nothing where there is a single kernel. */
 const among =
   (pass: (passes: AmongKernels, planning: Planning) => Planning): Pass["run"] =>
   (planning) =>
     planning.drafts.length > 1 ? pass(amongKernels(), planning) : planning;
-
-/** Whether native kernels take what is computed behind them. */
-const hasEpilogues = ({ drafts, options }: Planning): boolean =>
-  options.fuse && options.epilogues !== undefined && drafts.some(({ kind }) => kind === "native");
 
 /** The line. */
 export const PASSES: readonly Pass[] = [
@@ -64,14 +59,11 @@ export const PASSES: readonly Pass[] = [
   { name: "rows", run: among((passes, planning) => passes.groupRows(planning)) },
   { name: "order", run: orderKernels },
   // Products that are added up are added to the sum so far.
-  {
-    name: "sums",
-    run: (planning) => (planning.sums.size > 0 && hasEpilogues(planning) ? epilogues().attachSums(planning) : planning),
-  },
+  { name: "sums", run: among((passes, planning) => passes.attachSums(planning)) },
   // Loops of one shape that share operands or feed each other.
   { name: "join", run: among((passes, planning) => passes.joinLoops(planning)) },
   // What is computed behind a product is computed as the product is stored.
-  { name: "epilogues", run: (planning) => (hasEpilogues(planning) ? epilogues().attachEpilogues(planning) : planning) },
+  { name: "epilogues", run: among((passes, planning) => passes.attachEpilogues(planning)) },
   { name: "order", run: orderKernels },
   // What gives memory back runs as soon as it can.
   { name: "memory", run: among((passes, planning) => passes.freeEarly(planning)) },

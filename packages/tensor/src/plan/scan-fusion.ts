@@ -7,7 +7,6 @@
  * must have memory anyway, the first step stores them and the gradient is a recurrence of its own, the other way.
  */
 import { callOf } from "../graph/calls.js";
-import { onDemand } from "../graph/on-demand.js";
 import type { Affine } from "../ir/loop.js";
 import { inputsRead } from "../graph/op.js";
 import type { LinearScanAttributes } from "../ops/linear-scan.js";
@@ -17,6 +16,7 @@ import type { Planning } from "./planning.js";
 import { isScan, isScanGradient, levelOf } from "./scan-levels.js";
 import { positionsOf, valuesOf, type ScanUnit } from "./scan-lowering.js";
 import { lowerNoting, split, storedAround } from "./scan-noting.js";
+import { withTotals } from "./scan-totals.js";
 import {
   downstream,
   growRegion,
@@ -28,8 +28,6 @@ import {
   type ScanGraph,
 } from "./scan-region.js";
 import { ownWork } from "./work.js";
-
-const totals = onDemand(() => import("./scan-totals.js"));
 
 const BELOW: Readonly<Record<ScanLevel, ScanLevel>> = {
   recompute: "stored",
@@ -276,7 +274,7 @@ function recomputing(
     for (const x of inputsRead(inner).map(graph.resolve)) if (!late.values.has(x) && !late.tails.has(x)) reads.push(x);
   if (reads.some((x) => behind.has(x))) return "the states are used with what follows from their gradient";
   const unit: ScanUnit = { scan: call, gradient, parts, loop, region: late, results: second };
-  return [...units, gradient && graph.totals ? totals().withTotals(unit, early, graph, decisions) : unit];
+  return [...units, gradient && graph.totals ? withTotals(unit, early, graph, decisions) : unit];
 }
 
 const NONE: ReadonlySet<Call> = new Set();

@@ -4,8 +4,9 @@ import { bytesOf, type GpuLimits, type GpuPass } from "@seqmix/tensor/wgsl";
 import { columnsPass, sharedBy } from "./columns.js";
 import { largestOf } from "./numbered.js";
 import { fitsInPairs, loopPass, PAIR_THREADS, type LoopBuffers, type LoopForm } from "./text.js";
-import { tilePass, tilesOf } from "./tiles.js";
+import { tilesOf } from "./tiles.js";
 
+const inSquares = onDemand(() => import("./tile-pass.js"));
 const inParts = onDemand(() => import("./parts.js"));
 
 /**
@@ -23,7 +24,7 @@ export function loopPasses(
   const shared = form === "columns" ? sharedBy(kernel, limits) : undefined;
   if (shared !== undefined) return [columnsPass(kernel, buffers, shared)];
   const tiles = form === "map" ? tilesOf(kernel, limits, buffers.aliases) : undefined;
-  if (tiles) return [tilePass(kernel, tiles, buffers)];
+  if (tiles) return [inSquares().tilePass(kernel, tiles, buffers)];
   if (form === "map" && limits.threads >= PAIR_THREADS && fitsInPairs(kernel, buffers))
     return [loopPass(kernel, form, buffers, PAIR_THREADS, 2)];
   return [loopPass(kernel, form, buffers, threads)];
