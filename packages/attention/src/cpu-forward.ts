@@ -27,7 +27,7 @@ import {
 import { KEYS, layoutOf, plus, QUERIES, SCORE_ROW, times, type AttentionLayout } from "./cpu-layout.js";
 import { PANEL, panelsFunction, panelsOf, productFunction, type Add } from "./cpu-products.js";
 import { atMost, isSeen, overRows, rowLocals, trimKeys, type Block } from "./cpu-scores.js";
-import { UNSEEN, type AttentionOptions } from "./options.js";
+import { UNSEEN, wholePower, type AttentionOptions } from "./options.js";
 
 /** The least running maximum: e^(UNSEEN - LEAST) is 0, so that a row that sees nothing sums to 0. */
 const LEAST = UNSEEN / 2;
@@ -161,13 +161,15 @@ function unitFunction(
   ]);
 }
 
-/** Sets ALiBi's slope, 2^(-8 (head + 1) / H), as a product. */
+/** Sets ALiBi's slope, that of {@link alibiSlope}, as a product. */
 export function slopeOf({ alibi, heads }: AttentionLayout, wide: Local, n: Local, head: Local, slope: Local): Code {
   if (!alibi) return [];
-  const ratio = f64.const(2 ** (-8 / heads));
+  const first = wholePower(heads);
+  const ratio = f64.const(2 ** (-8 / first));
   return [
     wide.set(ratio),
     n.set(i32.const(0)),
+    when(i32.geS(head.get, i32.const(first)), [wide.set(f64.const(2 ** (-4 / first))), n.set(i32.const(first))]),
     forLoop(n, head, 1, wide.set(f64.mul(wide.get, ratio))),
     slope.set(f32.demoteF64(wide.get)),
   ];

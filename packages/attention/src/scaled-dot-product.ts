@@ -27,7 +27,7 @@ import {
   type Tensor,
 } from "@seqmix/tensor";
 import { cpuAttention } from "./cpu-variant.js";
-import { UNSEEN, type AttentionOptions } from "./options.js";
+import { UNSEEN, wholePower, type AttentionOptions } from "./options.js";
 import { attentionOnGpu, attentionOnMatrixUnits } from "./webgpu/variants.js";
 
 /** Axes of the inputs of {@link scaledDotProductAttention}. */
@@ -103,7 +103,7 @@ export const scaledDotProductAttention: Kernel<AttentionInputs, AttentionOutputs
     sample("one query, shared keys", { B: 2, H: 3, G: 1, L: 1, S: 40, K: 4, V: 4 }, {}),
     sample("all keys", { B: 1, H: 2, G: 1, L: 9, S: 66, K: 4, V: 3 }, { causal: false }),
     sample("more queries than keys", { B: 1, H: 1, G: 1, L: 6, S: 4, K: 2, V: 2 }, {}),
-    sample("window and alibi", { B: 1, H: 2, G: 2, L: 150, S: 150, K: 4, V: 4 }, { window: 11, alibi: true }),
+    sample("window and alibi", { B: 1, H: 3, G: 3, L: 150, S: 150, K: 4, V: 4 }, { window: 11, alibi: true }),
     sample("window of both sides", { B: 1, H: 2, G: 1, L: 80, S: 80, K: 3, V: 4 }, { window: 5, causal: false }),
     sample("segments", { B: 2, H: 2, G: 1, L: 40, S: 40, K: 4, V: 4 }, {}, ["querySegments", "keySegments"]),
     sample("everything", { B: 2, H: 2, G: 1, L: 6, S: 35, K: 4, V: 4 }, { window: 20, alibi: true }, [
@@ -193,7 +193,11 @@ function plainAttention(inputs: Inputs, options: AttentionOptions, dims: Dims): 
 }
 
 /** {@link alibiSlope} of all heads [H 1 1]. */
-const slopes = (H: number): Tensor => exp(mul(add(cast(iota([H, 1, 1], 0), "f32"), 1), (-8 * Math.LN2) / H));
+function slopes(H: number): Tensor {
+  const P = wholePower(H);
+  const h = cast(iota([H, 1, 1], 0), "f32");
+  return exp(mul(where(less(h, P), add(h, 1), sub(h, P - 0.5)), (-8 * Math.LN2) / P));
+}
 
 /** Position of the query less that of the key, i32 [1 or B, 1, L, S]. */
 function distances({ queryPositions, keyPositions }: Inputs, L: number, S: number): Tensor {

@@ -1,6 +1,6 @@
 import { cellNamed, defineSweep, rising } from "@seqmix/benchmark";
 
-const sizes = [4, 16, 64];
+const sizes = [1, 4, 16, 64];
 const sized = (size: number) => ({
   mixer: "mamba2",
   name: `N = ${size}`,
@@ -12,8 +12,8 @@ export const sweep = defineSweep({
   question: "How far does a passkey carry, by the size of the state?",
   task: "passkey",
   mixers: sizes.map(sized),
-  baseline: { L: 512, digits: 3, longest: 4096, steps: 1500, batch: 8, dModel: 64 },
-  rates: [3e-3, 1e-2],
+  baseline: { L: 320, digits: 2, longest: 10_240, steps: 1200, batch: 8, dModel: 64, evaluationSequences: 50 },
+  rates: [1e-2],
   seeds: [0, 1, 2],
   scales: {
     smoke: {

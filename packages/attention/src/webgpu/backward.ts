@@ -8,7 +8,7 @@ import { declare, declareParameters, entryPoint, indent, type GpuParameters } fr
 import type { Binding, Engine, Operand, Products } from "./engine.js";
 import { bringText, placeText } from "./forward.js";
 import { isLabelled, isOrdered, otherLabels, ownLabel, seenText, type Seeing } from "./seen.js";
-import { CHUNK, leastOfAll, lines, range } from "./text.js";
+import { ALIBI_SLOPE, CHUNK, leastOfAll, lines, range } from "./text.js";
 
 /** Whose gradients a pass computes: those of queries, or of keys and values. */
 export type Side = "query" | "key";
@@ -164,7 +164,7 @@ export function backwardCode(
     byQuery
       ? "let otherHead = batch * p.G + head / p.share;"
       : "let otherHead = batch * p.H + groupOf * p.share + n;\nlet head = groupOf * p.share + n;",
-    seeing.alibi ? `let slope = exp2(-8.0 * f32(head + 1) / f32(p.H)) * ${Math.LOG2E};` : "",
+    seeing.alibi ? ALIBI_SLOPE : "",
     scaled ? `var exponents = ${exponentsAt(`begin / ${CHUNK}`)};` : "",
     "if (begin < end) {",
     indent(engine.ask("begin")),

@@ -7,7 +7,7 @@ import { declare, declareParameters, entryPoint, indent, type GpuParameters } fr
 import { UNSEEN } from "../options.js";
 import type { Binding, Engine, Operand, Products, Take } from "./engine.js";
 import { isLabelled, isOrdered, otherLabels, ownLabel, seenText, type Seeing } from "./seen.js";
-import { CHUNK, leastOfAll, lines, range } from "./text.js";
+import { ALIBI_SLOPE, CHUNK, leastOfAll, lines, range } from "./text.js";
 
 /** Powers of two by which a score may exceed the reference. */
 const SLACK = 8;
@@ -145,7 +145,7 @@ export function forwardCode(code: ForwardCode, engine: Engine, products: Product
         )
       : `let factor = f32(${seeing.scale * Math.LOG2E});`,
     scaled ? "var factor = 0.0;\nvar lift = 0.0;\nvar lowered = 0.0;" : "",
-    seeing.alibi ? `let slope = exp2(-8.0 * f32(head + 1) / f32(p.H)) * ${Math.LOG2E};` : "",
+    seeing.alibi ? ALIBI_SLOPE : "",
     `var m = f32(${NOTHING});`,
     "var l = 0.0;",
     "var begun = false;",

@@ -16,6 +16,11 @@ fn highPart(x: vec4<f32>) -> vec4<f32> {
 }
 `;
 
+/** Statements: `slope`, ALiBi's of `head`, to the base two; see `alibiSlope`. */
+export const ALIBI_SLOPE = `let wholePower = f32(1u << firstLeadingBit(u32(p.H)));
+let slopeStep = select(f32(head) - wholePower + 0.5, f32(head + 1), f32(head) < wholePower);
+let slope = exp2(-8.0 * slopeStep / wholePower) * ${Math.LOG2E};`;
+
 /** Rows of an operand with one exponent. */
 export const CHUNK = 64;
 

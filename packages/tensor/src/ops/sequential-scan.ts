@@ -14,6 +14,7 @@ import { add, tanh } from "./elementwise.js";
 import { zeros } from "./generators.js";
 import { matmul } from "./matmul.js";
 import { concat, identity, reshape, sliceAxis, stack, transpose } from "./movement.js";
+import { productsAhead, rebuilt, type ProductAhead } from "./products-ahead.js";
 import { sumsOverSteps, type PulledStep } from "./step-products.js";
 
 /** The leaves of state, step inputs and constants -> those of the next state and of what the step puts out. */
@@ -159,7 +160,7 @@ function backwards(
   const movingInputs = indicesOf(now, moves);
   const movingConstants = indicesOf(constants, moves);
   const given = indicesOf(cotangents, (g, k) => k >= states && g !== undefined);
-  const pull = (leaves: readonly Tensor[]): PulledStep => {
+  const pull = (leaves: readonly Tensor[]): Pullback => {
     const take = taker(leaves);
     const dState = take(movingState.length);
     const sources = [take(states), take(steps)].map((list) => list.map(identity));
@@ -168,31 +169,41 @@ function backwards(
     const results = body.step(sources.flat());
     const pulled = results.map((_, k) => (k < states ? dState[movingState.indexOf(k)] : dOutputs[given.indexOf(k)]));
     const moving = [movingState, movingInputs, movingConstants];
-    const gradients = taker(
-      backpropagate(
-        results,
-        pulled,
-        moving.flatMap((indices, n) => indices.map((k) => sources[n]![k]!)),
-      ),
+    const gradients = backpropagate(
+      results,
+      pulled,
+      moving.flatMap((indices, n) => indices.map((k) => sources[n]![k]!)),
     );
-    const [dBefore, dNow, dConstants] = moving.map(({ length: count }) => gradients(count));
-    const dInputs = dNow!.map((g, n) => g ?? zerosOf(along(now[movingInputs[n]!]!)));
-    return {
-      dState: dBefore!.map((g, n) => g ?? zerosOf(start[movingState[n]!]!)),
-      dInputs,
-      dConstants: dConstants!,
-      known: [...sources[0]!, ...sources[1]!, ...dInputs],
-    };
+    const [before, now, fixed] = sources as [Tensor[], Tensor[], Tensor[]];
+    return { before, now, fixed, gradients };
+  };
+  const sorted = ({ before, now: inputsNow, gradients }: Pullback): PulledStep => {
+    const take = taker(gradients);
+    const dState = take(movingState.length).map((g, n) => g ?? zerosOf(start[movingState[n]!]!));
+    const dInputs = take(movingInputs.length).map((g, n) => g ?? zerosOf(along(now[movingInputs[n]!]!)));
+    return { dState, dInputs, dConstants: take(movingConstants.length), known: [...before, ...inputsNow, ...dInputs] };
   };
   const stepInputs = [...history, ...now, ...given.map((k) => cotangents[k]!)];
   const dEnd = movingState.map((k) => cotangents[k] ?? zerosOf(start[k]!));
 
   // Once to see which cotangents of constants are products of all steps; the sums of the others are carried from step to step.
-  const { sums, kept } = sumsOverSteps(pull(standIns([...dEnd, ...stepInputs.map(along), ...constants])));
+  // Products of states and inputs with constants are taken of all steps before.
+  const first = pull(standIns([...dEnd, ...stepInputs.map(along), ...constants]));
+  const ahead = aheadOf(first).map(({ all }) => {
+    const [knownAll, fixedAll] = [
+      placesIn([...first.before, ...first.now], stepInputs),
+      placesIn(first.fixed, constants),
+    ];
+    return all(knownAll, fixedAll);
+  });
+  const { sums, kept } = sumsOverSteps(sorted(first));
   const carried = indicesOf(sums, (each) => each === undefined);
   const step: Step = (leaves) => {
-    const before = leaves.slice(dEnd.length, dEnd.length + carried.length);
-    const pulled = pull([...leaves.slice(0, dEnd.length), ...leaves.slice(dEnd.length + carried.length)]);
+    const take = taker(leaves);
+    const [dState, before, products] = [take(dEnd.length), take(carried.length), take(ahead.length)];
+    const own = pull([...dState, ...take(stepInputs.length), ...take(constants.length)]);
+    const computed = aheadOf(own).map(({ product }) => product);
+    const pulled = sorted(withGradients(own, placesIn(computed, products)));
     return [
       ...pulled.dState,
       ...before.map((sum, n) => {
@@ -205,7 +216,7 @@ function backwards(
   };
   const zero = carried.map((n) => zerosOf(constants[movingConstants[n]!]!));
   // Nobody reads the states of the pullback step by step.
-  const results = callScan(step, [...dEnd, ...zero], stepInputs, constants, {
+  const results = callScan(step, [...dEnd, ...zero], [...ahead, ...stepInputs], constants, {
     length,
     reverse: !reverse,
     history: false,
@@ -221,6 +232,34 @@ function backwards(
   });
   return out;
 }
+
+/** What a step reads, and the cotangents of what of it moves: of states, inputs and constants. */
+interface Pullback {
+  readonly before: readonly Tensor[];
+  readonly now: readonly Tensor[];
+  readonly fixed: readonly Tensor[];
+  readonly gradients: readonly (Tensor | undefined)[];
+}
+
+const aheadOf = ({ before, now, fixed, gradients }: Pullback): ProductAhead[] =>
+  productsAhead(
+    gradients.filter((g) => g !== undefined),
+    [...before, ...now],
+    fixed,
+  );
+
+/** The same with other tensors in the place of some. */
+function withGradients(pulled: Pullback, replacement: (x: Tensor) => Tensor): Pullback {
+  const given = pulled.gradients.filter((g) => g !== undefined);
+  const next = rebuilt(given, replacement);
+  return { ...pulled, gradients: pulled.gradients.map((g) => g && next[given.indexOf(g)]) };
+}
+
+/** By a tensor of the first list, the one of the second in its place; any other tensor is its own. */
+const placesIn =
+  (from: readonly Tensor[], to: readonly Tensor[]) =>
+  (x: Tensor): Tensor =>
+    to[from.indexOf(x)] ?? x;
 
 const moves = (x: { readonly dtype: Tensor["dtype"] }): boolean => isReal(x.dtype);
 const zerosOf = ({ shape, dtype }: Result): Tensor => zeros(shape, dtype);

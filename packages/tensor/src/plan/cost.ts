@@ -5,7 +5,10 @@ import type { KernelAttributes, KernelCost } from "../graph/kernel.js";
 import type { LoopKernel, Scalar } from "../ir/loop.js";
 import type { ScanKernel } from "../ir/scan-kernel.js";
 import { sizeOf } from "../graph/shape.js";
-import { intrinsics } from "../ops/elementwise-rows.js";
+import { sortCalls } from "../graph/calls.js";
+import type { Call } from "../graph/tensor.js";
+import { elementwiseRecords, intrinsics } from "../ops/elementwise-rows.js";
+import type { SequentialScanAttributes } from "../ops/sequential-scan.js";
 import { matmulSpecOf } from "./matmul-spec.js";
 import type { NativeCall, Slot, Step } from "./plan.js";
 
@@ -67,6 +70,15 @@ function scanFlops({ extents, decay, drive, initial, adjoint, sums, outputs }: S
   return product(extents) * (operations(values) + sums.length + (decay.length === 2 ? 8 : 2) * (adjoint ? 2 : 1));
 }
 
+/** Of a call in the step of a recurrence. */
+function callFlops({ op, inputs, outputs }: Call): number {
+  const out = sizeOf(outputs[0]!.shape);
+  if (op.name === "matmul") return 2 * out * inputs[0]!.shape.at(-1)!;
+  if (op.rule.kind === "reduce") return sizeOf(inputs[0]!.shape);
+  const record = op.rule.kind === "elementwise" ? elementwiseRecords[op.name] : undefined;
+  return record && record.cost !== "free" ? out : 0;
+}
+
 function nativeCost(call: NativeCall, bytes: number): KernelCost {
   const out = sizeOf(call.outputs[0]!.shape);
   switch (call.op) {
@@ -78,6 +90,10 @@ function nativeCost(call: NativeCall, bytes: number): KernelCost {
       return { flops: out, bytes };
     case "linearScan":
       return { flops: 2 * out, bytes };
+    case "sequentialScan": {
+      const { body, length } = call.attributes as SequentialScanAttributes;
+      return { flops: length * sortCalls(body.results).reduce((sum, each) => sum + callFlops(each), 0), bytes };
+    }
     case "scatterAdd":
       return { flops: sizeOf(call.inputs[0]!.shape), bytes };
     default: {

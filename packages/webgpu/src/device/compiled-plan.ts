@@ -230,7 +230,7 @@ function programsOf(
     if (step.call.op !== "sequentialScan") return nativeProgram(step.call, limits);
     const { body } = step.call.attributes as SequentialScanAttributes;
     const inner = programsOf(body.graph, fuse, limits, tuning);
-    return sequences().sequenceProgram(step.call, inner.plan, inner.programs);
+    return sequences().sequenceProgram(step.call, inner.plan, inner.programs, limits);
   };
   return { plan, programs: plan.steps.map(programOf) };
 }

@@ -21,6 +21,9 @@ import { batchStart, finishFunction, type EpilogueCode } from "./text.js";
 const LANES = 32,
   GROUPS = 4,
   THREADS = LANES * GROUPS;
+/** Neighbouring columns, where they are few, are left to so few threads that there are many workgroups; the others share k. */
+const FEWEST_LANES = 2,
+  MANY_BLOCKS = 64;
 /** Workgroups that keep a large GPU busy, and steps along k below which dividing it is not worth another dispatch, which takes the host longer than they take the GPU. */
 const BUSY = 528,
   SHORTEST_PART = 1024;
@@ -32,6 +35,8 @@ interface Form {
   readonly alongDepth: boolean;
   readonly unit: 4 | 1;
   readonly half: boolean;
+  /** Threads side by side that go through k together, or have neighbouring columns. */
+  readonly lanes: number;
 }
 
 /**
@@ -46,7 +51,7 @@ export function fewRowsProgram(spec: MatmulSpec, limits: GpuLimits, epilogue?: E
   if (!form || m > FEW_ROWS || batches * m * n * k === 0 || extra.length + 3 > limits.buffers) return undefined;
   if (THREADS > limits.threads || 4 * sumsOf(m, form) > limits.workgroupBytes) return undefined;
   const blocks = Math.ceil(n / columnsOf(form));
-  const step = form.alongDepth ? 4 * LANES : GROUPS;
+  const step = form.alongDepth ? 4 * LANES : THREADS / form.lanes;
   const shortest = form.alongDepth ? 2 * SHORTEST_PART : SHORTEST_PART;
   const busy = Math.min(Math.floor(k / shortest), Math.ceil(BUSY / (blocks * batches)));
   const wanted = Math.max(busy, Math.ceil(k / LONGEST_PART));
@@ -87,7 +92,15 @@ export function fewRowsProgram(spec: MatmulSpec, limits: GpuLimits, epilogue?: E
   };
 }
 
-const columnsOf = ({ alongDepth, unit }: Form): number => (alongDepth ? GROUPS : LANES * unit);
+const columnsOf = ({ alongDepth, unit, lanes }: Form): number => (alongDepth ? GROUPS : lanes * unit);
+
+/** Threads beside each other in the columns. */
+function lanesOf(columns: number, batches: number): number {
+  let lanes = LANES;
+  while (lanes > FEWEST_LANES && batches * Math.ceil(columns / lanes) < MANY_BLOCKS) lanes /= 2;
+  return lanes;
+}
+
 /** Sums in workgroup memory. */
 const sumsOf = (m: number, { alongDepth, unit }: Form): number => m * THREADS * (alongDepth ? 1 : unit);
 
@@ -100,9 +113,11 @@ function formOf({ operands, batch, m, n, k, a, b }: MatmulSpec): Form | undefine
   if (inner === 1) {
     const rows = m === 1 ? 0 : a.row;
     const four = whole && aligned(line, k, a.offset ?? 0, rows, ...a.batch) && a.column === 1;
-    return { alongDepth: true, unit: four ? 4 : 1, half };
+    return { alongDepth: true, unit: four ? 4 : 1, half, lanes: LANES };
   }
-  return line === 1 ? { alongDepth: false, unit: whole && aligned(inner, n) ? 4 : 1, half } : undefined;
+  if (line !== 1) return undefined;
+  const unit = whole && aligned(inner, n) ? 4 : 1;
+  return { alongDepth: false, unit, half, lanes: lanesOf(n / unit, product(batch)) };
 }
 
 /** Offset and strides of an operand, counted in what is read at once. */
@@ -125,7 +140,8 @@ function text(
   epilogue: EpilogueCode | undefined,
   result: "f32" | "f16",
 ): string {
-  const { alongDepth, unit, half } = form;
+  const { alongDepth, unit, half, lanes } = form;
+  const groups = THREADS / lanes;
   const vector = (count: number): string => (count === 1 ? "f32" : `vec${count}<f32>`);
   const memory = (count: number): string => (half ? (count === 1 ? "f16" : `vec${count}<f16>`) : vector(count));
   const read = (buffer: string, index: string, count: number): string =>
@@ -136,17 +152,17 @@ function text(
     const x = read("a", `aAt + ${i} * p.aLine`, aUnit);
     return `s${i} = fma(${alongDepth || unit === 1 ? x : `vec4<f32>(${x})`}, w, s${i});`;
   });
-  const [first, stride] = alongDepth ? [`part * p.slice / ${unit} + lane`, LANES] : ["part * p.slice + own", GROUPS];
+  const [first, stride] = alongDepth ? [`part * p.slice / ${unit} + lane`, LANES] : ["part * p.slice + own", groups];
   const last = `min(p.k, (part + 1) * p.slice)${alongDepth ? ` / ${unit}` : ""}`;
-  const column = alongDepth ? `block * ${GROUPS} + own` : `block * ${LANES} + lane`;
+  const column = alongDepth ? `block * ${GROUPS} + own` : `block * ${lanes} + lane`;
   const columns = alongDepth || unit === 1 ? "p.n" : "p.n / 4";
   const body = `let at = i32(group);
 let part = at / (p.blocks * p.batches);
 if (part >= p.parts) { return; }
 let batch = at / p.blocks % p.batches;
 let block = at % p.blocks;
-let own = i32(thread) / ${LANES};
-let lane = i32(thread) % ${LANES};
+let own = i32(thread) / ${lanes};
+let lane = i32(thread) % ${lanes};
 // A column beyond the result is computed as the last one, and not stored.
 let column = min(${column}, ${columns} - 1);
 var aAt = ${batchStart("a", batch.length)} + (${first}) * p.aInner;
@@ -161,7 +177,7 @@ ${indent(steps.join("\n"))}
 ${rows.map((i) => `sums[${i * THREADS} + i32(thread)] = ${alongDepth && unit === 4 ? `dot(s${i}, vec4<f32>(1))` : `s${i}`};`).join("\n")}
 workgroupBarrier();
 let start = (part * p.batches + batch) * p.m * p.n;
-${alongDepth ? storeColumns(m) : storeVectors(m, unit)}`;
+${alongDepth ? storeColumns(m) : storeVectors(m, form)}`;
   return `${declare(0, "a", "read", memory(aUnit))}${declare(1, "b", "read", memory(unit))}${declare(2, "c", "read_write", result)}${epilogue?.declarations ?? ""}${declareParameters(3 + (epilogue?.buffers ?? 0), parameters)}var<workgroup> sums: array<${alongDepth ? "f32" : vector(unit)}, ${m * THREADS}>;
 ${epilogue ? finishFunction(epilogue) : ""}${storeFunction(epilogue !== undefined, result)}${entryPoint(THREADS, body)}`;
 }
@@ -175,17 +191,20 @@ const storeColumns = (m: number): string => `if (i32(thread) < ${m * GROUPS}) {
   store(start, row, block * ${GROUPS} + q, sum);
 }`;
 
-/** A thread sums what the groups have of its columns, for every fourth row. */
-const storeVectors = (m: number, unit: number): string => `for (var row = own; row < ${m}; row += ${GROUPS}) {
+/** A thread sums what the groups have of its columns, for one row in as many as there are groups. */
+function storeVectors(m: number, { unit, lanes }: Form): string {
+  const groups = THREADS / lanes;
+  return `for (var row = own; row < ${m}; row += ${groups}) {
   var sum = sums[row * ${THREADS} + lane];
-  for (var e = 1; e < ${GROUPS}; e++) { sum += sums[row * ${THREADS} + e * ${LANES} + lane]; }
+  for (var e = 1; e < ${groups}; e++) { sum += sums[row * ${THREADS} + e * ${lanes} + lane]; }
 ${indent(
   Array.from(
     { length: unit },
-    (_, e) => `store(start, row, (block * ${LANES} + lane) * ${unit} + ${e}, ${unit === 1 ? "sum" : `sum[${e}]`});`,
+    (_, e) => `store(start, row, (block * ${lanes} + lane) * ${unit} + ${e}, ${unit === 1 ? "sum" : `sum[${e}]`});`,
   ).join("\n"),
 )}
 }`;
+}
 
 const storeFunction = (finished: boolean, result: "f32" | "f16"): string => {
   const value = finished ? "finish(at, value)" : "value";

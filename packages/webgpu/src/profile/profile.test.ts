@@ -1,4 +1,18 @@
-import { add, DeviceError, exp, key, matmul, mul, normal, realize, sum, tensor } from "@seqmix/tensor";
+import {
+  add,
+  DeviceError,
+  exp,
+  key,
+  matmul,
+  mul,
+  normal,
+  realize,
+  sequentialScan,
+  sum,
+  tanh,
+  tensor,
+  type Tensor,
+} from "@seqmix/tensor";
 import { afterAll, expect, test } from "vitest";
 import { profile, type WebGpuDevice } from "../index.js";
 import { testDevice } from "../testing/test-device.js";
@@ -69,4 +83,27 @@ test("an adapter without timestamps is told", async () => {
   const without = { ...device, gpu: { features: new Set() } } as unknown as WebGpuDevice;
   await expect(profile(without, async () => undefined)).rejects.toThrow(DeviceError);
   await expect(profile(without, async () => undefined)).rejects.toThrow(/feature timestamp-query/);
+});
+
+test("a recurrence that runs step by step counts every step", async () => {
+  const given = await realize(
+    { x: normal(key(3), [5, 4, 8]), h: normal(key(4), [4, 8]), w: normal(key(5), [8, 8]) },
+    { device },
+  );
+  const { rows } = await profile(device, () =>
+    realize(
+      sequentialScan({
+        step: (h: Tensor, x: Tensor, w: Tensor) => {
+          const next = tanh(add(x, matmul(h, w)));
+          return [next, next] as const;
+        },
+        initial: given.h,
+        inputs: given.x,
+        constants: given.w,
+      }).outputs,
+    ),
+  );
+  const row = rows.find(({ kernel }) => kernel === "sequentialScan")!;
+  // five times 2 m n k, an addition and a tanh of each element
+  expect(row.teraflopsPerSecond * row.milliseconds * 1e9).toBeCloseTo(5 * (2 * 4 * 8 * 8 + 2 * 4 * 8), 0);
 });
