@@ -4,6 +4,7 @@ export * as discretize from "@seqmix/discretize";
 export * as fft from "@seqmix/fft";
 export * as gateloop from "@seqmix/gateloop";
 export * as gla from "@seqmix/gla";
+export * as griffin from "@seqmix/griffin";
 export * as h3 from "@seqmix/h3";
 export * as hyena from "@seqmix/hyena";
 export * as linearAttention from "@seqmix/linear-attention";
