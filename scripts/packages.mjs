@@ -28,10 +28,11 @@ function withReferences(path, references) {
   return text.replace(/"references": \[[^\]]*\]/, `"references": [${list}${list === "" ? "" : "\n  "}]`);
 }
 
-// The catalog needs what it imports.
+// The catalog needs what its sources import.
 const catalog = members.find(({ path }) => path === "apps/catalog");
-const imported = [...read("apps/catalog/src/catalog.ts").matchAll(/from "(@seqmix\/[\w-]+)"/g)]
-  .map(([, name]) => name)
+const imported = members
+  .map(({ manifest }) => manifest.name)
+  .filter((name) => sourcesImport(catalog.path, name))
   .sort();
 catalog.manifest.dependencies = Object.fromEntries(imported.map((name) => [name, "workspace:^"]));
 update("apps/catalog/package.json", `${JSON.stringify(catalog.manifest, null, 2)}\n`);
@@ -55,7 +56,10 @@ for (const { path, manifest } of members) {
 function sourcesImport(path, name) {
   return readdirSync(join(root, path, "src"), { recursive: true })
     .filter((file) => file.endsWith(".ts") && !file.endsWith(".test.ts"))
-    .some((file) => read(`${path}/src/${file}`).includes(`from "${name}`));
+    .some((file) => {
+      const text = read(`${path}/src/${file}`);
+      return text.includes(`from "${name}"`) || text.includes(`from "${name}/`);
+    });
 }
 
 update(

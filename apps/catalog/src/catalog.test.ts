@@ -1,5 +1,5 @@
 // A package that exports a mixer, a kernel record or a task has it in the catalog: the suites then prove its laws.
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { configure } from "@seqmix/mixer";
 import { isTask } from "@seqmix/tasks";
@@ -30,6 +30,16 @@ test("every mixer has a name of its own, and samples for its laws", () => {
   expect(mixers.length).toBeGreaterThan(0);
   expect(new Set(mixers.map(({ id }) => id)).size).toBe(mixers.length);
   expect(mixers.filter(({ samples }) => Object.keys(samples ?? {}).length === 0).map(({ id }) => id)).toEqual([]);
+});
+
+test("every mixer has a page, or a part of one that names it", () => {
+  const folder = new URL("../../../docs/architectures/", import.meta.url);
+  const files = readdirSync(folder);
+  const text = files.map((name) => readFileSync(new URL(name, folder), "utf8").toLowerCase()).join("");
+  const without = mixers.filter(
+    ({ id }) => !files.includes(`${id}.md`) && !text.includes(`\`${id.replaceAll("-", "").toLowerCase()}\``),
+  );
+  expect(without.map(({ id }) => id)).toEqual([]);
 });
 
 test("every word that a setting may be can stand in a trial's identity", () => {

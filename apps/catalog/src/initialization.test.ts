@@ -10,6 +10,7 @@ const published: Readonly<Record<string, readonly string[]>> = {
   mamba2: ["out_proj.weight"],
   gla: ["o_proj.weight"],
   hyena: ["out_proj.weight"],
+  hawk: ["linear_out.weight"],
   attention: ["out_proj.weight"],
   transformer: ["attn.out_proj.weight", "mlp.down_proj.weight"],
 };

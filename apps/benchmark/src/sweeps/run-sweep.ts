@@ -13,11 +13,15 @@ import { expandSweep, planAt, type Cell, type Match, type Scale, type Sweep, typ
 
 const registry = { tasks, mixers };
 
-/** The plan of a sweep at a scale, with what its tasks say of the scale. */
-export const planOf = (sweep: Sweep, scale: Scale): SweepPlan =>
-  planAt(sweep, scale, (id) =>
+/** The plan of a sweep at a scale, with what its tasks say of the scale, and every mixer by its name. */
+export function planOf(sweep: Sweep, scale: Scale): SweepPlan {
+  const plan = planAt(sweep, scale, (id) =>
     scale === "laptop" ? {} : (tasks.find((task) => task.id === id)?.scales?.[scale] ?? {}),
   );
+  const named = plan.mixers.map((each) => (typeof each === "string" ? each : each.mixer));
+  const others = mixers.map(({ id }) => id).filter((id) => !named.includes(id));
+  return { ...plan, mixers: plan.mixers.flatMap((each) => (each === "*" ? others : [each])) };
+}
 
 /** The trial of a cell with a learning rate and a seed in the settings. */
 export const trialOfCell = ({ task, mixer }: Cell, settings: Settings): Trial =>

@@ -42,7 +42,7 @@ export interface SweepTask {
 export interface SweepPlan {
   /** The task, or several: ids, or with settings. */
   readonly task: string | SweepTask | readonly (string | SweepTask)[];
-  /** The mixers: ids, or with settings. The first is what `match` sizes the others to. */
+  /** The mixers: ids, or with settings; "*" is every other one. The first is what `match` sizes the others to. */
   readonly mixers: readonly (string | SweepMixer)[];
   /** Settings of every trial that differ from the defaults. */
   readonly baseline?: Settings;

@@ -14,6 +14,7 @@ import {
   gateLoopTransformerAdapter,
 } from "./gateloop.js";
 import { glaAdapter, simpleGlaAdapter } from "./gla.js";
+import { griffinRecurrentBlockAdapter } from "./griffin.js";
 import { h3LayerAdapter } from "./h3-layer.js";
 import { hippoProjectionAdapter, hippoTransitionAdapter } from "./hippo.js";
 import { hyenaAdapter } from "./hyena.js";
@@ -76,6 +77,7 @@ export const adapters: readonly GoldenAdapter[] = [
   gatedDeltaRuleAdapter,
   glaAdapter,
   gpt2LmAdapter,
+  griffinRecurrentBlockAdapter,
   h3LayerAdapter,
   hippoProjectionAdapter,
   hippoTransitionAdapter,

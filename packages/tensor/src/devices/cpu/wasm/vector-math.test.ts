@@ -85,6 +85,7 @@ test.each(cases)("%s is within %d ulp", (name, limit, absolute, parts) => {
     const y = run(x);
     for (let i = 0; i < x.length; i++) {
       const want = exact(name)(x[i] as number);
+      if (Object.is(y[i], want)) continue; // NaN where it is none, too
       const error = Math.abs((y[i] as number) - want);
       const inUlp = error <= absolute ? 0 : error / ulp(want);
       if (!(inUlp <= worst)) [worst, at] = [inUlp, x[i] as number];
@@ -146,7 +147,7 @@ test("sine and cosine of large angles", () => {
 
 test("an intrinsic without code here is an error that names the file", () => {
   const f = functionBuilder([]);
-  expect(() => emitVectorFunction(scratch(f.local), "atan2", [], [])).toThrow(
-    /atan2, got none; write it in .*vector-math\.ts/,
+  expect(() => emitVectorFunction(scratch(f.local), "nothing", [], [])).toThrow(
+    /nothing, got none; write it in .*vector-math\.ts/,
   );
 });

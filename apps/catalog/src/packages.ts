@@ -1,0 +1,22 @@
+/** The packages of the catalog, a line each: every mixer, kernel record and task that they export is in it. */
+export * as attention from "@seqmix/attention";
+export * as discretize from "@seqmix/discretize";
+export * as fft from "@seqmix/fft";
+export * as gateloop from "@seqmix/gateloop";
+export * as gla from "@seqmix/gla";
+export * as griffin from "@seqmix/griffin";
+export * as h3 from "@seqmix/h3";
+export * as hyena from "@seqmix/hyena";
+export * as linearAttention from "@seqmix/linear-attention";
+export * as lti from "@seqmix/lti";
+export * as mamba from "@seqmix/mamba";
+export * as mamba2 from "@seqmix/mamba2";
+export * as nn from "@seqmix/nn";
+export * as retnet from "@seqmix/retnet";
+export * as rnn from "@seqmix/rnn";
+export * as rwkv from "@seqmix/rwkv";
+export * as s4 from "@seqmix/s4";
+export * as s5 from "@seqmix/s5";
+export * as selectiveScan from "@seqmix/selective-scan";
+export * as spacetime from "@seqmix/spacetime";
+export * as tasks from "@seqmix/tasks";
