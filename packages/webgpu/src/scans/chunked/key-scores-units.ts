@@ -18,21 +18,21 @@ const FOUR = [0, 1, 2, 3] as const;
 const ONES = "vec4<f32>(1.0)";
 const NONE = "vec4<f32>()";
 /** The same of sums. */
-const SUM_PITCH = FRAGMENT / 4 + 1,
+export const SUM_PITCH = FRAGMENT / 4 + 1,
   SUM_TILE = FRAGMENT * SUM_PITCH;
 /** Steps of a chunk. */
 export const UNITS_CHUNK = 64;
-const PARTS = UNITS_CHUNK / FRAGMENT,
+export const PARTS = UNITS_CHUNK / FRAGMENT,
   BLOCKS = UNITS_CHUNK / 4;
 
-const range = (n: number): number[] => Array.from({ length: n }, (_, k) => k);
+export const range = (n: number): number[] => Array.from({ length: n }, (_, k) => k);
 /** Pairs of parts, the later one first; and pairs of blocks of one part. */
-const PAIRS = range(PARTS).flatMap((later) => range(later).map((earlier) => [later, earlier] as const));
+export const PAIRS = range(PARTS).flatMap((later) => range(later).map((earlier) => [later, earlier] as const));
 const BLOCK_PAIRS = range(PARTS).flatMap((part) =>
   FOUR.flatMap((i) => range(i).map((j) => [4 * part + i, 4 * part + j] as const)),
 );
 /** Sizes for slices of so many keys. */
-interface Slices {
+export interface Slices {
   /** Vectors of four of them. */
   readonly ACROSS: number;
   /** Vectors between rows of f16 in workgroup memory, and of a part's rows; of all of them. */
@@ -47,7 +47,7 @@ interface Slices {
   readonly bytes: number;
 }
 
-function slicesOf(depth: 16 | 32, terms: 1 | 3, { reporters }: FragmentTexts): Slices {
+export function slicesOf(depth: 16 | 32, terms: 1 | 3, { reporters }: FragmentTexts): Slices {
   const ACROSS = depth / 4;
   const PITCH = (depth + PADDING) / VECTOR;
   const TILE = FRAGMENT * PITCH;
@@ -230,15 +230,15 @@ ${fragments.declare("tiles")}${splitFunctions}${entryPoint(THREADS, body, fragme
   return passOf(chunks, bound.list, H * count, code);
 }
 
-const largest = (texts: readonly string[]): string => {
+export const largest = (texts: readonly string[]): string => {
   const all = texts.map((text) => `abs(${text})`).reduce((a, b) => `max(${a}, ${b})`);
   return `max(max((${all}).x, (${all}).y), max((${all}).z, (${all}).w))`;
 };
 
 /** Four halves of a vector of eight; with three terms their low parts too. */
-function packed(value: string, at: string, terms: 1 | 3, low: number): string {
+export function packed(value: string, at: string, terms: 1 | 3, low: number, odd = "x % 2"): string {
   const words = (name: string, where: string): string =>
-    `if (x % 2 == 0) { tiles[${where}].x = pack2x16float(${name}.xy); tiles[${where}].y = pack2x16float(${name}.zw); }
+    `if (${odd} == 0) { tiles[${where}].x = pack2x16float(${name}.xy); tiles[${where}].y = pack2x16float(${name}.zw); }
 else { tiles[${where}].z = pack2x16float(${name}.xy); tiles[${where}].w = pack2x16float(${name}.zw); }`;
   return terms === 1
     ? `{\n  let v = ${value};\n${indent(words("v", at))}\n}`
