@@ -8,16 +8,19 @@ import { splitFunctions } from "../../matmul/scaling.js";
 import { SINCE, UNTIL } from "./key-decays.js";
 import { edgesText, laterSteps, ofSide, type PairForm, type Side } from "./key-pairs.js";
 import {
+  grownText,
   largest,
+  overPart,
   packed,
   PAIRS,
+  partDecays,
   PARTS,
   range,
   slicesOf,
   SUM_PITCH,
   SUM_TILE,
   type Slices,
-} from "./key-scores-units.js";
+} from "./key-parts.js";
 import type { Chunks } from "./layout.js";
 
 const FOUR = [0, 1, 2, 3] as const;
@@ -79,18 +82,12 @@ function preparation(chunks: Chunks, { ACROSS, THREADS }: Slices, sides: readonl
   const { fragments, Q } = chunks;
   const total = PAIRS.length * FRAGMENT * 4;
   const some = range(total / THREADS);
-  const between = range(PARTS).slice(1, -1);
   const tell =
     fragments.reporters === 1 ? "if (lane % 32 == 0) { mosts[lane / 32] = toldMost; }" : "mosts[lane] = toldMost;";
   return `let own = i32(${fragments.subgroup});
 let part = i / 4;
 workgroupBarrier();
-// from the part's beginning to the block, from the block to the part's end, and over the parts between
-var since = ${ONES};
-for (var n = 4 * part; n < i; n++) { since *= whole[n * ${ACROSS} + x]; }
-var until = ${ONES};
-for (var n = i + 1; n < 4 * part + 4; n++) { until *= whole[n * ${ACROSS} + x]; }
-${between.map((n) => `var over${n} = ${ONES};\nfor (var n = ${4 * n}; n < ${4 * n + 4}; n++) { over${n} *= whole[n * ${ACROSS} + x]; }`).join("\n")}
+${partDecays(ACROSS, "i")}
 const laters = array<i32, ${PAIRS.length}>(${PAIRS.map(([later]) => later).join(", ")});
 const earliers = array<i32, ${PAIRS.length}>(${PAIRS.map(([, earlier]) => earlier).join(", ")});
 var latersOf = laters;
@@ -102,13 +99,8 @@ ${some
 let score${n} = ${laterSteps(chunks, `scores[at + (${FRAGMENT} * earliersOf[${f} / ${4 * FRAGMENT}] + ${f} / 4 % ${FRAGMENT}) * ${Q / 4} + later${n}]`, `later${n}`)};`;
   })
   .join("\n")}
-var grownLater = ${ONES};
-${between.map((n) => `if (part < ${n}) { grownLater = max(grownLater, grownLater * abs(over${n})); }`).join("\n")}
-var grownEarlier = ${ONES};
-${between
-  .toReversed()
-  .map((n) => `if (part > ${n}) { grownEarlier = max(grownEarlier, grownEarlier * abs(over${n})); }`)
-  .join("\n")}
+${grownText("grownLater", "later")}
+${grownText("grownEarlier", "earlier")}
 let scoreMost = ${largest(some.map((n) => `score${n}`))};
 ${(["current", "adjoint"] as const)
   .map((state) => {
@@ -153,9 +145,6 @@ function sideText(chunks: Chunks, slices: Slices, side: Side, terms: 1 | 3): str
   const { state } = side;
   const isCurrent = state === "current";
   const rowsAt = (terms === 3 ? 2 : 1) * PAIRS.length * SCORE_TILE;
-  const between = range(PARTS).slice(1, -1);
-  const over = (number: string): string =>
-    between.reduceRight((rest, n) => (rest === "" ? `over${n}` : `select(${rest}, over${n}, ${number} == ${n})`), "");
   // tiles of the parts that read these rows, the nearest first
   const loop = isCurrent
     ? `for (var other = part + 1; other < ${PARTS}; other++)`
@@ -173,7 +162,7 @@ ${FOUR.map((r) => `  var row${r} = ${atPart(side, r)};`).join("\n")}
   ${loop} {
     let to = ${rowsAt} + (${number}) * ${TILE} + i % 4 * ${4 * PITCH} + x / 2;
 ${indent(written, 2)}
-    let by = select(${ONES}, ${over("other")}, (other > 0) & (other < ${PARTS - 1}));
+    let by = select(${ONES}, ${overPart("other")}, (other > 0) & (other < ${PARTS - 1}));
 ${FOUR.map((r) => `    row${r} *= by;`).join("\n")}
   }
 }

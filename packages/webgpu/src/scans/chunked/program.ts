@@ -17,7 +17,7 @@ import { carryPass, statesPass } from "./states.js";
 import { isMatrixTile } from "./tile.js";
 import { keyPairsPass, type KeyPairs } from "./key-pairs.js";
 import { pairsOnUnits } from "./key-pairs-units.js";
-import { UNITS_CHUNK } from "./key-scores-units.js";
+import { UNITS_CHUNK } from "./key-parts.js";
 import { keyDecaysPass } from "./key-decays.js";
 import { stateRowDotsPass } from "./vector.js";
 

@@ -10,7 +10,8 @@ import { columnsOf, separatesDots, type ReadPass, type Told } from "./reading.js
 import { scoreHeads, scoreSize, scoreGrid, scoresPass, type Score } from "./scores.js";
 import { isMatrixTile } from "./tile.js";
 import { keyScoresPass } from "./key-scores.js";
-import { keyScoresOnUnits, UNITS_CHUNK } from "./key-scores-units.js";
+import { UNITS_CHUNK } from "./key-parts.js";
+import { keyScoresOnUnits } from "./key-scores-units.js";
 
 export interface StateBuffers {
   readonly table: number;
