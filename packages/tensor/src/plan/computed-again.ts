@@ -12,8 +12,6 @@ const BESIDE = 1.25;
 /** Work on all of a tensor that takes no longer than it takes to start a kernel, and on one element at most, in additions. */
 const STARTING = 2 ** 24,
   DEEPEST = 512;
-/** As many operands of a small tensor are read again. */
-const BESIDE_SMALL = 8;
 
 /** Movements that read elsewhere than at the point itself: several of them of one tensor are as many readings. */
 const SHIFTS: ReadonlySet<string> = new Set(["slice", "pad"]);
@@ -62,8 +60,7 @@ export function computedAgain(
     }
     const reads = (inPasses(x) ? origin?.views : origin?.read) ?? [];
     const size = [...reads].reduce((sum, y) => sum + Math.min(y.size, x.size), 0);
-    const fromMemory =
-      isLittle && kind === "elementwise" && size <= (mostHere > most && !inPasses(x) ? BESIDE_SMALL : BESIDE) * x.size;
+    const fromMemory = isLittle && kind === "elementwise" && size <= BESIDE * x.size;
     if (fromMemory) again.add(x);
     // The others have memory, and what is made of them may be computed again.
     origins.set(x, fromMemory ? origin : { work: 0, ...whole(x) });

@@ -7,6 +7,7 @@ import { BYTES_PER_ELEMENT } from "../graph/dtype.js";
 import { inputsRead } from "../graph/op.js";
 import type { Call, Tensor } from "../graph/tensor.js";
 import { computedAgain } from "./computed-again.js";
+import { inOnePlace } from "./one-place.js";
 import { outgrownValues } from "./outgrown.js";
 import type { Planning } from "./planning.js";
 import { sumsSoFar } from "./sums-of-products.js";
@@ -39,7 +40,11 @@ export function storeResults(planning: Planning): Planning {
     claimed.add(top);
     stored.set(top, call);
   }
-  const often = usedOften(planning).filter((x) => !stored.has(x) && !claimed.has(x));
+  const weights = weigh(calls, planning.resolve);
+  const open = usedOften(planning, weights).filter((x) => !stored.has(x) && !claimed.has(x));
+  const inOne = inOnePlace(calls, planning.users, new Set(open), (x) => stored.has(x) || claimed.has(x));
+  // Random numbers are much work, and are no readings spared.
+  const often = open.filter((x) => !inOne.has(x) || weights.get(x)! < Infinity);
   const again = computedAgain(
     calls,
     planning.resolve,
@@ -54,8 +59,7 @@ export function storeResults(planning: Planning): Planning {
 }
 
 /** Values computed elementwise that several kernels use, or a broadcast, and that are too much work to compute at each use; last first. */
-function usedOften({ calls, resolve, users }: Planning): Tensor[] {
-  const weights = weigh(calls, resolve);
+function usedOften({ calls, resolve, users }: Planning, weights: ReadonlyMap<Tensor, number>): Tensor[] {
   const outgrown = outgrownValues(calls, resolve, (x) => isUsedOften(x, users));
   const often: Tensor[] = [];
   for (let k = calls.length - 1; k >= 0; k--) {

@@ -20,6 +20,7 @@ import { loopProgram } from "../loops/program.js";
 import { gpuVariantOf, nativeProgram } from "../native/programs.js";
 import { runTogether } from "../loops/together.js";
 import { groupSteps, type Grouped } from "./groups.js";
+import { sumWhereRead } from "./sum-where-read.js";
 import type { Pipelines } from "./pipelines.js";
 import { bytesOf, type GpuLimits, type GpuProgram } from "@seqmix/tensor/wgsl";
 import { placeTemporaries, type Temporaries } from "../memory/temporaries.js";
@@ -70,7 +71,7 @@ const KEPT = 8;
 /** Native ops whose programs compute what comes behind them as they store. */
 const EPILOGUES: ReadonlySet<string> = new Set(["matmul"]);
 /** Additions that take no longer than reading a number. */
-const COMPUTED_AGAIN = 32;
+const COMPUTED_AGAIN = 24;
 /** Ops that a device without them unrolls. */
 const NATIVES: ReadonlySet<string> = new Set(["sequentialScan"]);
 
@@ -232,7 +233,8 @@ function programsOf(
     const inner = programsOf(body.graph, fuse, limits, tuning);
     return sequences().sequenceProgram(step.call, inner.plan, inner.programs, limits);
   };
-  return { plan, programs: plan.steps.map(programOf) };
+  const programs = plan.steps.map(programOf);
+  return fuse ? sumWhereRead(plan, programs, programOf) : { plan, programs };
 }
 
 /** Dispatches of a run, kept for the next one on the same memory. */

@@ -144,9 +144,9 @@ const FUNCTION_LENGTHS: Readonly<Record<string, number>> = {
   erf: 25,
 };
 
-/** Operations in the expressions, those inside functions included. */
-export const textLength = (values: readonly Scalar[]): number =>
-  [...nodesOf(values)].reduce((sum, { op }) => sum + (FUNCTION_LENGTHS[op] ?? 1), 0);
+/** Operations in the expressions, those inside functions included. @param counts Whether a node counts. */
+export const textLength = (values: readonly Scalar[], counts: (node: Scalar) => boolean = () => true): number =>
+  [...nodesOf(values)].filter(counts).reduce((sum, { op }) => sum + (FUNCTION_LENGTHS[op] ?? 1), 0);
 
 export const loadsOf = (values: readonly Scalar[]): readonly Load[] =>
   [...nodesOf(values)].filter((node): node is Load => node.op === "load");

@@ -1,5 +1,5 @@
 /** Which tile a product on matrix units gets, into how many parts k is divided, and how f32 operands become f16. */
-import { product, type Epilogue, type MatmulSpec } from "@seqmix/tensor/backend";
+import { nodesOf, product, type Epilogue, type MatmulSpec } from "@seqmix/tensor/backend";
 import type { GpuLimits } from "@seqmix/tensor/wgsl";
 import { matrixUnitBytes, matrixUnitThreads, type MatrixUnitTile, type Terms } from "./matrix-unit-form.js";
 import { PACKED, type OperandReading } from "./operand-texts.js";
@@ -43,7 +43,7 @@ const halfTiles: readonly TunedTile[] = [
 /** f32 operands as one f16 each, and as two: after the products of the benchmark on an H200. */
 export const singleTiles: Readonly<Record<Terms, readonly TunedTile[]>> = {
   1: [
-    { tile: { rows: 128, columns: 256, depth: 32, block: block(64, 64) }, resident: 1, speeds: [92000, 92000, 94000] },
+    { tile: { rows: 128, columns: 256, depth: 32, block: block(64, 64) }, resident: 1, speeds: [75000, 75000, 77000] },
     { tile: { rows: 128, columns: 128, depth: 32, block: block(64, 64) }, resident: 2, speeds: [65000, 66000, 70000] },
     { tile: { rows: 64, columns: 64, depth: 32, block: block(32, 32) }, resident: 4, speeds: [60000, 56000, 55000] },
   ],
@@ -127,6 +127,9 @@ const PACKING: Readonly<Record<Terms, number>> = { 1: 10, 3: 12 };
 /** Depth and elements of products whose results take the time. */
 const SHORT_SUM = 128,
   LARGE_RESULT = 2 ** 25;
+/** Elements that fill a large GPU with small tiles several times over, and readings of an epilogue that take longer than storing. */
+const MANY_RESULTS = 2 ** 22,
+  MANY_READINGS = 3;
 /** Bytes that packed operands may take. */
 const MOST_PACKED = 2 ** 28 + 2 ** 26;
 
@@ -142,21 +145,35 @@ export function chooseTile(
 ): Choice | undefined {
   const size = product(shape.batch) * shape.m * shape.n;
   const stores = a.stored === "f16" ? 0 : (4 * size) / COPYING;
-  const plain = tiles ? Infinity : chooseDivision(shape, limits.workgroupBytes).time + stores;
+  const small = waitsForEpilogue(shape, epilogue);
+  const plain = tiles || small ? Infinity : chooseDivision(shape, limits.workgroupBytes).time + stores;
   const candidates: (readonly [Scaling, readonly TunedTile[]])[] = tiles
     ? [[how ?? "given", tiles]]
-    : a.stored === "f16"
-      ? [["given", halfTiles]]
-      : [
-          ["given", singleTiles[terms]],
-          ["found", foundTiles[terms]],
-          ["packed", fitsPacked(shape, terms, limits, epilogue) ? packedTiles[terms] : []],
-        ];
+    : small
+      ? [["given", (a.stored === "f16" ? halfTiles : singleTiles[terms]).filter(isSmall)]]
+      : a.stored === "f16"
+        ? [["given", halfTiles]]
+        : [
+            ["given", singleTiles[terms]],
+            ["found", foundTiles[terms]],
+            ["packed", fitsPacked(shape, terms, limits, epilogue) ? packedTiles[terms] : []],
+          ];
   const choices = candidates.flatMap(([scaling, some]) =>
     some.flatMap((tuned) => choicesOf(shape, terms, { a, b }, limits, epilogue, scaling, tuned)),
   );
   const best = choices.reduce<Choice | undefined>((x, y) => (x && x.time <= y.time ? x : y), undefined);
   return best && best.time < plain ? best : undefined;
+}
+
+const isSmall = ({ tile }: TunedTile): boolean => tile.rows === 64 && tile.columns === 64;
+
+/**
+ * Whether most of the time is that of reading what an epilogue computes with: small tiles, of which a processor has many, read
+ * while others wait. 8192 x 1536 x 80 with five readings an element takes 84 us in them on an H200, 150 to 200 in others.
+ */
+function waitsForEpilogue({ batch, m, n, k }: MatmulSpec, epilogue: Epilogue | undefined): boolean {
+  if (!epilogue || k > SHORT_SUM || product(batch) * m * n < MANY_RESULTS) return false;
+  return [...nodesOf([epilogue.value])].filter(({ op }) => op === "load").length >= MANY_READINGS;
 }
 
 /** Whether packed operands, and what else tiles read beside them, fit in bindings, and in the memory that may be taken. */
@@ -195,7 +212,9 @@ function choicesOf(
     k,
     size,
     // An epilogue is computed once, from the whole sum.
-    terms === 3 ? { least: epilogue ? Math.ceil(k / LONGEST_SUM) : 1, longest: LONGEST_SUM } : {},
+    terms === 3
+      ? { least: epilogue ? Math.ceil(k / LONGEST_SUM) : 1, longest: LONGEST_SUM }
+      : { rounds: how === "packed" ? 2 : 1 },
   );
   const elements = batches * (m + n) * k;
   const before = {

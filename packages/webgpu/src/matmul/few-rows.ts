@@ -15,7 +15,7 @@ import {
   type GpuProgram,
   type GpuParameters,
 } from "@seqmix/tensor/wgsl";
-import { epilogueCode, epilogueLength, FEW_ROWS, storedAs, sumOfParts } from "./program.js";
+import { epilogueCode, epilogueLength, FEW_ROWS, partsOf, storedAs, sumOfParts } from "./program.js";
 import { batchStart, finishFunction, type EpilogueCode } from "./text.js";
 
 const LANES = 32,
@@ -89,6 +89,7 @@ export function fewRowsProgram(spec: MatmulSpec, limits: GpuLimits, epilogue?: E
     name: `${name}, k in ${parts} parts`,
     passes: [pass, sumOfParts(size, parts, epilogue, extra, result + 1, result)],
     scratch: [bytesOf(size * parts)],
+    ...partsOf(parts, epilogue),
   };
 }
 

@@ -24,7 +24,7 @@ import {
   sizesPass,
   type Packing,
 } from "./packing.js";
-import { epilogueCode, epilogueLength, OWN_KERNEL, storedAs, sumOfParts } from "./program.js";
+import { epilogueCode, epilogueLength, OWN_KERNEL, partsOf, storedAs, sumOfParts } from "./program.js";
 import { largestProgram, linesOf } from "./scaling.js";
 import { transposed } from "./transposing.js";
 
@@ -92,6 +92,7 @@ function transposedProgram(
       })),
     ],
     scratch: [...program.scratch, ...best.copies.map(({ bytes }) => bytes)],
+    ...(program.parts !== undefined && { parts: program.parts }),
   };
 }
 
@@ -197,6 +198,7 @@ function programOf(
       ...(parts > 1 ? [sumOfParts(batches * m * n, parts, epilogue, extra, result + 1, result)] : []),
     ],
     scratch: [...partial, ...(scales?.scratch ?? [])],
+    ...partsOf(parts, epilogue),
   };
 }
 

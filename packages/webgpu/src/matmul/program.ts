@@ -118,7 +118,12 @@ export function matmulProgram(
   const variant = `${name}, ${tile.rows}x${tile.columns}x${tile.depth} tiles${epilogue ? `, then ${epilogueLength(epilogue)}` : ""}`;
   if (parts === 1) return { name: variant, passes: [tilePass], scratch: [] };
   const sum = sumOfParts(size, parts, epilogue, extra, result + 1, result);
-  return { name: `${variant}, k in ${parts} parts`, passes: [tilePass, sum], scratch: [bytesOf(size * parts)] };
+  return {
+    name: `${variant}, k in ${parts} parts`,
+    passes: [tilePass, sum],
+    scratch: [bytesOf(size * parts)],
+    ...partsOf(parts, epilogue),
+  };
 }
 
 /**
@@ -168,6 +173,10 @@ export function sumOfParts(
   };
   return loopPass(kernel, "serial", buffers, 64);
 }
+
+/** What says that the last pass of a program sums parts, and nothing else. */
+export const partsOf = (parts: number, epilogue: Epilogue | undefined): Pick<GpuProgram, "parts"> =>
+  parts > 1 && parts <= FEW_PARTS && !epilogue ? { parts } : {};
 
 /** How the result is stored. */
 export const storedAs = (epilogue: Epilogue | undefined): "f32" | "f16" => (epilogue?.dtype === "f16" ? "f16" : "f32");
@@ -264,6 +273,8 @@ interface DivisionOptions {
   readonly least?: number;
   /** Steps along k beyond which a part is better divided. */
   readonly longest?: number;
+  /** Rounds of workgroups that parts may make: several are fuller than one that is not full. */
+  readonly rounds?: number;
 }
 
 /** Ways to divide k for a tile, and the time of each: rounds of workgroups at the tile's speed, and the sum of the parts. */
@@ -282,17 +293,23 @@ export function divisionsOf(
   n: number,
   k: number,
   size: number,
-  { least = 1, longest = Infinity }: DivisionOptions = {},
+  { least = 1, longest = Infinity, rounds = 1 }: DivisionOptions = {},
 ): { readonly slice: number; readonly parts: number; /** Nanoseconds. */ readonly time: number }[] {
   const tiles = batches * Math.ceil(m / tile.rows) * Math.ceil(n / tile.columns);
   const full = PROCESSORS * resident;
-  const useful = Math.max(Math.ceil(full / tiles), Math.ceil(k / longest));
+  const useful = Math.max(rounds * Math.ceil(full / tiles), Math.ceil(k / longest));
   const most = Math.min(Math.floor(k / SHORTEST_PART), Math.floor(MOST_PARTIAL / size), useful);
   return Array.from({ length: Math.max(1, most - least + 1) }, (_, k) => k + least).map((wanted) => {
     const slice = wanted === 1 ? k : Math.ceil(Math.ceil(k / wanted) / tile.depth) * tile.depth;
     const parts = Math.ceil(k / slice);
-    const rounds = Math.ceil((tiles * parts) / full);
-    const time = (rounds * full * tile.rows * tile.columns * slice) / speed;
+    const time =
+      (Math.ceil((tiles * parts) / full) *
+        full *
+        tile.rows *
+        tile.columns *
+        Math.ceil(slice / tile.depth) *
+        tile.depth) /
+      speed;
     return { slice, parts, time: parts === 1 ? time : time + DISPATCH + (8 * size * parts) / BANDWIDTH };
   });
 }

@@ -40,6 +40,8 @@ const POINTS = 16;
 const MOST_POINTS = 32,
   MOST_KEPT = 48;
 const MOST_HEADS = 16;
+/** Neighbouring threads that take neighbouring points of a row, however short it is: what memory reads at once. */
+const NEAR = 8;
 /** Threads of a workgroup of short rows: many small workgroups take longer to start than to run. */
 const THREADS = 256;
 /** 4-byte elements of workgroup memory that every adapter has. */
@@ -67,7 +69,7 @@ export function rowPass(
   const arrangement = arrange(kernel, threads);
   const { lanes, rows, width } = arrangement;
   const perThread = Math.ceil(product(kernel.reduceExtents) / (lanes * width)) * width;
-  const unrolled = perThread <= MOST_POINTS && textLength(roots(kernel)) * perThread <= LONGEST_UNROLLED;
+  const unrolled = perThread <= MOST_POINTS && lengthOfPoint(kernel) * perThread <= LONGEST_UNROLLED;
   // What fits: everything that later stages use, only what is read from memory, or nothing.
   const choices = unrolled ? [rowStages(kernel, () => true), rowStages(kernel, (node) => node.op === "load")] : [];
   const stages =
@@ -100,8 +102,8 @@ function arrange(kernel: LoopKernel, limit: number): Arrangement {
     const rows = Math.min(powerAbove(product(kernel.extents)), Math.max(8, Math.min(32, powerBelow(most / wanted))));
     return { lanes: Math.min(wanted, most / rows), rows, across: true, width: 1 };
   }
-  const width = kernel.reduceExtents.at(-1)! % 4 === 0 && textLength(roots(kernel)) <= LONGEST_FOUR ? 4 : 1;
-  const lanes = Math.min(wanted, most);
+  const width = kernel.reduceExtents.at(-1)! % 4 === 0 && lengthOfPoint(kernel) <= LONGEST_FOUR ? 4 : 1;
+  const lanes = Math.min(Math.max(wanted, Math.min(NEAR, powerAbove(length / width))), most);
   return {
     lanes,
     rows: Math.max(1, Math.min(THREADS, most, powerAbove(product(kernel.extents)) * lanes) / lanes),
@@ -110,6 +112,9 @@ function arrange(kernel: LoopKernel, limit: number): Arrangement {
   };
 }
 
+/** Operations that are written out for every point; what is the same in the whole row is computed once. */
+const lengthOfPoint = (kernel: LoopKernel): number => textLength(roots(kernel), variesAlongRow(kernel));
+
 const powerAbove = (x: number): number => 2 ** Math.ceil(Math.log2(Math.max(1, x)));
 const powerBelow = (x: number): number => 2 ** Math.floor(Math.log2(Math.max(1, x)));
 
@@ -117,10 +122,11 @@ const powerBelow = (x: number): number => 2 ** Math.floor(Math.log2(Math.max(1, 
 function runsAcross(kernel: LoopKernel): boolean {
   const outer = kernel.extents.length;
   if (outer === 0) return false;
+  // What all of a row reads is read once.
   const indices = [
     ...loadsOf(roots(kernel)).map((load) => load.index),
     ...kernel.outputs.flatMap((o) => o.index ?? []),
-  ];
+  ].filter(({ coefficients }) => coefficients.some((c, axis) => axis >= outer && c !== 0));
   const count = (axis: number): number =>
     indices.filter(({ coefficients }) => Math.abs(coefficients[axis]!) === 1).length;
   return count(outer - 1) > count(outer + kernel.reduceExtents.length - 1);

@@ -69,6 +69,8 @@ export interface GpuProgram {
   readonly passes: readonly GpuPass[];
   /** Bytes of temporary blocks, used by these passes only. */
   readonly scratch: readonly number[];
+  /** Of a product: parts of equal size in the first temporary block whose sum, in their order, is all that the last pass computes. */
+  readonly parts?: number;
 }
 
 /**
