@@ -1,16 +1,18 @@
-/** Runs a compiled plan: memory for what it makes, one encoder, one submit. */
+/** Runs a compiled plan: memory for what it makes, and its dispatches, submitted together but for very many. */
 import type { DeviceBuffer, Tensor } from "@seqmix/tensor";
 import { bufferOn } from "@seqmix/tensor/backend";
 import { bytesOf } from "@seqmix/tensor/wgsl";
 import type { Block, GpuMemory } from "../memory/memory.js";
 import type { Buffers, GpuBuffer } from "./buffers.js";
-import { encodeInto } from "./commands.js";
+import { encodeInto, type Dispatch } from "./commands.js";
 import type { CompiledPlan, Ready } from "./compiled-plan.js";
 import type { WebGpuDevice } from "./contract.js";
 import type { Loss } from "./loss.js";
 
 /** Runs the host may be ahead of the GPU. */
 const AHEAD = 3;
+/** Dispatches that are submitted together: of many thousands, the GPU is to run the first while the host writes the others. */
+const AT_ONCE = 512;
 
 export interface Surroundings {
   readonly device: WebGpuDevice;
@@ -129,16 +131,27 @@ function submit(
   { blocks, borrowed, copies }: Run,
   steps: Ready,
 ): void {
-  const encoder = gpu.createCommandEncoder();
-  const onePass = recorder ? undefined : encoder.beginComputePass();
-  steps.dispatches(blocks, borrowed).forEach((dispatches, k) => {
-    const together = members[k]!.map((step) => plan.steps[step]!);
-    if (together.length === 0) return;
-    const pass = onePass ?? recorder!.begin(encoder, together, programs[k]!.name, plan.slots);
+  const all = steps.dispatches(blocks, borrowed);
+  let encoder = gpu.createCommandEncoder();
+  const take = (dispatches: readonly Dispatch[], pass: GPUComputePassEncoder): void => {
     encodeInto(pass, dispatches);
-    if (!onePass) pass.end();
-  });
-  onePass?.end();
+    pass.end();
+  };
+  if (recorder)
+    all.forEach((dispatches, k) => {
+      const together = members[k]!.map((step) => plan.steps[step]!);
+      if (together.length > 0) take(dispatches, recorder.begin(encoder, together, programs[k]!.name, plan.slots));
+    });
+  else {
+    const flat = all.flat();
+    for (let from = 0; from < flat.length; from += AT_ONCE) {
+      if (from > 0) {
+        gpu.queue.submit([encoder.finish()]);
+        encoder = gpu.createCommandEncoder();
+      }
+      take(flat.slice(from, from + AT_ONCE), encoder.beginComputePass());
+    }
+  }
   for (const { from, to } of copies)
     encoder.copyBufferToBuffer(blocks[from]!.buffer, 0, to.block.buffer, 0, bytesOf(to.size, to.dtype));
   gpu.queue.submit([encoder.finish()]);

@@ -22,8 +22,8 @@ const LANES = 32,
   GROUPS = 4,
   THREADS = LANES * GROUPS;
 /** Neighbouring columns, where they are few, are left to so few threads that there are many workgroups; the others share k. */
-const FEWEST_LANES = 2,
-  MANY_BLOCKS = 64;
+const FEWEST_LANES = 1,
+  MANY_BLOCKS = 128;
 /** Workgroups that keep a large GPU busy, and steps along k below which dividing it is not worth another dispatch, which takes the host longer than they take the GPU. */
 const BUSY = 528,
   SHORTEST_PART = 1024;
@@ -192,12 +192,28 @@ const storeColumns = (m: number): string => `if (i32(thread) < ${m * GROUPS}) {
   store(start, row, block * ${GROUPS} + q, sum);
 }`;
 
-/** A thread sums what the groups have of its columns, for one row in as many as there are groups. */
+/** Threads that share the groups' sums of one row and column, at most. */
+const SHARING = 16;
+
+/**
+ * A thread sums what the groups have of its columns, for one row in as many as there are groups. Of many groups, first
+ * threads sum a part each.
+ */
 function storeVectors(m: number, { unit, lanes }: Form): string {
   const groups = THREADS / lanes;
-  return `for (var row = own; row < ${m}; row += ${groups}) {
-  var sum = sums[row * ${THREADS} + lane];
-  for (var e = 1; e < ${groups}; e++) { sum += sums[row * ${THREADS} + e * ${lanes} + lane]; }
+  const shares = Math.max(1, Math.min(SHARING, groups / 4, THREADS / (FEW_ROWS * lanes)));
+  const place = (row: string, group: string): string => `${row} * ${THREADS} + (${group}) * ${lanes} + lane`;
+  const shared = `let share = own % ${shares};
+for (var row = own / ${shares}; row < ${m}; row += ${groups / shares}) {
+  var sum = sums[${place("row", "share")}];
+  for (var e = share + ${shares}; e < ${groups}; e += ${shares}) { sum += sums[${place("row", "e")}]; }
+  sums[${place("row", "share")}] = sum;
+}
+workgroupBarrier();
+`;
+  return `${shares > 1 ? shared : ""}for (var row = own; row < ${m}; row += ${groups}) {
+  var sum = sums[${place("row", "0")}];
+  for (var e = 1; e < ${shares > 1 ? shares : groups}; e++) { sum += sums[${place("row", "e")}]; }
 ${indent(
   Array.from(
     { length: unit },

@@ -1,5 +1,14 @@
 /** The kernels of a sequence's step: as few as may be, since each is run again in every step. */
-import { matmulSpecOf, type LoopKernel, type Plan } from "@seqmix/tensor/backend";
+import {
+  matmulSpecOf,
+  product,
+  rewriting,
+  type Epilogue,
+  type LoopKernel,
+  type Plan,
+  type Scalar,
+  type Step,
+} from "@seqmix/tensor/backend";
 import type { GpuLimits, GpuProgram } from "@seqmix/tensor/wgsl";
 import { loopProgram } from "../loops/program.js";
 import { productLoopProgram } from "../matmul/product-loop.js";
@@ -27,7 +36,7 @@ export function stepKernels(
   const seconds = new Map<number, number>();
   const kernels = plan.steps.map((step, k): StepKernel => {
     const { inputs, outputs } = step;
-    if (step.kind !== "loop") return { inputs, outputs, program: programs[k]! };
+    if (step.kind !== "loop") return storedTwice(step) ?? { inputs, outputs, program: programs[k]! };
     const twice = outputs.filter((slot) => again.includes(slot));
     const own = { inputs, outputs, program: programs[k]!, loop: step.kernel };
     const loop = {
@@ -43,6 +52,41 @@ export function stepKernels(
     return { inputs, outputs: [...outputs, ...copies], program: loopProgram(loop, limits), loop };
   });
   return { kernels: withProducts(plan, kernels, limits), seconds };
+
+  /** A product of few rows with what is computed from it, as a loop behind it. */
+  function storedTwice(step: Step): StepKernel | undefined {
+    if (step.kind !== "native" || step.call.op !== "matmul" || !step.call.epilogue) return undefined;
+    const [slot] = step.outputs as [number];
+    const kernel = loopBehind(step.call.epilogue, again.includes(slot) ? 2 : 1);
+    const program = productLoopProgram({ spec: matmulSpecOf(step.call), kernel, input: 0 }, limits);
+    if (!program) return undefined;
+    if (again.includes(slot)) seconds.set(slot, plan.slots.length + seconds.size);
+    const [a, b, ...others] = step.inputs as [number, number, ...number[]];
+    // the loop does not read the product from memory: any slot stands for it
+    return {
+      inputs: [a, b, a, ...others],
+      outputs: [slot, ...(again.includes(slot) ? [seconds.get(slot)!] : [])],
+      program,
+    };
+  }
+}
+
+/** What is computed from a product, as a loop whose first input it is. */
+function loopBehind({ extents, inputs, value, dtype }: Epilogue, times: number): LoopKernel {
+  const coefficients = extents.map((_, axis) => product(extents.slice(axis + 1)));
+  const taken: Scalar = { op: "load", dtype: "f32", input: 0, index: { offset: 0, coefficients } };
+  const behind = rewriting(
+    (index) => index,
+    (node) => (node.op === "reduced" ? taken : undefined),
+    (node) => (node.op === "load" && node !== taken ? { ...node, input: node.input + 1 } : node),
+  )(value);
+  return {
+    extents,
+    reduceExtents: [],
+    inputs: [{ dtype: "f32", size: product(extents) }, ...inputs],
+    reductions: [],
+    outputs: Array.from({ length: times }, () => ({ dtype, value: behind })),
+  };
 }
 
 /** Loops take the products in that only they read. */
