@@ -86,9 +86,11 @@ ${indent(body)}
 }
 `;
 
-/** Declares a buffer. */
-export const declare = (binding: number, name: string, access: "read" | "read_write", type: string): string =>
-  `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<${type}>;\n`;
+/** Declares a buffer: an array of the type, or one value of it if it is uniform. */
+export const declare = (binding: number, name: string, access: GpuBinding["access"], type: string): string =>
+  access === "uniform"
+    ? `@group(0) @binding(${binding}) var<uniform> ${name}: ${type};\n`
+    : `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<${type}>;\n`;
 
 /** Declares the parameters; the code reads them as `p.name`. */
 export const declareParameters = (

@@ -1,6 +1,6 @@
 /** A recurrence in chunks, and behind it step by step, whose passes do nothing where the chunks say what it does. */
 import { checked, checkLoop, chunkChecks } from "@seqmix/tensor/backend";
-import type { GpuPass, GpuProgram } from "@seqmix/tensor/wgsl";
+import { declare, type GpuPass, type GpuProgram } from "@seqmix/tensor/wgsl";
 import type { Build } from "./build.js";
 import type { Chunks } from "./layout.js";
 
@@ -61,7 +61,7 @@ function unlessZero(pass: GpuPass, flag: number): GpuPass {
     throw new TypeError("webgpu: expected a pass with one entry point to put an end to");
   return {
     ...pass,
-    code: `${code.replace(HEAD, `  if (instead.x == 0.0) { return; }\n${HEAD}`)}@group(0) @binding(${own}) var<uniform> instead: vec4<f32>;\n`,
+    code: `${code.replace(HEAD, `  if (instead.x == 0.0) { return; }\n${HEAD}`)}${declare(own, "instead", "uniform", "vec4<f32>")}`,
     buffers: [...pass.buffers, { buffer: flag, access: "uniform", window: { from: 0, bytes: 16 } }],
   };
 }
