@@ -17,7 +17,7 @@ export function supportsRecurrence(kernel: ScanKernel): true | string {
 /** @throws TypeError where {@link supportsRecurrence} says no. */
 export async function recurrenceProgram(kernel: ScanKernel, memory: { readonly shared: boolean }): Promise<CpuProgram> {
   const form = await whenLoaded(() => chunkedForm(kernel));
-  const stepByStep = (): Promise<CpuProgram> => whenLoaded(() => fusedScanProgram(kernel, memory));
+  const stepByStep = async (): Promise<CpuProgram> => whenLoaded(() => fusedScanProgram(kernel, memory));
   if (typeof form !== "string") {
     const { chunkedProgram } = await import("./chunked/program.js");
     // what runs in its place is at hand: a run does not wait
