@@ -2,6 +2,7 @@ import { parameterCount } from "@seqmix/mixer";
 import { initLinear } from "@seqmix/nn";
 import { checkMixer } from "@seqmix/testing";
 import {
+  add,
   concat,
   cpu,
   full,
@@ -206,14 +207,107 @@ describe("gateloop", () => {
 
     test("products of transitions that overflow times nothing are nothing", async () => {
       const given = { ...inputs([1e20, 1e20, 1e20, 1e20, 1e20]), v: line(0, 0, 0, 0, 7) };
-      for (const [form, run] of forms) {
-        // states pass from piece to piece by the product of each
-        if (form === "chunks of 2") continue;
+      for (const [, run] of forms) {
         expect(await values(run(given)[0], cpu())).toEqual([0, 0, 0, 0, 7]);
         expect(await values(run({ ...given, k: line(0, 0, 0, 0, 1), v: line(1, 1, 1, 1, 7) })[0], cpu())).toEqual([
           0, 0, 0, 0, 7,
         ]);
       }
+    });
+
+    test("states of any size behind transitions of any size are those of the scan, also between pieces", async () => {
+      const cases: [string, GateLoopArguments][] = [
+        ["a tiny key before growth", { ...inputs([1, 1e20, 1e20, 1]), k: line(1e-30, 0, 0, 1), v: line(1, 1, 1, 1) }],
+        ["a tiny value before growth", { ...inputs([1, 1e20, 1e20, 1]), v: line(1e-30, 0, 0, 1) }],
+        ["growth that comes back", { ...inputs([1, 1e25, 1e25, 1e-25, 1e-25]), v: line(1e-20, 0, 0, 0, 0) }],
+        ["what vanishes and comes back", { ...inputs([1, 1e-25, 1e-25, 1e25, 1e25]), v: line(1e20, 0, 0, 0, 0) }],
+        [
+          "nothing before growth",
+          { ...inputs(Array.from({ length: 300 }, () => 2)), v: line(...Array(299).fill(0), 5) },
+        ],
+      ];
+      for (const [name, given] of cases) {
+        const h0 = { re: tensor([0], [1, 1, 1, 1]), im: tensor([0], [1, 1, 1, 1]) };
+        for (const start of [{}, { h0 }]) {
+          const [expected, last] = gateLoopScan({ ...given, ...start });
+          const [y, h] = [await values(expected), await values(last.re)];
+          for (const [form, run] of forms) {
+            const [got, end] = run({ ...given, ...start });
+            (await values(got, cpu())).forEach((value, t) =>
+              expect(Math.abs(value - y[t]!), `${name}, ${form}, ${t}`).toBeLessThanOrEqual(1e-5 * Math.abs(y[t]!)),
+            );
+            const [state] = await values(end.re, cpu());
+            expect(Math.abs(state! - h[0]!), `${name}, ${form}, state`).toBeLessThanOrEqual(1e-5 * Math.abs(h[0]!));
+          }
+        }
+      }
+    });
+
+    test("what is no number before a reset is forgotten, in values and gradients", async () => {
+      const L = 7;
+      const random = (k: number): number[] => Array.from({ length: L }, (_, t) => Math.sin(1 + 3 * k + t));
+      const numbers = [random(1), random(2), random(3), random(4), random(5)];
+      const resets = tensor(Uint8Array.of(0, 0, 0, 1, 0, 1, 0), [1, L]);
+      const run = (
+        form: (x: GateLoopArguments) => GateLoopResult,
+        [q, k, v, re, im]: readonly Tensor[],
+        start: number,
+      ) =>
+        form({
+          q: q!,
+          k: k!,
+          v: v!,
+          a: { re: reshape(re!, [1, L, 1]), im: reshape(im!, [1, L, 1]) },
+          h0: { re: tensor([start], [1, 1, 1, 1]), im: tensor([1], [1, 1, 1, 1]) },
+          resets,
+        });
+      const weights = line(0, 0, 0, 1, 2, 3, 4);
+      const gradients = (form: (x: GateLoopArguments) => GateLoopResult, given: readonly number[][], start: number) =>
+        grad((x: readonly Tensor[]) => {
+          const [y, h] = run(form, x, start);
+          // what is before the reset is not asked for
+          return add(sum(mul(sliceAxis(mul(y, 1), 1, 3, L), sliceAxis(weights, 1, 3, L))), sum(add(h.re, h.im)));
+        })(given.map((x) => line(...x)));
+      const expected = await Promise.all(gradients(gateLoopScan, numbers, 1).map((g) => values(g)));
+      const right = await values(
+        run(
+          gateLoopScan,
+          numbers.map((x) => line(...x)),
+          1,
+        )[0],
+      );
+      for (const bad of [NaN, Infinity])
+        for (const which of [0, 1, 2, 3, 4])
+          for (const [name, form] of forms) {
+            const given = numbers.map((x, k) => x.map((value, t) => (k === which && t === 1 ? bad : value)));
+            const y = await values(
+              run(
+                form,
+                given.map((x) => line(...x)),
+                bad,
+              )[0],
+            );
+            expect(y.slice(0, 3).some(Number.isFinite), `${name} before`).toBe(false);
+            y.slice(3).forEach((value, t) => expect(value, `${name}, ${which}`).toBeCloseTo(right[t + 3]!, 9));
+            for (const [k, g] of gradients(form, given, bad).entries())
+              (await values(g))
+                .slice(3)
+                .forEach((value, t) =>
+                  expect(value, `${name}, ${which}, of ${k}`).toBeCloseTo(expected[k]![t + 3]!, 9),
+                );
+          }
+    });
+
+    test("numbers of 0 have the gradients of the scan", async () => {
+      const given = [line(0, 1, 2), line(1, 0, 1), line(0, 2, 0)];
+      const slopes = (form: (x: GateLoopArguments) => GateLoopResult): readonly Tensor[] =>
+        grad(([q, k, v]: readonly Tensor[]) => sum(form({ ...inputs([0.5, 0.5, 0.5]), q: q!, k: k!, v: v! })[0]))(
+          given,
+        );
+      const expected = await Promise.all(slopes(gateLoopScan).map((g) => values(g)));
+      for (const [name, form] of forms)
+        for (const [k, g] of slopes(form).entries())
+          (await values(g)).forEach((value, t) => expect(value, `${name}, ${k}`).toBeCloseTo(expected[k]![t]!, 9));
     });
 
     test("an initial state passes where no transition is 0", async () => {

@@ -62,6 +62,19 @@ const given: [string, number[], number[], number?, number[]?][] = [
     2 ** 110,
   ],
   [
+    "decays that vanish and come back within a few steps",
+    at(4200, { 2: 1e-30, 3: 1e-30, 4: 1e30, 5: 1e30, 4098: 1e-20, 4099: 1e-22, 4101: 1e21, 4102: 1e21 }, 1),
+    repeat(4200, 0),
+    2 ** 90,
+  ],
+  ["decays of 1e-42 before growth", [1e-21, 1e-21, 1e20, 1e22, 1], [0, 0, 0, 0, 1], 3e18],
+  [
+    "decays that vanish and come back again and again",
+    repeat(9000, 2 ** -70, 2 ** -70, 1, 2 ** 70, 2 ** 70),
+    repeat(9000, 0),
+    2 ** 80,
+  ],
+  [
     "two decays that overflow between two that do not",
     [2 ** -20, 2 ** 100, 2 ** 100, 2 ** -100],
     [0, 0, 0, 0],

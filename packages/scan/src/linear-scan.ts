@@ -82,8 +82,8 @@ export const composeComplexLinear = (
  *
  * Devices cut long axes into stretches: what decays make of the state before, and what the stretch adds. Each is right wherever
  * it fits f32, also where the product of the decays itself does not; two that cancel each other lose digits. On `cpu()` states
- * below 1e-36 are 0 at the end of a stretch; on `webgpu()` gradients through decays that are computed in place as e^(x y) need
- * products within a stretch, some hundred steps, of at most 3.4e38.
+ * below 1e-36 are 0 at the end of a stretch. A recurrence over matrices that is read by products of them runs as such: where
+ * decays grow, or what is no number lies before a reset, it runs once more, step by step, in place of that.
  * @returns All states h, of the shape that `a`, `b` and `resets` broadcast to.
  * @throws ShapeError if they do not broadcast, or `h0` has another shape; DTypeError if any but the resets is not f32.
  */

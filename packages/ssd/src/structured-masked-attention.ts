@@ -28,8 +28,8 @@ export interface StructuredMaskedAttentionOptions {
   /**
    * "recurrent" (the default): one scan over states, work B L H K V. "quadratic": all pairs of positions, work and memory
    * B H L^2 (memory B H L^2 K for a decay of each key). "chunked": pairs inside chunks, a scan over states between them.
-   * The first forgets whatever is before a reset; the others multiply by an exact 0, so that it has to be finite. On
-   * `webgpu()` the first runs in chunks as well where that is cheaper: there, values of one chunk have to be finite.
+   * The first forgets whatever is before a reset, also where a device runs it in chunks; the others multiply by an exact 0, so
+   * that what is before a reset has to be finite.
    */
   readonly algorithm?: StructuredMaskedAttentionAlgorithm | undefined;
   /** Q, positions in a chunk; 64 by default, and 16 for a decay of each key. */

@@ -23,6 +23,7 @@ export { fromHalfBits, toHalfBits } from "./graph/half.js";
 export { firstOfSlots, takeovers } from "./plan/donation.js";
 export { isRowMajor } from "./ir/affine.js";
 export { isAtMostOne } from "./ir/decay-size.js";
+export { checked, checkLoop, chunkChecks } from "./ir/chunk-checks.js";
 export { bufferOn } from "./devices/placement.js";
 export { onDemand, whenLoaded } from "./graph/on-demand.js";
 export { divideReduction } from "./ir/divide-reduction.js";

@@ -37,3 +37,4 @@ export { checkEdges, edgePrograms } from "./edge-programs.js";
 export { checkSpecialValues } from "./special-values.js";
 export { checkRandomProgram } from "./fuzz.js";
 export { checkWanderingRecurrence, type Wandering } from "./wandering-recurrence.js";
+export { checkRandomRecurrence, type RecurrenceKind } from "./fuzz-recurrences.js";

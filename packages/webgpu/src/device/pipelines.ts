@@ -15,6 +15,11 @@ export interface Pipelines {
 
 /** GPUShaderStage.COMPUTE. */
 const COMPUTE = 4;
+const BINDING_TYPES: Readonly<Record<GpuBinding["access"], GPUBufferBindingType>> = {
+  read: "read-only-storage",
+  read_write: "storage",
+  uniform: "uniform",
+};
 /** Pipelines kept; the least recently asked for are dropped. */
 const CACHED = 4096;
 
@@ -26,9 +31,7 @@ export function makePipelines(gpu: GPUDevice, loss: Loss): Pipelines {
     bindings: readonly GpuBinding[],
     hasParameters: boolean,
   ): { readonly group: GPUBindGroupLayout; readonly pipeline: GPUPipelineLayout } => {
-    const types: GPUBufferBindingType[] = bindings.map(({ access }) =>
-      access === "read" ? "read-only-storage" : "storage",
-    );
+    const types = bindings.map(({ access }) => BINDING_TYPES[access]);
     if (hasParameters) types.push("uniform");
     const key = types.join();
     let layout = layouts.get(key);

@@ -76,7 +76,7 @@ export function makeMemory(
 
   /** A new buffer, and whether the adapter refused it. */
   const create = (bytes: number): { buffer: GPUBuffer; refused: Promise<boolean> } => {
-    const usage = USAGE.storage | USAGE.copySource | USAGE.copyDestination;
+    const usage = USAGE.storage | USAGE.uniform | USAGE.copySource | USAGE.copyDestination;
     const pretended = taken.reserved + bytes > limits.memory;
     taken.reserved += bytes;
     gpu.pushErrorScope("out-of-memory");

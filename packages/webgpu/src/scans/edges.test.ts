@@ -1,5 +1,17 @@
 // The edges of recurrences that packages/scan tries on the other devices, on this one: fused in segments, and by themselves.
-import { grad, linearScan, mul, realize, reshape, sum, tensor, type Tensor } from "@seqmix/tensor";
+import {
+  broadcastTo,
+  exp,
+  grad,
+  linearScan,
+  mul,
+  realize,
+  reference,
+  reshape,
+  sum,
+  tensor,
+  type Tensor,
+} from "@seqmix/tensor";
 import { checkWanderingRecurrence } from "@seqmix/testing";
 import { afterAll, expect, test } from "vitest";
 import { testDevice } from "../testing/test-device.js";
@@ -37,6 +49,12 @@ const cases: [string, number[], number[], number][] = [
     at(1400, { 500: 2 ** -100, 501: 2 ** -100, 502: 2 ** 100, 503: 2 ** 100 }, 1),
     repeat(1400, 0),
     2 ** 110,
+  ],
+  [
+    "decays that vanish and come back again and again",
+    repeat(2500, 2 ** -50, 2 ** -50, 1, 2 ** 50, 2 ** 50),
+    repeat(2500, 0),
+    2 ** 80,
   ],
   [
     "NaN and infinity before decays of 0",
@@ -98,6 +116,34 @@ test("gradients through overflowing decays and forgotten states", async () => {
     sum(mul(linearScan({ a: given[0]!, b: given[1]!, axis: 0 }), tensor(new Float32Array(300), [300, 1]))),
   )([1, 0].map((value) => tensor(new Float32Array(300).fill(value === 1 ? 2 : 0), [300, 1])));
   for (const g of still) expect((await values(g, true)).every((x) => x === 0)).toBe(true);
+});
+
+test("gradients through decays e^(x y) that grow by 2^160 within a segment, and shrink again", async () => {
+  const L = 700;
+  const bits = Array.from({ length: L }, (_, t) => (t >= 96 && t < 104 ? 20 : t >= 300 && t < 380 ? -2 : 0));
+  let level = -80;
+  const levels = bits.map((step) => (level += step));
+  const column = (list: readonly number[]): Tensor => tensor(Float32Array.from(list), [L, 1]);
+  const w = column(levels.map((l, t) => 2 ** -l * Math.sin(t)));
+  const rates = tensor([1, 1, 1], [1, 3]);
+  const gradients = (): readonly Tensor[] =>
+    grad(([x, b, h0]: readonly Tensor[]) =>
+      sum(mul(linearScan({ a: exp(mul(x!, rates)), b: broadcastTo(b!, [L, 3]), h0: h0!, axis: 0 }), w)),
+    )([
+      column(bits.map((x) => x * Math.LN2)),
+      column(levels.map((l, t) => 2 ** l * Math.cos(t))),
+      tensor(new Float32Array(3).fill(2 ** -80)),
+    ]);
+  const right = gradients();
+  await realize(right, { device: reference() });
+  for (const [k, g] of gradients().entries()) {
+    const got = await values(g, true);
+    // of the sizes of what is added up
+    const size = (t: number): number => (k === 0 ? 300 : k === 1 ? 100 * 2 ** -levels[t]! : 100 * 2 ** 80);
+    (await right[k]!.data()).forEach((value, t) =>
+      expect(Math.abs(got[t]! - value), `${k}, ${t}`).toBeLessThanOrEqual(1e-5 * size(t)),
+    );
+  }
 });
 
 test.each([

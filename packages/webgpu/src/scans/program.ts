@@ -130,6 +130,10 @@ function buffersOf(shape: Chunks, task: Task): { text: string; start: string } {
 const keptText = ({ forgets }: ScanShape, decay: string, state: string): string =>
   forgets ? `select(${decay} * ${state}, 0.0, ${decay} == 0.0)` : `${decay} * ${state}`;
 
+/** Products below this have lost digits, or all but: they are none where decays of the stretch grow. */
+const VANISHING = "3e-36";
+const INFINITE = "bitcast<f32>(select(0x7f800000u, 0u, p.length == 0))";
+
 /**
  * Whether a product of decays says what a stretch does to a state: not where it overflowed, nor where something was forgotten,
  * nor where it may have been too small for a number on the way and the state is so large that it matters.
@@ -156,6 +160,7 @@ function threadChunk(shape: Chunks, task: Task): string {
   const { text, start } = buffersOf(shape, task);
   const { decays } = shape;
   const ends = task === "ends";
+  const ifProducts = (code: string): string => (ends && decays ? code : "");
   return (
     text +
     entryPoint(
@@ -163,11 +168,11 @@ function threadChunk(shape: Chunks, task: Task): string {
       `let chunk = i32(group * 64u + thread);
 ${PLACES}
 var current = ${start};
-${ends && decays ? "var decay = 1.0;\n" : ""}for (var step = first; step < last; step++) {
+${ifProducts("var decay = 1.0;\nvar smallest = 1.0;\nvar largest = 0.0;\n")}for (var step = first; step < last; step++) {
   let at = start + step * p.direction;
-${ends && decays ? "  decay = select(decay * a[at], 0.0, a[at] == 0.0);\n" : ""}  current = ${decays ? `${keptText(shape, "a[at]", "current")} + b[at]` : "current + b[at]"};
+${ifProducts("  decay = select(decay * a[at], 0.0, a[at] == 0.0);\n  smallest = min(smallest, abs(decay));\n  largest = max(largest, abs(a[at]));\n")}  current = ${decays ? `${keptText(shape, "a[at]", "current")} + b[at]` : "current + b[at]"};
 ${ends ? "" : "  h[at] = current;\n"}}
-${ends ? `${decays ? "endA[chunk] = decay;\n" : ""}endB[chunk] = current;` : ""}`,
+${ends ? `${ifProducts(`endA[chunk] = select(decay, ${INFINITE}, (smallest < ${VANISHING}) & (largest > 1.0));\n`)}endB[chunk] = current;` : ""}`,
     )
   );
 }
@@ -183,7 +188,7 @@ ${ifDecays("    var decay = 1.0;\n    let m = sumA[thread];\n")}    if (thread >
 ${ifDecays("      decay = sumA[thread - distance];\n")}    }
     workgroupBarrier();
     sumB[thread] = ${decays ? "m * before + n" : "before + n"};
-${ifDecays("    sumA[thread] = m * decay;\n")}    workgroupBarrier();`;
+${ifDecays("    sumA[thread] = m * decay;\n    smallest = min(smallest, abs(m * decay));\n")}    workgroupBarrier();`;
   const tile = `  let base = tile + i32(thread);
   for (var k = 0; k < ${EACH}; k++) {
     let step = base + k * ${THREADS};
@@ -193,19 +198,23 @@ ${ifDecays("    tileA[slot] = select(1.0, a[at], step < last);\n")}    tileB[slo
   }
   workgroupBarrier();
   var endOfPart = 0.0;
-${ifDecays("  var decayOfPart = 1.0;\n")}  for (var k = 0; k < ${EACH}; k++) {
+${ifDecays("  var decayOfPart = 1.0;\n  var smallest = 1.0;\n  var largest = 0.0;\n")}  for (var k = 0; k < ${EACH}; k++) {
     let slot = padded(i32(thread) * ${EACH} + k);
     endOfPart = ${decays ? "tileA[slot] * endOfPart + tileB[slot]" : "endOfPart + tileB[slot]"};
-${ifDecays("    decayOfPart *= tileA[slot];\n")}  }
+${ifDecays("    decayOfPart *= tileA[slot];\n    smallest = min(smallest, abs(decayOfPart));\n    largest = max(largest, abs(tileA[slot]));\n")}  }
   sumB[thread] = endOfPart;
 ${ifDecays("  sumA[thread] = decayOfPart;\n")}  workgroupBarrier();
   for (var distance = 1u; distance < ${THREADS}u; distance *= 2u) {
 ${scan}
   }
 ${ifDecays(`  if ((bitcast<u32>(sumA[thread]) & 0x7f800000u) == 0x7f800000u) { atomicStore(&overflowed, tile + 1); }
+  if (smallest < ${VANISHING}) { atomicStore(&vanished, tile + 1); }
+  if (largest > 1.0) { atomicStore(&grown, tile + 1); }
   workgroupBarrier();
   let composed = sumA[${THREADS - 1}];
-  let whole = (atomicLoad(&overflowed) != tile + 1) & ${isWhole(shape, "composed", "carry")};
+  let vanishes = atomicLoad(&vanished) == tile + 1;
+  let grows = atomicLoad(&grown) == tile + 1;
+  let whole = (atomicLoad(&overflowed) != tile + 1) & !(vanishes & grows) & ${isWhole(shape, "composed", "carry")};
   // where products do not say it, step by step
   if (!whole & (thread == 0u)) {
     var current = carry;
@@ -234,9 +243,9 @@ ${ifDecays(`  if ((bitcast<u32>(sumA[thread]) & 0x7f800000u) == 0x7f800000u) { a
   }
 `
   }  carry = ${decays ? `select(sumB[${THREADS - 1}], composed * carry + sumB[${THREADS - 1}], whole)` : `carry + sumB[${THREADS - 1}]`};
-${task === "ends" ? ifDecays("  decayOfChunk *= composed;\n") : ""}  workgroupBarrier();`;
+${task === "ends" ? ifDecays(`  decayOfChunk *= composed;\n  vanishesInChunk = vanishesInChunk | vanishes | (abs(decayOfChunk) < ${VANISHING});\n  growsInChunk = growsInChunk | grows;\n`) : ""}  workgroupBarrier();`;
   const shared = (name: string, size: number): string => `var<workgroup> ${name}: array<f32, ${size}>;\n`;
-  const memory = `${ifDecays(`${shared("tileA", TILE + TILE / 32)}${shared("sumA", THREADS)}// the last tile in which a product overflowed, and 1\nvar<workgroup> overflowed: atomic<i32>;\n`)}${shared("tileB", TILE + TILE / 32)}${shared("sumB", THREADS)}`;
+  const memory = `${ifDecays(`${shared("tileA", TILE + TILE / 32)}${shared("sumA", THREADS)}// the last tile in which a product overflowed, one vanished, a decay grows, and 1\nvar<workgroup> overflowed: atomic<i32>;\nvar<workgroup> vanished: atomic<i32>;\nvar<workgroup> grown: atomic<i32>;\n`)}${shared("tileB", TILE + TILE / 32)}${shared("sumB", THREADS)}`;
   return `${text}${memory}// one slot left out after every 32, so that threads that run along the tile use different banks
 fn padded(k: i32) -> i32 { return k + k / 32; }
 ${entryPoint(
@@ -244,13 +253,13 @@ ${entryPoint(
   `let chunk = i32(group);
 ${PLACES}
 var carry = ${start};
-${task === "ends" ? ifDecays("var decayOfChunk = 1.0;\n") : ""}for (var tile = first; tile < last; tile += ${TILE}) {
+${task === "ends" ? ifDecays("var decayOfChunk = 1.0;\nvar vanishesInChunk = false;\nvar growsInChunk = false;\n") : ""}for (var tile = first; tile < last; tile += ${TILE}) {
 ${tile}
 }
 ${
   task === "ends"
     ? `if (thread == 0u) {
-${ifDecays("  endA[chunk] = decayOfChunk;\n")}  endB[chunk] = carry;
+${ifDecays(`  endA[chunk] = select(decayOfChunk, ${INFINITE}, vanishesInChunk & growsInChunk);\n`)}  endB[chunk] = carry;
 }`
     : ""
 }`,

@@ -27,7 +27,10 @@ function supportsRecurrence(kernel: ScanKernel, limits: GpuLimits, tuning: Tunin
 
 /** @throws TypeError where {@link supportsRecurrence} says no. */
 export function recurrenceProgram(kernel: ScanKernel, limits: GpuLimits, tuning: Tuning): GpuProgram {
-  const chunked = inChunks(kernel, limits);
+  const chunked = inChunks(kernel, limits, () => {
+    const few = { ...tuning, threads: 1 };
+    return supportsScan(kernel, limits, few) === true ? fusedScanProgram(kernel, limits.buffers, few) : undefined;
+  });
   if (typeof chunked !== "string") return chunked;
   const program = fusedScanProgram(kernel, limits.buffers, tuning);
   return { ...program, name: `${program.name}; no chunks, since ${chunked}` };
@@ -54,17 +57,23 @@ function withoutTotals(kernel: ScanKernel): ScanKernel {
   };
 }
 
-/** The program in chunks, or why there is none. */
-function inChunks(kernel: ScanKernel, limits: GpuLimits): GpuProgram | string {
+/** The program in chunks, or why there is none. @param stepByStep See {@link chunkedProgram}. */
+function inChunks(
+  kernel: ScanKernel,
+  limits: GpuLimits,
+  stepByStep?: () => GpuProgram | undefined,
+): GpuProgram | string {
   if (kernel.sums.some(({ of }) => of)) return "it has totals";
   const found = worthChunks(kernel);
   if (typeof found === "string") return found;
   const { chunkedForm, chunkedProgram } = chunked();
   const form = chunkedForm(kernel);
   if (typeof form === "string") return form;
-  const program = chunkedProgram(form, limits);
+  const program = chunkedProgram(form, limits, undefined, stepByStep);
   const largest = Math.max(...program.scratch, ...kernel.inputs.map(({ size, dtype }) => bytesOf(size, dtype)));
-  const most = Math.max(...program.passes.map(({ buffers }) => buffers.length));
+  const most = Math.max(
+    ...program.passes.map(({ buffers }) => buffers.filter(({ access }) => access !== "uniform").length),
+  );
   if (most > limits.buffers) return `they need ${most} buffers in a pass, the adapter has ${limits.buffers}`;
   return largest <= limits.bytes
     ? program

@@ -21,8 +21,8 @@ export type GpuParameters = Readonly<Record<string, number>>;
 export interface GpuBinding {
   /** Its number. */
   readonly buffer: number;
-  /** Whether the pass writes it. */
-  readonly access: "read" | "read_write";
+  /** Whether the pass writes it; "uniform": it reads it as `var<uniform>`, of at most 64 KiB, the same for all threads. */
+  readonly access: "read" | "read_write" | "uniform";
   /** The part of the buffer that is bound; all of it by default. */
   readonly window?: GpuWindow;
 }
@@ -88,9 +88,11 @@ ${indent(body)}
 }
 `;
 
-/** Declares a buffer. */
+/** Declares a buffer: an array of the type, or one value of it if it is uniform. */
 export const declare = (binding: number, name: string, access: GpuBinding["access"], type: string): string =>
-  `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<${type}>;\n`;
+  access === "uniform"
+    ? `@group(0) @binding(${binding}) var<uniform> ${name}: ${type};\n`
+    : `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<${type}>;\n`;
 
 /** Declares the parameters; the code reads them as `p.name`. */
 export const declareParameters = (

@@ -9,6 +9,7 @@ import type { GpuLimits } from "@seqmix/tensor/wgsl";
 import { chunksOf, placeArrays, startBuild, type Build } from "./build.js";
 import { decaysPass } from "./decays.js";
 import { keyReads } from "./form.js";
+import { appendInstead } from "./instead.js";
 import { decayGradientPass, stateDotsPass } from "./gradient.js";
 import type { Chunks, Place, Sizes } from "./layout.js";
 import { dottedReads, makeGroupedReads, makeReads, type StateBuffers } from "./reads.js";
@@ -21,8 +22,16 @@ import { UNITS_CHUNK } from "./key-parts.js";
 import { keyDecaysPass } from "./key-decays.js";
 import { stateRowDotsPass } from "./vector.js";
 
-/** @param limits What a pass may bind. */
-export function chunkedProgram(parts: ChunkedParts, limits: GpuLimits, sizes = sizesFor(parts, limits)): GpuProgram {
+/**
+ * @param limits What a pass may bind.
+ * @param stepByStep What runs where chunks do not say what the recurrence does; without it nothing is looked at.
+ */
+export function chunkedProgram(
+  parts: ChunkedParts,
+  limits: GpuLimits,
+  sizes = sizesFor(parts, limits),
+  stepByStep?: () => GpuProgram | undefined,
+): GpuProgram {
   const { form, results, finals } = parts;
   const { extents, along, inputs } = form.kernel;
   const build = startBuild(parts, limits);
@@ -41,6 +50,7 @@ export function chunkedProgram(parts: ChunkedParts, limits: GpuLimits, sizes = s
       all,
       outputs.map((output) => inputs.length + output),
     );
+  if (stepByStep) appendInstead(build, chunks, stepByStep);
   return {
     name: `chunked scan [${extents.join()}] along ${along}, ${form.decay.kind} decay, chunks of ${chunks.Q}${onUnits(sizes)}, ${passes.length} passes`,
     passes,

@@ -7,6 +7,7 @@ import type { Scalar, ScanKernel } from "@seqmix/tensor/backend";
 import { indent, type GpuPass } from "@seqmix/tensor/wgsl";
 import type { Group, Layout } from "./layout.js";
 import { apply, multiply } from "./products.js";
+import * as sentBack from "./sent-back.js";
 import {
   advance,
   decayElement,
@@ -33,7 +34,7 @@ import { stage, type Staging } from "./stage.js";
 
 /**
  * The largest f32 number, for products of decays that are powers and so positive. The state goes by the sum of the powers'
- * arguments, which is exact; what one segment sends back with more than this is cut off, as no exponent is worth its time here.
+ * arguments, which is exact; what a segment sends back where a product may pass this is found once more, see `sent-back.ts`.
  */
 const LARGEST = "3.4028234e38";
 
@@ -142,6 +143,10 @@ function startStream(
 const keepsProducts = ({ task, layout: { linear }, adjoint }: Stream): boolean =>
   task === "ends" && (!linear || adjoint !== undefined);
 
+/** Whether products that an adjoint reads may leave the range of f32 though they are powers. */
+const sendsBackAgain = ({ layout: { linear, grows }, adjoint }: Stream): boolean =>
+  linear !== undefined && grows && adjoint !== undefined;
+
 /** What no step changes, the states before the segment, and sums of 0. */
 function beforeSteps(stream: Stream, lines: string[]): Steps {
   const { layout, task, writer, parts, each, adjoint, running, roots, states, axesAt } = stream;
@@ -162,6 +167,7 @@ function beforeSteps(stream: Stream, lines: string[]): Steps {
     if (adjoint) parts.forEach((part) => lines.push(`var s${k}${part} = 0.0;`));
   });
   if (task === "ends" && linear) lines.push("var exponent = 0.0;");
+  if (sendsBackAgain(stream)) lines.push(...sentBack.DECLARED);
   for (const group of running)
     for (const j of group.sums) for (const k of group.keepsRegister ? each : [0]) lines.push(`var sum${j}_${k} = 0.0;`);
   return { fixed, perState, staging: stage(fixed, roots, T, false, 8192) };
@@ -252,7 +258,9 @@ function stepText(stream: Stream, { fixed, perState }: Steps, { name, time, know
       here.push(...atStep(stream, group, { ...fixed, axes: axesAt(time, 0), known, loaded: loadedFor(0) }, name));
   if (task === "ends" && layout.linear) {
     const [exponent] = write({ ...fixed, axes: axesAt(time, 0), known }, [layout.linear.step], here);
-    here.push(`exponent += ${exponent};`);
+    const argument = stream.writer.named(exponent!, here);
+    here.push(`exponent += ${argument};`);
+    if (sendsBackAgain(stream)) here.push(...sentBack.noted(argument));
   }
   return here;
 }
@@ -371,6 +379,12 @@ function afterSteps(stream: Stream): string[] {
         after.push(`${decays}${place} = f32(e${k});`);
       });
     if (linear) after.push(`${decays}[(segment * ${layout.gridSize} + place) * ${layout.C} + c] = exponent;`);
+    if (linear && adjoint && sendsBackAgain(stream)) {
+      const axesAt = (time: string): string[] =>
+        stream.axesAt(time, 0).map((text, axis) => (axis === layout.register ? "(n0 + k)" : text));
+      const scopeAt = (time: string): Scope => ({ writer, axes: axesAt(time), known: new Map() });
+      after.push(...sentBack.sentBackAgain(writer, linear, adjoint.seed, buffers, scopeAt));
+    }
   }
   for (const group of running)
     for (const k of group.keepsRegister ? each : [0])

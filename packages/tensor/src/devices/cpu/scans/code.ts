@@ -53,6 +53,33 @@ const flushed = (state: Local): Code =>
 const unlessZero = (forgets: boolean, decay: Code, product: Code): Code =>
   forgets ? v128.andNot(product, f32x4.eq(decay, f32x4.const(0))) : product;
 
+/** Products below this have lost digits, or all but. A state times this is no matter beside numbers near 1. */
+const VANISHING = 2 ** -118,
+  MATTERS = 2 ** -20;
+
+/** What a product of decays is on its way: it is lost where it vanishes in between though decays grow. */
+interface Trace {
+  readonly start: Code;
+  readonly note: (product: Local, decay: Local) => Code;
+  readonly noteAt: (product: Local, decay: Code) => Code;
+  /** All ones in the lanes whose product is lost. */
+  readonly lost: Code;
+}
+
+function trace(f: ScanFunction): Trace {
+  const [smallest, largest] = [f.local("v128"), f.local("v128")];
+  const noteAt = (product: Local, decay: Code): Code => [
+    smallest.set(f32x4.min(smallest.get, f32x4.abs(product.get))),
+    largest.set(f32x4.max(largest.get, f32x4.abs(decay))),
+  ];
+  return {
+    start: [smallest.set(f32x4.const(1)), largest.set(f32x4.const(0))],
+    note: (product, decay) => noteAt(product, decay.get),
+    noteAt,
+    lost: v128.and(f32x4.lt(smallest.get, f32x4.const(VANISHING)), f32x4.gt(largest.get, f32x4.const(1))),
+  };
+}
+
 const scanParams = ["i32", "i32", "i32", "i32", "i32", "i32"] as const satisfies readonly ValueType[];
 type ScanFunction = FunctionBuilder<typeof scanParams>;
 
@@ -64,6 +91,7 @@ export function columnsFunction(name: string, lanes: number, stride: number, sha
   const some = f.local("i32");
   const states = range(Math.ceil(lanes / 4)).map(() => f.local("v128"));
   const products = totals && linear ? states.map(() => f.local("v128")) : [];
+  const traces = products.map(() => trace(f));
   const by = reverse ? -stride : stride;
   const oneStep: Code = [
     states.map((state, v) => {
@@ -77,7 +105,7 @@ export function columnsFunction(name: string, lanes: number, stride: number, sha
     }),
     products.map((product, v) => {
       const decay = v128.load(a.get, 16 * v);
-      return product.set(unlessZero(true, decay, f32x4.mul(product.get, decay)));
+      return [product.set(unlessZero(true, decay, f32x4.mul(product.get, decay))), traces[v]!.noteAt(product, decay)];
     }),
     shape.constantDecay || !linear ? [] : advance(a, by),
     advance(b, by),
@@ -97,10 +125,12 @@ export function columnsFunction(name: string, lanes: number, stride: number, sha
       carryIn.get,
       states.map((state, v) => state.set(v128.load(carryIn.get, 16 * v))),
     ),
-    products.map((product) => product.set(f32x4.const(1))),
+    products.map((product, v) => [product.set(f32x4.const(1)), traces[v]!.start]),
     steps,
     totals ? states.map((state, v) => v128.store(totalsOut.get, state.get, 16 * v)) : [],
-    products.map((product, v) => v128.store(totalsOut.get, product.get, shape.productOffset + 16 * v)),
+    products.map((product, v) =>
+      v128.store(totalsOut.get, v128.or(product.get, traces[v]!.lost), shape.productOffset + 16 * v),
+    ),
   ]);
 }
 
@@ -119,22 +149,25 @@ export function rowFunction(name: string, length: number, shape: ScanShape): Was
   const scratch = f.local("v128");
   const blockOf = linear ? linearBlock : sumBlock;
   const manyVectors = linear ? 2 : 4;
-  const many = blockOf(f, manyVectors, 4, shape, carry, product);
-  const one = blockOf(f, 1, 4, shape, carry, product);
+  const traced = trace(f);
+  const many = blockOf(f, manyVectors, 4, shape, carry, product, traced);
+  const one = blockOf(f, 1, 4, shape, carry, product, traced);
   const rest = length % 4;
   return f.finish(name, [
     when(carryIn.get, carry.set(v128.load32Splat(carryIn.get))),
-    totals && linear ? product.set(f32x4.const(1)) : [],
+    totals && linear ? [product.set(f32x4.const(1)), traced.start] : [],
     whileLoop(i32.geS(count.get, i32.const(4 * manyVectors)), [
       many,
       advance(count, -4 * manyVectors),
       linear ? flushed(carry) : [],
     ]),
     whileLoop(i32.geS(count.get, i32.const(4)), [one, advance(count, -4)]),
-    rest === 0 ? [] : when(count.get, blockOf(f, 1, rest, shape, carry, product)),
+    rest === 0 ? [] : when(count.get, blockOf(f, 1, rest, shape, carry, product, traced)),
     totals ? f32.store(totalsOut.get, f32x4.extractLane(carry.get, 0)) : [],
     totals && linear
       ? [
+          // of different lanes: a product that vanished in one is lost in all
+          product.set(v128.or(product.get, traced.lost)),
           scratch.set(f32x4.mul(product.get, shuffle32(product.get, product.get, 2, 3, 2, 3))),
           f32.store(
             totalsOut.get,
@@ -228,7 +261,7 @@ function sumBlock(f: ScanFunction, vectors: number, lanes: number, shape: ScanSh
 
 /**
  * Each lane's steps composed with those before it in the block; then applied to the carry at once. Where a product of decays
- * overflows, or a decay forgets, the block goes step by step instead.
+ * overflows, or vanishes though the state it is for does not, or a decay forgets, the block goes step by step instead.
  */
 function linearBlock(
   f: ScanFunction,
@@ -237,6 +270,7 @@ function linearBlock(
   shape: ScanShape,
   carry: Local,
   product: Local,
+  traced: Trace,
 ): Code {
   const block = blockIn(f, vectors, lanes, shape);
   const [a, b, out] = f.params;
@@ -254,7 +288,11 @@ function linearBlock(
         decay.set(f32x4.mul(decay.get, block.shifted(decay.get, by, one))),
       ];
     });
-  const largest = decays.map((decay) => f32x4.abs(decay.get)).reduce((x, y) => f32x4.max(x, y));
+  const sizes = (): Code[] => decays.map((decay) => f32x4.abs(decay.get));
+  const largest = (): Code => sizes().reduce((x, y) => f32x4.max(x, y));
+  const smallest = (): Code => sizes().reduce((x, y) => f32x4.min(x, y));
+  /** Of the decays, before they are composed, or of the state. */
+  const reach = f.local("v128");
   const lastVector = vectors - 1;
   const [lastDecay, lastDrive] = [decays[lastVector] as Local, drives[lastVector] as Local];
   return [
@@ -264,8 +302,12 @@ function linearBlock(
     ),
     drives.map((drive, v) => drive.set(v128.load(b.get, block.offset(v)))),
     shape.totals
-      ? decays.map((decay) => product.set(unlessZero(true, decay.get, f32x4.mul(product.get, decay.get))))
+      ? decays.map((decay) => [
+          product.set(unlessZero(true, decay.get, f32x4.mul(product.get, decay.get))),
+          traced.note(product, decay),
+        ])
       : [],
+    reach.set(f32x4.max(largest(), f32x4.mul(f32x4.abs(carry.get), f32x4.const(MATTERS)))),
     compose(1),
     compose(2),
     range(vectors - 1).map((v) => {
@@ -277,10 +319,16 @@ function linearBlock(
     }),
     composed.set(block.lastLane(lastDecay.get)),
     when(
-      // As numbers, a product of 0, or one beyond the largest at any step.
+      // As numbers, a product of 0, one beyond the largest at any step, or one too small that grows again.
       i32.or(
-        i32.eqz(i32x4.allTrue(f32x4.lt(largest, f32x4.const(Infinity)))),
-        shape.forgets ? f32.eq(f32x4.extractLane(composed.get, 0), f32.const(0)) : i32.const(0),
+        i32.eqz(i32x4.allTrue(f32x4.lt(largest(), f32x4.const(Infinity)))),
+        i32.or(
+          shape.forgets ? f32.eq(f32x4.extractLane(composed.get, 0), f32.const(0)) : i32.const(0),
+          i32.and(
+            v128.anyTrue(f32x4.lt(smallest(), f32x4.const(VANISHING))),
+            v128.anyTrue(f32x4.gt(reach.get, f32x4.const(1))),
+          ),
+        ),
       ),
       [
         state.set(f32x4.extractLane(carry.get, 0)),

@@ -1,5 +1,6 @@
 /** The program of a scan step: products of matrices where the recurrence is semiseparable and large, else the states step by step. */
 import { whenLoaded } from "../../../graph/on-demand.js";
+import { needsChecks } from "../../../ir/chunk-checks.js";
 import type { ScanKernel } from "../../../ir/scan-kernel.js";
 import type { CpuProgram } from "../program.js";
 import { chunkedForm } from "./chunked/form.js";
@@ -16,10 +17,13 @@ export function supportsRecurrence(kernel: ScanKernel): true | string {
 /** @throws TypeError where {@link supportsRecurrence} says no. */
 export async function recurrenceProgram(kernel: ScanKernel, memory: { readonly shared: boolean }): Promise<CpuProgram> {
   const form = await whenLoaded(() => chunkedForm(kernel));
+  const stepByStep = async (): Promise<CpuProgram> => whenLoaded(() => fusedScanProgram(kernel, memory));
   if (typeof form !== "string") {
     const { chunkedProgram } = await import("./chunked/program.js");
-    return whenLoaded(() => chunkedProgram(form, memory));
+    // what runs in its place is at hand: a run does not wait
+    const instead = needsChecks(form) ? await stepByStep() : undefined;
+    return whenLoaded(() => chunkedProgram(form, memory, instead && (() => instead)));
   }
-  const program = await whenLoaded(() => fusedScanProgram(kernel, memory));
+  const program = await stepByStep();
   return { ...program, name: `${program.name}; no chunks, since ${form}` };
 }

@@ -87,6 +87,7 @@ export class ThreadPool {
     this.#scratch = this.#atLeast(this.#scratch, stride * this.threads);
     this.#args = this.#atLeast(this.#args, 4 * (addresses.length + 1));
     const shared = program.sharedBytes > 0 ? this.#memory.allocate(program.sharedBytes, true) : 0;
+    let again = false;
     try {
       const words = this.#memory.i32;
       const at = this.#args.address / 4;
@@ -101,9 +102,11 @@ export class ThreadPool {
         if (this.threads === 1 || phase.units <= phase.grain) this.#runAlone(program, phase, run);
         else this.#runTogether(prepared, phase, index, run, stride);
       });
+      again = program.instead !== undefined && this.#memory.f32[shared / 4] !== 0;
     } finally {
       if (shared !== 0) this.#memory.free(shared);
     }
+    if (again && program.instead) this.run(this.prepare(program.instead()), addresses);
   }
 
   /** Ends the workers and gives the pool's blocks back. */

@@ -2,22 +2,31 @@
  * Semiseparable recurrences as chunked matrix products: operands that are no plain arrays are laid out by loops, then each
  * head's chunks run on a thread (`walk`), with the states in the cache, and loops make the outputs of what they found.
  */
-import type { ChunkedParts } from "../../../../ir/chunked-parts.js";
+import type { ChunkedParts, Operand, Result } from "../../../../ir/chunked-parts.js";
+import { checked, checkLoop, chunkChecks } from "../../../../ir/chunk-checks.js";
 import type { LoopKernel } from "../../../../ir/loop.js";
-import { simplifyLoop } from "../../../../ir/simplify.js";
+import { product, simplifyLoop } from "../../../../ir/simplify.js";
 import { keptBytes, renderPhase, type Binding } from "../../loops/phase.js";
 import { planLoop } from "../../loops/plan.js";
 import type { CpuPhase, CpuProgram } from "../../program.js";
 import { buildModule, type WasmFunction } from "../../wasm/emitter.js";
 import { placesOf } from "./arrays.js";
-import { walkFunction } from "./walk.js";
+import { stepsOf, walkFunction } from "./walk.js";
 
 /** Vector operations that make a claim's overhead vanish. */
 const WORK_PER_CLAIM = 16384;
-export function chunkedProgram(parts: ChunkedParts, memory: { readonly shared: boolean }): CpuProgram {
+
+/** @param instead What runs where chunks do not say what the recurrence does; without it nothing is looked at. */
+export function chunkedProgram(
+  parts: ChunkedParts,
+  memory: { readonly shared: boolean },
+  instead?: () => CpuProgram,
+): CpuProgram {
   const { form, operands, results, finals } = parts;
   const { kernel } = form;
-  const places = placesOf(parts);
+  const checks = instead ? chunkChecks(parts, stepsOf(form)) : [];
+  const rows = checks.map(({ of }) => rowsOf(of, kernel.extents));
+  const places = placesOf(parts, [...rows, ...checks.map(() => 1)]);
   const functions: WasmFunction[] = [];
   const phases: CpuPhase[] = [];
   let scratchBytes = 0;
@@ -47,7 +56,19 @@ export function chunkedProgram(parts: ChunkedParts, memory: { readonly shared: b
       outputs.map((output) => ({ position: inputs.length + output, offset: 0 })),
     ),
   );
+  checks.forEach((check, k) => {
+    const { index, ...from } = (places.operands.get(check.of as Operand) ?? places.results.get(check.of as Result))!;
+    const size = sizeOfArray(check.of, kernel);
+    const array = checked(check, index, size, kernel.extents);
+    const [flags, any] = [places.flags[k]!, places.flags[checks.length + k]!];
+    const before = k === 0 ? [] : [places.flags[checks.length + k - 1]!];
+    const isLast = k === checks.length - 1;
+    run(`check${k}`, checkLoop(array, keptAxes(check.of), true), [from], [flags]);
+    const row = { index: { offset: 0, coefficients: [1] }, extents: [rows[k]!], size: rows[k]!, most: 0 };
+    run(`any${k}`, checkLoop(row, 0, k === 0), [flags, ...before], [isLast ? { ...any, offset: 0 } : any]);
+  });
   return {
+    ...(instead && checks.length > 0 && { instead }),
     name: `chunked scan [${kernel.extents.join()}] along ${kernel.along}, ${form.decay.kind} decay, chunks of ${walk.steps}${form.seed ? " with adjoint" : ""}, ${kernel.outputs.length} output${kernel.outputs.length === 1 ? "" : "s"}`,
     module: buildModule({ memory, functions }),
     phases,
@@ -55,3 +76,11 @@ export function chunkedProgram(parts: ChunkedParts, memory: { readonly shared: b
     sharedBytes: places.sharedBytes,
   };
 }
+
+/** Axes of an array over which a check has a number for each point: threads share these. */
+const keptAxes = (of: Operand | Result): number => Math.max(0, ("layout" in of ? of.layout.axes : of.axes).length - 2);
+const rowsOf = (of: Operand | Result, extents: readonly number[]): number =>
+  product(("layout" in of ? of.layout.axes : of.axes).slice(0, keptAxes(of)).map((axis) => extents[axis]!));
+
+const sizeOfArray = (of: Operand | Result, { inputs }: ChunkedParts["form"]["kernel"]): number =>
+  "layout" in of ? of.layout.size : "input" in of.from ? inputs[of.from.input]!.size : of.from.layout.size;

@@ -8,6 +8,7 @@
  * states G take the same products with L transposed.
  */
 import type { ChunkedParts } from "../../../../ir/chunked-parts.js";
+import type { Semiseparable } from "../../../../ir/semiseparable.js";
 import {
   forLoop,
   i32,
@@ -46,14 +47,13 @@ export interface ChunkDecays {
 }
 
 /** Steps of a chunk: products within a chunk cost as many multiplications a step, those with its state do not. */
-const stepsOf = (K: number, V: number): number => (Math.max(K, V) <= 32 ? 16 : 32);
-const VECTOR_STEPS = 16;
+export const stepsOf = ({ decay, keys, values, kernel: { extents } }: Semiseparable): number =>
+  decay.kind === "vector" || Math.max(extents[keys]!, extents[values]!) <= 32 ? 16 : 32;
 
 export function walkFunction(name: string, parts: ChunkedParts, places: Places, define: Define): Walk {
   const { form, initial, final } = parts;
-  const { extents } = form.kernel;
   const isVector = form.decay.kind === "vector";
-  const Q = isVector ? VECTOR_STEPS : stepsOf(extents[form.keys]!, extents[form.values]!);
+  const Q = stepsOf(form);
   const c = makeContext(parts, places, define, Q);
   const { L, S, G, chunk, chunks, count, states, adjoints, stateBytes, inScratch } = c;
   const decays = isVector ? vectorDecays(c) : scalarDecays(c);
