@@ -50,7 +50,7 @@ export {
 } from "./ops/linear-scan.js";
 export { sequentialScan, type SequentialScanArguments } from "./ops/sequential-scan.js";
 export { opTable } from "./ops/table.js";
-export type { Op, Sample, SampleInput } from "./graph/op.js";
+export type { Op, Sample, SampledOp, SampleInput } from "./graph/op.js";
 export * from "./functions/complex.js";
 export * from "./functions/arrangement.js";
 export * from "./functions/composed.js";

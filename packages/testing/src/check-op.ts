@@ -14,6 +14,7 @@ import {
   type Device,
   type HostArray,
   type Op,
+  type SampledOp,
   type Sample,
   type Shape,
   type Tensor,
@@ -68,7 +69,7 @@ export interface OpReport {
  * differences on the reference device, and the device's gradients are the reference's.
  * @throws LawError naming the sample, the law and the worst element.
  */
-export async function checkOp(op: Op, device: Device): Promise<OpReport> {
+export async function checkOp(op: SampledOp, device: Device): Promise<OpReport> {
   const oracle = reference();
   let comparisons = 0;
   let worst = 0;

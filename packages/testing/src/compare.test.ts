@@ -10,7 +10,7 @@ import {
   sum,
   tensor,
   type Device,
-  type Op,
+  type SampledOp,
   type Tensor,
 } from "@seqmix/tensor";
 import { describe, expect, test } from "vitest";
@@ -75,7 +75,7 @@ describe("finite differences", () => {
 });
 
 describe("checkOp finds", () => {
-  const row = (name: string): Op => opTable.find((op) => op.name === name)!;
+  const row = (name: string): SampledOp => opTable.find((op) => op.name === name)!;
 
   test("a device that is wrong", async () => {
     const right = reference();
@@ -104,7 +104,7 @@ describe("checkOp finds", () => {
   });
 
   test("a gradient rule that is wrong", async () => {
-    const wrong: Op = {
+    const wrong: SampledOp = {
       ...row("exp"),
       samples: [{ name: "cut", inputs: [{ shape: [4] }], apply: (v) => add(exp(stopGradient(v!)), v!) }],
     };

@@ -190,7 +190,6 @@ const checkpointRow: Op = {
     const again = inputs.slice(1).map(identity);
     return [undefined, ...backpropagate([recompute(again)[index]!], [g], again)];
   },
-  samples: [],
 };
 
 /**

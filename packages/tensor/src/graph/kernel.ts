@@ -201,7 +201,6 @@ export const kernelOp: Op = {
       call.inputs.map((x) => (isReal(x.dtype) ? gradients[next++] : undefined)),
     );
   },
-  samples: [],
 };
 
 /** Gradients of f16 inputs are computed as f32. */
@@ -240,7 +239,6 @@ export const kernelGradientOp: Op = {
     const inputs = call.inputs.map(identity);
     return backpropagate(expandKernel(call, new Map(), inputs), cotangents, inputs);
   },
-  samples: [],
 };
 
 /** References already put in the place of forward calls, so that a gradient shares its forward pass. */

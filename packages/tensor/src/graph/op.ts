@@ -1,7 +1,7 @@
 /**
  * One op, one row. A row has the shape rule, the meaning (a scalar expression, a movement of
- * indices, a reduction, or a loop), the gradient rule and sample inputs. Devices, gradients,
- * planner and tests all read the row; adding an op adds a row and nothing else.
+ * indices, a reduction, or a loop) and the gradient rule. Devices, gradients, planner and tests all read the row;
+ * adding an op adds a row, and beside it samples for the tests.
  */
 import type { DType } from "./dtype.js";
 import type { Affine, Range, Scalar, ScalarType } from "../ir/loop.js";
@@ -68,9 +68,16 @@ export interface Op {
   /** Cotangents of the inputs from those of the results, undefined where there is none; false: results have no derivative, and say so. @internal */
   readonly gradient:
     ((call: Call, cotangents: readonly (Tensor | undefined)[]) => readonly (Tensor | undefined)[]) | false;
-  /** Inputs `checkOp` runs the row on. */
+}
+
+/** A row with what `checkOp` runs it on. */
+export interface SampledOp extends Op {
+  /** Inputs, and the function of the row. */
   readonly samples: readonly Sample[];
 }
+
+/** Samples by row, in a function beside the rows: what only tests read is no part of a page. */
+export type Samples<Rows> = { readonly [Name in keyof Rows]: readonly Sample[] };
 
 export interface ReferenceValue {
   readonly shape: Shape;

@@ -1,7 +1,7 @@
 /** Running sums along an axis. */
 import { assertSettings, assertTensor } from "../graph/assert.js";
 import { DTypeError } from "../graph/errors.js";
-import type { Op } from "../graph/op.js";
+import type { Op, Samples } from "../graph/op.js";
 import { formatShape, normalizeAxis, sizeOf, type Shape } from "../graph/shape.js";
 import { callOp, type Tensor } from "../graph/tensor.js";
 import { concat, sliceAxis } from "./movement.js";
@@ -45,23 +45,27 @@ export const cumsumRows: Record<"cumsum", Op> = {
       const { axis, reverse } = attributes as CumsumAttributes;
       return [cumsum(g!, axis, { reverse: !reverse })];
     },
-    samples: [[5], [3, 4], [2, 3, 4], [2, 3, 2, 5]]
-      .flatMap((shape) =>
-        shape.flatMap((_, axis) =>
-          [false, true].map((reverse) => ({
-            name: `${formatShape(shape)} axis ${axis}${reverse ? " reversed" : ""}`,
-            inputs: [{ shape }],
-            apply: (x: Tensor) => cumsum(x, axis, { reverse }),
-          })),
-        ),
-      )
-      .concat([
-        { name: "long", inputs: [{ shape: [2, 1037] }], apply: (x: Tensor) => cumsum(x, 1) },
-        { name: "length 1", inputs: [{ shape: [3, 1, 2] }], apply: (x: Tensor) => cumsum(x, 1) },
-        { name: "empty", inputs: [{ shape: [3, 0] }], apply: (x: Tensor) => cumsum(x, 1) },
-      ]),
   },
 };
+
+/** What `checkOp` runs them on. @internal */
+export const cumsumSamples = (): Samples<typeof cumsumRows> => ({
+  cumsum: [[5], [3, 4], [2, 3, 4], [2, 3, 2, 5]]
+    .flatMap((shape) =>
+      shape.flatMap((_, axis) =>
+        [false, true].map((reverse) => ({
+          name: `${formatShape(shape)} axis ${axis}${reverse ? " reversed" : ""}`,
+          inputs: [{ shape }],
+          apply: (x: Tensor) => cumsum(x, axis, { reverse }),
+        })),
+      ),
+    )
+    .concat([
+      { name: "long", inputs: [{ shape: [2, 1037] }], apply: (x: Tensor) => cumsum(x, 1) },
+      { name: "length 1", inputs: [{ shape: [3, 1, 2] }], apply: (x: Tensor) => cumsum(x, 1) },
+      { name: "empty", inputs: [{ shape: [3, 0] }], apply: (x: Tensor) => cumsum(x, 1) },
+    ]),
+});
 
 /** How {@link cumsum} runs. */
 export interface CumsumOptions {

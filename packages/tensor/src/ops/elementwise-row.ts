@@ -20,7 +20,7 @@ export function elementwiseRow(
   dear = record.cost === "dear",
 ): Op {
   const { derivative, accepts, result, ulp = 0, near = 0 } = record;
-  const op: Op = {
+  return {
     name,
     rule: {
       kind: "elementwise",
@@ -45,12 +45,12 @@ export function elementwiseRow(
       return [{ shape: first.shape, dtype: result ?? first.dtype }];
     },
     gradient: derivative && ((call, [cotangent]) => derivative(cotangent!, call.inputs, call.outputs[0]!)),
-    samples: [],
   };
-  return { ...op, samples: samplesOf(record, (...inputs) => elementwise(op, inputs)) };
 }
 
-function samplesOf(record: IntrinsicRecord, apply: (...inputs: Tensor[]) => Tensor): Sample[] {
+/** What `checkOp` runs a row on. */
+export function elementwiseSamples(op: Op, record: IntrinsicRecord): Sample[] {
+  const apply = (...inputs: Tensor[]): Tensor => elementwise(op, inputs);
   const shapes =
     record.arity === 1
       ? [[[5]], [[2, 3, 4]], [[1, 1]], [[]], [[0, 3]]]

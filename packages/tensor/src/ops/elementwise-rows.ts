@@ -1,18 +1,26 @@
 /** The elementwise rows and the intrinsics of the kernel IR, gathered from the functions. */
 import { roundToHalf } from "../graph/half.js";
-import type { Op } from "../graph/op.js";
+import type { Op, SampledOp } from "../graph/op.js";
 import type { Intrinsic } from "../ir/loop.js";
 import * as functions from "./elementwise.js";
+import { elementwiseSamples } from "./elementwise-row.js";
 import { ANY, SINGLE, type IntrinsicRecord } from "./intrinsic.js";
-import { castRow, whereRow } from "./where-and-cast.js";
+import { castRow, whereAndCastSamples, whereRow } from "./where-and-cast.js";
 
 type Described = { readonly intrinsic?: string; readonly record: IntrinsicRecord; readonly row: Op };
 const described = Object.values(functions as Readonly<Record<string, unknown>>).filter(
   (each): each is Described => typeof each === "function" && "record" in each,
 );
 
-/** All elementwise rows. */
-export const elementwiseRows: readonly Op[] = [...described.map(({ row }) => row), whereRow, castRow];
+/** All elementwise rows with what `checkOp` runs them on. */
+export function sampledElementwiseRows(): readonly SampledOp[] {
+  const { where, cast } = whereAndCastSamples();
+  return [
+    ...described.map(({ row, record }) => ({ ...row, samples: elementwiseSamples(row, record) })),
+    { ...whereRow, samples: where },
+    { ...castRow, samples: cast },
+  ];
+}
 
 /** Records by the name of the op. */
 export const elementwiseRecords: Readonly<Record<string, IntrinsicRecord>> = Object.fromEntries(

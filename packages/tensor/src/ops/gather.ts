@@ -3,7 +3,7 @@ import { assertShape, assertTensor } from "../graph/assert.js";
 import { isDebug } from "../graph/debug.js";
 import type { HostArray } from "../graph/dtype.js";
 import { DTypeError, ShapeError } from "../graph/errors.js";
-import type { Op, ReferenceValue } from "../graph/op.js";
+import type { Op, Samples, ReferenceValue } from "../graph/op.js";
 import { formatShape, normalizeAxis, sameShape, sizeOf, type Shape } from "../graph/shape.js";
 import { callOp, type Tensor } from "../graph/tensor.js";
 import { cast, equal, where } from "./elementwise.js";
@@ -67,41 +67,6 @@ export const gatherRows = {
       const back = x!.shape.map((_, k) => (k < axis ? k + 1 : k === axis ? 0 : k));
       return [transpose(rows, back), undefined];
     },
-    samples: [
-      {
-        name: "rows",
-        inputs: [{ shape: [7, 3] }, { shape: [4], dtype: "i32", low: 0, high: 7 }],
-        apply: (x, i) => gather(x!, i!, 0),
-      },
-      {
-        name: "rows by a matrix",
-        inputs: [{ shape: [7, 3] }, { shape: [4, 2], dtype: "i32", low: 0, high: 7 }],
-        apply: (x, i) => gather(x!, i!, 0),
-      },
-      {
-        name: "f16 rows",
-        inputs: [
-          { shape: [7, 3], dtype: "f16" },
-          { shape: [4], dtype: "i32", low: 0, high: 7 },
-        ],
-        apply: (x, i) => gather(x!, i!, 0),
-      },
-      {
-        name: "last axis",
-        inputs: [{ shape: [2, 3, 5] }, { shape: [6], dtype: "i32", low: 0, high: 5 }],
-        apply: (x, i) => gather(x!, i!, -1),
-      },
-      {
-        name: "middle axis, one index",
-        inputs: [{ shape: [2, 3, 5] }, { shape: [], dtype: "i32", low: 0, high: 3 }],
-        apply: (x, i) => gather(x!, i!, 1),
-      },
-      {
-        name: "clamped",
-        inputs: [{ shape: [3, 2] }, { shape: [6], dtype: "i32", low: -5, high: 9 }],
-        apply: (x, i) => gather(x!, i!, 0),
-      },
-    ],
   },
   /** updates [indices..., inner...] added into zeros [size, inner...]. */
   scatterAdd: {
@@ -132,25 +97,64 @@ export const gatherRows = {
       return [out];
     },
     gradient: ({ inputs: [, indices] }, [g]) => [gather(g!, indices!, 0), undefined],
-    samples: [
-      {
-        name: "rows, some twice",
-        inputs: [{ shape: [6, 3] }, { shape: [6], dtype: "i32", low: 0, high: 4 }],
-        apply: (u, i) => scatterAdd(u!, i!, 4),
-      },
-      {
-        name: "by a matrix",
-        inputs: [{ shape: [2, 3, 5] }, { shape: [2, 3], dtype: "i32", low: 0, high: 4 }],
-        apply: (u, i) => scatterAdd(u!, i!, 4),
-      },
-      {
-        name: "single numbers",
-        inputs: [{ shape: [9] }, { shape: [9], dtype: "i32", low: 0, high: 3 }],
-        apply: (u, i) => scatterAdd(u!, i!, 3),
-      },
-    ],
   },
 } satisfies Record<string, Op>;
+
+/** What `checkOp` runs them on. @internal */
+export const gatherSamples = (): Samples<typeof gatherRows> => ({
+  gather: [
+    {
+      name: "rows",
+      inputs: [{ shape: [7, 3] }, { shape: [4], dtype: "i32", low: 0, high: 7 }],
+      apply: (x, i) => gather(x!, i!, 0),
+    },
+    {
+      name: "rows by a matrix",
+      inputs: [{ shape: [7, 3] }, { shape: [4, 2], dtype: "i32", low: 0, high: 7 }],
+      apply: (x, i) => gather(x!, i!, 0),
+    },
+    {
+      name: "f16 rows",
+      inputs: [
+        { shape: [7, 3], dtype: "f16" },
+        { shape: [4], dtype: "i32", low: 0, high: 7 },
+      ],
+      apply: (x, i) => gather(x!, i!, 0),
+    },
+    {
+      name: "last axis",
+      inputs: [{ shape: [2, 3, 5] }, { shape: [6], dtype: "i32", low: 0, high: 5 }],
+      apply: (x, i) => gather(x!, i!, -1),
+    },
+    {
+      name: "middle axis, one index",
+      inputs: [{ shape: [2, 3, 5] }, { shape: [], dtype: "i32", low: 0, high: 3 }],
+      apply: (x, i) => gather(x!, i!, 1),
+    },
+    {
+      name: "clamped",
+      inputs: [{ shape: [3, 2] }, { shape: [6], dtype: "i32", low: -5, high: 9 }],
+      apply: (x, i) => gather(x!, i!, 0),
+    },
+  ],
+  scatterAdd: [
+    {
+      name: "rows, some twice",
+      inputs: [{ shape: [6, 3] }, { shape: [6], dtype: "i32", low: 0, high: 4 }],
+      apply: (u, i) => scatterAdd(u!, i!, 4),
+    },
+    {
+      name: "by a matrix",
+      inputs: [{ shape: [2, 3, 5] }, { shape: [2, 3], dtype: "i32", low: 0, high: 4 }],
+      apply: (u, i) => scatterAdd(u!, i!, 4),
+    },
+    {
+      name: "single numbers",
+      inputs: [{ shape: [9] }, { shape: [9], dtype: "i32", low: 0, high: 3 }],
+      apply: (u, i) => scatterAdd(u!, i!, 3),
+    },
+  ],
+});
 
 /**
  * The same indices, which must be 0..size-1, checked where they are at hand: at once if they are host data, and in debug mode when

@@ -3,7 +3,7 @@ import { assertDType, isReal, type DType } from "../graph/dtype.js";
 import { assertShape, assertWhole } from "../graph/assert.js";
 import { describeValue, DTypeError } from "../graph/errors.js";
 import { roundToHalf } from "../graph/half.js";
-import type { Op } from "../graph/op.js";
+import type { Op, Samples } from "../graph/op.js";
 import { normalizeAxis, type Shape } from "../graph/shape.js";
 import { callOp, type Tensor } from "../graph/tensor.js";
 import { add, cast, mul } from "./elementwise.js";
@@ -26,11 +26,6 @@ export const generatorRows = {
     rule: { kind: "generator", scalar: (_, { value }: FullAttributes, dtype) => ({ op: "constant", dtype, value }) },
     infer: (_, attributes) => [attributes as FullAttributes],
     gradient: false,
-    samples: [
-      { name: "f32", inputs: [], apply: () => full([2, 3], 1.5) },
-      { name: "f16", inputs: [], apply: () => full([2, 3], 0.1, "f16") },
-      { name: "empty", inputs: [], apply: () => full([2, 0], 1) },
-    ],
   },
   iota: {
     name: "iota",
@@ -40,12 +35,21 @@ export const generatorRows = {
     },
     infer: (_, attributes) => [{ shape: (attributes as IotaAttributes).shape, dtype: "i32" }],
     gradient: false,
-    samples: [
-      { name: "one axis", inputs: [], apply: () => arange(9) },
-      { name: "middle axis", inputs: [], apply: () => iota([2, 3, 4], 1) },
-    ],
   },
 } satisfies Record<string, Op>;
+
+/** What `checkOp` runs them on. @internal */
+export const generatorSamples = (): Samples<typeof generatorRows> => ({
+  full: [
+    { name: "f32", inputs: [], apply: () => full([2, 3], 1.5) },
+    { name: "f16", inputs: [], apply: () => full([2, 3], 0.1, "f16") },
+    { name: "empty", inputs: [], apply: () => full([2, 0], 1) },
+  ],
+  iota: [
+    { name: "one axis", inputs: [], apply: () => arange(9) },
+    { name: "middle axis", inputs: [], apply: () => iota([2, 3, 4], 1) },
+  ],
+});
 
 /** A tensor with every element `value`. */
 export function full(shape: Shape, value: number, dtype: DType = "f32"): Tensor {

@@ -5,7 +5,7 @@
 import { assertSettings, assertTensor } from "../graph/assert.js";
 import { DTypeError, ShapeError } from "../graph/errors.js";
 import { backpropagate } from "../graph/grad.js";
-import type { Op, ReferenceArray, ReferenceValue, Sample, SampleInput } from "../graph/op.js";
+import type { Op, ReferenceArray, ReferenceValue, Sample, SampleInput, Samples } from "../graph/op.js";
 import { formatShape, normalizeAxis, sameShape, type Shape } from "../graph/shape.js";
 import { callOp, type Tensor } from "../graph/tensor.js";
 import { aroundAxis } from "./cumsum.js";
@@ -68,7 +68,6 @@ function rowsOf(parts: 1 | 2): { readonly scan: Op; readonly gradient: Op } {
       const dh = cotangents.map((g) => g ?? zeros(shape));
       return callOp(gradient, [...inputs.slice(0, parts), ...h, ...dh, ...inputs.slice(2 * parts)], attributes);
     },
-    samples: [],
   };
 
   /** inputs a, h, dh [..., L, ...] and h0 [..., ...] -> cotangents of a, b and h0. */
@@ -90,20 +89,9 @@ function rowsOf(parts: 1 | 2): { readonly scan: Op; readonly gradient: Op } {
         marked,
       );
     },
-    samples: [],
   };
 
-  const run = (inputs: readonly Tensor[], attributes: LinearScanAttributes): Tensor =>
-    concat(callOp(scan, inputs, attributes), attributes.axis);
-  const pull = (inputs: readonly Tensor[], attributes: LinearScanAttributes): Tensor => {
-    const { axis } = attributes;
-    const [da, db, dh0] = grouped(callOp(gradient, inputs, attributes), parts) as readonly Tensor[][];
-    return concat([...da!, ...db!, ...(dh0 ?? []).map((x) => expandDims(x, axis))], axis);
-  };
-  return {
-    scan: { ...scan, samples: samplesOf(parts, 2, run) },
-    gradient: { ...gradient, samples: samplesOf(parts, 3, pull) },
-  };
+  return { scan, gradient };
 }
 
 function scanReference(
@@ -242,6 +230,18 @@ function prefixes([a, b, h0]: readonly Value[], { axis, reverse, forgets }: Line
   return state;
 }
 
+/** Samples of both rows of one kind of number. */
+function samplesOfBoth(parts: 1 | 2, { scan, gradient }: ReturnType<typeof rowsOf>): readonly [Sample[], Sample[]] {
+  const run = (inputs: readonly Tensor[], attributes: LinearScanAttributes): Tensor =>
+    concat(callOp(scan, inputs, attributes), attributes.axis);
+  const pull = (inputs: readonly Tensor[], attributes: LinearScanAttributes): Tensor => {
+    const { axis } = attributes;
+    const [da, db, dh0] = grouped(callOp(gradient, inputs, attributes), parts) as readonly Tensor[][];
+    return concat([...da!, ...db!, ...(dh0 ?? []).map((x) => expandDims(x, axis))], axis);
+  };
+  return [samplesOf(parts, 2, run), samplesOf(parts, 3, pull)];
+}
+
 /** @param lists Inputs that are [..., L, ...]; one more without L follows, unless the sample says otherwise. */
 function samplesOf(
   parts: 1 | 2,
@@ -302,6 +302,15 @@ export const linearScanRows: Record<
   complexLinearScan: complex.scan,
   complexLinearScanGradient: complex.gradient,
 };
+
+/** What `checkOp` runs them on. @internal */
+export function linearScanSamples(): Samples<typeof linearScanRows> {
+  const [[linearScan, linearScanGradient], [complexLinearScan, complexLinearScanGradient]] = [
+    samplesOfBoth(1, real),
+    samplesOfBoth(2, complex),
+  ];
+  return { linearScan, linearScanGradient, complexLinearScan, complexLinearScanGradient };
+}
 
 /** What {@link linearScan} takes. */
 export interface LinearScanArguments {

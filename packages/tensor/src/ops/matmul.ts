@@ -2,7 +2,7 @@
 import { assertTensor } from "../graph/assert.js";
 import { isReal } from "../graph/dtype.js";
 import { DTypeError, ShapeError } from "../graph/errors.js";
-import type { Op } from "../graph/op.js";
+import type { Op, Samples } from "../graph/op.js";
 import { broadcastShapes, formatShape, sameShape, sizeOf } from "../graph/shape.js";
 import { callOp, type Tensor } from "../graph/tensor.js";
 import { cast } from "./elementwise.js";
@@ -44,51 +44,55 @@ export const matmulRows = {
         cast(matmul(transpose(cast(a!, "f32")), g!), b!.dtype),
       ];
     },
-    samples: [
-      { name: "plain", inputs: [{ shape: [5, 7] }, { shape: [7, 3] }], apply: (a, b) => matmul(a!, b!) },
-      {
-        name: "both transposed",
-        inputs: [{ shape: [7, 5] }, { shape: [3, 7] }],
-        apply: (a, b) => matmul(transpose(a!), transpose(b!)),
-      },
-      { name: "batched", inputs: [{ shape: [2, 3, 4, 5] }, { shape: [2, 3, 5, 6] }], apply: (a, b) => matmul(a!, b!) },
-      {
-        name: "broadcast batch",
-        inputs: [{ shape: [2, 3, 4, 5] }, { shape: [5, 6] }],
-        apply: (a, b) => matmul(a!, b!),
-      },
-      {
-        name: "broadcast batch of both",
-        inputs: [{ shape: [2, 1, 4, 5] }, { shape: [3, 5, 2] }],
-        apply: (a, b) => matmul(a!, b!),
-      },
-      { name: "vectors", inputs: [{ shape: [1, 9] }, { shape: [9, 1] }], apply: (a, b) => matmul(a!, b!) },
-      { name: "tall", inputs: [{ shape: [70, 17] }, { shape: [17, 33] }], apply: (a, b) => matmul(a!, b!) },
-      {
-        name: "f16",
-        inputs: [
-          { shape: [5, 17], dtype: "f16" },
-          { shape: [17, 6], dtype: "f16" },
-        ],
-        apply: (a, b) => matmul(a!, b!),
-      },
-      {
-        name: "f16, both transposed",
-        inputs: [
-          { shape: [2, 16, 8], dtype: "f16" },
-          { shape: [2, 12, 16], dtype: "f16" },
-        ],
-        apply: (a, b) => matmul(transpose(a!), transpose(b!)),
-      },
-      {
-        name: "nothing to sum",
-        inputs: [{ shape: [3, 0] }, { shape: [0, 2] }],
-        apply: (a, b) => matmul(a!, b!),
-        differentiable: false,
-      },
-    ],
   },
 } satisfies Record<string, Op>;
+
+/** What `checkOp` runs them on. @internal */
+export const matmulSamples = (): Samples<typeof matmulRows> => ({
+  matmul: [
+    { name: "plain", inputs: [{ shape: [5, 7] }, { shape: [7, 3] }], apply: (a, b) => matmul(a!, b!) },
+    {
+      name: "both transposed",
+      inputs: [{ shape: [7, 5] }, { shape: [3, 7] }],
+      apply: (a, b) => matmul(transpose(a!), transpose(b!)),
+    },
+    { name: "batched", inputs: [{ shape: [2, 3, 4, 5] }, { shape: [2, 3, 5, 6] }], apply: (a, b) => matmul(a!, b!) },
+    {
+      name: "broadcast batch",
+      inputs: [{ shape: [2, 3, 4, 5] }, { shape: [5, 6] }],
+      apply: (a, b) => matmul(a!, b!),
+    },
+    {
+      name: "broadcast batch of both",
+      inputs: [{ shape: [2, 1, 4, 5] }, { shape: [3, 5, 2] }],
+      apply: (a, b) => matmul(a!, b!),
+    },
+    { name: "vectors", inputs: [{ shape: [1, 9] }, { shape: [9, 1] }], apply: (a, b) => matmul(a!, b!) },
+    { name: "tall", inputs: [{ shape: [70, 17] }, { shape: [17, 33] }], apply: (a, b) => matmul(a!, b!) },
+    {
+      name: "f16",
+      inputs: [
+        { shape: [5, 17], dtype: "f16" },
+        { shape: [17, 6], dtype: "f16" },
+      ],
+      apply: (a, b) => matmul(a!, b!),
+    },
+    {
+      name: "f16, both transposed",
+      inputs: [
+        { shape: [2, 16, 8], dtype: "f16" },
+        { shape: [2, 12, 16], dtype: "f16" },
+      ],
+      apply: (a, b) => matmul(transpose(a!), transpose(b!)),
+    },
+    {
+      name: "nothing to sum",
+      inputs: [{ shape: [3, 0] }, { shape: [0, 2] }],
+      apply: (a, b) => matmul(a!, b!),
+      differentiable: false,
+    },
+  ],
+});
 
 /** A product of f16 whose own gradient is one too. */
 const halfProduct = (a: Tensor, b: Tensor): Tensor =>

@@ -4,7 +4,7 @@ import { isReal } from "../graph/dtype.js";
 import { describeValue, DTypeError, ShapeError } from "../graph/errors.js";
 import { roundToHalf } from "../graph/half.js";
 import type { Affine } from "../ir/loop.js";
-import type { Op } from "../graph/op.js";
+import type { Op, Samples } from "../graph/op.js";
 import { formatShape, normalizeAxes, normalizeAxis, sameShape, sizeOf, type Shape } from "../graph/shape.js";
 import { callOp, type Tensor } from "../graph/tensor.js";
 import { sum } from "./reduce.js";
@@ -49,35 +49,18 @@ export const movementRows = {
     rule: { kind: "movement", map: (index) => ({ index }) },
     infer: ([x]) => [x!],
     gradient: (_, [g]) => [g],
-    samples: [{ name: "rank 2", inputs: [{ shape: [2, 3] }], apply: (x) => identity(x!) }],
   },
   stopGradient: {
     name: "stopGradient",
     rule: { kind: "movement", map: (index) => ({ index }) },
     infer: ([x]) => [x!],
     gradient: false,
-    samples: [{ name: "rank 2", inputs: [{ shape: [2, 3] }], apply: (x) => stopGradient(x!), differentiable: false }],
   },
   reshape: {
     name: "reshape",
     rule: { kind: "movement", map: () => "reshape" },
     infer: ([x], attributes) => [{ shape: (attributes as ShapeAttributes).shape, dtype: x!.dtype }],
     gradient: ({ inputs: [x] }, [g]) => [reshape(g!, x!.shape)],
-    samples: [
-      { name: "merge", inputs: [{ shape: [2, 3, 4] }], apply: (x) => reshape(x!, [6, 4]) },
-      {
-        name: "split a transposed array",
-        inputs: [{ shape: [4, 6] }],
-        apply: (x) => reshape(transpose(x!), [3, 2, 4]),
-      },
-      {
-        name: "across axes of a transposed array",
-        inputs: [{ shape: [4, 6] }],
-        apply: (x) => reshape(transpose(x!), [3, 8]),
-      },
-      { name: "to rank 0", inputs: [{ shape: [1, 1] }], apply: (x) => reshape(x!, []) },
-      { name: "empty", inputs: [{ shape: [0, 4] }], apply: (x) => reshape(x!, [2, 0]) },
-    ],
   },
   permute: {
     name: "permute",
@@ -101,11 +84,6 @@ export const movementRows = {
         ),
       ];
     },
-    samples: [
-      { name: "rank 2", inputs: [{ shape: [3, 5] }], apply: (x) => transpose(x!) },
-      { name: "f16", inputs: [{ shape: [3, 5], dtype: "f16" }], apply: (x) => transpose(x!) },
-      { name: "rank 4", inputs: [{ shape: [2, 3, 4, 5] }], apply: (x) => transpose(x!, [2, 0, 3, 1]) },
-    ],
   },
   broadcast: {
     name: "broadcast",
@@ -124,12 +102,6 @@ export const movementRows = {
         .filter((k) => k < skipped || (x!.shape[k - skipped] === 1 && y!.shape[k] !== 1));
       return [reshape(sum(g!, axes), x!.shape)];
     },
-    samples: [
-      { name: "new axes", inputs: [{ shape: [3] }], apply: (x) => broadcastTo(x!, [2, 4, 3]) },
-      { name: "stretched axes", inputs: [{ shape: [2, 1, 3] }], apply: (x) => broadcastTo(x!, [2, 5, 3]) },
-      { name: "rank 0", inputs: [{ shape: [] }], apply: (x) => broadcastTo(x!, [2, 2]) },
-      { name: "to empty", inputs: [{ shape: [1, 3] }], apply: (x) => broadcastTo(x!, [0, 3]) },
-    ],
   },
   slice: {
     name: "slice",
@@ -141,16 +113,6 @@ export const movementRows = {
     },
     infer: ([x], attributes) => [{ shape: (attributes as SliceAttributes).size, dtype: x!.dtype }],
     gradient: ({ inputs: [x], attributes }, [g]) => [unslice(g!, x!.shape, attributes as SliceAttributes)],
-    samples: [
-      { name: "ranges", inputs: [{ shape: [4, 6] }], apply: (x) => slice(x!, [1, 2], [3, 6]) },
-      {
-        name: "steps",
-        inputs: [{ shape: [4, 7] }],
-        apply: (x) => strided(x!, { start: [0, 1], step: [2, 3], size: [2, 2] }),
-      },
-      { name: "reversed", inputs: [{ shape: [3, 5] }], apply: (x) => flip(x!, [0, 1]) },
-      { name: "empty", inputs: [{ shape: [3] }], apply: (x) => slice(x!, [1], [1]) },
-    ],
   },
   pad: {
     name: "pad",
@@ -178,16 +140,6 @@ export const movementRows = {
         ),
       ];
     },
-    samples: [
-      { name: "both sides", inputs: [{ shape: [3, 5] }], apply: (x) => pad(x!, [1, 0], [0, 2]) },
-      { name: "f16 with a value", inputs: [{ shape: [5], dtype: "f16" }], apply: (x) => pad(x!, [1], [3], 0.1) },
-      { name: "with a value, twice", inputs: [{ shape: [5] }], apply: (x) => pad(pad(x!, [1], [1], 7), [2], [0], -1) },
-      {
-        name: "sliced again",
-        inputs: [{ shape: [4, 9] }],
-        apply: (x) => slice(pad(x!, [0, 3], [0, 0]), [1, 1], [3, 10]),
-      },
-    ],
   },
   concat: {
     name: "concat",
@@ -237,28 +189,82 @@ export const movementRows = {
       let offset = 0;
       return inputs.map((x) => sliceAxis(g!, axis, offset, (offset += x.shape[axis]!)));
     },
-    samples: [
-      {
-        name: "last axis",
-        inputs: [{ shape: [2, 3] }, { shape: [2, 1] }, { shape: [2, 4] }],
-        apply: (...x) => concat(x, -1),
-      },
-      {
-        name: "f16",
-        inputs: [
-          { shape: [2, 3], dtype: "f16" },
-          { shape: [2, 2], dtype: "f16" },
-        ],
-        apply: (...x) => concat(x, -1),
-      },
-      {
-        name: "first axis, one empty",
-        inputs: [{ shape: [2, 3] }, { shape: [0, 3] }, { shape: [5, 3] }],
-        apply: (...x) => concat(x, 0),
-      },
-    ],
   },
 } satisfies Record<string, Op>;
+
+/** What `checkOp` runs them on. @internal */
+export const movementSamples = (): Samples<typeof movementRows> => ({
+  identity: [{ name: "rank 2", inputs: [{ shape: [2, 3] }], apply: (x) => identity(x!) }],
+  stopGradient: [
+    { name: "rank 2", inputs: [{ shape: [2, 3] }], apply: (x) => stopGradient(x!), differentiable: false },
+  ],
+  reshape: [
+    { name: "merge", inputs: [{ shape: [2, 3, 4] }], apply: (x) => reshape(x!, [6, 4]) },
+    {
+      name: "split a transposed array",
+      inputs: [{ shape: [4, 6] }],
+      apply: (x) => reshape(transpose(x!), [3, 2, 4]),
+    },
+    {
+      name: "across axes of a transposed array",
+      inputs: [{ shape: [4, 6] }],
+      apply: (x) => reshape(transpose(x!), [3, 8]),
+    },
+    { name: "to rank 0", inputs: [{ shape: [1, 1] }], apply: (x) => reshape(x!, []) },
+    { name: "empty", inputs: [{ shape: [0, 4] }], apply: (x) => reshape(x!, [2, 0]) },
+  ],
+  permute: [
+    { name: "rank 2", inputs: [{ shape: [3, 5] }], apply: (x) => transpose(x!) },
+    { name: "f16", inputs: [{ shape: [3, 5], dtype: "f16" }], apply: (x) => transpose(x!) },
+    { name: "rank 4", inputs: [{ shape: [2, 3, 4, 5] }], apply: (x) => transpose(x!, [2, 0, 3, 1]) },
+  ],
+  broadcast: [
+    { name: "new axes", inputs: [{ shape: [3] }], apply: (x) => broadcastTo(x!, [2, 4, 3]) },
+    { name: "stretched axes", inputs: [{ shape: [2, 1, 3] }], apply: (x) => broadcastTo(x!, [2, 5, 3]) },
+    { name: "rank 0", inputs: [{ shape: [] }], apply: (x) => broadcastTo(x!, [2, 2]) },
+    { name: "to empty", inputs: [{ shape: [1, 3] }], apply: (x) => broadcastTo(x!, [0, 3]) },
+  ],
+  slice: [
+    { name: "ranges", inputs: [{ shape: [4, 6] }], apply: (x) => slice(x!, [1, 2], [3, 6]) },
+    {
+      name: "steps",
+      inputs: [{ shape: [4, 7] }],
+      apply: (x) => strided(x!, { start: [0, 1], step: [2, 3], size: [2, 2] }),
+    },
+    { name: "reversed", inputs: [{ shape: [3, 5] }], apply: (x) => flip(x!, [0, 1]) },
+    { name: "empty", inputs: [{ shape: [3] }], apply: (x) => slice(x!, [1], [1]) },
+  ],
+  pad: [
+    { name: "both sides", inputs: [{ shape: [3, 5] }], apply: (x) => pad(x!, [1, 0], [0, 2]) },
+    { name: "f16 with a value", inputs: [{ shape: [5], dtype: "f16" }], apply: (x) => pad(x!, [1], [3], 0.1) },
+    { name: "with a value, twice", inputs: [{ shape: [5] }], apply: (x) => pad(pad(x!, [1], [1], 7), [2], [0], -1) },
+    {
+      name: "sliced again",
+      inputs: [{ shape: [4, 9] }],
+      apply: (x) => slice(pad(x!, [0, 3], [0, 0]), [1, 1], [3, 10]),
+    },
+  ],
+  concat: [
+    {
+      name: "last axis",
+      inputs: [{ shape: [2, 3] }, { shape: [2, 1] }, { shape: [2, 4] }],
+      apply: (...x) => concat(x, -1),
+    },
+    {
+      name: "f16",
+      inputs: [
+        { shape: [2, 3], dtype: "f16" },
+        { shape: [2, 2], dtype: "f16" },
+      ],
+      apply: (...x) => concat(x, -1),
+    },
+    {
+      name: "first axis, one empty",
+      inputs: [{ shape: [2, 3] }, { shape: [0, 3] }, { shape: [5, 3] }],
+      apply: (...x) => concat(x, 0),
+    },
+  ],
+});
 
 /** The same values as a tensor of its own, so that a gradient can be asked for at this place. */
 export const identity = (x: Tensor): Tensor => callOp(movementRows.identity, [x])[0]!;

@@ -1,7 +1,7 @@
 /** Rows that combine elements over axes. */
 import { assertSettings, assertTensor } from "../graph/assert.js";
 import { DTypeError } from "../graph/errors.js";
-import type { Op, ReferenceArray, ReferenceValue, Sample } from "../graph/op.js";
+import type { Op, Samples, ReferenceArray, ReferenceValue, Sample } from "../graph/op.js";
 import { formatShape, normalizeAxes, sizeOf, stridesOf, type Shape } from "../graph/shape.js";
 import { callOp, type Tensor } from "../graph/tensor.js";
 import { cast, div, equal, mul } from "./elementwise.js";
@@ -18,8 +18,6 @@ const withOnes = (shape: Shape, axes: readonly number[]): Shape =>
   shape.map((extent, k) => (axes.includes(k) ? 1 : extent));
 
 function row(combine: "sum" | "max", gradient: Op["gradient"]): Op {
-  const apply = combine === "sum" ? sum : max;
-  const shapes: Shape[] = [[5], [2, 3], [2, 3, 4], [2, 3, 2, 3]];
   return {
     name: combine,
     rule: { kind: "reduce", combine },
@@ -34,45 +32,6 @@ function row(combine: "sum" | "max", gradient: Op["gradient"]): Op {
       reduceReference(x!, axes, sizeOf(result!.shape), combine),
     ],
     gradient,
-    samples: [
-      ...shapes.flatMap((shape): Sample[] => [
-        ...shape.map((_, axis) => ({
-          name: `${formatShape(shape)} axis ${axis}`,
-          inputs: [{ shape }],
-          apply: (x: Tensor) => apply(x, axis),
-        })),
-        { name: `${formatShape(shape)} all axes`, inputs: [{ shape }], apply: (x) => apply(x!) },
-        {
-          name: `${formatShape(shape)} axes kept as 1`,
-          inputs: [{ shape }],
-          apply: (x) => apply(x!, shape.length > 2 ? [0, 2] : 0, { keepDims: true }),
-        },
-        {
-          name: `${formatShape(shape)} transposed`,
-          inputs: [{ shape }],
-          apply: (x) =>
-            apply(
-              transpose(
-                x!,
-                shape.map((_, k) => shape.length - 1 - k),
-              ),
-              0,
-            ),
-        },
-      ]),
-      { name: "long", inputs: [{ shape: [3, 1037] }], apply: (x) => apply(x!, 1) },
-      { name: "f16", inputs: [{ shape: [3, 41], dtype: "f16" }], apply: (x) => apply(x!, 1), differentiable: false },
-      {
-        name: "f16 down columns",
-        inputs: [{ shape: [6, 5], dtype: "f16" }],
-        apply: (x) => apply(x!, 0),
-        differentiable: false,
-      },
-      { name: "i32", inputs: [{ shape: [3, 4], dtype: "i32", low: -9, high: 9 }], apply: (x) => apply(x!, 1) },
-      { name: "extent 1", inputs: [{ shape: [3, 1] }], apply: (x) => apply(x!, 1) },
-      { name: "empty axis", inputs: [{ shape: [3, 0] }], apply: (x) => apply(x!, 1), differentiable: false },
-      { name: "empty result", inputs: [{ shape: [0, 3] }], apply: (x) => apply(x!, 1), differentiable: false },
-    ],
   };
 }
 
@@ -111,6 +70,52 @@ export const reduceRows = {
     return [mul(attained, reshape(share, ones))];
   }),
 } satisfies Record<string, Op>;
+
+/** What `checkOp` runs them on. @internal */
+export const reduceSamples = (): Samples<typeof reduceRows> => ({ sum: samplesOf(sum), max: samplesOf(max) });
+
+function samplesOf(apply: typeof sum): Sample[] {
+  const shapes: Shape[] = [[5], [2, 3], [2, 3, 4], [2, 3, 2, 3]];
+  return [
+    ...shapes.flatMap((shape): Sample[] => [
+      ...shape.map((_, axis) => ({
+        name: `${formatShape(shape)} axis ${axis}`,
+        inputs: [{ shape }],
+        apply: (x: Tensor) => apply(x, axis),
+      })),
+      { name: `${formatShape(shape)} all axes`, inputs: [{ shape }], apply: (x) => apply(x!) },
+      {
+        name: `${formatShape(shape)} axes kept as 1`,
+        inputs: [{ shape }],
+        apply: (x) => apply(x!, shape.length > 2 ? [0, 2] : 0, { keepDims: true }),
+      },
+      {
+        name: `${formatShape(shape)} transposed`,
+        inputs: [{ shape }],
+        apply: (x) =>
+          apply(
+            transpose(
+              x!,
+              shape.map((_, k) => shape.length - 1 - k),
+            ),
+            0,
+          ),
+      },
+    ]),
+    { name: "long", inputs: [{ shape: [3, 1037] }], apply: (x) => apply(x!, 1) },
+    { name: "f16", inputs: [{ shape: [3, 41], dtype: "f16" }], apply: (x) => apply(x!, 1), differentiable: false },
+    {
+      name: "f16 down columns",
+      inputs: [{ shape: [6, 5], dtype: "f16" }],
+      apply: (x) => apply(x!, 0),
+      differentiable: false,
+    },
+    { name: "i32", inputs: [{ shape: [3, 4], dtype: "i32", low: -9, high: 9 }], apply: (x) => apply(x!, 1) },
+    { name: "extent 1", inputs: [{ shape: [3, 1] }], apply: (x) => apply(x!, 1) },
+    { name: "empty axis", inputs: [{ shape: [3, 0] }], apply: (x) => apply(x!, 1), differentiable: false },
+    { name: "empty result", inputs: [{ shape: [0, 3] }], apply: (x) => apply(x!, 1), differentiable: false },
+  ];
+}
 
 /** How a reduction gives its result. */
 export interface ReduceOptions {

@@ -5,7 +5,7 @@
 import { isReal, type HostArray } from "../graph/dtype.js";
 import { ShapeError } from "../graph/errors.js";
 import { backpropagate, checkpoint } from "../graph/grad.js";
-import type { Op, Result } from "../graph/op.js";
+import type { Op, Result, Samples } from "../graph/op.js";
 import { formatShape, sameShape } from "../graph/shape.js";
 import { callOp, Tensor } from "../graph/tensor.js";
 import { leavesOf, replaceLeaves, type Tree } from "../graph/tree.js";
@@ -88,24 +88,6 @@ const sequentialScanRow: Op = {
       throw new TypeError("sequentialScan: expected no second derivative through its gradient; checkpoint the steps");
     return backwards(call.inputs, history, cotangents.slice(0, states + outputs), attributes);
   },
-  samples: [
-    {
-      name: "tanh recurrence",
-      inputs: [{ shape: [5, 2, 3] }, { shape: [2, 3] }, { shape: [3, 3], low: -0.5, high: 0.5 }],
-      apply: (x, h, w) => sampleRecurrence(x!, h!, w!, false),
-    },
-    {
-      name: "reverse",
-      inputs: [{ shape: [4, 1, 2] }, { shape: [1, 2] }, { shape: [2, 2], low: -0.5, high: 0.5 }],
-      apply: (x, h, w) => sampleRecurrence(x!, h!, w!, true),
-    },
-    {
-      // steps of 256 bytes, and a weight larger than a step's factors of its cotangent
-      name: "wide",
-      inputs: [{ shape: [3, 4, 16] }, { shape: [4, 16] }, { shape: [16, 16], low: -0.2, high: 0.2 }],
-      apply: (x, h, w) => sampleRecurrence(x!, h!, w!, false),
-    },
-  ],
 };
 
 /** All outputs and the last state of h = tanh(x + h w^T), side by side. */
@@ -125,6 +107,28 @@ function sampleRecurrence(x: Tensor, h: Tensor, w: Tensor, reverse: boolean): Te
 
 /** The rows of this file. @internal */
 export const sequentialScanRows = { sequentialScan: sequentialScanRow };
+
+/** What `checkOp` runs them on. @internal */
+export const sequentialScanSamples = (): Samples<typeof sequentialScanRows> => ({
+  sequentialScan: [
+    {
+      name: "tanh recurrence",
+      inputs: [{ shape: [5, 2, 3] }, { shape: [2, 3] }, { shape: [3, 3], low: -0.5, high: 0.5 }],
+      apply: (x, h, w) => sampleRecurrence(x!, h!, w!, false),
+    },
+    {
+      name: "reverse",
+      inputs: [{ shape: [4, 1, 2] }, { shape: [1, 2] }, { shape: [2, 2], low: -0.5, high: 0.5 }],
+      apply: (x, h, w) => sampleRecurrence(x!, h!, w!, true),
+    },
+    {
+      // steps of 256 bytes, and a weight larger than a step's factors of its cotangent
+      name: "wide",
+      inputs: [{ shape: [3, 4, 16] }, { shape: [4, 16] }, { shape: [16, 16], low: -0.2, high: 0.2 }],
+      apply: (x, h, w) => sampleRecurrence(x!, h!, w!, false),
+    },
+  ],
+});
 
 /** Every step as nodes of the graph, for devices that repeat no plans. */
 function unrolled(inputs: readonly Tensor[], attributes: SequentialScanAttributes): readonly Tensor[] {

@@ -7,6 +7,8 @@ import { nameOf } from "./emit.js";
 import { planThrough } from "./planner.js";
 import type { Planning } from "./planning.js";
 
+export { describePeak } from "./peak.js";
+
 /** Names listed one by one. */
 const LISTED = 24;
 

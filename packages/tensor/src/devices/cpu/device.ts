@@ -159,7 +159,7 @@ function makeDevice(options: CpuOptions): Device {
       return [
         ...(await Promise.all(plan.steps.map((step, k) => describe(step, runners[k]!)))),
         ...plan.notes.map((note) => `# ${note}`),
-        ...(withMemory ? (await import("../../plan/peak.js")).describePeak(plan) : []),
+        ...(withMemory ? (await import("../../plan/show.js")).describePeak(plan) : []),
       ].join("\n");
     },
     memory: () => ({ ...memory.counters, collected }),
@@ -175,7 +175,7 @@ function makeDevice(options: CpuOptions): Device {
 
 async function describe(step: Step, runner: Runner): Promise<string> {
   const hasVariant = step.kind === "native" && step.call.op.startsWith("kernel");
-  const variant = hasVariant ? ` (${(await import("./native/variant.js")).cpuVariantOf(step.call).name})` : "";
+  const variant = hasVariant ? ` (${(await import("./native/programs.js")).cpuVariantOf(step.call).name})` : "";
   return `${step.name}${variant}: ${runner.name}`;
 }
 

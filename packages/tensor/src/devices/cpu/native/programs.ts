@@ -8,6 +8,8 @@ import { sizeOf } from "../../../graph/shape.js";
 import type { CpuProgram } from "../program.js";
 import { cpuVariantOf, stepOf } from "./variant.js";
 
+export { cpuVariantOf } from "./variant.js";
+
 type Memory = { readonly shared: boolean };
 
 const programs: Readonly<Record<string, (call: NativeCall, memory: Memory) => Promise<CpuProgram>>> = {
