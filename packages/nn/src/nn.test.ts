@@ -339,6 +339,7 @@ describe("rotaryEmbedding", () => {
       ];
     });
     expectClose(y, expected);
+    expect(() => rotaryEmbedding(tensor([[1, 2]]), { start: 5 } as never)).toThrow("got start; leave it out");
   });
 
   test("inner products depend on distances only", async () => {
