@@ -185,7 +185,9 @@ describe("the delta rule", () => {
     expect(() => deltaRule(given, { algorithm: "quadratic" as never })).toThrow(
       'deltaRule: expected algorithm "chunked" or "recurrent", got "quadratic"; choose one of them',
     );
-    expect(() => deltaRule({ ...given, v: 1 as never })).toThrow("deltaRule: expected a tensor for v, got the number 1");
+    expect(() => deltaRule({ ...given, v: 1 as never })).toThrow(
+      "deltaRule: expected a tensor for v, got the number 1",
+    );
     const one = (x: Tensor): Tensor => reshape(sliceAxis(x, 1, 0, 1), [B, ...x.shape.slice(2)]);
     const step = { q: one(given.q), k: one(given.k), v: one(given.v), beta: one(given.beta), h: given.h0! };
     expect(deltaRuleStep(step)[0].shape).toEqual([B, H, V]);
