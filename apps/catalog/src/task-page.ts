@@ -2,19 +2,12 @@
 import { key } from "@seqmix/tensor";
 import type { Batch, ReadData, Task, TaskEntry, TaskSettings } from "@seqmix/tasks";
 import { drawImage, drawSeries } from "./task-picture.js";
-import { drawTokens } from "./task-text.js";
+import { drawTokens, type Example } from "./task-text.js";
 
 /** A page, and the picture that it shows, if its example is no text. */
 export interface TaskPage {
   readonly markdown: string;
   readonly picture?: string;
-}
-
-/** One sequence of a batch and its answers, as arrays. */
-export interface Example {
-  readonly inputs: readonly number[];
-  readonly targets: readonly number[];
-  readonly mask: readonly number[];
 }
 
 /** The page of a task. @param read Gives the files that the task needs. */

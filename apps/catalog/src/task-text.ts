@@ -1,6 +1,12 @@
 /** An example as rows of text. */
 import type { Task, TaskEntry } from "@seqmix/tasks";
-import type { Example } from "./task-page.js";
+
+/** One sequence of a batch and its answers, as arrays. */
+export interface Example {
+  readonly inputs: readonly number[];
+  readonly targets: readonly number[];
+  readonly mask: readonly number[];
+}
 
 /** Characters of a row. */
 const WIDTH = 96;

@@ -28,7 +28,7 @@ import {
   where,
   type Tensor,
 } from "@seqmix/tensor";
-import type { DeltaRuleArguments, DeltaRuleResult } from "./delta-rule.js";
+import type { DeltaRuleArguments, DeltaRuleResult } from "./arguments.js";
 
 /** S -> P S + X, of each chunk. */
 type Affine = {

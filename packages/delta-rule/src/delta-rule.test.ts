@@ -21,6 +21,7 @@ import {
   mul,
   ones,
   reference,
+  reshape,
   sliceAxis,
   sqrt,
   square,
@@ -30,7 +31,7 @@ import {
 } from "@seqmix/tensor";
 import { describe, expect, test } from "vitest";
 import { inverseOfUnitLower } from "./chunks.js";
-import { deltaRule, type DeltaRuleArguments, type DeltaRuleOptions } from "./index.js";
+import { deltaRule, deltaRuleStep, type DeltaRuleArguments, type DeltaRuleOptions } from "./index.js";
 
 const oracle = reference();
 const [B, H, K, V] = [2, 2, 4, 3];
@@ -180,5 +181,19 @@ describe("the delta rule", () => {
       "expected beta [B L H], here [2,3,2], got shape [2,3,2,4]",
     );
     expect(() => deltaRule(given, { chunkSize: 0 })).toThrow("chunkSize of at least 1, got 0");
+    expect(() => deltaRule(given, { chunk: 4 } as never)).toThrow("deltaRule: expected");
+    expect(() => deltaRule(given, { algorithm: "quadratic" as never })).toThrow(
+      'deltaRule: expected algorithm "chunked" or "recurrent", got "quadratic"; choose one of them',
+    );
+    expect(() => deltaRule({ ...given, v: 1 as never })).toThrow(
+      "deltaRule: expected a tensor for v, got the number 1",
+    );
+    const one = (x: Tensor): Tensor => reshape(sliceAxis(x, 1, 0, 1), [B, ...x.shape.slice(2)]);
+    const step = { q: one(given.q), k: one(given.k), v: one(given.v), beta: one(given.beta), h: given.h0! };
+    expect(deltaRuleStep(step)[0].shape).toEqual([B, H, V]);
+    expect(() => deltaRuleStep({ ...step, beta: sliceAxis(step.beta, 1, 0, 1) })).toThrow(
+      "deltaRuleStep: expected beta [B H], here [2,2], got shape [2,1]",
+    );
+    expect(() => deltaRuleStep({ ...step, h: undefined as never })).toThrow("deltaRuleStep: expected a tensor for h");
   });
 });

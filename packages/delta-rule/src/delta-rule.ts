@@ -1,6 +1,9 @@
 /** The delta rule: a memory in which a key replaces what it has written (Yang et al., Parallelizing Linear Transformers with the Delta Rule over Sequence Length, 2024). */
 import {
   add,
+  assertOneOf,
+  assertSettings,
+  assertTensors,
   broadcastTo,
   cast,
   concat,
@@ -19,41 +22,8 @@ import {
   zeros,
   type Tensor,
 } from "@seqmix/tensor";
+import type { DeltaRuleArguments, DeltaRuleOptions, DeltaRuleResult, DeltaRuleStepArguments } from "./arguments.js";
 import { deltaRuleChunks } from "./chunks.js";
-
-/** What {@link deltaRule} takes. */
-export interface DeltaRuleArguments {
-  /** Queries [B L H K]. */
-  readonly q: Tensor;
-  /** Keys [B L H K]; of length 1 for a memory that does not grow. */
-  readonly k: Tensor;
-  /** Values [B L H V]. */
-  readonly v: Tensor;
-  /** How much of what a key has written is replaced, 0 to 1 [B L H]. */
-  readonly beta: Tensor;
-  /** Logarithm of the decay before each position [B L H], at most 0 (Gated DeltaNet); none: nothing decays. */
-  readonly logDecay?: Tensor | undefined;
-  /** State before the first position [B H K V]; zeros by default. */
-  readonly h0?: Tensor | undefined;
-  /** 1 at the first position of each of several sequences packed into one, else 0 [B L]. */
-  readonly resets?: Tensor | undefined;
-}
-
-/** How {@link deltaRule} computes. */
-export interface DeltaRuleOptions {
-  /** "chunked" (the default): products of matrices in chunks, a scan between them. "recurrent": one position after another. */
-  readonly algorithm?: "chunked" | "recurrent";
-  /** Q, positions in a chunk; 64 by default. */
-  readonly chunkSize?: number;
-}
-
-/** What {@link deltaRule} returns. */
-export interface DeltaRuleResult {
-  /** Outputs [B L H V]. */
-  readonly y: Tensor;
-  /** State after the last position [B H K V]. */
-  readonly hT: Tensor;
-}
 
 /** A log decay that forgets everything: its exponential is 0, in double precision too. */
 const FORGET = -1e4;
@@ -61,20 +31,21 @@ const FORGET = -1e4;
 /**
  * S_t = (1 - beta_t k_t k_t^T) a_t S_(t-1) + beta_t k_t v_t^T, y_t = q_t^T S_t, a_t = exp(logDecay_t): what the memory says
  * at k_t is moved to v_t by the share beta_t. With decays: Yang, Kautz, Hatamizadeh, Gated Delta Networks, 2024.
- * @throws ShapeError if shapes do not fit; RangeError for a chunkSize below 1.
+ * @throws ShapeError if shapes do not fit; TypeError for settings that do not exist; DTypeError for what is no tensor; RangeError for a chunkSize below 1.
  */
-export function deltaRule(
-  given: DeltaRuleArguments,
-  { algorithm = "chunked", chunkSize = 64 }: DeltaRuleOptions = {},
-): DeltaRuleResult {
+export function deltaRule(given: DeltaRuleArguments, options: DeltaRuleOptions = {}): DeltaRuleResult {
+  assertTensors("deltaRule", given, ["q", "k", "v", "beta"], ["logDecay", "h0", "resets"]);
+  assertSettings("deltaRule", options, ["algorithm", "chunkSize"]);
+  const { algorithm = "chunked", chunkSize = 64 } = options;
+  assertOneOf("deltaRule", "algorithm", algorithm, ["chunked", "recurrent"]);
   const [B, L, H, K] = given.q.shape as [number, number, number, number];
   const V = given.v.shape.at(-1)!;
-  expect("q and k [B L H K]", given.k, given.q.shape);
-  expect("v [B L H V]", given.v, [B, L, H, V]);
-  expect("beta [B L H]", given.beta, [B, L, H]);
-  expect("logDecay [B L H]", given.logDecay, [B, L, H]);
-  expect("h0 [B H K V]", given.h0, [B, H, K, V]);
-  expect("resets [B L]", given.resets, [B, L]);
+  assertShape("deltaRule", "q and k [B L H K]", given.k, given.q.shape);
+  assertShape("deltaRule", "v [B L H V]", given.v, [B, L, H, V]);
+  assertShape("deltaRule", "beta [B L H]", given.beta, [B, L, H]);
+  assertShape("deltaRule", "logDecay [B L H]", given.logDecay, [B, L, H]);
+  assertShape("deltaRule", "h0 [B H K V]", given.h0, [B, H, K, V]);
+  assertShape("deltaRule", "resets [B L]", given.resets, [B, L]);
   if (!Number.isInteger(chunkSize) || chunkSize < 1)
     throw new RangeError(`deltaRule: expected a chunkSize of at least 1, got ${chunkSize}`);
   const { resets, ...rest } = given;
@@ -127,27 +98,21 @@ function recurrent(given: DeltaRuleArguments & { readonly h0: Tensor }): DeltaRu
   return { y: stack(outputs, 1), hT: h };
 }
 
-/** What {@link deltaRuleStep} takes: one position. */
-export interface DeltaRuleStepArguments {
-  /** Query [B H K]. */
-  readonly q: Tensor;
-  /** Key [B H K]. */
-  readonly k: Tensor;
-  /** Value [B H V]. */
-  readonly v: Tensor;
-  /** Share that is replaced [B H]. */
-  readonly beta: Tensor;
-  /** Logarithm of the decay [B H]; none: nothing decays. */
-  readonly logDecay?: Tensor | undefined;
-  /** State before the position [B H K V]. */
-  readonly h: Tensor;
-}
-
 /**
  * One position of {@link deltaRule}.
  * @returns y [B H V] and the state after the position [B H K V].
+ * @throws ShapeError if shapes do not fit; DTypeError for what is no tensor.
  */
-export function deltaRuleStep({ q, k, v, beta, logDecay, h }: DeltaRuleStepArguments): readonly [Tensor, Tensor] {
+export function deltaRuleStep(given: DeltaRuleStepArguments): readonly [Tensor, Tensor] {
+  assertTensors("deltaRuleStep", given, ["q", "k", "v", "beta", "h"], ["logDecay"]);
+  const { q, k, v, beta, logDecay, h } = given;
+  const [B, H, K] = q.shape as [number, number, number];
+  const V = v.shape.at(-1)!;
+  assertShape("deltaRuleStep", "q and k [B H K]", k, q.shape);
+  assertShape("deltaRuleStep", "v [B H V]", v, [B, H, V]);
+  assertShape("deltaRuleStep", "beta [B H]", beta, [B, H]);
+  assertShape("deltaRuleStep", "logDecay [B H]", logDecay, [B, H]);
+  assertShape("deltaRuleStep", "h [B H K V]", h, [B, H, K, V]);
   const column = (x: Tensor): Tensor => expandDims(x, 3);
   const left = logDecay ? mul(exp(column(expandDims(logDecay, 2))), h) : h;
   const said = sum(mul(column(k), left), 2); // [B H V]
@@ -156,7 +121,9 @@ export function deltaRuleStep({ q, k, v, beta, logDecay, h }: DeltaRuleStepArgum
   return [sum(mul(column(q), next), 2), next];
 }
 
-function expect(what: string, x: Tensor | undefined, shape: readonly number[]): void {
+function assertShape(name: string, what: string, x: Tensor | undefined, shape: readonly number[]): void {
   if (x && (shape.length < 2 || x.shape.join() !== shape.join()))
-    throw new ShapeError(`deltaRule: expected ${what}, here ${formatShape(shape)}, got shape ${formatShape(x.shape)}`);
+    throw new ShapeError(
+      `${name}: expected ${what}, here ${formatShape(shape)}, got shape ${formatShape(x.shape)}; check the axes`,
+    );
 }

@@ -3,11 +3,5 @@
  *
  * @packageDocumentation
  */
-export {
-  deltaRule,
-  deltaRuleStep,
-  type DeltaRuleArguments,
-  type DeltaRuleOptions,
-  type DeltaRuleResult,
-  type DeltaRuleStepArguments,
-} from "./delta-rule.js";
+export { deltaRule, deltaRuleStep } from "./delta-rule.js";
+export type { DeltaRuleArguments, DeltaRuleOptions, DeltaRuleResult, DeltaRuleStepArguments } from "./arguments.js";

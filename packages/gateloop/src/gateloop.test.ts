@@ -162,6 +162,10 @@ describe("gateloop", () => {
     ).toBe(3 * 48 + 4 * 7 + 48 + 16 + 48);
     expect(parameterCount(simpleGateLoop.init({ ...simpleGateLoop.config, dModel: 5 }, key(1)))).toBe(5 + 75);
     expect(() => gateLoop.init({ ...tiny, nHeads: 3 }, key(1))).toThrow("divide dInner");
+    const simple = simpleGateLoop.init({ ...simpleGateLoop.config, dModel: 2 }, key(1));
+    expect(() => simpleGateLoopSequence(simple, zeros([1, 2, 2]), { reset: 1 } as never)).toThrow(
+      "got reset; leave it out",
+    );
     expect(() =>
       gateLoopScan({
         q: zeros([1, 2, 1, 2]),

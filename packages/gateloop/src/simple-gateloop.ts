@@ -12,6 +12,7 @@ import {
 import { linearScan } from "@seqmix/scan";
 import {
   add,
+  assertSettings,
   expandDims,
   foldIn,
   mul,
@@ -113,8 +114,10 @@ export interface SimpleGateLoopSequenceOptions {
 export function simpleGateLoopSequence(
   params: SimpleGateLoopParameters,
   x: Tensor,
-  { h0, reverse = false, resets, allowNegEigval = false }: SimpleGateLoopSequenceOptions = {},
+  options: SimpleGateLoopSequenceOptions = {},
 ): readonly [Tensor, Tensor] {
+  assertSettings("simpleGateLoopSequence", options, ["h0", "reverse", "resets", "allowNegEigval"]);
+  const { h0, reverse = false, resets, allowNegEigval = false } = options;
   const [B, L, D] = x.shape as [number, number, number];
   if (L === 0) return [x, h0 ?? zeros([B, D])];
   const [q, u, a] = project(params, x, allowNegEigval);

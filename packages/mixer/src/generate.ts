@@ -1,5 +1,6 @@
 /** Text from a language model, one token after another, by its recurrent form. */
 import {
+  assertSettings,
   autocast,
   broadcastTo,
   cast,
@@ -29,7 +30,7 @@ import {
 } from "./language-model.js";
 import { layersOf } from "./layers.js";
 import { alignToEnd } from "./padding.js";
-import { assertSampling, sampleTokens, type SamplingOptions } from "./sampling.js";
+import { assertSampling, SAMPLING_OPTIONS, sampleTokens, type SamplingOptions } from "./sampling.js";
 
 /** How {@link generate} chooses tokens. */
 export interface GenerateOptions extends SamplingOptions {
@@ -69,7 +70,8 @@ const UNDER_WAY = 4;
  * next one begins before the chosen numbers have come to the host, and the state's memory is reused.
  * @param prompt i32 [B L], L at least 1
  * @returns One Int32Array of B tokens after another.
- * @throws RangeError if the mixer has no recurrent form, or temperature and key do not fit together.
+ * @throws RangeError if the mixer has no recurrent form, or temperature and key do not fit together; TypeError for settings
+ *   that do not exist.
  */
 export async function* generate(
   config: LanguageModelConfig,
@@ -78,8 +80,9 @@ export async function* generate(
   options: GenerateOptions,
 ): AsyncGenerator<Int32Array, void, undefined> {
   assertGenerates(config, prompt, options);
-  const { length } = options;
+  const { length, temperature = 0, topK } = options;
   if (length < 1) return;
+  const sampling: SamplingOptions = { temperature, ...(topK !== undefined && { topK }) };
   const { together = length < LONG ? 1 : TOGETHER } = options;
   const where = options.device ? { device: options.device } : {};
   const [B, L] = prompt.shape as [number, number];
@@ -95,10 +98,10 @@ export async function* generate(
   );
   const last = reshape(sliceAxis(features, 1, L - 1, L), [B, config.dModel]);
   const half = options.weights === "f16";
-  const tokens = tokensAfter(config, options, together);
+  const tokens = tokensAfter(config, sampling, together);
   const step = compile(half ? autocast(tokens) : tokens, { ...where, donate: [1, 3] });
   const weights = half ? inHalf(params) : params;
-  const first = sampleTokens(languageModelHead(params, last), options, drawsFrom(0, 1)[0]);
+  const first = sampleTokens(languageModelHead(params, last), sampling, drawsFrom(0, 1)[0]);
   let made = broadcastTo(first, [together, B]);
   let state = withRoom(config, afterPrompt, Math.ceil((length - 1) / together) * together + 1);
   const waiting: Reading[] = [];
@@ -131,7 +134,7 @@ type Next = readonly [Tensor, LanguageModelState];
 
 /** From the last of tokens [.. B] to the `count` tokens behind it. */
 const tokensAfter =
-  (config: LanguageModelConfig, options: SamplingOptions, count: number) =>
+  (config: LanguageModelConfig, sampling: SamplingOptions, count: number) =>
   (params: LanguageModelParameters, before: LanguageModelState, known: Tensor, draws: readonly Tensor[]): Next => {
     const weights = inSingle(params);
     const [K, B] = known.shape as [number, number];
@@ -140,7 +143,7 @@ const tokensAfter =
     const made: Tensor[] = [];
     for (let k = 0; k < count; k++) {
       const [logits, after] = stepLanguageModel(config, weights, token, state);
-      token = sampleTokens(logits, options, draws[k]);
+      token = sampleTokens(logits, sampling, draws[k]);
       state = after;
       made.push(reshape(token, [1, B]));
     }
@@ -183,6 +186,7 @@ function assertGenerates(config: LanguageModelConfig, prompt: Tensor, options: G
     throw new RangeError(
       `generate: expected a mixer with a recurrent form, got ${whole.id} without one; call forwardLanguageModel on ever longer sequences`,
     );
+  assertSettings("generate", options, [...SAMPLING_OPTIONS, "length", "key", "mask", "weights", "together", "device"]);
   assertSampling("generate", options);
   const { together = 1 } = options;
   if (!(Number.isInteger(together) && together >= 1))

@@ -51,6 +51,9 @@ describe("sampling", () => {
 
   test("settings that mean nothing are refused", () => {
     expect(() => sampleTokens(logitsOf(), { temperature: -1 })).toThrow(/temperature of at least 0, got -1/);
+    expect(() => sampleTokens(logitsOf(), { temprature: 1 } as never)).toThrow(
+      /sampleTokens: expected .*temperature.*, got temprature/,
+    );
     expect(() => sampleTokens(logitsOf(), { topK: 0 })).toThrow(/topK, a whole number of at least 1, got 0/);
     expect(() => sampleTokens(logitsOf(), { temperature: 1 })).toThrow(
       /expected draws \[40\] for logits \[40,37\], got none/,

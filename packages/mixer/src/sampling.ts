@@ -2,6 +2,7 @@
 import {
   add,
   argmax,
+  assertSettings,
   broadcastTo,
   cast,
   cumsum,
@@ -30,6 +31,9 @@ export interface SamplingOptions {
   readonly topK?: number;
 }
 
+/** Names of {@link SamplingOptions}. */
+export const SAMPLING_OPTIONS = ["temperature", "topK"] as const;
+
 /** Halvings of the range of the logits in which the k-th largest is looked for; nearer ones count as equal. */
 const HALVINGS = 32;
 
@@ -50,6 +54,7 @@ export function assertSampling(name: string, { temperature = 0, topK }: Sampling
  * @returns i32 [B]
  */
 export function sampleTokens(logits: Tensor, options: SamplingOptions = {}, draws?: Tensor): Tensor {
+  assertSettings("sampleTokens", options, SAMPLING_OPTIONS);
   assertSampling("sampleTokens", options);
   const { temperature = 0, topK } = options;
   const best = argmax(logits, -1);

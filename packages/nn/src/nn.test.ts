@@ -11,6 +11,7 @@ import {
   key,
   keyTensor,
   leavesOf,
+  matmul,
   mul,
   normal,
   realize,
@@ -57,6 +58,7 @@ import {
   linearCrossEntropy,
   meanSquaredError,
   mlp,
+  orthogonalInit,
   rmsNorm,
   rotaryEmbedding,
 } from "./index.js";
@@ -106,6 +108,10 @@ describe("linear", () => {
     expect(await values(parameters.bias!)).not.toEqual(weight.slice(0, 128));
     expect(leavesOf(initLinear(key(3), 4, 2, { bias: false }))).toHaveLength(1);
     expectClose(await values(initLinear(key(3), 2, 2, { weightInit: constantInit(2) }).weight), [2, 2, 2, 2]);
+    // columns of length sqrt(O / I) where there are more rows, and rows of length 1 where there are fewer
+    const [tall, wide] = [orthogonalInit()(key(4), [6, 2]), orthogonalInit()(key(4), [2, 6])];
+    expectClose(await values(matmul(transpose(tall), tall)), [3, 0, 0, 3]);
+    expectClose(await values(matmul(wide, transpose(wide))), [1, 0, 0, 1]);
   });
 
   test("names the channels that do not fit", () => {
@@ -333,6 +339,7 @@ describe("rotaryEmbedding", () => {
       ];
     });
     expectClose(y, expected);
+    expect(() => rotaryEmbedding(tensor([[1, 2]]), { start: 5 } as never)).toThrow("got start; leave it out");
   });
 
   test("inner products depend on distances only", async () => {

@@ -164,7 +164,20 @@ describe.each([
     expectClose(await values(clipped.a, device), [0.6, 0], 6);
     expectClose(await values(clipped.b[0]!, device), [0.8], 6);
     expectClose(await values(clipByGlobalNorm(tree, 10)[0].a, device), [3, 0], 6);
+    // 1e-6 beside the norm, as PyTorch has it: a thousandth here
+    expectClose(await values(clipByGlobalNorm(tensor([1e-3]), 1e-4)[0], device), [1e-7 / 1.001e-3], 9);
   });
+});
+
+test("the rate of a group scales its decay too, as that of PyTorch's groups", async () => {
+  const groups = [{ match: /^slow$/, learningRateScale: 0.5, weightDecay: 0.2 }];
+  const params = { slow: tensor([2]), other: tensor([2]) };
+  const still = { slow: tensor([0]), other: tensor([0]) };
+  for (const optimizer of [adamw, sgd].map((make) => make({ learningRate: 0.1, weightDecay: 0.2, groups }))) {
+    const [next] = optimizer.update(still, optimizer.init(params), params);
+    expectClose(await values(next.slow), [2 * (1 - 0.05 * 0.2)], 12);
+    expectClose(await values(next.other), [2 * (1 - 0.1 * 0.2)], 12);
+  }
 });
 
 test("sgd without momentum keeps no moments and finds the minimum of a bowl", async () => {

@@ -2,6 +2,7 @@
 import {
   add,
   arange,
+  assertSettings,
   cast,
   concat,
   cos,
@@ -90,7 +91,9 @@ export interface XposOptions {
  * @param x [B L K]
  * @returns [B L K]
  */
-export function xpos(x: Tensor, { offset = 0, downscale = false, scaleBase = 512, scale }: XposOptions = {}): Tensor {
+export function xpos(x: Tensor, options: XposOptions = {}): Tensor {
+  assertSettings("xpos", options, ["offset", "downscale", "scaleBase", "scale"]);
+  const { offset = 0, downscale = false, scaleBase = 512, scale } = options;
   if (x.shape.length !== 3) throw new ShapeError(`xpos: expected x [B L K], got shape ${formatShape(x.shape)}`);
   const [B, L, K] = x.shape as [number, number, number];
   const position = add(cast(iota([B, L], 1), "f32"), offset);

@@ -17,6 +17,7 @@ import {
   sliceAxis,
   tensor,
   type Tensor,
+  zeros,
 } from "@seqmix/tensor";
 import { describe, expect, test } from "vitest";
 import {
@@ -99,6 +100,7 @@ describe("positions and decays", () => {
     ];
     [1, 1e-2, 1e-4].forEach((angle, i) => expect(spread[i]).toBeCloseTo(angle, 14));
     [1, 10 ** (-4 / 3), 10 ** (-8 / 3)].forEach((angle, i) => expect(standard[i]).toBeCloseTo(angle, 14));
+    expect(() => xpos(zeros([1, 2, 4]), { scalebase: 256 } as never)).toThrow("xpos: expected settings out of offset");
     expect(() => retentionAngles("rotary", 5)).toThrow("even number of entries of a key, got 5");
     // Position 1 turns (1, 0) by 1 radian; the partner is the next entry, or the one half of them further.
     const x = tensor([1, 0, 0, 0], [1, 1, 4]);

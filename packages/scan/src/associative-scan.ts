@@ -1,5 +1,15 @@
 /** Prefix combinations under any associative operator, written as tensor code over trees. */
-import { concat, formatShape, leavesOf, mapTree, ShapeError, sliceAxis, type Tensor, type Tree } from "@seqmix/tensor";
+import {
+  assertSettings,
+  concat,
+  formatShape,
+  leavesOf,
+  mapTree,
+  ShapeError,
+  sliceAxis,
+  type Tensor,
+  type Tree,
+} from "@seqmix/tensor";
 
 /** Settings of {@link associativeScan}. */
 export interface AssociativeScanOptions<T> {
@@ -25,8 +35,10 @@ export function associativeScan<T extends Tree>(
   operator: (earlier: T, later: T) => T,
   elements: T,
   axis: number,
-  { reverse = false, initial, exclusive = false }: AssociativeScanOptions<T> = {},
+  options: AssociativeScanOptions<T> = {},
 ): T {
+  assertSettings("associativeScan", options, ["reverse", "initial", "exclusive"]);
+  const { reverse = false, initial, exclusive = false } = options;
   const L = lengthOf(elements, axis);
   if (exclusive && !initial)
     throw new RangeError(

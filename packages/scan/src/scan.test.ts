@@ -231,6 +231,9 @@ describe("associativeScan", () => {
       120, 40, 10,
     ]);
     expect(() => associativeScan(product, elements, 0, { exclusive: true })).toThrow("initial");
+    expect(() => associativeScan(product, elements, 0, { reversed: true } as never)).toThrow(
+      "got reversed; leave it out",
+    );
   });
 
   test("an operator that does not commute keeps the order", async () => {

@@ -106,6 +106,22 @@ describe("the forecaster", () => {
     first.forEach((value, i) => expect(value).toBeCloseTo(last[i]!, 7));
   });
 
+  test("the loss: the forecast against the target, what was said of the next position, and of the next input", async () => {
+    const [u, target] = [normal(key(2), [1, 9, 2]), normal(key(3), [1, 4, 2])];
+    const { closed, open, inputs, nextInputs } = forecast(small, params, u, 4);
+    const rootError = (actual: readonly number[], expected: readonly number[]): number =>
+      Math.sqrt(actual.reduce((total, x, i) => total + (x - expected[i]!) ** 2, 0) / actual.length);
+    const ahead = async (said: Tensor, x: Tensor): Promise<number> => {
+      const channels = x.shape[2]!;
+      return rootError((await values(said)).slice(0, -channels), (await values(x)).slice(channels));
+    };
+    const expected =
+      rootError(await values(closed), await values(target)) +
+      (await ahead(open, u)) +
+      (await ahead(nextInputs, inputs));
+    expect((await values(forecastLoss(small, params, u, target)))[0]).toBeCloseTo(expected, 6);
+  });
+
   test("every parameter has a gradient", async () => {
     const [u, target] = [normal(key(2), [2, 9, 2]), normal(key(3), [2, 4, 2])];
     const gradients = leavesOf(grad((p: typeof params) => mul(1, forecastLoss(small, p, u, target)))(params));
