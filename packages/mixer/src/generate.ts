@@ -1,5 +1,8 @@
 /** Text from a language model, one token after another, by its recurrent form. */
 import {
+  assertNumber,
+  assertSettings,
+  assertTensor,
   autocast,
   broadcastTo,
   cast,
@@ -57,6 +60,8 @@ export interface GenerateOptions extends SamplingOptions {
   readonly device?: Device;
 }
 
+const OPTIONS = ["length", "key", "mask", "weights", "together", "device", "temperature", "topK"] as const;
+
 /** Tokens for which it is worth while to plan several of them as one step. */
 const LONG = 256,
   TOGETHER = 8;
@@ -98,7 +103,7 @@ export async function* generate(
   const tokens = tokensAfter(config, options, together);
   const step = compile(half ? autocast(tokens) : tokens, { ...where, donate: [1, 3] });
   const weights = half ? inHalf(params) : params;
-  const first = sampleTokens(languageModelHead(params, last), options, drawsFrom(0, 1)[0]);
+  const first = sampleTokens(languageModelHead(params, last), samplingOf(options), drawsFrom(0, 1)[0]);
   let made = broadcastTo(first, [together, B]);
   let state = withRoom(config, afterPrompt, Math.ceil((length - 1) / together) * together + 1);
   const waiting: Reading[] = [];
@@ -126,6 +131,11 @@ export async function* generate(
   }
 }
 
+const samplingOf = ({ temperature, topK }: SamplingOptions): SamplingOptions => ({
+  ...(temperature !== undefined && { temperature }),
+  ...(topK !== undefined && { topK }),
+});
+
 /** Tokens [K B] and the state before the last of them. */
 type Next = readonly [Tensor, LanguageModelState];
 
@@ -140,7 +150,7 @@ const tokensAfter =
     const made: Tensor[] = [];
     for (let k = 0; k < count; k++) {
       const [logits, after] = stepLanguageModel(config, weights, token, state);
-      token = sampleTokens(logits, options, draws[k]);
+      token = sampleTokens(logits, samplingOf(options), draws[k]);
       state = after;
       made.push(reshape(token, [1, B]));
     }
@@ -178,6 +188,9 @@ function readingOf(made: Tensor, count: number): Reading {
 }
 
 function assertGenerates(config: LanguageModelConfig, prompt: Tensor, options: GenerateOptions): void {
+  assertSettings("generate", options, OPTIONS);
+  assertNumber("generate", "length", options.length, { from: 0, whole: true });
+  assertTensor("generate", prompt);
   const whole = layersOf(config).find(({ mixer }) => mixer && !mixer.step)?.mixer;
   if (whole)
     throw new RangeError(

@@ -2,6 +2,8 @@
 import {
   add,
   argmax,
+  assertSettings,
+  assertTensor,
   broadcastTo,
   cast,
   cumsum,
@@ -50,6 +52,8 @@ export function assertSampling(name: string, { temperature = 0, topK }: Sampling
  * @returns i32 [B]
  */
 export function sampleTokens(logits: Tensor, options: SamplingOptions = {}, draws?: Tensor): Tensor {
+  assertTensor("sampleTokens", logits);
+  assertSettings("sampleTokens", options, ["temperature", "topK"]);
   assertSampling("sampleTokens", options);
   const { temperature = 0, topK } = options;
   const best = argmax(logits, -1);

@@ -2,6 +2,9 @@
 import {
   add,
   arange,
+  assertNumber,
+  assertSettings,
+  assertTensor,
   cast,
   concat,
   cos,
@@ -30,7 +33,11 @@ export interface RotaryOptions {
  * @param x [.. L P], P even
  * @returns [.. L P]
  */
-export function rotaryEmbedding(x: Tensor, { offset = 0, base = 10000 }: RotaryOptions = {}): Tensor {
+export function rotaryEmbedding(x: Tensor, options: RotaryOptions = {}): Tensor {
+  assertTensor("rotaryEmbedding", x);
+  assertSettings("rotaryEmbedding", options, ["offset", "base"]);
+  const { offset = 0, base = 10000 } = options;
+  assertNumber("rotaryEmbedding", "base", base, { above: 0 });
   const [L, P] = x.shape.slice(-2) as [number, number];
   if (x.shape.length < 2 || P % 2 !== 0)
     throw new ShapeError(

@@ -13,6 +13,7 @@ import {
   tensor,
   type Tensor,
 } from "../index.js";
+import type * as tensorLibrary from "../index.js";
 
 let device: ReturnType<typeof cpu>;
 beforeEach(() => void (device = cpu({ threads: 1 })));
@@ -109,7 +110,7 @@ test("keep and outsideScopes take tensors out of a scope", async () => {
 });
 
 /** Runs `f` with the library as a page has it, where nothing says on whose behalf code after an await runs. */
-async function inPage(f: (page: typeof import("../index.js"), there: ReturnType<typeof cpu>) => Promise<void>) {
+async function inPage(f: (page: typeof tensorLibrary, there: ReturnType<typeof cpu>) => Promise<void>) {
   vi.resetModules();
   vi.stubGlobal("process", { ...process, getBuiltinModule: undefined });
   const page = await import("../index.js");
