@@ -10,7 +10,7 @@ import {
   type MlpParameters,
   type RmsNormParameters,
 } from "@seqmix/nn";
-import { add, foldIn, type Key, type Tensor } from "@seqmix/tensor";
+import { add, assertNumber, assertOneOf, assertSettings, foldIn, type Key, type Tensor } from "@seqmix/tensor";
 
 /** Which feed-forward block. */
 export interface FeedForwardConfig {
@@ -30,12 +30,20 @@ export type FeedForwardBlockParameters = {
   readonly mlp: MlpParameters | GatedMlpParameters;
 };
 
+/**
+ * @throws TypeError for settings that do not exist, RangeError for values that mean nothing.
+ * @internal
+ */
+export function assertFeedForward(config: FeedForwardConfig): void {
+  assertSettings("feedForward", config, ["kind", "dHidden", "bias"]);
+  assertOneOf("feedForward", "kind", config.kind, ["mlp", "gated"]);
+  assertNumber("feedForward", "dHidden", config.dHidden, { from: 1, whole: true });
+}
+
 /** A norm of ones and fresh maps. */
-export function initFeedForwardBlock(
-  { kind, dHidden, bias = false }: FeedForwardConfig,
-  dModel: number,
-  key: Key,
-): FeedForwardBlockParameters {
+export function initFeedForwardBlock(config: FeedForwardConfig, dModel: number, key: Key): FeedForwardBlockParameters {
+  assertFeedForward(config);
+  const { kind, dHidden, bias = false } = config;
   const init = kind === "gated" ? initGatedMlp : initMlp;
   return { norm2: initRmsNorm(dModel), mlp: init(foldIn(key, "mlp"), dModel, dHidden, { bias }) };
 }

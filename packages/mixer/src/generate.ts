@@ -1,6 +1,8 @@
 /** Text from a language model, one token after another, by its recurrent form. */
 import {
+  assertNumber,
   assertSettings,
+  assertTensor,
   autocast,
   broadcastTo,
   cast,
@@ -57,6 +59,8 @@ export interface GenerateOptions extends SamplingOptions {
   /** Where to compute; where the parameters live by default. */
   readonly device?: Device;
 }
+
+const OPTIONS = [...SAMPLING_OPTIONS, "length", "key", "mask", "weights", "together", "device"] as const;
 
 /** Tokens for which it is worth while to plan several of them as one step. */
 const LONG = 256,
@@ -181,12 +185,14 @@ function readingOf(made: Tensor, count: number): Reading {
 }
 
 function assertGenerates(config: LanguageModelConfig, prompt: Tensor, options: GenerateOptions): void {
+  assertSettings("generate", options, OPTIONS);
+  assertNumber("generate", "length", options.length, { from: 0, whole: true });
+  assertTensor("generate", prompt);
   const whole = layersOf(config).find(({ mixer }) => mixer && !mixer.step)?.mixer;
   if (whole)
     throw new RangeError(
       `generate: expected a mixer with a recurrent form, got ${whole.id} without one; call forwardLanguageModel on ever longer sequences`,
     );
-  assertSettings("generate", options, [...SAMPLING_OPTIONS, "length", "key", "mask", "weights", "together", "device"]);
   assertSampling("generate", options);
   const { together = 1 } = options;
   if (!(Number.isInteger(together) && together >= 1))

@@ -10,7 +10,19 @@ import {
   type LinearCrossEntropyOptions,
   type RmsNormParameters,
 } from "@seqmix/nn";
-import { checkpoint, DTypeError, foldIn, ShapeError, type Key, type Tensor, type Tree } from "@seqmix/tensor";
+import {
+  assertNumber,
+  assertSettings,
+  assertTensor,
+  assertTensors,
+  checkpoint,
+  DTypeError,
+  foldIn,
+  ShapeError,
+  type Key,
+  type Tensor,
+  type Tree,
+} from "@seqmix/tensor";
 import type { MixerConfig, Mode } from "./contract.js";
 import { feedForwardBlock, initFeedForwardBlock, type FeedForwardBlockParameters } from "./feed-forward-block.js";
 import { layersOf, type Layer, type LayersConfig } from "./layers.js";
@@ -55,8 +67,9 @@ export const mixerConfigOf = ({ mixer, mixerConfig, dModel }: LanguageModelConfi
  * residual stream by the square root of the model's branches, its maps are, and with them those of feed-forward blocks.
  */
 export function initLanguageModel(config: LanguageModelConfig, key: Key): LanguageModelParameters {
-  const { vocabSize, dModel, nLayers: count } = config;
   const layers = layersOf(config);
+  const { vocabSize, dModel, nLayers: count } = config;
+  assertNumber("initLanguageModel", "vocabSize", vocabSize, { from: 1, whole: true });
   const branches = layers.reduce((all, layer) => all + branchesOfLayer(layer), 0);
   const smaller = layers.some(({ mixer }) => mixer?.residualMaps);
   return {
@@ -115,6 +128,7 @@ export function languageModelFeatures(
   resets?: Tensor,
 ): readonly [Tensor, LanguageModelState] {
   assertTokens("forwardLanguageModel", "[B L]", tokens, 2);
+  if (resets !== undefined) assertTensor("forwardLanguageModel", resets);
   const layers = layersOf(config);
   const has = ({ mixer, mixerConfig }: Layer): boolean => !mixer || modesOf(mixer, mixerConfig).includes(mode);
   const some = layers.some((layer) => layer.mixer && has(layer));
@@ -145,9 +159,12 @@ export interface LanguageModelBatch {
 export function languageModelLoss(
   config: LanguageModelConfig,
   params: LanguageModelParameters,
-  { tokens, labels, mask }: LanguageModelBatch,
+  batch: LanguageModelBatch,
   options: LinearCrossEntropyOptions = {},
 ): Tensor {
+  assertSettings("languageModelLoss", batch, ["tokens", "labels", "mask"]);
+  assertTensors("languageModelLoss", batch, ["tokens", "labels"], ["mask"]);
+  const { tokens, labels, mask } = batch;
   const [features] = languageModelFeatures(config, params, tokens);
   return linearCrossEntropy(params.embedding, features, labels, mask, options);
 }
@@ -230,9 +247,12 @@ function through(
   resets: Tensor | undefined,
   mix: Mix,
 ): readonly [Tensor, LanguageModelState] {
+  const layers = layersOf(config);
+  assertLayers("parameters", params?.layers, layers.length);
+  if (state !== undefined) assertLayers("a state", state, layers.length);
   let x = embedding(params.embedding, tokens);
   const flags = resets ? [resets] : [];
-  const after = layersOf(config).map((layer, k) => {
+  const after = layers.map((layer, k) => {
     const run = (inputs: LayerInputs): readonly [Tensor, Tree] => throughLayer(layer, inputs, mix);
     const before = state ? [state[k]!] : [];
     const [y, next] = (config.checkpoint ? checkpoint(run) : run)({
@@ -252,7 +272,17 @@ function throughLayer(layer: Layer, { own, x, state, resets }: LayerInputs, mix:
   return [layer.feedForward ? feedForwardBlock(own as FeedForwardBlockParameters, y) : y, next];
 }
 
+/** @throws ShapeError for anything but a list with one tree for each layer. */
+function assertLayers(what: string, list: readonly unknown[] | undefined, count: number): void {
+  const got = Array.isArray(list) ? String(list.length) : "none";
+  if (got !== String(count) || list!.some((each) => typeof each !== "object" || each === null))
+    throw new ShapeError(
+      `language model: expected ${what} of ${count} layers, got ${got}; take those of the same config`,
+    );
+}
+
 function assertTokens(name: string, axes: string, tokens: Tensor, rank: number): void {
+  assertTensor(name, tokens);
   if (tokens.dtype !== "i32")
     throw new DTypeError(
       `${name}: expected i32 tokens ${axes}, got ${tokens.dtype} [${tokens.shape.join(",")}]; convert them with cast`,

@@ -1,6 +1,7 @@
 /** The layers of a language model: which mixer each has, and whether a feed-forward block follows. */
+import { assertNumber, assertSettings } from "@seqmix/tensor";
 import type { AnyMixer, MixerConfig } from "./contract.js";
-import type { FeedForwardConfig } from "./feed-forward-block.js";
+import { assertFeedForward, type FeedForwardConfig } from "./feed-forward-block.js";
 import { configure, type MixerSettings } from "./run-mixer.js";
 
 /** Where a layer differs from the model's settings. */
@@ -42,12 +43,21 @@ export interface Layer {
   readonly feedForward: FeedForwardConfig | undefined;
 }
 
+/** Those of a language model with them. */
+const SETTINGS: readonly string[] = [
+  ...(["mixer", "mixerConfig", "feedForward", "pattern", "dModel", "nLayers"] satisfies (keyof LayersConfig)[]),
+  "vocabSize",
+  "checkpoint",
+];
+
 /**
  * The layers, from the input on.
  * @throws RangeError for an empty pattern, a layer of nothing, or settings that a mixer does not have.
  */
 export function layersOf(model: LayersConfig): readonly Layer[] {
+  assertSettings<object>("layersOf", model, SETTINGS as never);
   const { pattern = [{}], nLayers } = model;
+  assertNumber("layersOf", "nLayers", nLayers, { from: 0, whole: true });
   if (pattern.length === 0)
     throw new RangeError("layersOf: expected a pattern of at least one layer, got none; leave it out, or name a layer");
   const period = pattern.slice(0, nLayers).map((layer, k) => layerOf(model, layer, k));
@@ -55,6 +65,7 @@ export function layersOf(model: LayersConfig): readonly Layer[] {
 }
 
 function layerOf(model: LayersConfig, layer: LayerConfig, k: number): Layer {
+  assertSettings("layersOf", layer, ["mixer", "mixerConfig", "feedForward"]);
   const { dModel } = model;
   const feedForward = layer.feedForward ?? model.feedForward ?? "none";
   const mixer = layer.mixer ?? model.mixer;
@@ -62,6 +73,7 @@ function layerOf(model: LayersConfig, layer: LayerConfig, k: number): Layer {
     throw new RangeError(
       `layersOf: expected a mixer or a feed-forward block in layer ${k} of the pattern, got neither; name one of them`,
     );
+  if (feedForward !== "none") assertFeedForward(feedForward);
   const settings = { ...(layer.mixer === undefined && model.mixerConfig), ...layer.mixerConfig, dModel };
   return {
     mixer: mixer === "none" ? undefined : mixer,

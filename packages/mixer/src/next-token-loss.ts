@@ -1,6 +1,17 @@
 /** The loss of a language model, where rows hold several sequences or are padded. */
 import { linearCrossEntropy, type LinearCrossEntropyOptions } from "@seqmix/nn";
-import { and, cast, not, or, ShapeError, sliceAxis, where, type Tensor } from "@seqmix/tensor";
+import {
+  and,
+  assertSettings,
+  assertTensor,
+  cast,
+  not,
+  or,
+  ShapeError,
+  sliceAxis,
+  where,
+  type Tensor,
+} from "@seqmix/tensor";
 import type { Mode } from "./contract.js";
 import { languageModelFeatures, type LanguageModelConfig, type LanguageModelParameters } from "./language-model.js";
 import { resetsOfMask } from "./padding.js";
@@ -24,8 +35,19 @@ export function nextTokenLoss(
   config: LanguageModelConfig,
   params: LanguageModelParameters,
   tokens: Tensor,
-  { resets, mask, mode, ...options }: NextTokenLossOptions = {},
+  settings: NextTokenLossOptions = {},
 ): Tensor {
+  assertTensor("nextTokenLoss", tokens);
+  assertSettings("nextTokenLoss", settings, [
+    "resets",
+    "mask",
+    "mode",
+    "pieces",
+    "ignoreIndex",
+    "labelSmoothing",
+    "reduction",
+  ]);
+  const { resets, mask, mode, ...options } = settings;
   const L = tokens.shape[1] ?? 0;
   if (L < 2)
     throw new ShapeError(`nextTokenLoss: expected tokens [B L] of at least two positions, got ${String(tokens)}`);

@@ -3,6 +3,8 @@ import {
   add,
   and,
   arange,
+  assertSettings,
+  assertTensor,
   broadcastTo,
   cast,
   concat,
@@ -26,7 +28,7 @@ import {
   type Tree,
 } from "@seqmix/tensor";
 import type { AnyMixer, MixerConfig, Mode } from "./contract.js";
-import { forget, isCausal, runMixer } from "./run-mixer.js";
+import { assertConfig, forget, isCausal, runMixer } from "./run-mixer.js";
 
 /**
  * Resets that keep padding apart from the elements: true at the first position and wherever `mask` changes. Enough wherever
@@ -35,6 +37,7 @@ import { forget, isCausal, runMixer } from "./run-mixer.js";
  * @returns bool [B L]
  */
 export function resetsOfMask(mask: Tensor): Tensor {
+  assertTensor("resetsOfMask", mask);
   const [B, L] = mask.shape as [number, number];
   if (mask.shape.length !== 2)
     throw new ShapeError(`resetsOfMask: expected a mask [B L], got shape ${formatShape(mask.shape)}; reshape it`);
@@ -57,6 +60,7 @@ export interface Alignment {
 
 /** The {@link Alignment} of `mask`, bool [B L]: true from the first to the last element of each row. */
 export function alignToEnd(mask: Tensor): Alignment {
+  assertTensor("alignToEnd", mask);
   const [B, L] = mask.shape as [number, number];
   if (mask.dtype !== "bool" || mask.shape.length !== 2)
     throw new ShapeError(
@@ -110,8 +114,13 @@ export function runPadded(
   params: Tree,
   x: Tensor,
   mask: Tensor,
-  { mode, resets }: PaddedOptions = {},
+  options: PaddedOptions = {},
 ): readonly [Tensor, Tree] {
+  assertConfig("runPadded", mixer, config);
+  assertTensor("runPadded", x);
+  assertTensor("runPadded", mask);
+  assertSettings("runPadded", options, ["mode", "resets"]);
+  const { mode, resets } = options;
   const together = (own: Tensor, given: Tensor | undefined): Tensor => (given ? or(own, cast(given, "bool")) : own);
   if (!isCausal(mixer, config) || mixer.state === "none") {
     const flags = together(resetsOfMask(mask), resets);

@@ -1,8 +1,10 @@
 /** Running a mixer over a sequence in any of its modes. */
 import {
+  assertTensor,
   cast,
   DTypeError,
   leavesOf,
+  namedLeaves,
   replaceLeaves,
   reshape,
   sequentialScan,
@@ -31,6 +33,11 @@ export function configure<C extends MixerConfig>(
   mixer: Pick<MixerDefinition<C, Tree, Tree>, "id" | "config" | "choices" | "ranges">,
   settings: MixerSettings = {},
 ): C {
+  assertMixer("configure", mixer);
+  if (typeof settings !== "object" || settings === null)
+    throw new TypeError(
+      `${mixer.id}: expected settings such as { dModel: 64 }, got ${describe(settings)}; put them into an object`,
+    );
   const known = mixer.config as unknown as MixerSettings;
   for (const [name, value] of Object.entries(settings)) {
     if (!(name in known))
@@ -47,6 +54,41 @@ export function configure<C extends MixerConfig>(
     assertAllowed(mixer, name, value, standard);
   }
   return { ...mixer.config, ...settings };
+}
+
+/** @throws TypeError for anything but a mixer. */
+function assertMixer(name: string, mixer: Pick<AnyMixer, "id" | "config">): void {
+  const given = mixer as Partial<AnyMixer> | null | undefined;
+  if (typeof given?.id !== "string" || typeof given.config !== "object")
+    throw new TypeError(
+      `${name}: expected a mixer such as those of defineMixer, got ${describe(mixer)}; pass the mixer itself`,
+    );
+}
+
+const describe = (value: unknown): string => (value === null ? "null" : typeof value);
+
+/** @throws TypeError for anything but a mixer; RangeError for a config that lacks settings, or has some that `configure` would refuse. */
+export function assertConfig(name: string, mixer: AnyMixer, config: MixerConfig): void {
+  assertMixer(name, mixer);
+  configure(mixer, config as unknown as MixerSettings);
+  for (const name in mixer.config)
+    if ((config as unknown as MixerSettings)[name] === undefined)
+      throw new RangeError(
+        `${mixer.id}: expected a config with ${name}, got none; make it with configure(mixer, { dModel: ${config.dModel} })`,
+      );
+}
+
+/** @throws ShapeError unless the state has the leaves of `initState`, and others only where `reserve` may have added them. */
+function assertState(mixer: AnyMixer, config: MixerConfig, batch: number, state: Tree): void {
+  if (mixer.state === "none") return;
+  const isTree = typeof state === "object" && state !== null;
+  const own = Object.keys(namedLeaves(mixer.initState(config, batch)));
+  const given = isTree ? Object.keys(namedLeaves(state)) : [];
+  if (isTree && own.every((name) => given.includes(name)) && (mixer.reserve || given.length === own.length)) return;
+  const names = (list: readonly string[]): string => list.toSorted().join(", ") || "nothing";
+  throw new ShapeError(
+    `${mixer.id}: expected a state of ${names(own)}, got ${isTree ? names(given) : describe(state)}; take that of initState or of an earlier run`,
+  );
 }
 
 /** @throws RangeError for NaN, and for an infinity where the default is finite. */
@@ -122,6 +164,10 @@ export function runMixer(
   mode: Mode = "parallel",
   resets?: Tensor,
 ): readonly [Tensor, Tree] {
+  assertConfig("runMixer", mixer, config);
+  assertTensor(mixer.id, x);
+  if (typeof params !== "object" || params === null)
+    throw new TypeError(`${mixer.id}: expected parameters, got ${describe(params)}; make them with init`);
   if (x.shape.length !== 3 || x.shape[2] !== config.dModel)
     throw new ShapeError(
       `${mixer.id}: expected x [B L ${config.dModel}], got shape [${x.shape.join(",")}]; D is dModel`,
@@ -129,6 +175,8 @@ export function runMixer(
   const modes = modesOf(mixer, config);
   if (!modes.includes(mode))
     throw new RangeError(`${mixer.id}: expected a mode out of ${modes.join(", ")}, got ${mode}`);
+  if (state !== undefined) assertState(mixer, config, x.shape[0]!, state);
+  if (resets !== undefined) assertTensor(mixer.id, resets);
   const flags = resets && resetFlags(mixer, config, x, resets);
   return mode === "recurrent"
     ? fold(mixer, config, params, x, state, flags)

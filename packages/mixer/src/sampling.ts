@@ -3,6 +3,7 @@ import {
   add,
   argmax,
   assertSettings,
+  assertTensor,
   broadcastTo,
   cast,
   cumsum,
@@ -54,6 +55,7 @@ export function assertSampling(name: string, { temperature = 0, topK }: Sampling
  * @returns i32 [B]
  */
 export function sampleTokens(logits: Tensor, options: SamplingOptions = {}, draws?: Tensor): Tensor {
+  assertTensor("sampleTokens", logits);
   assertSettings("sampleTokens", options, SAMPLING_OPTIONS);
   assertSampling("sampleTokens", options);
   const { temperature = 0, topK } = options;

@@ -14,6 +14,10 @@ import {
 import {
   add,
   arange,
+  assertNumber,
+  assertOneOf,
+  assertSettings,
+  assertTensor,
   broadcastTo,
   cast,
   concat,
@@ -107,8 +111,20 @@ export type SequenceModelParameters = {
 const mixerSettings = ({ mixer, mixerConfig, dModel }: SequenceModelConfig) =>
   configure(mixer, { ...mixerConfig, dModel });
 
+/** @throws TypeError for settings that do not exist, RangeError for values that mean nothing. */
+function assertModel(config: SequenceModelConfig): void {
+  const name = "sequence model";
+  assertSettings(name, config, ["mixer", "mixerConfig", "dModel", "nLayers", "input", "outputs", "pooling", "answers"]);
+  assertSettings<object>(name, config.input, ["vocabSize", "channels"] as never[]);
+  assertOneOf(name, "pooling", config.pooling, POOLINGS);
+  for (const key of ["nLayers", "outputs"] as const)
+    assertNumber(name, key, config[key], { from: key === "nLayers" ? 0 : 1, whole: true });
+  if (config.answers !== undefined) assertNumber(name, "answers", config.answers, { from: 1, whole: true });
+}
+
 /** Fresh parameters. */
 export function initSequenceModel(config: SequenceModelConfig, key: Key): SequenceModelParameters {
+  assertModel(config);
   const { mixer, dModel: D, nLayers, input, outputs, pooling } = config;
   const place = foldIn(key, "encoder");
   return {
@@ -153,8 +169,16 @@ export function forwardSequenceModel(
   config: SequenceModelConfig,
   params: SequenceModelParameters,
   x: Tensor,
-  { mask, mode, resets }: SequenceOptions = {},
+  options: SequenceOptions = {},
 ): Tensor {
+  assertModel(config);
+  if (!Array.isArray(params?.layers))
+    throw new TypeError(
+      "forwardSequenceModel: expected parameters with layers, got none; make them with initSequenceModel",
+    );
+  assertTensor("forwardSequenceModel", x);
+  assertSettings("forwardSequenceModel", options, ["mask", "mode", "resets"]);
+  const { mask, mode, resets } = options;
   const { mixer, input, pooling, answers } = config;
   if (mask && (pooling === "cls" || pooling === "none"))
     throw new ShapeError(`forwardSequenceModel: expected no mask with pooling ${pooling}; use "mean" or "last"`);

@@ -3,6 +3,7 @@ import {
   add,
   and,
   assertSettings,
+  assertTensor,
   cast,
   concat,
   expandDims,
@@ -22,6 +23,7 @@ import {
   zeros,
   type Key,
 } from "@seqmix/tensor";
+import { assertLinear } from "./assert-parameters.js";
 import { uniformInit, type Initializer } from "./initialize.js";
 
 /** One filter of width W for each of D channels. */
@@ -51,6 +53,7 @@ export function initCausalConv1d(
   width: number,
   options: { readonly bias?: boolean; readonly weightInit?: Initializer; readonly biasInit?: Initializer } = {},
 ): CausalConv1dParameters {
+  assertSettings("initCausalConv1d", options, ["bias", "weightInit", "biasInit"]);
   const standard = uniformInit(1 / Math.sqrt(width));
   const { bias = true, weightInit = standard, biasInit = standard } = options;
   const weight = weightInit(foldIn(key, "weight"), [channels, width]);
@@ -73,12 +76,11 @@ export function causalConv1d(
   state?: Tensor,
   options: CausalConv1dSequenceOptions = {},
 ): readonly [Tensor, Tensor] {
+  assertLinear("causalConv1d", parameters, x);
   assertSettings("causalConv1d", options, ["activation", "resets"]);
-  const { activation, resets } = options;
-  if (activation !== undefined && activation !== "silu")
-    throw new RangeError(
-      `causalConv1d: expected activation "silu" or none, got ${String(activation)}; apply it behind`,
-    );
+  const { resets } = options;
+  const activation = activationOf("causalConv1d", options);
+  if (resets !== undefined) assertTensor("causalConv1d", resets);
   const [D, W] = parameters.weight.shape as [number, number];
   if (x.shape.length !== 3 || x.shape[2] !== D)
     throw new ShapeError(
@@ -107,6 +109,13 @@ export function causalConv1d(
   return [finish(parameters, y!, activation), own ? where(own, last, 0) : last];
 }
 
+/** @throws RangeError for other activations than there are. */
+function activationOf(name: string, { activation }: CausalConv1dOptions): "silu" | undefined {
+  if (activation !== undefined && activation !== "silu")
+    throw new RangeError(`${name}: expected activation "silu" or none, got ${String(activation)}; apply it behind`);
+  return activation;
+}
+
 /** For each distance d below W: whether the input d positions back is of the same sequence, bool [B L 1]. */
 function reachOf(resets: Tensor, [B, L]: readonly [number, number], W: number): readonly Tensor[] {
   if (resets.shape.join() !== `${B},${L}`)
@@ -129,8 +138,11 @@ export function causalConv1dStep(
   parameters: CausalConv1dParameters,
   x: Tensor,
   state: Tensor,
-  { activation }: CausalConv1dOptions = {},
+  options: CausalConv1dOptions = {},
 ): readonly [Tensor, Tensor] {
+  assertLinear("causalConv1dStep", parameters, x);
+  assertSettings("causalConv1dStep", options, ["activation"]);
+  const activation = activationOf("causalConv1dStep", options);
   const [D, W] = parameters.weight.shape as [number, number];
   if (x.shape.length !== 2 || x.shape[1] !== D)
     throw new ShapeError(
@@ -147,10 +159,11 @@ function finish({ bias }: CausalConv1dParameters, y: Tensor, activation: "silu" 
 }
 
 function assertState(name: string, state: Tensor | undefined, shape: readonly number[]): void {
-  if (state !== undefined && !(state instanceof Tensor))
-    throw new TypeError(
-      `${name}: expected a state [B D W-1] or undefined, got an object with ${Object.keys(state).join(", ")}; options come after the state`,
-    );
+  if (state !== undefined && !(state instanceof Tensor)) {
+    const given = state as object | null;
+    const got = given && typeof given === "object" ? `an object with ${Object.keys(given).join(", ")}` : String(given);
+    throw new TypeError(`${name}: expected a state [B D W-1] or undefined, got ${got}; options come after the state`);
+  }
   if (state && state.shape.join() !== shape.join())
     throw new ShapeError(
       `${name}: expected a state [B D W-1] of shape [${shape.join(",")}], got shape [${state.shape.join(",")}]; pass the one returned for the earlier inputs`,

@@ -1,5 +1,15 @@
 /** Dropout (Srivastava et al., 2014). */
-import { assertSettings, bernoulli, div, where, type Key, type Tensor, type TensorKey } from "@seqmix/tensor";
+import {
+  assertNumber,
+  assertSettings,
+  assertTensor,
+  bernoulli,
+  div,
+  where,
+  type Key,
+  type Tensor,
+  type TensorKey,
+} from "@seqmix/tensor";
 
 /** Settings of {@link dropout}. */
 export interface DropoutOptions {
@@ -17,6 +27,7 @@ export interface DropoutOptions {
 export function dropout(x: Tensor, options: DropoutOptions): Tensor {
   assertSettings("dropout", options, ["rate", "key"]);
   const { rate, key } = options;
-  if (!(rate >= 0 && rate < 1)) throw new RangeError(`dropout: expected a rate of at least 0 and below 1, got ${rate}`);
+  assertTensor("dropout", x);
+  assertNumber("dropout", "rate", rate, { from: 0, below: 1 });
   return !key || rate === 0 ? x : where(bernoulli(key, 1 - rate, x.shape), div(x, 1 - rate), 0);
 }

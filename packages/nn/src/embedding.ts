@@ -1,5 +1,16 @@
 /** Vectors of tokens. */
-import { assertSettings, checkIndices, equal, expandDims, gather, where, type Key, type Tensor } from "@seqmix/tensor";
+import {
+  assertSettings,
+  assertTensor,
+  assertTensors,
+  checkIndices,
+  equal,
+  expandDims,
+  gather,
+  where,
+  type Key,
+  type Tensor,
+} from "@seqmix/tensor";
 import { normalInit, type Initializer } from "./initialize.js";
 
 /** A table of V vectors. */
@@ -27,11 +38,14 @@ export function initEmbedding(
  * @throws RangeError for a token outside 0..V-1 that is host data, and in debug mode for any.
  */
 export function embedding(
-  { weight }: EmbeddingParameters,
+  parameters: EmbeddingParameters,
   tokens: Tensor,
   options: { readonly paddingIndex?: number } = {},
 ): Tensor {
+  assertTensors("embedding", parameters, ["weight"]);
+  assertTensor("embedding", tokens);
   assertSettings("embedding", options, ["paddingIndex"]);
+  const { weight } = parameters;
   const { paddingIndex } = options;
   const V = weight.shape[0]!;
   if (paddingIndex !== undefined && !(Number.isInteger(paddingIndex) && paddingIndex >= 0 && paddingIndex < V))

@@ -1,5 +1,5 @@
 /** Maps of each position by itself. */
-import { foldIn, gelu, mul, silu, type Key, type Tensor } from "@seqmix/tensor";
+import { assertSettings, foldIn, gelu, mul, silu, type Key, type Tensor } from "@seqmix/tensor";
 import { initLinear, linear, type LinearParameters } from "./linear.js";
 
 /** Two linear maps with F channels between them. */
@@ -34,15 +34,21 @@ export function initMlp(
 }
 
 /** fc2(gelu(fc1(x))). @param x [.. D] */
-export const mlp = ({ fc1, fc2 }: MlpParameters, x: Tensor): Tensor => linear(fc2, gelu(linear(fc1, x)));
+export function mlp(parameters: MlpParameters, x: Tensor): Tensor {
+  assertSettings("mlp", parameters, ["fc1", "fc2"]);
+  const { fc1, fc2 } = parameters;
+  return linear(fc2, gelu(linear(fc1, x)));
+}
 
 /** Three linear maps of a gated map D -> F -> D, without bias by default. */
 export function initGatedMlp(
   key: Key,
   dModel: number,
   dHidden: number,
-  { bias = false }: { readonly bias?: boolean } = {},
+  options: { readonly bias?: boolean } = {},
 ): GatedMlpParameters {
+  assertSettings("initGatedMlp", options, ["bias"]);
+  const { bias = false } = options;
   return {
     gate_proj: initLinear(foldIn(key, "gate_proj"), dModel, dHidden, { bias }),
     up_proj: initLinear(foldIn(key, "up_proj"), dModel, dHidden, { bias }),
@@ -51,5 +57,8 @@ export function initGatedMlp(
 }
 
 /** down(silu(gate(x)) up(x)), SwiGLU (Shazeer, GLU Variants Improve Transformer, 2020). @param x [.. D] */
-export const gatedMlp = ({ gate_proj, up_proj, down_proj }: GatedMlpParameters, x: Tensor): Tensor =>
-  linear(down_proj, mul(silu(linear(gate_proj, x)), linear(up_proj, x)));
+export function gatedMlp(parameters: GatedMlpParameters, x: Tensor): Tensor {
+  assertSettings("gatedMlp", parameters, ["gate_proj", "up_proj", "down_proj"]);
+  const { gate_proj, up_proj, down_proj } = parameters;
+  return linear(down_proj, mul(silu(linear(gate_proj, x)), linear(up_proj, x)));
+}

@@ -1,5 +1,6 @@
 /** Norms with a gate, as behind state-space models. */
-import { add, assertSettings, cast, mul, reshape, ShapeError, silu, type Tensor } from "@seqmix/tensor";
+import { add, assertSettings, assertTensor, cast, mul, reshape, ShapeError, silu, type Tensor } from "@seqmix/tensor";
+import { assertNorm } from "./assert-parameters.js";
 import { rmsNorm, type LayerNormParameters } from "./norms.js";
 
 /** How {@link gatedRmsNorm} normalizes. */
@@ -20,12 +21,15 @@ export interface GatedRmsNormOptions {
  * @returns [.. D]
  */
 export function gatedRmsNorm(
-  { weight, bias }: LayerNormParameters,
+  parameters: LayerNormParameters,
   x: Tensor,
   z?: Tensor,
   options: GatedRmsNormOptions = {},
 ): Tensor {
+  assertNorm("gatedRmsNorm", parameters, x);
+  if (z !== undefined) assertTensor("gatedRmsNorm", z);
   assertSettings("gatedRmsNorm", options, ["normBeforeGate", "groups", "eps"]);
+  const { weight, bias } = parameters;
   const { normBeforeGate = false, groups = 1, eps = 1e-5 } = options;
   const D = x.shape.at(-1) ?? 0;
   if (!Number.isInteger(groups) || groups < 1 || D % groups !== 0)

@@ -1,6 +1,7 @@
 /** The gated linear unit. */
 import {
   add,
+  assertTensor,
   defineKernel,
   formatShape,
   mul,
@@ -67,6 +68,8 @@ function gated(x: Tensor): Tensor {
  * @throws ShapeError for an odd number of channels, or a bias of another number.
  */
 export function glu(x: Tensor, bias?: Tensor): Tensor {
+  assertTensor("glu", x);
+  if (bias !== undefined) assertTensor("glu", bias);
   const channels = x.shape.at(-1) ?? 0;
   if (channels % 2 !== 0)
     throw new ShapeError(`glu: expected an even number of channels, got ${channels} in shape ${formatShape(x.shape)}`);

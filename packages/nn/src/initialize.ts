@@ -1,6 +1,7 @@
 /** Distributions of fresh parameters. */
 import {
   add,
+  assertNumber,
   div,
   full,
   matmul,
@@ -22,14 +23,18 @@ export type Initializer = (key: Key, shape: Shape) => Tensor;
 /** Uniform in [-bound, bound). */
 export const uniformInit =
   (bound: number): Initializer =>
-  (key, shape) =>
-    uniform(key, shape, -bound, bound);
+  (key, shape) => {
+    assertNumber("uniformInit", "the bound", bound, { from: 0 });
+    return uniform(key, shape, -bound, bound);
+  };
 
 /** Normal with mean 0 and the given standard deviation. */
 export const normalInit =
   (deviation: number): Initializer =>
-  (key, shape) =>
-    normal(key, shape, 0, deviation);
+  (key, shape) => {
+    assertNumber("normalInit", "the deviation", deviation, { from: 0 });
+    return normal(key, shape, 0, deviation);
+  };
 
 /** Every element the same. */
 export const constantInit =

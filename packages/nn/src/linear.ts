@@ -8,10 +8,11 @@ import {
   matmul,
   reshape,
   ShapeError,
-  Tensor,
   transpose,
   type Key,
+  type Tensor,
 } from "@seqmix/tensor";
+import { assertLinear } from "./assert-parameters.js";
 import { uniformInit, type Initializer } from "./initialize.js";
 
 /** An affine map of I to O channels, in the layout of published checkpoints. */
@@ -48,11 +49,8 @@ export function initLinear(key: Key, inputs: number, outputs: number, options: L
  * @throws ShapeError if the last axis is not I.
  */
 export function linear(parameters: LinearParameters, x: Tensor): Tensor {
+  assertLinear("linear", parameters, x);
   const { weight, bias } = parameters;
-  if (!(weight instanceof Tensor) || !(x instanceof Tensor))
-    throw new TypeError(
-      "linear: expected parameters { weight, bias } and a tensor x, got something else; the parameters come first",
-    );
   const [outputs, inputs] = weight.shape as [number, number];
   if (x.shape.at(-1) !== inputs)
     throw new ShapeError(
@@ -71,7 +69,9 @@ export function linear(parameters: LinearParameters, x: Tensor): Tensor {
  * @returns [B O L]
  * @throws ShapeError if the last axis is not I.
  */
-export function linearChannelsFirst({ weight, bias }: LinearParameters, x: Tensor): Tensor {
+export function linearChannelsFirst(parameters: LinearParameters, x: Tensor): Tensor {
+  assertLinear("linearChannelsFirst", parameters, x);
+  const { weight, bias } = parameters;
   assertChannels("linearChannelsFirst", "[B L I]", weight, x, 2);
   const y = timesColumns(weight, transpose(x));
   return bias ? add(y, expandDims(bias, 1)) : y;
@@ -83,7 +83,9 @@ export function linearChannelsFirst({ weight, bias }: LinearParameters, x: Tenso
  * @returns [B L O]
  * @throws ShapeError if axis 1 is not I.
  */
-export function linearChannelsLast({ weight, bias }: LinearParameters, x: Tensor): Tensor {
+export function linearChannelsLast(parameters: LinearParameters, x: Tensor): Tensor {
+  assertLinear("linearChannelsLast", parameters, x);
+  const { weight, bias } = parameters;
   assertChannels("linearChannelsLast", "[B I L]", weight, x, 1);
   const y = transpose(timesColumns(weight, x));
   return bias ? add(y, bias) : y;

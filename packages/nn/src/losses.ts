@@ -2,7 +2,9 @@
 import {
   add,
   argmax,
+  assertNumber,
   assertSettings,
+  assertTensor,
   cast,
   checkIndices,
   concat,
@@ -28,6 +30,7 @@ import {
   where,
   type Shape,
 } from "@seqmix/tensor";
+import { assertLinear } from "./assert-parameters.js";
 import { linear, type LinearParameters } from "./linear.js";
 
 /** Settings of {@link crossEntropy}. */
@@ -110,8 +113,13 @@ export function linearCrossEntropy(
   x: Tensor,
   labels: Tensor,
   mask?: Tensor,
-  { pieces, ...given }: LinearCrossEntropyOptions = {},
+  settings: LinearCrossEntropyOptions = {},
 ): Tensor {
+  assertLinear("linearCrossEntropy", head, x);
+  assertTensor("linearCrossEntropy", labels);
+  assertSettings("linearCrossEntropy", settings, ["pieces", ...LOSS_OPTIONS]);
+  const { pieces, ...given } = settings;
+  if (pieces !== undefined) assertNumber("linearCrossEntropy", "pieces", pieces, { from: 1, whole: true });
   const { reduction = "mean", ...options } = lossOptions("linearCrossEntropy", given);
   const D = x.shape.at(-1)!;
   const V = head.weight.shape[0]!;
@@ -119,8 +127,6 @@ export function linearCrossEntropy(
   assertMask(labels.shape, mask);
   const N = labels.size;
   const count = Math.min(Math.max(1, N), pieces ?? piecesOf(N, V));
-  if (!Number.isInteger(count) || count < 1)
-    throw new RangeError(`linearCrossEntropy: expected pieces, a whole number of at least 1, got ${pieces}`);
   if (count === 1) return crossEntropy(linear(head, x), labels, mask, { ...options, reduction });
   const [rows, chosen] = [reshape(x, [N, D]), reshape(labels, [N])];
   const weights = mask && reshape(mask, [N]);
@@ -167,6 +173,8 @@ export function accuracy(logits: Tensor, labels: Tensor, mask?: Tensor): Tensor 
 
 /** Mean of (prediction - target)^2 over the elements that count, f32. @param mask bool or f32, the shape of both; all by default */
 export function meanSquaredError(prediction: Tensor, target: Tensor, mask?: Tensor): Tensor {
+  assertReal("meanSquaredError", prediction);
+  assertTensor("meanSquaredError", target);
   if (prediction.shape.join() !== target.shape.join())
     throw new ShapeError(
       `meanSquaredError: expected prediction and target of one shape, got [${prediction.shape.join(",")}] and [${target.shape.join(",")}]; reshape one`,

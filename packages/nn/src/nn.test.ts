@@ -651,11 +651,15 @@ describe("what means nothing is named", () => {
       () => rmsNorm({}, logits(), { epsilon: 1 } as never),
       /^rmsNorm: expected settings out of eps, got epsilon; /,
     ],
-    ["an eps below 0", () => layerNorm({}, logits(), { eps: -1 }), /^layerNorm: expected eps of at least 0, got -1; /],
+    [
+      "an eps below 0",
+      () => layerNorm({}, logits(), { eps: -1 }),
+      /^layerNorm: expected eps, a number of at least 0, got -1; /,
+    ],
     [
       "parameters behind the input",
       () => linear(logits() as never, table as never),
-      /^linear: expected parameters \{ weight, bias \}/,
+      /^linear: expected an object with weight, bias, got a Tensor; /,
     ],
   ])("%s", (_, run, words) => {
     expect(run).toThrow(words);

@@ -1,6 +1,7 @@
 /** Normalizations over channels, each position by itself, so that causality is kept. */
 import {
   add,
+  assertNumber,
   assertSettings,
   cast,
   div,
@@ -15,6 +16,7 @@ import {
   zeros,
   type Tensor,
 } from "@seqmix/tensor";
+import { assertNorm } from "./assert-parameters.js";
 
 /** The learned scale of {@link rmsNorm}. */
 export type RmsNormParameters = {
@@ -44,8 +46,10 @@ export const initLayerNorm = (dModel: number): Required<LayerNormParameters> => 
  * @param x [.. D]
  * @param options `eps`, added to the mean square: 1e-5 by default.
  */
-export function rmsNorm({ weight }: RmsNormParameters, x: Tensor, options: { readonly eps?: number } = {}): Tensor {
+export function rmsNorm(parameters: RmsNormParameters, x: Tensor, options: { readonly eps?: number } = {}): Tensor {
+  assertNorm("rmsNorm", parameters, x);
   const eps = epsOf("rmsNorm", options);
+  const { weight } = parameters;
   return inSingle(x, (z) =>
     affine({ ...(weight && { weight }) }, div(z, sqrt(add(mean(square(z), -1, { keepDims: true }), eps)))),
   );
@@ -57,6 +61,7 @@ export function rmsNorm({ weight }: RmsNormParameters, x: Tensor, options: { rea
  * @param options `eps`, added to the variance: 1e-5 by default.
  */
 export function layerNorm(parameters: LayerNormParameters, x: Tensor, options: { readonly eps?: number } = {}): Tensor {
+  assertNorm("layerNorm", parameters, x);
   const eps = epsOf("layerNorm", options);
   return inSingle(x, (z) => affine(parameters, standardize(z, eps)));
 }
@@ -70,8 +75,11 @@ export function layerNorm(parameters: LayerNormParameters, x: Tensor, options: {
 export function groupNorm(
   parameters: LayerNormParameters,
   x: Tensor,
-  { groups, ...options }: { readonly groups: number; readonly eps?: number },
+  settings: { readonly groups: number; readonly eps?: number },
 ): Tensor {
+  assertNorm("groupNorm", parameters, x);
+  assertSettings("groupNorm", settings, ["groups", "eps"]);
+  const { groups, ...options } = settings;
   const eps = epsOf("groupNorm", options);
   const D = x.shape.at(-1) ?? 0;
   if (!Number.isInteger(groups) || groups < 1 || D % groups !== 0)
@@ -86,7 +94,7 @@ export function groupNorm(
 function epsOf(name: string, options: { readonly eps?: number }): number {
   assertSettings(name, options, ["eps"]);
   const { eps = 1e-5 } = options;
-  if (!(eps >= 0)) throw new RangeError(`${name}: expected eps of at least 0, got ${eps}; 1e-5 is usual`);
+  assertNumber(name, "eps", eps, { from: 0 });
   return eps;
 }
 

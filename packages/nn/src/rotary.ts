@@ -2,7 +2,9 @@
 import {
   add,
   arange,
+  assertNumber,
   assertSettings,
+  assertTensor,
   cast,
   concat,
   cos,
@@ -32,8 +34,10 @@ export interface RotaryOptions {
  * @returns [.. L P]
  */
 export function rotaryEmbedding(x: Tensor, options: RotaryOptions = {}): Tensor {
+  assertTensor("rotaryEmbedding", x);
   assertSettings("rotaryEmbedding", options, ["offset", "base"]);
   const { offset = 0, base = 10000 } = options;
+  assertNumber("rotaryEmbedding", "base", base, { above: 0 });
   const [L, P] = x.shape.slice(-2) as [number, number];
   if (x.shape.length < 2 || P % 2 !== 0)
     throw new ShapeError(

@@ -1,5 +1,5 @@
 /** Adam with decoupled weight decay (Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019). */
-import { add, cast, div, expm1, mul, neg, sqrt, square, sub, zeros, type Tensor } from "@seqmix/tensor";
+import { assertTensors, add, cast, div, expm1, mul, neg, sqrt, square, sub, zeros, type Tensor } from "@seqmix/tensor";
 import {
   assertRange,
   assertOptimizer,
@@ -46,6 +46,7 @@ export function adamw(options: AdamwOptions): Optimizer {
   return {
     init: (params) => ({ step: zeros([], "i32"), firstMoment: zerosLike(params), secondMoment: zerosLike(params) }),
     update(gradients, state, params) {
+      assertTensors("adamw", state, ["step"]);
       const rate = rateAt(learningRate, state.step);
       const step = add(state.step, 1);
       const count = cast(step, "f32");

@@ -1,5 +1,5 @@
 /** Stochastic gradient descent. */
-import { add, mul, sub, zeros } from "@seqmix/tensor";
+import { assertTensors, add, mul, sub, zeros } from "@seqmix/tensor";
 import {
   assertRange,
   assertOptimizer,
@@ -41,6 +41,7 @@ export function sgd(options: SgdOptions): Optimizer {
   return {
     init: (params) => ({ step: zeros([], "i32"), ...(momentum > 0 && { velocity: zerosLike(params) }) }),
     update(gradients, state, params) {
+      assertTensors("sgd", state, ["step"]);
       const rate = rateAt(learningRate, state.step);
       const [next, velocity] = updateLeaves(
         params,

@@ -120,6 +120,9 @@ const SETTINGS = [
   "disposeBatch",
 ] as const;
 
+const isOptimizer = (given: Partial<Optimizer> | undefined): boolean =>
+  typeof given?.init === "function" && typeof given.update === "function";
+
 /**
  * Makes the training step of a loss. It compiles loss, gradient, clipping and update into one call, keeps parameters and
  * optimizer state on the device, updates them in place and gives back what is no longer needed.
@@ -136,7 +139,7 @@ export function trainer<P extends Tree, B, M extends Tree = Record<string, never
 ): Trainer<P, B, M> {
   assertSettings("trainer", options, SETTINGS);
   const { optimizer, params, optimizerState, device, disposeBatch = false } = options;
-  if (typeof options.loss !== "function" || typeof (optimizer as Partial<Optimizer> | undefined)?.update !== "function")
+  if (typeof options.loss !== "function" || !isOptimizer(optimizer))
     throw new TypeError(
       "trainer: expected loss, a function of parameters and a batch, and optimizer, such as adamw({ learningRate: 1e-3 }); set both",
     );

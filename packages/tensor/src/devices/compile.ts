@@ -2,7 +2,7 @@
 import { assertFunction, assertSettings } from "../graph/assert.js";
 import { isDebug } from "../graph/debug.js";
 import { DeviceError } from "../graph/errors.js";
-import { isCollecting, noteMade } from "../graph/scope.js";
+import { listHere, noteMade, type Made } from "../graph/scope.js";
 import { assertAlive, Tensor } from "../graph/tensor.js";
 import { leavesOf, type Tree } from "../graph/tree.js";
 import { identity } from "../ops/movement.js";
@@ -70,6 +70,7 @@ export function compile<A extends readonly unknown[], R extends Tree>(
     const donated = donate.map((k) => args[k] as Tree);
     const where = options.device && { device: options.device };
     if (isDebug()) return realize(f(...args), { ...where, donate: donated, fuse });
+    const caller = listHere();
     const given = takeApart(args);
     const { tensors } = given;
     for (const x of tensors) assertArgument(x);
@@ -78,7 +79,7 @@ export function compile<A extends readonly unknown[], R extends Tree>(
     const results = await inTurn(tensors, options.device ?? deviceOf(tensors), async (device) =>
       replay<R>(await traceFor(device, given, args), device, tensors, donatedOf(given, donate)),
     );
-    if (isCollecting()) noteResults(results, tensors);
+    if (caller) noteResults(caller, results, tensors);
     return results;
   };
   const explained = (...args: A): Promise<string> =>
@@ -87,9 +88,9 @@ export function compile<A extends readonly unknown[], R extends Tree>(
 }
 
 /** Results are made by whoever calls; arguments that come back are not. */
-function noteResults(results: Tree, given: readonly Tensor[]): void {
+function noteResults(caller: Made, results: Tree, given: readonly Tensor[]): void {
   const before = new Set(given);
-  for (const x of leavesOf(results)) if (!before.has(x)) noteMade(x);
+  for (const x of leavesOf(results)) if (!before.has(x)) noteMade(x, caller);
 }
 
 function assertArgument(x: Tensor): void {

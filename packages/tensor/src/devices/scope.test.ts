@@ -13,6 +13,7 @@ import {
   tensor,
   type Tensor,
 } from "../index.js";
+import type * as tensorLibrary from "../index.js";
 
 let device: ReturnType<typeof cpu>;
 beforeEach(() => void (device = cpu({ threads: 1 })));
@@ -108,24 +109,50 @@ test("keep and outsideScopes take tensors out of a scope", async () => {
   expect((await all.read()).map((values) => values[0])).toEqual([2, 4]);
 });
 
-test("where code after an await is anybody's, a scope frees what it is told of", async () => {
+/** Runs `f` with the library as a page has it, where nothing says on whose behalf code after an await runs. */
+async function inPage(f: (page: typeof tensorLibrary, there: ReturnType<typeof cpu>) => Promise<void>) {
   vi.resetModules();
   vi.stubGlobal("process", { ...process, getBuiltinModule: undefined });
   const page = await import("../index.js");
   const there = page.cpu({ threads: 1 });
-  const on = { device: there };
-  let other: Tensor | undefined;
-  const total = await page.scope(async (own) => {
-    const a = page.mul(page.tensor([1, 2]), 2);
-    await page.realize(a, on);
-    const b = own(await page.realize(page.add(a, 1), on));
-    other = await page.realize(page.add(a, 2), on);
-    return own(page.sum(b)).item();
-  });
-  vi.unstubAllGlobals();
-  expect(total).toBe(8);
-  // tensor([1, 2]) and a were made before the first await, b was handed over, `other` is anybody's.
-  expect(there.memory().buffers).toBe(1);
-  expect([...(await other!.data())]).toEqual([4, 6]);
-  await there.close();
-});
+  try {
+    await f(page, there);
+  } finally {
+    vi.unstubAllGlobals();
+    await there.close();
+  }
+}
+
+test("where code after an await is anybody's, a scope frees what it is told of", () =>
+  inPage(async (page, there) => {
+    const on = { device: there };
+    let other: Tensor | undefined;
+    const total = await page.scope(async (own) => {
+      const a = page.mul(page.tensor([1, 2]), 2);
+      await page.realize(a, on);
+      const b = own(await page.realize(page.add(a, 1), on));
+      other = await page.realize(page.add(a, 2), on);
+      return own(page.sum(b)).item();
+    });
+    expect(total).toBe(8);
+    // tensor([1, 2]) and a were made before the first await, b was handed over, `other` is anybody's.
+    expect(there.memory().buffers).toBe(1);
+    expect([...(await other!.data())]).toEqual([4, 6]);
+  }));
+
+test("there too, what an inner scope returns belongs to the outer one", () =>
+  inPage(async (page, there) => {
+    const make = (): Promise<Tensor> => page.realize(page.full([2], 3), { device: there });
+    let first: Tensor | undefined;
+    let second: Tensor | undefined;
+    const total = await page.scope(async (own) => {
+      first = await page.scope(async (mine) => mine(await make()));
+      second = own(await page.scope(make));
+      return own(page.sum(page.add(first, second))).item();
+    });
+    expect(total).toBe(12);
+    expect([first, second].map((x) => x!.source.kind)).toEqual(["disposed", "disposed"]);
+    const double = page.compile((x: Tensor) => page.mul(x, 2), { device: there });
+    await page.scope(async () => (await double(page.tensor([1, 2]))).data());
+    expect(there.memory().buffers).toBe(0);
+  }));

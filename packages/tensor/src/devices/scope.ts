@@ -1,6 +1,6 @@
 /** Functions whose intermediate tensors are freed. */
 import { assertFunction } from "../graph/assert.js";
-import { collecting, noteKept, noteMade, toFree } from "../graph/scope.js";
+import { collecting, listHere, noteKept, noteMade, toFree } from "../graph/scope.js";
 import { Tensor } from "../graph/tensor.js";
 import { leavesOf, type Tree } from "../graph/tree.js";
 import { realize } from "./realize.js";
@@ -11,7 +11,8 @@ import { realize } from "./realize.js";
  * Scopes nest: what an inner one returns belongs to the outer one.
  *
  * Node, Deno and Bun know on whose behalf code runs; in a page that is known up to the first `await` of `f`, and tensors made
- * after it are the scope's if they are handed to `own` (else they are freed when they are garbage collected).
+ * after it are the scope's if they are handed to `own` (else they are freed when they are garbage collected). So are results of
+ * a scope that is called after an `await` of the one around it: `own(await scope(f))`.
  *
  * ```ts
  * const accuracy = await scope(async () => {
@@ -26,6 +27,8 @@ import { realize } from "./realize.js";
 export async function scope<T>(f: (own: <X extends Tree>(tree: X) => X) => T | Promise<T>): Promise<T> {
   assertFunction("scope", f);
   const made: WeakRef<Tensor>[] = [];
+  // Asked before anything is awaited: pages do not know it later.
+  const outer = listHere();
   const own = <X extends Tree>(tree: X): X => {
     for (const x of leavesOf(tree)) made.push(new WeakRef(x));
     return tree;
@@ -36,7 +39,7 @@ export async function scope<T>(f: (own: <X extends Tree>(tree: X) => X) => T | P
     const tensors = new Set(tensorsIn(result));
     await realize([...tensors].filter(({ source }) => source.kind === "call"));
     returned = tensors;
-    for (const x of tensors) noteMade(x);
+    for (const x of tensors) noteMade(x, outer);
     return result;
   } finally {
     for (const x of toFree(made)) if (!returned.has(x) && x.source.kind !== "call") x.dispose();

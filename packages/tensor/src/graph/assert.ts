@@ -122,11 +122,12 @@ export function assertTensors<T extends object>(
   required: readonly (keyof T & string)[],
   optional: readonly (keyof T & string)[] = [],
 ): void {
+  const names = [...required, ...optional];
   if (typeof given !== "object" || given === null || given instanceof Tensor)
     throw new TypeError(
-      `${name}: expected an object with ${required.join(", ")}, got ${describeValue(given)}; write { ${required[0]}: ... }`,
+      `${name}: expected an object with ${names.join(", ")}, got ${describeValue(given)}; write { ${names[0]}: ... }`,
     );
-  for (const key of [...required, ...optional]) {
+  for (const key of names) {
     const value: unknown = given[key];
     if (value === undefined && optional.includes(key)) continue;
     const pair = value as { readonly re?: unknown; readonly im?: unknown } | null | undefined;

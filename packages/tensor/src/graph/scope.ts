@@ -2,7 +2,7 @@
 import type { Tensor } from "./tensor.js";
 
 /** What a scope has made so far. Weak, so that a long scope keeps nothing alive. */
-type Made = WeakRef<Tensor>[];
+export type Made = WeakRef<Tensor>[];
 
 /** A value that belongs to a function and to all that runs on its behalf, whatever else runs between its awaits. */
 interface Context {
@@ -34,12 +34,12 @@ function makeContext(): Context {
   };
 }
 
-/** Whether a scope runs here. */
-export const isCollecting = (): boolean => context?.getStore() !== undefined;
+/** The list of the scope that runs here, if one does. */
+export const listHere = (): Made | undefined => context?.getStore();
 
-/** Notes that a tensor was made. */
-export function noteMade(x: Tensor): void {
-  if (context) context.getStore()?.push(new WeakRef(x));
+/** Notes that a tensor was made: for the scope that runs here, or the one that ran before something was awaited. */
+export function noteMade(x: Tensor, made = listHere()): void {
+  made?.push(new WeakRef(x));
 }
 
 /** Runs `f` with a list of its own, which the tensors made in it are added to. */

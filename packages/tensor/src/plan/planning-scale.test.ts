@@ -9,10 +9,13 @@ import {
   leavesOf,
   linearScan,
   mul,
+  pad,
+  prod,
   realize,
   reference,
   reshape,
   setDebug,
+  sliceAxis,
   softmax,
   sum,
   tanh,
@@ -31,6 +34,11 @@ const repeat = (times: number, x: Tensor, f: (x: Tensor, k: number) => Tensor): 
   for (let k = 0; k < times; k++) y = f(y, k);
   return y;
 };
+
+/** x_i + x_(i + n/2). */
+const halves = (x: Tensor): Tensor => add(sliceAxis(x, 0, 0, x.size / 2), sliceAxis(x, 0, x.size / 2, x.size));
+/** x_(i - n), 0 at the first n. */
+const later = (x: Tensor, n: number): Tensor => pad(sliceAxis(x, 0, 0, x.size - n), [n], [0]);
 
 async function valuesOn(device: Device, build: () => Tree): Promise<number[]> {
   const tree = build();
@@ -63,6 +71,15 @@ const graphs: Record<string, () => Tree> = {
   "300 softmaxes": () => repeat(300, reshape(wave(32), [4, 8]), (x) => softmax(mul(x, 2), -1)),
   "2,000 reshapes that are no views": () =>
     repeat(2000, wave(12), (x, k) => reshape(transpose(reshape(x, [k % 2 ? 3 : 4, k % 2 ? 4 : 3])), [12])),
+  // x_i and x_j of the same value in one sum: computed in place, each level would take twice the work of the one before
+  "32,768 numbers added up by halves": () => repeat(15, wave(2 ** 15), (x) => halves(x)),
+  "a running sum by 12 doublings, and its gradient": () => {
+    const doublings = (x: Tensor): Tensor => repeat(12, x, (y, k) => add(mul(y, 0.5), later(y, 2 ** k)));
+    return [doublings(wave(4096)), grad((x: Tensor) => sum(mul(doublings(x), wave(4096, 2))))(wave(4096))];
+  },
+  "a product of 20,000 numbers": () => prod(add(mul(wave(20_000), 0.01), 1)),
+  "24 rotations": () =>
+    repeat(24, wave(500), (x, k) => concat([sliceAxis(x, 0, k + 1, 500), sliceAxis(x, 0, 0, k + 1)], 0)),
   "200 recurrences": () =>
     repeat(200, reshape(wave(32), [4, 8]), (x) => linearScan({ a: mul(tanh(x), 0.5), b: mul(x, 0.4), axis: 0 })),
 };
@@ -86,6 +103,16 @@ test("kernels of a long chain are bounded, and equal ones", async () => {
   const lines = text.split("\n");
   expect(lines.length).toBeGreaterThan(10_000 / 512);
   expect(new Set(lines).size).toBeLessThan(4);
+});
+
+test("kernels that read many elements of one value are bounded", async () => {
+  const text = await explain(
+    repeat(12, wave(4096), (x) => halves(x)),
+    { device: cpu({ threads: 1 }) },
+  );
+  const loads = [...text.matchAll(/(\d+) loads?/g)].map(([, count]) => Number(count));
+  expect(loads.length).toBeLessThanOrEqual(6);
+  expect(Math.max(...loads)).toBeLessThanOrEqual(64);
 });
 
 test("a long chain in debug mode and without fusion", async () => {
