@@ -3,6 +3,8 @@ import { findChromium } from "@seqmix/software-gpu";
 import { readFileSync } from "node:fs";
 import { chromium, type Browser, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { scalingPage } from "../src/report/scaling-page.js";
+import type { ScalingRow } from "../src/sweeps/scaling.js";
 import { readRows } from "./training/read-rows.js";
 
 /** Building the page, and a training run on a busy machine. */
@@ -10,6 +12,19 @@ const TIMEOUT = 180_000;
 
 const trial = (mixer: string): string =>
   `selective-copying:${mixer}:dataTokens=2;dModel=16;L=8;nLayers=1;seed=0;steps=160`;
+
+const manyRows: readonly ScalingRow[] = Array.from({ length: 12 }, (_, k) =>
+  [256, 512].map((L) => ({
+    mixer: `m${k}`,
+    work: "prefill" as const,
+    L,
+    batch: 1,
+    dModel: 64,
+    seconds: (k + 1) * L,
+    runs: 3,
+    peakBytes: L,
+  })),
+).flat();
 
 const rowsOfASweep = readFileSync(
   new URL("../../../docs/results/discretization/results.jsonl", import.meta.url),
@@ -135,7 +150,35 @@ describe("the page", () => {
       const rows = page.locator("tbody tr");
       await rows.nth(2).waitFor();
       for (const text of await rows.allInnerTexts()) expect(Number(text.split("\t")[2])).toBeLessThan(1e-5);
+      // On a phone every view is as wide as the screen: what is wider scrolls by itself.
+      await page.setViewportSize({ width: 390, height: 800 });
+      for (const view of ["Train", "Look into a state", "HiPPO memory", "Duality"]) {
+        await page.getByRole("link", { name: view }).click();
+        await page.getByRole("heading", { level: 2 }).waitFor();
+        if (view === "Duality") await rows.nth(2).waitFor();
+        expect(await page.evaluate(() => document.documentElement.scrollWidth), view).toBeLessThanOrEqual(390);
+      }
       expect(complaints).toEqual([]);
+      await page.close();
+    },
+    TIMEOUT,
+  );
+
+  test(
+    "pressing a name of a figure shows its line alone, and again all",
+    async () => {
+      const page = await browser.newPage();
+      await page.setContent(scalingPage(manyRows, "somewhere"));
+      const opaque = (): Promise<number> =>
+        page
+          .locator(".series")
+          .evaluateAll((all) => all.filter((each) => getComputedStyle(each).opacity === "1").length);
+      const all = await opaque();
+      await page.getByRole("button", { name: "m11", exact: true }).press("Enter");
+      // Its line, its points and its name, in the figure of time and in that of memory.
+      expect(await opaque()).toBe(6);
+      await page.getByRole("button", { name: "m11", exact: true }).press("Enter");
+      expect(await opaque()).toBe(all);
       await page.close();
     },
     TIMEOUT,

@@ -109,7 +109,8 @@ function settingsTable({ defaults, training, scales, network }: TaskEntry): stri
 }
 
 function publishedTable({ published = [] }: TaskEntry): string[] {
-  if (published.length === 0) return [];
+  if (published.length === 0)
+    return ["**Published results.** None is listed here; the source below is where to look.", ""];
   const rows = published.map(
     ({ model, value, setting, source }) => `| ${model} | ${value} | ${setting ?? ""} | ${source} |`,
   );

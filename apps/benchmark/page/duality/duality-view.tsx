@@ -105,26 +105,28 @@ export function DualityView() {
               />
             </figure>
           </div>
-          <table>
-            <thead>
-              <tr>
-                <th>algorithm</th>
-                <th class="number">time here</th>
-                <th class="number">largest difference from the recurrence</th>
-                <th>work</th>
-              </tr>
-            </thead>
-            <tbody>
-              {shown.runs.map(({ algorithm, milliseconds, difference }) => (
-                <tr key={algorithm}>
-                  <td>{algorithm}</td>
-                  <td class="number">{milliseconds.toFixed(2)} ms</td>
-                  <td class="number">{difference.toExponential(1)}</td>
-                  <td>{work[algorithm]}</td>
+          <div class="scroll">
+            <table>
+              <thead>
+                <tr>
+                  <th>algorithm</th>
+                  <th class="number">time here</th>
+                  <th class="number">largest difference from the recurrence</th>
+                  <th>work</th>
                 </tr>
-              ))}
-            </tbody>
-          </table>
+              </thead>
+              <tbody>
+                {shown.runs.map(({ algorithm, milliseconds, difference }) => (
+                  <tr key={algorithm}>
+                    <td>{algorithm}</td>
+                    <td class="number">{milliseconds.toFixed(2)} ms</td>
+                    <td class="number">{difference.toExponential(1)}</td>
+                    <td>{work[algorithm]}</td>
+                  </tr>
+                ))}
+              </tbody>
+            </table>
+          </div>
         </>
       )}
     </section>

@@ -61,8 +61,8 @@ function Table({ rows, live }: { rows: readonly Row[]; live: readonly LiveTrial[
           {cells.map((row, k) => (
             <tr key={rows[k]!.trial}>
               {row.map((text, n) => (
-                <td key={columns[n]!.title} class={columns[n]!.number ? "number" : undefined}>
-                  {columns[n]!.title === "test" && live[k]?.state.status === "training" ? "training" : text}
+                <td key={columns[n]!.title} class={classOf(columns[n]!)}>
+                  {columns[n]!.title === "test" && live[k]?.state.status === "training" ? "training" : broken(text)}
                 </td>
               ))}
             </tr>
@@ -73,6 +73,13 @@ function Table({ rows, live }: { rows: readonly Row[]; live: readonly LiveTrial[
   );
 }
 
+const classOf = ({ title, number }: { readonly title: string; readonly number?: boolean }): string | undefined =>
+  number ? "number" : title === "settings" ? "settings" : undefined;
+
+/** Text that may go on in the next line behind each setting. */
+const broken = (text: string) =>
+  text.split(/(?<=;)/).flatMap((part, k) => (k === 0 ? [part] : [<wbr key={k} />, part]));
+
 function Charts({ task, rows, mixers }: { task: string; rows: readonly Row[]; mixers: readonly string[] }) {
   const trained = rows.filter(({ curve }) => curve.length > 0);
   const done = rows.filter(({ status, stateBytes }) => status === "done" && stateBytes);
@@ -81,12 +88,15 @@ function Charts({ task, rows, mixers }: { task: string; rows: readonly Row[]; mi
     <>
       <h3>{task}</h3>
       <ul class="legend">
-        {mixers.map((mixer, k) => (
-          <li key={mixer}>
-            <span style={{ background: seriesColor(k) }} />
-            {mixer}
-          </li>
-        ))}
+        {mixers.map(
+          (mixer, k) =>
+            rows.some((row) => row.mixer === mixer) && (
+              <li key={mixer}>
+                <span style={{ background: seriesColor(k) }} />
+                {mixer}
+              </li>
+            ),
+        )}
       </ul>
       <div class="figures">
         {trained.length > 0 && <Figure caption="Training" svg={lossChart(trained, mixers).svg} />}

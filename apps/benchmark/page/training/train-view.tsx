@@ -119,7 +119,7 @@ function PlanForm({ plan, change, disabled }: { plan: Plan; change: (plan: Plan)
         change={(id) => change({ ...plan, task: id, shared: {} })}
       />
       <p>
-        {task.summary}. {task.tests}
+        {task.summary.charAt(0).toUpperCase() + task.summary.slice(1)}. {task.tests}
       </p>
       <div class="mixers" role="group" aria-label="mixers">
         {registry.mixers.map(({ id }) => (

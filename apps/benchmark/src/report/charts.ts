@@ -190,10 +190,19 @@ export function stateChart(rows: readonly Row[], mixers: readonly string[]): Dra
         title: ({ trial, value, bytes }: (typeof points)[number]) =>
           `${trial}\n${value.toFixed(percent ? 1 : 3)} at ${formatBytes(bytes)}`,
       }),
-      Plot.text(points, { x: "bytes", y: "value", text: "mixer", dy: -12, fill: "currentColor" }),
+      Plot.text(bestOfEach(points, percent), { x: "bytes", y: "value", text: "mixer", dy: -12, fill: "currentColor" }),
     ],
   });
   return drawing(points, ["trial", "mixer", "bytes", "value"], svg);
+}
+
+/** The best point of each mixer, which bears its name: names of several seeds would cover each other. */
+function bestOfEach<P extends { readonly mixer: string; readonly value: number }>(
+  points: readonly P[],
+  higher: boolean,
+): readonly P[] {
+  const inOrder = points.toSorted((a, b) => (higher ? a.value - b.value : b.value - a.value));
+  return [...new Map(inOrder.map((point) => [point.mixer, point])).values()];
 }
 
 /** Characters of a bar's name on one line. */

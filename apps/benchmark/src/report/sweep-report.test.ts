@@ -1,12 +1,16 @@
 /** What the report of a sweep says of several tasks, of seeds, and of published numbers. */
 import { parseHTML } from "linkedom";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import { spreadOf, type CellSummary } from "../results/cells.js";
 import type { Row } from "../results/results.js";
 import { meanRows } from "./mean-rows.js";
 import { reportPage } from "./page.js";
-import { sweepTable, type SweepReport } from "./sweep-section.js";
+import { sizesOf, sweepTable, type SweepReport } from "./sweep-section.js";
 import { taskTable } from "./task-table.js";
+import { writeReport } from "./write-report.js";
 
 const row = (task: string, name: string, seed: number, accuracy: number): Row => ({
   trial: `${task}:mamba:dModel=64;L=40;name=${name};seed=${seed}`,
@@ -119,4 +123,27 @@ test("figures draw the mean over seeds, and every task by itself", () => {
   ]);
   const training = [...page.querySelectorAll("figure")][2]!;
   expect(training.querySelectorAll('[aria-label="line"] path')).toHaveLength(2);
+});
+
+test("how a mixer was sized is said once, with its task where tasks differ", () => {
+  const sized = cells.map((each) => ({ ...each, matched: each.name === "one" ? "a" : `in ${each.task}` }));
+  expect(sizesOf({ ...report, cells: sized })).toEqual([
+    "one: a",
+    "other: in copying (copying)",
+    "other: in recall (recall)",
+  ]);
+});
+
+test("the command of a report names the device that all rows are of", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "seqmix-report-"));
+  const rows = cells.flatMap((each) => each.rows);
+  const commandOf = async (some: readonly Row[]): Promise<string> => {
+    await writeReport(folder, some, { sweep: report });
+    return /- command: (.*)/.exec(readFileSync(join(folder, "report.md"), "utf8"))![1]!;
+  };
+  const onGpu = rows.map((each): Row => ({ ...each, device: "webgpu" }));
+  expect(await commandOf(rows)).toBe("`pnpm bench sweep s --scale laptop`");
+  expect(await commandOf(onGpu)).toBe("`pnpm bench sweep s --scale laptop --device webgpu`");
+  expect(await commandOf([...rows, ...onGpu])).toBe("`pnpm bench sweep s --scale laptop`");
+  rmSync(folder, { recursive: true });
 });

@@ -25,6 +25,18 @@ export function findings({ sweep, scale, cells }: SweepReport): readonly Stateme
 export const verdictWord = ({ holds }: Statement): string =>
   holds === undefined ? "no result" : holds ? "as expected" : "NOT as expected";
 
+/** How mixers were sized, a sentence each; with the tasks it is so on, where it is not so on all. */
+export function sizesOf({ cells }: SweepReport): readonly string[] {
+  const tasks = new Set(cells.map(({ task }) => task));
+  const tasksOf = new Map<string, string[]>();
+  for (const { name, task, matched } of cells)
+    if (matched !== undefined)
+      tasksOf.set(`${name}: ${matched}`, [...(tasksOf.get(`${name}: ${matched}`) ?? []), task]);
+  return [...tasksOf].map(([text, own]) =>
+    new Set(own).size === tasks.size ? text : `${text} (${[...new Set(own)].join(", ")})`,
+  );
+}
+
 interface SweepColumn extends Column {
   cell(cell: CellSummary): string;
   value?(cell: CellSummary): number | undefined;
@@ -154,7 +166,7 @@ export function sweepSection(report: SweepReport): string {
       : "";
   const sources = publishedSources(report);
   const byTask = taskTable(cells);
-  const matched = cells.flatMap(({ name, matched: how }) => (how ? [`<li>${escape(name)}: ${escape(how)}</li>`] : []));
+  const matched = sizesOf(report).map((text) => `<li>${escape(text)}</li>`);
   return `<section><h2>${escape(question ?? "Results")}</h2>${claim}${smoke}<ul class="findings">${statements.join("")}</ul>${byTask ? `<h3>By task</h3>${htmlTable(byTask)}<h3>All numbers</h3>` : ""}${htmlTable(sweepTable(report))}${
     sources.length > 0
       ? `<p class="small">Published: ${escape(sources.join("; "))}. Conditions differ; see the sweep.</p>`

@@ -4,7 +4,7 @@ import type { Row } from "../results/results.js";
 import { summaryTable } from "../results/summary.js";
 import { tasks } from "../trials/tasks.js";
 import { latexTable, markdownTable } from "./plain-text.js";
-import { findings, publishedSources, sweepTable, verdictWord, type SweepReport } from "./sweep-section.js";
+import { findings, publishedSources, sizesOf, sweepTable, verdictWord, type SweepReport } from "./sweep-section.js";
 import { taskTable } from "./task-table.js";
 
 /** Writes report.html, report.md and report.tex into the folder and returns the path of the page. */
@@ -28,7 +28,7 @@ export async function writeReport(
   const table = sweep ? sweepTable(sweep) : summaryTable(rows);
   writeFileAtomically(
     join(folder, "report.md"),
-    `# ${title}\n\n${intro(sweep, verdict)}${byTask ? `${markdownTable(byTask)}\n\n` : ""}${markdownTable(table)}\n\n${sweep ? publications(sweep) : ""}${origin(rows)}${sweep ? `- command: \`pnpm bench sweep ${sweep.name} --scale ${sweep.scale}\`\n` : ""}`,
+    `# ${title}\n\n${intro(sweep, verdict)}${byTask ? `${markdownTable(byTask)}\n\n` : ""}${markdownTable(table)}\n\n${sweep ? sizing(sweep) + publications(sweep) : ""}${origin(rows)}${sweep ? commandOf(sweep, rows) : ""}`,
   );
   writeFileAtomically(
     join(folder, "report.tex"),
@@ -42,13 +42,17 @@ function intro(sweep: SweepReport | undefined, verdict: string | undefined): str
   if (!sweep) return verdict ? `${verdict}\n\n` : "";
   const { question, expected } = sweep.sweep;
   const found = findings(sweep).map((statement) => `- **${verdictWord(statement)}**: ${statement.text}\n`);
-  const sizes = sweep.cells.flatMap(({ name, matched }) => (matched ? [`- ${name}: ${matched}\n`] : []));
   return [
     question ? `${question}\n\n` : "",
     expected ? `> ${expected.claim}\n>\n> ${expected.source}\n\n` : "",
     found.length > 0 ? `${found.join("")}\n` : "",
-    sizes.length > 0 ? `Sizes:\n\n${sizes.join("")}\n` : "",
   ].join("");
+}
+
+/** How mixers were sized, in Markdown. */
+function sizing(sweep: SweepReport): string {
+  const sizes = sizesOf(sweep).map((text) => `- ${text}\n`);
+  return sizes.length > 0 ? `Sizes:\n\n${sizes.join("")}\n` : "";
 }
 
 const publications = (sweep: SweepReport): string =>
@@ -67,6 +71,13 @@ function origin(rows: readonly Row[]): string {
   ]
     .map((line) => `- ${line}\n`)
     .join("");
+}
+
+/** The command that makes such rows, on the device that all of them are of. */
+function commandOf({ name, scale }: SweepReport, rows: readonly Row[]): string {
+  const devices = [...new Set(rows.map(({ device }) => device))];
+  const device = devices.length === 1 && devices[0] !== "cpu" ? ` --device ${devices[0]}` : "";
+  return `- command: \`pnpm bench sweep ${name} --scale ${scale}${device}\`\n`;
 }
 
 const captionOf = (title: string, rows: readonly Row[]): string =>

@@ -1,8 +1,9 @@
 /** One process at a time writes into a folder of results. */
-import { closeSync, fsyncSync, linkSync, openSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeSync } from "node:fs";
+import { linkSync, readFileSync, renameSync, rmSync, statSync, utimesSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { UsageError } from "../commands/usage-error.js";
+import { writeFileAtomically } from "./atomic-file.js";
 
 /** Holds a folder until it is released. */
 export interface FolderLock {
@@ -27,7 +28,7 @@ const DEAD = 60;
 /**
  * Takes a folder for this process. A lock that its process left behind (kill -9, a power cut) is taken over: at once if the
  * process was one of this machine, after a minute without a sign of life if it was another's.
- * @throws UsageError naming the process that holds it.
+ * @throws UsageError naming the process that holds it, or if the disk is full.
  */
 export function lockFolder(folder: string): FolderLock {
   const path = join(folder, FILE);
@@ -62,16 +63,10 @@ export function lockFolder(folder: string): FolderLock {
 
 const textOf = (holder: Holder): string => `${JSON.stringify(holder)}\n`;
 
-/** Makes the file with its content in one step. @returns false if there is one. */
+/** Makes the file with its content in one step. @returns false if there is one. @throws UsageError on a full disk. */
 function create(path: string, holder: Holder): boolean {
   const draft = `${path}.${process.pid}`;
-  const file = openSync(draft, "w");
-  try {
-    writeSync(file, textOf(holder));
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
+  writeFileAtomically(draft, textOf(holder));
   try {
     linkSync(draft, path);
     return true;

@@ -14,6 +14,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { UsageError } from "../commands/usage-error.js";
 import { appendLine, writeFileAtomically } from "./atomic-file.js";
+import { lockFolder } from "./lock.js";
 import { openResults, readResults, type Row } from "./results.js";
 
 let folder: string;
@@ -148,4 +149,10 @@ test.runIf(existsSync("/dev/full"))("a full disk leaves what was there, no parti
   expect(readdirSync(folder)).toEqual(["data"]);
   symlinkSync("/dev/full", join(folder, "lines"));
   expect(() => appendLine(join(folder, "lines"), "x")).toThrow(UsageError);
+});
+
+test.runIf(existsSync("/dev/full"))("a folder on a full disk is not taken, with one sentence, and nothing is left", () => {
+  symlinkSync("/dev/full", join(folder, `results.lock.${process.pid}.${process.pid}.partial`));
+  expect(() => lockFolder(folder)).toThrow(/^Expected room for .*results\.lock.*, but the disk is full; free some/);
+  expect(readdirSync(folder)).toEqual([]);
 });

@@ -3,8 +3,8 @@ import { atLeast, cellNamed, defineSweep, higher } from "@seqmix/benchmark";
 export const sweep = defineSweep({
   question: "Does a model remember within an episode, and forget at its end, when it is told where episodes begin?",
   task: "repeat-first",
-  mixers: ["s5", "lru", "mamba", "gru", "transformer"],
-  baseline: { L: 260, steps: 500, batch: 8, dModel: 32 },
+  mixers: ["s5", "lru", "gru"],
+  baseline: { decks: 4, L: 1040, steps: 800, batch: 8, dModel: 32 },
   changes: { resets: ["given", "hidden"] },
   combine: "grid",
   rates: [5e-3],
@@ -12,7 +12,7 @@ export const sweep = defineSweep({
   scales: {
     smoke: {
       mixers: ["s5"],
-      baseline: { steps: 4, warmup: 1, L: 60, dModel: 8, nLayers: 1, evaluationSequences: 16, batch: 8 },
+      baseline: { steps: 4, warmup: 1, decks: 1, L: 60, dModel: 8, nLayers: 1, evaluationSequences: 16, batch: 8 },
       rates: [5e-3],
       seeds: [0],
     },

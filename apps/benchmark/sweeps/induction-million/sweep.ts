@@ -6,11 +6,11 @@ export const sweep = defineSweep({
   question: "Does Mamba, trained at 256 tokens, still find what it has to among a million?",
   task: "induction",
   mixers: ["mamba"],
-  baseline: { L: 256, longest: 2 ** 20, evaluationSequences: 64, steps: 4000, batch: 64 },
-  rates: [2e-3],
+  baseline: { L: 256, longest: 2 ** 20, evaluationSequences: 64, steps: 8000, batch: 64, warmup: 500, weightDecay: 0 },
+  rates: [2e-3, 3e-3],
   seeds: [0, 1, 2],
   scales: {
-    smoke: { baseline: { steps: 4, warmup: 1, batch: 16, dModel: 8, nLayers: 1 }, seeds: [0] },
+    smoke: { baseline: { steps: 4, warmup: 1, batch: 16, dModel: 8, nLayers: 1 }, rates: [2e-3], seeds: [0] },
     paper: { rates: [1e-3] },
   },
   expected: {

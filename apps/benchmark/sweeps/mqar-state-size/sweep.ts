@@ -16,24 +16,18 @@ const attention = {
   name: "transformer",
   settings: { positionEncoding: "absolute", maxLength: 256 },
 };
-/** What it comes to with twice the training. */
-const longer = {
-  mixer: "transformer",
-  name: "transformer, 5,000 steps",
-  settings: { ...attention.settings, steps: 5000 },
-};
-
 export const sweep = defineSweep({
   question: "How much can a state of so many bytes recall?",
   task: "mqar",
-  mixers: [...mamba, ...mamba2, ...gla, attention, longer],
-  baseline: { vocabSize: 64, L: 32, pairs: 8, steps: 2500, batch: 128, dModel: 64 },
-  rates: [2e-3],
+  mixers: [...mamba, ...mamba2, ...gla, attention],
+  baseline: { vocabSize: 64, L: 32, pairs: 8, steps: 5000, warmup: 500, batch: 128, dModel: 64 },
+  rates: [2e-3, 5e-3],
   seeds: [0, 1, 2],
   scales: {
     smoke: {
       mixers: [mamba[0]!, attention],
       baseline: { steps: 4, warmup: 1, batch: 16 },
+      rates: [2e-3],
       seeds: [0],
     },
   },
@@ -44,13 +38,16 @@ export const sweep = defineSweep({
       "Arora et al., Simple linear attention language models balance the recall-throughput tradeoff, 2024, Figure 2; Zoology, 2023",
     check: (cells) => [
       ...[mamba, mamba2, gla].map((sizes) => rising(sizes.map(({ name }) => cellNamed(cells, name)))),
-      atLeast(cellNamed(cells, longer.name), 0.99),
+      atLeast(cellNamed(cells, attention.name), 0.99),
     ],
   },
-  published: [attention.name, longer.name].map((row) => ({
-    row,
-    value: 1,
-    source: "Arora et al., Zoology, 2023, Figure 2: attention of width 64 at every length, with a vocabulary of 8,192",
-  })),
+  published: [
+    {
+      row: attention.name,
+      value: 1,
+      source:
+        "Arora et al., Zoology, 2023, Figure 2: attention of width 64 at every length, with a vocabulary of 8,192",
+    },
+  ],
   plots: [{ title: "Recall against memory", x: "stateBytes", log: true }],
 });

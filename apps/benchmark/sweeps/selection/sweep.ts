@@ -19,7 +19,7 @@ export const sweep = defineSweep({
     selective(false, false, true),
     selective(false, true, true),
   ],
-  baseline: { dataTokens: 8, L: 40, batch: 32, steps: 1000, dModel: 48 },
+  baseline: { dataTokens: 8, L: 40, batch: 32, steps: 3000, dModel: 48 },
   rates: [5e-3],
   seeds: [0, 1, 2],
   scales: {

@@ -7,7 +7,7 @@ export const sweep = defineSweep({
   question: "How much does a larger state help, when B and C depend on the input?",
   task: ["selective-copying", "moby-dick"],
   mixers: sizes.map(sized),
-  baseline: { steps: 600, batch: 16, dModel: 48 },
+  baseline: { steps: 2000, batch: 32, dModel: 48 },
   rates: [5e-3],
   seeds: [0, 1, 2],
   scales: {
