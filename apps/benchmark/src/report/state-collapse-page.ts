@@ -20,7 +20,7 @@ export function stateCollapsePage(outcomes: readonly CollapseOutcome[], setting:
   const methods = `Less retention: every ${stretch} tokens the state is multiplied by e^(-${stretch} / training length). Norm limit: the state of a head is scaled down to the largest norm at the training length. Window: every half training length, at least ${stretch} tokens, the state becomes that of as many last tokens alone, the difference h_t - (a .. a) h_(t-r). The formulas follow the paper's text; its code does not contain them.`;
   const sections = sizes.map((dState) => {
     const own = ofSize(outcomes, dState);
-    const first = lengths[0]!;
+    const trainedTo = lengths.filter((length) => own.some(({ trained }) => trained === length));
     return `<section><h2>A state of N = ${dState}</h2>${legend(names)}<div class="figures">${figure(
       "Values that are right",
       positionChart(
@@ -35,8 +35,8 @@ export function stateCollapsePage(outcomes: readonly CollapseOutcome[], setting:
         names,
         { label: "size of the state", log: true },
       ),
-    )}</div>${legend(ways)}<div class="figures">${lengths
-      .filter((length) => length === first || length === lengths.at(-1))
+    )}</div>${legend(ways)}<div class="figures">${trainedTo
+      .filter((_, k) => k === 0 || k === trainedTo.length - 1)
       .map((length) =>
         figure(
           `Kept in bounds, trained to ${length}`,
@@ -81,24 +81,26 @@ function table(
   ways: readonly string[],
 ): string {
   const cells = sizes.flatMap((dState) =>
-    lengths.map((trained) => {
+    lengths.flatMap((trained) => {
       const own = ofSize(outcomes, dState).filter((one) => one.trained === trained);
-      if (own.length === 0) return [String(dState), String(trained), "-", "-", ...ways.map(() => "-")];
+      if (own.length === 0) return [];
       return [
-        String(dState),
-        String(trained),
-        percent(meanOf(own.map(({ curves }) => atLength(curves[0]!, trained)))),
-        meanOf(own.map(({ curves }) => growth(curves[0]!, trained))).toPrecision(3),
-        ...ways.map((_, k) => percent(meanOf(own.map(({ curves }) => far(curves[k]!))))),
+        [
+          String(dState),
+          String(trained),
+          percent(meanOf(own.map(({ curves }) => atLength(curves[0]!, trained)))),
+          meanOf(own.map(({ curves }) => growth(curves[0]!, trained))).toPrecision(3),
+          ...ways.map((_, k) => percent(meanOf(own.map(({ curves }) => far(curves[k]!))))),
+        ],
       ];
     }),
   );
   const columns = [
     { title: "N", number: true },
     { title: "training length", number: true },
-    { title: "right at that length (%)", number: true },
-    { title: "growth of a head's state", number: true },
-    ...ways.map((way) => ({ title: way === "none" ? "far beyond, as it is (%)" : `${way} (%)`, number: true })),
+    { title: "at that length (%)", number: true },
+    { title: "growth", number: true },
+    ...ways.map((way) => ({ title: way === "none" ? "far beyond (%)" : `${way} (%)`, number: true })),
   ];
   return `<section><h2>Means over seeds</h2>${htmlTable({ columns, cells })}</section>`;
 }

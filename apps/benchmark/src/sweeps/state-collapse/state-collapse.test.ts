@@ -79,4 +79,8 @@ test("a trained model is read in every way, alike as long as nothing is changed,
   const page = stateCollapsePage([outcome], setting);
   expect(page.match(/<svg/g)!.length).toBeGreaterThanOrEqual(3);
   expect(page).not.toContain("NaN");
+  // a size has charts and rows of the lengths that it was trained to
+  const two = stateCollapsePage([outcome, { ...outcome, dState: 16, trained: 64 }], setting);
+  expect(two.match(/<svg/g)!.length).toBe(2 * page.match(/<svg/g)!.length);
+  expect(two.match(/<tr>/g)!.length).toBe(page.match(/<tr>/g)!.length + 1);
 });
