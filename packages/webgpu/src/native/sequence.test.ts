@@ -84,7 +84,7 @@ describe("a recurrence whose steps are a product and gates", () => {
     }
   });
 
-  test("a step's product and what reads it are one kernel; backwards its product with the weights has been taken of all steps", async () => {
+  test("a step is one kernel; backwards its product with the weights has been taken of all steps", async () => {
     const [y, pullBack] = run({ B: 4, L: 5, N: 16, reverse: false });
     const cotangents = {
       outputs: normal(key(6), [5, 4, 16]),
@@ -92,7 +92,7 @@ describe("a recurrence whose steps are a product and gates", () => {
     };
     const text = await explain([y.outputs, pullBack(cotangents).w], { device });
     const [forwards, backwards] = text.match(/5 times: .*/g) as [string, string];
-    expect(forwards).toContain("5 times: matmul 4x48x16, few rows, and a loop [4,");
+    expect(forwards).toBe("5 times: matmul 4x48x16, few rows, and a loop [4,16]");
     expect(backwards.match(/matmul/g)).toHaveLength(1);
     expect(text).toContain("matmul 20x48x16");
   });
