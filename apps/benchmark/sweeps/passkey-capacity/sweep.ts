@@ -4,7 +4,7 @@ const sizes = [1, 4, 16, 64];
 const sized = (size: number) => ({
   mixer: "mamba2",
   name: `N = ${size}`,
-  series: "mamba2",
+  series: `N = ${size}`,
   settings: { dState: size, headDim: 16 },
 });
 

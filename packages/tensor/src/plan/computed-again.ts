@@ -30,6 +30,7 @@ interface Origin {
  * @param stored What has memory anyway.
  * @param inPasses Whether a recurrence reads a value, in each of its passes: there one that is made of several readings of one
  * tensor, such as a short convolution, is worth its memory.
+ * @param besideSmall Operands that are read again in the place of a small tensor, at most.
  */
 export function computedAgain(
   calls: readonly Call[],
@@ -39,6 +40,7 @@ export function computedAgain(
   most: number,
   mayBeDeeper: (x: Tensor) => boolean,
   inPasses: (x: Tensor) => boolean = () => false,
+  besideSmall = BESIDE,
 ): Set<Tensor> {
   const again = new Set<Tensor>();
   if (most === 0) return again;
@@ -60,7 +62,8 @@ export function computedAgain(
     }
     const reads = (inPasses(x) ? origin?.views : origin?.read) ?? [];
     const size = [...reads].reduce((sum, y) => sum + Math.min(y.size, x.size), 0);
-    const fromMemory = isLittle && kind === "elementwise" && size <= BESIDE * x.size;
+    const fromMemory =
+      isLittle && kind === "elementwise" && size <= (mostHere > most && !inPasses(x) ? besideSmall : BESIDE) * x.size;
     if (fromMemory) again.add(x);
     // The others have memory, and what is made of them may be computed again.
     origins.set(x, fromMemory ? origin : { work: 0, ...whole(x) });

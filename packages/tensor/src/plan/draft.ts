@@ -16,6 +16,8 @@ export interface PlanOptions {
   readonly maxBindingBytes?: number;
   /** Work, in additions, of values that are computed again where they are used rather than kept; 0 by default. */
   readonly computedAgain?: number;
+  /** Operands of its size that are read again in the place of a small value, at most; 1.25 by default. */
+  readonly besideSmall?: number;
   /** Whether kernels that do not wait for each other run at once; false by default. */
   readonly together?: boolean;
   /** Native ops whose programs take an {@link Epilogue}; none by default. */

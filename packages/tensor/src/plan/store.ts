@@ -53,6 +53,7 @@ export function storeResults(planning: Planning): Planning {
     options.computedAgain ?? 0,
     (x) => BYTES_PER_ELEMENT * x.size <= (options.maxBindingBytes ?? Infinity) && !isSpread(x, planning.users),
     (x) => readsOf(x, planning).some((call) => scans.calls.has(call) || call.outputs.some((y) => scans.inside.has(y))),
+    options.besideSmall,
   );
   for (const x of often) if (!again.has(x)) stored.set(x, undefined);
   return { ...planning, stored, claimed, sums };

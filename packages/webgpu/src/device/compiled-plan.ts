@@ -72,6 +72,8 @@ const KEPT = 8;
 const EPILOGUES: ReadonlySet<string> = new Set(["matmul"]);
 /** Additions that take no longer than reading a number. */
 const COMPUTED_AGAIN = 24;
+/** Operands that a step of a sequence reads again rather than wait for another kernel, thousands of times over. */
+const OF_A_STEP = 8;
 /** Ops that a device without them unrolls. */
 const NATIVES: ReadonlySet<string> = new Set(["sequentialScan"]);
 
@@ -222,15 +224,19 @@ function programsOf(
   fuse: boolean,
   limits: GpuLimits,
   tuning: Tuning,
+  besideSmall?: number,
 ): { readonly plan: Plan; readonly programs: readonly GpuProgram[] } {
-  const made = makePlan(roots, leaves, planOptions(roots, fuse, limits, tuning));
+  const made = makePlan(roots, leaves, {
+    ...planOptions(roots, fuse, limits, tuning),
+    ...(besideSmall !== undefined && { besideSmall }),
+  });
   const plan = limits.storesHalf ? made : storedInF32(made);
   const programOf = (step: Step): GpuProgram => {
     if (step.kind === "loop") return loopProgram(step.kernel, limits);
     if (step.kind === "scan") return recurrences().recurrenceProgram(step.kernel, limits, tuning);
     if (step.call.op !== "sequentialScan") return nativeProgram(step.call, limits);
     const { body } = step.call.attributes as SequentialScanAttributes;
-    const inner = programsOf(body.graph, fuse, limits, tuning);
+    const inner = programsOf(body.graph, fuse, limits, tuning, OF_A_STEP);
     return sequences().sequenceProgram(step.call, inner.plan, inner.programs, limits);
   };
   const programs = plan.steps.map(programOf);
