@@ -43,7 +43,7 @@ console.log(await add(mul(tensor([1, 2, 3]), 2), 1).data());`,
     name: "Mamba language model, training on webgpu",
     code: `import { webgpu } from "@seqmix/webgpu";${model}console.log(await train({ device: await webgpu() }));`,
     goal: 75,
-    limit: 127,
+    limit: 131,
     gpu: true,
   },
 ];
