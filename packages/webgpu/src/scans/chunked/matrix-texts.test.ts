@@ -1,5 +1,5 @@
 // What runs on matrix units is compiled for real ones: the software adapter, which runs the same texts emulated, has none.
-import { chunkedParts, randomSemiseparable, semiseparable } from "@seqmix/tensor/backend";
+import { chunkedParts, randomSemiseparable, semiseparable, whenLoaded } from "@seqmix/tensor/backend";
 import { withExtensions } from "@seqmix/tensor/wgsl";
 import { afterAll, expect, test } from "vitest";
 import { webgpu } from "../../index.js";
@@ -43,7 +43,9 @@ test.each([
     const summed = form.sums.some((sum) => sum.role === "read" && sum.group?.axis === outermost);
     for (const slices of extent > 1 && !summed ? [1, extent] : [1]) {
       sliced += Number(slices > 1);
-      const program = chunkedProgram(parts, limits(products), { ...sizesFor(parts, limits(products)), slices });
+      const program = await whenLoaded(() =>
+        chunkedProgram(parts, limits(products), { ...sizesFor(parts, limits(products)), slices }),
+      );
       expect(program.name).toContain("on matrix units");
       for (const { code } of program.passes) {
         device.gpu.pushErrorScope("validation");
