@@ -4,8 +4,13 @@ import { declare, type GpuPass, type GpuProgram } from "@seqmix/tensor/wgsl";
 import type { Build } from "./build.js";
 import type { Chunks } from "./layout.js";
 
+/** Bytes beside the chunks' own that are no matter, and the share of theirs that may be taken beyond. */
+const LEAST_BYTES = 64 * 2 ** 20,
+  SHARE = 0.1;
+
 /**
- * Appends what the recurrence needs beside its chunks, if anything.
+ * Appends what the recurrence needs beside its chunks, if anything. Where step by step it would need much more memory than in
+ * chunks, nothing is looked at, and what chunks cannot say is no number.
  * @param stepByStep The recurrence as a scan, if that fits what a pass may bind.
  */
 export function appendInstead(build: Build, chunks: Chunks, stepByStep: () => GpuProgram | undefined): void {
@@ -14,6 +19,10 @@ export function appendInstead(build: Build, chunks: Chunks, stepByStep: () => Gp
   const checks = chunkChecks(parts, chunks.Q);
   const program = checks.length > 0 ? stepByStep() : undefined;
   if (!program) return;
+  const first = kernel.inputs.length + kernel.outputs.length;
+  const blocks = placed(program.scratch, scratch);
+  const more = total(program.scratch.filter((_, k) => blocks[k] === undefined));
+  if (more > Math.max(LEAST_BYTES, SHARE * total(scratch))) return;
   const flags = checks.map(() => block(1));
   checks.forEach((check, k) => {
     const { of } = check;
@@ -27,14 +36,7 @@ export function appendInstead(build: Build, chunks: Chunks, stepByStep: () => Gp
     const array = checked(check, index, size, kernel.extents);
     build.run(checkLoop(array, 0, k === 0), [buffer, ...(k === 0 ? [] : [flags[k - 1]!])], [flags[k]!]);
   });
-  const flag = flags.at(-1)!;
-  const first = kernel.inputs.length + kernel.outputs.length;
-  const free = scratch.map((bytes, k) => ({ bytes, buffer: first + k })).filter(({ buffer }) => buffer !== flag);
-  /** Chunks are done with their blocks. */
-  const blocks = program.scratch.map((bytes) => {
-    const at = free.findIndex((each) => each.bytes >= bytes);
-    return at < 0 ? block(bytes / 4) : free.splice(at, 1)[0]!.buffer;
-  });
+  const own = program.scratch.map((bytes, k) => (blocks[k] === undefined ? block(bytes / 4) : first + blocks[k]));
   for (const pass of program.passes)
     passes.push(
       unlessZero(
@@ -42,12 +44,23 @@ export function appendInstead(build: Build, chunks: Chunks, stepByStep: () => Gp
           ...pass,
           buffers: pass.buffers.map((each) => ({
             ...each,
-            buffer: each.buffer < first ? each.buffer : blocks[each.buffer - first]!,
+            buffer: each.buffer < first ? each.buffer : own[each.buffer - first]!,
           })),
         },
-        flag,
+        flags.at(-1)!,
       ),
     );
+}
+
+const total = (sizes: readonly number[]): number => sizes.reduce((sum, bytes) => sum + bytes, 0);
+
+/** For each block that is asked for, the number of one of the chunks' blocks that holds it: they are done with them. */
+function placed(asked: readonly number[], given: readonly number[]): readonly (number | undefined)[] {
+  const free = given.map((_, k) => k);
+  return asked.map((bytes) => {
+    const at = free.findIndex((k) => given[k]! >= bytes);
+    return at < 0 ? undefined : free.splice(at, 1)[0];
+  });
 }
 
 /** Workgroups that keep a large GPU busy: a pass of more would take its time to end them, a millisecond for a million. */
