@@ -39,7 +39,7 @@ export interface KeyPairs {
   readonly gradient?: { readonly ends: number; readonly to: Place } | undefined;
 }
 
-export interface Side {
+interface Side {
   readonly state: "current" | "adjoint";
   /** The other side's rows: of k for dq, of q for dk. */
   readonly z: Operand;
@@ -49,42 +49,14 @@ export interface Side {
   readonly to: Place | undefined;
 }
 
-/** How the pairs of different blocks are taken. */
-export interface PairForm {
-  /** Four-key vectors of a workgroup. */
-  readonly across: number;
-  /** Declarations at module scope, and directives before them. */
-  readonly module: string;
-  readonly directives: string;
-  /** Builtins of the entry point. */
-  readonly builtin: readonly string[];
-  /** Statements between the reading of a thread's rows and the sums. */
-  before(sides: readonly Side[]): string;
-  /** The sums of a side. */
-  side(side: Side): string;
-}
-
-/** Four-key vectors of a workgroup by multiply-adds. */
+/** Four-key vectors of a workgroup. */
 const ACROSS = 8;
 
-/** A thread goes through all blocks of the chunk, for any adapter. */
-const plainForm = (chunks: Chunks): PairForm => ({
-  across: ACROSS,
-  module: "",
-  directives: "",
-  builtin: [],
-  before: () => "",
-  side: (side) =>
-    edgesText(side, ACROSS) +
-    ofSide(chunks, side, ACROSS, side.state === "current" ? "0" : `min(${chunks.Q / 4}, (${chunks.L + 3} - t0) / 4)`),
-});
-
-export function keyPairsPass(chunks: Chunks, given: KeyPairs, form: PairForm = plainForm(chunks)): GpuPass {
+export function keyPairsPass(chunks: Chunks, given: KeyPairs): GpuPass {
   const { parts, Q, L, H, count, K4, operands, table: offsets } = chunks;
   const { current, adjoint, gradient } = given;
-  const { across } = form;
   const blocks = Q / 4;
-  const columns = Math.ceil(K4 / across);
+  const columns = Math.ceil(K4 / ACROSS);
   const groups = H * count * columns;
   const sides: readonly Side[] = [
     ...(current
@@ -115,14 +87,14 @@ export function keyPairsPass(chunks: Chunks, given: KeyPairs, form: PairForm = p
   const body = `let number = i32(group);
 if (number >= ${groups}) { return; }
 let lane = i32(thread);
-let column = number % ${columns} * ${across} + lane % ${across};
+let column = number % ${columns} * ${ACROSS} + lane % ${ACROSS};
 let c = number / ${columns} % ${count};
 let h = number / ${columns * count};
 ${splitHeads(chunks, "h", parts.form.heads)}
 let t0 = c * ${Q};
 let e = min(column, ${K4 - 1});
-let i = lane / ${across};
-let x = lane % ${across};
+let i = lane / ${ACROSS};
+let x = lane % ${ACROSS};
 let at = (${given.number} * ${count} + c) * ${(Q * Q) / 4};
 let base = ${tableAt(chunks, "c", 1)} + 4 * i;
 ${FOUR.map((r) => `let a${r} = select(${ONES}, ${read(parts.decay, r)}, ${inside(r)});`).join("\n")}
@@ -133,28 +105,21 @@ ${sides
     ),
   )
   .join("\n")}
-whole[i * ${across} + x] = a0 * a1 * a2 * a3;
-${form.before(sides)}
-${sides.map((side) => form.side(side)).join("\nworkgroupBarrier();\n")}
+whole[i * ${ACROSS} + x] = a0 * a1 * a2 * a3;
+${sides.map((side) => ofSide(chunks, side)).join("\nworkgroupBarrier();\n")}
 ${sides.map(({ state, to }) => stored(chunks, state, to!)).join("\n")}
-${gradient ? gradientText(chunks, gradient, across) : ""}`;
-  const code = `${form.directives}${declarations(bound.list)}${form.module}var<workgroup> edge: array<vec4<f32>, ${Q * across}>;
-var<workgroup> whole: array<vec4<f32>, ${blocks * across}>;
-${entryPoint(blocks * across, body, form.builtin)}`;
+${gradient ? gradientText(chunks, gradient) : ""}`;
+  const code = `${declarations(bound.list)}var<workgroup> edge: array<vec4<f32>, ${Q * ACROSS}>;
+var<workgroup> whole: array<vec4<f32>, ${blocks * ACROSS}>;
+${entryPoint(blocks * ACROSS, body)}`;
   return passOf(chunks, bound.list, groups, code);
 }
 
-/** Rows as they are at the edge of their block that is nearer to those that read them. */
-export const edgesText = ({ state, name }: Side, across: number): string =>
-  `${FOUR.map((r) => `edge[(4 * i + ${r}) * ${across} + x] = ${name}${r} * (${(state === "adjoint" ? SINCE : UNTIL)[r]});`).join("\n")}
-workgroupBarrier();
-`;
-
-/** Sums `current0` to `current3` or `adjoint0` to `adjoint3` of a block's steps, with other blocks down or up to a last one. */
-export function ofSide(chunks: Chunks, { state, name }: Side, across: number, last: string): string {
-  const { Q } = chunks;
+/** Sums `current0` to `current3` or `adjoint0` to `adjoint3` of a block's steps. */
+function ofSide(chunks: Chunks, { state, name }: Side): string {
+  const { Q, L } = chunks;
   const behind = state === "adjoint";
-  const fromEdge = behind ? UNTIL : SINCE;
+  const [toEdge, fromEdge] = behind ? [SINCE, UNTIL] : [UNTIL, SINCE];
   const own = (r: number): string => `${state}${r}`;
   // scores of four earlier steps, four later ones to a vector
   const scores = (earlier: string, later: string): string =>
@@ -173,14 +138,15 @@ export function ofSide(chunks: Chunks, { state, name }: Side, across: number, la
       return `${own(to)} += ${[`n${earlier}[${later}]`, ...between, `${name}${of}`].reduceRight((x, y) => `(${y} * ${x})`)};`;
     }),
   ).join("\n");
-  return `${FOUR.map((r) => `var ${own(r)} = vec4<f32>();`).join("\n")}
+  return `${FOUR.map((r) => `var ${own(r)} = vec4<f32>();\nedge[(4 * i + ${r}) * ${ACROSS} + x] = ${name}${r} * (${toEdge[r]});`).join("\n")}
+workgroupBarrier();
 {
   var between = ${ONES};
-  for (var j = ${behind ? `i + 1; j < ${last}; j++` : `i - 1; j >= ${last}; j--`}) {
+  for (var j = ${behind ? `i + 1; j < min(${Q / 4}, (${L + 3} - t0) / 4); j++` : "i - 1; j >= 0; j--"}) {
 ${indent(behind ? scores("i", "j") : scores("j", "i"), 2)}
-${FOUR.map((k) => `    let z${k} = edge[(4 * j + ${k}) * ${across} + x] * between;`).join("\n")}
+${FOUR.map((k) => `    let z${k} = edge[(4 * j + ${k}) * ${ACROSS} + x] * between;`).join("\n")}
 ${indent(others, 2)}
-    between *= whole[j * ${across} + x];
+    between *= whole[j * ${ACROSS} + x];
   }
 ${FOUR.map((r) => `  ${own(r)} *= ${fromEdge[r]};`).join("\n")}
 ${indent(scores("i", "i"))}
@@ -189,7 +155,7 @@ ${indent(within)}
 }
 
 /** Behind the last step there are none. */
-export const laterSteps = (chunks: Chunks, scores: string, block: string): string =>
+const laterSteps = (chunks: Chunks, scores: string, block: string): string =>
   isRagged(chunks)
     ? `select(vec4<f32>(), ${scores}, vec4<i32>(t0 + 4 * ${block}) + vec4<i32>(0, 1, 2, 3) < vec4<i32>(${chunks.L}))`
     : scores;
@@ -210,7 +176,7 @@ ${FOUR.map(
 }
 
 /** As in `gradient.ts`, for each key: the sum from a step to the chunk's end, of which nothing passes a decay of 0. */
-function gradientText(chunks: Chunks, { ends, to }: NonNullable<KeyPairs["gradient"]>, across: number): string {
+function gradientText(chunks: Chunks, { ends, to }: NonNullable<KeyPairs["gradient"]>): string {
   const { Q, K, K4, L, count } = chunks;
   const stride = strideOf(chunks, to, 4);
   const [none, own] = ["vec4<f32>()", (r: number): string => `q${r} * current${r} - k${r} * adjoint${r}`];
@@ -218,13 +184,13 @@ function gradientText(chunks: Chunks, { ends, to }: NonNullable<KeyPairs["gradie
   return `${[3, 2, 1, 0].map((r) => `let d${r} = select(${later(r)} + ${own(r)}, ${none}, a${r} == ${none});`).join("\n")}
 ${[3, 2, 1, 0].map((r) => `let passes${r} = ${r === 3 ? "" : `passes${r + 1} & `}(a${r} != ${none});`).join("\n")}
 workgroupBarrier();
-edge[i * ${across} + x] = d0;
-whole[i * ${across} + x] = select(${none}, ${ONES}, passes0);
+edge[i * ${ACROSS} + x] = d0;
+whole[i * ${ACROSS} + x] = select(${none}, ${ONES}, passes0);
 workgroupBarrier();
 let endAt = ${ends} + (h * ${count} + c) * ${K};
 var behind = vec4<f32>(${FOUR.map((r) => `select(0.0, table[endAt + min(4 * e + ${r}, ${K - 1})], 4 * e + ${r} < ${K})`).join(", ")});
 for (var j = ${Q / 4 - 1}; j > i; j--) {
-  behind = select(${none}, behind, whole[j * ${across} + x] != ${none}) + edge[j * ${across} + x];
+  behind = select(${none}, behind, whole[j * ${ACROSS} + x] != ${none}) + edge[j * ${ACROSS} + x];
 }
 if (column < ${K4}) {
   let first = ${baseText(chunks, to, 4)} + (t0 + 4 * i) * ${stride} + column;

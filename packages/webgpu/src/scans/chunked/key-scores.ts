@@ -14,7 +14,7 @@ const FOUR = [0, 1, 2, 3] as const;
 const ONES = "vec4<f32>(1.0)";
 
 /** Pairs of steps of a block, the later one first. */
-export const WITHIN = FOUR.flatMap((r) => FOUR.filter((k) => k <= r).map((k) => [r, k] as const));
+const WITHIN = FOUR.flatMap((r) => FOUR.filter((k) => k <= r).map((k) => [r, k] as const));
 
 /** Four-key vectors of a slice: where workgroup memory has room, and on any adapter. */
 const SLICES = [8, 4] as const;
@@ -138,7 +138,7 @@ workgroupBarrier();`;
 }
 
 /** Above the diagonal they stay 0. */
-export function stored(Q: number, { rows }: Score, sum: (r: number, k: number) => string): string {
+function stored(Q: number, { rows }: Score, sum: (r: number, k: number) => string): string {
   return FOUR.map((n) =>
     rows === "earlier"
       ? `  scores[at + (4 * j + ${n}) * ${Q / 4} + i] = vec4<f32>(${FOUR.map((r) => sum(r, n)).join(", ")});`

@@ -17,8 +17,6 @@ import { sizesFor } from "./sizes.js";
 import { carryPass, statesPass } from "./states.js";
 import { isMatrixTile } from "./tile.js";
 import { keyPairsPass, type KeyPairs } from "./key-pairs.js";
-import { pairsOnUnits } from "./key-pairs-units.js";
-import { UNITS_CHUNK } from "./key-parts.js";
 import { keyDecaysPass } from "./key-decays.js";
 import { stateRowDotsPass } from "./vector.js";
 
@@ -136,7 +134,7 @@ interface Gradient {
 
 /** Pairs of steps where every key has its own decay, and the gradient of the decays. */
 function appendKeyPairs(
-  { parts, passes, limits }: Build,
+  { parts, passes }: Build,
   chunks: Chunks,
   { buffers: { states, adjoints, table }, last, ofDecay }: Gradient,
   list: readonly KeyPairs[],
@@ -148,14 +146,9 @@ function appendKeyPairs(
     passes.push(
       stateRowDotsPass(chunks, { states, adjoints, final: parts.final && last?.buffer, to: table, first: ends }),
     );
-  const { scores } = chunks.sizes;
-  const form =
-    isMatrixTile(scores) && chunks.Q === UNITS_CHUNK
-      ? pairsOnUnits(chunks, scores.terms, limits.workgroupBytes)
-      : undefined;
   for (const each of list) {
     const own = dq && dk && each.current === chunks.results.get(dq) && each.adjoint === chunks.results.get(dk);
-    passes.push(keyPairsPass(chunks, { ...each, gradient: own && ofDecay ? { ends, to: ofDecay } : undefined }, form));
+    passes.push(keyPairsPass(chunks, { ...each, gradient: own && ofDecay ? { ends, to: ofDecay } : undefined }));
   }
 }
 

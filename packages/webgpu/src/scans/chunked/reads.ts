@@ -10,8 +10,6 @@ import { columnsOf, separatesDots, type ReadPass, type Told } from "./reading.js
 import { scoreHeads, scoreSize, scoreGrid, scoresPass, type Score } from "./scores.js";
 import { isMatrixTile } from "./tile.js";
 import { keyScoresPass } from "./key-scores.js";
-import { UNITS_CHUNK } from "./key-parts.js";
-import { keyScoresOnUnits } from "./key-scores-units.js";
 
 export interface StateBuffers {
   readonly table: number;
@@ -77,7 +75,7 @@ export function makeReads(
       scores.set(key, (made = { buffer, told }));
       passes.push(
         isVector && score.over === "keys"
-          ? keyScores(chunks, score, buffer, limits.workgroupBytes)
+          ? keyScoresPass(chunks, score, buffer, limits.workgroupBytes)
           : scoresPass(chunks, score, buffer, told),
       );
     }
@@ -111,14 +109,6 @@ export function makeReads(
     passes.push(isMatrixTile(shape) ? matrixReadPass(chunks, read, shape) : readPass(chunks, read, shape));
     return pairsLater ? { buffer: made.buffer, number: numberText(chunks, scoreHeads(chunks, score)) } : undefined;
   };
-}
-
-/** Scores of keys, with the decays by key. */
-function keyScores(chunks: Chunks, score: Score, to: number, workgroupBytes: number): GpuPass {
-  const { scores } = chunks.sizes;
-  return isMatrixTile(scores) && chunks.Q === UNITS_CHUNK
-    ? keyScoresOnUnits(chunks, score, to, scores.terms, workgroupBytes)
-    : keyScoresPass(chunks, score, to, workgroupBytes);
 }
 
 /** Adds the parts of an array that lie one after another. */
