@@ -191,7 +191,7 @@ function parallel(
   const begun = concat([expandDims(state.fresh, 1), zeros([B, L - 1, 1])], 1);
   const flags = resets && expandDims(cast(resets, "f32"), 2);
   const { a, b } = recurrence(params, u, flags ? maximum(begun, flags) : begun);
-  const h = linearScan({ a: flags ? mul(a, sub(1, flags)) : a, b, h0: state.h, axis: 1 });
+  const h = linearScan({ a, b, h0: state.h, axis: 1, resets: flags });
   const last = reshape(sliceAxis(h, 1, L - 1, L), state.h.shape);
   return [output(params, x, h), { conv, h: last, fresh: zeros([B, 1]) }];
 }

@@ -6,14 +6,15 @@ import {
   add,
   broadcastTo,
   cast,
-  div,
   expandDims,
   foldIn,
   full,
   mul,
+  neg,
   reshape,
   sigmoid,
   sliceAxis,
+  softplus,
   sub,
   where,
   less,
@@ -82,11 +83,12 @@ function minimalMixer(
     if (L === 0) return [linear(params.out_proj, drive), state];
     const flags = resets && broadcastTo(expandDims(cast(resets, "f32"), 2), kept.shape);
     const h = linearScan({
-      a: flags ? mul(kept, sub(1, flags)) : kept,
+      a: kept,
       // what a reset forgets begins again from START
       b: flags ? add(drive, mul(mul(flags, kept), START)) : drive,
       h0: state.h,
       axis: 1,
+      resets: flags,
     });
     return [linear(params.out_proj, h), { h: reshape(sliceAxis(h, 1, L - 1, L), [B, size(config)]) }];
   };
@@ -137,9 +139,12 @@ export const minGru = minimalMixer("minGru", ["linear_z"], ({ linear_z, linear_h
   return { kept: sub(1, z), drive: mul(z, positive(linear(linear_h, x))) };
 });
 
-/** h_t = f' h_(t-1) + i' g(W_h x_t) with f' = f / (f + i), i' = i / (f + i) and f, i = sigmoid(W x_t); y = W_o h. */
+/**
+ * h_t = f' h_(t-1) + i' g(W_h x_t) with f' = f / (f + i), i' = i / (f + i) and f, i = sigmoid(W x_t); y = W_o h. The quotients
+ * are of logarithms, as in the paper's algorithm (appendix B.3): both gates may be smaller than any number.
+ */
 export const minLstm = minimalMixer("minLstm", ["linear_f", "linear_i"], ({ linear_f, linear_i, linear_h }, x) => {
-  const [f, i] = [sigmoid(linear(linear_f!, x)), sigmoid(linear(linear_i!, x))];
-  const kept = div(f, add(f, i));
+  const [f, i] = [linear(linear_f!, x), linear(linear_i!, x)];
+  const kept = sigmoid(sub(softplus(neg(i)), softplus(neg(f))));
   return { kept, drive: mul(sub(1, kept), positive(linear(linear_h, x))) };
 });

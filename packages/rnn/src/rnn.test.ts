@@ -222,6 +222,30 @@ test("stacked and in both directions, a layer is its cells one after another", a
   );
 });
 
+test("minLSTM divides gates that are smaller than any number", async () => {
+  const config = { ...minLstm.config, dModel: 1 };
+  const gate = (bias: number) => ({ weight: tensor([0], [1, 1]), bias: tensor([bias]) });
+  const at = async (f: number, i: number): Promise<number> => {
+    const params = { ...minLstm.init(config, key(1)), linear_f: gate(f), linear_i: gate(i), linear_h: gate(1.5) };
+    const [, { h }] = minLstm.modes.parallel(config, params, tensor([0], [1, 1, 1]));
+    await realize({ h }, { device: cpu() });
+    return (await h.data())[0]!;
+  };
+  // a state of 0.5 and a candidate of 2, in equal parts, and one of the two alone
+  expect(await at(-200, -200)).toBeCloseTo((0.5 + 2) / 2, 6);
+  expect(await at(-150, -250)).toBeCloseTo(0.5, 6);
+  expect(await at(-250, -150)).toBeCloseTo(2, 6);
+});
+
+test.each([minGru, minLstm])("a reset forgets what is no number: $id", async (mixer) => {
+  const config = { ...mixer.config, dModel: 2 };
+  const params = mixer.init(config, key(1));
+  const x = tensor([NaN, NaN, 1, 2, 3, 4], [1, 3, 2]);
+  const [y] = mixer.modes.parallel(config, params, x, undefined, tensor([0, 1, 0], [1, 3]));
+  const [alone] = mixer.modes.parallel(config, params, sliceAxis(x, 1, 1, 3));
+  expectClose(await values(sliceAxis(y, 1, 1, 3)), await values(alone));
+});
+
 test("minGRU's states stay positive, and its candidate is smooth at 0", async () => {
   expectClose(await values(positive(tensor([-2, 0, 3]))), [1 / (1 + Math.exp(2)), 0.5, 3.5]);
   const config = { ...minGru.config, dModel: 3 };

@@ -1,4 +1,4 @@
-import { exp, key, linearScan, matmul, mul, normal, reshape, sum, tensor, zeros } from "@seqmix/tensor";
+import { exp, key, linearScan, matmul, mul, normal, reshape, sequentialScan, sum, tensor, zeros } from "@seqmix/tensor";
 import { fftConvKernel } from "@seqmix/fft";
 import { expect, test } from "vitest";
 import { flopsOf } from "./flops.js";
@@ -12,6 +12,20 @@ test("products, sums, functions and recurrences count as written; moves and rand
   expect(flopsOf([reshape(x, [24])])).toBe(0);
   expect(flopsOf([linearScan({ a: x, b: x, axis: 1 })])).toBe(48);
   expect(flopsOf([tensor([1, 2])])).toBe(0);
+});
+
+test("a recurrence that runs step by step counts its step for each position", () => {
+  const [B, L, H] = [2, 7, 3];
+  const { outputs } = sequentialScan({
+    initial: zeros([B, H]),
+    inputs: zeros([L, B, H]),
+    constants: zeros([H, H]),
+    step(h, input, weights) {
+      const next = exp(mul(matmul(h, weights), input));
+      return [next, next];
+    },
+  });
+  expect(flopsOf([outputs])).toBe(L * (2 * B * H * H + 2 * B * H));
 });
 
 test("a call that is used twice counts once, and what made a given tensor does not", () => {

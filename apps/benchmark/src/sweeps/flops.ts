@@ -18,12 +18,18 @@ interface RecordCall {
   };
 }
 
+/** Attributes of a recurrence that runs one step's graph for each position. */
+interface StepCall {
+  readonly body: { readonly inputs: readonly Tensor[]; readonly results: readonly Tensor[] };
+  readonly length: number;
+}
+
 type Call = Extract<Tensor["source"], { readonly kind: "call" }>["call"];
 
 /**
  * Operations of computing these tensors, each call once. A product of matrices [m k] [k n] is 2 m n k; a reduction one for each
- * element it reads; an elementwise function one for each result, transcendental ones too; a recurrence two for each state; a
- * kernel record what it declares. Random numbers and moves are none.
+ * element it reads; an elementwise function one for each result, transcendental ones too; a linear recurrence two for each state; one
+ * that runs step by step those of its step for each position; a kernel record what it declares. Random numbers and moves are none.
  * @param given Tensors that are there: what they were made from does not count.
  */
 export function flopsOf(roots: readonly Tensor[], given: readonly Tensor[] = []): number {
@@ -50,7 +56,11 @@ function flopsOfCall({ op, inputs, outputs, attributes }: Call): number {
       return inputs[0]!.size;
     case "native":
       if (op.name === "matmul") return 2 * size * inputs[0]!.shape.at(-1)!;
-      if (op.name === "linearScan" || op.name === "sequentialScan") return 2 * size;
+      if (op.name === "linearScan") return 2 * size;
+      if (op.name === "sequentialScan") {
+        const { body, length } = attributes as unknown as StepCall;
+        return length * flopsOf(body.results, body.inputs);
+      }
       return op.name === "scatterAdd" ? inputs[0]!.size : size;
     case "kernel": {
       const { record, kase } = attributes as RecordCall;
