@@ -121,7 +121,8 @@ describe("the page", () => {
       await page.getByRole("cell", { name: "s4d" }).first().waitFor();
       await page.getByRole("link", { name: "HiPPO memory" }).click();
       await page.getByRole("link", { name: "Train" }).click();
-      expect(await page.getByRole("cell", { name: "s4d" }).count()).toBe(rowsOfASweep.trim().split("\n").length);
+      const kept = page.getByRole("cell", { name: "s4d" });
+      await expect.poll(() => kept.count()).toBe(rowsOfASweep.trim().split("\n").length);
       await page.close();
     },
     TIMEOUT,
