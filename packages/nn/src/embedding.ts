@@ -33,7 +33,7 @@ export function initEmbedding(
 /**
  * Vectors of tokens.
  * @param tokens i32 [..], 0..V-1; outside they are clamped, where they are not seen
- * @param paddingIndex A token whose vector is zeros and gets no gradient.
+ * @param options `paddingIndex`, a token whose vector is zeros and gets no gradient.
  * @returns [.. D]
  * @throws RangeError for a token outside 0..V-1 that is host data, and in debug mode for any.
  */

@@ -70,7 +70,7 @@ export function layerNorm(parameters: LayerNormParameters, x: Tensor, options: {
  * {@link layerNorm} of each of `groups` equal runs of channels, with a scale and shift per channel (Wu and He, 2018, at
  * each position by itself: the form RetNet and RWKV use on heads). Unlike PyTorch's on [B D L] it does not average over L.
  * @param x [.. D]
- * @param groups A divisor of D.
+ * @param settings `groups`, a divisor of D; `eps` as in {@link layerNorm}.
  */
 export function groupNorm(
   parameters: LayerNormParameters,

@@ -356,9 +356,10 @@ function matrices(seed: number): Program {
   };
 }
 
-const KINDS = { vectors, powers, matrices } as const;
 /** Kinds of random recurrences. */
-export type RecurrenceKind = keyof typeof KINDS;
+export type RecurrenceKind = "vectors" | "powers" | "matrices";
+
+const KINDS: Readonly<Record<RecurrenceKind, (seed: number) => Program>> = { vectors, powers, matrices };
 
 /** Results beyond this are not compared: f32 may not hold what they are made of. */
 const LARGEST = 2 ** 120;
