@@ -238,13 +238,15 @@ function products(a: Complex, resets: Tensor | undefined): Path {
   const column = (x: Tensor): Tensor => expandDims(mul(mul(x, share), share), -1);
   const [re, im] = [column(a.re), column(a.im)];
   const diagonal = cast(equal(iota(shape, axis), iota(shape, axis + 1)), "f32");
+  const lower = cast(lessEqual(iota(shape, axis + 1), iota(shape, axis)), "f32");
   const flags = resets && expandDims(resets, -1);
   const pairs = linearScan({ a: { re, im }, b: { re: diagonal, im: zeros(shape) }, axis, resets: flags });
   // The prefix is a_0 M_t0.
   const first = (x: Tensor): Tensor => reshape(sliceAxis(x, axis, 0, 1), [...a.re.shape.slice(0, -1), 1]);
   const from0 = (x: Tensor): Tensor => reshape(sliceAxis(x, -1, 0, 1), a.re.shape);
   return {
-    pairs: { of: pairs, exponent: sub(expandDims(exponents, -1), expandDims(exponents, -2)) },
+    // none above the diagonal: what is multiplied with the zeros there has a gradient
+    pairs: { of: pairs, exponent: mul(sub(expandDims(exponents, -1), expandDims(exponents, -2)), lower) },
     prefix: {
       of: complexMul({ re: first(re), im: first(im) }, { re: from0(pairs.re), im: from0(pairs.im) }),
       exponent: exponents,
