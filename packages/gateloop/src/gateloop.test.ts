@@ -18,6 +18,7 @@ import {
   sum,
   tensor,
   zeros,
+  type Device,
   type Tensor,
 } from "@seqmix/tensor";
 import { describe, expect, test } from "vitest";
@@ -245,6 +246,25 @@ describe("gateloop", () => {
           }
         }
       }
+    });
+
+    test("gradients over decays to e^-300 are those of the scan", async () => {
+      const L = 40;
+      const given = inputs(
+        Array.from({ length: L }, (_, t) => 5e-4 + 1e-4 * Math.sin(t)),
+        Array.from({ length: L }, (_, t) => 2e-4 * Math.cos(t)),
+      );
+      const v = line(...Array.from({ length: L }, (_, t) => Math.sin(1 + t)));
+      const gradients = async (run: (x: GateLoopArguments) => GateLoopResult, device: Device): Promise<number[][]> => {
+        const of = grad(([q, k, w, re, im]: readonly Tensor[]) =>
+          sum(mul(run({ q: q!, k: k!, v: w!, a: { re: re!, im: im! } })[0], v)),
+        )([given.q, given.k, v, given.a.re, given.a.im]);
+        return Promise.all(of.map((x) => values(x, device)));
+      };
+      const expected = await gradients(gateLoopScan, oracle);
+      for (const [, run] of forms.slice(0, 4))
+        for (const [k, got] of (await gradients(run, cpu())).entries())
+          got.forEach((x, t) => expect(x).toBeCloseTo(expected[k]![t]!, 4));
     });
 
     test("what is no number before a reset is forgotten, in values and gradients", async () => {
