@@ -27,6 +27,12 @@ import { argumentOf, batchOffset, type Matmul, type Places, type ProgramParts } 
 /** Multiplications a thread should take at once; these products wait for memory. */
 const GRAIN = 32_768;
 
+/**
+ * Bytes of a matrix that is read from memory, not from a cache: a vector is multiplied with one line of it after another then,
+ * which is read ahead, where several lines side by side are not.
+ */
+const STREAMED = 2 ** 22;
+
 export function takesDotProducts({ m, n, k, a, b }: Matmul): boolean {
   return a.column === 1 && b.row === 1 && (m <= 4 || n <= 4) && k >= 8;
 }
@@ -37,8 +43,9 @@ export function dotParts(mm: Matmul, places: Places): ProgramParts {
   const { m, n, k, a, b, batches } = mm;
   // At most 6 sums at once: with 8, V8 spills.
   const byRows = n <= 4;
-  const tileRows = byRows ? Math.floor(6 / n) : m;
-  const tileColumns = byRows ? n : Math.floor(6 / m);
+  const most = Math.min(m, n) === 1 && 4 * m * n * k >= STREAMED ? 1 : 6;
+  const tileRows = byRows ? Math.floor(most / n) : m;
+  const tileColumns = byRows ? n : Math.floor(most / m);
   const tileWork = tileRows * tileColumns * k;
   const tilesInUnit = Math.max(1, Math.floor(GRAIN / tileWork));
   const rows = byRows ? Math.min(m, tileRows * tilesInUnit) : m;
@@ -48,7 +55,9 @@ export function dotParts(mm: Matmul, places: Places): ProgramParts {
 
   const functions: WasmFunction[] = [];
   const tile = (tileM: number, tileN: number): number =>
-    functions.push(dotFunction(`dot${tileM}x${tileN}`, tileM, tileN, mm)) - 1;
+    functions.push(
+      most === 1 && k % 16 === 0 ? streamedDot(k) : dotFunction(`dot${tileM}x${tileN}`, tileM, tileN, mm),
+    ) - 1;
   const full = m >= tileRows && n >= tileColumns ? tile(tileRows, tileColumns) : undefined;
   const last = byRows
     ? m % tileRows === 0
@@ -147,6 +156,28 @@ function dotFunction(name: string, rows: number, columns: number, { n, k, a, b }
           : to.map((offset, lane) => v128.store32Lane(c.get, result.get, lane, offset)),
       ];
     }),
+  ]);
+}
+
+/** (a, b, c): one element of C, in four sums at once. */
+function streamedDot(k: number): WasmFunction {
+  const f = functionBuilder(["i32", "i32", "i32"]);
+  const [left, right, c] = f.params;
+  const end = f.local("i32");
+  const sums = range(4).map(() => f.local("v128"));
+  const [first, second, third, fourth] = sums as [Local, Local, Local, Local];
+  return f.finish("streamedDot", [
+    end.set(i32.add(left.get, i32.const(4 * k))),
+    loop([
+      sums.map((sum, at) =>
+        sum.set(multiplyAdd(v128.load(...displaced(left, 16 * at)), v128.load(...displaced(right, 16 * at)), sum.get)),
+      ),
+      right.set(i32.add(right.get, i32.const(64))),
+      brIf(0, i32.ne(left.tee(i32.add(left.get, i32.const(64))), end.get)),
+    ]),
+    first.set(f32x4.add(f32x4.add(first.get, second.get), f32x4.add(third.get, fourth.get))),
+    first.set(laneSums([first])),
+    v128.store32Lane(c.get, first.get, 0, 0),
   ]);
 }
 

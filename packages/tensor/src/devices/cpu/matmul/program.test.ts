@@ -126,6 +126,14 @@ describe("matmulProgram", () => {
     }
   });
 
+  it("multiplies a vector with a matrix larger than caches, line by line", () => {
+    for (const k of [1040, 1044, 1041]) {
+      check([], 1, 1031, k, dense(1, k), dense(k, 1031, true));
+      check([], 1031, 1, k, dense(1031, k), dense(k, 1, true));
+      check([2], 1, 1031, k, dense(1, k, false, [2]), dense(k, 1031, true, [2]));
+    }
+  });
+
   it("takes any strides", () => {
     check([], 20, 30, 40, { batch: [], row: 91, column: 2 }, { batch: [], row: 3, column: 130 });
     check([], 20, 30, 40, { batch: [], row: -41, column: 1, offset: 5 }, { batch: [], row: -30, column: 1, offset: 7 });
