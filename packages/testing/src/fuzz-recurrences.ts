@@ -17,6 +17,7 @@ import {
   reference,
   reshape,
   roundToHalf,
+  sizeOf,
   sliceAxis,
   sum,
   tensor,
@@ -54,7 +55,6 @@ const drawOf = (seed: number): Draw => {
   return (below) => (threefry([seed, 11], [count++, 0])[0] >>> 1) % below;
 };
 const pick = <T>(draw: Draw, list: readonly T[]): T => list[draw(list.length)]!;
-const sizeOf = (shape: Shape): number => shape.reduce((a, b) => a * b, 1);
 const unit = (draw: Draw): number => (draw(2 ** 20) + 0.5) / 2 ** 20;
 const sign = (draw: Draw): number => (draw(2) === 0 ? -1 : 1);
 /** 0.25 to 1 in size. */

@@ -1,13 +1,24 @@
 // What a recurrence in chunks takes beside them where its decays may grow, as the planner of a device has it.
-import { broadcastTo, exp, explain, linearScan, mul, neg, softplus, sum, tensor, type Tensor } from "@seqmix/tensor";
+import {
+  broadcastTo,
+  exp,
+  explain,
+  linearScan,
+  mul,
+  neg,
+  sizeOf,
+  softplus,
+  sum,
+  tensor,
+  type Tensor,
+} from "@seqmix/tensor";
 import { afterAll, describe, expect, test } from "vitest";
 import { webgpu } from "../../index.js";
 
 const device = await webgpu({ dawn: ["backend=null"] });
 afterAll(() => device.close());
 
-const draw = (shape: readonly number[]): Tensor =>
-  tensor(new Float32Array(shape.reduce((size, extent) => size * extent, 1)).fill(0.5), shape);
+const draw = (shape: readonly number[]): Tensor => tensor(new Float32Array(sizeOf(shape)).fill(0.5), shape);
 
 /** Matrix states [1 L H 128 64] written by values and the heads' keys, read by queries: how many passes they run in. */
 async function passes(L: number, H: number, decayOf: (x: Tensor) => Tensor): Promise<number> {

@@ -150,13 +150,7 @@ export function keyDecaysPass(chunks: Chunks, to: KeyDecays): GpuPass {
   const stride = strideOf(chunks, place, 4);
   const at = (r: number): string => `${baseText(chunks, place, 4)} + min(t + ${r}, ${L - 1}) * ${stride} + e`;
   const step = (r: number): string => (reverse ? `${L - 1} - min(t + ${r}, ${L - 1})` : `min(t + ${r}, ${L - 1})`);
-  const body = `let number = i32(group);
-if (number >= ${groups}) { return; }
-let lane = i32(thread);
-let column = number % ${across} * ${ACROSS} + lane % ${ACROSS};
-let c = number / ${across} % ${count};
-let h = number / ${across * count};
-${splitHeads(chunks, "h", parts.form.heads)}
+  const body = `${columnOfChunk(chunks, across, ACROSS)}
 let e = min(column, ${K4 - 1});
 let i = lane / ${ACROSS};
 let x = lane % ${ACROSS};
@@ -203,3 +197,15 @@ if (lane == 0) {
   for (var k = 1; k < ${ACROSS}; k++) { all = max(all, whole[k]); }
   mosts[number] = max(max(all.x, all.y), max(all.z, all.w));
 }`;
+
+/** A thread's head h, chunk c and column of keys: a workgroup has `across` neighbouring ones of a chunk, of `columns` blocks. */
+export function columnOfChunk(chunks: Chunks, columns: number, across: number): string {
+  const { parts, H, count } = chunks;
+  return `let number = i32(group);
+if (number >= ${H * count * columns}) { return; }
+let lane = i32(thread);
+let column = number % ${columns} * ${across} + lane % ${across};
+let c = number / ${columns} % ${count};
+let h = number / ${columns * count};
+${splitHeads(chunks, "h", parts.form.heads)}`;
+}

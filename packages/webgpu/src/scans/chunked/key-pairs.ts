@@ -14,14 +14,13 @@ import {
   isRagged,
   passOf,
   readVector,
-  splitHeads,
   strideOf,
   tableAt,
   type Chunks,
   type Place,
 } from "./layout.js";
 import { distinct } from "./states.js";
-import { SINCE, UNTIL } from "./key-decays.js";
+import { columnOfChunk, SINCE, UNTIL } from "./key-decays.js";
 import { vectors } from "./vector.js";
 
 const FOUR = [0, 1, 2, 3] as const;
@@ -84,13 +83,7 @@ export function keyPairsPass(chunks: Chunks, given: KeyPairs): GpuPass {
     return readVector(place, `${bound.nameOf(place.buffer)}[${at}]`);
   };
   const inside = (r: number): string => `t0 + 4 * i + ${r} < ${L}`;
-  const body = `let number = i32(group);
-if (number >= ${groups}) { return; }
-let lane = i32(thread);
-let column = number % ${columns} * ${ACROSS} + lane % ${ACROSS};
-let c = number / ${columns} % ${count};
-let h = number / ${columns * count};
-${splitHeads(chunks, "h", parts.form.heads)}
+  const body = `${columnOfChunk(chunks, columns, ACROSS)}
 let t0 = c * ${Q};
 let e = min(column, ${K4 - 1});
 let i = lane / ${ACROSS};
