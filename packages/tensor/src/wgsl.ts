@@ -4,6 +4,7 @@
  *
  * @packageDocumentation
  */
+export * from "./devices/webgpu/entry.js";
 export * from "./devices/webgpu/fragments.js";
 export * from "./devices/webgpu/program.js";
 export { MOST_ROWS, rowProgram, type RowProduct, type RowProgram } from "./devices/webgpu/row-products.js";

@@ -5,8 +5,11 @@
 import {
   declare,
   declareParameters,
+  entryOf,
   entryPoint,
   indent,
+  withoutEntry,
+  type EntryPoint,
   type GpuBinding,
   type GpuLimits,
   type GpuPass,
@@ -18,14 +21,12 @@ const MOST_BYTES = 16384,
 
 const DECLARATION = /^@group\(0\) @binding\(\d+\) var<storage, (?:read|read_write)> (\w+): array<(.+)>;\n/gm;
 const NAMES = /^(?:fn|struct|const|alias) (\w+)|^var<[^>]+> (\w+)/gm;
-const ENTRY =
-  /@compute @workgroup_size\((\d+)\)\nfn main\(@builtin\(workgroup_id\) id: vec3<u32>, @builtin\(num_workgroups\) count: vec3<u32>, @builtin\(local_invocation_index\) thread: u32\) \{\n {2}let group = id\.y \* count\.x \+ id\.x;\n/;
 const WORKGROUP = /var<workgroup> \w+: array<(?:vec(\d)<)?\w+>?, (\d+)>/g;
 
 /** A pass taken apart. */
 interface Parts {
   readonly pass: GpuPass;
-  readonly threads: number;
+  readonly entry: EntryPoint;
   /** Of each binding, its name and the type of its elements. */
   readonly bindings: readonly { readonly name: string; readonly type: string }[];
   readonly bytes: number;
@@ -33,15 +34,15 @@ interface Parts {
 
 /** undefined for what cannot be one of several. */
 function partsOf(pass: GpuPass): Parts | undefined {
-  const entry = ENTRY.exec(pass.code);
+  const entry = entryOf(pass.code);
   const bindings = [...pass.code.matchAll(DECLARATION)].map(([, name, type]) => ({ name: name!, type: type! }));
-  if (!entry || pass.parameters || bindings.length !== pass.buffers.length) return undefined;
+  if (!entry || entry.more.length > 0 || pass.parameters || bindings.length !== pass.buffers.length) return undefined;
   if (pass.buffers.some(({ window }) => window)) return undefined;
   const bytes = [...pass.code.matchAll(WORKGROUP)].reduce(
     (sum, [, width, length]) => sum + 4 * Number(width ?? 1) * Number(length),
     0,
   );
-  return { pass, threads: Number(entry[1]), bindings, bytes };
+  return { pass, entry, bindings, bytes };
 }
 
 /** Whether passes are written such that they can share dispatches. */
@@ -58,16 +59,17 @@ export function runTogether(passes: readonly GpuPass[], { buffers: most }: Pick<
       done.push(pass);
       continue;
     }
-    const before = open.get(parts.threads) ?? [];
+    const { threads } = parts.entry;
+    const before = open.get(threads) ?? [];
     const all = [...before, parts];
     const fits =
       all.length <= MOST_PASSES &&
       bindingsOf(all).length <= most &&
       all.reduce((sum, { bytes }) => sum + bytes, 0) <= MOST_BYTES;
-    if (fits || before.length === 0) open.set(parts.threads, all);
+    if (fits || before.length === 0) open.set(threads, all);
     else {
       close(before);
-      open.set(parts.threads, [parts]);
+      open.set(threads, [parts]);
     }
   }
   for (const parts of open.values()) close(parts);
@@ -95,7 +97,7 @@ function bindingsOf(all: readonly Parts[]): Shared[] {
 
 function joined(all: readonly Parts[]): GpuPass {
   const shared = bindingsOf(all);
-  const texts = all.map(({ pass, bindings }, q) => {
+  const texts = all.map(({ pass, entry, bindings }, q) => {
     const names = new Map<string, string>();
     for (const [, called, variable] of pass.code.matchAll(NAMES)) {
       const name = (called ?? variable)!;
@@ -108,9 +110,8 @@ function joined(all: readonly Parts[]): GpuPass {
       );
       names.set(name, found!.name);
     });
-    return pass.code
+    return withoutEntry(pass.code, entry, "main")
       .replace(DECLARATION, "")
-      .replace(ENTRY, "fn main(group: u32, thread: u32) {\n")
       .replace(/(?<![.\w])[A-Za-z_]\w*/g, (word) => (word === "main" ? `main_${q}` : (names.get(word) ?? word)));
   });
   let groups = 0;
@@ -123,7 +124,7 @@ function joined(all: readonly Parts[]): GpuPass {
     })
     .join(" else ");
   return {
-    code: `${shared.map(({ binding, name, type }, k) => declare(k, name, binding.access, type)).join("")}${declareParameters(shared.length, parameters)}${texts.join("")}${entryPoint(all[0]!.threads, choice)}`,
+    code: `${shared.map(({ binding, name, type }, k) => declare(k, name, binding.access, type)).join("")}${declareParameters(shared.length, parameters)}${texts.join("")}${entryPoint(all[0]!.entry.threads, choice)}`,
     buffers: shared.map(({ binding }) => binding),
     parameters,
     groups,

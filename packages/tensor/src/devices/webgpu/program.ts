@@ -73,21 +73,6 @@ export interface GpuProgram {
   readonly parts?: number;
 }
 
-/**
- * The head of every entry point: `group` counts workgroups in one dimension, `thread` the invocations of one.
- * @param more Further parameters, with their attributes.
- */
-export const entryPoint = (
-  threads: number,
-  body: string,
-  more: readonly string[] = [],
-): string => `@compute @workgroup_size(${threads})
-fn main(${["@builtin(workgroup_id) id: vec3<u32>", "@builtin(num_workgroups) count: vec3<u32>", "@builtin(local_invocation_index) thread: u32", ...more].join(", ")}) {
-  let group = id.y * count.x + id.x;
-${indent(body)}
-}
-`;
-
 /** Declares a buffer: an array of the type, or one value of it if it is uniform. */
 export const declare = (binding: number, name: string, access: GpuBinding["access"], type: string): string =>
   access === "uniform"

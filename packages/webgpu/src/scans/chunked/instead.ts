@@ -1,6 +1,14 @@
 /** A recurrence in chunks, and behind it step by step, whose passes do nothing where the chunks say what it does. */
 import { checked, checkLoop, chunkChecks } from "@seqmix/tensor/backend";
-import { declare, type GpuPass, type GpuProgram } from "@seqmix/tensor/wgsl";
+import {
+  argumentsOf,
+  declare,
+  entryOf,
+  entryPoint,
+  withoutEntry,
+  type GpuPass,
+  type GpuProgram,
+} from "@seqmix/tensor/wgsl";
 import type { Build } from "./build.js";
 import type { Chunks } from "./layout.js";
 
@@ -66,30 +74,24 @@ function placed(asked: readonly number[], given: readonly number[]): readonly (n
 /** Workgroups that keep a large GPU busy: a pass of more would take its time to end them, a millisecond for a million. */
 const MOST_GROUPS = 4096;
 
-/** An entry point as {@link entryPoint} writes it: threads, parameters, and what is behind its first line. */
-const ENTRY = /@compute @workgroup_size\((\d+)\)\nfn main\((.*)\) \{\n {2}let group = id\.y \* count\.x \+ id\.x;\n/;
-
 /** The pass with an end to it at once where the first number of a buffer is 0; its workgroups take turns. */
 function unlessZero(pass: GpuPass, flag: number): GpuPass {
+  const entry = entryOf(pass.code);
+  if (!entry) throw new TypeError("webgpu: expected a pass with one entry point to put an end to");
   const own = pass.buffers.length;
   // parameters come behind all buffers
   const code = pass.code.replace(`@binding(${own}) var<uniform>`, `@binding(${own + 1}) var<uniform>`);
-  const [entry, threads, parameters] = ENTRY.exec(code) ?? [];
-  if (entry === undefined || parameters === undefined)
-    throw new TypeError("webgpu: expected a pass with one entry point to put an end to");
-  const named = parameters.split(", ").map((each) => each.slice(each.indexOf(") ") + 2));
-  const turns = `
-@compute @workgroup_size(${threads})
-fn main(${parameters}) {
-  if (instead.x == 0.0) { return; }
-  for (var group = id.y * count.x + id.x; group < ${pass.groups}u; group += count.x * count.y) {
-    turn(group, ${named.map((each) => each.split(":")[0]).join(", ")});
-${code.includes("var<workgroup>") ? "    workgroupBarrier();\n" : ""}  }
-}
-`;
+  const turns = `if (instead.x == 0.0) { return; }
+for (var turn = group; turn < ${pass.groups}u; turn += count.x * count.y) {
+  steps(${argumentsOf(entry, "turn")});
+${code.includes("var<workgroup>") ? "  workgroupBarrier();\n" : ""}}`;
   return {
     ...pass,
-    code: `${code.replace(entry, `fn turn(group: u32, ${named.join(", ")}) {\n`)}${turns}${declare(own, "instead", "uniform", "vec4<f32>")}`,
+    code: [
+      withoutEntry(code, entry, "steps"),
+      declare(own, "instead", "uniform", "vec4<f32>"),
+      entryPoint(entry.threads, turns, entry.more),
+    ].join(""),
     buffers: [...pass.buffers, { buffer: flag, access: "uniform", window: { from: 0, bytes: 16 } }],
     groups: Math.min(pass.groups, MOST_GROUPS),
   };
