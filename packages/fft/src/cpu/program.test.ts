@@ -1,5 +1,6 @@
 import { afterAll, describe, expect, it } from "vitest";
-import { convolutionProgram, correlationProgram, rootsOf, type ConvolutionSpec } from "./program.js";
+import { convolutionProgram, correlationProgram, type ConvolutionSpec } from "./program.js";
+import { rootsOf } from "./roots.js";
 import { DeviceMemory, ThreadPool, type CpuProgram } from "@seqmix/tensor/wasm";
 
 const memory = new DeviceMemory();

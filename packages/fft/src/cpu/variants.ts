@@ -1,7 +1,8 @@
 /** The convolution and the correlation on the CPU device: four channels at once, modulo x^n - i, in WebAssembly. */
 import type { CpuVariant, KernelCase, KernelTable } from "@seqmix/tensor";
 import type { FftCorrelationOptions } from "../fft-conv.js";
-import { convolutionProgram, correlationProgram, longestOf, rootsOf, type ConvolutionSpec } from "./program.js";
+import { convolutionProgram, correlationProgram, longestOf, type ConvolutionSpec } from "./program.js";
+import { rootsOf } from "./roots.js";
 
 const NAME = "four channels, modulo x^n - i";
 

@@ -1,6 +1,6 @@
 /**
  * Elementwise functions. Those that are intrinsics of the kernel IR are a record each; a new one is its record here, its
- * WebAssembly (devices/cpu/wasm/vector-math.ts, or devices/cpu/loops/values.ts for an instruction) and its WGSL (wgsl/functions.ts of the
+ * WebAssembly (devices/cpu/wasm/vector-math.ts, or devices/cpu/loops/intrinsics.ts for an instruction) and its WGSL (wgsl/functions.ts of the
  * webgpu package). Operands broadcast; numbers are constants.
  */
 import { assertTensor } from "../graph/assert.js";

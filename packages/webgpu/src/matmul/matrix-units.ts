@@ -9,11 +9,11 @@ import {
   type GpuParameters,
 } from "@seqmix/tensor/wgsl";
 import { runTogether } from "../loops/together.js";
-import { chooseTile, DISPATCHES, LONGEST_SUM, COPYING, type TileOptions } from "./choose-tile.js";
+import { chooseTile, DISPATCHES, LONGEST_SUM, COPYING, type Choice, type TileOptions } from "./choose-tile.js";
 import type { MatrixUnitCode, MatrixUnitTile, Terms } from "./matrix-unit-form.js";
 import { matrixUnitCode } from "./matrix-unit-text.js";
 import { PACKED, type OperandReading } from "./operand-texts.js";
-import { operandsOf } from "./operands.js";
+import { operandsOf, type OperandRead } from "./operands.js";
 import {
   packedBytes,
   packingOf,
@@ -96,41 +96,108 @@ function transposedProgram(
   };
 }
 
+/** A product, and what was decided about it. */
+interface Decided {
+  readonly shape: MatmulSpec;
+  readonly epilogue: Epilogue | undefined;
+  readonly batches: number;
+  readonly terms: Terms;
+  readonly choice: Choice;
+  readonly operands: Readonly<Record<"a" | "b", OperandRead>>;
+  /** How both are packed first, if they are. */
+  readonly packings: Readonly<Record<"a" | "b", Packing>> | undefined;
+  /** Of f32 operands, the lines that have scales of their own. */
+  readonly lines: Readonly<Record<"a" | "b", ReturnType<typeof linesOf>>> | undefined;
+}
+
+function decide(
+  shape: MatmulSpec,
+  limits: GpuLimits,
+  epilogue: Epilogue | undefined,
+  options: TileOptions,
+): Decided | undefined {
+  const stored = shape.operands ?? "f32";
+  const terms: Terms = stored === "f32" && limits.products !== "tf32" ? 3 : 1;
+  const [a, b] = operandsOf(shape);
+  const more = epilogue?.inputs.length ?? 0;
+  if (!a || !b || more + (stored === "f32" ? 5 : 3) > limits.buffers) return undefined;
+  const choice = chooseTile(shape, terms, a.reading, b.reading, limits, epilogue, options);
+  if (!choice) return undefined;
+  const packing = (name: "a" | "b"): Packing => packingOf(shape, name, terms, choice.tile.depth);
+  const packings = choice.how === "packed" ? { a: packing("a"), b: packing("b") } : undefined;
+  const lines =
+    stored === "f32"
+      ? { a: linesOf(shape, "a", packings?.a.lines), b: linesOf(shape, "b", packings?.b.lines) }
+      : undefined;
+  return { shape, epilogue, batches: product(shape.batch), terms, choice, operands: { a, b }, packings, lines };
+}
+
 function programOf(
   shape: MatmulSpec,
   limits: GpuLimits,
   epilogue: Epilogue | undefined,
   { ownKernel = OWN_KERNEL, tiles, how }: MatrixUnitOptions,
 ): GpuProgram | undefined {
-  const { batch, m, n, k } = shape;
-  const batches = product(batch);
-  const stored = shape.operands ?? "f32";
-  const terms: Terms = stored === "f32" && limits.products !== "tf32" ? 3 : 1;
-  const [a, b] = operandsOf(shape);
+  const decided = decide(shape, limits, epilogue, { tiles, how });
+  if (!decided) return undefined;
+  const { batches, choice } = decided;
+  const { m, n, k } = shape;
+  const { parts } = choice;
   const extra = epilogue?.inputs.map((_, q) => 2 + q) ?? [];
-  if (!a || !b || extra.length + (stored === "f32" ? 5 : 3) > limits.buffers) return undefined;
-  const choice = chooseTile(shape, terms, a.reading, b.reading, limits, epilogue, { tiles, how });
-  if (!choice) return undefined;
+  const result = 2 + extra.length;
+  // Scratch: the partial products, then the largest sizes of both operands and what finding them takes.
+  const partial = parts > 1 ? [bytesOf(batches * m * n * parts)] : [];
+  const prepared = preparation(decided, limits, result + 1 + partial.length);
+  const code = codeOf(decided, limits);
+  const parameters = parametersOf(decided);
+  const fixed = batches * m * n * k >= ownKernel;
+  const text = matrixUnitCode(code, fixed ? {} : parameters);
+  const tilePass: GpuPass = {
+    code: fixed ? text.replace(/\bp\.(\w+)/g, (_, parameter: string) => String(parameters[parameter])) : text,
+    buffers: [
+      ...(prepared?.operands ?? [0, 1]).map((buffer) => ({ buffer, access: "read" }) as const),
+      { buffer: parts > 1 ? result + 1 : result, access: "read_write" },
+      ...(code.epilogue ? extra.map((buffer) => ({ buffer, access: "read" }) as const) : []),
+      ...(prepared?.further.map((buffer) => ({ buffer, access: "read" }) as const) ?? []),
+    ],
+    ...(!fixed && { parameters }),
+    groups: batches * parameters.rows! * parameters.columns! * parts,
+  };
+  return {
+    name: nameOf(decided),
+    passes: [
+      ...(prepared?.passes ?? []),
+      tilePass,
+      ...(parts > 1 ? [sumOfParts(batches * m * n, parts, epilogue, extra, result + 1, result)] : []),
+    ],
+    scratch: [...partial, ...(prepared?.scratch ?? [])],
+    ...partsOf(parts, epilogue),
+  };
+}
+
+function nameOf({ shape, epilogue, batches, terms, choice: { tile, parts }, packings }: Decided): string {
+  const { m, n, k, operands } = shape;
+  const kind = operands === "f16" ? "" : terms === 1 ? " of tf32" : " of f32 in two parts";
+  return [
+    `matmul ${batches > 1 ? `${batches} x ` : ""}${m}x${n}x${k}, ${tile.rows}x${tile.columns}x${tile.depth} tiles${kind} on matrix units`,
+    epilogue ? `, then ${epilogueLength(epilogue)}` : "",
+    parts === 1 ? "" : `, k in ${parts} parts`,
+    packings ? ", both operands packed first" : "",
+  ].join("");
+}
+
+function parametersOf({ shape, batches, choice, operands: { a, b }, packings, lines }: Decided): GpuParameters {
+  const { batch, m, n, k } = shape;
   const { tile, slice, parts } = choice;
-  const found = choice.how === "found";
-  const [rows, columns] = [Math.ceil(m / tile.rows), Math.ceil(n / tile.columns)];
-  const packings =
-    choice.how === "packed"
-      ? { a: packingOf(shape, "a", terms, tile.depth), b: packingOf(shape, "b", terms, tile.depth) }
-      : undefined;
-  const lines =
-    stored === "f32"
-      ? { a: linesOf(shape, "a", packings?.a.lines), b: linesOf(shape, "b", packings?.b.lines) }
-      : undefined;
-  const parameters: GpuParameters = {
+  return {
     m,
     n,
     k,
     slice,
     parts,
     batches,
-    rows,
-    columns,
+    rows: Math.ceil(m / tile.rows),
+    columns: Math.ceil(n / tile.columns),
     ...a.parameters,
     ...b.parameters,
     ...lines?.a.parameters,
@@ -141,21 +208,24 @@ function programOf(
     }),
     ...Object.fromEntries(batch.map((extent, axis) => [`batch${axis}`, extent])),
   };
+}
+
+function codeOf(
+  { shape, epilogue, terms, choice, operands: { a, b }, packings }: Decided,
+  limits: GpuLimits,
+): MatrixUnitCode {
+  const { batch, n, k } = shape;
+  const { tile, slice, parts } = choice;
+  const found = choice.how === "found";
   const own = epilogue && parts === 1 ? epilogueCode(epilogue, n % 4 === 0) : undefined;
-  const fixed = batches * m * n * k >= ownKernel;
   // Memory that an epilogue reads may be the result's own: there k is in parts.
   const stretch = terms === 3 && slice > LONGEST_SUM && !epilogue ? LONGEST_SUM : undefined;
   const direct = (!packings && !found) || own || stretch !== undefined ? "never" : directness(shape, tile);
-  const code: MatrixUnitCode = {
+  return {
     tile,
     fragments: limits.fragments ?? matrixUnits,
     ...(packings
-      ? {
-          a: PACKED,
-          b: PACKED,
-          packed: packings,
-          sources: { a: a.reading, b: b.reading },
-        }
+      ? { a: PACKED, b: PACKED, packed: packings, sources: { a: a.reading, b: b.reading } }
       : { a: a.reading, b: b.reading }),
     terms,
     found,
@@ -166,39 +236,6 @@ function programOf(
     ...(stretch !== undefined && { stretch }),
     result: parts === 1 ? storedAs(epilogue) : "f32",
     ...(own && { epilogue: own }),
-  };
-  const text = matrixUnitCode(code, fixed ? {} : parameters);
-  const result = 2 + extra.length;
-  // Scratch: the partial products, then the largest sizes of both operands and what finding them takes.
-  const partial = parts > 1 ? [bytesOf(batches * m * n * parts)] : [];
-  const first = result + 1 + partial.length;
-  const scales = packings
-    ? packPasses(shape, limits, first, { a: a.reading, b: b.reading }, packings)
-    : found
-      ? undefined
-      : lines && scalePasses(shape, limits, first, lines);
-  const tilePass: GpuPass = {
-    code: fixed ? text.replace(/\bp\.(\w+)/g, (_, parameter: string) => String(parameters[parameter])) : text,
-    buffers: [
-      ...(scales?.operands ?? [0, 1]).map((buffer) => ({ buffer, access: "read" }) as const),
-      { buffer: parts > 1 ? result + 1 : result, access: "read_write" },
-      ...(own ? extra.map((buffer) => ({ buffer, access: "read" }) as const) : []),
-      ...(scales?.further.map((buffer) => ({ buffer, access: "read" }) as const) ?? []),
-    ],
-    ...(!fixed && { parameters }),
-    groups: batches * rows * columns * parts,
-  };
-  const kind = stored === "f16" ? "" : terms === 1 ? " of tf32" : " of f32 in two parts";
-  const name = `matmul ${batches > 1 ? `${batches} x ` : ""}${m}x${n}x${k}, ${tile.rows}x${tile.columns}x${tile.depth} tiles${kind} on matrix units${epilogue ? `, then ${epilogueLength(epilogue)}` : ""}`;
-  return {
-    name: `${name}${parts === 1 ? "" : `, k in ${parts} parts`}${packings ? ", both operands packed first" : ""}`,
-    passes: [
-      ...(scales?.passes ?? []),
-      tilePass,
-      ...(parts > 1 ? [sumOfParts(batches * m * n, parts, epilogue, extra, result + 1, result)] : []),
-    ],
-    scratch: [...partial, ...(scales?.scratch ?? [])],
-    ...partsOf(parts, epilogue),
   };
 }
 
@@ -215,6 +252,16 @@ interface Preparation {
   /** What else tiles read. */
   readonly further: readonly number[];
   readonly scratch: readonly number[];
+}
+
+/** What comes before the tiles, on scratch from buffer `first` on; undefined where nothing does. */
+function preparation(
+  { shape, choice, operands: { a, b }, packings, lines }: Decided,
+  limits: GpuLimits,
+  first: number,
+): Preparation | undefined {
+  if (packings) return packPasses(shape, limits, first, { a: a.reading, b: b.reading }, packings);
+  return lines && choice.how !== "found" ? scalePasses(shape, limits, first, lines) : undefined;
 }
 
 /** A pass on other buffers. */

@@ -3,9 +3,14 @@ import type { MatmulSpec } from "@seqmix/tensor/backend";
 import type { GpuParameters } from "@seqmix/tensor/wgsl";
 import type { OperandReading } from "./operand-texts.js";
 
-type Read = ReturnType<typeof operandOf>;
+/** An operand, and the parameters of its reading. */
+export interface OperandRead {
+  readonly reading: OperandReading;
+  readonly parameters: GpuParameters;
+}
+
 /** Both operands; undefined for those of f16 that are not in whole vectors. */
-export const operandsOf = (shape: MatmulSpec): [Read, Read] => [
+export const operandsOf = (shape: MatmulSpec): [OperandRead | undefined, OperandRead | undefined] => [
   operandOf("a", shape.a.row, shape.a.column, shape, shape.operands ?? "f32"),
   operandOf("b", shape.b.column, shape.b.row, shape, shape.operands ?? "f32"),
 ];
@@ -17,7 +22,7 @@ function operandOf(
   inner: number,
   shape: MatmulSpec,
   stored: "f16" | "f32",
-): { readonly reading: OperandReading; readonly parameters: GpuParameters } | undefined {
+): OperandRead | undefined {
   const {
     m,
     n,

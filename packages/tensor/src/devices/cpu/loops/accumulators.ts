@@ -3,7 +3,8 @@ import type { LoopKernel, Reduction } from "../../../ir/loop.js";
 import { identity } from "../../../ir/simplify.js";
 import { f32x4, i32, i32x4, v128, when, type Code, type Local } from "../wasm/emitter.js";
 import type { Scratch, Vectors } from "../wasm/scratch.js";
-import { acrossLanes, constantVector, fillBeyond, type Frame } from "./values.js";
+import { acrossLanes, constantVector, fillBeyond } from "./lanes.js";
+import type { Frame } from "./scope.js";
 
 /** Terms a float32 accumulator takes before it is added to a total, so that rounding errors do not pile up. */
 export const TERMS = 256;

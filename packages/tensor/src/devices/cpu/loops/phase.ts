@@ -19,7 +19,8 @@ import { InnerLoops } from "./inner-loops.js";
 import type { LoopPlan } from "./plan.js";
 import { overRows, rowsOf, type RowAxis } from "./rows.js";
 import { storeOutput } from "./stores.js";
-import { scope, valueEmitter, type Frame, type Scope, type ValueEmitter } from "./values.js";
+import { scope, type Frame, type Scope } from "./scope.js";
+import { valueEmitter, type ValueEmitter } from "./values.js";
 import { VectorLoop } from "./vector-loop.js";
 
 export type { Binding } from "./cursors.js";

@@ -15,7 +15,7 @@ import { i32, v128, type Local } from "../wasm/emitter.js";
 import { Accumulators, TERMS } from "./accumulators.js";
 import type { PhaseParts } from "./phase.js";
 import type { LoopPlan } from "./plan.js";
-import { scope, type Frame, type Scope } from "./values.js";
+import { scope, type Frame, type Scope } from "./scope.js";
 import { UNROLL } from "./vector-loop.js";
 
 export { dividedLoop } from "./division.js";

@@ -2,7 +2,7 @@
 import { i32, i32x4, v128, when, type Code, type Local } from "../wasm/emitter.js";
 import type { Scratch, Vectors } from "../wasm/scratch.js";
 import type { Cursors } from "./cursors.js";
-import type { Frame } from "./values.js";
+import type { Frame } from "./scope.js";
 
 /** Where an output lies: its cursor, and elements from one point of the vector axis to the next. */
 interface Target {

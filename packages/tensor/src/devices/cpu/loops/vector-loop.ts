@@ -6,7 +6,9 @@ import type { LoopKernel, Range } from "../../../ir/loop.js";
 import { nodesOf, roots } from "../../../ir/simplify.js";
 import { i32, when, whileLoop, type Code, type Local } from "../wasm/emitter.js";
 import type { Scratch } from "../wasm/scratch.js";
-import { floorDivide, type Frame, type Scope, type ValueEmitter } from "./values.js";
+import { floorDivide } from "./lanes.js";
+import type { Frame, Scope } from "./scope.js";
+import type { ValueEmitter } from "./values.js";
 
 /** Vectors side by side that hide each other's latencies. */
 export const UNROLL = 4;

@@ -26,7 +26,7 @@ export function emitVectorFunction(s: Scratch, name: string, x: Vectors, results
   const emit = (functions as Readonly<Record<string, (s: Scratch, x: Vectors) => Vectors>>)[name];
   if (!emit)
     throw new TypeError(
-      `cpu: expected WebAssembly for the intrinsic ${name}, got none; write it in packages/tensor/src/devices/cpu/wasm/vector-math.ts (one instruction: in devices/cpu/loops/values.ts)`,
+      `cpu: expected WebAssembly for the intrinsic ${name}, got none; write it in packages/tensor/src/devices/cpu/wasm/vector-math.ts (one instruction: in devices/cpu/loops/intrinsics.ts)`,
     );
   const values = emit(s, x);
   results.forEach((result, k) => s.body.push(result.set(values[k] as Code)));

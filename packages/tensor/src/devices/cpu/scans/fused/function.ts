@@ -20,7 +20,8 @@ import {
 } from "../../wasm/emitter.js";
 import { isPower } from "./form.js";
 import { VECTOR, type ScanPlan } from "./plan.js";
-import { valueEmitter, type Frame, type ValueEmitter } from "../../loops/values.js";
+import type { Frame } from "../../loops/scope.js";
+import { valueEmitter, type ValueEmitter } from "../../loops/values.js";
 import { scratch, type Scratch, type Vectors } from "../../wasm/scratch.js";
 
 /** Every function's parameters, before one coordinate for each axis. */

@@ -5,7 +5,8 @@ import type { ScanStep } from "../../../../ir/scan-kernel.js";
 import { f32x4, i32, i32x4, v128, when, type Code, type Local } from "../../wasm/emitter.js";
 import { range, storeLanes, times, type FunctionContext } from "./function.js";
 import { VECTOR, type PartialSum, type ScanPlan } from "./plan.js";
-import { fillBeyond, scope, type Scope } from "../../loops/values.js";
+import { fillBeyond } from "../../loops/lanes.js";
+import { scope, type Scope } from "../../loops/scope.js";
 import { nodesOf, product } from "../../../../ir/simplify.js";
 import type { Vectors } from "../../wasm/scratch.js";
 

@@ -27,7 +27,7 @@ import { sharedArgument } from "./form.js";
 import { VECTOR, type ScanPlan } from "./plan.js";
 import { halvesOf } from "./products.js";
 import { whereZero } from "./sweep.js";
-import { scope, type Scope } from "../../loops/values.js";
+import { scope, type Scope } from "../../loops/scope.js";
 
 const { add } = f32x4;
 

@@ -14,7 +14,7 @@ import { STAGED_GROUPS, sumsUsed, VECTOR, type ScanPlan } from "./plan.js";
 import { halvesOf, nearOne } from "./products.js";
 import { own, pick, registersOf, type Numbers, type Registers } from "./registers.js";
 import { stepResults, wayOf, type StepResults, type Way } from "./results.js";
-import { scope, type Scope } from "../../loops/values.js";
+import { scope, type Scope } from "../../loops/scope.js";
 import { nodesOf } from "../../../../ir/simplify.js";
 import type { Vectors } from "../../wasm/scratch.js";
 
