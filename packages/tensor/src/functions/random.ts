@@ -140,15 +140,19 @@ function splitTensor(source: TensorKey): [TensorKey, TensorKey] {
 /** Uniform f32 in [low, high), 24 random bits each; low where no f32 number lies between. */
 export function uniform(source: Key | TensorKey, shape: Shape, low = 0, high = 1): Tensor {
   assertKey("uniform", source);
+  if (!(low <= high && high - low < Infinity))
+    throw new RangeError(`uniform: expected finite numbers low <= high, got ${low} and ${high}; swap them`);
   const [from, to] = [Math.fround(low), Math.fround(high)];
-  if (!(low <= high && Math.fround(to - from) < Infinity))
+  if (!(to - from <= LARGEST))
     throw new RangeError(
-      `uniform: expected numbers low <= high, whose difference is an f32 number, got ${low} and ${high}; swap them`,
+      `uniform: expected a range as wide as an f32 number at most, got ${low} to ${high}; narrow it`,
     );
   const unit = mul(cast(shiftRight(randomBits(source, shape), 8), "f32"), 2 ** -24);
   // the sum may be rounded up to the end, which is excluded
   return low === 0 && high === 1 ? unit : minimum(add(mul(unit, high - low), low), Math.max(from, numberBelow(to)));
 }
+
+const LARGEST = (2 - 2 ** -23) * 2 ** 127;
 
 /** The largest f32 number below x, an f32 number. */
 function numberBelow(x: number): number {
