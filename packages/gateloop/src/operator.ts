@@ -66,7 +66,7 @@ export function gateLoopScan({ q, k, v, a, h0, resets }: GateLoopArguments): Gat
   const perHead = (part: Tensor): Tensor => reshape(part, [B, L, H, 1, 1]);
   const h = linearScan({
     a: { re: perHead(a.re), im: perHead(a.im) },
-    b: { re: outer, im: mul(outer, 0) },
+    b: { re: outer, im: zeros(outer.shape) },
     h0,
     axis: 1,
     resets: resets && reshape(resets, [B, L, 1, 1, 1]),

@@ -4,7 +4,7 @@
  * has to be carried, and it begins at 1 again where a sequence does.
  */
 import { linearScan } from "@seqmix/scan";
-import { cast, einsum, exp, expandDims, mul, ones, reshape, sliceAxis, type Tensor } from "@seqmix/tensor";
+import { cast, einsum, exp, expandDims, mul, ones, reshape, sliceAxis, zeros, type Tensor } from "@seqmix/tensor";
 
 /**
  * What the outputs read of the learned state.
@@ -36,6 +36,6 @@ export function remainsOfStart(
   if (L === 0) return { all: logDecay, last: first };
   const a = exp(logDecay);
   const begins = resets && reshape(cast(resets, "f32"), [B, L, 1]);
-  const all = linearScan({ a, b: begins ? mul(a, begins) : mul(a, 0), h0: first, axis: 1, resets: begins });
+  const all = linearScan({ a, b: begins ? mul(a, begins) : zeros(a.shape), h0: first, axis: 1, resets: begins });
   return { all, last: reshape(sliceAxis(all, 1, L - 1, L), [B, H]) };
 }

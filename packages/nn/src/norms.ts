@@ -1,4 +1,7 @@
-/** Normalizations over channels, each position by itself, so that causality is kept. */
+/**
+ * Normalizations over channels, each position by itself, so that causality is kept. They are computed in f32, whatever the type of x:
+ * the squares of numbers beyond 1.8e19 are infinite there, and the results 0, as in PyTorch.
+ */
 import {
   add,
   assertNumber,

@@ -289,7 +289,8 @@ function matrices(seed: number): Program {
   const [a, k, v, q, w] = [array(shapes.a), array(shapes.k), array(shapes.v), array(shapes.k), array([L, H, V])];
   const [reset, h0] = [array([L, 1, 1, 1]), array([H, K, V])];
   const common = lineOf(draw, L, own);
-  const constant = sign(draw) * pick(draw, [1, 0.9, 0.5, 2 ** 0.5, 1e-12]);
+  // one that grows does so within the reach
+  const constant = sign(draw) * pick(draw, [1, 0.9, 0.5, 2 ** Math.min(0.5, REACH / L), 1e-12]);
   common.reset.forEach((x, s) => (reset[reverse ? L - 1 - s : s] = x));
   const number = (size: number, t: number): number => {
     const x = drawn(draw, size, { ...own, bad: own.bad * 40 }, common.reset, t);

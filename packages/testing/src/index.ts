@@ -35,6 +35,7 @@ export {
 export { emulatedFragments } from "./emulated-fragments.js";
 export { checkEdges, edgePrograms } from "./edge-programs.js";
 export { checkSpecialValues } from "./special-values.js";
+export { checkSpecialOperations } from "./special-operations.js";
 export { checkRandomProgram } from "./fuzz.js";
 export { checkWanderingRecurrence, type Wandering } from "./wandering-recurrence.js";
 export { checkRandomRecurrence, type RecurrenceKind } from "./fuzz-recurrences.js";

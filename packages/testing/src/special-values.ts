@@ -27,12 +27,14 @@ import {
   roundToHalf,
   shiftLeft,
   shiftRight,
+  stack,
   sub,
   sum,
   tensor,
   where,
   type Device,
   type DType,
+  type Operand,
   type Tensor,
 } from "@seqmix/tensor";
 import { elementwiseRecords, SPECIAL } from "@seqmix/tensor/backend";
@@ -97,8 +99,13 @@ const HALF: readonly number[] = [
   NaN,
 ];
 
+/** A function of two, of a number too: as f16 and bool results are not stacked as they are, in f32. */
+const apply = (f: (x: Operand, y: Operand) => Tensor, x: Operand, y: Operand): Tensor => cast(f(x, y), "f32");
+
+const itself = (f: (x: Operand, y: Operand) => Tensor, x: Tensor): Tensor => f(x, x);
+
 /** What the language's own f32 arithmetic says of two real numbers, and the slopes of the result in each. */
-const REAL_PAIRS: readonly (readonly [string, (x: Tensor, y: Tensor) => Tensor, Real, ...Real[]])[] = [
+const REAL_PAIRS: readonly (readonly [string, (x: Operand, y: Operand) => Tensor, Real, ...Real[]])[] = [
   ["add", add, (x, y) => fround(x + y), () => 1, () => 1],
   ["sub", sub, (x, y) => fround(x - y), () => 1, () => -1],
   ["mul", mul, (x, y) => fround(x * y), (_, y) => y, (x) => x],
@@ -304,6 +311,23 @@ async function functionsOfTwo(compare: Compare): Promise<void> {
   ) as [() => Tensor, () => Tensor];
   const at = (k: number): string => String(pairs[k]);
   for (const [name, f, exact, ...slopes] of REAL_PAIRS) {
+    // numbers are constants of the program, tensors are memory
+    for (const [side, build] of [
+      ["left", () => SPECIAL.map((x) => apply(f, x, make(SPECIAL, "f32")))],
+      ["right", () => SPECIAL.map((y) => apply(f, make(SPECIAL, "f32"), y))],
+    ] as const)
+      await compare(
+        `${name} of a number on the ${side}`,
+        () => stack(build()),
+        pairs.map(([x, y]) => (side === "left" ? exact(x, y) : exact(y, x))),
+        at,
+      );
+    await compare(
+      `${name} of a number and itself`,
+      () => itself(f, make(SPECIAL, "f32")),
+      SPECIAL.map((x) => exact(x, x)),
+      (k) => String(SPECIAL[k]),
+    );
     await compare(
       name,
       () => f(left(), right()),

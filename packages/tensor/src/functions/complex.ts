@@ -45,7 +45,7 @@ export const complexShift = (x: Complex, term: Operand): Complex => ({ re: add(x
 /** The conjugate of x. */
 export const complexConj = (x: Complex): Complex => ({ re: x.re, im: neg(x.im) });
 
-/** conj(x) / (|x|^2 + eps): 1/x for eps = 0, its default. */
+/** conj(x) / (|x|^2 + eps): 1/x for eps = 0, its default, and |x| from 1e-19 to 1e19, whose squares are f32 numbers. */
 export function complexReciprocal(x: Complex, eps = 0): Complex {
   const size = add(mul(x.re, x.re), mul(x.im, x.im));
   const weight = div(1, eps === 0 ? size : add(size, eps));

@@ -27,6 +27,7 @@ import {
 } from "../ops/elementwise.js";
 import { full, iota } from "../ops/generators.js";
 import { matmul } from "../ops/matmul.js";
+import { powerOf } from "../ops/power.js";
 import { broadcastTo, reshape, stopGradient, transpose } from "../ops/movement.js";
 import { max, REDUCE_OPTIONS, sum, type ReduceOptions } from "../ops/reduce.js";
 import { formatShape, normalizeAxes, normalizeAxis, sizeOf } from "../graph/shape.js";
@@ -35,18 +36,24 @@ import type { Tensor } from "../graph/tensor.js";
 /** x^2. */
 export const square = (x: Tensor): Tensor => mul(x, x);
 
-/** x^p for a fixed number p; x > 0 unless p is a whole number. */
+/** x^p for a fixed number p; x at least 0 unless p is a whole number. */
 export function power(x: Tensor, p: number): Tensor {
   if (!Number.isFinite(p))
     throw new RangeError(
       `power: expected a finite number as the exponent, got ${describeValue(p)}; for a tensor write exp(mul(p, log(x)))`,
     );
   if (p === 0.5) return sqrt(x);
-  if (!Number.isInteger(p) || Math.abs(p) > 64) return inSingle(x, (y) => exp(mul(p, log(y))));
-  if (p < 0) return div(1, power(x, -p));
+  if (!Number.isInteger(p)) return inSingle(x, (y) => powerOf(y, p));
   if (p === 0) return full(x.shape, 1, x.dtype);
-  const half = p > 1 ? power(x, Math.floor(p / 2)) : x;
-  return p === 1 ? x : p % 2 === 0 ? square(half) : mul(square(half), x);
+  // the reciprocal first: x^-p may be infinite, and its gradient 0 times infinity
+  return inSingle(x, (y) => (p < 0 ? wholePower(div(1, y), -p) : wholePower(y, p)));
+}
+
+/** x^p by squares, p a whole number of at least 1. */
+function wholePower(x: Tensor, p: number): Tensor {
+  if (p === 1) return x;
+  const even = square(wholePower(x, Math.floor(p / 2)));
+  return p % 2 === 0 ? even : mul(even, x);
 }
 
 /** max(x, 0). */

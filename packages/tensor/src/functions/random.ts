@@ -15,6 +15,8 @@ import {
   floor,
   less,
   log,
+  maximum,
+  minimum,
   mul,
   neg,
   shiftLeft,
@@ -135,13 +137,29 @@ function splitTensor(source: TensorKey): [TensorKey, TensorKey] {
   return [at(0), at(1)];
 }
 
-/** Uniform f32 in [low, high), 24 random bits each. */
+/** Uniform f32 in [low, high), 24 random bits each; low where no f32 number lies between. */
 export function uniform(source: Key | TensorKey, shape: Shape, low = 0, high = 1): Tensor {
   assertKey("uniform", source);
   if (!(low <= high && high - low < Infinity))
     throw new RangeError(`uniform: expected finite numbers low <= high, got ${low} and ${high}; swap them`);
+  const [from, to] = [Math.fround(low), Math.fround(high)];
+  if (!(to - from <= LARGEST))
+    throw new RangeError(
+      `uniform: expected a range as wide as an f32 number at most, got ${low} to ${high}; narrow it`,
+    );
   const unit = mul(cast(shiftRight(randomBits(source, shape), 8), "f32"), 2 ** -24);
-  return low === 0 && high === 1 ? unit : add(mul(unit, high - low), low);
+  // the sum may be rounded up to the end, which is excluded
+  return low === 0 && high === 1 ? unit : minimum(add(mul(unit, high - low), low), Math.max(from, numberBelow(to)));
+}
+
+const LARGEST = (2 - 2 ** -23) * 2 ** 127;
+
+/** The largest f32 number below x, an f32 number. */
+function numberBelow(x: number): number {
+  const bits = new Int32Array(new Float32Array([x]).buffer);
+  if (x === 0) return -(2 ** -126);
+  bits[0]! += x > 0 ? -1 : 1;
+  return new Float32Array(bits.buffer)[0]!;
 }
 
 /** Normal f32 with the given mean and standard deviation (Box and Muller's transform). */
@@ -187,6 +205,8 @@ export function bernoulli(source: Key | TensorKey, p: Operand, shape: Shape): Te
  */
 export function categorical(source: Key | TensorKey, logits: Tensor, axis = -1): Tensor {
   assertTensor("categorical", logits);
-  const noise = neg(log(neg(log(uniform(source, logits.shape)))));
+  // at 0 the noise would be -infinity, as logits that are never drawn
+  const draw = maximum(uniform(source, logits.shape), 2 ** -25);
+  const noise = neg(log(neg(log(draw))));
   return argmax(add(cast(logits, "f32"), noise), axis);
 }

@@ -14,13 +14,15 @@ export function min(x: Tensor, axes?: number | readonly number[], options: Reduc
   return x.dtype === "i32" ? sub(-1, max(sub(-1, x), axes, options)) : neg(max(neg(x), axes, options));
 }
 
-/** Product over the axes (all by default), in pairs; the product of nothing is 1. */
+/** Product over the axes (all by default), in pairs; the product of nothing is 1. In f16 it is rounded once. */
 export function prod(x: Tensor, axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {
   assertTensor("prod", x);
   assertSettings("prod", options, REDUCE_OPTIONS);
   if (x.dtype === "bool")
     throw new DTypeError(`prod: expected f32, f16 or i32, got bool ${formatShape(x.shape)}; convert it with cast`);
   const along = normalizeAxes(axes, x.shape.length, "prod");
+  // a part may be beyond the largest f16 number where the whole is not
+  if (x.dtype === "f16") return cast(prod(cast(x, "f32"), along, options), "f16");
   let y = x;
   for (const axis of along) {
     const none = y.shape.map(() => 0);

@@ -5,10 +5,11 @@ import type { Intrinsic } from "../ir/loop.js";
 import * as functions from "./elementwise.js";
 import { elementwiseSamples } from "./elementwise-row.js";
 import { ANY, SINGLE, type IntrinsicRecord } from "./intrinsic.js";
+import { powerOf } from "./power.js";
 import { castRow, whereAndCastSamples, whereRow } from "./where-and-cast.js";
 
 type Described = { readonly intrinsic?: string; readonly record: IntrinsicRecord; readonly row: Op };
-const described = Object.values(functions as Readonly<Record<string, unknown>>).filter(
+const described = Object.values<unknown>({ ...functions, powerOf }).filter(
   (each): each is Described => typeof each === "function" && "record" in each,
 );
 

@@ -218,7 +218,7 @@ export function scatterAdd(updates: Tensor, indices: Tensor, size: number): Tens
 }
 
 /**
- * The element of each row that its index names.
+ * The element of each row that its index names; 0 for an index that names none.
  * @param x f32 or f16 [..., V]
  * @param indices i32 [...]
  * @returns [...]

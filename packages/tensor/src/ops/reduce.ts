@@ -4,7 +4,7 @@ import { DTypeError } from "../graph/errors.js";
 import type { Op, Samples, ReferenceArray, ReferenceValue, Sample } from "../graph/op.js";
 import { formatShape, normalizeAxes, sizeOf, stridesOf, type Shape } from "../graph/shape.js";
 import { callOp, type Tensor } from "../graph/tensor.js";
-import { cast, div, equal, mul } from "./elementwise.js";
+import { cast, div, equal, where } from "./elementwise.js";
 import { broadcastTo, reshape, transpose } from "./movement.js";
 
 /** Of sum and max. @internal */
@@ -61,13 +61,14 @@ export const reduceRows = {
   sum: row("sum", ({ inputs: [x], attributes }, [g]) => [
     broadcastTo(reshape(g!, withOnes(x!.shape, (attributes as ReduceAttributes).axes)), x!.shape),
   ]),
-  // The cotangent is shared evenly among the places where the maximum is attained.
+  // The cotangent is shared evenly among the places where the maximum is attained; none is where it is NaN.
   max: row("max", ({ inputs: [x], outputs: [y], attributes }, [g]) => {
     const { axes } = attributes as ReduceAttributes;
     const ones = withOnes(x!.shape, axes);
-    const attained = cast(equal(x!, broadcastTo(reshape(y!, ones), x!.shape)), x!.dtype);
-    const share = div(g!, sum(attained, axes));
-    return [mul(attained, reshape(share, ones))];
+    const attained = equal(x!, broadcastTo(reshape(y!, ones), x!.shape));
+    // counted in f32: there may be more than the largest f16 number
+    const share = cast(div(cast(g!, "f32"), sum(cast(attained, "f32"), axes)), g!.dtype);
+    return [where(attained, broadcastTo(reshape(share, ones), x!.shape), 0)];
   }),
 } satisfies Record<string, Op>;
 

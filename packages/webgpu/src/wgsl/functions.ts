@@ -20,6 +20,20 @@ const sources: Readonly<Record<string, { readonly uses?: readonly string[]; read
     uses: ["isNan"],
     text: `fn maximum(x: f32, y: f32) -> f32 { return select(select(y, x, x > y), x + y, isNan(x) | isNan(y)); }`,
   },
+  // Compilers make 0 of x * 0, 0 / x and x / infinity; these tell by the bits where that is NaN. The sign is that of x
+  timesZero: {
+    text: `fn timesZero(x: f32) -> f32 {
+  let bits = bitcast<u32>(x);
+  return bitcast<f32>(select(bits & 0x80000000u, 0x7fc00000u, (bits & 0x7fffffffu) >= 0x7f800000u));
+}`,
+  },
+  zeroOver: {
+    text: `fn zeroOver(x: f32) -> f32 {
+  let bits = bitcast<u32>(x);
+  let size = bits & 0x7fffffffu;
+  return bitcast<f32>(select(bits & 0x80000000u, 0x7fc00000u, (size == 0u) | (size > 0x7f800000u)));
+}`,
+  },
   // WGSL's own conversion ends at the largest f32 number below 2^31, and may make anything of NaN
   toInteger: {
     uses: ["isNan"],

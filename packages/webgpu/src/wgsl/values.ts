@@ -144,16 +144,16 @@ function rangeText(index: string, lo: number, hi: number): string {
   return `(${index} >= ${lo}) & (${index} < ${hi})`;
 }
 
-/** A constant that WGSL accepts: infinities and NaN are made of their bits. */
+/** A constant that WGSL accepts: infinities, NaN and -0, which loses its sign, are made of their bits. */
 export function literal(value: number, dtype: DType, functions: Set<string>): string {
   if (dtype === "bool") return value === 0 ? "false" : "true";
   if (dtype === "i32") return `i32(${value | 0})`;
   const rounded = Math.fround(value);
-  if (!Number.isFinite(rounded)) {
+  if (!Number.isFinite(rounded) || Object.is(rounded, -0)) {
     functions.add("fromBits");
     return `fromBits(0x${new Uint32Array(Float32Array.of(rounded).buffer)[0]!.toString(16)}u)`;
   }
-  return Object.is(rounded, -0) ? "(-0.0f)" : `${rounded < 0 ? `(${rounded}f)` : `${rounded}f`}`;
+  return rounded < 0 ? `(${rounded}f)` : `${rounded}f`;
 }
 
 const operators: Readonly<Record<string, string>> = {
@@ -177,6 +177,8 @@ function intrinsic(
 ): string {
   const [x, y, z] = args as [string, string, string];
   const { op, dtype } = node;
+  const vanishing = besideZero(node, args, functions);
+  if (vanishing !== undefined) return vanishing;
   const operator = operators[op];
   if (operator) return `(${x} ${operator} ${y})`;
   // Ours, for their accuracy or their NaN.
@@ -212,6 +214,24 @@ function intrinsic(
         `webgpu: expected WGSL for the intrinsic ${op}, got none; write it in packages/webgpu/src/wgsl/functions.ts as ${op}_`,
       );
   }
+}
+
+/** Products with a zero and quotients of zeros and infinities, which compilers would take for zeros of any sign whatever x is. */
+function besideZero(
+  { op, dtype, args }: Scalar & { args: readonly Scalar[] },
+  [x, y]: readonly string[],
+  functions: Set<string>,
+): string | undefined {
+  if ((op !== "mul" && op !== "div") || dtype !== "f32") return undefined;
+  const [left, right] = args.map((arg) => (arg.op === "constant" ? Math.fround(arg.value) : NaN)) as [number, number];
+  const call = (name: string, value: string, by: number): string => {
+    functions.add(name);
+    return `${name}(${Object.is(Math.sign(by), -0) || by < 0 ? `-${value}` : value})`;
+  };
+  if (op === "mul" && right === 0) return call("timesZero", x!, right);
+  if (op === "mul" && left === 0) return call("timesZero", y!, left);
+  if (op === "div" && left === 0) return call("zeroOver", y!, left);
+  return op === "div" && Math.abs(right) === Infinity ? call("timesZero", x!, right) : undefined;
 }
 
 /** x, where the node is max(x, 0) + log1p(e^-|x|), which has a function of its own. */
