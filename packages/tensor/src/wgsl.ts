@@ -7,4 +7,5 @@
 export * from "./devices/webgpu/entry.js";
 export * from "./devices/webgpu/fragments.js";
 export * from "./devices/webgpu/program.js";
-export { MOST_ROWS, rowProgram, type RowProduct, type RowProgram } from "./devices/webgpu/row-products.js";
+export { MOST_ROWS } from "./devices/webgpu/most-rows.js";
+export { rowProgram, type RowProduct, type RowProgram } from "./devices/webgpu/row-products.js";

@@ -1,11 +1,12 @@
 /** The program of a scan step: products of matrices where the recurrence is semiseparable and large, else the states step by step. */
 import { nodesOf, onDemand, scanPasses, type PlanOptions, type Scalar, type ScanKernel } from "@seqmix/tensor/backend";
 import { bytesOf, type GpuLimits, type GpuProgram } from "@seqmix/tensor/wgsl";
-import { worthChunks } from "./chunked/worth.js";
+import { tooFew } from "./chunked/few.js";
 import { rewriter } from "./fused/expressions.js";
 import { fusedScanProgram, supportsScan, takesTotalsInPass } from "./fused/program.js";
 import type { Tuning } from "./fused/tuning.js";
 
+const worth = onDemand(() => import("./chunked/worth.js"));
 const chunked = onDemand(() => import("./chunked/index.js"));
 
 /** What the planner may do with recurrences. @param limits What a pass may bind. @param tuning Sizes of fused recurrences. */
@@ -64,10 +65,12 @@ function inChunks(
   stepByStep?: () => GpuProgram | undefined,
 ): GpuProgram | string {
   if (kernel.sums.some(({ of }) => of)) return "it has totals";
-  const found = worthChunks(kernel);
+  const few = tooFew(kernel);
+  if (few) return few;
+  const found = worth().worthChunks(kernel);
   if (typeof found === "string") return found;
   const { chunkedForm, chunkedProgram } = chunked();
-  const form = chunkedForm(kernel);
+  const form = chunkedForm(found);
   if (typeof form === "string") return form;
   const program = chunkedProgram(form, limits, undefined, stepByStep);
   const largest = Math.max(...program.scratch, ...kernel.inputs.map(({ size, dtype }) => bytesOf(size, dtype)));

@@ -20,7 +20,7 @@ export interface CpuProgram {
   /** Temporary bytes shared by all threads across phases. */
   readonly sharedBytes: number;
   /** What computes the outputs once more if the f32 at the beginning of the shared block is not 0 behind the phases. */
-  readonly instead?: () => CpuProgram;
+  readonly instead?: CpuProgram;
 }
 
 /** A part of a program whose units may run in any order. */

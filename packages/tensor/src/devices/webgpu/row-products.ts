@@ -4,6 +4,7 @@
  * workgroup memory.
  */
 import { indent } from "./program.js";
+import { MOST_ROWS } from "./most-rows.js";
 
 /** What is multiplied. */
 export interface RowProduct {
@@ -32,8 +33,6 @@ export interface RowProgram {
   body(finish: string): string;
 }
 
-/** Rows at most: each has sums in every thread. */
-export const MOST_ROWS = 8;
 /** Threads that sum what all have for an output. */
 const HELPERS = 16;
 

@@ -6,17 +6,14 @@ import {
   type Operand,
   type Result,
   type Scalar,
-  type ScanKernel,
+  type Semiseparable,
 } from "@seqmix/tensor/backend";
-import { worthChunks } from "./worth.js";
 
 /** Elements of a vector. */
 export const LANES = 4;
 
 /** The recurrence taken apart for chunks, or why it runs as a scan. */
-export function chunkedForm(kernel: ScanKernel): ChunkedParts | string {
-  const form = worthChunks(kernel);
-  if (typeof form === "string") return form;
+export function chunkedForm(form: Semiseparable): ChunkedParts | string {
   const parts = chunkedParts(form, LANES, true);
   if (typeof parts !== "string" && form.decay.kind === "vector" && !hasKeyReads(parts))
     return "the gradient of a decay a key is asked for without those of keys and queries";

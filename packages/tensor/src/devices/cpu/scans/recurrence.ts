@@ -1,6 +1,5 @@
 /** The program of a scan step: products of matrices where the recurrence is semiseparable and large, else the states step by step. */
 import { whenLoaded } from "../../../graph/on-demand.js";
-import { needsChecks } from "../../../ir/chunk-checks.js";
 import type { ScanKernel } from "../../../ir/scan-kernel.js";
 import type { CpuProgram } from "../program.js";
 import { chunkedForm } from "./chunked/form.js";
@@ -19,10 +18,10 @@ export async function recurrenceProgram(kernel: ScanKernel, memory: { readonly s
   const form = await whenLoaded(() => chunkedForm(kernel));
   const stepByStep = async (): Promise<CpuProgram> => whenLoaded(() => fusedScanProgram(kernel, memory));
   if (typeof form !== "string") {
-    const { chunkedProgram } = await import("./chunked/program.js");
+    const { chunkedProgram, needsChecks } = await import("./chunked/program.js");
     // what runs in its place is at hand: a run does not wait
     const instead = needsChecks(form) ? await stepByStep() : undefined;
-    return whenLoaded(() => chunkedProgram(form, memory, instead && (() => instead)));
+    return whenLoaded(() => chunkedProgram(form, memory, instead));
   }
   const program = await stepByStep();
   return { ...program, name: `${program.name}; no chunks, since ${form}` };

@@ -106,7 +106,7 @@ export class ThreadPool {
     } finally {
       if (shared !== 0) this.#memory.free(shared);
     }
-    if (again && program.instead) this.run(this.prepare(program.instead()), addresses);
+    if (again && program.instead) this.run(this.prepare(program.instead), addresses);
   }
 
   /** Ends the workers and gives the pool's blocks back. */

@@ -2,9 +2,9 @@
 import { onDemand } from "../../../../graph/on-demand.js";
 import type { ChunkedParts } from "../../../../ir/chunked-parts.js";
 import type { ScanKernel } from "../../../../ir/scan-kernel.js";
-import { semiseparable } from "../../../../ir/semiseparable.js";
 import { product } from "../../../../ir/simplify.js";
 
+const rules = onDemand(() => import("../../../../ir/semiseparable.js"));
 const parts = onDemand(() => import("../../../../ir/chunked-parts.js"));
 
 /** Keys and values below which a scan's registers do as well, and state updates below which nothing is gained. */
@@ -13,11 +13,18 @@ const FEWEST = 16,
 
 /** The recurrence taken apart for chunks, or why it runs as a scan. */
 export function chunkedForm(kernel: ScanKernel): ChunkedParts | string {
-  const form = semiseparable(kernel);
+  const few = tooFew(kernel);
+  if (few) return few;
+  const form = rules().semiseparable(kernel);
   if (typeof form === "string") return form;
-  const { extents, along } = form.kernel;
-  const [K, V, L] = [extents[form.keys]!, extents[form.values]!, extents[along]!];
-  if (Math.min(K, V) < FEWEST) return `${K} keys and ${V} values are few`;
-  if (product(extents) < LEAST_UPDATES || L < 32) return `${L} steps are few`;
-  return parts().chunkedParts(form);
+  const { extents } = form.kernel;
+  const [K, V] = [extents[form.keys]!, extents[form.values]!];
+  return Math.min(K, V) < FEWEST ? `${K} keys and ${V} values are few` : parts().chunkedParts(form);
+}
+
+/** Why chunks would gain nothing whatever the form, by the extents alone. */
+function tooFew({ extents, along }: ScanKernel): string | undefined {
+  if (product(extents) < LEAST_UPDATES || extents[along]! < 32) return `${extents[along]} steps are few`;
+  const wide = extents.filter((extent, axis) => axis !== along && extent >= FEWEST);
+  return wide.length < 2 ? `no two axes beside the recurrence's have ${FEWEST} points` : undefined;
 }

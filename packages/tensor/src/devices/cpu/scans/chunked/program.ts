@@ -13,6 +13,8 @@ import { buildModule, type WasmFunction } from "../../wasm/emitter.js";
 import { placesOf } from "./arrays.js";
 import { stepsOf, walkFunction } from "./walk.js";
 
+export { needsChecks } from "../../../../ir/chunk-checks.js";
+
 /** Vector operations that make a claim's overhead vanish. */
 const WORK_PER_CLAIM = 16384;
 
@@ -20,7 +22,7 @@ const WORK_PER_CLAIM = 16384;
 export function chunkedProgram(
   parts: ChunkedParts,
   memory: { readonly shared: boolean },
-  instead?: () => CpuProgram,
+  instead?: CpuProgram,
 ): CpuProgram {
   const { form, operands, results, finals } = parts;
   const { kernel } = form;
