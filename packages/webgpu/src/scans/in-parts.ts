@@ -45,7 +45,16 @@ interface PartKernel {
   readonly kernel: ScanKernel;
   /** By input of the whole kernel, and then by copy. */
   readonly windows: readonly (Place | undefined)[];
-  readonly copies: readonly { readonly loop: LoopKernel; readonly input: number; readonly size: number }[];
+  readonly copies: readonly PartCopy[];
+}
+
+/** The loop that copies what loads of an input read. */
+interface PartCopy {
+  readonly loop: LoopKernel;
+  readonly input: number;
+  readonly size: number;
+  /** Copies of one name have one size and may have one block. */
+  readonly name: string;
 }
 
 /** What becomes of an output: a window of it is written, or parts lie beside each other until all are known. */
@@ -107,26 +116,21 @@ function inParts(
       : stored.map(({ dtype }) => block(cut.parts * stride * widthOf(kind === "sums" ? dtype : output.dtype))),
   );
   const parts: Part[] = [];
-  let copies: readonly number[] | undefined;
+  const copies = new Map<string, Place>();
+  const placeOf = ({ loop, size, name }: PartCopy): Place => {
+    const bytes = bytesOf(size, loop.outputs[0]!.dtype);
+    const place = copies.get(name) ?? { buffer: block(bytes), window: { from: 0, bytes } };
+    copies.set(name, place);
+    return place;
+  };
   for (let part = 0; part < cut.parts; part++) {
     const own = partKernel(whole, cut, part, targets, most);
-    if (!own) return undefined;
-    copies ??= own.copies.map(({ loop, size }) => block(bytesOf(size, loop.outputs[0]!.dtype)));
-    const inner = programOf(own.kernel);
+    const inner = own && programOf(own.kernel);
     if (!inner) return undefined;
-    own.copies.forEach(({ loop, input, size }, k) =>
-      parts.push({
-        program: loopProgram(loop, limits),
-        buffers: [
-          wholeOf(whole, input),
-          { buffer: copies![k]!, window: { from: 0, bytes: bytesOf(size, loop.outputs[0]!.dtype) } },
-        ],
-      }),
+    const copied = own.copies.map(placeOf);
+    own.copies.forEach(({ loop, input }, k) =>
+      parts.push({ program: loopProgram(loop, limits), buffers: [wholeOf(whole, input), copied[k]!] }),
     );
-    const copied = own.copies.map(({ loop, size }, k) => ({
-      buffer: copies![k]!,
-      window: { from: 0, bytes: bytesOf(size, loop.outputs[0]!.dtype) },
-    }));
     const unread: Place = { buffer: 0, window: { from: 0, bytes: 4 } };
     parts.push({
       program: inner,
@@ -238,16 +242,17 @@ function partKernel(
         : undefined,
     );
   });
-  const copies: { loop: LoopKernel; input: number; size: number }[] = [];
+  const copies: PartCopy[] = [];
   const numbers = new Map<string, { readonly input: number; readonly index: Affine }>();
   sources.forEach((source, input) => {
     if (source!.kind !== "copies") return;
     for (const index of source!.indices) {
       const { dtype, size: all } = whole.inputs[input]!;
       const size = sizeOfCopy(index, extents);
-      numbers.set(`${input} ${keyOf(index)}`, { input: inputs.length, index: indexInCopy(index, extents) });
+      const name = `${input} ${keyOf(index)}`;
+      numbers.set(name, { input: inputs.length, index: indexInCopy(index, extents) });
       inputs.push({ dtype, size });
-      copies.push({ loop: copyLoop(shifted(index), extents, dtype, all), input, size });
+      copies.push({ loop: copyLoop(shifted(index), extents, dtype, all), input, size, name });
     }
   });
   const rewrite = rewriter(shifted, (node) => {
