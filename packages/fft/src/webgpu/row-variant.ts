@@ -55,10 +55,15 @@ export function rowShapeFor(n: number, limits: GpuLimits, { exchange, most }: Ro
   return shapes.find((shape) => rowBytes(shape) <= limits.workgroupBytes && threads * shape.rows <= limits.threads);
 }
 
-/** The least divisor of the batch that gives the GPU enough workgroups. */
-function partsFor({ B, D }: RowCase, rows: number): number {
-  for (let parts = 1; parts < B; parts++) if (B % parts === 0 && (D * parts) / rows >= FULL) return parts;
-  return B;
+/** The least divisor of the batch, of those allowed, that gives the GPU enough workgroups. */
+function partsFor({ B, D }: RowCase, rows: number, allowed: number): number {
+  let most = 1;
+  for (let parts = 1; parts <= Math.min(B, allowed); parts++)
+    if (B % parts === 0) {
+      most = parts;
+      if ((D * parts) / rows >= FULL) break;
+    }
+  return most;
 }
 
 interface RowPlan {
@@ -73,9 +78,17 @@ function rowPlan(kase: Case, limits: GpuLimits): RowPlan | undefined {
   const exchange = kase.cotangents.size > 0 ? "whole" : "halves";
   const shape = rowShapeFor(pointsOf(kase), limits, { exchange, most: THREADS });
   return (
-    shape && { kase: rows, shape, parts: partsFor(rows, shape.rows), table: twiddleTable(shape.radices, [QUARTER], 1) }
+    shape && {
+      kase: rows,
+      shape,
+      parts: partsFor(rows, shape.rows, kase.cotangents.size > 0 ? limits.bytes / sumsBytes(rows) : Infinity),
+      table: twiddleTable(shape.radices, [QUARTER], 1),
+    }
   );
 }
+
+/** Bytes of the sums that a part leaves. */
+const sumsBytes = (rows: RowCase): number => bytesOf(rows.D * sumsWidth(rows));
 
 /** Numbers of a program's buffers: inputs, `more`, table, results, scratch. */
 export function numbered(
@@ -121,7 +134,7 @@ function backward(kase: Case, limits: GpuLimits): GpuProgram {
   const n = shape.radices.reduce((a, b) => a * b, 1);
   const scratch = {
     ...(spectrum === "memory" && { spectrum: bytesOf(2 * n * rows.D) }),
-    ...(target === "sums" && { sums: bytesOf(parts * rows.D * sumsWidth(rows)) }),
+    ...(target === "sums" && { sums: parts * sumsBytes(rows) }),
   };
   const buffers = numbered(kase, limits, ["g"], gradients, Object.keys(scratch));
   const tuning: RowTuning = { shape, parts, spectrum };
@@ -147,7 +160,7 @@ function supports(kase: Case, limits: GpuLimits): true | string {
   const fits = bindable(kase, limits);
   if (fits !== true) return fits;
   if (!rowPlan(kase, limits)) return `expected rows that fit into a workgroup, got length ${kase.dims.L}`;
-  const bytes = bytesOf(2 * pointsOf(kase) * kase.dims.D!);
+  const bytes = Math.max(bytesOf(2 * pointsOf(kase) * kase.dims.D!), sumsBytes(rowCaseOf(kase)));
   return kase.cotangents.size === 0 || bytes <= limits.bytes
     ? true
     : `expected transforms of the kernels of at most ${limits.bytes} bytes, got ${bytes}`;

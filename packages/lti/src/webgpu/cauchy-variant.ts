@@ -6,6 +6,7 @@ import {
   declareParameters,
   entryPoint,
   type GpuBinding,
+  type GpuLimits,
   type GpuPass,
   type GpuProgram,
 } from "@seqmix/tensor/wgsl";
@@ -144,20 +145,29 @@ ${lines(
 }
 
 /** Buffers: p, q, s, d, cotangents, points, their gradients, and sums over parts of the points. */
-function backward(kase: Case): GpuProgram {
+function backward(kase: Case, { bytes }: GpuLimits): GpuProgram {
   const sizes = sizesOf(kase);
-  const { H, N, F, own, blocks } = sizes;
-  const poles = Math.min(THREADS, 2 ** Math.ceil(Math.log2(N)));
-  const columns = Math.ceil(N / poles);
-  const stretches = Math.max(1, Math.min(Math.ceil(FULL / (H * blocks * columns)), Math.floor(F / WORTH)));
-  const parts = stretches * (THREADS / poles);
-  const layout: Layout = { ...sizes, poles, columns, stretches, parts };
+  const { H, F, own, blocks } = sizes;
+  const { poles, columns } = columnsOf(sizes);
+  const allowed = Math.floor(bytes / sumsOf(sizes, 1));
+  const stretches = Math.max(1, Math.min(Math.ceil(FULL / (H * blocks * columns)), Math.floor(F / WORTH), allowed));
+  const layout: Layout = { ...sizes, poles, columns, stretches, parts: stretches * (THREADS / poles) };
   return {
-    name: `${own} sums of a pole a thread, points in ${parts} parts`,
+    name: `${own} sums of a pole a thread, points in ${layout.parts} parts`,
     passes: [partsPass(kase, layout), sumsPass(kase, layout)],
-    scratch: [bytesOf(blocks * (own + 1) * 2 * parts * H * N)],
+    scratch: [sumsOf(sizes, stretches)],
   };
 }
+
+/** Poles of a workgroup, and workgroups for all poles of a channel. */
+function columnsOf({ N }: Sizes): { readonly poles: number; readonly columns: number } {
+  const poles = Math.min(THREADS, 2 ** Math.ceil(Math.log2(N)));
+  return { poles, columns: Math.ceil(N / poles) };
+}
+
+/** Bytes of the sums over parts of the points where so many workgroups share them. */
+const sumsOf = (sizes: Sizes, stretches: number): number =>
+  bytesOf(sizes.blocks * (sizes.own + 1) * 2 * stretches * (THREADS / columnsOf(sizes).poles) * sizes.H * sizes.N);
 
 interface Layout extends Sizes {
   /** Poles of a workgroup, and workgroups for all poles of a channel. */
@@ -308,9 +318,10 @@ function tables({ options: { length }, dims }: Case): readonly KernelTable[] {
 export const cauchyOnGpu: GpuVariant<{ readonly length: number }> = {
   device: "webgpu",
   name: "poles in workgroup memory",
-  supports: ({ dims }, { bytes }) => {
-    const { K = 0, H = 0, N = 0, F = 0 } = dims;
-    const most = bytesOf(K * H * Math.max(F, N));
+  supports: (kase, { bytes }) => {
+    const sizes = sizesOf(kase);
+    const { K, H, N, F } = sizes;
+    const most = Math.max(bytesOf(K * H * Math.max(F, N)), kase.cotangents.size > 0 ? sumsOf(sizes, 1) : 0);
     if (K * H * N === 0) return "expected at least one sum and one pole, got none";
     return most <= bytes ? true : `expected tensors of at most ${bytes} bytes, got ${most}`;
   },

@@ -19,12 +19,16 @@ export function partForUnits(kernel: LoopKernel, units: number): number | undefi
 }
 
 /**
- * Divides a reduction into two kernels: partial reductions over parts of the longest reduced axis, each of
- * `length`, whose outputs are further inputs of the second kernel, which combines them.
+ * Divides a reduction into two kernels: partial reductions over parts of a reduced axis, each of `length`, whose outputs
+ * are further inputs of the second kernel, which combines them.
+ * @param axis Its number; the longest by default.
  */
-export function divideReduction(kernel: LoopKernel, length: number): readonly [LoopKernel, LoopKernel] | undefined {
-  const longest = Math.max(...kernel.reduceExtents);
-  const axis = kernel.reduceExtents.indexOf(longest);
+export function divideReduction(
+  kernel: LoopKernel,
+  length: number,
+  axis = kernel.reduceExtents.indexOf(Math.max(...kernel.reduceExtents)),
+): readonly [LoopKernel, LoopKernel] | undefined {
+  const longest = kernel.reduceExtents[axis]!;
   const count = Math.ceil(longest / length);
   if (count < 2) return undefined;
 

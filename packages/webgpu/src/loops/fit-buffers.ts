@@ -8,18 +8,11 @@ const inputsOf = (values: readonly Scalar[]): Set<number> =>
 
 /**
  * Stores parts of the expressions, over all points of the loops they stand in, until what is left fits.
- * @param scratch Receives the number of elements of every intermediate result.
- * @param firstScratch The number of the first intermediate buffer.
+ * @param store Gives a new buffer for an intermediate result of so many elements.
  */
-export function fitBuffers(
-  part: NumberedKernel,
-  limit: number,
-  scratch: number[],
-  firstScratch: number,
-): NumberedKernel[] {
+export function fitBuffers(part: NumberedKernel, limit: number, store: (size: number) => number): NumberedKernel[] {
   const { kernel, inputs, outputs } = part;
   if (fitsBuffers(kernel, limit)) return [part];
-  const store = (size: number): number => firstScratch + scratch.push(size) - 1;
   const reducing = kernel.reductions.length > 0;
   const axes = kernel.extents.length + kernel.reduceExtents.length;
 
@@ -49,13 +42,8 @@ export function fitBuffers(
       outputs: kernel.outputs.map((o) => ({ ...o, value: replace(o.value) })),
     };
     return [
-      ...fitBuffers(
-        { kernel: { ...kernel, outputs: reduced }, inputs, outputs: buffers },
-        limit,
-        scratch,
-        firstScratch,
-      ),
-      ...fitBuffers({ kernel: tail, inputs: [...inputs, ...buffers], outputs }, limit, scratch, firstScratch),
+      ...fitBuffers({ kernel: { ...kernel, outputs: reduced }, inputs, outputs: buffers }, limit, store),
+      ...fitBuffers({ kernel: tail, inputs: [...inputs, ...buffers], outputs }, limit, store),
     ];
   }
 
@@ -63,7 +51,7 @@ export function fitBuffers(
     (reducing ? kernel.reductions : kernel.outputs).map((r) => r.value),
     limit - 1,
   );
-  if (!node) return inGroups(part, limit, scratch, firstScratch);
+  if (!node) return inGroups(part, limit, store);
   const extents = reducing ? [...kernel.extents, ...kernel.reduceExtents] : kernel.extents;
   const size = product(extents);
   const buffer = store(size);
@@ -84,7 +72,7 @@ export function fitBuffers(
   };
   return [
     { kernel: cut, inputs, outputs: [buffer] },
-    ...fitBuffers({ kernel: rest, inputs: [...inputs, buffer], outputs }, limit, scratch, firstScratch),
+    ...fitBuffers({ kernel: rest, inputs: [...inputs, buffer], outputs }, limit, store),
   ];
 }
 
@@ -95,8 +83,7 @@ export function fitBuffers(
 function inGroups(
   { kernel, inputs, outputs }: NumberedKernel,
   limit: number,
-  scratch: number[],
-  firstScratch: number,
+  store: (size: number) => number,
 ): NumberedKernel[] {
   const count = outputs.length;
   if (count < 2)
@@ -104,7 +91,7 @@ function inGroups(
       "webgpu: expected a kernel that can be cut to fit the adapter's buffers, got none; report this as a bug",
     );
   const size = product(kernel.extents);
-  const aside = outputs.map(() => firstScratch + scratch.push(size) - 1);
+  const aside = outputs.map(() => store(size));
   const computed: NumberedKernel[] = [];
   const copied: NumberedKernel[] = [];
   for (const [from, to] of [
@@ -127,8 +114,7 @@ function inGroups(
           outputs: aside.slice(from, to),
         },
         limit,
-        scratch,
-        firstScratch,
+        store,
       ),
     );
     values.forEach((output, k) => {

@@ -14,6 +14,8 @@ const stepOf = (kernel: LoopKernel): number =>
   WINDOW_ALIGNMENT / Math.min(...[...kernel.inputs, ...kernel.outputs].map(({ dtype }) => widthOf(dtype)));
 /** Parts at most; beyond, operands are bound as several windows instead. */
 const MOST_PARTS = 64;
+/** The same where several windows are too many. */
+const MOST_PARTS_TO_FIT = 256;
 /** Elements that indices of 32 bits tell apart. */
 const ADDRESSABLE = 2 ** 32;
 
@@ -35,18 +37,49 @@ export function passesInParts(
   threads: number,
   limits: GpuLimits,
 ): GpuPass[] {
-  const total = product(kernel.extents);
   const largest = largestOf(kernel);
   if (largest > ADDRESSABLE)
     throw new LimitError(
       `webgpu: expected at most ${ADDRESSABLE * 4} bytes in an operand of a kernel (indices have 32 bits), got ${largest * 4}; use smaller batches`,
     );
-  // as many elements of each operand as f32 would have
+  const own = form === "columns" ? "serial" : form;
+  return partsOf(kernel, limits).map((span) => partPass(kernel, own, buffers, threads, limits, span));
+}
+
+/** Whether {@link passesInParts} finds parts that bind no more than the adapter allows. */
+export const fitsInParts = (kernel: LoopKernel, limits: GpuLimits): boolean =>
+  largestOf(kernel) <= ADDRESSABLE &&
+  partsOf(kernel, limits).every((span) => readingOf(kernel, span, limits).bound <= limits.buffers);
+
+/** By input, how many windows the part that reads most of it binds. */
+export function windowsRead(kernel: LoopKernel, limits: GpuLimits): ReadonlyMap<number, number> {
+  const most = new Map<number, number>();
+  for (const span of partsOf(kernel, limits))
+    for (const [input, windows] of readingOf(kernel, span, limits).inputs)
+      most.set(input, Math.max(most.get(input) ?? 0, windows.length));
+  return most;
+}
+
+/** Elements of a binding: as many of each operand as f32 would have. */
+function bindingOf(kernel: LoopKernel, limits: GpuLimits): number {
   const step = stepOf(kernel);
-  const binding = Math.floor(limits.bytes / (4 * step)) * step;
-  return partsOf(kernel, total, binding).map(({ from, to }) =>
-    partPass(kernel, form === "columns" ? "serial" : form, buffers, threads, limits, from, to - from, binding),
+  return Math.floor(limits.bytes / (4 * step)) * step;
+}
+
+/** What a part reads: its kernel, the span and the windows by input, and how many bindings these are with the results. */
+function readingOf(original: LoopKernel, { from, to }: Span, limits: GpuLimits, aliases?: LoopBuffers["aliases"]) {
+  const kernel = decided(original, boxOf(original, from, to - from));
+  const binding = bindingOf(original, limits);
+  const spans = spansOf(kernel, from, to - from);
+  // what is written over is seen through the window of the result, at the same points
+  for (const input of aliases?.keys() ?? []) spans.set(input, { from, to });
+  const inputs = new Map(
+    [...spans].map(([input, span]) => [input, windowsOf(span, binding, kernel.inputs[input]!.dtype)] as const),
   );
+  const bound =
+    kernel.outputs.length +
+    [...inputs].reduce((sum, [input, windows]) => sum + (aliases?.has(input) ? 0 : windows.length), 0);
+  return { kernel, spans, inputs, bound };
 }
 
 function partPass(
@@ -55,36 +88,34 @@ function partPass(
   buffers: LoopBuffers,
   threads: number,
   limits: GpuLimits,
-  first: number,
-  count: number,
-  binding: number,
+  span: Span,
 ): GpuPass {
-  const kernel = decided(original, boxOf(original, first, count));
-  const spans = spansOf(kernel, first, count);
-  // what is written over is seen through the window of the result, at the same points
-  for (const input of buffers.aliases?.keys() ?? []) spans.set(input, { from: first, to: first + count });
-  const inputs = new Map(
-    [...spans].map(([input, span]) => [input, windowsOf(span, binding, kernel.inputs[input]!.dtype)] as const),
-  );
-  const bound =
-    kernel.outputs.length +
-    [...inputs].reduce((sum, [input, windows]) => sum + (buffers.aliases?.has(input) ? 0 : windows.length), 0);
+  const { kernel, spans, inputs, bound } = readingOf(original, span, limits, buffers.aliases);
   if (bound > limits.buffers) {
     const bytes = [...inputs.values()].flat().reduce((sum, window) => sum + window.bytes, 0);
     throw new LimitError(
       `webgpu: expected a kernel to read at most ${(limits.buffers - kernel.outputs.length) * limits.bytes} bytes at once (maxStorageBuffersPerShaderStage times maxStorageBufferBindingSize), got ${bytes} in ${bound} bindings; use smaller batches`,
     );
   }
-  return loopPass(relativeTo(kernel, spans), form, { ...buffers, part: { first, count, inputs } }, threads);
+  const part = { first: span.from, count: span.to - span.from, inputs };
+  return loopPass(relativeTo(kernel, spans), form, { ...buffers, part }, threads);
 }
 
-/** As few parts of the points as let every operand fit into a binding, or where parts do not help, as the results need. */
-function partsOf(kernel: LoopKernel, total: number, binding: number): readonly Span[] {
-  const cut = (length: number): readonly Span[] =>
-    Array.from({ length: Math.ceil(total / length) }, (_, k) => ({
-      from: k * length,
-      to: Math.min(total, (k + 1) * length),
-    }));
+/**
+ * As few parts of the points as let every operand fit into a binding, or where parts do not help, as the results need; more
+ * where that is what makes a part's bindings few enough.
+ */
+function partsOf(kernel: LoopKernel, limits: GpuLimits): readonly Span[] {
+  const total = product(kernel.extents);
+  const binding = bindingOf(kernel, limits);
+  const cut = (length: number): readonly Span[] => within(total, length);
+  const within = (slab: number, length: number): readonly Span[] =>
+    Array.from({ length: total / slab }, (_, q) =>
+      Array.from({ length: Math.ceil(slab / length) }, (_, k) => ({
+        from: q * slab + k * length,
+        to: q * slab + Math.min(slab, (k + 1) * length),
+      })),
+    ).flat();
   const worst = (parts: readonly Span[]): number =>
     Math.max(
       ...parts.flatMap(({ from, to }) =>
@@ -102,28 +133,44 @@ function partsOf(kernel: LoopKernel, total: number, binding: number): readonly S
     if (smaller.length > MOST_PARTS || worst(smaller) > 0.75 * worst(parts)) break;
     parts = smaller;
   }
+  const isBound = (some: readonly Span[]): boolean =>
+    some.every((span) => readingOf(kernel, span, limits).bound <= limits.buffers);
+  if (isBound(parts)) return parts;
+  // within the points of an outer axis: what lies on both sides of a border may be far apart in an operand
+  const slabs = kernel.extents
+    .map((_, axis) => product(kernel.extents.slice(axis)))
+    .filter((size) => size % step === 0);
+  const most = Math.max(MOST_PARTS_TO_FIT, 4 * Math.ceil(total / binding));
+  for (let more = parts.length; more <= most; more *= 2)
+    for (const slab of new Set([total, ...slabs])) {
+      const each = Math.ceil((slab * more) / total);
+      const smaller = within(slab, Math.ceil(slab / each / step) * step);
+      if (smaller.length <= most && isBound(smaller)) return smaller;
+    }
   return parts;
 }
 
 /** By input, the elements that points [first, first + count) read; the start is one where windows may start. */
 function spansOf(kernel: LoopKernel, first: number, count: number): Map<number, Span> {
-  const box = boxOf(kernel, first, count);
+  const boxes = boxesOf(kernel, first, count);
   const step = stepOf(kernel);
   const spans = new Map<number, Span>();
   for (const node of nodesOf(roots(kernel))) {
     if (node.op !== "load") continue;
-    const [lo, hi] = rangeOf(node.index, box);
     const reach = (node.gather ?? []).map(({ size, stride }) => (size - 1) * stride);
     const { size } = kernel.inputs[node.input]!;
-    // guarded loads may reach beyond the buffer
-    const from = Math.min(size - 1, Math.max(0, lo + reach.reduce((sum, by) => sum + Math.min(0, by), 0)));
-    const to = Math.min(size, Math.max(from, hi + reach.reduce((sum, by) => sum + Math.max(0, by), 0)) + 1);
-    const known = spans.get(node.input);
-    const aligned = Math.floor(from / step) * step;
-    spans.set(
-      node.input,
-      known ? { from: Math.min(known.from, aligned), to: Math.max(known.to, to) } : { from: aligned, to },
-    );
+    for (const box of boxes) {
+      const [lo, hi] = rangeOf(node.index, box);
+      // guarded loads may reach beyond the buffer
+      const from = Math.min(size - 1, Math.max(0, lo + reach.reduce((sum, by) => sum + Math.min(0, by), 0)));
+      const to = Math.min(size, Math.max(from, hi + reach.reduce((sum, by) => sum + Math.max(0, by), 0)) + 1);
+      const known = spans.get(node.input);
+      const aligned = Math.floor(from / step) * step;
+      spans.set(
+        node.input,
+        known ? { from: Math.min(known.from, aligned), to: Math.max(known.to, to) } : { from: aligned, to },
+      );
+    }
   }
   return spans;
 }
@@ -156,6 +203,23 @@ function boxOf({ extents, reduceExtents }: LoopKernel, first: number, count: num
     return [from, to];
   });
   return [...outer, ...reduceExtents.map((extent) => [0, extent - 1] as const)];
+}
+
+/** The points [first, first + count) as boxes: those along an axis whose inner points are all there, and what lies before and behind. */
+function boxesOf({ extents, reduceExtents }: LoopKernel, first: number, count: number): Box[] {
+  const reduced = reduceExtents.map((extent) => [0, extent - 1] as const);
+  const whole = (axis: number): Box => extents.slice(axis).map((extent) => [0, extent - 1] as const);
+  const within = (axis: number, low: number, high: number): Box[] => {
+    if (axis === extents.length) return [[]];
+    const stride = product(extents.slice(axis + 1));
+    const [from, to] = [Math.floor(low / stride), Math.floor(high / stride)];
+    const at = (place: number, low: number, high: number): Box[] =>
+      within(axis + 1, low, high).map((box) => [[place, place], ...box]);
+    if (from === to) return at(from, low - from * stride, high - from * stride);
+    const between: Box[] = to - from > 1 ? [[[from + 1, to - 1], ...whole(axis + 1)]] : [];
+    return [...at(from, low - from * stride, stride - 1), ...between, ...at(to, 0, high - to * stride)];
+  };
+  return within(0, first, first + count - 1).map((box) => [...box, ...reduced]);
 }
 
 function rangeOf({ offset, coefficients }: Affine, box: Box): readonly [low: number, high: number] {

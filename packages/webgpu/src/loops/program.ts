@@ -9,7 +9,7 @@ import {
   simplifyLoop,
   type LoopKernel,
 } from "@seqmix/tensor/backend";
-import { fitsBuffers, type NumberedKernel } from "./numbered.js";
+import { fitsBuffers, largestOf, type NumberedKernel } from "./numbered.js";
 import { bytesOf, type GpuLimits, type GpuPass, type GpuProgram } from "@seqmix/tensor/wgsl";
 import { sharedBy } from "./columns.js";
 import type { LoopForm } from "./text.js";
@@ -17,6 +17,7 @@ import { loopPasses } from "./passes.js";
 import { rowPass } from "../rows/text.js";
 
 const fit = onDemand(() => import("./fit-buffers.js"));
+const narrow = onDemand(() => import("./narrow.js"));
 
 /** Threads that keep a large GPU busy. */
 const FULL = 32768;
@@ -40,12 +41,14 @@ export function loopProgram(kernel: LoopKernel, limits: GpuLimits, aliases?: Rea
     inputs: kernel.inputs.map((_, k) => k),
     outputs: kernel.outputs.map((_, k) => kernel.inputs.length + k),
   };
-  const firstScratch = kernel.inputs.length + kernel.outputs.length;
+  const store = (size: number): number => kernel.inputs.length + kernel.outputs.length + sizes.push(size) - 1;
   // The planner makes no row kernel of more buffers than a pass may bind, or of larger ones.
   const passes = isRowKernel(first.kernel)
     ? [rowPass(first.kernel, first, limits.threads)]
-    : fitting(first, limits.buffers, sizes, firstScratch).flatMap((part) =>
-        passesOf(part, sizes, firstScratch, limits, aliases),
+    : fitting(first, limits.buffers, store).flatMap((part) =>
+        bytesOf(largestOf(part.kernel)) > limits.bytes && !aliases
+          ? passesOfLarge(part, limits, store)
+          : passesOf(part, limits, store, aliases),
       );
   return {
     name: `${name}${passes.length > 1 ? `, ${passes.length} passes` : ""}`,
@@ -55,14 +58,27 @@ export function loopProgram(kernel: LoopKernel, limits: GpuLimits, aliases?: Rea
 }
 
 /** The kernel, or several where it reads more buffers than a pass may bind. */
-const fitting = (kernel: NumberedKernel, limit: number, sizes: number[], firstScratch: number): NumberedKernel[] =>
-  fitsBuffers(kernel.kernel, limit) ? [kernel] : fit().fitBuffers(kernel, limit, sizes, firstScratch);
+const fitting = (kernel: NumberedKernel, limit: number, store: (size: number) => number): NumberedKernel[] =>
+  fitsBuffers(kernel.kernel, limit) ? [kernel] : fit().fitBuffers(kernel, limit, store);
+
+/** Of a kernel beyond a binding: several where none of its parts can be bound. */
+function passesOfLarge(whole: NumberedKernel, limits: GpuLimits, store: (size: number) => number): GpuPass[] {
+  const { fits, narrowed } = narrow();
+  const part = { ...whole, kernel: simplifyLoop(whole.kernel) };
+  const { partLength } = chooseForm(part.kernel, limits);
+  const divided = partLength === undefined ? undefined : divideReduction(part.kernel, partLength);
+  if ((divided ?? [part.kernel]).every((kernel) => fits(simplifyLoop(kernel), limits)))
+    return passesOf(part, limits, store);
+  return narrowed(part, limits, store).flatMap(({ kernel, inputs, outputs }) => {
+    const { form } = chooseForm(kernel, limits);
+    return loopPasses(kernel, form, { inputs, outputs }, threadsFor(kernel, form), limits);
+  });
+}
 
 function passesOf(
   part: NumberedKernel,
-  sizes: number[],
-  firstScratch: number,
   limits: GpuLimits,
+  store: (size: number) => number,
   aliases?: ReadonlyMap<number, number>,
 ): GpuPass[] {
   const { kernel, inputs, outputs } = part;
@@ -70,10 +86,7 @@ function passesOf(
   const divided = partLength === undefined ? undefined : divideReduction(kernel, partLength);
   if (!divided)
     return loopPasses(kernel, form, { inputs, outputs, ...(aliases && { aliases }) }, threadsFor(kernel, form), limits);
-  const partials = divided[0].outputs.map(() => {
-    sizes.push(product(divided[0].extents));
-    return firstScratch + sizes.length - 1;
-  });
+  const partials = divided[0].outputs.map(() => store(product(divided[0].extents)));
   const passOf = (k: 0 | 1, from: readonly number[], to: readonly number[]): GpuPass[] => {
     const simple = simplifyLoop(divided[k]);
     const { form } = chooseForm(simple, limits);

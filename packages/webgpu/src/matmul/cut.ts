@@ -1,13 +1,15 @@
 /**
  * Products whose operands exceed what a pass may bind, as several programs over windows of them. A product is cut along its
  * batch, then along the rows of the result, or its columns, which are put side by side afterwards, or along k, whose partial
- * products are summed: whichever makes the operand smaller that is too large. What cannot be cut at aligned places is left
- * whole, and refused when it is prepared.
+ * products are summed: whichever makes the operand smaller that is too large. An operand whose matrices lie among each other
+ * is copied apart before. What cannot be cut at aligned places is left whole, and refused when it is prepared.
  */
 import { product, type LoopKernel, type MatmulSpec, type Scalar } from "@seqmix/tensor/backend";
 import { bytesOf, type GpuLimits, type GpuProgram } from "@seqmix/tensor/wgsl";
 import { half, joined, windowOf, type Part } from "../native/parts.js";
 import { loopPasses } from "../loops/passes.js";
+import { loopProgram } from "../loops/program.js";
+import { copyOf, isInterleaved } from "./copy-operand.js";
 import { spansOf, tooLarge, type MatmulOperand } from "./spans.js";
 
 /** Where a product's result starts. */
@@ -23,13 +25,35 @@ interface Cutting {
   readonly parts: Part[];
   /** Bytes of blocks that parts leave results in. */
   readonly scratch: number[];
+  /** Buffers of the operands. */
+  readonly operands: readonly [a: number, b: number];
 }
 
 /** @param programOf The program of a product that can be bound whole. */
 export function cutMatmul(spec: MatmulSpec, limits: GpuLimits, programOf: Cutting["programOf"]): GpuProgram {
   const { m, n, k, batch } = spec;
-  const cutting: Cutting = { limits, programOf, parts: [], scratch: [] };
-  run(cutting, spec, { buffer: 2, from: 0 });
+  const parts: Part[] = [];
+  const scratch: number[] = [];
+  const large = tooLarge(spec, limits.bytes);
+  const spans = spansOf(spec);
+  /** The operand, or a copy where its matrices lie among each other. */
+  const apart = (name: "a" | "b", own: number, rows: number, columns: number): readonly [MatmulOperand, number] => {
+    if (!large[name] || !isInterleaved(spec[name], spec, rows, columns)) return [spec[name], own];
+    const size = spans[name].from + spans[name].size;
+    const { operand, loop, size: copied } = copyOf(spec[name], spec, rows, columns, size);
+    const buffer = 2 + scratch.push(bytesOf(copied, spec.operands));
+    parts.push({
+      program: loopProgram(loop, limits),
+      buffers: [
+        { buffer: own, window: windowOf(0, size, spec.operands) },
+        { buffer, window: windowOf(0, copied, spec.operands) },
+      ],
+    });
+    return [operand, buffer];
+  };
+  const [[a, bufferOfA], [b, bufferOfB]] = [apart("a", 0, m, k), apart("b", 1, k, n)];
+  const cutting: Cutting = { limits, programOf, parts, scratch, operands: [bufferOfA, bufferOfB] };
+  run(cutting, { ...spec, a, b }, { buffer: 2, from: 0 });
   const name = `matmul ${product(batch) > 1 ? `${product(batch)} x ` : ""}${m}x${n}x${k}`;
   return joined(name, 3, cutting.parts, cutting.scratch);
 }
@@ -39,8 +63,11 @@ function run(cutting: Cutting, spec: MatmulSpec, to: Place): void {
   const large = tooLarge(spec, cutting.limits.bytes);
   if (large.a || large.b || large.c) {
     if (batch.some((extent) => extent > 1)) return alongBatch(cutting, spec, to);
-    const rows = large.c || (large.a && a.row >= a.column) ? half(m, n) : undefined;
-    if (rows !== undefined) return alongRows(cutting, spec, to, rows);
+    if (m > 1 && (large.c || (large.a && a.row >= a.column))) {
+      const rows = half(m, n);
+      if (rows !== undefined) return alongRows(cutting, spec, to, rows);
+      if (!large.c) return rowsApart(cutting, spec, to);
+    }
     if (n > 1 && (large.c || (large.b && b.column >= b.row))) return alongColumns(cutting, spec, to);
     if (!large.c && k > 1) return alongK(cutting, spec, to);
   }
@@ -48,8 +75,8 @@ function run(cutting: Cutting, spec: MatmulSpec, to: Place): void {
   cutting.parts.push({
     program: cutting.programOf({ ...spec, a: moved(a, -spans.a.from), b: moved(b, -spans.b.from) }, cutting.limits),
     buffers: [
-      { buffer: 0, window: windowOf(spans.a.from, spans.a.size, spec.operands) },
-      { buffer: 1, window: windowOf(spans.b.from, spans.b.size, spec.operands) },
+      { buffer: cutting.operands[0], window: windowOf(spans.a.from, spans.a.size, spec.operands) },
+      { buffer: cutting.operands[1], window: windowOf(spans.b.from, spans.b.size, spec.operands) },
       { buffer: to.buffer, window: windowOf(to.from, spans.c) },
     ],
   });
@@ -86,6 +113,14 @@ function alongBatch(cutting: Cutting, spec: MatmulSpec, to: Place): void {
 function alongRows(cutting: Cutting, spec: MatmulSpec, to: Place, first: number): void {
   run(cutting, { ...spec, m: first }, to);
   run(cutting, { ...spec, m: spec.m - first, a: moved(spec.a, first * spec.a.row) }, later(to, first * spec.n));
+}
+
+/** Rows whose results do not start at aligned places. */
+function rowsApart(cutting: Cutting, spec: MatmulSpec, to: Place): void {
+  const { a, m, n } = spec;
+  const first = Math.ceil(m / 2);
+  const of = (from: number, some: number): MatmulSpec => ({ ...spec, m: some, a: moved(a, from * a.row) });
+  sideBySide(cutting, [1, m * n], [first * n, (m - first) * n], [of(0, first), of(first, m - first)], to);
 }
 
 function alongColumns(cutting: Cutting, spec: MatmulSpec, to: Place): void {

@@ -3,7 +3,7 @@
  * and outputs where those may be bound, else on memory of their own; between the steps one pass copies what has no window.
  * The host does nothing in between.
  */
-import { LimitError } from "@seqmix/tensor";
+import { LimitError, sizeOf } from "@seqmix/tensor";
 import { firstOfSlots, type NativeCall, type Plan, type SequentialScanAttributes } from "@seqmix/tensor/backend";
 import {
   bytesOf,
@@ -60,6 +60,9 @@ export function sequenceProgram(
   const temporaries = plan.slots.map((slot, k) => (k < plan.leafCount || roots.has(k) ? undefined : blockFor(slot)));
   const own = kernels.map(({ program }) => program.scratch.map(block));
 
+  const sizes = [...call.inputs, ...call.outputs].map(({ shape, dtype }) => bytesOf(sizeOf(shape), dtype));
+  const copied = (some: readonly Copy[]): GpuPass[] =>
+    copyPasses(some, (buffer) => sizes[buffer] ?? scratch[buffer - count]!, limits.bytes);
   const passes: GpuPass[] = [];
   // what follows a step is copied along with what comes before the next one
   let copies: Copy[] = [];
@@ -95,7 +98,7 @@ export function sequenceProgram(
       if (n === 0 || (output < 0 && !byKernel))
         copies.push({ from: current(k).buffer, to, words, fromAt: 0, toAt: t * words });
     });
-    passes.push(...copyPasses(copies));
+    passes.push(...copied(copies));
     kernels.forEach(({ inputs, outputs, program }, k) => {
       const places = [...[...inputs, ...outputs].map(placeOf), ...own[k]!.map((buffer) => ({ buffer }))];
       for (const pass of program.passes)
@@ -122,7 +125,7 @@ export function sequenceProgram(
         fromAt: reverse ? words : 0,
         toAt: reverse ? 0 : words,
       });
-  passes.push(...copyPasses(copies));
+  passes.push(...copied(copies));
   return { name: `${length} times: ${kernels.map(({ program }) => program.name).join(", ")}`, passes, scratch };
 }
 

@@ -12,6 +12,7 @@ import {
 import type { GpuLimits, GpuProgram } from "@seqmix/tensor/wgsl";
 import { loopProgram } from "../loops/program.js";
 import { productLoopProgram } from "../matmul/product-loop.js";
+import { fitsBindings } from "../matmul/spans.js";
 
 /** A program on slots of the step's plan. */
 export interface StepKernel {
@@ -58,7 +59,8 @@ export function stepKernels(
     if (step.kind !== "native" || step.call.op !== "matmul" || !step.call.epilogue) return undefined;
     const [slot] = step.outputs as [number];
     const kernel = loopBehind(step.call.epilogue, again.includes(slot) ? 2 : 1);
-    const program = productLoopProgram({ spec: matmulSpecOf(step.call), kernel, input: 0 }, limits);
+    const spec = matmulSpecOf(step.call);
+    const program = fitsBindings(spec, limits.bytes) && productLoopProgram({ spec, kernel, input: 0 }, limits);
     if (!program) return undefined;
     if (again.includes(slot)) seconds.set(slot, plan.slots.length + seconds.size);
     const [a, b, ...others] = step.inputs as [number, number, ...number[]];
@@ -99,7 +101,10 @@ function withProducts(plan: Plan, kernels: readonly StepKernel[], limits: GpuLim
       const isRead = kernels.filter(({ inputs }) => inputs.includes(slot)).length > 1 || plan.roots.includes(slot);
       if (!kernel.loop || step?.kind !== "native" || step.call.op !== "matmul" || step.call.epilogue || isRead)
         continue;
-      const program = productLoopProgram({ spec: matmulSpecOf(step.call), kernel: kernel.loop, input }, limits);
+      const spec = matmulSpecOf(step.call);
+      // a weight beyond a binding is multiplied part by part
+      const program =
+        fitsBindings(spec, limits.bytes) && productLoopProgram({ spec, kernel: kernel.loop, input }, limits);
       if (!program) continue;
       taken.add(k);
       return { inputs: [...step.inputs, ...kernel.inputs], outputs: kernel.outputs, program };

@@ -27,6 +27,8 @@ export interface ScanShape {
   readonly initial: boolean;
   /** A decay of 0 forgets the state before it, infinite or not. */
   readonly forgets?: boolean | undefined;
+  /** Elements that lie before the first one in what is bound of values and results. */
+  readonly before?: number;
 }
 
 /** Threads and workgroups that keep a large GPU busy. */
@@ -97,7 +99,7 @@ export function scanProgram(shape: ScanShape): GpuProgram {
 }
 
 /** A row's element s is at origin + s direction. */
-function parametersOf({ outer, length, inner, reverse, chunks, steps }: Chunks): GpuParameters {
+function parametersOf({ outer, length, inner, reverse, chunks, steps, before = 0 }: Chunks): GpuParameters {
   return {
     inner,
     length,
@@ -105,7 +107,7 @@ function parametersOf({ outer, length, inner, reverse, chunks, steps }: Chunks):
     steps,
     rows: outer * inner,
     total: outer * inner * chunks,
-    origin: reverse ? (length - 1) * inner : 0,
+    origin: before + (reverse ? (length - 1) * inner : 0),
     direction: reverse ? -inner : inner,
   };
 }

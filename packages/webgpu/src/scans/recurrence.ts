@@ -1,13 +1,22 @@
 /** The program of a scan step: products of matrices where the recurrence is semiseparable and large, else the states step by step. */
-import { nodesOf, onDemand, scanPasses, type PlanOptions, type Scalar, type ScanKernel } from "@seqmix/tensor/backend";
+import {
+  nodesOf,
+  onDemand,
+  product,
+  scanPasses,
+  type PlanOptions,
+  type Scalar,
+  type ScanKernel,
+} from "@seqmix/tensor/backend";
 import { bytesOf, type GpuLimits, type GpuProgram } from "@seqmix/tensor/wgsl";
 import { tooFew } from "./chunked/few.js";
 import { rewriter } from "./fused/expressions.js";
-import { fusedScanProgram, supportsScan, takesTotalsInPass } from "./fused/program.js";
+import { fusedScanProgram, largestOf, supportsScan, takesTotalsInPass } from "./fused/program.js";
 import type { Tuning } from "./fused/tuning.js";
 
 const worth = onDemand(() => import("./chunked/worth.js"));
 const chunked = onDemand(() => import("./chunked/index.js"));
+const parts = onDemand(() => import("./in-parts.js"));
 
 /** What the planner may do with recurrences. @param limits What a pass may bind. @param tuning Sizes of fused recurrences. */
 export const scanSupport = (limits: GpuLimits, tuning: Tuning): NonNullable<PlanOptions["scans"]> => ({
@@ -23,7 +32,20 @@ const runsInChunks = (kernel: ScanKernel, limits: GpuLimits): boolean => typeof 
 
 /** true if the passes fit what a pass may bind, else why not. */
 function supportsRecurrence(kernel: ScanKernel, limits: GpuLimits, tuning: Tuning): true | string {
-  return runsInChunks(kernel, limits) || supportsScan(kernel, limits, tuning);
+  if (runsInChunks(kernel, limits)) return true;
+  const answer = supportsScan(kernel, limits, tuning);
+  return answer === true || inParts(kernel, limits, tuning) !== undefined || answer;
+}
+
+/** The recurrence cut into several, where operands or scratch exceed what a pass may bind. */
+function inParts(kernel: ScanKernel, limits: GpuLimits, tuning: Tuning): GpuProgram | undefined {
+  if (product(kernel.extents) === 0 || supportsScan(kernel, { ...limits, bytes: Infinity }, tuning) !== true)
+    return undefined;
+  return parts().scanInParts(kernel, limits, (part) =>
+    runsInChunks(part, limits) || supportsScan(part, limits, tuning) === true
+      ? recurrenceProgram(part, limits, tuning)
+      : undefined,
+  );
 }
 
 /** @throws TypeError where {@link supportsRecurrence} says no. */
@@ -34,12 +56,15 @@ export function recurrenceProgram(kernel: ScanKernel, limits: GpuLimits, tuning:
   });
   if (typeof chunked !== "string") return chunked;
   const program = fusedScanProgram(kernel, limits.buffers, tuning);
+  if (largestOf(kernel, program) > limits.bytes) return inParts(kernel, limits, tuning)!;
   return { ...program, name: `${program.name}; no chunks, since ${chunked}` };
 }
 
 /** Whether the passes take the kernel's totals as they go. */
 const takesTotals = (kernel: ScanKernel, limits: GpuLimits, tuning: Tuning): boolean =>
-  takesTotalsInPass(kernel, limits.buffers, tuning) && !runsInChunks(withoutTotals(kernel), limits);
+  takesTotalsInPass(kernel, limits.buffers, tuning) &&
+  supportsScan(kernel, limits, tuning) === true &&
+  !runsInChunks(withoutTotals(kernel), limits);
 
 /** The kernel without its totals and the outputs that hold them. */
 function withoutTotals(kernel: ScanKernel): ScanKernel {

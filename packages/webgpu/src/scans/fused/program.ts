@@ -23,17 +23,20 @@ export function supportsScan(
   tuning: Tuning = TUNING,
 ): true | string {
   if (product(kernel.extents) === 0) return "an axis has no points";
-  const { passes, scratch } = fusedScanProgram(kernel, Infinity, tuning, limits.buffers);
-  const most = Math.max(...passes.map(({ buffers }) => buffers.length));
+  const program = fusedScanProgram(kernel, Infinity, tuning, limits.buffers);
+  const most = Math.max(...program.passes.map(({ buffers }) => buffers.length));
   if (most > limits.buffers) return `needs ${most} buffers in a pass, the adapter has ${limits.buffers}`;
-  const sizes = [
+  const largest = largestOf(kernel, program);
+  return largest <= limits.bytes || `needs a buffer of ${largest} bytes, the adapter binds ${limits.bytes}`;
+}
+
+/** Bytes of the largest buffer that a kernel's program binds. */
+export const largestOf = (kernel: ScanKernel, { scratch }: GpuProgram): number =>
+  Math.max(
     ...kernel.inputs.map(({ size }) => bytesOf(size)),
     ...kernel.outputs.map(({ keeps }) => bytesOf(product(keeps.map((axis) => kernel.extents[axis]!)))),
     ...scratch,
-  ];
-  const largest = Math.max(...sizes);
-  return largest <= limits.bytes || `needs a buffer of ${largest} bytes, the adapter binds ${limits.bytes}`;
-}
+  );
 
 /** Whether the pass of the results takes the kernel's totals as it goes, which has to be one. */
 export function takesTotalsInPass(kernel: ScanKernel, buffers: number, tuning: Tuning = TUNING): boolean {
