@@ -2,15 +2,16 @@
 import {
   add,
   arange,
+  assertSettings,
+  broadcastTo,
   cast,
   exp,
   expandDims,
+  log,
   log1p,
   mul,
   neg,
   reshape,
-  broadcastTo,
-  log,
   type Tensor,
 } from "@seqmix/tensor";
 
@@ -44,8 +45,10 @@ export function retentionLogDecay(decay: RetentionDecay, heads: number): Tensor 
 export function xposLogDecay(
   logDecay: Tensor,
   K: number,
-  { scaleBase = 512, scale = xposScale(K) }: { readonly scaleBase?: number; readonly scale?: Tensor | undefined } = {},
+  options: { readonly scaleBase?: number; readonly scale?: Tensor | undefined } = {},
 ): Tensor {
+  assertSettings("xposLogDecay", options, { scaleBase: { above: 0 }, scale: "tensor?" });
+  const { scaleBase = 512, scale = xposScale(K) } = options;
   return add(expandDims(logDecay, 1), mul(1 / scaleBase, log(inPairs(scale))));
 }
 

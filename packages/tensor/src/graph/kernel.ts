@@ -4,6 +4,7 @@
  * Without a variant for a device the planner puts the reference in the call's place; without a backward
  * program the gradient is that of the reference.
  */
+import { assertSettings, assertTensor, type SettingRules } from "./assert.js";
 import { isReal, type DType } from "./dtype.js";
 import { DTypeError, ShapeError } from "./errors.js";
 import { backpropagate } from "./grad.js";
@@ -36,6 +37,8 @@ export interface KernelRecord<I extends AxisSpec, U extends AxisSpec, O> {
   readonly residuals?: AxisSpec;
   /** Outputs and residuals that backward programs read; all by default. */
   readonly backwardReads?: readonly string[];
+  /** What each option of a call has to be. */
+  readonly options?: SettingRules<O & object>;
   /** Axes that no input has, computed from those that have one. */
   extraDims?(dims: Dims, options: O): Dims;
   /** The definition, composed from ops. */
@@ -108,11 +111,16 @@ export function defineKernel<const I extends AxisSpec, const U extends AxisSpec,
     inputs: { readonly [K in keyof I]?: Tensor | undefined },
     options: O,
   ): { readonly [K in keyof U]: Tensor } => {
+    const names = Object.keys(record.inputs);
+    assertSettings(record.name, inputs, names);
+    if (record.options) assertSettings(record.name, options as O & object, record.options);
     const given: Record<string, Tensor> = {};
-    for (const name of Object.keys(record.inputs)) {
+    for (const name of names) {
       const x = inputs[name];
-      if (x) given[name] = x;
-      else if (!record.optional?.includes(name))
+      if (x !== undefined) {
+        assertTensor(`${record.name}, ${name}`, x);
+        given[name] = x;
+      } else if (!record.optional?.includes(name))
         throw new ShapeError(`${record.name}: expected input ${name} [${record.inputs[name]}], got none`);
     }
     const halves = new Set<string>();

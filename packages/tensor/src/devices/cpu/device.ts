@@ -57,7 +57,7 @@ let standard: Device | undefined;
  * Works in Node and in pages; threads need shared memory.
  */
 export function cpu(options?: CpuOptions): Device {
-  return options ? makeDevice(options) : (standard ??= makeDevice({}));
+  return options !== undefined ? makeDevice(options) : (standard ??= makeDevice({}));
 }
 
 function makeDevice(options: CpuOptions): Device {
