@@ -99,7 +99,7 @@ export type Gpt2Parameters = {
 
 /** A published config has many fields beside those that are read, and leaves some of them out. */
 function assertValues<T extends object>(name: string, config: T, rules: Partial<SettingRules<T>>): void {
-  assertFields(name, config, {});
+  assertFields(name, config, { [Object.keys(rules)[0]!]: "own" } as never);
   const given = Object.keys(rules).filter((key, place) => place === 0 || config[key as keyof T] !== undefined);
   assertFields(name, config, Object.fromEntries(given.map((key) => [key, rules[key as keyof typeof rules]])) as never);
 }
@@ -226,7 +226,7 @@ export function llamaLanguageModel(
   const pad = config.pad_token_id ?? undefined;
   if (pad !== undefined) assertNumber("llamaLanguageModel", "pad_token_id", pad, { whole: true });
   if (config.rope_parameters !== undefined)
-    assertFields("llamaLanguageModel, rope_parameters", config.rope_parameters, {});
+    assertFields("llamaLanguageModel, rope_parameters", config.rope_parameters, { rope_theta: "own" });
   const kind = config.rope_parameters?.rope_type ?? "default";
   if (kind !== "default" || config.rope_scaling)
     throw new RangeError(`llamaLanguageModel: expected rotations of rope_type default, got ${kind} or rope_scaling`);

@@ -326,7 +326,7 @@ export const diagonalModel = (
 
 /** The diagonal model before it is discretized. */
 export function continuousModel(config: H3ModelConfig, { kernel: { kernel } }: H3Parameters): DiagonalSystem {
-  assertFields("h3", config, {});
+  assertFields("h3", config, { realType: "own" });
   const { realType, forceReal = false, bandlimit = 0 } = config;
   assertFields(
     "h3",

@@ -74,7 +74,7 @@ export function mambaLanguageModel(
   tokens: Tensor,
   options: MambaLanguageModelOptions = {},
 ): MambaLanguageModelResult {
-  assertSettings("mambaLanguageModel", options, { state: "list", resets: "tensor?", eps: { from: 0 } });
+  assertSettings("mambaLanguageModel", options, { state: "list?", resets: "tensor?", eps: { from: 0 } });
   const { state, resets, eps = 1e-5 } = options;
   let x = embedding(backbone.embeddings, tokens);
   const hiddenStates: Tensor[] = [];

@@ -94,7 +94,7 @@ export function mamba2LanguageModel(
   assertSettings("mamba2LanguageModel", options, {
     ...GROUPS,
     settings: "own",
-    state: "list",
+    state: "list?",
     resets: "tensor?",
     eps: { from: 0 },
     mode: ["parallel", "chunked"],

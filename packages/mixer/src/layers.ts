@@ -48,7 +48,7 @@ const SETTINGS: SettingRules<LayersConfig & { readonly vocabSize?: number; reado
   mixer: "own",
   mixerConfig: "own",
   feedForward: "own",
-  pattern: "list",
+  pattern: "list?",
   dModel: "own",
   nLayers: "own",
   vocabSize: { from: 1, whole: true },

@@ -93,7 +93,7 @@ export function rwkv4LanguageModel(
   options: Rwkv4ModelOptions = {},
 ): Rwkv4ModelResult {
   assertSettings("rwkv4LanguageModel", options, {
-    state: "list",
+    state: "list?",
     eps: { from: 0 },
     rescaleEvery: { from: 0, whole: true },
   });

@@ -72,7 +72,7 @@ export interface ForecastingTask {
  */
 export function forecasting(series: TimeSeries, config: ForecastingConfig): ForecastingTask {
   const count = { from: 1, whole: true };
-  assertSettings("forecasting", series, { id: "own", season: count, values: "list" });
+  assertSettings("forecasting", series, { id: "own", season: count, values: "list?" });
   assertFields("forecasting", series, { season: count });
   assertSettings("forecasting", config, ["lag", "horizon", "testLength", "validationLength"]);
   assertFields("forecasting", config, { lag: count, horizon: count, testLength: count, validationLength: count });

@@ -88,8 +88,8 @@ export async function checkKernel<I extends AxisSpec, U extends AxisSpec, O>(
     relative: { from: 0 },
     gradientRelative: { from: 0 },
     variant: "own",
-    states: "list",
-    lengths: "list",
+    states: "list?",
+    lengths: "list?",
   });
   const subject: Subject = {
     kernel: kernel as unknown as AnyKernel,

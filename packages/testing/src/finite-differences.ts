@@ -32,8 +32,8 @@ export async function checkDerivatives(given: DerivativeCheck): Promise<void> {
   assertSettings("checkDerivatives", given, {
     law: "own",
     loss: "function",
-    inputs: "list",
-    names: "list",
+    inputs: "list?",
+    names: "list?",
     step: { above: 0 },
     relative: { from: 0 },
     device: "own",

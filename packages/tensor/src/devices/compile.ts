@@ -52,7 +52,7 @@ export function compile<A extends readonly unknown[], R extends Tree>(
   assertFunction("compile", f);
   assertSettings("compile", options, {
     device: "own",
-    donate: "list",
+    donate: "list?",
     fuse: "flag",
     traces: { from: 1, whole: true },
   });

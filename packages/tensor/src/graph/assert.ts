@@ -13,8 +13,8 @@ export function assertTensor(name: string, x: unknown): asserts x is Tensor {
 }
 
 /**
- * What a setting has to be: a number within bounds, one out of a list, true or false ("flag"), a function, a list, a tensor or a pair of
- * them, `{ re, im }`; "own": what the function itself looks at. Only "function", "tensor" and "pair" have to be given.
+ * What a setting has to be: a number within bounds, one out of a list, true or false ("flag"), a function, a list, a tensor or a
+ * pair of them, `{ re, im }`; "own": what the function itself looks at. Only "function", "tensor" and "pair" have to be given.
  */
 export type SettingRule =
   | NumberBounds
@@ -22,14 +22,21 @@ export type SettingRule =
   | "flag"
   | "function"
   | "function?"
-  | "list"
+  | "list?"
   | "tensor"
   | "tensor?"
   | "pair"
   | "pair?"
   | "own";
 
-const REQUIRED: readonly SettingRule[] = ["function", "tensor", "pair"];
+type Pair = { readonly re?: unknown; readonly im?: unknown };
+const isTensor = (value: unknown): boolean => value instanceof Tensor;
+const KINDS: Readonly<Record<string, (value: unknown) => boolean>> = {
+  function: (value) => typeof value === "function",
+  list: Array.isArray,
+  tensor: isTensor,
+  pair: (value) => isTensor((value as Pair | undefined)?.re) && isTensor((value as Pair).im),
+};
 
 /** What each setting of an object has to be, by name. */
 export type SettingRules<T extends object> = { readonly [K in keyof T & string]-?: SettingRule };
@@ -55,7 +62,7 @@ export function assertSettings<T extends object>(
       );
   for (const key in rules) {
     const [rule, value] = [rules[key]!, given[key as keyof T]];
-    if (value !== undefined || REQUIRED.includes(rule)) assertSetting(name, key, value, rule);
+    if (value !== undefined || KINDS[rule as string]) assertSetting(name, key, value, rule);
   }
 }
 
@@ -77,25 +84,17 @@ function assertObject(name: string, given: unknown, names: readonly string[]): v
 }
 
 function assertSetting(name: string, key: string, value: unknown, rule: SettingRule): void {
-  if (rule === "own") return;
-  if (rule === "flag") assertOneOf(name, key, value, [true, false]);
-  else if (rule === "function" || rule === "function?") assertFunction(`${name}, ${key}`, value);
-  else if (rule === "list") assertList(`${name}, ${key}`, value, "[a, b]");
-  else if (rule === "tensor" || rule === "tensor?") assertKind(name, key, value, value instanceof Tensor);
-  else if (rule === "pair" || rule === "pair?")
-    assertKind(name, key, value, isPair(value), "a pair { re, im } of tensors");
-  else if (Array.isArray(rule)) assertOneOf(name, key, value, rule);
-  else assertNumber(name, key, value, rule as NumberBounds);
+  if (Array.isArray(rule)) assertOneOf(name, key, value, rule);
+  else if (typeof rule === "object") assertNumber(name, key, value, rule as NumberBounds);
+  else if (rule === "flag") assertOneOf(name, key, value, [true, false]);
+  else if (rule !== "own") assertKind(name, key, value, rule.replace("?", ""));
 }
 
-const isPair = (value: unknown): boolean => {
-  const pair = value as { readonly re?: unknown; readonly im?: unknown } | null | undefined;
-  return pair?.re instanceof Tensor && pair.im instanceof Tensor;
-};
-
-function assertKind(name: string, key: string, value: unknown, isRight: boolean, words = "a tensor"): void {
-  if (!isRight)
-    throw new DTypeError(`${name}: expected ${words} for ${key}, got ${describeValue(value)}; check the arguments`);
+function assertKind(name: string, key: string, value: unknown, kind: string, other = kind): void {
+  if (!KINDS[kind]!(value) && !KINDS[other]!(value))
+    throw new DTypeError(
+      `${name}: expected a ${kind === "pair" ? "pair { re, im }" : kind} for ${key}, got ${describeValue(value)}; check the arguments`,
+    );
 }
 
 /** @throws TypeError for anything but a function. */
@@ -151,11 +150,10 @@ export interface NumberBounds {
  * @throws RangeError for what is no finite number within the bounds.
  */
 export function assertNumber(name: string, what: string, value: unknown, bounds: NumberBounds = {}): void {
-  const { from = -Infinity, to = Infinity, above = -Infinity, below = Infinity, whole = false } = bounds;
-  const inside = (x: number): boolean => x >= from && x <= to && x > above && x < below;
-  const isRight = (x: number): boolean =>
-    Math.abs(x) === Infinity ? x === bounds.to : inside(x) && (!whole || Number.isInteger(x));
-  if (typeof value === "number" && isRight(value)) return;
+  const { from = -Infinity, to = Infinity, above = -Infinity, below = NaN, whole = false } = bounds;
+  const x = value as number;
+  const isKind = (whole ? Number.isInteger(x) : Number.isFinite(x)) || x === bounds.to;
+  if (isKind && x >= from && x <= to && x > above && !(x >= below)) return;
   const words = { from: "of at least", to: "of at most", above: "above", below: "below" } as const;
   const limits = (["from", "to", "above", "below"] as const)
     .filter((key) => bounds[key] !== undefined)
@@ -194,8 +192,6 @@ export function assertTensors<T extends object>(
   const names = [...required, ...optional];
   assertObject(name, given, names);
   for (const key of names) {
-    const value: unknown = given[key];
-    if (value === undefined && optional.includes(key)) continue;
-    assertKind(name, key, value, value instanceof Tensor || isPair(value));
+    if (given[key] !== undefined || required.includes(key)) assertKind(name, key, given[key], "tensor", "pair");
   }
 }

@@ -4,7 +4,7 @@
  * Without a variant for a device the planner puts the reference in the call's place; without a backward
  * program the gradient is that of the reference.
  */
-import { assertSettings, assertTensor, type SettingRules } from "./assert.js";
+import { assertSettings, type SettingRules } from "./assert.js";
 import { isReal, type DType } from "./dtype.js";
 import { DTypeError, ShapeError } from "./errors.js";
 import { backpropagate } from "./grad.js";
@@ -107,20 +107,18 @@ export interface Kernel<I extends AxisSpec, U extends AxisSpec, O> {
 export function defineKernel<const I extends AxisSpec, const U extends AxisSpec, O = undefined>(
   record: KernelRecord<I, U, O>,
 ): Kernel<I, U, O> {
+  const rules = Object.fromEntries(Object.keys(record.inputs).map((name) => [name, "tensor?"]));
   const call = (
     inputs: { readonly [K in keyof I]?: Tensor | undefined },
     options: O,
   ): { readonly [K in keyof U]: Tensor } => {
-    const names = Object.keys(record.inputs);
-    assertSettings(record.name, inputs, names);
+    assertSettings(record.name, inputs, rules as SettingRules<typeof inputs>);
     if (record.options) assertSettings(record.name, options as O & object, record.options);
     const given: Record<string, Tensor> = {};
-    for (const name of names) {
+    for (const name in rules) {
       const x = inputs[name];
-      if (x !== undefined) {
-        assertTensor(`${record.name}, ${name}`, x);
-        given[name] = x;
-      } else if (!record.optional?.includes(name))
+      if (x) given[name] = x;
+      else if (!record.optional?.includes(name))
         throw new ShapeError(`${record.name}: expected input ${name} [${record.inputs[name]}], got none`);
     }
     const halves = new Set<string>();

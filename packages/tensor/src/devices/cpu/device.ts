@@ -61,12 +61,7 @@ export function cpu(options?: CpuOptions): Device {
 }
 
 function makeDevice(options: CpuOptions): Device {
-  assertSettings("cpu", options, ["threads"]);
-  const { threads } = options;
-  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1))
-    throw new RangeError(
-      `cpu: expected threads, a whole number of at least 1, got ${threads}; leave it out for all cores`,
-    );
+  assertSettings("cpu", options, { threads: { from: 1, whole: true } });
   const memory = new DeviceMemory();
   const pool = new ThreadPool(memory, options);
   const prepare = makePrograms(memory, pool);
