@@ -110,7 +110,7 @@ export type StateStatistics = {
 
 /**
  * Statistics of the state of each head (axis 1; of a state [B D N] each channel) after every `every` elements.
- * @param leaf Which leaf of the state, in the order of `leavesOf`; by default the one with the most elements.
+ * @param options Stretches, and `leaf`: which leaf of the state, in the order of `leavesOf`; by default the one with the most elements.
  * @throws ShapeError if the leaf has no heads.
  */
 export function stateStatistics(

@@ -39,7 +39,7 @@ export function retentionLogDecay(decay: RetentionDecay, heads: number): Tensor 
  * zeta_i = (2i + 0.4 K) / 1.4 K (Sun et al., A Length-Extrapolatable Transformer, 2022). The published code multiplies queries
  * by zeta^(t/scaleBase) and keys by zeta^(-s/scaleBase) instead: the same map, until the latter overflows.
  * @param logDecay [H]
- * @param scale zeta [K/2], as checkpoints store it; as above by default.
+ * @param options `scale`: zeta [K/2], as checkpoints store it; as above by default.
  * @returns [H K]
  */
 export function xposLogDecay(
