@@ -44,7 +44,7 @@ const MATRIX = {
     states: { rows: 128, columns: 128, depth: 32, block: block(64, 64), terms: 1 },
     narrow: { rows: 64, columns: 64, depth: 32, block: block(32, 16), terms: 1 },
     dotted: { rows: 32, columns: 64, depth: 32, block: block(16, 32), terms: 1 },
-    apart: { rows: 64, columns: 64, depth: 32, block: block(32, 32), terms: 1 },
+    apart: { rows: 64, columns: 64, depth: 32, block: block(32, 32), terms: 1, inBlocks: true },
     wide: { rows: 64, columns: 128, depth: 32, block: block(32, 32), terms: 1, inBlocks: true },
     grouped: { rows: 128, columns: 128, depth: 32, block: block(64, 64), terms: 1, inBlocks: true },
   },
