@@ -32,11 +32,17 @@ const tile = (rows: number, columns: number, terms: 1 | 3): MatrixTile => ({
   block: { rows: 32, columns: 32 },
   terms,
 });
+/** Several blocks of each operand. */
+const inBlocks = (terms: 1 | 3): MatrixTile => ({
+  ...tile(32, 32, terms),
+  block: { rows: 16, columns: 16 },
+  inBlocks: true,
+});
 /** On matrix units, with tiles that a software adapter compiles sooner. */
 const onUnits = (terms: 1 | 3): Sizes => ({
   chunk: 64,
-  // those in blocks have several of each operand
-  scores: { ...tile(32, 32, terms), block: { rows: 16, columns: 16 }, inBlocks: true },
+  scores: inBlocks(terms),
+  apart: inBlocks(terms),
   states: tile(32, 32, terms),
   narrow: tile(32, 32, terms),
   wide: tile(32, 32, terms),
