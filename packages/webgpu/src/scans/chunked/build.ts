@@ -3,6 +3,7 @@ import { product, type ChunkedParts, type LoopKernel, type Operand, type Result 
 import { bytesOf, type GpuLimits, type GpuPass } from "@seqmix/tensor/wgsl";
 import type { FragmentTexts } from "@seqmix/tensor/wgsl";
 import { loopProgram } from "../../loops/program.js";
+import { computedDecay } from "./decays.js";
 import { LANES } from "./form.js";
 import { decaySource, keyDecayGroups } from "./key-decays.js";
 import { magnitudesSize } from "./magnitudes.js";
@@ -66,9 +67,9 @@ export function placeArrays({ parts, block, run }: Build): Pick<Chunks, "operand
       });
     else {
       const buffer = block(from.layout.size);
-      // decays by key can be computed by the pass that multiplies them
-      if (operand !== parts.decay || form.decay.kind !== "vector" || !decaySource(parts))
-        run(from.loop, given, [buffer]);
+      // decays can be computed by the pass that multiplies them
+      const computed = form.decay.kind === "vector" ? decaySource(parts) : computedDecay(parts);
+      if (operand !== parts.decay || !computed) run(from.loop, given, [buffer]);
       operandPlaces.set(operand, { buffer, index: from.layout.index });
     }
   }

@@ -4,6 +4,7 @@ import { entryPoint, indent, type GpuPass } from "@seqmix/tensor/wgsl";
 import {
   baseText,
   declarations,
+  isPlain,
   isRagged,
   keyDecayVectors,
   numberText,
@@ -26,7 +27,7 @@ import {
 import { keyDecayGroups } from "./key-decays.js";
 import { MAGNITUDE_FUNCTIONS, magnitudeAt, productExponent, type Kind } from "./magnitudes.js";
 import { shaderOf } from "./matrix-tile.js";
-import { isMatrixTile } from "./tile.js";
+import { isMatrixTile, rawOf, type OperandText } from "./tile.js";
 
 /** The head's axis whose values follow each other in memory while all its heads have the same keys: they are columns of one product. */
 function axisInColumns(chunks: Chunks, x: Operand, z: Operand): number | undefined {
@@ -75,15 +76,7 @@ export function statesPass(
     { name: "x", buffer: places.x.buffer, type: vectorsOf(places.x) },
     { name: "z", buffer: places.z.buffer, type: vectorsOf(places.z) },
     { name: "table", buffer: table, type: "f32" },
-    ...(keyDecays && weights === "driveToEnd"
-      ? [{ name: "toEnd", buffer: keyDecays.toEnd, type: "vec4<f32>" } as const]
-      : []),
-    ...(keyDecays && weights === "seedBegin"
-      ? [
-          { name: "before", buffer: keyDecays.before, type: "vec4<f32>" } as const,
-          { name: "firstDecays", buffer: keyDecays.begin!, type: "vec4<f32>" } as const,
-        ]
-      : []),
+    ...keyDecayBound(chunks, weights),
     { name: "states", buffer: to, type: stateType(chunks), access: "read_write" },
     ...(magnitudes === undefined
       ? []
@@ -102,17 +95,24 @@ export function statesPass(
   const groups = points * count * rowTiles * columnTiles;
   const inside = (value: string, depth: string): string =>
     isRagged(chunks) ? `select(vec4<f32>(), ${value}, t0 + ${depth} < ${L})` : value;
+  const element = (name: "x" | "z", line: string, depth: string): string =>
+    `${bound.nameOf(places[name].buffer)}[${name}At + ${depth} * ${strideOf(chunks, places[name], 4)} + ${line}]`;
   const at = (name: "x" | "z", line: string, depth: string): string =>
-    readVector(
-      places[name],
-      `${bound.nameOf(places[name].buffer)}[${name}At + ${depth} * ${strideOf(chunks, places[name], 4)} + ${line}]`,
-    );
+    readVector(places[name], element(name, line, depth));
   /** The head of a column. */
   const headAt = (column: string): string =>
     shared === undefined ? "h" : `(h + min((${column}) / ${V}, ${together - 1}) * ${pointsOf(chunks, after)})`;
   // arrays of f16 need no scales; what their weights are at most is in the table
   const knows = magnitudes !== undefined && !keyDecays && places.x.half === true && places.z.half === true;
   const state = weights === "driveToEnd" ? "current" : "adjoint";
+  // what is neither weighed nor cut is copied, if it is f16
+  const isWhole = !keyDecays && !isRagged(chunks);
+  const weighs = !isWhole || !isPlain(chunks);
+  const raw = (name: "x" | "z"): OperandText["raw"] =>
+    isWhole && (name === "x" || !weighs)
+      ? rawOf(shape, places[name], (line, depth) => element(name, line, depth))
+      : undefined;
+  const [rawX, rawZ] = [raw("x"), raw("z")];
   const code = shaderOf(shape, fragments, {
     module:
       declarations(bound.list) +
@@ -137,9 +137,15 @@ ${knows ? largestWeight(chunks, state, Math.max(1, Math.min(together, Math.ceil(
         end: isRagged(chunks) ? `min(${Q}, ${L} - t0)` : String(Q),
         backwards: weights === "driveToEnd",
         // f16 ends at 2^16
-        known: knows ? { a: "scaleFor(142)", b: `scaleFor(${productExponent("142", "ofWeights")})` } : undefined,
+        known: knows
+          ? {
+              a: rawX ? "127" : "scaleFor(142)",
+              b: rawZ ? "127" : `scaleFor(${productExponent("142", "ofWeights")})`,
+            }
+          : undefined,
         a: {
           along: "lines",
+          raw: rawX,
           measured: knows,
           load: (line, depth) => `${at("x", line, depth)}${ofKeys(line, depth)}`,
           change: (value, _, depth) => inside(value, depth),
@@ -147,11 +153,14 @@ ${knows ? largestWeight(chunks, state, Math.max(1, Math.min(together, Math.ceil(
         },
         b: {
           along: "lines",
+          raw: rawZ,
           measured: magnitudes !== undefined,
           load: (line, depth) => at("z", line, depth),
           change: (value, _, depth) => inside(value, depth),
-          weight: (line, depth) =>
-            `table[${tableAt(chunks, "c", 1, headAt(`columnTile * ${shape.columns} + 4 * ${line}`))} + ${chunks.table[weights]} + min(${depth}, ${Q - 1})]`,
+          ...(weighs && {
+            weight: (line, depth) =>
+              `table[${tableAt(chunks, "c", 1, headAt(`columnTile * ${shape.columns} + 4 * ${line}`))} + ${chunks.table[weights]} + min(${depth}, ${Q - 1})]`,
+          }),
           lines: (V * together) % shape.columns === 0 ? undefined : `${V * together} - columnTile * ${shape.columns}`,
         },
       },
@@ -172,6 +181,16 @@ ${magnitudes === undefined ? "" : `    if ((row == 0) & (column % ${V} == 0)) { 
         .join("\n"),
   });
   return passOf(chunks, bound.list, groups, code);
+}
+
+/** Decays by key that weigh what a chunk adds. */
+function keyDecayBound({ keyDecays }: Chunks, weights: "driveToEnd" | "seedBegin"): readonly Bound[] {
+  if (!keyDecays) return [];
+  if (weights === "driveToEnd") return [{ name: "toEnd", buffer: keyDecays.toEnd, type: "vec4<f32>" }];
+  return [
+    { name: "before", buffer: keyDecays.before, type: "vec4<f32>" },
+    { name: "firstDecays", buffer: keyDecays.begin!, type: "vec4<f32>" },
+  ];
 }
 
 /** The tile for so many columns: it has all keys where its workgroup tells how large states are. */
