@@ -120,6 +120,55 @@ test("sequences packed into padded rows are each alone", async () => {
   actual.forEach((value, k) => expect(value).toBeCloseTo(wanted[k]!, 10));
 });
 
+describe("padded rows that go on from states", () => {
+  const params = average.init(average.config, key(1));
+  const x = normal(key(2), [5, 7, 4]);
+  const before = { h: normal(key(3), [5, 4]) };
+  const rows = [
+    [0, 7],
+    [2, 7],
+    [0, 5],
+    [3, 4],
+    [0, 0],
+  ] as const;
+  const mask = flags(...rows.map(([from, to]) => Array.from({ length: 7 }, (_, t) => Number(t >= from && t < to))));
+  const marks = flags(...rows.map((_, b) => Array.from({ length: 7 }, (_, t) => Number(t === 4 && b < 3))));
+  const rowOf = (t: Tensor, b: number): Tensor => sliceAxis(t, 0, b, b + 1);
+
+  test.each([
+    ["each row alone", undefined],
+    ["each row alone, with packed sequences", marks],
+  ])("are %s, whatever is in the padding", async (_, resets) => {
+    const padded = where(expandDims(mask, 2), x, NaN);
+    const [y, state] = runPadded(average, average.config, params, padded, mask, { state: before, resets });
+    for (const [b, [from, to]] of rows.entries()) {
+      const [own, end] = average.modes.parallel(
+        average.config,
+        params,
+        sliceAxis(rowOf(x, b), 1, from, to),
+        { h: rowOf(before.h, b) },
+        resets && sliceAxis(rowOf(resets, b), 1, from, to),
+      );
+      const expected = await values(concat([zeros([1, from, 4]), own, zeros([1, 7 - to, 4])], 1));
+      (await values(rowOf(y, b))).forEach((value, k) => expect(value).toBeCloseTo(expected[k]!, 6));
+      const wanted = await values(end.h);
+      (await values(rowOf(leavesOf(state)[0]!, b))).forEach((value, k) => expect(value).toBeCloseTo(wanted[k]!, 6));
+    }
+  });
+
+  test("of no elements keep them, and a mixer whose state grows says so", async () => {
+    const [y, state] = runPadded(average, average.config, params, zeros([5, 0, 4]), flags([], [], [], [], []), {
+      state: before,
+    });
+    expect(y.shape).toEqual([5, 0, 4]);
+    expect(await values(leavesOf(state)[0]!)).toEqual(await values(before.h));
+    const growing = { ...average, id: "growing", state: "grows" } as const;
+    expect(() => runPadded(growing, average.config, params, x, mask, { state: before })).toThrow(
+      "runPadded: expected no state for growing, whose state grows; go on from it with rows of one length",
+    );
+  });
+});
+
 describe("a language model", () => {
   const model: LanguageModelConfig = { mixer: average, dModel: 4, nLayers: 2, vocabSize: 9 };
   const fresh = (): LanguageModelParameters => initLanguageModel(model, key(3));

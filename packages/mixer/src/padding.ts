@@ -5,6 +5,7 @@ import {
   arange,
   assertSettings,
   assertTensor,
+  bitAnd,
   broadcastTo,
   cast,
   concat,
@@ -12,6 +13,7 @@ import {
   formatShape,
   full,
   gather,
+  leavesOf,
   less,
   lessEqual,
   max,
@@ -19,6 +21,7 @@ import {
   mul,
   not,
   or,
+  replaceLeaves,
   reshape,
   ShapeError,
   sliceAxis,
@@ -67,9 +70,7 @@ export function alignToEnd(mask: Tensor): Alignment {
       `alignToEnd: expected a bool mask [B L], got ${mask.dtype} ${formatShape(mask.shape)}; convert it with cast`,
     );
   const places = reshape(arange(L), [1, L]);
-  const column = (x: Tensor): Tensor => reshape(x, [B, 1]);
-  const first = column(L === 0 ? full([B], 0, "i32") : min(where(mask, places, L), 1));
-  const end = column(L === 0 ? full([B], 0, "i32") : max(where(mask, add(places, 1), 0), 1));
+  const { first, end } = boundsOf(mask);
   const start = add(first, sub(L, end));
   const inside = lessEqual(start, places);
   return {
@@ -77,6 +78,17 @@ export function alignToEnd(mask: Tensor): Alignment {
     empty: reshape(equal(end, 0), [B]),
     toEnd: (x) => only(moved(x, sub(places, sub(L, end))), inside),
     back: (x) => only(moved(x, add(places, sub(L, end))), mask),
+  };
+}
+
+/** Position of the first element of each row and that behind its last, i32 [B 1]. */
+function boundsOf(mask: Tensor): { readonly first: Tensor; readonly end: Tensor } {
+  const [B, L] = mask.shape as [number, number];
+  const places = reshape(arange(L), [1, L]);
+  const column = (x: Tensor): Tensor => reshape(x, [B, 1]);
+  return {
+    first: column(L === 0 ? full([B], 0, "i32") : min(where(mask, places, L), 1)),
+    end: column(L === 0 ? full([B], 0, "i32") : max(where(mask, add(places, 1), 0), 1)),
   };
 }
 
@@ -99,6 +111,12 @@ export interface PaddedOptions {
   readonly mode?: Mode;
   /** bool or i32 [B L], not 0 at the first element of each of several sequences packed into a row. */
   readonly resets?: Tensor | undefined;
+  /**
+   * The states that rows go on from, as `initState` gives them or an earlier run left them; those of the start by default.
+   * Rows then run in pieces of 1, 2, 4 .. elements, together up to twice as many as there are positions, since each row's state
+   * is kept where its own elements end.
+   */
+  readonly state?: Tree | undefined;
 }
 
 /**
@@ -106,7 +124,7 @@ export interface PaddedOptions {
  * @param x [B L D]
  * @param mask bool [B L]: true from the first to the last element of each row, which may have none.
  * @returns y [B L D], 0 in the padding, and the state after each row's own last element
- * @throws RangeError if the mixer does not honour resets.
+ * @throws RangeError if the mixer does not honour resets, or is given a state and has none of a fixed size.
  */
 export function runPadded(
   mixer: AnyMixer,
@@ -119,8 +137,10 @@ export function runPadded(
   assertConfig("runPadded", mixer, config);
   assertTensor("runPadded", x);
   assertTensor("runPadded", mask);
-  assertSettings("runPadded", options, { mode: "own", resets: "tensor?" });
-  const { mode, resets } = options;
+  assertSettings("runPadded", options, { mode: "own", resets: "tensor?", state: "own" });
+  const { mode, resets, state: carried } = options;
+  const running = { mixer, config, params, resets, mode: mode ?? "parallel" };
+  if (carried !== undefined) return inPieces(running, x, mask, carried);
   const together = (own: Tensor, given: Tensor | undefined): Tensor => (given ? or(own, cast(given, "bool")) : own);
   if (!isCausal(mixer, config) || mixer.state === "none") {
     const flags = together(resetsOfMask(mask), resets);
@@ -132,3 +152,67 @@ export function runPadded(
   const [y, state] = runMixer(mixer, config, params, aligned.toEnd(x), undefined, mode, flags);
   return [aligned.back(y), forget(mixer, config, state, aligned.empty)];
 }
+
+/** How pieces of padded rows run. */
+interface Running {
+  readonly mixer: AnyMixer;
+  readonly config: MixerConfig;
+  readonly params: Tree;
+  readonly mode: Mode;
+  readonly resets: Tensor | undefined;
+}
+
+/**
+ * Padded rows that go on from states: a row of n elements takes the pieces of 2^k elements whose bit is set in n, the largest
+ * first, and keeps its state through the others.
+ */
+function inPieces(
+  { mixer, config, params, mode, resets }: Running,
+  x: Tensor,
+  mask: Tensor,
+  carried: Tree,
+): readonly [Tensor, Tree] {
+  if (!isCausal(mixer, config) || mixer.state !== "constant")
+    throw new RangeError(
+      `runPadded: expected no state for ${mixer.id}, whose state ${mixer.state === "grows" ? "grows" : "is not of a fixed size"}; go on from it with rows of one length`,
+    );
+  const [B, L] = x.shape as [number, number];
+  if (L === 0) return runMixer(mixer, config, params, x, carried, mode, resets);
+  const { first, end } = boundsOf(mask);
+  const length = where(less(first, end), sub(end, first), 0);
+  const clean = only(x, mask);
+  const marks = resets && cast(resets, "i32");
+  let state = carried;
+  /** By position, its place among the outputs of all pieces. */
+  let places = full([B, L], 0, "i32");
+  const from = sub(reshape(arange(L), [1, L]), first);
+  const outputs: Tensor[] = [];
+  let before = 0;
+  for (let size = 2 ** Math.floor(Math.log2(Math.max(1, L))); size >= 1; size /= 2) {
+    // elements that the larger pieces have taken
+    const done = bitAnd(length, -2 * size);
+    const takes = not(equal(bitAnd(length, size), 0));
+    const at = add(add(first, done), reshape(arange(size), [1, size]));
+    const taken = broadcastTo(takes, [B, size]);
+    const flags = marks && lessEqual(1, only(moved(marks, at), taken));
+    const [y, next] = runMixer(mixer, config, params, only(moved(clean, at), taken), state, mode, flags);
+    state = chosen(takes, next, state);
+    const own = sub(from, done);
+    const isOwn = and(takes, and(lessEqual(0, own), less(own, size)));
+    places = where(isOwn, add(own, before), places);
+    outputs.push(y);
+    before += size;
+  }
+  return [only(moved(concat(outputs, 1), places), mask), state];
+}
+
+/** The leaves of one tree where `flags` [B 1] are true, else those of the other. */
+const chosen = (flags: Tensor, then: Tree, otherwise: Tree): Tree => {
+  const others = leavesOf(otherwise);
+  return replaceLeaves(
+    otherwise,
+    leavesOf(then).map((leaf, k) =>
+      where(reshape(flags, [flags.shape[0]!, ...leaf.shape.slice(1).map(() => 1)]), leaf, others[k]!),
+    ),
+  );
+};

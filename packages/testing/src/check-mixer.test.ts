@@ -105,7 +105,7 @@ describe.each([
   test("a mixer that keeps the laws passes", async () => {
     const report = await checkMixer(average, average.config, device);
     expect(report).toMatchObject({ mixer: "average", modes: ["parallel", "chunked", "recurrent"] });
-    expect(report.laws).toHaveLength(11);
+    expect(report.laws).toHaveLength(12);
   });
 
   test("so does one whose state grows, and one without a state", async () => {

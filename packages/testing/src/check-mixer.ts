@@ -27,7 +27,7 @@ import {
 import { attempt, LawError } from "./compare.js";
 import { checkDerivatives } from "./finite-differences.js";
 import { evaluate, randomValues, toTensor, type HostValues } from "./host-values.js";
-import { packing, padding } from "./mixer-packing.js";
+import { packing, padding, paddingFromState } from "./mixer-packing.js";
 import {
   compare,
   gradientNamesOf,
@@ -48,6 +48,8 @@ interface Law {
   readonly name: string;
   /** true: for mixers with a state only. */
   readonly stateful?: boolean;
+  /** true: for mixers whose state has one size at all lengths. */
+  readonly constant?: boolean;
   /** true: for mixers that see no later inputs. */
   readonly causal?: boolean;
   /** true: for mixers that honour resets. */
@@ -95,8 +97,11 @@ export async function checkMixer<C extends MixerConfig, P extends Tree, S extend
     prepare(any, config, device, options),
   );
   const laws = LAWS.filter(
-    ({ stateful, causal, packed }) =>
-      (!stateful || subject.hasState) && (!causal || isCausal(any, config)) && (!packed || honoursResets(any, config)),
+    ({ stateful, constant, causal, packed }) =>
+      (!stateful || subject.hasState) &&
+      (!constant || mixer.state === "constant") &&
+      (!causal || isCausal(any, config)) &&
+      (!packed || honoursResets(any, config)),
   );
   for (const { name, check } of laws)
     await attempt(`mixer ${mixer.id}: ${name}`, () => check(subject, `mixer ${mixer.id}: ${name}`));
@@ -122,6 +127,7 @@ const LAWS: readonly Law[] = [
   { name: "padded sequences are each alone, in values, states and gradients", packed: true, check: padding },
   { name: "no output depends on later inputs", causal: true, check: causality },
   { name: "the elements of a batch are independent", check: batchIndependence },
+  { name: "padded sequences go on from a state, each alone", stateful: true, constant: true, check: paddingFromState },
   { name: "gradients are finite differences", check: derivatives },
   { name: "no buffer is left over", check: memory },
 ];

@@ -12,6 +12,7 @@ import {
   where,
   type Device,
   type Tensor,
+  type Tree,
 } from "@seqmix/tensor";
 import { evaluate } from "./host-values.js";
 import {
@@ -108,6 +109,52 @@ export async function padding(s: Subject, law: string): Promise<void> {
       slopes: k === 0,
     });
   }
+}
+
+/**
+ * Rows of different lengths filled up that go on from a state, each as if it went on alone. In float64: what runs are the
+ * mixer's modes, which other laws hold to it on the device.
+ */
+export async function paddingFromState(s: Subject, law: string): Promise<void> {
+  const { length: L, batch: B } = s;
+  const rowAt = (b: number): readonly [number, number] =>
+    b % 2 === 0 ? [Math.min(1, L - 1), L] : [0, Math.max(1, L - 2)];
+  const mask = Uint8Array.from({ length: B * L }, (_, i) => {
+    const [start, end] = rowAt(Math.floor(i / L));
+    return Number(i % L >= start && i % L < end);
+  });
+  /** The state after the first two elements of all rows. */
+  const carried = (given: readonly Tensor[]): readonly Tensor[] =>
+    run(s, paramsOf(s, given), sliceAxis(given.at(-1)!, 1, 0, Math.min(2, L)), undefined, "parallel").slice(1);
+  const treeOf = (state: readonly Tensor[], batch: number): Tree =>
+    replaceLeaves(s.mixer.initState(s.config, batch), state);
+  const together = (mode: Mode, given: readonly Tensor[]): readonly Tensor[] => {
+    const flags = tensor(mask.slice(), [B, L]);
+    const x = where(expandDims(flags, 2), given.at(-1)!, NaN);
+    const state = treeOf(carried(given), B);
+    const [y, next] = runPadded(s.mixer, s.config, paramsOf(s, given), x, flags, { mode, state });
+    return [y, ...leavesOf(next)];
+  };
+  const alone = (given: readonly Tensor[]): readonly Tensor[] => {
+    const state = carried(given);
+    const parts = Array.from({ length: B }, (_, b) => {
+      const [start, end] = rowAt(b);
+      const row = sliceAxis(given.at(-1)!, 0, b, b + 1);
+      const before = treeOf(
+        state.map((leaf) => sliceAxis(leaf, 0, b, b + 1)),
+        1,
+      );
+      const [y, ...after] = run(s, paramsOf(s, given), sliceAxis(row, 1, start, end), before, "parallel");
+      return [pad(y!, [0, start, 0], [0, L - end, 0]), ...after];
+    });
+    return parts[0]!.map((_, leaf) =>
+      concat(
+        parts.map((part) => part[leaf]!),
+        0,
+      ),
+    );
+  };
+  await sameAsAlone(s, law, { alone, together, modes: ["parallel"], devices: [s.oracle], slopes: true });
 }
 
 /** Two ways to the same outputs, each from parameters and input. */
