@@ -221,11 +221,11 @@ function outputOf({ aa, bb, pp }: WkvState, exponent: Tensor, v: Tensor): Tensor
 }
 
 /** Decays and largest exponents of a stretch of positions, and whether it forgets what was before. */
-interface Stretch {
+type Stretch = {
   readonly a: Tensor;
   readonly b: Tensor;
   readonly gone?: Tensor;
-}
+};
 
 /** p_t = max(p_(t-1) + decay_t, k_t), in log2(L) rounds; k_t where what was before is gone, even if it is no number. */
 function largest(decay: Tensor, k: Tensor, pp: Tensor, gone: Tensor | undefined): Tensor {
