@@ -290,7 +290,8 @@ function finishRows(
       total.set(v128.load(running.get, 16)),
       acrossLanes(total, f32x4.add),
       when(
-        f32.gt(f32x4.extractLane(total.get, 0), f32.const(0)),
+        // of what is no number too
+        f32.ne(f32x4.extractLane(total.get, 0), f32.const(0)),
         [
           math.body,
           f32.store(sumAt.get, f32.add(f32x4.extractLane(logarithm.get, 0), f32.load(running.get))),

@@ -18,6 +18,7 @@ import {
   reshape,
   sliceAxis,
   sum,
+  tensor,
   transpose,
   uniform,
   type Device,
@@ -160,3 +161,29 @@ function shaken(params: ReturnType<typeof rwkv4.init>): ReturnType<typeof rwkv4.
     leavesOf(params).map((x, k) => add(mul(x, 0.5), normal(foldIn(key(9), k), x.shape, 0, 0.5))),
   );
 }
+
+test.each([oracle, cpu({ threads: 1 })])("what is no number is forgotten at a reset, on %#", async (device) => {
+  const [L, from] = [70, 40];
+  const at = (x: Tensor, first: number): Tensor => sliceAxis(x, 1, first, L);
+  const [w, u] = [tensor([-0.5, -2]), tensor([0.3, -0.1])];
+  const spoiled = async (x: Tensor, value: number, place: number): Promise<Tensor> => {
+    const list = Float64Array.from(await values(x));
+    list[place] = value;
+    return tensor(list, [1, L, 2]);
+  };
+  const k = await spoiled(normal(key(1), [1, L, 2]), NaN, 2 * 7);
+  const v = await spoiled(normal(key(2), [1, L, 2]), Infinity, 2 * 9 + 1);
+  const resets = tensor(
+    Uint8Array.from({ length: L }, (_, t) => Number(t === from)),
+    [1, L],
+  );
+  const state = { aa: tensor([[Infinity, 1]]), bb: tensor([[Infinity, NaN]]), pp: tensor([[NaN, Infinity]]) };
+  const [y, last] = wkv({ w, u, k, v, state, resets });
+  const [alone, end] = wkv({ w, u, k: at(k, from), v: at(v, from) });
+  const [packed, apart] = [
+    [at(y, from), last.aa, last.bb, last.pp],
+    [alone, end.aa, end.bb, end.pp],
+  ];
+  for (const [n, x] of packed.entries()) expectClose(await values(x, device), await values(apart[n]!), 5);
+  expect((await values(y, device)).some(Number.isNaN)).toBe(true);
+});

@@ -12,6 +12,7 @@ import {
   full,
   maximum,
   mul,
+  or,
   reshape,
   ShapeError,
   sliceAxis,
@@ -62,8 +63,6 @@ const STATE: SettingRules<WkvState> = { aa: "tensor", bb: "tensor", pp: "tensor"
 
 /** The exponent of a state that holds nothing, the training kernel's; inference code has -1e30. */
 const NOTHING = -1e38;
-/** A decay that forgets everything; several of them add up to a number. */
-const FORGET = -1e30;
 
 /** The state before the first position. */
 export const wkvStart = (batch: number, channels: number): WkvState => ({
@@ -181,14 +180,14 @@ function scanned(
     throw new ShapeError("wkv: expected aa0, bb0 and pp0 or none of them, got some; give the whole state");
   const start = aa0 ? { aa: aa0, bb: bb0!, pp: pp0! } : wkvStart(B, C);
   const gone = resets && broadcastTo(expandDims(resets, 2), k.shape);
-  const decay = gone ? where(gone, FORGET, broadcastTo(w, k.shape)) : broadcastTo(w, k.shape);
+  const decay = broadcastTo(w, k.shape);
   // The exponents only scale numbers: whatever they are, y is the same, and no gradient goes through them.
-  const exponents = largest(decay, k, start.pp);
+  const exponents = largest(decay, k, start.pp, gone);
   const after = stopGradient(exponents);
   const before = concat([expandDims(start.pp, 1), sliceAxis(after, 1, 0, L - 1)], 1);
   const a = exp(sub(add(before, decay), after));
   const b = exp(sub(k, after));
-  const sums = (drive: Tensor, h0: Tensor): Tensor => linearScan({ a, b: drive, h0, axis: 1 });
+  const sums = (drive: Tensor, h0: Tensor): Tensor => linearScan({ a, b: drive, h0, axis: 1, resets: gone });
   const [aa, bb] = [sums(mul(b, v), start.aa), sums(b, start.bb)];
   const y = outputOf(
     {
@@ -221,14 +220,29 @@ function outputOf({ aa, bb, pp }: WkvState, exponent: Tensor, v: Tensor): Tensor
   return div(add(mul(past, aa), mul(now, v)), add(mul(past, bb), now));
 }
 
-/** p_t = max(p_(t-1) + decay_t, k_t), in log2(L) rounds. */
-function largest(decay: Tensor, k: Tensor, pp: Tensor): Tensor {
-  const prefixes = associativeScan<{ readonly a: Tensor; readonly b: Tensor }>(
-    (earlier, later) => ({ a: add(earlier.a, later.a), b: maximum(add(earlier.b, later.a), later.b) }),
-    { a: decay, b: k },
+/** Decays and largest exponents of a stretch of positions, and whether it forgets what was before. */
+type Stretch = {
+  readonly a: Tensor;
+  readonly b: Tensor;
+  readonly gone?: Tensor;
+};
+
+/** p_t = max(p_(t-1) + decay_t, k_t), in log2(L) rounds; k_t where what was before is gone, even if it is no number. */
+function largest(decay: Tensor, k: Tensor, pp: Tensor, gone: Tensor | undefined): Tensor {
+  const joined = (before: Tensor, { a, b, gone: forgotten }: Stretch): Tensor => {
+    const most = maximum(add(before, a), b);
+    return forgotten ? where(forgotten, b, most) : most;
+  };
+  const prefixes = associativeScan<Stretch>(
+    (earlier, later) => ({
+      a: add(earlier.a, later.a),
+      b: joined(earlier.b, later),
+      ...(later.gone && { gone: or(earlier.gone!, later.gone) }),
+    }),
+    { a: decay, b: k, ...(gone && { gone }) },
     1,
   );
-  return maximum(add(expandDims(pp, 1), prefixes.a), prefixes.b);
+  return joined(expandDims(pp, 1), prefixes);
 }
 
 /** The state before each position. */

@@ -42,16 +42,18 @@ const formOf = ({ dims, present }: Case): Form => {
   };
 };
 
-/** 1 / (1 + e^-x), with errors of a few units: e^-x as a power of two and what is left of it. NaN fails the comparisons and stays. */
+/** 1 / (1 + e^-x), with errors of a few units: e^-x as a power of two and what is left of it. NaN, which exp2 may lose, is told by its bits. */
 const sigmoidText = (type: Form["type"]): string => {
   const whole = type === "vec4f" ? "vec4i" : "i32";
   const shift = type === "vec4f" ? "vec4u(23u)" : "23u";
+  const bits = type === "vec4f" ? "vec4u" : "u32";
   return `fn opened(x: ${type}) -> ${type} {
   let a = select(-x, ${type}(-87.5), x > ${type}(87.5));
   let c = select(a, ${type}(88.0), x < ${type}(-88.0));
   let n = floor(c * 1.44269504);
   let rest = (c - n * 0.693359375) + n * 2.12194440e-4;
-  return 1.0 / (1.0 + exp2(rest * 1.44269504) * bitcast<${type}>((${whole}(n) + 127) << ${shift}));
+  let open = 1.0 / (1.0 + exp2(rest * 1.44269504) * bitcast<${type}>((${whole}(n) + 127) << ${shift}));
+  return select(open, x, (bitcast<${bits}>(x) & ${bits}(0x7fffffffu)) > ${bits}(0x7f800000u));
 }
 `;
 };
