@@ -26,7 +26,7 @@ export function decaysPass(chunks: Chunks, table: number): GpuPass {
   const { form, decay, drive, seed } = parts;
   const blocks = Q / BLOCK;
   // with decays by key those of the table are 1
-  const own = chunks.keyDecays ? undefined : decay;
+  const own = chunks.keyRows ? undefined : decay;
   const scalars = [
     ...(own ? [{ name: "decay", operand: own }] : []),
     ...(drive.scale ? [{ name: "driveScale", operand: drive.scale }] : []),

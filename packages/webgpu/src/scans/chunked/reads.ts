@@ -9,12 +9,13 @@ import { readPass } from "./read.js";
 import { columnsOf, separatesDots, type ReadPass, type Told } from "./reading.js";
 import { scoreHeads, scoreSize, scoreGrid, scoresPass, type Score } from "./scores.js";
 import { isMatrixTile } from "./tile.js";
-import { keyScoresPass } from "./key-scores.js";
 
 export interface StateBuffers {
   readonly table: number;
   readonly states: number;
   readonly adjoints: number;
+  /** Scores of keys that have been made with their rows. */
+  readonly keyScores?: readonly { readonly score?: Score | undefined; readonly to?: number | undefined }[] | undefined;
 }
 
 /** A read whose rows times another operand are summed. */
@@ -45,6 +46,9 @@ export type AppendRead = (
   dots: { readonly with: Operand; readonly to: number } | undefined,
 ) => PairScores | undefined;
 
+const isSame = (one: Score, other: Score): boolean =>
+  one.over === other.over && one.rows === other.rows && one.later === other.later && one.earlier === other.earlier;
+
 /** Scores, and what their pass tells. */
 interface Made {
   readonly buffer: number;
@@ -52,13 +56,13 @@ interface Made {
 }
 
 export function makeReads(
-  { parts, limits, block, passes }: Build,
+  { parts, block, passes }: Build,
   chunks: Chunks,
-  { table, states, adjoints }: StateBuffers,
+  { table, states, adjoints, keyScores }: StateBuffers,
 ): AppendRead {
   const { drive, seed, operands } = parts;
   const { count } = chunks;
-  const isVector = chunks.keyDecays !== undefined;
+  const isVector = chunks.keyRows !== undefined;
   const scores = new Map<string, Made>();
   const scoreBuffer = (score: Score, x: Operand): Made => {
     const key = [operands.indexOf(score.earlier), operands.indexOf(score.later), score.rows, score.strict].join();
@@ -73,11 +77,7 @@ export function makeReads(
           ? undefined
           : { buffer: block(2 * matrices * down * across), of: x };
       scores.set(key, (made = { buffer, told }));
-      passes.push(
-        isVector && score.over === "keys"
-          ? keyScoresPass(chunks, score, buffer, limits.workgroupBytes)
-          : scoresPass(chunks, score, buffer, told),
-      );
+      passes.push(scoresPass(chunks, score, buffer, told));
     }
     return made;
   };
@@ -89,7 +89,8 @@ export function makeReads(
       state === "current"
         ? { earlier: outer[over], later: x, rows: "earlier", over, strict }
         : { earlier: x, later: outer[over], rows: pairsLater ? "earlier" : "later", over, strict };
-    const made = scoreBuffer(score, x);
+    const own = keyScores?.find(({ score: made }) => made && isSame(made, score));
+    const made = own ? { buffer: own.to!, told: undefined } : scoreBuffer(score, x);
     const read: ReadPass = {
       state,
       over,
