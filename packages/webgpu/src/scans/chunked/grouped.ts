@@ -6,6 +6,7 @@
 import type { Operand } from "@seqmix/tensor/backend";
 import { indent, type GpuPass } from "@seqmix/tensor/wgsl";
 import {
+  distinct,
   baseText,
   BLOCK,
   declarations,
@@ -26,7 +27,6 @@ import {
 import { decayModule, loadDecays } from "./read.js";
 import { boundStates } from "./reading.js";
 import { MAGNITUDE_FUNCTIONS, magnitudeAt, magnitudeOf } from "./magnitudes.js";
-import { distinct } from "./states.js";
 import { shaderOf } from "./matrix-tile.js";
 import { isMatrixTile, threadsOf, type MatrixTile, type SumNames } from "./tile.js";
 

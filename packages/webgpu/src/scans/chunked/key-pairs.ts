@@ -11,6 +11,7 @@
 import type { Operand } from "@seqmix/tensor/backend";
 import { entryPoint, indent, type GpuPass } from "@seqmix/tensor/wgsl";
 import {
+  distinct,
   baseText,
   declarations,
   isRagged,
@@ -21,7 +22,6 @@ import {
   type Chunks,
   type Place,
 } from "./layout.js";
-import { distinct } from "./states.js";
 import { columnOfChunk, decayTexts, halvesOf, othersOf, SINCE, UNTIL } from "./key-decays.js";
 import { vectors } from "./vector.js";
 

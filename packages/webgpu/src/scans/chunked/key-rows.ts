@@ -10,6 +10,7 @@ import { entryPoint, indent, type GpuPass } from "@seqmix/tensor/wgsl";
 import type { Build } from "./build.js";
 import { decaySource, decayTexts, halvesOf, othersOf, SINCE, UNTIL, type DecaySource } from "./key-decays.js";
 import {
+  distinct,
   baseText,
   declarations,
   isRagged,
@@ -21,7 +22,6 @@ import {
   type Place,
 } from "./layout.js";
 import type { Score } from "./scores.js";
-import { distinct } from "./states.js";
 import { rowText, vectors } from "./vector.js";
 
 const FOUR = [0, 1, 2, 3] as const;

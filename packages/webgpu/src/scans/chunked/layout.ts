@@ -223,6 +223,13 @@ export interface Bound {
   readonly access?: GpuBinding["access"];
 }
 
+/** Buffers bound once each, under the name of the first use. */
+export function distinct(list: readonly Bound[]): { readonly list: readonly Bound[]; nameOf(buffer: number): string } {
+  const names = new Map<number, Bound>();
+  for (const bound of list) if (!names.has(bound.buffer)) names.set(bound.buffer, bound);
+  return { list: [...names.values()], nameOf: (buffer) => names.get(buffer)!.name };
+}
+
 export const declarations = (bound: readonly Bound[]): string =>
   bound.map(({ name, access = "read", type }, k) => declare(k, name, access, type)).join("");
 

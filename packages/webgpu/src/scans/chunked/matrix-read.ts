@@ -5,6 +5,7 @@
 import type { Operand } from "@seqmix/tensor/backend";
 import type { GpuPass } from "@seqmix/tensor/wgsl";
 import {
+  distinct,
   baseText,
   boundRows,
   BLOCK,
@@ -27,7 +28,6 @@ import { MAGNITUDE_FUNCTIONS, magnitudeAt, magnitudeOf, productExponent } from "
 import { shaderOf } from "./matrix-tile.js";
 import { boundStates, columnsOf, rowsOf, separatesDots, type ReadPass } from "./reading.js";
 import { scoreGrid, scoreHeads, scoreSize, scoreTiles } from "./scores.js";
-import { distinct } from "./states.js";
 import { type MatrixTile, type OperandText, type Phase, type RowSums, type SumNames } from "./tile.js";
 
 export function matrixReadPass(chunks: Chunks, read: ReadPass, tile: MatrixTile): GpuPass {

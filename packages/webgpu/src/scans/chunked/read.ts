@@ -7,6 +7,7 @@
  */
 import type { GpuPass } from "@seqmix/tensor/wgsl";
 import {
+  distinct,
   baseText,
   boundRows,
   BLOCK,
@@ -26,7 +27,6 @@ import {
 import { placeOfRows } from "./key-rows.js";
 import { columnsOf, rowsOf, type ReadPass } from "./reading.js";
 import { scoreHeads, scoreSize } from "./scores.js";
-import { distinct } from "./states.js";
 import { tileShader, threadsOf, type Phase, type SumNames, type TileShape } from "./tile.js";
 
 /** Bytes of workgroup memory beside the tile's. */

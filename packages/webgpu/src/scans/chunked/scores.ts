@@ -2,6 +2,7 @@
 import type { Operand } from "@seqmix/tensor/backend";
 import type { GpuPass } from "@seqmix/tensor/wgsl";
 import {
+  distinct,
   baseText,
   declarations,
   isRagged,
@@ -17,7 +18,6 @@ import {
   type Chunks,
   type Place,
 } from "./layout.js";
-import { distinct } from "./states.js";
 import { MAGNITUDE_FUNCTIONS, magnitudeOf, productExponent } from "./magnitudes.js";
 import { shaderOf } from "./matrix-tile.js";
 import type { Told } from "./reading.js";

@@ -5,6 +5,7 @@ import {
   baseText,
   boundRows,
   declarations,
+  distinct,
   isRagged,
   numberText,
   passOf,
@@ -213,13 +214,6 @@ ${(
 )
   .map(([kind, value]) => `${magnitudeAt(chunks, state, kind, "own", "c")} = ${value};`)
   .join("\n")}`;
-
-/** Buffers bound once each, under the name of the first use. */
-export function distinct(list: readonly Bound[]): { readonly list: readonly Bound[]; nameOf(buffer: number): string } {
-  const names = new Map<number, Bound>();
-  for (const bound of list) if (!names.has(bound.buffer)) names.set(bound.buffer, bound);
-  return { list: [...names.values()], nameOf: (buffer) => names.get(buffer)!.name };
-}
 
 /** Chunks read ahead of their turn: more where few threads keep memory busy. */
 const aheadOf = (threads: number, count: number): number => Math.min(threads < 65_536 ? 16 : 8, count);
