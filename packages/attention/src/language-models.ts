@@ -14,6 +14,8 @@ import {
 } from "@seqmix/nn";
 import {
   add,
+  assertFields,
+  assertNumber,
   equal,
   expandDims,
   gelu,
@@ -29,6 +31,7 @@ import {
   transpose,
   where,
   type Tensor,
+  type SettingRules,
 } from "@seqmix/tensor";
 import { scaledDotProductAttention } from "./scaled-dot-product.js";
 
@@ -94,6 +97,13 @@ export type Gpt2Parameters = {
   readonly lm_head?: EmbeddingParameters;
 };
 
+/** A published config has many fields beside those that are read, and leaves some of them out. */
+function assertValues<T extends object>(name: string, config: T, rules: Partial<SettingRules<T>>): void {
+  assertFields(name, config, { [Object.keys(rules)[0]!]: "own" } as never);
+  const given = Object.keys(rules).filter((key, place) => place === 0 || config[key as keyof T] !== undefined);
+  assertFields(name, config, Object.fromEntries(given.map((key) => [key, rules[key as keyof typeof rules]])) as never);
+}
+
 /** Fields of GPT-2's `config.json` that change the values. */
 export interface Gpt2Config {
   /** Heads H. */
@@ -120,6 +130,13 @@ export function gpt2LanguageModel(
   const L = tokens.shape[1]!;
   const most = transformer.wpe.weight.shape[0]!;
   if (L > most) throw new ShapeError(`gpt2LanguageModel: expected at most ${most} tokens, got ${L}; cut the sequence`);
+  assertValues("gpt2LanguageModel", config, {
+    n_head: { from: 1, whole: true },
+    layer_norm_epsilon: { from: 0 },
+    activation_function: Object.keys(ACTIVATIONS),
+    scale_attn_weights: "flag",
+    scale_attn_by_inverse_layer_idx: "flag",
+  });
   const { activation_function = "gelu_new", layer_norm_epsilon: eps = 1e-5 } = config;
   const activation = activationOf("gpt2LanguageModel", activation_function);
   let x = add(embedding(transformer.wte, tokens), sliceAxis(transformer.wpe.weight, 0, 0, L));
@@ -200,6 +217,16 @@ export function llamaLanguageModel(
   tokens: Tensor,
   config: LlamaConfig,
 ): TransformerLanguageModelResult {
+  assertValues("llamaLanguageModel", config, {
+    num_attention_heads: { from: 1, whole: true },
+    num_key_value_heads: { from: 1, whole: true },
+    rms_norm_eps: { from: 0 },
+    rope_theta: { above: 0 },
+  });
+  const pad = config.pad_token_id ?? undefined;
+  if (pad !== undefined) assertNumber("llamaLanguageModel", "pad_token_id", pad, { whole: true });
+  if (config.rope_parameters !== undefined)
+    assertFields("llamaLanguageModel, rope_parameters", config.rope_parameters, { rope_theta: "own" });
   const kind = config.rope_parameters?.rope_type ?? "default";
   if (kind !== "default" || config.rope_scaling)
     throw new RangeError(`llamaLanguageModel: expected rotations of rope_type default, got ${kind} or rope_scaling`);
@@ -207,8 +234,7 @@ export function llamaLanguageModel(
   const { num_attention_heads: heads, rms_norm_eps: eps = 1e-6 } = config;
   const groups = config.num_key_value_heads ?? heads;
   const vectors = embedding(model.embed_tokens, tokens);
-  const pad = config.pad_token_id;
-  let x = typeof pad === "number" ? where(expandDims(equal(tokens, pad), 2), stopGradient(vectors), vectors) : vectors;
+  let x = pad !== undefined ? where(expandDims(equal(tokens, pad), 2), stopGradient(vectors), vectors) : vectors;
   const hiddenStates: Tensor[] = [];
   for (const { input_layernorm, self_attn, post_attention_layernorm, mlp } of model.layers) {
     hiddenStates.push(x);

@@ -66,6 +66,7 @@ export const scaledDotProductAttention: Kernel<AttentionInputs, AttentionOutputs
   AttentionOptions
 >({
   name: "scaledDotProductAttention",
+  options: { causal: "flag", window: { from: 0, whole: true }, scale: {}, alibi: "flag" },
   inputs: {
     q: "B H L K",
     k: "B G S K",

@@ -3,7 +3,6 @@ import {
   add,
   assertOneOf,
   assertSettings,
-  assertTensors,
   broadcastTo,
   cast,
   concat,
@@ -34,7 +33,15 @@ const FORGET = -1e4;
  * @throws ShapeError if shapes do not fit; TypeError for settings that do not exist; DTypeError for what is no tensor; RangeError for a chunkSize below 1.
  */
 export function deltaRule(given: DeltaRuleArguments, options: DeltaRuleOptions = {}): DeltaRuleResult {
-  assertTensors("deltaRule", given, ["q", "k", "v", "beta"], ["logDecay", "h0", "resets"]);
+  assertSettings("deltaRule", given, {
+    q: "tensor",
+    k: "tensor",
+    v: "tensor",
+    beta: "tensor",
+    logDecay: "tensor?",
+    h0: "tensor?",
+    resets: "tensor?",
+  });
   assertSettings("deltaRule", options, ["algorithm", "chunkSize"]);
   const { algorithm = "chunked", chunkSize = 64 } = options;
   assertOneOf("deltaRule", "algorithm", algorithm, ["chunked", "recurrent"]);
@@ -104,7 +111,14 @@ function recurrent(given: DeltaRuleArguments & { readonly h0: Tensor }): DeltaRu
  * @throws ShapeError if shapes do not fit; DTypeError for what is no tensor.
  */
 export function deltaRuleStep(given: DeltaRuleStepArguments): readonly [Tensor, Tensor] {
-  assertTensors("deltaRuleStep", given, ["q", "k", "v", "beta", "h"], ["logDecay"]);
+  assertSettings("deltaRuleStep", given, {
+    q: "tensor",
+    k: "tensor",
+    v: "tensor",
+    beta: "tensor",
+    logDecay: "tensor?",
+    h: "tensor",
+  });
   const { q, k, v, beta, logDecay, h } = given;
   const [B, H, K] = q.shape as [number, number, number];
   const V = v.shape.at(-1)!;

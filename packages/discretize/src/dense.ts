@@ -3,7 +3,6 @@ import {
   add,
   assertNumber,
   assertSettings,
-  assertTensors,
   broadcastShapes,
   broadcastTo,
   concat,
@@ -57,7 +56,6 @@ export function discretizeDense(
   rule: DiscretizationRule,
   options: RuleOptions = {},
 ): DenseRecurrence {
-  assertSettings("discretizeDense", options, ["alpha"]);
   const alpha = differenceWeight(rule, options, "discretizeDense");
   const { A, B, step } = aligned(system, dt, "discretizeDense");
   if (alpha !== undefined) {
@@ -90,9 +88,9 @@ export function discretizeOutputs(
   rule: Exclude<DiscretizationRule, "async"> | "foh",
   options: RuleOptions = {},
 ): DenseRecurrence & DenseOutputs {
+  const { A, B, step } = aligned(system, dt, "discretizeOutputs");
   const { C } = system;
   if (!C) throw new ShapeError("discretizeOutputs: expected an output map C [.. M N], got none");
-  const { A, B, step } = aligned(system, dt, "discretizeOutputs");
   const D = system.D ?? zeros([C.shape.at(-2)!, B.shape.at(-1)!]);
   if (rule === "foh") {
     const { Abar, integral, ramp } = ramped(A, B, step);
@@ -140,7 +138,7 @@ const part = (x: Tensor, [r0, r1]: Span, [c0, c1]: Span): Tensor => sliceAxis(sl
 
 /** A and B with all batch axes, and the step sizes [.. 1 1]. */
 function aligned(system: DenseSystem, dt: Operand, caller: string): { A: Tensor; B: Tensor; step: Tensor } {
-  assertTensors(caller, system, ["A", "B"], ["C", "D"]);
+  assertSettings(caller, system, { A: "tensor", B: "tensor", C: "tensor?", D: "tensor?" });
   if (typeof dt === "number") assertNumber(caller, "dt", dt);
   const { A, B } = system;
   const [N, columns] = A.shape.slice(-2);

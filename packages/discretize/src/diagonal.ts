@@ -2,7 +2,6 @@
 import {
   add,
   assertNumber,
-  assertSettings,
   assertTensors,
   cast,
   complexAdd,
@@ -59,7 +58,6 @@ export function discretizeDiagonal(
   rule: DiscretizationRule,
   options: RuleOptions = {},
 ): DiagonalRecurrence<Tensor> | DiagonalRecurrence<Complex> {
-  assertSettings("discretizeDiagonal", options, ["alpha"]);
   assertTensors("discretizeDiagonal", { A }, ["A"]);
   if (typeof dt === "number") assertNumber("discretizeDiagonal", "dt", dt);
   const alpha = differenceWeight(rule, options, "discretizeDiagonal");

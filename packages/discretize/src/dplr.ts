@@ -1,9 +1,7 @@
 /** Systems whose transition is a diagonal plus a part of low rank, as in S4 (Gu, Goel, Re, Efficiently Modeling Long Sequences with Structured State Spaces, 2022, section 3). */
 import {
   add,
-  assertOneOf,
   assertSettings,
-  assertTensors,
   complexAdd,
   complexConj,
   complexEinsum,
@@ -33,7 +31,7 @@ import {
 } from "@seqmix/tensor";
 import { identityMatrix, inverse } from "./inverse.js";
 import { matrixExponential } from "./matrix-exponential.js";
-import { differenceWeight, type DiscretizationRule, type RuleOptions } from "./rules.js";
+import { ALPHA, differenceWeight, type DiscretizationRule, type RuleOptions } from "./rules.js";
 
 /** x' = (diag(A) - sum_r P_r Q_r^H) x + B u for each of H channels, of rank R. */
 export interface DplrSystem {
@@ -64,6 +62,13 @@ export interface DplrRecurrence {
   readonly Bbar: Complex;
 }
 
+/** Of a whole system too, whose step sizes and output map are given elsewhere or not needed. */
+const assertStructure = (
+  name: string,
+  system: Partial<DplrSystem> & { readonly dt?: Tensor; readonly C?: Complex },
+  rule: "pair" | "pair?" = "pair",
+): void => assertSettings(name, system, { A: "pair", P: "pair", Q: "pair?", B: rule, dt: "tensor?", C: "pair?" });
+
 /**
  * The recurrence of a diagonal-plus-low-rank system. Difference rules keep the structure: inverses are those of diagonal
  * matrices and of matrices [R R] (Woodbury). Exponential rules do not, and go through {@link dplrMatrix}.
@@ -76,11 +81,10 @@ export function discretizeDplr(
   rule: DiscretizationRule,
   options: DplrOptions = {},
 ): DplrRecurrence {
-  assertSettings("discretizeDplr", options, ["alpha", "conjugatePairs"]);
-  assertTensors("discretizeDplr", system, ["A", "P", "B"], ["Q"]);
-  const alpha = differenceWeight(rule, options, "discretizeDplr");
-  const { conjugatePairs = true } = options;
-  assertOneOf("discretizeDplr", "conjugatePairs", conjugatePairs, [true, false]);
+  assertSettings("discretizeDplr", options, { ...ALPHA, conjugatePairs: "flag" });
+  assertStructure("discretizeDplr", system);
+  const { conjugatePairs = true, ...weight } = options;
+  const alpha = differenceWeight(rule, weight, "discretizeDplr");
   assertFits(system);
   if (alpha === undefined) return exponential(system, dt, rule, conjugatePairs);
   const rows = { A: complexScale(system.A, dt), P: complexScale(system.P, dt), B: complexScale(system.B, dt) };
@@ -187,9 +191,13 @@ function exponential(
  * With conjugate pairs it has the size of the real system, and its eigenvalues.
  */
 export function dplrMatrix(
-  { A, P, Q = P }: Pick<DplrSystem, "A" | "P" | "Q">,
-  { conjugatePairs = true }: { readonly conjugatePairs?: boolean } = {},
+  system: Pick<DplrSystem, "A" | "P" | "Q">,
+  options: { readonly conjugatePairs?: boolean } = {},
 ): Tensor {
+  assertStructure("dplrMatrix", system, "pair?");
+  assertSettings("dplrMatrix", options, { conjugatePairs: "flag" });
+  const { A, P, Q = P } = system;
+  const { conjugatePairs = true } = options;
   const diagonal = (x: Tensor): Tensor => mul(expandDims(x, 2), identityMatrix(x.shape[1]!));
   const square = (topLeft: Tensor, topRight: Tensor, bottomLeft: Tensor, bottomRight: Tensor): Tensor =>
     concat([concat([topLeft, topRight], 2), concat([bottomLeft, bottomRight], 2)], 1);

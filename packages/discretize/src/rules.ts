@@ -1,4 +1,5 @@
 /** Names of the rules by which a continuous system becomes a recurrence. */
+import { assertSettings } from "@seqmix/tensor";
 
 /**
  * Rules that replace the derivative by a difference quotient: members of one family,
@@ -46,11 +47,16 @@ export interface RuleOptions {
   readonly alpha?: number | undefined;
 }
 
+/** The rule of {@link RuleOptions}' one setting. @internal */
+export const ALPHA = { alpha: { from: 0, to: 1 } } as const;
+
 /**
  * The weight alpha of a {@link DifferenceRule}; undefined for an {@link ExponentialRule}.
  * @throws RangeError for a name that is no rule's, "gbt" without alpha, or an alpha out of 0 .. 1.
  */
-export function differenceWeight(rule: DiscretizationRule, { alpha }: RuleOptions, caller: string): number | undefined {
+export function differenceWeight(rule: DiscretizationRule, options: RuleOptions, caller: string): number | undefined {
+  assertSettings(caller, options, ALPHA);
+  const { alpha } = options;
   switch (rule) {
     case "euler":
       return 0;

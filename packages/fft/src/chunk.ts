@@ -3,7 +3,6 @@ import {
   add,
   assertNumber,
   assertSettings,
-  assertTensors,
   cast,
   concat,
   expandDims,
@@ -34,6 +33,9 @@ export interface FftConvChunk {
   readonly state: Tensor;
 }
 
+const assertArguments = (name: string, given: FftConvChunkArguments): void =>
+  assertSettings(name, given, { u: "tensor", k: "tensor", skip: "tensor?", gate: "tensor?", state: "tensor?" });
+
 /**
  * The causal convolution of one piece of a sequence, of any length, after those before it. Entry s of the state is what
  * all inputs so far add to the output s steps behind the last one (overlap and add): pieces of different lengths may
@@ -42,8 +44,7 @@ export interface FftConvChunk {
  * @throws ShapeError if the state has another shape.
  */
 export function fftConvChunk(given: FftConvChunkArguments): FftConvChunk {
-  assertSettings("fftConvChunk", given, ["u", "k", "skip", "gate", "state"]);
-  assertTensors("fftConvChunk", given, ["u", "k"], ["skip", "gate", "state"]);
+  assertArguments("fftConvChunk", given);
   const { u, k, skip, gate, state } = given;
   const [B, D, L] = u.shape as [number, number, number];
   const later = k.shape[1]! - 1;
@@ -65,11 +66,13 @@ export function fftConvChunk(given: FftConvChunkArguments): FftConvChunk {
  * @param length Positions of a piece, at least 1; as many as taps or more waste least.
  * @returns y [B D L], f32
  */
-export function chunkedFftConv({ u, k, skip, gate }: FftConvChunkArguments, length: number): Tensor {
+export function chunkedFftConv(given: FftConvChunkArguments, length: number): Tensor {
+  assertArguments("chunkedFftConv", given);
   assertNumber("chunkedFftConv", "length", length, { from: 1, whole: true });
+  const { u, k, skip, gate } = given;
+  let { state } = given;
   const L = u.shape[2]!;
   const pieces: Tensor[] = [];
-  let state: Tensor | undefined;
   for (let start = 0; start < L; start += length) {
     const cut = (x: Tensor): Tensor => sliceAxis(x, 2, start, Math.min(L, start + length));
     const piece = fftConvChunk({ u: cut(u), k, skip, gate: gate && cut(gate), state });

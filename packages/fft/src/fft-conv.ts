@@ -136,6 +136,7 @@ function sample(
 export const fftCorrelationKernel: Kernel<FftCorrelationInputs, FftCorrelationOutputs, FftCorrelationOptions> =
   defineKernel({
     name: "fftCorrelation",
+    options: { taps: "own" },
     inputs: { a: "B D L", b: "B D L" },
     outputs: { c: "D K" },
     extraDims(_, { taps }: FftCorrelationOptions) {

@@ -4,6 +4,7 @@ import {
   abs,
   add,
   any,
+  assertSettings,
   cast,
   clip,
   concat,
@@ -37,6 +38,7 @@ import {
   where,
   zeros,
   type Tensor,
+  type SettingRules,
 } from "@seqmix/tensor";
 
 /** What {@link gateLoopScan}, {@link gateLoopAttention} and {@link gateLoopChunked} take; H heads with K entries of a key and V of a value. */
@@ -55,11 +57,22 @@ export interface GateLoopArguments {
   readonly resets?: Tensor | undefined;
 }
 
+const ARGUMENTS: SettingRules<GateLoopArguments> = {
+  q: "tensor",
+  k: "tensor",
+  v: "tensor",
+  a: "pair",
+  h0: "pair?",
+  resets: "tensor?",
+};
+
 /** Outputs [B L H V] and the state after the last position [B H K V]. */
 export type GateLoopResult = readonly [Tensor, Complex];
 
 /** The recurrence by a scan over all states: memory B L H K V. */
-export function gateLoopScan({ q, k, v, a, h0, resets }: GateLoopArguments): GateLoopResult {
+export function gateLoopScan(given: GateLoopArguments): GateLoopResult {
+  assertSettings("gateLoopScan", given, ARGUMENTS);
+  const { q, k, v, a, h0, resets } = given;
   const { B, L, H, K, V } = extents(q, v, a);
   if (L === 0) return nothing(B, H, K, V, h0);
   const outer = mul(expandDims(k, 4), expandDims(v, 3));
@@ -82,6 +95,7 @@ export function gateLoopScan({ q, k, v, a, h0, resets }: GateLoopArguments): Gat
  * range of f32 where |a| is far from 1, or 0.
  */
 export function gateLoopAttention(given: GateLoopArguments): GateLoopResult {
+  assertSettings("gateLoopAttention", given, ARGUMENTS);
   const { B, L, H, K, V } = extents(given.q, given.v, given.a);
   if (L === 0) return nothing(B, H, K, V, given.h0);
   return forgetting(given, ({ q, k, v, a, h0, resets }) => {
@@ -103,6 +117,7 @@ export function gateLoopAttention(given: GateLoopArguments): GateLoopResult {
 export function gateLoopChunked(given: GateLoopArguments, chunkSize: number): GateLoopResult {
   if (!Number.isInteger(chunkSize) || chunkSize < 1)
     throw new RangeError(`gateLoopChunked: expected a chunkSize of at least 1, got ${chunkSize}`);
+  assertSettings("gateLoopChunked", given, ARGUMENTS);
   const { L } = extents(given.q, given.v, given.a);
   if (L <= chunkSize) return gateLoopAttention(given);
   return forgetting(given, (clean) => inPieces(clean, chunkSize));
@@ -170,16 +185,14 @@ function betweenPieces(path: Path, added: Complex, h0: Complex | undefined, rese
  * One position: q, k [B H K], v [B H V], a [B H], h [B H K V].
  * @returns y [B H V] and the next state
  */
-export function gateLoopStep({
-  q,
-  k,
-  v,
-  a,
-  h,
-}: Omit<GateLoopArguments, "h0" | "resets"> & {
-  /** State before the position [B H K V]. */
-  readonly h: Complex;
-}): GateLoopResult {
+export function gateLoopStep(
+  given: Omit<GateLoopArguments, "h0" | "resets"> & {
+    /** State before the position [B H K V]. */
+    readonly h: Complex;
+  },
+): GateLoopResult {
+  assertSettings("gateLoopStep", given, { q: "tensor", k: "tensor", v: "tensor", a: "pair", h: "pair" });
+  const { q, k, v, a, h } = given;
   const kept = complexMul(at(a, 2), h);
   const next = { re: add(kept.re, mul(expandDims(k, 3), expandDims(v, 2))), im: kept.im };
   return [einsum("B H K, B H K V -> B H V", q, next.re), next];

@@ -116,7 +116,12 @@ export function simpleGateLoopSequence(
   x: Tensor,
   options: SimpleGateLoopSequenceOptions = {},
 ): readonly [Tensor, Tensor] {
-  assertSettings("simpleGateLoopSequence", options, ["h0", "reverse", "resets", "allowNegEigval"]);
+  assertSettings("simpleGateLoopSequence", options, {
+    h0: "tensor?",
+    reverse: "flag",
+    resets: "tensor?",
+    allowNegEigval: "flag",
+  });
   const { h0, reverse = false, resets, allowNegEigval = false } = options;
   const [B, L, D] = x.shape as [number, number, number];
   if (L === 0) return [x, h0 ?? zeros([B, D])];

@@ -1,6 +1,6 @@
 /** The GateLoop transformer, a language model as published in `gateloop_transformer.py`. */
 import { embedding, linear, type EmbeddingParameters, type LinearParameters } from "@seqmix/nn";
-import { add, gelu, type Tensor } from "@seqmix/tensor";
+import { add, assertSettings, gelu, type Tensor } from "@seqmix/tensor";
 import { gateLoop, type GateLoopConfig, type GateLoopParameters } from "./gateloop.js";
 import { unitNorm } from "./simple-gateloop.js";
 
@@ -40,6 +40,10 @@ export function gateLoopTransformer(
   settings: Partial<Pick<GateLoopConfig, "fracGradientStateTransition" | "parallel">> = {},
   resets?: Tensor,
 ): Tensor {
+  assertSettings("gateLoopTransformer", settings, {
+    parallel: gateLoop.choices!.parallel!,
+    fracGradientStateTransition: { from: 0, to: 1 },
+  });
   let x = embedding(params.token_emb, tokens);
   const config = { ...gateLoop.config, dModel: x.shape.at(-1)!, ...settings };
   for (const [mix, feed] of params.layers) {

@@ -26,6 +26,7 @@ import {
 } from "@seqmix/nn";
 import {
   add,
+  assertFields,
   broadcastTo,
   complexScale,
   concat,
@@ -324,10 +325,18 @@ export const diagonalModel = (
 ): LtiSystem<Complex> => diagonalSystem(continuousModel(config, params), { rule: config.disc });
 
 /** The diagonal model before it is discretized. */
-export function continuousModel(
-  { realType, forceReal = false, bandlimit = 0 }: H3ModelConfig,
-  { kernel: { kernel } }: H3Parameters,
-): DiagonalSystem {
+export function continuousModel(config: H3ModelConfig, { kernel: { kernel } }: H3Parameters): DiagonalSystem {
+  assertFields("h3", config, { realType: "own" });
+  const { realType, forceReal = false, bandlimit = 0 } = config;
+  assertFields(
+    "h3",
+    { realType, forceReal, bandlimit },
+    {
+      realType: ["none", "exp", "relu", "sigmoid", "softplus"],
+      forceReal: "flag",
+      bandlimit: { from: 0 },
+    },
+  );
   const { log_dt, inv_A_real, A_imag, B, C } = kernel;
   const H = log_dt.shape[0]!;
   const [S, modes] = inv_A_real.shape as [number, number];

@@ -1,6 +1,6 @@
 /** The layer where a kernel is shorter than the sequence, or one over the whole sequence: neither has a recurrent form. */
 import { dssKernel, type LtiSystem } from "@seqmix/lti";
-import { pad, type Complex, type Tensor, type Tree } from "@seqmix/tensor";
+import { assertFields, assertSettings, pad, type Complex, type Tensor, type Tree } from "@seqmix/tensor";
 import {
   continuousModel,
   diagonalModel,
@@ -24,12 +24,14 @@ export interface H3LayerOptions {
 }
 
 /** The layer on a whole sequence from rest, x [B L D] -> [B L D]. */
-export function h3Layer(
-  config: H3LayerConfig,
-  params: H3Parameters,
-  x: Tensor,
-  { longest = Infinity }: H3LayerOptions = {},
-): Tensor {
+export function h3Layer(config: H3LayerConfig, params: H3Parameters, x: Tensor, options: H3LayerOptions = {}): Tensor {
+  assertSettings("h3Layer", options, { longest: { from: 1, to: Infinity, whole: true } });
+  assertFields("h3Layer", config, {
+    disc: ["zoh", "bilinear", "dss"],
+    headDim: { from: 1, whole: true },
+    outputChannels: ["head-major", "entry-major"],
+  });
+  const { longest = Infinity } = options;
   const models = {
     shift: limited(shiftModel(params), longest),
     diagonal: limited(memoryModel(config, params), longest),
@@ -42,6 +44,7 @@ export function memoryModel(
   config: H3ModelConfig & Pick<H3LayerConfig, "disc">,
   params: H3Parameters,
 ): LtiSystem<Complex> {
+  assertFields("memoryModel", config, { disc: ["zoh", "bilinear", "dss"] });
   const { disc } = config;
   if (disc !== "dss") return diagonalModel({ ...config, disc }, params);
   const system = continuousModel(config, params);

@@ -1,5 +1,5 @@
 /** Where the eigenvalues of diagonal models start. */
-import { assertNumber, assertOneOf, assertSettings } from "@seqmix/tensor";
+import { assertKey, assertSettings } from "@seqmix/tensor";
 import type { Key } from "@seqmix/tensor";
 import { assertOrder, vector } from "./matrices.js";
 import { hippoDiagonal, type ComplexNumbers } from "./normal-forms.js";
@@ -48,12 +48,15 @@ export interface S4dEigenvalueOptions {
 export function s4dEigenvalues(init: S4dInit, N: number, options: S4dEigenvalueOptions = {}): ComplexNumbers {
   assertOrder("s4dEigenvalues", N);
   if (N % 2 !== 0) throw new RangeError(`s4dEigenvalues: expected an even order, got ${N}`);
-  assertSettings("s4dEigenvalues", options, ["realScale", "imagScale", "realRandom", "imagRandom", "key"]);
+  assertSettings("s4dEigenvalues", options, {
+    realScale: {},
+    imagScale: {},
+    realRandom: "flag",
+    imagRandom: "flag",
+    key: "own",
+  });
+  if (options.key !== undefined) assertKey("s4dEigenvalues, key", options.key);
   const { realScale = 1, imagScale = 1, realRandom = false, imagRandom = false, key } = options;
-  assertNumber("s4dEigenvalues", "realScale", realScale);
-  assertNumber("s4dEigenvalues", "imagScale", imagScale);
-  assertOneOf("s4dEigenvalues", "realRandom", realRandom, [true, false]);
-  assertOneOf("s4dEigenvalues", "imagRandom", imagRandom, [true, false]);
   const M = N / 2;
   const decays = realRandom ? uniformNumbers(key, "s4dEigenvalues", M) : vector(M, () => 0.5);
   const places = imagRandom

@@ -1,5 +1,5 @@
 /** HiPPO matrices of every measure, row-major numbers of the system x' = A x + B u (Gu, Dao, Ermon, Rudra, Re, HiPPO: Recurrent Memory with Optimal Polynomial Projections, 2020; Gu, Johnson, Timalsina, Rudra, Re, How to Train Your HiPPO, 2023). */
-import { assertNumber, assertSettings } from "@seqmix/tensor";
+import { assertKey, assertNumber, assertSettings } from "@seqmix/tensor";
 import type { Key } from "@seqmix/tensor";
 import { logGamma } from "./linear-algebra.js";
 import { normalNumbers } from "./random-numbers.js";
@@ -204,7 +204,9 @@ export function assertOrder(name: string, N: number): void {
 }
 
 /** @throws TypeError for a setting that {@link hippo} does not have. */
-export const assertOptions = (name: string, options: HippoOptions): void =>
-  assertSettings(name, options, ["window", "alpha", "beta", "key"]);
+export function assertOptions(name: string, options: HippoOptions): void {
+  assertSettings(name, options, { window: { above: 0 }, alpha: {}, beta: {}, key: "own" });
+  if (options.key !== undefined) assertKey(`${name}, key`, options.key);
+}
 
 const assertWindow = (window: number): void => assertNumber("hippo", "a window", window, { above: 0 });

@@ -1,5 +1,5 @@
 /** Normal plus low rank: A = S - sum_r P_r P_r^T with S normal, and its diagonal form (Gu, Goel, Re, Efficiently Modeling Long Sequences with Structured State Spaces, 2022, theorem 1). */
-import { assertNumber } from "@seqmix/tensor";
+import { assertNumber, assertSettings } from "@seqmix/tensor";
 import { assertOrder, hippo, measureOf, vector, type HippoMeasureName, type HippoOptions } from "./matrices.js";
 import { diagonalizeSkew } from "./skew-eigenvectors.js";
 
@@ -47,16 +47,16 @@ export interface NormalFormOptions extends HippoOptions {
   readonly clipB?: number | undefined;
 }
 
+const SETTINGS = ["rank", "clipB", "window", "alpha", "beta", "key"] as const;
+
 /**
  * A system as a normal part minus a part of low rank. "legs", "lagt", "fourier" and its variants have rank 1, "legt" 2, "foud"
  * and "legsd" 0 (one row of zeros).
  * @throws RangeError for a measure without such a form, or a rank below its own.
  */
-export function hippoNormal(
-  name: HippoMeasureName,
-  N: number,
-  { rank, ...options }: NormalFormOptions = {},
-): NormalPlusLowRank {
+export function hippoNormal(name: HippoMeasureName, N: number, given: NormalFormOptions = {}): NormalPlusLowRank {
+  assertSettings("hippoNormal", given, SETTINGS);
+  const { rank, ...options } = given;
   assertOrder("hippoNormal", N);
   const { A, B } = hippo(name, N, options);
   const own = lowRank(name, N, B, options);
@@ -98,11 +98,9 @@ function lowRank(name: HippoMeasureName, N: number, B: Float64Array, { window }:
  * rounding; their phases are arbitrary.
  * @throws RangeError if N is odd or the measure has no such form.
  */
-export function hippoDiagonal(
-  name: HippoMeasureName,
-  N: number,
-  { clipB, ...options }: NormalFormOptions = {},
-): DiagonalPlusLowRank {
+export function hippoDiagonal(name: HippoMeasureName, N: number, given: NormalFormOptions = {}): DiagonalPlusLowRank {
+  assertSettings("hippoDiagonal", given, SETTINGS);
+  const { clipB, ...options } = given;
   const { B, S, P, rank } = hippoNormal(name, N, options);
   if (clipB !== undefined) assertNumber("hippoDiagonal", "clipB", clipB, { from: 0 });
   if (N % 2 !== 0) throw new RangeError(`hippoDiagonal: expected an even order, got ${N}`);

@@ -16,7 +16,7 @@ import {
 } from "@seqmix/tensor";
 import { hippoBasis, legendre, normalized } from "./basis.js";
 import { multiply } from "./linear-algebra.js";
-import { assertOrder, type HippoMeasureName, type HippoOptions } from "./matrices.js";
+import { assertOptions, assertOrder, type HippoMeasureName, type HippoOptions } from "./matrices.js";
 import { hippoRecurrence, scaledLegsRecurrence, type HippoRecurrence, type HippoRule } from "./recurrence.js";
 
 /** Settings of {@link project}. */
@@ -110,6 +110,7 @@ export function reconstruct(coefficients: Tensor, measure: HippoMeasureName, giv
   assertSettings("reconstruct", given, ["dt", "at", "window", "alpha", "beta", "key"]);
   assertTensor("reconstruct", coefficients);
   const { dt, at, ...options } = given;
+  assertOptions("reconstruct", options);
   if (dt !== "scaled") assertNumber("reconstruct", 'dt, "scaled" or', dt, { above: 0 });
   if (!Array.isArray(at))
     throw new TypeError(`reconstruct: expected a list of places at, got ${String(at)}; write [0]`);

@@ -17,7 +17,7 @@ test("what means nothing is named", () => {
   const calls: readonly [() => unknown, string][] = [
     [() => hippo("legt", 4, { windows: 1 } as never), "got windows"],
     [() => hippo("legs", 4, { window: 1 }), "leave it out"],
-    [() => hippo("legt", 4, { window: Infinity }), "a window, a number above 0"],
+    [() => hippo("legt", 4, { window: Infinity }), "expected window, a number above 0"],
     [() => hippo("random", 4, { key: 3 as never }), "a key"],
     [() => hippoBasis("legt", 4, -1), "an age"],
     [() => hippoRecurrence("legs", 4, NaN, "zoh"), "a step dt, a number above 0, got NaN"],

@@ -4,12 +4,13 @@ import {
   abs,
   add,
   arange,
+  assertFields,
   cast,
   concat,
   cos,
   div,
-  expandDims,
   exp,
+  expandDims,
   foldIn,
   full,
   matmul,
@@ -87,8 +88,8 @@ export type SineParameters = {
 
 /** Fresh parameters of {@link hyenaFilter}. */
 export function initHyenaFilter(config: HyenaFilterConfig, key: Key): HyenaFilterParameters {
-  const { dModel, order, filterOrder: F, embDim, w, trainFreq, numInnerMlps, trainDeltas } = config;
   assertFilterConfig(config);
+  const { dModel, order, filterOrder: F, embDim, w, trainFreq, numInnerMlps, trainDeltas } = config;
   const kernels = dModel * (order - 1);
   const layer = (place: number, inputs: number, outputs: number, bias = true): [string, LinearParameters] => [
     String(place),
@@ -117,6 +118,7 @@ export function initHyenaFilter(config: HyenaFilterConfig, key: Key): HyenaFilte
  * @throws RangeError if L is more than lMax.
  */
 export function hyenaFilter(config: HyenaFilterConfig, params: HyenaFilterParameters, L: number): Tensor {
+  assertFilterConfig(config);
   const { lMax, normalized, modulate, shift } = config;
   if (L > lMax)
     throw new RangeError(
@@ -167,16 +169,27 @@ function decayRates({ dModel, order, target, slowDecayPct, fastDecayPct }: Hyena
   return add(slow, mul((fast - slow) / Math.max(1, kernels - 1), cast(arange(kernels), "f32")));
 }
 
-function assertFilterConfig({ order, embDim, filterOrder, numInnerMlps, lMax }: HyenaFilterConfig): void {
-  if (!Number.isInteger(order) || order < 2)
-    throw new RangeError(`hyena: expected an order of at least 2, got ${order}`);
-  if (!Number.isInteger(embDim) || embDim < 3 || embDim % 2 === 0)
-    throw new RangeError(`hyena: expected an odd embDim of at least 3, the position, cosines and sines, got ${embDim}`);
-  for (const [name, value, least] of [
-    ["filterOrder", filterOrder, 1],
-    ["numInnerMlps", numInnerMlps, 0],
-    ["lMax", lMax, 1],
-  ] as const)
-    if (!Number.isInteger(value) || value < least)
-      throw new RangeError(`hyena: expected a whole ${name} of at least ${least}, got ${value}`);
+function assertFilterConfig(config: HyenaFilterConfig): void {
+  const count = { from: 1, whole: true };
+  assertFields("hyena", config, {
+    dModel: count,
+    lMax: count,
+    order: { from: 2, whole: true },
+    filterOrder: count,
+    embDim: { from: 3, whole: true },
+    w: { from: 0 },
+    trainFreq: "flag",
+    numInnerMlps: { from: 0, whole: true },
+    normalized: "flag",
+    modulate: "flag",
+    shift: {},
+    fastDecayPct: { above: 0 },
+    slowDecayPct: { above: 0 },
+    target: { above: 0, to: 1 },
+    trainDeltas: "flag",
+  });
+  if (config.embDim % 2 === 0)
+    throw new RangeError(
+      `hyena: expected an odd embDim of at least 3, the position, cosines and sines, got ${config.embDim}`,
+    );
 }

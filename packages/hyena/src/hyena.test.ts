@@ -87,9 +87,9 @@ describe("hyena", () => {
   });
 
   test.each([
-    [{ order: 1 }, "order of at least 2"],
+    [{ order: 1 }, "order, a whole number of at least 2, got 1"],
     [{ embDim: 4 }, "odd embDim"],
-    [{ filterOrder: 0 }, "filterOrder of at least 1"],
+    [{ filterOrder: 0 }, "filterOrder, a whole number of at least 1, got 0"],
   ] as [Partial<HyenaConfig>, string][])("refuses %o", (settings, message) => {
     expect(() => hyena.init({ ...tiny, ...settings }, key(1))).toThrow(message);
   });

@@ -98,7 +98,7 @@ export const linearAttentionMixer = defineMixer({
   initState: emptyState,
 
   step: (config, params, x, state) =>
-    layer(config, params, x, (heads) => linearAttentionStep({ ...heads, state }, config)),
+    layer(config, params, x, (heads) => linearAttentionStep({ ...heads, state }, { eps: config.eps })),
 
   modes: {
     parallel: (config, params, x, state, resets) =>
@@ -106,16 +106,25 @@ export const linearAttentionMixer = defineMixer({
         config.causal
           ? linearAttention(
               { ...heads, state, resets },
-              { ...config, algorithm: config.parallel === "attention" ? "quadratic" : "recurrent" },
+              {
+                ...optionsOf(config),
+                chunkSize: config.chunkSize,
+                algorithm: config.parallel === "attention" ? "quadratic" : "recurrent",
+              },
             )
-          : [bidirectionalLinearAttention({ ...heads, resets }, config), emptyState(config, x.shape[0]!)],
+          : [bidirectionalLinearAttention({ ...heads, resets }, optionsOf(config)), emptyState(config, x.shape[0]!)],
       ),
     chunked: (config, params, x, state, resets) =>
       layer(config, params, x, (heads) =>
-        linearAttention({ ...heads, state, resets }, { ...config, algorithm: "chunked" }),
+        linearAttention(
+          { ...heads, state, resets },
+          { ...optionsOf(config), algorithm: "chunked", chunkSize: config.chunkSize },
+        ),
       ),
   },
 });
+
+const optionsOf = ({ normalize, eps }: LinearAttentionConfig) => ({ normalize, eps });
 
 function emptyState(config: LinearAttentionConfig, batch: number): LinearAttentionState {
   const { F, V } = extents(config);

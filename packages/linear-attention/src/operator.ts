@@ -6,6 +6,7 @@ import {
 } from "@seqmix/ssd";
 import {
   add,
+  assertSettings,
   cast,
   concat,
   div,
@@ -19,6 +20,7 @@ import {
   sub,
   sum,
   type Tensor,
+  type SettingRules,
 } from "@seqmix/tensor";
 
 /** What is kept of the positions so far. */
@@ -36,6 +38,14 @@ export interface LinearAttentionOptions extends StructuredMaskedAttentionOptions
   /** Added to the sum of the weights; 1e-6 by default. */
   readonly eps?: number;
 }
+
+const OPTIONS: SettingRules<Pick<LinearAttentionOptions, "normalize" | "eps">> = {
+  normalize: "flag",
+  eps: { from: 0 },
+};
+
+const assertState = (name: string, state: LinearAttentionState): void =>
+  assertSettings(`${name}, state`, state, { S: "tensor", z: "tensor?" });
 
 /** What {@link linearAttention} takes: features of F entries, in heads that may be shared as in {@link structuredMaskedAttention}. */
 export interface LinearAttentionArguments {
@@ -57,9 +67,20 @@ export interface LinearAttentionArguments {
  * @returns y [B L H V] and the state after the last position.
  */
 export function linearAttention(
-  { q, k, v, state, resets }: LinearAttentionArguments,
-  { normalize = false, eps = 1e-6, algorithm, chunkSize }: LinearAttentionOptions = {},
+  given: LinearAttentionArguments,
+  options: LinearAttentionOptions = {},
 ): readonly [Tensor, LinearAttentionState] {
+  assertSettings("linearAttention", given, {
+    q: "tensor",
+    k: "tensor",
+    v: "tensor",
+    state: "own",
+    resets: "tensor?",
+  });
+  assertSettings("linearAttention", options, { ...OPTIONS, algorithm: "own", chunkSize: "own" });
+  const { q, k, v, state, resets } = given;
+  const { normalize = false, eps = 1e-6, algorithm, chunkSize } = options;
+  if (state !== undefined) assertState("linearAttention", state);
   const { y, hT } = structuredMaskedAttention({ q, k, v, h0: state?.S, resets }, { algorithm, chunkSize });
   if (!normalize) return [y, { S: hT }];
   // The sum of the weights is the output for values of one; as a scan it takes no memory in any algorithm.
@@ -73,14 +94,14 @@ export function linearAttention(
  * @returns y [B H V] and the state after the position.
  */
 export function linearAttentionStep(
-  {
-    q,
-    k,
-    v,
-    state,
-  }: { readonly q: Tensor; readonly k: Tensor; readonly v: Tensor; readonly state: LinearAttentionState },
-  { eps = 1e-6 }: Pick<LinearAttentionOptions, "eps"> = {},
+  given: { readonly q: Tensor; readonly k: Tensor; readonly v: Tensor; readonly state: LinearAttentionState },
+  options: Pick<LinearAttentionOptions, "eps"> = {},
 ): readonly [Tensor, LinearAttentionState] {
+  assertSettings("linearAttentionStep", given, { q: "tensor", k: "tensor", v: "tensor", state: "own" });
+  assertSettings("linearAttentionStep", options, { eps: OPTIONS.eps });
+  const { q, k, v, state } = given;
+  const { eps = 1e-6 } = options;
+  assertState("linearAttentionStep", state);
   const [y, S] = structuredMaskedAttentionStep({ q, k, v, h: state.S });
   if (!state.z) return [y, { S }];
   const one = ones([...v.shape.slice(0, 2), 1]);
@@ -107,9 +128,19 @@ export interface BidirectionalLinearAttentionArguments {
  * @returns [B L H V]
  */
 export function bidirectionalLinearAttention(
-  { q, k, v, keyMask, resets }: BidirectionalLinearAttentionArguments,
-  { normalize = false, eps = 1e-6 }: Pick<LinearAttentionOptions, "normalize" | "eps"> = {},
+  given: BidirectionalLinearAttentionArguments,
+  options: Pick<LinearAttentionOptions, "normalize" | "eps"> = {},
 ): Tensor {
+  assertSettings("bidirectionalLinearAttention", given, {
+    q: "tensor",
+    k: "tensor",
+    v: "tensor",
+    keyMask: "tensor?",
+    resets: "tensor?",
+  });
+  assertSettings("bidirectionalLinearAttention", options, OPTIONS);
+  const { q, k, v, keyMask, resets } = given;
+  const { normalize = false, eps = 1e-6 } = options;
   const keys = keyMask ? mul(k, reshape(keyMask, [...keyMask.shape, 1, 1])) : k;
   const read = (values: Tensor): Tensor =>
     resets

@@ -58,6 +58,7 @@ type Points = ReturnType<typeof halfAngles>;
  */
 export const cauchyKernel: Kernel<CauchyInputs, CauchyOutputs, CauchyOptions> = defineKernel({
   name: "cauchy",
+  options: { length: { from: 1, whole: true } },
   inputs: { p: "K H N", q: "K H N", s: "H N", d: "H N" },
   extraDims: (_, { length }: CauchyOptions) => ({ F: Math.floor(length / 2) + 1 }),
   outputs: { re: "K H F", im: "K H F" },

@@ -3,6 +3,7 @@ import { discretizeDense, identityMatrix, type DiscretizationRule, type RuleOpti
 import {
   add,
   assertNumber,
+  assertSettings,
   broadcastTo,
   concat,
   einsum,
@@ -46,8 +47,10 @@ export interface DiscreteDense {
 /** All views of a continuous dense system under a rule, "bilinear" by default. The state is h [B H N]. */
 export function denseSystem(
   { dt, A, B, C }: DenseLti,
-  { rule = "bilinear", alpha }: RuleOptions & { readonly rule?: DiscretizationRule | undefined } = {},
+  options: RuleOptions & { readonly rule?: DiscretizationRule | undefined } = {},
 ): LtiSystem<Tensor> {
+  assertSettings("denseSystem", options, { rule: "own", alpha: { from: 0, to: 1 } });
+  const { rule = "bilinear", alpha } = options;
   const { Abar, Bbar } = discretizeDense({ A, B: expandDims(B, -1) }, dt, rule, { alpha });
   return discreteDenseSystem({ Abar, Bbar: reshape(Bbar, Bbar.shape.slice(0, -1)), C });
 }

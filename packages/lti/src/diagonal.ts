@@ -9,7 +9,6 @@ import {
 import {
   add,
   assertNumber,
-  assertOneOf,
   assertSettings,
   assertTensors,
   complexAdd,
@@ -29,6 +28,7 @@ import {
   Tensor,
   zeros,
   type Complex,
+  type SettingRules,
 } from "@seqmix/tensor";
 import { powerSums, sumOfPowers } from "./power-sums.js";
 import { powerCollect, powerTable, type Decay } from "./powers.js";
@@ -54,6 +54,8 @@ export interface DiagonalOptions extends RuleOptions {
   readonly conjugatePairs?: boolean | undefined;
 }
 
+const OPTIONS: SettingRules<DiagonalOptions> = { rule: "own", alpha: { from: 0, to: 1 }, conjugatePairs: "flag" };
+
 /** h_t = Abar h_(t-1) + Bbar u_t. */
 export interface DiscreteDiagonal {
   /** Decay of each mode [H N]. */
@@ -65,8 +67,10 @@ export interface DiscreteDiagonal {
 /** The recurrence of a diagonal system. */
 export function diagonalRecurrence(
   { dt, A, B }: Omit<DiagonalSystem, "C">,
-  { rule = "zoh", alpha }: DiagonalOptions = {},
+  options: DiagonalOptions = {},
 ): DiscreteDiagonal {
+  assertSettings("diagonalRecurrence", options, OPTIONS);
+  const { rule = "zoh", alpha } = options;
   const { Abar, weight } = discretizeDiagonal(A, dt, rule, { alpha });
   return { Abar, Bbar: complexMul(B, weight) };
 }
@@ -77,9 +81,8 @@ export function diagonalRecurrence(
  */
 export function diagonalSystem(system: DiagonalSystem, options: DiagonalOptions = {}): LtiSystem<Complex> {
   assertFits(system);
-  assertSettings("diagonalSystem", options, ["rule", "alpha", "conjugatePairs"]);
+  assertSettings("diagonalSystem", options, OPTIONS);
   const { rule = "zoh", conjugatePairs = true } = options;
-  assertOneOf("diagonalSystem", "conjugatePairs", conjugatePairs, [true, false]);
   const { A, B, C, dt } = system;
   const [M, H, N] = C.re.shape as [number, number, number];
   const { Abar, weight } = discretizeDiagonal(A, dt, rule, { alpha: options.alpha }) as DiagonalRecurrence<Complex>;
@@ -148,8 +151,10 @@ export interface DssKernel {
 export function dssKernel(
   { dt, A, B, C }: Omit<DiagonalSystem, "dt"> & { readonly dt: Tensor | Complex },
   L: number,
-  { epsilon = 1e-7, state }: DssOptions = {},
+  options: DssOptions = {},
 ): DssKernel {
+  assertSettings("dssKernel", options, { epsilon: { from: 0 }, state: "pair?" });
+  const { epsilon = 1e-7, state } = options;
   assertNumber("dssKernel", "L", L, { from: 0, whole: true });
   const { z, growing, weight } = discretizeDss(A, dt, L, epsilon);
   const falling = sub(1, growing);

@@ -13,7 +13,6 @@ import {
   add,
   assertNumber,
   assertSettings,
-  assertTensors,
   broadcastTo,
   complexAdd,
   complexConj,
@@ -36,6 +35,7 @@ import {
   zeros,
   type Complex,
   type Tensor,
+  type SettingRules,
 } from "@seqmix/tensor";
 import { cauchySums, halfAngles } from "./cauchy.js";
 import { discreteDenseSystem, matrixPower, type DiscreteDense } from "./dense.js";
@@ -58,13 +58,25 @@ export interface DplrRule extends RuleOptions {
   readonly rule?: DiscretizationRule | undefined;
 }
 
+const RULE: SettingRules<DplrRule> = { rule: "own", alpha: { from: 0, to: 1 } };
+
+/** What a {@link DplrLti} is made of. @internal */
+export const DPLR: SettingRules<DplrLti> = {
+  dt: "tensor",
+  A: "pair",
+  P: "pair",
+  Q: "pair?",
+  B: "pair",
+  C: "pair",
+};
+
 /**
  * All views of a system whose C is the true one. The state is h [B H N]. A step costs O(R N) a channel; a kernel of length L
  * takes Abar^L, as squares of matrices [H 2N 2N], for {@link truncateOutput}, and then O(N L).
  */
 export function dplrSystem(system: DplrLti, options: DplrRule = {}): LtiSystem<Complex> {
-  assertTensors("dplrSystem", system, ["dt", "A", "P", "B", "C"], ["Q"]);
-  assertSettings("dplrSystem", options, ["rule", "alpha"]);
+  assertSettings("dplrSystem", system, DPLR);
+  assertSettings("dplrSystem", options, RULE);
   const { rule = "bilinear", alpha } = options;
   const { C, dt } = system;
   const [M, H, N] = C.re.shape as [number, number, number];
@@ -141,8 +153,8 @@ export interface DplrKernel {
  * @throws RangeError if L exceeds that length; see {@link doubleTruncation}.
  */
 export function dplrKernel(system: DplrLti, L: number, options: DplrKernelOptions = {}): DplrKernel {
-  assertTensors("dplrKernel", system, ["dt", "A", "P", "B", "C"], ["Q"]);
-  assertSettings("dplrKernel", options, ["truncation", "rate", "state"]);
+  assertSettings("dplrKernel", system, DPLR);
+  assertSettings("dplrKernel", options, { truncation: "own", rate: "own", state: "pair?" });
   const { truncation = L, rate = 1, state } = options;
   assertNumber("dplrKernel", "the length L", L, { from: 0, whole: true });
   assertNumber("dplrKernel", "the truncation", truncation, { from: 0, whole: true });
@@ -222,8 +234,12 @@ function started({ A, P, Q = P }: DplrLti, dt: Tensor, state: Complex): Complex[
 }
 
 /** The recurrence as real matrices that act on real and then imaginary parts of a state: Abar [H 2N 2N], Bbar [H 2N], C [M H 2N]. */
-export const realForm = (system: DplrLti, { rule = "bilinear", alpha }: DplrRule = {}): DiscreteDense =>
-  realFormOf(discretizeDplr(system, system.dt, rule, { alpha }), system.C);
+export function realForm(system: DplrLti, options: DplrRule = {}): DiscreteDense {
+  assertSettings("realForm", system, DPLR);
+  assertSettings("realForm", options, RULE);
+  const { rule = "bilinear", alpha } = options;
+  return realFormOf(discretizeDplr(system, system.dt, rule, { alpha }), system.C);
+}
 
 function realFormOf({ advance, Bbar }: DplrRecurrence, C: Complex): DiscreteDense {
   const [, H, N] = C.re.shape as [number, number, number];

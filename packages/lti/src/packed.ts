@@ -48,7 +48,7 @@ export function convolvePacked<S extends Tree>(
   resets: Tensor,
   options: PackedOptions<S> = {},
 ): LtiRun<S> {
-  assertSettings("convolvePacked", options, ["h0", "skip", "pieceLength"]);
+  assertSettings("convolvePacked", options, { h0: "own", skip: "tensor?", pieceLength: "own" });
   for (const x of [u, resets]) assertTensor("convolvePacked", x);
   const { h0, skip, pieceLength = 64 } = options;
   assertNumber("convolvePacked", "pieceLength", pieceLength, { from: 1, whole: true });

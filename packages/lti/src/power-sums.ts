@@ -35,6 +35,7 @@ type Inputs = { readonly [K in keyof PowerSumsInputs]: Tensor };
  */
 export const powerSumsKernel: Kernel<PowerSumsInputs, PowerSumsOutputs, PowerSumsOptions> = defineKernel({
   name: "powerSums",
+  options: { length: { from: 1, whole: true } },
   inputs: { Wr: "M H N", Wi: "M H N", zr: "H N", zi: "H N" },
   extraDims: (_, { length }: PowerSumsOptions) => ({ L: length }),
   outputs: { K: "M H L" },

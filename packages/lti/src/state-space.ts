@@ -1,6 +1,7 @@
 /** The continuous view: one equation x' = A x + B u, y = C x, from which recurrences and convolutions at any step follow. */
 import { identityMatrix, inverse, type DiscretizationRule, type RuleOptions } from "@seqmix/discretize";
 import {
+  assertSettings,
   broadcastTo,
   complexAdd,
   complexConj,
@@ -24,7 +25,7 @@ import {
 } from "@seqmix/tensor";
 import { denseSystem, type DenseLti } from "./dense.js";
 import { diagonalSystem, type DiagonalSystem } from "./diagonal.js";
-import { dplrSystem, type DplrLti } from "./dplr.js";
+import { DPLR, dplrSystem, type DplrLti } from "./dplr.js";
 import { lowRankCorrection } from "./low-rank.js";
 import type { LtiSystem } from "./system.js";
 
@@ -47,8 +48,10 @@ export interface StateSpace<S extends Tree> {
 /** A diagonal system; each mode stands for itself and its conjugate unless `conjugatePairs` is false. */
 export function diagonalStateSpace(
   system: DiagonalSystem,
-  { conjugatePairs = true }: { readonly conjugatePairs?: boolean } = {},
+  options: { readonly conjugatePairs?: boolean } = {},
 ): StateSpace<Complex> {
+  assertSettings("diagonalStateSpace", options, { conjugatePairs: "flag" });
+  const { conjugatePairs = true } = options;
   return {
     transfer(s) {
       const residues = complexMul(system.B, system.C);
@@ -75,6 +78,7 @@ function poleSums(v: Complex, a: Complex, s: Complex): Complex {
 
 /** A diagonal plus low-rank system of conjugate pairs. */
 export function dplrStateSpace(system: DplrLti): StateSpace<Complex> {
+  assertSettings("dplrStateSpace", system, DPLR);
   return {
     transfer(s) {
       const { A, B, C, P, Q = P } = system;

@@ -67,7 +67,7 @@ export function convolve<S extends Tree>(
   h0?: S,
   options: ConvolveOptions = {},
 ): LtiRun<S> {
-  assertSettings("convolve", options, ["skip", "gate"]);
+  assertSettings("convolve", options, { skip: "tensor?", gate: "tensor?" });
   const { skip, gate } = options;
   const [B, H, L] = extents(system, u, "convolve");
   const { outputs: M } = system;

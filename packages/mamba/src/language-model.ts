@@ -1,6 +1,6 @@
 /** Mamba language models under the names of published checkpoints (`MambaForCausalLM`). */
 import { embedding, linear, rmsNorm, type EmbeddingParameters, type RmsNormParameters } from "@seqmix/nn";
-import { add, type Tensor } from "@seqmix/tensor";
+import { add, assertSettings, type Tensor } from "@seqmix/tensor";
 import { mamba, type MambaState } from "./mamba.js";
 import type { MambaConfig, MambaParameters } from "./parts.js";
 
@@ -72,8 +72,10 @@ export function mambaConfigOf(params: MambaParameters): MambaConfig {
 export function mambaLanguageModel(
   { backbone, lm_head }: MambaLanguageModelParameters,
   tokens: Tensor,
-  { state, resets, eps = 1e-5 }: MambaLanguageModelOptions = {},
+  options: MambaLanguageModelOptions = {},
 ): MambaLanguageModelResult {
+  assertSettings("mambaLanguageModel", options, { state: "list?", resets: "tensor?", eps: { from: 0 } });
+  const { state, resets, eps = 1e-5 } = options;
   let x = embedding(backbone.embeddings, tokens);
   const hiddenStates: Tensor[] = [];
   const after = backbone.layers.map(({ norm, mixer }, k) => {

@@ -1,6 +1,7 @@
 /** Mamba-2 language models under the names of published checkpoints (`Mamba2ForCausalLM`). */
+import { configure, type MixerSettings } from "@seqmix/mixer";
 import { embedding, linear, rmsNorm, type EmbeddingParameters, type RmsNormParameters } from "@seqmix/nn";
-import { add, type Tensor } from "@seqmix/tensor";
+import { add, assertSettings, type Tensor } from "@seqmix/tensor";
 import { mamba2, type Mamba2Config, type Mamba2Parameters, type Mamba2State } from "./mamba2.js";
 
 /** The tree that a checkpoint's dotted names spell. */
@@ -38,7 +39,7 @@ export interface Mamba2LanguageModelOptions {
   /** P, channels a head. */
   readonly headDim: number;
   /** G, groups of heads that share B and C; 1 by default. */
-  readonly nGroups?: number;
+  readonly nGroups?: number | undefined;
   /** Further settings of the blocks; `normOf` is "all" by default, as in Hugging Face's code. */
   readonly settings?: Partial<Mamba2Config>;
   /** Of the tokens before; none by default. */
@@ -51,11 +52,15 @@ export interface Mamba2LanguageModelOptions {
   readonly mode?: "parallel" | "chunked";
 }
 
+const GROUPS = { headDim: { from: 1, whole: true }, nGroups: { from: 1, whole: true } } as const;
+
 /** The config that the shapes of a block's parameters and what they do not say spell. */
 export function mamba2ConfigOf(
   { conv1d, D, dt_bias, in_proj, init_states, norm, out_proj }: Mamba2Parameters,
-  { headDim, nGroups = 1 }: Pick<Mamba2LanguageModelOptions, "headDim" | "nGroups">,
+  given: Pick<Mamba2LanguageModelOptions, "headDim" | "nGroups">,
 ): Mamba2Config {
+  assertSettings("mamba2ConfigOf", given, GROUPS);
+  const { headDim, nGroups = 1 } = given;
   const [dModel, E] = out_proj.weight.shape as [number, number];
   const [channels, , dConv] = conv1d.weight.shape as [number, number, number];
   const H = dt_bias.shape[0]!;
@@ -86,11 +91,21 @@ export function mamba2LanguageModel(
   tokens: Tensor,
   options: Mamba2LanguageModelOptions,
 ): Mamba2LanguageModelResult {
-  const { settings, state, resets, eps = 1e-5, mode = "parallel" } = options;
+  assertSettings("mamba2LanguageModel", options, {
+    ...GROUPS,
+    settings: "own",
+    state: "list?",
+    resets: "tensor?",
+    eps: { from: 0 },
+    mode: ["parallel", "chunked"],
+  });
+  const { headDim, nGroups, settings = {}, state, resets, eps = 1e-5, mode = "parallel" } = options;
+  configure(mamba2, settings as MixerSettings);
   let x = embedding(backbone.embeddings, tokens);
   const hiddenStates: Tensor[] = [];
   const after = backbone.layers.map(({ norm, mixer }, k) => {
-    const config = { ...mamba2ConfigOf(mixer, options), normOf: "all" as const, normEps: eps, ...settings };
+    const shapes = mamba2ConfigOf(mixer, { headDim, nGroups });
+    const config = { ...shapes, normOf: "all" as const, normEps: eps, ...settings };
     const [y, next] = mamba2.modes[mode]!(config, mixer, rmsNorm(norm, x, { eps }), state?.[k], resets);
     x = add(x, y);
     hiddenStates.push(x);

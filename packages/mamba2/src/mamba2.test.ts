@@ -87,7 +87,7 @@ describe("mamba2", () => {
     for (const name of Object.keys(mamba2.samples!)) {
       const config = sample(name);
       const params = mamba2.init(config, key(1));
-      const read = mamba2ConfigOf(params, config);
+      const read = mamba2ConfigOf(params, { headDim: config.headDim, nGroups: config.nGroups });
       for (const field of [
         "dModel",
         "dState",

@@ -273,7 +273,7 @@ function sequence(
   const options = { ...stepOptions(config), algorithm, chunkSize: config.chunkSize };
   const { y, hT } = ssd({ ...given, h0: state?.ssm, resets }, options);
   if (!params.init_states) return [finish(config, params, parts, y), { conv, ssm: hT }];
-  const logDecay = mul(ssdStepSizes(given.dt, given.dtBias, options), given.A);
+  const logDecay = mul(ssdStepSizes(given.dt, given.dtBias, stepOptions(config)), given.A);
   const remains = remainsOfStart(logDecay, state?.left, resets);
   const start = readLearnedStart(params.init_states, given.C, remains.all);
   return [finish(config, params, parts, add(y, start)), { conv, ssm: hT, left: remains.last }];

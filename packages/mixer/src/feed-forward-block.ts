@@ -10,7 +10,7 @@ import {
   type MlpParameters,
   type RmsNormParameters,
 } from "@seqmix/nn";
-import { add, assertNumber, assertOneOf, assertSettings, foldIn, type Key, type Tensor } from "@seqmix/tensor";
+import { add, assertFields, assertSettings, foldIn, type Key, type Tensor } from "@seqmix/tensor";
 
 /** Which feed-forward block. */
 export interface FeedForwardConfig {
@@ -36,8 +36,16 @@ export type FeedForwardBlockParameters = {
  */
 export function assertFeedForward(config: FeedForwardConfig): void {
   assertSettings("feedForward", config, ["kind", "dHidden", "bias"]);
-  assertOneOf("feedForward", "kind", config.kind, ["mlp", "gated"]);
-  assertNumber("feedForward", "dHidden", config.dHidden, { from: 1, whole: true });
+  const { kind, dHidden, bias = false } = config;
+  assertFields(
+    "feedForward",
+    { kind, dHidden, bias },
+    {
+      kind: ["mlp", "gated"],
+      dHidden: { from: 1, whole: true },
+      bias: "flag",
+    },
+  );
 }
 
 /** A norm of ones and fresh maps. */

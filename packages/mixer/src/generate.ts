@@ -1,5 +1,6 @@
 /** Text from a language model, one token after another, by its recurrent form. */
 import {
+  assertKey,
   assertNumber,
   assertSettings,
   assertTensor,
@@ -21,6 +22,7 @@ import {
   type Key,
   type Tensor,
   type Tree,
+  type SettingRules,
 } from "@seqmix/tensor";
 import {
   languageModelFeatures,
@@ -60,7 +62,15 @@ export interface GenerateOptions extends SamplingOptions {
   readonly device?: Device;
 }
 
-const OPTIONS = [...SAMPLING_OPTIONS, "length", "key", "mask", "weights", "together", "device"] as const;
+const OPTIONS: SettingRules<GenerateOptions> = {
+  ...SAMPLING_OPTIONS,
+  length: "own",
+  key: "own",
+  mask: "tensor?",
+  weights: ["f16"],
+  together: "own",
+  device: "own",
+};
 
 /** Tokens for which it is worth while to plan several of them as one step. */
 const LONG = 256,
@@ -198,6 +208,7 @@ function assertGenerates(config: LanguageModelConfig, prompt: Tensor, options: G
   if (!(Number.isInteger(together) && together >= 1))
     throw new RangeError(`generate: expected together, a whole number of at least 1, got ${together}`);
   const { temperature = 0, key } = options;
+  if (key !== undefined) assertKey("generate", key);
   if (temperature > 0 && !key)
     throw new RangeError(
       `generate: expected a key to draw at temperature ${temperature}, got none; pass one, or temperature 0`,

@@ -11,6 +11,7 @@ import {
   type RmsNormParameters,
 } from "@seqmix/nn";
 import {
+  assertFields,
   assertNumber,
   assertSettings,
   assertTensor,
@@ -29,7 +30,7 @@ import { layersOf, type Layer, type LayersConfig } from "./layers.js";
 import { initResidualBlock, residualBlock, residualBlockStep, type ResidualBlockParameters } from "./residual-block.js";
 import { branchesOf, scaledFeedForward } from "./residual-maps.js";
 import { alignToEnd } from "./padding.js";
-import { configure, forget, modesOf } from "./run-mixer.js";
+import { assertMixerSettings, configure, forget, modesOf } from "./run-mixer.js";
 
 /** What a language model is made of. */
 export interface LanguageModelConfig extends LayersConfig {
@@ -59,8 +60,12 @@ export type LanguageModelParameters = {
 export type LanguageModelState = readonly Tree[];
 
 /** The settings of the model's own mixer. */
-export const mixerConfigOf = ({ mixer, mixerConfig, dModel }: LanguageModelConfig): MixerConfig =>
-  configure(mixer, { ...mixerConfig, dModel });
+export function mixerConfigOf(config: LanguageModelConfig): MixerConfig {
+  assertFields("mixerConfigOf", config, { dModel: { from: 1, whole: true } });
+  const { mixer, mixerConfig = {}, dModel } = config;
+  assertMixerSettings("mixerConfigOf, mixerConfig", mixerConfig);
+  return configure(mixer, { ...mixerConfig, dModel });
+}
 
 /**
  * Fresh parameters. The embedding is normal with deviation 0.02. Where a mixer's published models divide what ends in the

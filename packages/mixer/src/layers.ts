@@ -1,8 +1,8 @@
 /** The layers of a language model: which mixer each has, and whether a feed-forward block follows. */
-import { assertNumber, assertSettings } from "@seqmix/tensor";
+import { assertFields, assertSettings, type SettingRules } from "@seqmix/tensor";
 import type { AnyMixer, MixerConfig } from "./contract.js";
 import { assertFeedForward, type FeedForwardConfig } from "./feed-forward-block.js";
-import { configure, type MixerSettings } from "./run-mixer.js";
+import { assertMixerSettings, configure, type MixerSettings } from "./run-mixer.js";
 
 /** Where a layer differs from the model's settings. */
 export interface LayerConfig {
@@ -44,20 +44,25 @@ export interface Layer {
 }
 
 /** Those of a language model with them. */
-const SETTINGS: readonly string[] = [
-  ...(["mixer", "mixerConfig", "feedForward", "pattern", "dModel", "nLayers"] satisfies (keyof LayersConfig)[]),
-  "vocabSize",
-  "checkpoint",
-];
+const SETTINGS: SettingRules<LayersConfig & { readonly vocabSize?: number; readonly checkpoint?: boolean }> = {
+  mixer: "own",
+  mixerConfig: "own",
+  feedForward: "own",
+  pattern: "list?",
+  dModel: "own",
+  nLayers: "own",
+  vocabSize: { from: 1, whole: true },
+  checkpoint: "flag",
+};
 
 /**
  * The layers, from the input on.
  * @throws RangeError for an empty pattern, a layer of nothing, or settings that a mixer does not have.
  */
 export function layersOf(model: LayersConfig): readonly Layer[] {
-  assertSettings<object>("layersOf", model, SETTINGS as never);
+  assertSettings("layersOf", model, SETTINGS);
   const { pattern = [{}], nLayers } = model;
-  assertNumber("layersOf", "nLayers", nLayers, { from: 0, whole: true });
+  assertFields("layersOf", model, { dModel: { from: 1, whole: true }, nLayers: { from: 0, whole: true } });
   if (pattern.length === 0)
     throw new RangeError("layersOf: expected a pattern of at least one layer, got none; leave it out, or name a layer");
   const period = pattern.slice(0, nLayers).map((layer, k) => layerOf(model, layer, k));
@@ -74,6 +79,8 @@ function layerOf(model: LayersConfig, layer: LayerConfig, k: number): Layer {
       `layersOf: expected a mixer or a feed-forward block in layer ${k} of the pattern, got neither; name one of them`,
     );
   if (feedForward !== "none") assertFeedForward(feedForward);
+  for (const given of [model.mixerConfig, layer.mixerConfig])
+    if (given !== undefined) assertMixerSettings("layersOf, mixerConfig", given);
   const settings = { ...(layer.mixer === undefined && model.mixerConfig), ...layer.mixerConfig, dModel };
   return {
     mixer: mixer === "none" ? undefined : mixer,

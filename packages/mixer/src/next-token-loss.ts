@@ -38,15 +38,15 @@ export function nextTokenLoss(
   settings: NextTokenLossOptions = {},
 ): Tensor {
   assertTensor("nextTokenLoss", tokens);
-  assertSettings("nextTokenLoss", settings, [
-    "resets",
-    "mask",
-    "mode",
-    "pieces",
-    "ignoreIndex",
-    "labelSmoothing",
-    "reduction",
-  ]);
+  assertSettings("nextTokenLoss", settings, {
+    resets: "tensor?",
+    mask: "tensor?",
+    mode: "own",
+    pieces: "own",
+    ignoreIndex: "own",
+    labelSmoothing: "own",
+    reduction: "own",
+  });
   const { resets, mask, mode, ...options } = settings;
   const L = tokens.shape[1] ?? 0;
   if (L < 2)

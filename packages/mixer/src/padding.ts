@@ -119,7 +119,7 @@ export function runPadded(
   assertConfig("runPadded", mixer, config);
   assertTensor("runPadded", x);
   assertTensor("runPadded", mask);
-  assertSettings("runPadded", options, ["mode", "resets"]);
+  assertSettings("runPadded", options, { mode: "own", resets: "tensor?" });
   const { mode, resets } = options;
   const together = (own: Tensor, given: Tensor | undefined): Tensor => (given ? or(own, cast(given, "bool")) : own);
   if (!isCausal(mixer, config) || mixer.state === "none") {

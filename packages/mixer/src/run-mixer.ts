@@ -34,10 +34,7 @@ export function configure<C extends MixerConfig>(
   settings: MixerSettings = {},
 ): C {
   assertMixer("configure", mixer);
-  if (typeof settings !== "object" || settings === null)
-    throw new TypeError(
-      `${mixer.id}: expected settings such as { dModel: 64 }, got ${describe(settings)}; put them into an object`,
-    );
+  assertMixerSettings(mixer.id, settings);
   const known = mixer.config as unknown as MixerSettings;
   for (const [name, value] of Object.entries(settings)) {
     if (!(name in known))
@@ -54,6 +51,14 @@ export function configure<C extends MixerConfig>(
     assertAllowed(mixer, name, value, standard);
   }
   return { ...mixer.config, ...settings };
+}
+
+/** @throws TypeError for anything but an object. @internal */
+export function assertMixerSettings(name: string, settings: MixerSettings): void {
+  if (typeof settings !== "object" || settings === null)
+    throw new TypeError(
+      `${name}: expected settings such as { dModel: 64 }, got ${describe(settings)}; put them into an object`,
+    );
 }
 
 /** @throws TypeError for anything but a mixer. */

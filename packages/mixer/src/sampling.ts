@@ -33,7 +33,7 @@ export interface SamplingOptions {
 }
 
 /** Names of {@link SamplingOptions}. */
-export const SAMPLING_OPTIONS = ["temperature", "topK"] as const;
+export const SAMPLING_OPTIONS = { temperature: "own", topK: "own" } as const;
 
 /** Halvings of the range of the logits in which the k-th largest is looked for; nearer ones count as equal. */
 const HALVINGS = 32;

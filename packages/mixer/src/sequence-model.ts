@@ -14,6 +14,7 @@ import {
 import {
   add,
   arange,
+  assertFields,
   assertNumber,
   assertOneOf,
   assertSettings,
@@ -43,7 +44,7 @@ import {
 } from "@seqmix/tensor";
 import type { AnyMixer, Mode } from "./contract.js";
 import { initResidualBlock, residualBlock, type ResidualBlockParameters } from "./residual-block.js";
-import { configure, isCausal, type MixerSettings } from "./run-mixer.js";
+import { assertMixerSettings, configure, isCausal, type MixerSettings } from "./run-mixer.js";
 
 /** How a sequence becomes one vector; "none" keeps one at every position. */
 export const POOLINGS = ["mean", "last", "cls", "none"] as const;
@@ -115,10 +116,11 @@ const mixerSettings = ({ mixer, mixerConfig, dModel }: SequenceModelConfig) =>
 function assertModel(config: SequenceModelConfig): void {
   const name = "sequence model";
   assertSettings(name, config, ["mixer", "mixerConfig", "dModel", "nLayers", "input", "outputs", "pooling", "answers"]);
-  assertSettings<object>(name, config.input, ["vocabSize", "channels"] as never[]);
+  assertSettings<object>(`${name}, input`, config.input, ["vocabSize", "channels"] as never[]);
   assertOneOf(name, "pooling", config.pooling, POOLINGS);
-  for (const key of ["nLayers", "outputs"] as const)
-    assertNumber(name, key, config[key], { from: key === "nLayers" ? 0 : 1, whole: true });
+  const count = { from: 1, whole: true };
+  assertFields(name, config, { dModel: count, nLayers: { from: 0, whole: true }, outputs: count });
+  if (config.mixerConfig !== undefined) assertMixerSettings(`${name}, mixerConfig`, config.mixerConfig);
   if (config.answers !== undefined) assertNumber(name, "answers", config.answers, { from: 1, whole: true });
 }
 
@@ -177,7 +179,7 @@ export function forwardSequenceModel(
       "forwardSequenceModel: expected parameters with layers, got none; make them with initSequenceModel",
     );
   assertTensor("forwardSequenceModel", x);
-  assertSettings("forwardSequenceModel", options, ["mask", "mode", "resets"]);
+  assertSettings("forwardSequenceModel", options, { mask: "tensor?", mode: "own", resets: "tensor?" });
   const { mask, mode, resets } = options;
   const { mixer, input, pooling, answers } = config;
   if (mask && (pooling === "cls" || pooling === "none"))

@@ -7,8 +7,11 @@
  */
 import {
   abs,
+  assertNumber,
+  assertSettings,
   concat,
   div,
+  equal,
   leavesOf,
   mapTree,
   max,
@@ -23,7 +26,6 @@ import {
   sub,
   sum,
   where,
-  equal,
   type Tensor,
   type Tree,
 } from "@seqmix/tensor";
@@ -75,8 +77,15 @@ export function runWithHook(
   config: MixerConfig,
   params: Tree,
   x: Tensor,
-  { hook, every = 1, mode = "parallel", state: initial }: HookOptions,
+  options: HookOptions,
 ): readonly [Tensor, Tree] {
+  assertSettings("runWithHook", options, {
+    hook: "function",
+    every: { from: 1, whole: true },
+    mode: "own",
+    state: "own",
+  });
+  const { hook, every = 1, mode = "parallel", state: initial } = options;
   const L = x.shape[1]!;
   let state = initial ?? mixer.initState(config, x.shape[0]!);
   const outputs: Tensor[] = [];
@@ -101,7 +110,7 @@ export type StateStatistics = {
 
 /**
  * Statistics of the state of each head (axis 1; of a state [B D N] each channel) after every `every` elements.
- * @param leaf Which leaf of the state, in the order of `leavesOf`; by default the one with the most elements.
+ * @param options Stretches, and `leaf`: which leaf of the state, in the order of `leavesOf`; by default the one with the most elements.
  * @throws ShapeError if the leaf has no heads.
  */
 export function stateStatistics(
@@ -109,8 +118,11 @@ export function stateStatistics(
   config: MixerConfig,
   params: Tree,
   x: Tensor,
-  { every, leaf }: { readonly every: number; readonly leaf?: number },
+  options: { readonly every: number; readonly leaf?: number },
 ): StateStatistics {
+  assertSettings("stateStatistics", options, { every: "own", leaf: { from: 0, whole: true } });
+  const { every, leaf } = options;
+  assertNumber("stateStatistics", "every", every, { from: 1, whole: true });
   const rows: { mean: Tensor; variance: Tensor; largest: Tensor }[] = [];
   runWithHook(mixer, config, params, x, {
     every,

@@ -1,11 +1,14 @@
 /** Checks of what layers are given: parameters come first, then a tensor. */
-import { assertSettings, assertTensor, assertTensors, type Tensor } from "@seqmix/tensor";
+import { assertSettings, assertTensor, type Tensor } from "@seqmix/tensor";
 import type { LinearParameters } from "./linear.js";
 import type { LayerNormParameters } from "./norms.js";
 
-/** @throws TypeError for anything but an object; DTypeError for anything but tensors. */
+/**
+ * A bias under another name would be ignored.
+ * @throws TypeError for parameters of other names, or none; DTypeError for anything but tensors.
+ */
 export function assertLinear(name: string, parameters: LinearParameters, x: Tensor): void {
-  assertTensors(name, parameters, ["weight"], ["bias"]);
+  assertSettings(name, parameters, { weight: "tensor", bias: "tensor?" });
   assertTensor(name, x);
 }
 
@@ -14,7 +17,6 @@ export function assertLinear(name: string, parameters: LinearParameters, x: Tens
  * @throws TypeError for parameters of other names, or none; DTypeError for anything but tensors.
  */
 export function assertNorm(name: string, parameters: LayerNormParameters, x: Tensor): void {
-  assertSettings(name, parameters, ["weight", "bias"]);
-  assertTensors(name, parameters, [], ["weight", "bias"]);
+  assertSettings(name, parameters, { weight: "tensor?", bias: "tensor?" });
   assertTensor(name, x);
 }

@@ -3,7 +3,6 @@ import {
   add,
   and,
   assertSettings,
-  assertTensor,
   cast,
   concat,
   expandDims,
@@ -53,7 +52,7 @@ export function initCausalConv1d(
   width: number,
   options: { readonly bias?: boolean; readonly weightInit?: Initializer; readonly biasInit?: Initializer } = {},
 ): CausalConv1dParameters {
-  assertSettings("initCausalConv1d", options, ["bias", "weightInit", "biasInit"]);
+  assertSettings("initCausalConv1d", options, { bias: "flag", weightInit: "function?", biasInit: "function?" });
   const standard = uniformInit(1 / Math.sqrt(width));
   const { bias = true, weightInit = standard, biasInit = standard } = options;
   const weight = weightInit(foldIn(key, "weight"), [channels, width]);
@@ -77,10 +76,9 @@ export function causalConv1d(
   options: CausalConv1dSequenceOptions = {},
 ): readonly [Tensor, Tensor] {
   assertLinear("causalConv1d", parameters, x);
-  assertSettings("causalConv1d", options, ["activation", "resets"]);
+  assertSettings("causalConv1d", options, { activation: "own", resets: "tensor?" });
   const { resets } = options;
   const activation = activationOf("causalConv1d", options);
-  if (resets !== undefined) assertTensor("causalConv1d", resets);
   const [D, W] = parameters.weight.shape as [number, number];
   if (x.shape.length !== 3 || x.shape[2] !== D)
     throw new ShapeError(

@@ -1,5 +1,6 @@
 /** Dropout (Srivastava et al., 2014). */
 import {
+  assertKey,
   assertNumber,
   assertSettings,
   assertTensor,
@@ -25,9 +26,10 @@ export interface DropoutOptions {
  * @throws RangeError for a rate outside [0, 1).
  */
 export function dropout(x: Tensor, options: DropoutOptions): Tensor {
-  assertSettings("dropout", options, ["rate", "key"]);
+  assertSettings("dropout", options, { rate: "own", key: "own" });
   const { rate, key } = options;
   assertTensor("dropout", x);
   assertNumber("dropout", "rate", rate, { from: 0, below: 1 });
+  if (key !== undefined) assertKey("dropout", key);
   return !key || rate === 0 ? x : where(bernoulli(key, 1 - rate, x.shape), div(x, 1 - rate), 0);
 }

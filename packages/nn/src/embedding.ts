@@ -26,7 +26,7 @@ export function initEmbedding(
   dModel: number,
   options: { readonly weightInit?: Initializer } = {},
 ): EmbeddingParameters {
-  assertSettings("initEmbedding", options, ["weightInit"]);
+  assertSettings("initEmbedding", options, { weightInit: "function?" });
   return { weight: (options.weightInit ?? normalInit(0.02))(key, [vocabSize, dModel]) };
 }
 

@@ -27,6 +27,7 @@ export function initMlp(
   dHidden: number,
   options: { readonly bias?: boolean } = {},
 ): MlpParameters {
+  assertSettings("initMlp", options, { bias: "flag" });
   return {
     fc1: initLinear(foldIn(key, "fc1"), dModel, dHidden, options),
     fc2: initLinear(foldIn(key, "fc2"), dHidden, dModel, options),
@@ -47,7 +48,7 @@ export function initGatedMlp(
   dHidden: number,
   options: { readonly bias?: boolean } = {},
 ): GatedMlpParameters {
-  assertSettings("initGatedMlp", options, ["bias"]);
+  assertSettings("initGatedMlp", options, { bias: "flag" });
   const { bias = false } = options;
   return {
     gate_proj: initLinear(foldIn(key, "gate_proj"), dModel, dHidden, { bias }),

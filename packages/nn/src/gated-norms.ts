@@ -28,7 +28,7 @@ export function gatedRmsNorm(
 ): Tensor {
   assertNorm("gatedRmsNorm", parameters, x);
   if (z !== undefined) assertTensor("gatedRmsNorm", z);
-  assertSettings("gatedRmsNorm", options, ["normBeforeGate", "groups", "eps"]);
+  assertSettings("gatedRmsNorm", options, { normBeforeGate: "flag", groups: "own", eps: { from: 0 } });
   const { weight, bias } = parameters;
   const { normBeforeGate = false, groups = 1, eps = 1e-5 } = options;
   const D = x.shape.at(-1) ?? 0;

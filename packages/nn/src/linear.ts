@@ -35,7 +35,7 @@ export interface LinearOptions {
 
 /** Parameters of a map from I = `inputs` to O = `outputs` channels. */
 export function initLinear(key: Key, inputs: number, outputs: number, options: LinearOptions = {}): LinearParameters {
-  assertSettings("initLinear", options, ["bias", "weightInit", "biasInit"]);
+  assertSettings("initLinear", options, { bias: "flag", weightInit: "function?", biasInit: "function?" });
   const standard = uniformInit(1 / Math.sqrt(inputs));
   const { bias = true, weightInit = standard, biasInit = standard } = options;
   const weight = weightInit(foldIn(key, "weight"), [outputs, inputs]);

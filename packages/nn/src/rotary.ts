@@ -15,7 +15,7 @@ import {
   sin,
   split,
   sub,
-  type Tensor,
+  Tensor,
 } from "@seqmix/tensor";
 
 /** Which positions and angles {@link rotaryEmbedding} uses. */
@@ -35,9 +35,9 @@ export interface RotaryOptions {
  */
 export function rotaryEmbedding(x: Tensor, options: RotaryOptions = {}): Tensor {
   assertTensor("rotaryEmbedding", x);
-  assertSettings("rotaryEmbedding", options, ["offset", "base"]);
+  assertSettings("rotaryEmbedding", options, { offset: "own", base: { above: 0 } });
   const { offset = 0, base = 10000 } = options;
-  assertNumber("rotaryEmbedding", "base", base, { above: 0 });
+  if (!(offset instanceof Tensor)) assertNumber("rotaryEmbedding", "offset", offset, { whole: true });
   const [L, P] = x.shape.slice(-2) as [number, number];
   if (x.shape.length < 2 || P % 2 !== 0)
     throw new ShapeError(

@@ -1,5 +1,5 @@
 /** Stochastic gradient descent. */
-import { assertTensors, add, mul, sub, zeros } from "@seqmix/tensor";
+import { add, assertOneOf, assertTensors, mul, sub, zeros } from "@seqmix/tensor";
 import {
   assertRange,
   assertOptimizer,
@@ -35,6 +35,7 @@ export function sgd(options: SgdOptions): Optimizer {
   const { learningRate, momentum = 0, nesterov = false, weightDecay = 0, groups = [] } = options;
   assertRange("sgd", "momentum", momentum, 0, 1);
   assertRange("sgd", "weightDecay", weightDecay, 0);
+  assertOneOf("sgd", "nesterov", nesterov, [true, false]);
   if (nesterov && momentum === 0)
     throw new RangeError("sgd: expected a momentum above 0 with nesterov, got 0; set momentum");
   if (typeof learningRate === "number") assertRange("sgd", "learningRate", learningRate, 0);

@@ -1,6 +1,8 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** Training without ceremony: parameters and optimizer state with one owner, who compiles, donates and disposes. */
 import {
+  assertFields,
+  assertOneOf,
   assertSettings,
   autocast,
   compile,
@@ -109,16 +111,16 @@ export interface Trainer<P extends Tree, B, M extends Tree> {
   [Symbol.dispose](): void;
 }
 
-const SETTINGS = [
-  "loss",
-  "optimizer",
-  "params",
-  "optimizerState",
-  "device",
-  "clip",
-  "halfPrecision",
-  "disposeBatch",
-] as const;
+const SETTINGS = {
+  loss: "own",
+  optimizer: "own",
+  params: "own",
+  optimizerState: "own",
+  device: "own",
+  clip: "own",
+  halfPrecision: "own",
+  disposeBatch: "flag",
+} as const;
 
 const isOptimizer = (given: Partial<Optimizer> | undefined): boolean =>
   typeof given?.init === "function" && typeof given.update === "function";
@@ -137,22 +139,16 @@ const isOptimizer = (given: Partial<Optimizer> | undefined): boolean =>
 export function trainer<P extends Tree, B, M extends Tree = Record<string, never>>(
   options: TrainerOptions<P, B, M>,
 ): Trainer<P, B, M> {
-  assertSettings("trainer", options, SETTINGS);
+  assertTrainer(options);
   const { optimizer, params, optimizerState, device, disposeBatch = false } = options;
-  if (typeof options.loss !== "function" || !isOptimizer(optimizer))
-    throw new TypeError(
-      "trainer: expected loss, a function of parameters and a batch, and optimizer, such as adamw({ learningRate: 1e-3 }); set both",
-    );
-  // An error where there is no tree of parameters.
-  leavesOf(params as Tree);
-  if (options.clip !== undefined && !(options.clip > 0))
-    throw new RangeError(`trainer: expected clip, a norm above 0, got ${options.clip}; leave it out not to clip`);
   const where = device && { device };
+  const fresh = optimizer.init(params);
+  if (optimizerState !== undefined) assertFits({ params, optimizer: fresh }, optimizerState);
   const advance = compile(updateOf(options), { ...where, donate: [0] });
   const scaling = scalingOf(options);
   let state: TrainerState<P> = {
     params,
-    optimizer: optimizerState ?? optimizer.init(params),
+    optimizer: optimizerState ?? fresh,
     ...(scaling && { lossScaling: initLossScaling(scaling) }),
   };
   let [realized, disposed] = [false, false];
@@ -210,6 +206,26 @@ export function trainer<P extends Tree, B, M extends Tree = Record<string, never
     }),
     { params: { get: () => state.params }, state: { get: () => state } },
   ) as Trainer<P, B, M>;
+}
+
+function assertTrainer<P extends Tree, B, M extends Tree>(options: TrainerOptions<P, B, M>): void {
+  assertSettings("trainer", options, SETTINGS);
+  const { optimizer, params, halfPrecision = false } = options;
+  if (typeof options.loss !== "function" || !isOptimizer(optimizer))
+    throw new TypeError(
+      `trainer: expected loss, a function of parameters and a batch, and optimizer, such as adamw({ learningRate: 1e-3 }), got ${typeof options.loss} and ${typeof optimizer}; set both`,
+    );
+  if (typeof halfPrecision !== "object")
+    assertOneOf("trainer", "halfPrecision, an object with scale and interval, or", halfPrecision, [true, false]);
+  // An error where there is no tree of parameters.
+  leavesOf(params as Tree);
+  if (options.clip !== undefined && !(options.clip > 0))
+    throw new RangeError(`trainer: expected clip, a norm above 0, got ${options.clip}; leave it out not to clip`);
+}
+
+function assertFits<P extends Tree>(fresh: TrainerState<P>, optimizer: OptimizerState): void {
+  assertFields("trainer, optimizerState", optimizer, { step: "tensor" });
+  matching(fresh, { ...fresh, optimizer });
 }
 
 /** How the loss is scaled, if it is. */

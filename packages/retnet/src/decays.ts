@@ -2,15 +2,16 @@
 import {
   add,
   arange,
+  assertSettings,
+  broadcastTo,
   cast,
   exp,
   expandDims,
+  log,
   log1p,
   mul,
   neg,
   reshape,
-  broadcastTo,
-  log,
   type Tensor,
 } from "@seqmix/tensor";
 
@@ -38,14 +39,16 @@ export function retentionLogDecay(decay: RetentionDecay, heads: number): Tensor 
  * zeta_i = (2i + 0.4 K) / 1.4 K (Sun et al., A Length-Extrapolatable Transformer, 2022). The published code multiplies queries
  * by zeta^(t/scaleBase) and keys by zeta^(-s/scaleBase) instead: the same map, until the latter overflows.
  * @param logDecay [H]
- * @param scale zeta [K/2], as checkpoints store it; as above by default.
+ * @param options `scale`: zeta [K/2], as checkpoints store it; as above by default.
  * @returns [H K]
  */
 export function xposLogDecay(
   logDecay: Tensor,
   K: number,
-  { scaleBase = 512, scale = xposScale(K) }: { readonly scaleBase?: number; readonly scale?: Tensor | undefined } = {},
+  options: { readonly scaleBase?: number; readonly scale?: Tensor | undefined } = {},
 ): Tensor {
+  assertSettings("xposLogDecay", options, { scaleBase: { above: 0 }, scale: "tensor?" });
+  const { scaleBase = 512, scale = xposScale(K) } = options;
   return add(expandDims(logDecay, 1), mul(1 / scaleBase, log(inPairs(scale))));
 }
 

@@ -2,7 +2,9 @@
 import {
   add,
   arange,
+  assertNumber,
   assertSettings,
+  assertTensors,
   cast,
   concat,
   cos,
@@ -92,8 +94,10 @@ export interface XposOptions {
  * @returns [B L K]
  */
 export function xpos(x: Tensor, options: XposOptions = {}): Tensor {
-  assertSettings("xpos", options, ["offset", "downscale", "scaleBase", "scale"]);
+  assertSettings("xpos", options, { offset: "own", downscale: "flag", scaleBase: { above: 0 }, scale: "tensor?" });
   const { offset = 0, downscale = false, scaleBase = 512, scale } = options;
+  if (typeof offset === "number") assertNumber("xpos", "offset", offset);
+  else assertTensors("xpos", { offset }, ["offset"]);
   if (x.shape.length !== 3) throw new ShapeError(`xpos: expected x [B L K], got shape ${formatShape(x.shape)}`);
   const [B, L, K] = x.shape as [number, number, number];
   const position = add(cast(iota([B, L], 1), "f32"), offset);

@@ -11,6 +11,7 @@ import { decayMask, passStates, structuredMaskedAttention } from "@seqmix/ssd";
 import {
   abs,
   add,
+  assertSettings,
   cast,
   clip,
   concat,
@@ -37,6 +38,7 @@ import {
   sum,
   transpose,
   type Tensor,
+  type SettingRules,
 } from "@seqmix/tensor";
 import { retentionLogDecay } from "./decays.js";
 import { rotate } from "./positions.js";
@@ -64,6 +66,13 @@ export type TorchscaleRelativePositions = {
   readonly angle: Tensor;
   /** Logarithms of the decays [H]. */
   readonly decay: Tensor;
+};
+
+const FORM: SettingRules<Omit<TorchscaleRetentionOptions, "gate" | "relPos">> = {
+  nHeads: { from: 1, whole: true },
+  form: ["parallel", "recurrent", "chunk"],
+  chunkSize: { from: 1, whole: true },
+  eps: { from: 0 },
 };
 
 /** What {@link torchscaleRetention} returns. */
@@ -96,8 +105,11 @@ interface Heads {
 export function torchscaleRetention(
   params: RetnetParameters,
   x: Tensor,
-  { nHeads: H, form = "parallel", chunkSize = 512, gate = "swish", eps = 1e-6, relPos }: TorchscaleRetentionOptions,
+  options: TorchscaleRetentionOptions,
 ): TorchscaleRetentionResult {
+  assertSettings("torchscaleRetention", options, { ...FORM, gate: ["swish", "gelu"], relPos: "own" });
+  const { nHeads: H, form = "parallel", chunkSize = 512, gate = "swish", eps = 1e-6, relPos } = options;
+  if (relPos !== undefined) assertSettings("torchscaleRetention, relPos", relPos, { angle: "tensor", decay: "tensor" });
   const [B, L, D] = x.shape as [number, number, number];
   const heads = (map: LinearParameters): Tensor => {
     const y = linear(map, x);
@@ -238,21 +250,29 @@ export function torchscaleLanguageModel(
   /** The stream after each layer [B L D]. */
   readonly hiddenStates: readonly Tensor[];
 } {
-  const { eps = 1e-6, activation = "gelu", normalizeBefore = true, residualScale = 1 } = options;
+  assertSettings("torchscaleLanguageModel", options, {
+    ...FORM,
+    activation: Object.keys(ACTIVATIONS),
+    scaleEmbedding: "flag",
+    normalizeBefore: "flag",
+    residualScale: { above: 0 },
+  });
+  const { activation = "gelu", scaleEmbedding = false, normalizeBefore = true, residualScale = 1, ...form } = options;
+  const { eps = 1e-6 } = form;
   const norm = (scale: RmsNormParameters, x: Tensor): Tensor => rmsNorm(scale, x, { eps });
   const residual = (scale: RmsNormParameters, x: Tensor, f: (x: Tensor) => Tensor): Tensor => {
     const y = add(residualScale === 1 ? x : mul(x, residualScale), f(normalizeBefore ? norm(scale, x) : x));
     return normalizeBefore ? y : norm(scale, y);
   };
   const embedded = embedding(params.embed_tokens, tokens);
-  const scaled = options.scaleEmbedding ? mul(embedded, Math.sqrt(embedded.shape[2]!)) : embedded;
+  const scaled = scaleEmbedding ? mul(embedded, Math.sqrt(embedded.shape[2]!)) : embedded;
   let x = params.layernorm_embedding ? norm(params.layernorm_embedding, scaled) : scaled;
   const hiddenStates = [x];
   for (const { retention, retention_layer_norm, ffn, final_layer_norm } of params.layers) {
     x = residual(
       retention_layer_norm,
       x,
-      (y) => torchscaleRetention(retention, y, { ...options, relPos: params.retnet_rel_pos }).y,
+      (y) => torchscaleRetention(retention, y, { ...form, relPos: params.retnet_rel_pos }).y,
     );
     x = residual(final_layer_norm, x, (y) =>
       linear(ffn.fc2, mul(ACTIVATIONS[activation](linear(ffn.fc1, y)), linear(ffn.gate, y))),

@@ -1,6 +1,21 @@
 /** Steps of recurrent cells, with the names, the gate order and the biases of torch.nn. */
 import { uniformInit } from "@seqmix/nn";
-import { add, foldIn, matmul, mul, sigmoid, split, sub, tanh, transpose, type Key, type Tensor } from "@seqmix/tensor";
+import {
+  add,
+  assertFields,
+  assertOneOf,
+  assertSettings,
+  foldIn,
+  matmul,
+  mul,
+  sigmoid,
+  split,
+  sub,
+  tanh,
+  transpose,
+  type Key,
+  type Tensor,
+} from "@seqmix/tensor";
 
 /** Kinds of cells: how many gates they stack in their weights. */
 export const GATES = {
@@ -39,8 +54,13 @@ export type CellState = {
 export function initCell(
   kind: CellKind,
   key: Key,
-  { inputs, state, bias }: { readonly inputs: number; readonly state: number; readonly bias: boolean },
+  sizes: { readonly inputs: number; readonly state: number; readonly bias: boolean },
 ): CellParameters {
+  assertOneOf("initCell", "kind", kind, Object.keys(GATES));
+  const count = { from: 1, whole: true };
+  assertSettings("initCell", sizes, { inputs: count, state: count, bias: "flag" });
+  assertFields("initCell", sizes, { inputs: count, state: count, bias: "flag" });
+  const { inputs, state, bias } = sizes;
   const draw = (name: string, shape: readonly number[]): Tensor =>
     uniformInit(1 / Math.sqrt(state))(foldIn(key, name), shape);
   const rows = GATES[kind] * state;
@@ -62,8 +82,11 @@ export function stepCell(
   kind: CellKind,
   { weight_hh, bias_hh }: Pick<CellParameters, "weight_hh" | "bias_hh">,
   part: Tensor,
-  { h, c }: CellState,
+  state: CellState,
 ): CellState {
+  assertOneOf("stepCell", "kind", kind, Object.keys(GATES));
+  assertSettings("stepCell, state", state, { h: "tensor", c: "tensor?" });
+  const { h, c } = state;
   const product = matmul(h, transpose(weight_hh));
   const own = bias_hh ? add(product, bias_hh) : product;
   const N = h.shape[1]!;

@@ -1,5 +1,7 @@
 /** A cell along a sequence, and stacks of cells as torch.nn.RNN, GRU and LSTM have them. */
 import {
+  assertFields,
+  assertSettings,
   concat,
   expandDims,
   mapTree,
@@ -40,8 +42,14 @@ export function runCell(
   params: CellParameters,
   x: Tensor,
   initial: CellState,
-  { reverse = false, resets, chunkSize = Infinity }: RunCellOptions = {},
+  options: RunCellOptions = {},
 ): readonly [Tensor, CellState] {
+  assertSettings("runCell", options, {
+    reverse: "flag",
+    resets: "tensor?",
+    chunkSize: { from: 1, to: Infinity, whole: true },
+  });
+  const { reverse = false, resets, chunkSize = Infinity } = options;
   const [B, L] = x.shape as [number, number];
   if (L === 0) return [zeros([B, 0, initial.h.shape[1]!]), initial];
   const parts = transpose(inputPart(params, x), [1, 0, 2]);
@@ -98,7 +106,7 @@ export function recurrentNetwork(
   kind: CellKind,
   params: RecurrentParameters,
   x: Tensor,
-  { layers, bidirectional, hiddenSize, initial }: RecurrentOptions,
+  options: RecurrentOptions,
 ): {
   /** Outputs [B L H]. */
   readonly y: Tensor;
@@ -107,6 +115,11 @@ export function recurrentNetwork(
   /** The cell states after the last element, of the LSTM alone. */
   readonly c?: Tensor;
 } {
+  assertSettings("recurrentNetwork", options, ["layers", "bidirectional", "hiddenSize", "initial"]);
+  const count = { from: 1, whole: true };
+  assertFields("recurrentNetwork", options, { layers: count, bidirectional: "flag", hiddenSize: count });
+  const { layers, bidirectional, hiddenSize, initial } = options;
+  if (initial !== undefined) assertSettings("recurrentNetwork, initial", initial, { h: "tensor", c: "tensor?" });
   const B = x.shape[0]!;
   const directions = bidirectional ? ["", "_reverse"] : [""];
   const ends: CellState[] = [];

@@ -1,6 +1,6 @@
 /** RWKV-4 language models under the names of published checkpoints: the authors' and Hugging Face's. */
 import { embedding, layerNorm, linear, type EmbeddingParameters, type LayerNormParameters } from "@seqmix/nn";
-import { add, mul, stopGradient, sub, type Tensor, type Tree } from "@seqmix/tensor";
+import { add, assertSettings, mul, stopGradient, sub, type Tensor, type Tree } from "@seqmix/tensor";
 import {
   rwkv4,
   type ChannelMixParameters,
@@ -90,8 +90,14 @@ export function rwkv4ConfigOf({ att, ffn }: Rwkv4Parameters): Rwkv4Config {
 export function rwkv4LanguageModel(
   { emb, blocks, ln_out, head }: Rwkv4ModelParameters,
   tokens: Tensor,
-  { state, eps = 1e-5, rescaleEvery = 0 }: Rwkv4ModelOptions = {},
+  options: Rwkv4ModelOptions = {},
 ): Rwkv4ModelResult {
+  assertSettings("rwkv4LanguageModel", options, {
+    state: "list?",
+    eps: { from: 0 },
+    rescaleEvery: { from: 0, whole: true },
+  });
+  const { state, eps = 1e-5, rescaleEvery = 0 } = options;
   let x = embedding(emb, tokens);
   const hiddenStates: Tensor[] = [];
   const after = blocks.map((block, k) => {

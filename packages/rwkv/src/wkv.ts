@@ -2,6 +2,7 @@
 import { associativeScan, linearScan } from "@seqmix/scan";
 import {
   add,
+  assertSettings,
   broadcastTo,
   concat,
   defineKernel,
@@ -21,6 +22,7 @@ import {
   type Dims,
   type Kernel,
   type Tensor,
+  type SettingRules,
 } from "@seqmix/tensor";
 import { wkvOnGpu } from "./webgpu/variant.js";
 
@@ -49,6 +51,14 @@ export interface WkvArguments {
   /** bool [B L]: true where what was before is forgotten. */
   readonly resets?: Tensor | undefined;
 }
+
+const INPUTS: SettingRules<Omit<WkvArguments, "state" | "resets">> = {
+  w: "tensor",
+  u: "tensor",
+  k: "tensor",
+  v: "tensor",
+};
+const STATE: SettingRules<WkvState> = { aa: "tensor", bb: "tensor", pp: "tensor" };
 
 /** The exponent of a state that holds nothing, the training kernel's; inference code has -1e30. */
 const NOTHING = -1e38;
@@ -139,7 +149,10 @@ export const wkvKernel: Kernel<WkvInputs, WkvOutputs, undefined> = defineKernel<
  * y_t = (sum_(i < t) e^((t - 1 - i) w + k_i) v_i + e^(u + k_t) v_t) / (the same without v), all positions at once.
  * @returns y [B L C] and the state after the last position
  */
-export function wkv({ w, u, k, v, state, resets }: WkvArguments): readonly [Tensor, WkvState] {
+export function wkv(given: WkvArguments): readonly [Tensor, WkvState] {
+  assertSettings("wkv", given, { ...INPUTS, state: "own", resets: "tensor?" });
+  const { w, u, k, v, state, resets } = given;
+  if (state !== undefined) assertSettings("wkv, state", state, STATE);
   const [B, L, C] = k.shape as [number, number, number];
   if (L === 0) return [k, state ?? wkvStart(B, C)];
   const before = state && { aa0: state.aa, bb0: state.bb, pp0: state.pp };
@@ -191,10 +204,10 @@ function scanned(
 }
 
 /** One position of {@link wkv}: k, v [B C] -> y [B C]. */
-export function wkvStep(
-  { w, u, k, v }: Omit<WkvArguments, "state" | "resets">,
-  state: WkvState,
-): readonly [Tensor, WkvState] {
+export function wkvStep(given: Omit<WkvArguments, "state" | "resets">, state: WkvState): readonly [Tensor, WkvState] {
+  assertSettings("wkvStep", given, INPUTS);
+  assertSettings("wkvStep, state", state, STATE);
+  const { w, u, k, v } = given;
   const y = outputOf(state, add(u, k), v);
   const pp = maximum(add(state.pp, w), k);
   const [kept, fresh] = [exp(sub(add(state.pp, w), pp)), exp(sub(k, pp))];

@@ -2,13 +2,14 @@
 import { structuredMaskedAttention } from "@seqmix/ssd";
 import {
   add,
+  assertSettings,
+  cast,
   concat,
   exp,
   expandDims,
   formatShape,
   mul,
   not,
-  cast,
   reshape,
   ShapeError,
   sliceAxis,
@@ -52,7 +53,17 @@ export interface Wkv6Result {
  * attention of shifted keys and values, which runs in chunks of matrix products, and a product of each position with itself.
  * @throws ShapeError if shapes do not fit.
  */
-export function wkv6({ r, k, v, logDecay, u, h0, resets }: Wkv6Arguments): Wkv6Result {
+export function wkv6(given: Wkv6Arguments): Wkv6Result {
+  assertSettings("wkv6", given, {
+    r: "tensor",
+    k: "tensor",
+    v: "tensor",
+    logDecay: "tensor",
+    u: "tensor",
+    h0: "tensor?",
+    resets: "tensor?",
+  });
+  const { r, k, v, logDecay, u, h0, resets } = given;
   const [B, L, H, K] = assertShapes({ r, k, v, logDecay, u });
   const V = v.shape[3]!;
   if (L === 0) return { y: zeros([B, 0, H, V]), hT: h0 ?? zeros([B, H, K, V]) };

@@ -5,6 +5,8 @@ import { defineMixer } from "@seqmix/mixer";
 import { linear, normalInit, uniformInit } from "@seqmix/nn";
 import {
   add,
+  assertFields,
+  assertSettings,
   broadcastTo,
   complexMul,
   complexOf,
@@ -65,8 +67,14 @@ export interface DssKernelOptions {
   readonly maxRealLambda?: number;
 }
 
+function assertKernelOptions(name: string, options: DssKernelOptions): void {
+  assertSettings(name, options, { version: "own", epsilon: { from: 0 }, maxRealLambda: {} });
+  assertFields(name, options, { version: dssVersions });
+}
+
 /** The kernel [M H L] of the trained tensors. The "softmax" version normalises over the L positions and has no recurrence. */
 export function dssKernelOf(parameters: DssKernelParameters, L: number, options: DssKernelOptions): Tensor {
+  assertKernelOptions("dssKernelOf", options);
   if (options.version !== "softmax") return dssSystem(parameters, options).kernel(L);
   const { A, C, dtA } = continuous(parameters, options);
   const B = complexOf(ones(A.re.shape));
@@ -75,6 +83,7 @@ export function dssKernelOf(parameters: DssKernelParameters, L: number, options:
 
 /** All views of the versions other than "softmax": h_t = e^(dt Lambda) h_(t-1) + w u_t, y_t = Re(W h_t), w = (e^(dt Lambda) - 1)/Lambda or 1. */
 export function dssSystem(parameters: DssKernelParameters, options: DssKernelOptions): LtiSystem<Complex> {
+  assertKernelOptions("dssSystem", options);
   const { version, epsilon = 1e-7 } = options;
   if (version === "softmax")
     throw new RangeError('dssSystem: expected a version with a recurrence, got "softmax"; use dssKernelOf');
@@ -278,17 +287,26 @@ export function dssLayer(
   resets?: Tensor,
 ): Tensor {
   const L = x.shape[1]!;
+  assertFields("dssLayer", config, {
+    channels: { from: 1, whole: true },
+    maxKernelLength: { from: 0, whole: true },
+    bidirectional: "flag",
+    hyperAct: ["absent", ...activations],
+    activation: activations,
+    postact: activations,
+  });
   const { maxKernelLength, bidirectional, hyperAct, activation, postact } = config;
+  const { version, epsilon, maxRealLambda } = config;
   const length = maxKernelLength > 0 ? Math.min(maxKernelLength, L) : L;
   if (bidirectional && length < L)
     throw new RangeError(
       `dss: expected a kernel of the sequence's length ${L} with both directions, got at most ${length}; raise maxKernelLength`,
     );
-  if (resets && config.version === "softmax")
+  if (resets && version === "softmax")
     throw new RangeError(
       'dss: expected no resets with version "softmax", whose kernel depends on the length of each sequence; run each alone, or choose another version',
     );
-  const kernel = dssKernelOf(params.kernel, length, config);
+  const kernel = dssKernelOf(params.kernel, length, { version, epsilon, maxRealLambda });
   const y = resets
     ? applyPackedKernel(kernel, transpose(x), bidirectional, resets)
     : applyKernel(kernel, transpose(x), bidirectional);

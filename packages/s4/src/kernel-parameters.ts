@@ -1,6 +1,14 @@
 /** Trained tensors of a state-space kernel under the names of the published S4 code, and the system they stand for. */
-import { positive, withinBand, type DiagonalSystem, type DplrLti, type PositiveTransform } from "@seqmix/lti";
 import {
+  positive,
+  positiveTransforms,
+  withinBand,
+  type DiagonalSystem,
+  type DplrLti,
+  type PositiveTransform,
+} from "@seqmix/lti";
+import {
+  assertSettings,
   complexMap,
   complexScale,
   concat,
@@ -54,6 +62,15 @@ export function kernelSystem(
   parameters: KernelParameters,
   options: KernelOptions = {},
 ): DiagonalSystem & Partial<Pick<DplrLti, "P">> {
+  assertSettings("kernelSystem", options, {
+    dtTransform: positiveTransforms,
+    realTransform: positiveTransforms,
+    imagTransform: positiveTransforms,
+    dtFast: "flag",
+    forceReal: "flag",
+    rate: { above: 0 },
+    bandlimit: { from: 0 },
+  });
   const { inv_dt, A_real, A_imag, B, C, P } = parameters;
   const { dtTransform = "exp", realTransform = "exp", imagTransform = "none", rate = 1 } = options;
   const [S, N] = A_real.shape as [number, number];

@@ -5,6 +5,7 @@ import { defineMixer, inChunks } from "@seqmix/mixer";
 import { linear, uniformInit } from "@seqmix/nn";
 import {
   add,
+  assertFields,
   broadcastTo,
   exp,
   expandDims,
@@ -74,7 +75,13 @@ export type LsslParameters = {
 };
 
 /** The system that the parameters stand for; what the config does not train gets no gradient. */
-export function lsslSystem({ learn, learnDt, alpha }: LsslConfig, params: LsslParameters): LtiSystem<Tensor> {
+export function lsslSystem(config: LsslConfig, params: LsslParameters): LtiSystem<Tensor> {
+  assertFields("lsslSystem", config, {
+    learn: ["fixed", "shared", "each"],
+    learnDt: "flag",
+    alpha: { from: 0, to: 1 },
+  });
+  const { learn, learnDt, alpha } = config;
   const [D, , N] = params.C.shape as [number, number, number];
   const still = (x: Tensor): Tensor => (learn === "fixed" ? stopGradient(x) : x);
   const log_dt = learnDt ? params.log_dt : stopGradient(params.log_dt);

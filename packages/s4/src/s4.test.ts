@@ -251,7 +251,7 @@ describe("DSS", () => {
   test.each(dssVersions.filter((version) => version !== "softmax"))("%s: convolution = recurrence", async (version) => {
     const config = { ...dss.config, dModel: 2, dState: 3, dtMin: 0.05, dtMax: 0.5, version };
     const { kernel } = dss.init(config, key(1));
-    const system = dssSystem(kernel, config);
+    const system = dssSystem(kernel, { version });
     let h = system.restState(1);
     const impulse: number[] = [];
     for (let t = 0; t < 5; t++) {
@@ -259,7 +259,7 @@ describe("DSS", () => {
       impulse.push(...(await values(y)));
       h = complexMap(next, (part) => part);
     }
-    const K = await values(dssKernelOf(kernel, 5, config));
+    const K = await values(dssKernelOf(kernel, 5, { version }));
     close(
       K,
       [0, 1].flatMap((channel) => [0, 1, 2, 3, 4].map((t) => impulse[2 * t + channel]!)),

@@ -16,6 +16,8 @@ import { defineMixer, inChunks } from "@seqmix/mixer";
 import { linear, uniformInit } from "@seqmix/nn";
 import {
   add,
+  assertFields,
+  assertSettings,
   broadcastTo,
   concat,
   expandDims,
@@ -148,8 +150,21 @@ export function s4System(config: S4BlockConfig, kernel: KernelParameters, rate =
 /** {@link s4System} at the rate of training. */
 const trainedSystem = oncePerParameters((config: S4BlockConfig, kernel: KernelParameters) => s4System(config, kernel));
 
-const systemOf = (config: S4BlockConfig, kernel: KernelParameters, rate: number) =>
-  kernelSystem(kernel, { ...config, rate, bandlimit: config.bandlimit > 0 ? config.bandlimit : undefined });
+function systemOf(config: S4BlockConfig, kernel: KernelParameters, rate: number) {
+  assertFields("s4Block", config, {
+    mode: ["dplr", "diag"],
+    disc: ["zoh", "bilinear"],
+    kernelLength: { from: 0, whole: true },
+    bandlimit: { from: 0 },
+    bidirectional: "flag",
+    activation: activations,
+    swapChannels: "flag",
+    finalAct: activations,
+  });
+  const { dtTransform, realTransform, imagTransform, dtFast, forceReal, bandlimit } = config;
+  const transforms = { dtTransform, realTransform, imagTransform, dtFast, forceReal };
+  return kernelSystem(kernel, { ...transforms, rate, bandlimit: bandlimit > 0 ? bandlimit : undefined });
+}
 
 /**
  * The block on a whole sequence: linear(activation(conv(K, x) + D x)).
@@ -161,8 +176,15 @@ export function s4Block(
   config: S4BlockConfig,
   params: S4Parameters,
   x: Tensor,
-  { state, rate = 1, resets, longest }: S4BlockOptions = {},
+  options: S4BlockOptions = {},
 ): readonly [Tensor, Complex | undefined] {
+  assertSettings("s4Block", options, {
+    state: "pair?",
+    rate: { above: 0 },
+    resets: "tensor?",
+    longest: { from: 0, whole: true },
+  });
+  const { state, rate = 1, resets, longest } = options;
   const L = x.shape[1]!;
   const u = transpose(x);
   const limited = longest !== undefined && stepsAtRate(longest, rate) < L;
@@ -248,6 +270,7 @@ export function s4Output(
   y: Tensor,
   x: Tensor,
 ): Tensor {
+  assertFields("s4Output", config, { activation: activations, swapChannels: "flag", finalAct: activations });
   const values = y.shape.length === 4 ? transpose(y, [0, 3, 1, 2]) : y;
   return mixed(config, params, add(values, mul(expandDims(x, -2), params.layer.D)));
 }

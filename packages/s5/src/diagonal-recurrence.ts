@@ -2,6 +2,7 @@
 import { linearScan, type Complex } from "@seqmix/scan";
 import {
   add,
+  assertSettings,
   cast,
   expandDims,
   formatShape,
@@ -53,11 +54,9 @@ const readOut = (h: Complex, { re, im }: Complex): Tensor =>
  * @returns Re(C h) [B L M], and the state after the last position in the direction of the run [B N].
  * @throws ShapeError if `resets` is not [B L].
  */
-export function runMimo(
-  { a, B, C }: MimoSystem,
-  u: Tensor,
-  { h0, resets, reverse = false }: MimoOptions = {},
-): readonly [Tensor, Complex] {
+export function runMimo({ a, B, C }: MimoSystem, u: Tensor, options: MimoOptions = {}): readonly [Tensor, Complex] {
+  assertSettings("runMimo", options, { h0: "pair?", resets: "tensor?", reverse: "flag" });
+  const { h0, resets, reverse = false } = options;
   const [batch, L] = u.shape as [number, number];
   const N = a.re.shape[0]!;
   if (resets && resets.shape.join() !== `${batch},${L}`)

@@ -1,11 +1,13 @@
 /** S5 (Smith, Warrington, Linderman, Simplified State Space Layers for Sequence Modeling, 2023), also with resets (Lu et al., Structured State Space Models for In-Context Reinforcement Learning, 2023). */
 import { discretizeDiagonal } from "@seqmix/discretize";
 import { diagonalizeLegs } from "@seqmix/hippo";
-import { defineMixer, inChunks } from "@seqmix/mixer";
+import { configure, defineMixer, inChunks } from "@seqmix/mixer";
 import { normalInit } from "@seqmix/nn";
 import { complexMul, type Complex } from "@seqmix/scan";
 import {
   add,
+  assertFields,
+  assertSettings,
   cast,
   concat,
   exp,
@@ -104,9 +106,16 @@ export interface S5System extends MimoSystem {
  * rule (1 + dt Lambda/2)/(1 - dt Lambda/2), dt/(1 - dt Lambda/2) B. C carries the 2 of conjugate pairs.
  */
 export function s5System(
-  { conjSym, discretization, clipEigs, stepRescale }: S5SystemConfig,
+  config: S5SystemConfig,
   { Lambda_re, Lambda_im, B, C, C1, C2, log_step }: S5SsmParameters,
 ): S5System {
+  assertFields("s5System", config, {
+    conjSym: "flag",
+    discretization: ["zoh", "bilinear"],
+    clipEigs: "flag",
+    stepRescale: { from: 0 },
+  });
+  const { conjSym, discretization, clipEigs, stepRescale } = config;
   const N = Lambda_re.shape[0]!;
   const lambda = { re: clipEigs ? minimum(Lambda_re, -1e-4) : Lambda_re, im: Lambda_im };
   const delta = mul(stepRescale, exp(reshape(log_step, [N])));
@@ -138,6 +147,7 @@ export function s5Ssm(
   u: Tensor,
   past: { readonly h0?: Complex | undefined; readonly resets?: Tensor | undefined } = {},
 ): readonly [Tensor, Complex] {
+  assertSettings("s5Ssm", past, { h0: "pair?", resets: "tensor?" });
   const { h0, resets } = past;
   const { CBackward, ...system } = s5System(config, params);
   if (CBackward && (h0 || resets))
@@ -253,8 +263,11 @@ export const s5ParameterGroups: readonly {
 export function initS5Ssm(
   config: S5Config,
   key: Key,
-  { bidirectional = false }: { readonly bidirectional?: boolean } = {},
+  options: { readonly bidirectional?: boolean } = {},
 ): S5SsmParameters {
+  assertSettings("initS5Ssm", options, { bidirectional: "flag" });
+  configure(s5, config);
+  const { bidirectional = false } = options;
   const { dModel: D, dState, cInit, dtMin, dtMax } = config;
   const { lambda, V } = initialEigenvectors(config);
   const N = storedStates(config);

@@ -37,7 +37,7 @@ export function associativeScan<T extends Tree>(
   axis: number,
   options: AssociativeScanOptions<T> = {},
 ): T {
-  assertSettings("associativeScan", options, ["reverse", "initial", "exclusive"]);
+  assertSettings("associativeScan", options, { reverse: "flag", initial: "own", exclusive: "flag" });
   const { reverse = false, initial, exclusive = false } = options;
   const L = lengthOf(elements, axis);
   if (exclusive && !initial)

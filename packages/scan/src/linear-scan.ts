@@ -1,6 +1,7 @@
 /** The linear recurrence h_t = a_t h_(t-1) + b_t, for real and for complex values. */
 import {
   add,
+  assertSettings,
   broadcastShapes,
   broadcastTo,
   cast,
@@ -89,15 +90,18 @@ export const composeComplexLinear = (
  */
 export function linearScan(scan: LinearScanArguments<Tensor>): Tensor;
 export function linearScan(scan: LinearScanArguments<Complex>): Complex;
-export function linearScan({
-  a,
-  b,
-  h0,
-  axis,
-  reverse = false,
-  exclusive = false,
-  resets,
-}: LinearScanArguments<Tensor> | LinearScanArguments<Complex>): Tensor | Complex {
+export function linearScan(scan: LinearScanArguments<Tensor> | LinearScanArguments<Complex>): Tensor | Complex {
+  const kind = scan?.a instanceof Tensor ? "tensor" : "pair";
+  assertSettings<LinearScanArguments<Tensor | Complex>>("linearScan", scan, {
+    a: kind,
+    b: kind,
+    h0: `${kind}?`,
+    axis: "own",
+    reverse: "flag",
+    exclusive: "flag",
+    resets: "tensor?",
+  });
+  const { a, b, h0, axis, reverse = false, exclusive = false, resets } = scan;
   const [decay, drive, start] = [partsOf(a), partsOf(b), h0 && partsOf(h0)];
   const together = [...decay, ...drive, ...(resets ? [resets] : [])].reduce<Shape>(
     (shape, x) => broadcastShapes(shape, x.shape, "linearScan"),

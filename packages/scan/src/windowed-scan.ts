@@ -1,6 +1,6 @@
 /** A linear recurrence that forgets what is older than a window. */
 import { linearScan } from "./linear-scan.js";
-import { concat, cumsum, exp, mul, sliceAxis, sub, zeros, type Tensor } from "@seqmix/tensor";
+import { assertSettings, concat, cumsum, exp, mul, sliceAxis, sub, zeros, type Tensor } from "@seqmix/tensor";
 
 /** What {@link windowedLinearScan} takes. */
 export interface WindowedLinearScanArguments {
@@ -20,7 +20,9 @@ export interface WindowedLinearScanArguments {
  * formula follows the paper's text and is not checked against an original. The difference loses digits where h_(t-r) is
  * much larger than what it leaves.
  */
-export function windowedLinearScan({ logDecay, b, axis, window }: WindowedLinearScanArguments): Tensor {
+export function windowedLinearScan(given: WindowedLinearScanArguments): Tensor {
+  assertSettings("windowedLinearScan", given, { logDecay: "tensor", b: "tensor", axis: "own", window: "own" });
+  const { logDecay, b, axis, window } = given;
   if (!Number.isInteger(window) || window < 1)
     throw new RangeError(`windowedLinearScan: expected a window of at least 1, got ${window}`);
   const L = b.shape.at(axis)!;

@@ -79,6 +79,7 @@ const SAMPLES = [
 export const selectiveScanKernel: Kernel<SelectiveScanInputs, SelectiveScanOutputs, SelectiveScanOptions> =
   defineKernel<SelectiveScanInputs, SelectiveScanOutputs, SelectiveScanOptions>({
     name: "selectiveScan",
+    options: { deltaSoftplus: "flag" },
     inputs: {
       u: "B L D",
       delta: "B L D",

@@ -3,6 +3,7 @@ import { convolve, discreteDenseSystem, type DiscreteDense } from "@seqmix/lti";
 import {
   abs,
   add,
+  assertSettings,
   broadcastTo,
   cast,
   concat,
@@ -18,6 +19,7 @@ import {
   sum,
   transpose,
   type Tensor,
+  type SettingRules,
 } from "@seqmix/tensor";
 import { normalized, sharedCompanion } from "./companion.js";
 
@@ -62,6 +64,14 @@ export interface ClosedLoopOptions extends Partial<ClosedLoopConventions> {
   readonly normOrder?: number;
 }
 
+/** What the conventions may be. @internal */
+export const CONVENTIONS: SettingRules<ClosedLoopConventions> = {
+  stateInput: ["raw", "normalized"],
+  nextInput: ["raw", "normalized"],
+  unnormalizedFeedback: ["b", "k"],
+};
+const OPTIONS: SettingRules<ClosedLoopOptions> = { ...CONVENTIONS, normOrder: { from: 0, whole: true } };
+
 /** What {@link closedLoop} and {@link openLoop} return. */
 export interface LoopResult {
   /** Outputs [B T D]: T is the horizon, or the lag in open loop. */
@@ -82,6 +92,7 @@ export function closedLoop(
   horizon: number,
   options: ClosedLoopOptions = {},
 ): LoopResult {
+  assertSettings("closedLoop", options, OPTIONS);
   const { normOrder = 1, stateInput, nextInput, unnormalizedFeedback } = { ...CONSISTENT, ...options };
   if (!Number.isInteger(horizon) || horizon < 1)
     throw new RangeError(`closedLoop: expected a horizon of at least 1, got ${horizon}`);
@@ -119,6 +130,7 @@ function rollOut(system: DiscreteDense, x: Tensor, horizon: number): readonly Te
 
 /** Outputs and predicted inputs at every position of u [B L D], each from the inputs up to it, by convolution. */
 export function openLoop(params: ClosedLoopParameters, u: Tensor, options: ClosedLoopOptions = {}): LoopResult {
+  assertSettings("openLoop", options, OPTIONS);
   const { normOrder = 1, unnormalizedFeedback } = { ...CONSISTENT, ...options };
   const [a, b, c, normalK] = [params.a, params.b, params.c, params.k].map((x) => normalized(x, normOrder)) as Four;
   const k = normOrder === 0 && unnormalizedFeedback === "b" ? div(params.k, countNonZero(params.k)) : normalK;

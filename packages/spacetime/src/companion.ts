@@ -2,6 +2,7 @@
 import { companionKernel, companionSystem, type LtiSystem } from "@seqmix/lti";
 import {
   abs,
+  assertSettings,
   broadcastTo,
   div,
   exp,
@@ -33,7 +34,9 @@ export interface CompanionModels {
  * Each model for D/K channels that follow each other, as one system of D channels. Kernels are made once a model.
  * @throws RangeError if K does not divide D.
  */
-export function sharedCompanion({ a, b, c }: CompanionModels, D: number): LtiSystem<Tensor> {
+export function sharedCompanion(models: CompanionModels, D: number): LtiSystem<Tensor> {
+  assertSettings("sharedCompanion", models, { a: "tensor?", b: "tensor", c: "tensor" });
+  const { a, b, c } = models;
   const K = c.shape[0]!;
   if (D % K !== 0) throw new RangeError(`spacetime: expected models that divide the ${D} channels, got ${K}`);
   const each = (x: Tensor): Tensor => reshape(broadcastTo(expandDims(x, 1), [K, D / K, x.shape[1]!]), [D, x.shape[1]!]);

@@ -1,7 +1,10 @@
 /** The forecaster SpaceTime: encoder blocks, a closed-loop model, and an output map (Zhang et al., 2023, section 3.3; released as `network.py`). */
+import { configure } from "@seqmix/mixer";
 import { initLinear, linear, meanSquaredError, normalInit, type LinearParameters } from "@seqmix/nn";
 import {
   add,
+  assertFields,
+  assertSettings,
   broadcastTo,
   expandDims,
   foldIn,
@@ -16,10 +19,11 @@ import {
 } from "@seqmix/tensor";
 import {
   closedLoop,
+  CONSISTENT,
+  CONVENTIONS,
   openLoop,
   type ClosedLoopConventions,
   type ClosedLoopParameters,
-  CONSISTENT,
 } from "./closed-loop.js";
 import { spacetime, type SpaceTimeConfig, type SpaceTimeParameters } from "./spacetime.js";
 
@@ -83,8 +87,19 @@ export const forecasterConfig: ForecasterConfig = {
   conventions: CONSISTENT,
 };
 
+function assertForecaster(config: ForecasterConfig): void {
+  assertSettings("forecaster", config, ["channels", "nBlocks", "block", "dState", "conventions"]);
+  const count = { from: 1, whole: true };
+  assertFields("forecaster", config, { channels: count, nBlocks: { from: 0, whole: true }, dState: count });
+  assertFields("forecaster, block", config.block, { dModel: count });
+  configure(spacetime, config.block);
+  assertFields("forecaster, conventions", config.conventions, CONVENTIONS);
+}
+
 /** Fresh parameters; those of the models are normal as released. */
-export function initForecaster({ channels, nBlocks, block, dState }: ForecasterConfig, key: Key): ForecasterParameters {
+export function initForecaster(config: ForecasterConfig, key: Key): ForecasterParameters {
+  assertForecaster(config);
+  const { channels, nBlocks, block, dState } = config;
   const D = block.dModel;
   if (D % channels !== 0)
     throw new RangeError(`initForecaster: expected channels that divide dModel, got ${channels} for ${D}`);
@@ -106,6 +121,7 @@ export function initForecaster({ channels, nBlocks, block, dState }: ForecasterC
  * @param horizon Positions to forecast.
  */
 export function forecast(config: ForecasterConfig, params: ForecasterParameters, u: Tensor, horizon: number): Forecast {
+  assertForecaster(config);
   const { block, channels, conventions } = config;
   const level = mean(u, 1, { keepDims: true });
   let z = repeated(sub(u, level), block.dModel / channels);

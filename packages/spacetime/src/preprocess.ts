@@ -1,6 +1,8 @@
 /** Fixed filters in front of the first model: differences and what is left of moving averages (SpaceTime paper, appendix; released as `preprocess/`). */
 import {
   arange,
+  assertFields,
+  broadcastTo,
   cast,
   concat,
   div,
@@ -8,7 +10,6 @@ import {
   floor,
   key,
   less,
-  broadcastTo,
   pad,
   reshape,
   sliceAxis,
@@ -51,6 +52,17 @@ export type PreprocessingConfig = {
 
 /** Taps [D W], the present input's first; undefined without preprocessing. @throws RangeError for sizes that do not fit. */
 export function preprocessingTaps(config: PreprocessingConfig): Tensor | undefined {
+  const count = { from: 1, whole: true };
+  assertFields("preprocessingTaps", config, {
+    dModel: count,
+    preprocess: "own",
+    preKernels: count,
+    maxDiffOrder: count,
+    minAvgWindow: count,
+    maxAvgWindow: count,
+    windowSeed: { whole: true },
+    movingAverage: ["window", "identity"],
+  });
   const { dModel: D, preprocess, preKernels, maxDiffOrder, movingAverage } = config;
   const W = tapCount(config);
   switch (preprocess) {

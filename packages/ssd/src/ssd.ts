@@ -1,7 +1,6 @@
 /** The operator of Mamba-2: a state-space model whose A is a number a head (Dao and Gu, Transformers are SSMs, 2024). */
 import {
   add,
-  assertOneOf,
   assertSettings,
   assertTensor,
   assertTensors,
@@ -76,10 +75,10 @@ export function ssd(given: SsdArguments, options: SsdOptions = {}): SsdResult {
   assertSettings("ssd", given, ["x", "dt", "A", "B", "C", "D", "z", "dtBias", "h0", "resets"]);
   assertTensors("ssd", given, ["x", "dt", "A", "B", "C"], ["D", "z", "dtBias", "h0", "resets"]);
   assertSettings("ssd", options, ["algorithm", "chunkSize", "dtSoftplus", "dtLimit"]);
-  const { algorithm, chunkSize } = options;
+  const { algorithm, chunkSize, ...sizes } = options;
   const { x, dt, A, B, C, D, z, dtBias, h0, resets } = given;
   expectSteps("ssd", x, dt, 4);
-  const delta = ssdStepSizes(dt, dtBias, options);
+  const delta = ssdStepSizes(dt, dtBias, sizes);
   const { y, hT } = structuredMaskedAttention(
     { q: C, k: B, v: mul(x, expandDims(delta, 3)), logDecay: mul(delta, A), h0, resets },
     { algorithm, chunkSize },
@@ -97,8 +96,8 @@ export function ssdStepSizes(
   bias: Tensor | undefined,
   options: Pick<SsdOptions, "dtSoftplus" | "dtLimit"> = {},
 ): Tensor {
+  assertSettings("ssd", options, { dtSoftplus: "flag", dtLimit: "own" });
   const { dtSoftplus = false, dtLimit = [0, Infinity] } = options;
-  assertOneOf("ssd", "dtSoftplus", dtSoftplus, [true, false]);
   const [low, high] = Array.isArray(dtLimit) ? (dtLimit as readonly number[]) : [];
   if (!(low! <= high!))
     throw new RangeError(`ssd: expected a dtLimit [low, high] with low <= high, got ${String(dtLimit)}; correct it`);

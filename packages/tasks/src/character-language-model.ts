@@ -1,4 +1,4 @@
-import { foldIn, tensor, type Key } from "@seqmix/tensor";
+import { assertSettings, foldIn, tensor, type Key } from "@seqmix/tensor";
 import { hostRandom } from "./host-random.js";
 import { splits, type Batch, type Split, type Task } from "./task.js";
 
@@ -42,6 +42,13 @@ export function characterLanguageModel(
   text: string,
   settings: Partial<CharacterLanguageModelConfig> & { readonly id?: string } = {},
 ): CharacterLanguageModelTask {
+  const share = { above: 0, below: 1 };
+  assertSettings("characterLanguageModel", settings, {
+    id: "own",
+    length: "own",
+    testFraction: share,
+    validationFraction: share,
+  });
   const { id = "characters", ...chosen } = settings;
   const config: CharacterLanguageModelConfig = { ...characterLanguageModelDefaults, ...chosen };
   const { length, testFraction, validationFraction } = config;

@@ -1,6 +1,8 @@
 import {
   abs,
   add,
+  assertFields,
+  assertSettings,
   broadcastTo,
   concat,
   div,
@@ -68,7 +70,13 @@ export interface ForecastingTask {
  * Forecasting of real series. Windows of all series are trained on together, each as one channel.
  * @throws RangeError if the series are too short for the settings, or not of one length.
  */
-export function forecasting({ id, season, values }: TimeSeries, config: ForecastingConfig): ForecastingTask {
+export function forecasting(series: TimeSeries, config: ForecastingConfig): ForecastingTask {
+  const count = { from: 1, whole: true };
+  assertSettings("forecasting", series, { id: "own", season: count, values: "list?" });
+  assertFields("forecasting", series, { season: count });
+  assertSettings("forecasting", config, ["lag", "horizon", "testLength", "validationLength"]);
+  assertFields("forecasting", config, { lag: count, horizon: count, testLength: count, validationLength: count });
+  const { id, season, values } = series;
   const { lag, horizon, testLength, validationLength } = config;
   const length = values[0]?.length ?? 0;
   if (values.some((each) => each.length !== length))

@@ -1,4 +1,5 @@
 /** Prompts that ask for a number hidden in filler text, of any length: what a state of a fixed size still holds. */
+import { assertSettings } from "@seqmix/tensor";
 import type { Key } from "@seqmix/tensor";
 import { hostRandom } from "./host-random.js";
 
@@ -29,7 +30,9 @@ const FILLER = "The grass is green. The sky is blue. The sun is yellow. Here we 
  * measures how much a state holds: a number is said between two stretches of filler and asked for at the end.
  * @throws RangeError for repetitions that are no whole number, or a depth outside 0..1.
  */
-export function passkeyPrompt({ repetitions, depth, passkey }: PasskeyOptions): Passkey {
+export function passkeyPrompt(options: PasskeyOptions): Passkey {
+  assertSettings("passkeyPrompt", options, ["repetitions", "depth", "passkey"]);
+  const { repetitions, depth, passkey } = options;
   if (!Number.isInteger(repetitions) || repetitions < 0)
     throw new RangeError(`passkeyPrompt: expected repetitions as a whole number of at least 0, got ${repetitions}`);
   if (!(depth >= 0 && depth <= 1)) throw new RangeError(`passkeyPrompt: expected a depth from 0 to 1, got ${depth}`);

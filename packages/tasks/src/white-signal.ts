@@ -1,4 +1,5 @@
 /** Band-limited white noise on the host: the input of the memory tasks. */
+import { assertSettings, assertFields } from "@seqmix/tensor";
 import type { HostRandom } from "./host-random.js";
 import { realSignal } from "./fourier.js";
 
@@ -20,7 +21,15 @@ export interface WhiteSignalOptions {
  * @returns `length` values
  * @throws RangeError for a frequency that no signal of these settings has.
  */
-export function whiteSignal(random: HostRandom, { length, dt, frequency, rms }: WhiteSignalOptions): Float64Array {
+export function whiteSignal(random: HostRandom, options: WhiteSignalOptions): Float64Array {
+  assertSettings("whiteSignal", options, ["length", "dt", "frequency", "rms"]);
+  assertFields("whiteSignal", options, {
+    length: { from: 1, whole: true },
+    dt: { above: 0 },
+    frequency: { above: 0 },
+    rms: { from: 0 },
+  });
+  const { length, dt, frequency, rms } = options;
   if (!(frequency * length * dt >= 1 - 1e-9 && frequency * dt <= 0.5))
     throw new RangeError(
       `whiteSignal: expected a frequency from ${1 / (length * dt)} (one period) to ${0.5 / dt} (Nyquist), got ${frequency}; change frequency or dt`,

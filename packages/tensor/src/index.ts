@@ -66,12 +66,15 @@ export { keep, scope } from "./devices/scope.js";
 export { outsideScopes } from "./graph/scope.js";
 export { setDebug } from "./graph/debug.js";
 export {
+  assertFields,
   assertNumber,
   assertOneOf,
   assertSettings,
   assertTensor,
   assertTensors,
   type NumberBounds,
+  type SettingRule,
+  type SettingRules,
 } from "./graph/assert.js";
 export type { Device, DeviceBuffer, ExplainOptions, MemoryCount } from "./devices/device.js";
 export { reference } from "./devices/reference/device.js";

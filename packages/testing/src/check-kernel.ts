@@ -1,6 +1,7 @@
 /** Checks of one kernel record. */
 import {
   add,
+  assertSettings,
   concat,
   explain,
   grad,
@@ -83,6 +84,13 @@ export async function checkKernel<I extends AxisSpec, U extends AxisSpec, O>(
   device: Device,
   options: KernelCheckOptions = {},
 ): Promise<KernelReport> {
+  assertSettings("checkKernel", options, {
+    relative: { from: 0 },
+    gradientRelative: { from: 0 },
+    variant: "own",
+    states: "list?",
+    lengths: "list?",
+  });
   const subject: Subject = {
     kernel: kernel as unknown as AnyKernel,
     device,

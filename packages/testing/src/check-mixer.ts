@@ -9,6 +9,7 @@ import {
   type Mode,
 } from "@seqmix/mixer";
 import {
+  assertSettings,
   concat,
   dispose,
   foldIn,
@@ -80,6 +81,15 @@ export async function checkMixer<C extends MixerConfig, P extends Tree, S extend
   device: Device,
   options: MixerCheckOptions = {},
 ): Promise<MixerReport> {
+  const [count, share] = [{ from: 1, whole: true }, { from: 0 }];
+  assertSettings("checkMixer", options, {
+    batch: count,
+    length: { from: 0, whole: true },
+    relative: share,
+    gradientRelative: share,
+    cancelling: share,
+    exact: share,
+  });
   const any = mixer as unknown as AnyMixer;
   const subject = await attempt(`mixer ${mixer.id}: init, initState and parallel run`, () =>
     prepare(any, config, device, options),

@@ -1,5 +1,5 @@
 /** Comparing arrays of numbers, with a message that names the worst element. */
-import { stridesOf, type Shape } from "@seqmix/tensor";
+import { assertSettings, stridesOf, type Shape } from "@seqmix/tensor";
 
 /** An element agrees if |actual - expected| <= absolute + relative |expected|. */
 export interface Tolerance {
@@ -29,8 +29,13 @@ export interface WorstElement {
 export function maxError(
   actual: ArrayLike<number>,
   expected: ArrayLike<number>,
-  { relative = 0, absolute = 0 }: Tolerance = {},
+  tolerance: Tolerance = {},
 ): WorstElement {
+  assertSettings("maxError", tolerance, {
+    relative: { from: 0, to: Infinity },
+    absolute: { from: 0, to: Infinity },
+  });
+  const { relative = 0, absolute = 0 } = tolerance;
   if (actual.length !== expected.length)
     throw new RangeError(`maxError: expected ${expected.length} values, got ${actual.length}`);
   let worst: WorstElement = { ratio: 0, index: 0, actual: 0, expected: 0, error: 0, allowed: absolute };

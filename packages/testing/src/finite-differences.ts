@@ -1,5 +1,5 @@
 /** Gradients against central finite differences of float64 values. */
-import { add, grad, key, leavesOf, reference, tensor, type Device, type Tensor } from "@seqmix/tensor";
+import { add, assertSettings, grad, key, leavesOf, reference, tensor, type Device, type Tensor } from "@seqmix/tensor";
 import { LawError } from "./compare.js";
 import { evaluate, keyAt, randomValues, toTensor, type HostValues } from "./host-values.js";
 
@@ -28,15 +28,17 @@ const DIRECTIONS = 3;
  * wrong element shows in every direction but for chance. If one disagrees, the elements are searched for the worst.
  * @throws LawError naming the input, the element and both values.
  */
-export async function checkDerivatives({
-  law,
-  loss,
-  inputs,
-  names,
-  step = 1e-5,
-  relative = 1e-6,
-  device = reference(),
-}: DerivativeCheck): Promise<void> {
+export async function checkDerivatives(given: DerivativeCheck): Promise<void> {
+  assertSettings("checkDerivatives", given, {
+    law: "own",
+    loss: "function",
+    inputs: "list?",
+    names: "list?",
+    step: { above: 0 },
+    relative: { from: 0 },
+    device: "own",
+  });
+  const { law, loss, inputs, names, step = 1e-5, relative = 1e-6, device = reference() } = given;
   const active = inputs.flatMap(({ dtype, data }, k) => (dtype === "f32" && data.length > 0 ? [k] : []));
   if (active.length === 0) return;
   const all = inputs.map(toTensor);

@@ -1,5 +1,6 @@
 /** Test inputs on the host, and running graphs on a device. */
 import {
+  assertSettings,
   dispose,
   foldIn,
   mul,
@@ -53,6 +54,7 @@ export async function evaluate(
   build: () => readonly Tensor[],
   options: { readonly fuse?: boolean } = {},
 ): Promise<HostValues[]> {
+  assertSettings("evaluate", options, { fuse: "flag" });
   const leaves = build();
   await realize(leaves, { device, ...options });
   const values: HostValues[] = [];

@@ -71,30 +71,44 @@ export function scoresText(unit: Unit, { own, other, region }: ScoreProduct, sub
 }
 
 /** Weights lie in the place of the scores they come from: of 16 neighbours the high parts, then the low ones. */
-export function sumsText(unit: Unit, { name, region, other }: SumProduct, subgroup: number): string {
+export function sumsText(unit: Unit, product: SumProduct, subgroup: number): string {
   const { tile, terms, layout } = unit;
-  const { columns } = tile;
-  const parts = partsOf(terms);
   const pitch = weightPitch(tile, terms);
+  return addedText(unit, product, subgroup, (part, row, step) => {
+    const place = layout.weights[product.region]! + row * pitch + step * weightStride(tile, terms);
+    return loadFragment(unit, "left", "row_major", place + (part * FRAGMENT) / VECTOR, pitch);
+  });
+}
+
+/**
+ * Products of a block on the left with rows of the other operand, added to a subgroup's sums.
+ * @param left Loads a fragment of the block's part, from a row on, at a step along the tile's columns.
+ */
+export function addedText(
+  unit: Unit,
+  { name, other }: Pick<SumProduct, "name" | "other">,
+  subgroup: number,
+  left: (part: number, row: number, step: number) => string,
+): string {
+  const { tile, terms, layout } = unit;
+  const parts = partsOf(terms);
   const { down, across } = sumBlock(tile, other.width);
   const [row, column] = corner(tile.sums, { down, across }, subgroup);
   const places = layout.places.get(other.name)!;
-  const otherPitch = pitchOf(other.width);
+  const pitch = pitchOf(other.width);
+  const right = (part: number, step: number, j: number): string => {
+    const place = places[part]! + step * FRAGMENT * pitch + (column + FRAGMENT * j) / VECTOR;
+    return loadFragment(unit, "right", "row_major", place, pitch);
+  };
   return lines(
-    range(columns / FRAGMENT).map((step) =>
+    range(tile.columns / FRAGMENT).map((step) =>
       lines(
         "{",
         range(down).flatMap((i) =>
-          parts.map(
-            (part) =>
-              `  let a${part}_${i} = ${loadFragment(unit, "left", "row_major", layout.weights[region]! + (row + FRAGMENT * i) * pitch + step * weightStride(tile, terms) + (part * FRAGMENT) / VECTOR, pitch)};`,
-          ),
+          parts.map((part) => `  let a${part}_${i} = ${left(part, row + FRAGMENT * i, step)};`),
         ),
         range(across).flatMap((j) => [
-          ...parts.map(
-            (part) =>
-              `  let b${part}_${j} = ${loadFragment(unit, "right", "row_major", places[part]! + step * FRAGMENT * otherPitch + (column + FRAGMENT * j) / VECTOR, otherPitch)};`,
-          ),
+          ...parts.map((part) => `  let b${part}_${j} = ${right(part, step, j)};`),
           ...range(down).flatMap((i) =>
             multiplied(
               unit,

@@ -7,21 +7,18 @@ import { headroom, rangeOf } from "./backward.js";
 import type { Binding, Operand } from "./engine.js";
 import { bringText, placeText } from "./forward.js";
 import {
-  corner,
   eachSubgroup,
   loadFragment,
-  multiplied,
   partsOf,
   pitchOf,
   stripSize,
-  sumBlock,
   sumNames,
   threadsOf,
   VECTOR,
   type MatrixTile,
   type Unit,
 } from "./matrix-layout.js";
-import { bringText as bringSums } from "./matrix-products.js";
+import { addedText, bringText as bringSums } from "./matrix-products.js";
 import { stageBlock } from "./matrix-rows.js";
 import type { Seeing } from "./seen.js";
 import { CHUNK, leastOfAll, lines, PACKING, range } from "./text.js";
@@ -143,43 +140,14 @@ export function queryProductsCode(code: QueryProductsCode, unit: Unit, parameter
   ].join("");
 }
 
+/** dS K: the slopes of 16 queries lie side by side, a key behind the other. */
 function productText(unit: Unit, subgroup: number): string {
-  const { tile, terms, layout, products } = unit;
-  const { columns } = tile;
-  const [{ other, name }] = products.sums as [(typeof products.sums)[number]];
-  const parts = partsOf(terms);
-  const { down, across } = sumBlock(tile, other.width);
-  const [row, column] = corner(tile.sums, { down, across }, subgroup);
-  const places = layout.places.get("k")!;
-  const pitch = pitchOf(other.width);
-  return lines(
-    range(columns / FRAGMENT).map((step) =>
-      lines(
-        "{",
-        range(down).flatMap((i) =>
-          parts.map(
-            (part) =>
-              `  let a${part}_${i} = ${loadFragment(unit, "left", "col_major", layout.regions[part]! + ((row / FRAGMENT + i) * columns + step * FRAGMENT) * PITCH, PITCH)};`,
-          ),
-        ),
-        range(across).flatMap((j) => [
-          ...parts.map(
-            (part) =>
-              `  let b${part}_${j} = ${loadFragment(unit, "right", "row_major", places[part]! + step * FRAGMENT * pitch + (column + FRAGMENT * j) / VECTOR, pitch)};`,
-          ),
-          ...range(down).flatMap((i) =>
-            multiplied(
-              unit,
-              `${name}${i}_${j}`,
-              (part) => `a${part}_${i}`,
-              (part) => `b${part}_${j}`,
-            ).map((text) => `  ${text}`),
-          ),
-        ]),
-        "}",
-      ),
-    ),
-  );
+  const { tile, layout, products } = unit;
+  const [sum] = products.sums as [(typeof products.sums)[number]];
+  return addedText(unit, sum, subgroup, (part, row, step) => {
+    const place = layout.regions[part]! + ((row / FRAGMENT) * tile.columns + step * FRAGMENT) * PITCH;
+    return loadFragment(unit, "left", "col_major", place, PITCH);
+  });
 }
 
 /** How blocks of dS come from memory through registers to workgroup memory; zeros where the pass over keys was not. */

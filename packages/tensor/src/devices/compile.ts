@@ -50,7 +50,12 @@ export function compile<A extends readonly unknown[], R extends Tree>(
   options: CompileOptions = {},
 ): Compiled<A, R> {
   assertFunction("compile", f);
-  assertSettings("compile", options, ["device", "donate", "fuse", "traces"]);
+  assertSettings("compile", options, {
+    device: "own",
+    donate: "list?",
+    fuse: "flag",
+    traces: { from: 1, whole: true },
+  });
   if (options.device !== undefined) assertDevice("compile", options.device);
   const { donate = [], fuse = true, traces: most = 16 } = options;
   const traces = new Map<string, Trace>();

@@ -36,7 +36,7 @@ const pending = new WeakMap<Device, Promise<unknown>>();
  * @throws DeviceError if an input lives on another device; NumericError in debug mode at the first NaN or infinity.
  */
 export async function realize<T extends Tree>(tree: T, options: RealizeOptions = {}): Promise<T> {
-  assertSettings("realize", options, ["device", "donate", "fuse"]);
+  assertSettings("realize", options, { device: "own", donate: "list?", fuse: "flag" });
   if (options.device !== undefined) assertDevice("realize", options.device);
   const roots = [...new Set(leavesOf(tree))];
   for (const root of roots) assertAlive(root, "realize");
@@ -172,7 +172,7 @@ export async function explain(
   tree: Tree,
   options: ExplainOptions & { readonly device?: Device } = {},
 ): Promise<string> {
-  assertSettings("explain", options, ["device", "memory", "passes"]);
+  assertSettings("explain", options, { device: "own", memory: "flag", passes: "flag" });
   if (options.device !== undefined) assertDevice("explain", options.device);
   const roots = leavesOf(tree).filter((x) => x.source.kind === "call");
   const device = options.device ?? behind(roots).device ?? (await defaultDevice());

@@ -36,8 +36,18 @@ export interface Key {
   readonly words: readonly [number, number];
 }
 
-function assertKey(name: string, source: Key | TensorKey): void {
-  if (!(source?.words instanceof Tensor) && !Array.isArray(source?.words))
+const isWords = (words: unknown): boolean =>
+  words instanceof Tensor
+    ? words.dtype === "i32" && words.shape.join() === "2"
+    : Array.isArray(words) && words.length === 2 && words.every((word) => (word | 0) === word);
+
+/**
+ * For functions that draw.
+ * @param name The function, for the error.
+ * @throws TypeError for anything but a key of {@link key} or {@link keyTensor}.
+ */
+export function assertKey(name: string, source: Key | TensorKey): void {
+  if (!isWords(source?.words))
     throw new TypeError(`${name}: expected a key, got ${describeValue(source)}; make one with key(seed)`);
 }
 

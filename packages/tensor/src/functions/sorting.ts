@@ -40,7 +40,7 @@ export interface SortOptions {
 
 function isDescending(name: string, x: Tensor, options: SortOptions): boolean {
   assertTensor(name, x);
-  assertSettings(name, options, ["descending"]);
+  assertSettings(name, options, { descending: "flag" });
   return options.descending ?? false;
 }
 

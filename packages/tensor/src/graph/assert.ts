@@ -13,21 +13,88 @@ export function assertTensor(name: string, x: unknown): asserts x is Tensor {
 }
 
 /**
+ * What a setting has to be: a number within bounds, one out of a list, true or false ("flag"), a function, a list, a tensor or a
+ * pair of them, `{ re, im }`; "own": what the function itself looks at. Only "function", "tensor" and "pair" have to be given.
+ */
+export type SettingRule =
+  | NumberBounds
+  | readonly unknown[]
+  | "flag"
+  | "function"
+  | "function?"
+  | "list?"
+  | "tensor"
+  | "tensor?"
+  | "pair"
+  | "pair?"
+  | "own";
+
+type Pair = { readonly re?: unknown; readonly im?: unknown };
+const isTensor = (value: unknown): boolean => value instanceof Tensor;
+const KINDS: Readonly<Record<string, (value: unknown) => boolean>> = {
+  function: (value) => typeof value === "function",
+  list: Array.isArray,
+  tensor: isTensor,
+  pair: (value) => isTensor((value as Pair | undefined)?.re) && isTensor((value as Pair).im),
+};
+
+/** What each setting of an object has to be, by name. */
+export type SettingRules<T extends object> = { readonly [K in keyof T & string]-?: SettingRule };
+
+/**
  * For functions with settings: a name that does not exist would be ignored without a word.
  * @param name The function, for the error.
- * @param known The names of all settings.
- * @throws TypeError for a setting that does not exist, or anything but an object.
+ * @param known The names of all settings, or what each has to be by name.
+ * @throws TypeError for a setting that does not exist, or anything but an object; RangeError, DTypeError or TypeError for what breaks its rule.
  */
-export function assertSettings<T extends object>(name: string, given: T, known: readonly (keyof T & string)[]): void {
+export function assertSettings<T extends object>(
+  name: string,
+  given: T,
+  known: readonly (keyof T & string)[] | SettingRules<T>,
+): void {
+  const rules = Array.isArray(known) ? undefined : (known as Readonly<Record<string, SettingRule>>);
+  const names: readonly string[] = rules ? Object.keys(rules) : (known as readonly string[]);
+  assertObject(name, given, names);
+  for (const key in given)
+    if (!names.includes(key))
+      throw new TypeError(
+        `${name}: expected settings out of ${names.join(", ")}, got ${key}; leave it out or correct its name`,
+      );
+  for (const key in rules) {
+    const [rule, value] = [rules[key]!, given[key as keyof T]];
+    if (value !== undefined || KINDS[rule as string]) assertSetting(name, key, value, rule);
+  }
+}
+
+/**
+ * For functions that take some of the settings of a config, which may have others: a config lacks nothing.
+ * @param name The function, for the error.
+ * @throws TypeError for anything but an object; RangeError or TypeError for what breaks its rule.
+ */
+export function assertFields<T extends object>(name: string, config: T, rules: Partial<SettingRules<T>>): void {
+  assertObject(name, config, Object.keys(rules));
+  for (const key in rules) assertSetting(name, key, config[key as keyof T], rules[key as keyof typeof rules]!);
+}
+
+function assertObject(name: string, given: unknown, names: readonly string[]): void {
   if (typeof given !== "object" || given === null || given instanceof Tensor)
     throw new TypeError(
-      `${name}: expected an object with ${known.join(", ")}, got ${describeValue(given)}; write { ${known[0]}: ... }`,
+      `${name}: expected an object with ${names.join(", ")}, got ${describeValue(given)}; write { ${names[0]}: ... }`,
     );
-  for (const key in given)
-    if (!known.includes(key))
-      throw new TypeError(
-        `${name}: expected settings out of ${known.join(", ")}, got ${key}; leave it out or correct its name`,
-      );
+}
+
+function assertSetting(name: string, key: string, value: unknown, rule: SettingRule): void {
+  if (Array.isArray(rule)) assertOneOf(name, key, value, rule);
+  else if (typeof rule === "object") assertNumber(name, key, value, rule as NumberBounds);
+  else if (rule === "flag") assertOneOf(name, key, value, [true, false]);
+  else if (rule !== "own") assertKind(name, key, value, rule.replace("?", ""));
+}
+
+function assertKind(name: string, key: string, value: unknown, kind: string, other = kind): void {
+  if (!KINDS[kind]!(value) && !KINDS[other]!(value))
+    throw new DTypeError(
+      `${name}: expected a ${kind === "pair" ? "pair { re, im }" : kind} for ${key}, got ${describeValue(value)}; check the arguments`,
+    );
 }
 
 /** @throws TypeError for anything but a function. */
@@ -67,7 +134,7 @@ export function assertWhole(name: string, value: unknown): void {
 export interface NumberBounds {
   /** The least that it may be. */
   readonly from?: number;
-  /** The largest. */
+  /** The largest; Infinity lets that in. */
   readonly to?: number;
   /** What it has to be above. */
   readonly above?: number;
@@ -83,10 +150,10 @@ export interface NumberBounds {
  * @throws RangeError for what is no finite number within the bounds.
  */
 export function assertNumber(name: string, what: string, value: unknown, bounds: NumberBounds = {}): void {
-  const { from = -Infinity, to = Infinity, above = -Infinity, below = Infinity, whole = false } = bounds;
-  const inside = (x: number): boolean => x >= from && x <= to && x > above && x < below;
-  if (typeof value === "number" && inside(value) && Number.isFinite(value) && (!whole || Number.isInteger(value)))
-    return;
+  const { from = -Infinity, to = Infinity, above = -Infinity, below = NaN, whole = false } = bounds;
+  const x = value as number;
+  const isKind = (whole ? Number.isInteger(x) : Number.isFinite(x)) || x === bounds.to;
+  if (isKind && x >= from && x <= to && x > above && !(x >= below)) return;
   const words = { from: "of at least", to: "of at most", above: "above", below: "below" } as const;
   const limits = (["from", "to", "above", "below"] as const)
     .filter((key) => bounds[key] !== undefined)
@@ -123,15 +190,8 @@ export function assertTensors<T extends object>(
   optional: readonly (keyof T & string)[] = [],
 ): void {
   const names = [...required, ...optional];
-  if (typeof given !== "object" || given === null || given instanceof Tensor)
-    throw new TypeError(
-      `${name}: expected an object with ${names.join(", ")}, got ${describeValue(given)}; write { ${names[0]}: ... }`,
-    );
+  assertObject(name, given, names);
   for (const key of names) {
-    const value: unknown = given[key];
-    if (value === undefined && optional.includes(key)) continue;
-    const pair = value as { readonly re?: unknown; readonly im?: unknown } | null | undefined;
-    if (!(value instanceof Tensor) && !(pair?.re instanceof Tensor && pair.im instanceof Tensor))
-      throw new DTypeError(`${name}: expected a tensor for ${key}, got ${describeValue(value)}; check the arguments`);
+    if (given[key] !== undefined || required.includes(key)) assertKind(name, key, given[key], "tensor", "pair");
   }
 }

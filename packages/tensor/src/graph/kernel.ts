@@ -4,6 +4,7 @@
  * Without a variant for a device the planner puts the reference in the call's place; without a backward
  * program the gradient is that of the reference.
  */
+import { assertSettings, type SettingRules } from "./assert.js";
 import { isReal, type DType } from "./dtype.js";
 import { DTypeError, ShapeError } from "./errors.js";
 import { backpropagate } from "./grad.js";
@@ -36,6 +37,8 @@ export interface KernelRecord<I extends AxisSpec, U extends AxisSpec, O> {
   readonly residuals?: AxisSpec;
   /** Outputs and residuals that backward programs read; all by default. */
   readonly backwardReads?: readonly string[];
+  /** What each option of a call has to be. */
+  readonly options?: SettingRules<O & object>;
   /** Axes that no input has, computed from those that have one. */
   extraDims?(dims: Dims, options: O): Dims;
   /** The definition, composed from ops. */
@@ -104,12 +107,15 @@ export interface Kernel<I extends AxisSpec, U extends AxisSpec, O> {
 export function defineKernel<const I extends AxisSpec, const U extends AxisSpec, O = undefined>(
   record: KernelRecord<I, U, O>,
 ): Kernel<I, U, O> {
+  const rules = Object.fromEntries(Object.keys(record.inputs).map((name) => [name, "tensor?"]));
   const call = (
     inputs: { readonly [K in keyof I]?: Tensor | undefined },
     options: O,
   ): { readonly [K in keyof U]: Tensor } => {
+    assertSettings(record.name, inputs, rules as SettingRules<typeof inputs>);
+    if (record.options) assertSettings(record.name, options as O & object, record.options);
     const given: Record<string, Tensor> = {};
-    for (const name of Object.keys(record.inputs)) {
+    for (const name in rules) {
       const x = inputs[name];
       if (x) given[name] = x;
       else if (!record.optional?.includes(name))

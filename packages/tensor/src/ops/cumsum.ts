@@ -78,7 +78,7 @@ export interface CumsumOptions {
 /** Running sums along an axis. */
 export function cumsum(x: Tensor, axis: number, options: CumsumOptions = {}): Tensor {
   assertTensor("cumsum", x);
-  assertSettings("cumsum", options, ["reverse", "exclusive"]);
+  assertSettings("cumsum", options, { reverse: "flag", exclusive: "flag" });
   const { reverse = false, exclusive = false } = options;
   const along = normalizeAxis(axis, x.shape.length, "cumsum");
   const out = callOp(cumsumRows.cumsum, [x], { axis: along, reverse } satisfies CumsumAttributes)[0]!;

@@ -2,7 +2,7 @@
  * Linear recurrences along an axis, real and complex, and their gradients as rows of their own, so that the planner
  * sees a recurrence and its gradient as one thing. Values are lists of their parts: [x], or [re, im].
  */
-import { assertSettings, assertTensor } from "../graph/assert.js";
+import { assertSettings } from "../graph/assert.js";
 import { DTypeError, ShapeError } from "../graph/errors.js";
 import { backpropagate } from "../graph/grad.js";
 import type { Op, ReferenceArray, ReferenceValue, Sample, SampleInput, Samples } from "../graph/op.js";
@@ -328,7 +328,14 @@ export interface LinearScanArguments {
   readonly forgets?: boolean;
 }
 
-const SCAN_ARGUMENTS = ["a", "b", "h0", "axis", "reverse", "forgets"] as const;
+const SCAN_ARGUMENTS = {
+  a: "tensor",
+  b: "tensor",
+  h0: "tensor?",
+  axis: "own",
+  reverse: "flag",
+  forgets: "flag",
+} as const;
 
 /** Checks types and shapes of the named inputs. */
 function checkScan(
@@ -361,7 +368,6 @@ function checkScan(
 export function linearScan(scan: LinearScanArguments): Tensor {
   assertSettings("linearScan", scan, SCAN_ARGUMENTS);
   const { a, b, h0, axis, reverse = false, forgets = false } = scan;
-  for (const x of [a, b, ...(h0 ? [h0] : [])]) assertTensor("linearScan", x);
   const along = normalizeAxis(axis, b.shape.length, "linearScan");
   checkScan("linearScan", { a, b, h0 }, along);
   return callOp(linearScanRows.linearScan, h0 ? [a, b, h0] : [a, b], {
@@ -401,10 +407,8 @@ export interface ComplexLinearScanArguments {
  * @throws ShapeError if the shapes do not fit.
  */
 export function complexLinearScan(scan: ComplexLinearScanArguments): ComplexParts {
-  assertSettings("complexLinearScan", scan, SCAN_ARGUMENTS);
+  assertSettings("complexLinearScan", scan, { ...SCAN_ARGUMENTS, a: "pair", b: "pair", h0: "pair?" });
   const { a, b, h0, axis, reverse = false, forgets = false } = scan;
-  for (const x of [a, b, ...(h0 ? [h0] : [])])
-    for (const part of [x?.re, x?.im]) assertTensor("complexLinearScan, re and im of a value", part);
   const along = normalizeAxis(axis, b.re.shape.length, "complexLinearScan");
   if (!sameShape(a.re.shape, b.re.shape))
     throw new ShapeError(

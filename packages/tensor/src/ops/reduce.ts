@@ -125,7 +125,7 @@ export interface ReduceOptions {
 }
 
 /** The names of {@link ReduceOptions}. @internal */
-export const REDUCE_OPTIONS = ["keepDims"] as const;
+export const REDUCE_OPTIONS = { keepDims: "flag" } as const;
 
 function reduce(op: Op, x: Tensor, axes: number | readonly number[] | undefined, options: ReduceOptions): Tensor {
   assertTensor(op.name, x);

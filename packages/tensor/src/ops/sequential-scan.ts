@@ -2,6 +2,7 @@
  * A recurrence that only runs step by step: a body of tensor code that a device repeats along the first axis, so that a
  * sequence of any length is one node of the graph and one plan. Its gradient is such a recurrence too, the other way round.
  */
+import { assertSettings } from "../graph/assert.js";
 import { isReal, type HostArray } from "../graph/dtype.js";
 import { ShapeError } from "../graph/errors.js";
 import { backpropagate, checkpoint } from "../graph/grad.js";
@@ -331,19 +332,23 @@ export interface SequentialScanArguments<S extends Tree, X extends Tree, C exten
  * @throws ShapeError if the inputs have no first axis in common, the step changes the form of the state, or reads a tensor
  *   that is not among its arguments.
  */
-export function sequentialScan<S extends Tree, X extends Tree, C extends Tree, Y extends Tree>({
-  step,
-  initial,
-  inputs,
-  constants,
-  reverse = false,
-  chunkSize = Infinity,
-}: SequentialScanArguments<S, X, C, Y>): {
+export function sequentialScan<S extends Tree, X extends Tree, C extends Tree, Y extends Tree>(
+  given: SequentialScanArguments<S, X, C, Y>,
+): {
   /** The state after the last step. */
   readonly state: S;
   /** Outputs of every step, stacked. */
   readonly outputs: Y;
 } {
+  assertSettings("sequentialScan", given, {
+    step: "function",
+    initial: "own",
+    inputs: "own",
+    constants: "own",
+    reverse: "flag",
+    chunkSize: { from: 1, to: Infinity, whole: true },
+  });
+  const { step, initial, inputs, constants, reverse = false, chunkSize = Infinity } = given;
   const length = lengthOf(leavesOf(inputs));
   const [states, steps] = [leavesOf(initial).length, leavesOf(inputs).length];
   let form: Y | undefined;

@@ -57,16 +57,11 @@ let standard: Device | undefined;
  * Works in Node and in pages; threads need shared memory.
  */
 export function cpu(options?: CpuOptions): Device {
-  return options ? makeDevice(options) : (standard ??= makeDevice({}));
+  return options !== undefined ? makeDevice(options) : (standard ??= makeDevice({}));
 }
 
 function makeDevice(options: CpuOptions): Device {
-  assertSettings("cpu", options, ["threads"]);
-  const { threads } = options;
-  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1))
-    throw new RangeError(
-      `cpu: expected threads, a whole number of at least 1, got ${threads}; leave it out for all cores`,
-    );
+  assertSettings("cpu", options, { threads: { from: 1, whole: true } });
   const memory = new DeviceMemory();
   const pool = new ThreadPool(memory, options);
   const prepare = makePrograms(memory, pool);

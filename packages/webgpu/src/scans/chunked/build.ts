@@ -3,6 +3,7 @@ import { product, type ChunkedParts, type LoopKernel, type Operand, type Result 
 import { bytesOf, type GpuLimits, type GpuPass } from "@seqmix/tensor/wgsl";
 import type { FragmentTexts } from "@seqmix/tensor/wgsl";
 import { loopProgram } from "../../loops/program.js";
+import { computedDecay } from "./decays.js";
 import { LANES } from "./form.js";
 import { decaySource } from "./key-decays.js";
 import { keyRowsOf } from "./key-rows.js";
@@ -67,9 +68,9 @@ export function placeArrays({ parts, block, run, limits }: Build): Pick<Chunks, 
       });
     else {
       const buffer = block(from.layout.size);
-      // decays by key can be computed where they are multiplied
-      if (operand !== parts.decay || form.decay.kind !== "vector" || !decaySource(parts, limits.buffers))
-        run(from.loop, given, [buffer]);
+      // decays can be computed by the pass that multiplies them
+      const computed = form.decay.kind === "vector" ? decaySource(parts, limits.buffers) : computedDecay(parts);
+      if (operand !== parts.decay || !computed) run(from.loop, given, [buffer]);
       operandPlaces.set(operand, { buffer, index: from.layout.index });
     }
   }

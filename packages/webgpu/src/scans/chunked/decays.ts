@@ -3,7 +3,10 @@
  * exponentials of differences of sums: exact where a decay is 0, good for any decay, and nothing can overflow that the
  * recurrence itself would not.
  */
+import { nodesOf, type ChunkedParts, type Operand, type Scalar } from "@seqmix/tensor/backend";
 import { entryPoint, indent, type GpuPass } from "@seqmix/tensor/wgsl";
+import { functionTexts } from "../../wgsl/functions.js";
+import { affineText, writeValues } from "../../wgsl/values.js";
 import {
   baseText,
   BLOCK,
@@ -19,35 +22,97 @@ import {
 /** Vectors of a step's row in workgroup memory, one more than there are against bank conflicts. */
 const SQUARE = BLOCK / 4 + 1;
 
-/** A workgroup for each head and chunk, a thread for each step. */
-export function decaysPass(chunks: Chunks, table: number): GpuPass {
-  const { parts, Q, L, H, operands, table: at, sharesTable } = chunks;
-  const count = sharesTable ? 1 : chunks.count;
-  const { form, decay, drive, seed } = parts;
-  const blocks = Q / BLOCK;
-  // with decays by key those of the table are 1
-  const own = chunks.keyRows ? undefined : decay;
-  const scalars = [
-    ...(own ? [{ name: "decay", operand: own }] : []),
-    ...(drive.scale ? [{ name: "driveScale", operand: drive.scale }] : []),
-    ...(seed?.scale ? [{ name: "seedScale", operand: seed.scale }] : []),
-  ];
-  // an array is bound once
+/** Arrays that a decay may be computed from: any adapter binds as many beside the others. */
+const MOST_ARRAYS = 4;
+
+/** A decay of each step and head that this pass computes, if it is made of few arrays of f32; else it is laid out beforehand or an array as it is. */
+export function computedDecay({ decay, form }: ChunkedParts): Scalar | undefined {
+  if (form.decay.kind !== "scalar" || "input" in decay.from) return undefined;
+  const { value } = decay.from.loop.outputs[0]!;
+  const nodes = [...nodesOf([value])];
+  const inputs = new Set(nodes.flatMap((node) => (node.op === "load" ? [node.input] : [])));
+  const isPlain = (node: Scalar): boolean =>
+    node.op === "load"
+      ? !node.gather && form.kernel.inputs[node.input]!.dtype === "f32"
+      : node.op !== "guard" && node.op !== "position";
+  return inputs.size <= MOST_ARRAYS && nodes.every(isPlain) ? value : undefined;
+}
+
+/** WGSL of that decay, `decayAt`, with the names that arrays have. */
+function decayFunction(
+  { parts: { decay, form } }: Chunks,
+  value: Scalar,
+  nameOf: ReadonlyMap<number, string>,
+): { readonly text: string; call(step: string): string } {
+  const names = decay.axes.map((axis) => (axis === form.kernel.along ? "step" : `i${axis}`));
+  const functions = new Set<string>();
+  const lines: string[] = [];
+  const [result] = writeValues(
+    [value],
+    {
+      axes: names,
+      functions,
+      reduced: [],
+      loaded: (load) => `${nameOf.get(load.input)}[${affineText(load.index, names)}]`,
+      read: () => "0.0",
+    },
+    lines,
+  );
+  return {
+    text: `${functionTexts(functions)}fn decayAt(${names.map((name) => `${name}: i32`).join(", ")}) -> f32 {
+${indent([...lines, `return ${result};`].join("\n"))}
+}
+`,
+    call: (step) => `decayAt(${names.map((name) => (name === "step" ? step : name)).join(", ")})`,
+  };
+}
+
+/** The numbers of a head's steps that the pass reads, an array bound once; and the table that it writes. */
+function scalarsOf(
+  chunks: Chunks,
+  table: number,
+): {
+  readonly bound: readonly Bound[];
+  /** A step's number; 1 of none. */
+  value(operand: Operand | undefined): string;
+  readonly made: ReturnType<typeof decayFunction> | undefined;
+} {
+  const { parts, operands, L } = chunks;
+  const { decay, drive, seed } = parts;
   const bound: Bound[] = [];
   const nameOf = new Map<number, string>();
-  for (const { name, operand } of scalars) {
-    const { buffer } = operands.get(operand)!;
-    if (nameOf.has(buffer)) continue;
+  const bind = (name: string, buffer: number, access: "read" | "read_write" = "read"): void => {
+    if (nameOf.has(buffer)) return;
     nameOf.set(buffer, name);
-    bound.push({ name, buffer, type: "f32" });
-  }
-  bound.push({ name: "table", buffer: table, type: "vec4<f32>", access: "read_write" });
-  const value = (operand: (typeof scalars)[0]["operand"] | undefined): string => {
-    if (!operand) return "1.0";
-    const place = operands.get(operand)!;
-    const stride = strideOf(chunks, place, 1);
-    return `${nameOf.get(place.buffer)}[${baseText(chunks, place, 1)}${stride === 0 ? "" : ` + min(t, ${L - 1}) * ${stride}`}]`;
+    bound.push({ name, buffer, type: "f32", access });
   };
+  // with decays by key those of the table are 1
+  const source = chunks.keyRows ? undefined : computedDecay(parts);
+  if (!chunks.keyRows) bind("decay", operands.get(decay)!.buffer, source ? "read_write" : "read");
+  if (drive.scale) bind("driveScale", operands.get(drive.scale)!.buffer);
+  if (seed?.scale) bind("seedScale", operands.get(seed.scale)!.buffer);
+  for (const node of source ? nodesOf([source]) : []) if (node.op === "load") bind(`x${node.input}`, node.input);
+  bound.push({ name: "table", buffer: table, type: "vec4<f32>", access: "read_write" });
+  return {
+    bound,
+    value: (operand) => {
+      if (!operand) return "1.0";
+      const place = operands.get(operand)!;
+      const stride = strideOf(chunks, place, 1);
+      return `${nameOf.get(place.buffer)}[${baseText(chunks, place, 1)}${stride === 0 ? "" : ` + min(t, ${L - 1}) * ${stride}`}]`;
+    },
+    made: source && decayFunction(chunks, source, nameOf),
+  };
+}
+
+/** A workgroup for each head and chunk, a thread for each step. */
+export function decaysPass(chunks: Chunks, table: number): GpuPass {
+  const { parts, Q, L, H, table: at, sharesTable } = chunks;
+  const count = sharesTable ? 1 : chunks.count;
+  const { form, drive, seed } = parts;
+  const blocks = Q / BLOCK;
+  const { bound, value, made } = scalarsOf(chunks, table);
+  const step = form.kernel.reverse ? `${L - 1} - min(t, ${L - 1})` : `min(t, ${L - 1})`;
   const steps = Array.from({ length: BLOCK }, (_, k) => k);
   const fours = steps.filter((k) => k % 4 === 0).map((k) => k / 4);
   const place = (name: string, k: number): string => `${name}${Math.floor(k / 4)}[${k % 4}]`;
@@ -74,7 +139,8 @@ let c = i32(group) % ${count};
 ${splitHeads(chunks, "h", form.heads)}
 let t = c * ${Q} + lane;
 let inside = t < ${L};
-let own = select(1.0, ${value(own)}, inside);
+${made ? `let given = ${made.call(step)};\nif (inside) { ${value(parts.decay)} = given; }` : ""}
+let own = select(1.0, ${made ? "given" : value(chunks.keyRows ? undefined : parts.decay)}, inside);
 let base = ${tableAt(chunks, "c", 1)};
 let block = lane / ${BLOCK};
 let step = lane % ${BLOCK};
@@ -143,7 +209,7 @@ ${at.most === at.size ? "" : mosts}if (lane < ${blocks * blocks}) {
   }
   ${number(`${at.between} + lane`)} = select(0.0, between, later > earlier);
 }`;
-  const code = `${declarations(bound)}var<workgroup> decays: array<f32, ${Q}>;
+  const code = `${declarations(bound)}${made?.text ?? ""}var<workgroup> decays: array<f32, ${Q}>;
 var<workgroup> whole: array<f32, ${blocks + 1}>;
 ${at.most === at.size ? "" : "var<workgroup> most: array<atomic<u32>, 3>;\n"}var<workgroup> square: array<vec4<f32>, ${Q * SQUARE}>;
 ${entryPoint(Q, indent(body, 0))}`;

@@ -11,6 +11,7 @@
  */
 import { entryPoint, type GpuPass } from "@seqmix/tensor/wgsl";
 import {
+  distinct,
   baseText,
   declarations,
   passOf,
@@ -94,39 +95,44 @@ if (lane == 0) { dots[at] = partial[0]; }`;
 
 const SUM_THREADS = 32;
 
+/** A buffer of sums [heads, tiles, steps], of which all tiles' are added. */
+interface StepSums {
+  readonly buffer: number;
+  readonly tiles: number;
+}
+
 export function decayGradientPass(
   chunks: Chunks,
   {
     forward,
     backward,
-    forwardTiles,
-    backwardTiles,
-    separate,
+    ofStates,
     states,
     to,
   }: {
-    /** [heads, tiles, steps]: y . dy and v . dv. */
-    readonly forward: number;
-    readonly backward: number;
-    readonly forwardTiles: number;
-    readonly backwardTiles: number;
-    /** Behind those of pairs `backward` has the sums of products with the adjoint states. */
-    readonly separate: boolean;
+    /** y . dy, the sum of all, and v . dv. */
+    readonly forward: readonly StepSums[];
+    readonly backward: StepSums;
+    /** Sums of products with the adjoint states, if they are not among those of `backward`. */
+    readonly ofStates: (StepSums & { readonly from: number }) | undefined;
     readonly states: number;
     readonly to: Place;
   },
 ): GpuPass {
   const { parts, operands, count, H, L, Q } = chunks;
   const decay = operands.get(parts.decay)!;
-  const bound: Bound[] = [
-    { name: "forward", buffer: forward, type: "f32" },
-    { name: "backward", buffer: backward, type: "f32" },
+  const { list: bound, nameOf } = distinct([
+    ...forward.map(({ buffer }, k) => ({ name: `forward${k}`, buffer, type: "f32" }) as const),
+    { name: "backward", buffer: backward.buffer, type: "f32" },
+    ...(ofStates ? [{ name: "ofBehind", buffer: ofStates.buffer, type: "f32" } as const] : []),
     { name: "states", buffer: states, type: "f32" },
     { name: "decay", buffer: decay.buffer, type: "f32" },
     { name: "found", buffer: to.buffer, type: "f32", access: "read_write" },
-  ];
-  const rows = (name: string, tiles: number, from = 0): string =>
-    Array.from({ length: tiles }, (_, k) => `${name}[${from} + (h * ${tiles} + ${k}) * ${L} + t]`).join(" + ");
+  ]);
+  const rows = ({ buffer, tiles }: StepSums, from = 0): string =>
+    Array.from({ length: tiles }, (_, k) => `${nameOf(buffer)}[${from} + (h * ${tiles} + ${k}) * ${L} + t]`).join(
+      " + ",
+    );
   const body = `let at = i32(group);
 if (at >= ${H * count}) { return; }
 let lane = i32(thread);
@@ -136,18 +142,18 @@ ${splitHeads(chunks, "h", parts.form.heads)}
 let t0 = c * ${Q};
 for (var f = lane; f < min(${Q}, ${L} - t0); f += ${SUM_THREADS}) {
   let t = t0 + f;
-  differences[f] = (${rows("forward", forwardTiles)}) - (${rows("backward", backwardTiles)});
-${separate ? `  ofStates[f] = ${rows("backward", backwardTiles, H * backwardTiles * L)};\n` : ""}  owns[f] = decay[${baseText(chunks, decay, 1)} + t * ${strideOf(chunks, decay, 1)}];
+  differences[f] = (${forward.map((each) => rows(each)).join(" + ")}) - (${rows(backward)});
+${ofStates ? `  ofStates[f] = ${rows(ofStates, ofStates.from)};\n` : ""}  owns[f] = decay[${baseText(chunks, decay, 1)} + t * ${strideOf(chunks, decay, 1)}];
 }
 workgroupBarrier();
 if (lane == 0) {
-  var sum = ${separate ? "0.0" : "states[at]"};
+  var sum = ${ofStates ? "0.0" : "states[at]"};
   for (var f = min(${Q}, ${L} - t0) - 1; f >= 0; f--) {
     sum = select(sum + differences[f], 0.0, owns[f] == 0.0);
     differences[f] = sum;
   }
 ${
-  separate
+  ofStates
     ? `  var before = states[at];
   for (var f = 0; f < min(${Q}, ${L} - t0); f++) {
     differences[f] += before;
@@ -166,6 +172,6 @@ for (var f = lane; f < min(${Q}, ${L} - t0); f += ${SUM_THREADS}) {
     H * count,
     `${declarations(bound)}var<workgroup> differences: array<f32, ${Q}>;
 var<workgroup> owns: array<f32, ${Q}>;
-${separate ? `var<workgroup> ofStates: array<f32, ${Q}>;\n` : ""}${entryPoint(SUM_THREADS, body)}`,
+${ofStates ? `var<workgroup> ofStates: array<f32, ${Q}>;\n` : ""}${entryPoint(SUM_THREADS, body)}`,
   );
 }

@@ -27,6 +27,10 @@ import {
 import { decayModule, loadDecays } from "./read.js";
 import { boundStates } from "./reading.js";
 import { MAGNITUDE_FUNCTIONS, magnitudeAt, magnitudeOf } from "./magnitudes.js";
+import { scoreText, undone } from "./matrix-read.js";
+import type { Told } from "./reading.js";
+import { columnShare, columnSharesModule, lineTotals, rowShare, rowSharesModule } from "./row-shares.js";
+import { scoreHeads, scoreSize, type Score } from "./scores.js";
 import { shaderOf } from "./matrix-tile.js";
 import { isMatrixTile, threadsOf, type MatrixTile, type SumNames } from "./tile.js";
 
@@ -59,6 +63,17 @@ export interface GroupedScores {
   readonly earlierFactor: Factor;
 }
 
+/** Sums over rows and columns of each head's pairs of steps times their scores, without those of a step with itself. */
+export interface PairSums {
+  /** The products of keys and queries [heads of the score, chunks, later step, earlier step], and what their pass tells. */
+  readonly score: Score;
+  readonly buffer: number;
+  readonly told: Told | undefined;
+  /** [heads, tiles across, steps], and [heads, tiles down, steps]. */
+  readonly rows: number;
+  readonly columns: number;
+}
+
 /** M [parts, heads without the group, chunks, later step, earlier step], on and below the diagonal. */
 export function groupedScoresPass(
   chunks: Chunks,
@@ -66,6 +81,7 @@ export function groupedScoresPass(
   { later, earlier, laterFactor, earlierFactor }: GroupedScores,
   table: number,
   to: number,
+  sums?: PairSums,
 ): GpuPass {
   const { Q, L, count, V, operands, sizes, fragments } = chunks;
   const shape = sizes.groupedScores ?? sizes.scores;
@@ -88,6 +104,14 @@ export function groupedScoresPass(
     ...extra.map((buffer) => ({ name: `weights${buffer}`, buffer, type: "f32" }) as const),
     ...(knows ? [{ name: "magnitudes", buffer: chunks.magnitudes!, type: "f32" } as const] : []),
     { name: "scores", buffer: to, type: "vec4<f32>", access: "read_write" },
+    ...(sums
+      ? ([
+          { name: "ofKeys", buffer: sums.buffer, type: chunks.halfScores ? "vec2<u32>" : "vec4<f32>" },
+          ...(sums.told ? [{ name: "told", buffer: sums.told.buffer, type: "vec2<f32>" } as const] : []),
+          { name: "rowSums", buffer: sums.rows, type: "f32", access: "read_write" },
+          { name: "columnSums", buffer: sums.columns, type: "f32", access: "read_write" },
+        ] as const)
+      : []),
   ]);
   const factorText = (factor: Factor, step: string): string => {
     if (factor === undefined) return "1.0";
@@ -120,10 +144,11 @@ ${start("b", "firstColumn")}`;
     ? factorsOfBlocks(chunks, shape, {
         later: (step) => factorText(laterFactor, step),
         earlier: (step) => factorText(earlierFactor, step),
+        sums: sums && addPairs(shape),
       })
     : undefined;
   const code = shaderOf(shape, fragments, {
-    module: `${declarations(bound.list)}${knows ? MAGNITUDE_FUNCTIONS : ""}${decayed ? decayed.module : decayModule(chunks, false)}${constants("tileRows", 0)}${constants("tileColumns", 1)}`,
+    module: `${declarations(bound.list)}${knows ? MAGNITUDE_FUNCTIONS : ""}${decayed ? decayed.module : decayModule(chunks, false)}${sums ? `${rowSharesModule(shape as MatrixTile)}${columnSharesModule(shape as MatrixTile)}${stateFunctions(chunks)}` : ""}${constants("tileRows", 0)}${constants("tileColumns", 1)}`,
     setup: `let at = i32(group);
 if (at >= ${groups}) { return; }
 var downs = tileRows;
@@ -157,10 +182,13 @@ ${indent(enter)}
         end: String(V),
         a: operand("a"),
         b: operand("b"),
+        afterAll: sums && pairSumsTold(chunks, shape as MatrixTile),
         loop: {
           variable: "hh",
           count: extents[group.axis]! / group.parts,
+          ...(sums && { before: scoresOfPairs(chunks, sums) }),
           setup: `${enter}
+${sums ? "var columnSum = vec4<f32>();" : ""}
 workgroupBarrier();
 ${decayed ? decayed.load : loadDecays(chunks, threadsOf(shape), undefined)}
 ${heading}`,
@@ -168,25 +196,12 @@ ${heading}`,
         // the sums of a head, times what decays between its steps
         after: decayed
           ? decayed.add
-          : ({ rows, total }) =>
-              rows
-                .map(
-                  ({ row, names, columns }) => `{
-  let step = firstRow + ${row};
-  let factor = ${factorText(laterFactor, "step")};
-${names
-  .map((name, j) => {
-    const column = `firstColumn + ${columns[j]}`;
-    const own =
-      earlierFactor === undefined
-        ? "vec4<f32>(1.0)"
-        : `vec4<f32>(${[0, 1, 2, 3].map((k) => factorText(earlierFactor, `${column} + ${k}`)).join(", ")})`;
-    return `  ${total(name)} += decayedRow(${name}, ${column}, step) * ${own} * factor;\n  ${name} = vec4<f32>();`;
-  })
-  .join("\n")}
-}`,
-                )
-                .join("\n"),
+          : (names) =>
+              weighedRows(
+                names,
+                (step) => factorText(laterFactor, step),
+                earlierFactor && ((step) => factorText(earlierFactor, step)),
+              ),
       },
     ],
     finish: ({ all, total }) =>
@@ -200,11 +215,43 @@ ${names
   return passOf(chunks, bound.list, groups, code);
 }
 
+/** The sums of multiply-adds into the totals, times what decays between steps and the factors of these. */
+const weighedRows = (
+  { rows, total }: SumNames,
+  later: (step: string) => string,
+  earlier: ((step: string) => string) | undefined,
+): string =>
+  rows
+    .map(
+      ({ row, names, columns }) => `{
+  let step = firstRow + ${row};
+  let factor = ${later("step")};
+${names
+  .map((name, j) => {
+    const column = `firstColumn + ${columns[j]}`;
+    const own = earlier
+      ? `vec4<f32>(${[0, 1, 2, 3].map((k) => earlier(`${column} + ${k}`)).join(", ")})`
+      : "vec4<f32>(1.0)";
+    return `  ${total(name)} += decayedRow(${name}, ${column}, step) * ${own} * factor;\n  ${name} = vec4<f32>();`;
+  })
+  .join("\n")}
+}`,
+    )
+    .join("\n");
+
 /** Factors of a head's pairs in workgroup memory: of rows and columns to their blocks' edges, of the blocks between, and of each pair within a block. */
 function factorsOfBlocks(
   chunks: Chunks,
   tile: MatrixTile,
-  { later, earlier }: { later(step: string): string; earlier(step: string): string },
+  {
+    later,
+    earlier,
+    sums,
+  }: {
+    later(step: string): string;
+    earlier(step: string): string;
+    readonly sums: ((row: SumNames["rows"][0]) => string) | undefined;
+  },
 ): { readonly module: string; readonly load: string; add(sums: SumNames): string } {
   const { Q, table } = chunks;
   const [down, across] = [tile.rows / BLOCK, tile.columns / BLOCK];
@@ -234,7 +281,7 @@ if (firstRow == firstColumn) {
     add: ({ rows, total }) =>
       rows
         .map(
-          ({ row, names: [name], columns: [column] }) => `{
+          ({ row, names: [name], columns: [column], ...rest }) => `{
   let block = (firstRow + ${row}) / ${BLOCK};
   let other = (firstColumn + ${column}) / ${BLOCK};
   var f = vec4<f32>();
@@ -243,11 +290,60 @@ if (firstRow == firstColumn) {
   } else if (block == other) {
     f = inBlock[${row} * ${BLOCK / 4} + ${column} / 4 % ${BLOCK / 4}];
   }
-  ${total(name!)} += timesFactors(${name}, f);
+  ${
+    sums
+      ? `let weighed = timesFactors(${name}, f);
+  ${total(name!)} += weighed;
+  ${sums({ row, names: [name!], columns: [column!], ...rest })}`
+      : `${total(name!)} += timesFactors(${name}, f);`
+  }
 }`,
         )
         .join("\n"),
   };
+}
+
+/** Scores of a thread's pairs, the same for all heads: of a later step with an earlier one. */
+const scoresOfPairs =
+  (chunks: Chunks, { score }: PairSums) =>
+  (strips: readonly SumNames[]): string => {
+    const { Q, count } = chunks;
+    const lines = strips.flatMap(({ all }) =>
+      all.map(({ name, row, column }) => {
+        const [later, earlier] = [`(firstRow + ${row})`, `(firstColumn + ${column})`];
+        const at = `ofKeys[scoreAt * ${scoreSize(chunks, score) / 4} + ${later} * ${Q / 4} + ${earlier} / 4]`;
+        return `let score_${name} = select(vec4<f32>(), ${scoreText(chunks, at)}${undone(chunks, later, earlier)}, vec4<i32>(${earlier}) + vec4<i32>(0, 1, 2, 3) < vec4<i32>(${later}));`;
+      }),
+    );
+    return [`let scoreAt = ${numberText(chunks, scoreHeads(chunks, score))} * ${count} + c;`, ...lines].join("\n");
+  };
+
+/** A thread's four pairs of a head, times their scores, into the sums of rows and columns. */
+const addPairs =
+  (tile: MatrixTile) =>
+  (of: SumNames["rows"][0]): string => `let pair = timesFactors(score_${of.names[0]}, weighed);
+  ${rowShare(tile, of, "dot(pair, vec4<f32>(1.0))")}
+  columnSum += pair;`;
+
+/** A head's sums to memory. The tiles above the diagonal have none of their own: they are 0. */
+function pairSumsTold(chunks: Chunks, tile: MatrixTile): string {
+  const { Q, L } = chunks;
+  const [down, across] = [Q / tile.rows, Q / tile.columns];
+  const rowsTo = (k: string): string => `rowSums[(h * ${across} + ${k}) * ${L} + t0 + firstRow + line]`;
+  const columnsTo = (k: string): string => `columnSums[(h * ${down} + ${k}) * ${L} + t0 + firstColumn + line]`;
+  return `${columnShare(tile, "columnSum")}
+workgroupBarrier();
+${lineTotals(
+  tile,
+  `if (t0 + firstRow + line < ${L}) {
+    ${rowsTo(`firstColumn / ${tile.columns}`)} = sum;
+    if (firstRow == firstColumn) { for (var k = firstColumn / ${tile.columns} + 1; k < ${across}; k++) { ${rowsTo("k")} = 0.0; } }
+  }`,
+  `if (t0 + firstColumn + line < ${L}) {
+    ${columnsTo(`firstRow / ${tile.rows}`)} = sum;
+    if (firstRow == firstColumn) { for (var k = 0; k < firstRow / ${tile.rows}; k++) { ${columnsTo("k")} = 0.0; } }
+  }`,
+)}`;
 }
 
 export interface GroupedRead {

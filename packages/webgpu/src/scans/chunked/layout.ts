@@ -19,6 +19,8 @@ export interface Sizes {
   readonly wide: TileShape | MatrixTile;
   /** For results of up to 64 columns whose rows are summed too; by default `narrow`. */
   readonly dotted?: MatrixTile;
+  /** For those that sum what their rows have of the states; by default \`narrow\`. */
+  readonly apart?: MatrixTile;
   /** For sums of scores over heads; by default `scores`. */
   readonly groupedScores?: MatrixTile;
   /** For sums over heads of more than 64 columns; by default `wide`. */
@@ -184,6 +186,10 @@ export function numberText(chunks: Chunks, axes: readonly number[]): string {
     "0",
   );
 }
+
+/** Whether decays and factors of steps are all 1; with decays by key those are elsewhere. */
+export const isPlain = ({ parts: { form, drive, seed } }: Chunks): boolean =>
+  form.decay.kind === "none" && !drive.scale && !seed?.scale;
 
 /** Whether a chunk may end before its steps do. */
 export const isRagged = ({ L, Q }: Chunks): boolean => L % Q !== 0;

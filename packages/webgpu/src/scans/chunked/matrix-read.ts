@@ -10,6 +10,7 @@ import {
   boundRows,
   BLOCK,
   declarations,
+  isPlain,
   isRagged,
   numberText,
   passOf,
@@ -26,32 +27,21 @@ import {
 import { placeOfRows } from "./key-rows.js";
 import { MAGNITUDE_FUNCTIONS, magnitudeAt, magnitudeOf, productExponent } from "./magnitudes.js";
 import { shaderOf } from "./matrix-tile.js";
-import { boundStates, columnsOf, rowsOf, separatesDots, type ReadPass } from "./reading.js";
+import { rowShare, rowSharesModule, rowTotals } from "./row-shares.js";
+import { boundStates, rowsOf, separatesDots, type ReadPass, type StateSums } from "./reading.js";
 import { scoreGrid, scoreHeads, scoreSize, scoreTiles } from "./scores.js";
-import { type MatrixTile, type OperandText, type Phase, type RowSums, type SumNames } from "./tile.js";
+import { rawOf, type MatrixTile, type OperandText, type Phase, type RowSums, type SumNames } from "./tile.js";
 
 export function matrixReadPass(chunks: Chunks, read: ReadPass, tile: MatrixTile): GpuPass {
   const { Q, count, operands, parts, keyRows, fragments, H } = chunks;
   const { heads } = parts.form;
-  const { state, over, x, z, score, buffers, to, dots } = read;
-  const { tiles } = columnsOf(chunks, over, dots !== undefined);
+  const { state, over, x, z, score, to, dots, apart } = read;
+  const tiles = Math.ceil((over === "keys" ? chunks.V : chunks.K) / tile.columns);
   const places = { x: operands.get(x)!, z: operands.get(z)!, ...(dots && { w: operands.get(dots.with)! }) };
   // by key the pairs of steps are a pass of their own
   const pairs = !(keyRows && over === "values");
   const rows = rowsOf(chunks, read);
-  const bound = distinct([
-    boundRows(rows, places.x),
-    ...(pairs ? [{ name: "z", buffer: places.z.buffer, type: vectorsOf(places.z) } as const] : []),
-    ...(places.w ? [{ name: "w", buffer: places.w.buffer, type: vectorsOf(places.w) } as const] : []),
-    ...boundStates(chunks, buffers.states),
-    ...(read.told ? [{ name: "told", buffer: read.told.buffer, type: "vec2<f32>" } as const] : []),
-    ...(pairs
-      ? [{ name: "scores", buffer: buffers.scores, type: chunks.halfScores ? "vec2<u32>" : "vec4<f32>" } as const]
-      : []),
-    { name: "table", buffer: buffers.table, type: "vec4<f32>" },
-    ...(to ? [{ name: "found", buffer: to.buffer, type: "vec4<f32>", access: "read_write" } as const] : []),
-    ...(dots ? [{ name: "dots", buffer: dots.to, type: "f32", access: "read_write" } as const] : []),
-  ] satisfies Bound[]);
+  const bound = distinct(readBound(chunks, read, places, pairs));
   const rowTiles = Q / tile.rows;
   const groups = H * count * rowTiles * tiles;
   const bounds = pairs ? boundsText(chunks, read) : undefined;
@@ -63,9 +53,10 @@ export function matrixReadPass(chunks: Chunks, read: ReadPass, tile: MatrixTile)
     tiles,
     nameOf: (place) => bound.nameOf(place.buffer),
     knows: bounds !== undefined,
+    names: { x: "x", states: "states" },
   };
   const code = shaderOf(tile, fragments, {
-    module: `${declarations(bound.list)}${bounds ? MAGNITUDE_FUNCTIONS : ""}${stateFunctions(chunks)}${pairs ? (isPlain(chunks) ? keepFunction : (reverse: boolean) => decayFunction(chunks, reverse))(state === "adjoint") : ""}`,
+    module: `${declarations(bound.list)}${bounds ? MAGNITUDE_FUNCTIONS : ""}${stateFunctions(chunks)}${apart ? rowSharesModule(tile) : ""}${pairs ? (isPlain(chunks) ? keepFunction : (reverse: boolean) => decayFunction(chunks, reverse))(state === "adjoint") : ""}`,
     setup: `let at = i32(group);
 if (at >= ${groups}) { return; }
 let columnTile = at % ${tiles};
@@ -83,12 +74,32 @@ let fromTable = ${tableAt(chunks, "c", 4)};
 let scoreAt = ${numberText(chunks, scoreHeads(chunks, score))} * ${count} + c;
 let tAt = scoreAt * ${scoreSize(chunks, score) / 4};
 ${chunks.magnitudes === undefined ? "" : `let ofState = i32(bitcast<u32>(${magnitudeAt(chunks, state, "before", "h", "c")}) >> 23u);`}
-${bounds ?? ""}`,
-    phases: pairs ? [withStates(plan), withPairs(plan)] : [withStates(plan)],
+${bounds ?? ""}
+${apart ? apartSetup(plan, apart) : ""}`,
+    phases: apart ? apartPhases(plan, apart) : pairs ? [withStates(plan), withPairs(plan)] : [withStates(plan)],
     ...(dots && { rowSums: rowDots(plan) }),
     finish: (sums) => finished(plan, sums),
   });
   return passOf(chunks, bound.list, groups, code);
+}
+
+/** The buffers of a read. */
+function readBound(chunks: Chunks, read: ReadPass, places: ReadPlan["places"], pairs: boolean): readonly Bound[] {
+  const { buffers, told, to, dots, apart } = read;
+  return [
+    boundRows(rowsOf(chunks, read), places.x),
+    ...(pairs ? [{ name: "z", buffer: places.z.buffer, type: vectorsOf(places.z) } as const] : []),
+    ...(places.w ? [{ name: "w", buffer: places.w.buffer, type: vectorsOf(places.w) } as const] : []),
+    ...boundStates(chunks, buffers.states),
+    ...(told ? [{ name: "told", buffer: told.buffer, type: "vec2<f32>" } as const] : []),
+    ...(pairs
+      ? [{ name: "scores", buffer: buffers.scores, type: chunks.halfScores ? "vec2<u32>" : "vec4<f32>" } as const]
+      : []),
+    { name: "table", buffer: buffers.table, type: "vec4<f32>" },
+    ...(to ? [{ name: "found", buffer: to.buffer, type: "vec4<f32>", access: "read_write" } as const] : []),
+    ...(dots ? [{ name: "dots", buffer: dots.to, type: "f32", access: "read_write" } as const] : []),
+    ...(apart ? apartBound(chunks, apart) : []),
+  ];
 }
 
 interface ReadPlan {
@@ -101,6 +112,79 @@ interface ReadPlan {
   nameOf(place: Place): string;
   /** Scales are known beforehand. */
   readonly knows: boolean;
+  /** Names of what reads the states, and of these: of those before the chunk "q". */
+  readonly names: { readonly x: "x" | "q"; readonly states: "states" | "statesBefore" };
+}
+
+/** Arrays of sums that are taken beside a read: q reads the states before the chunk, dy and v are multiplied with rows. */
+const apartPlaces = ({ operands }: Chunks, apart: StateSums): Readonly<Record<"q" | "dy" | "v", Place>> => ({
+  q: operands.get(apart.x)!,
+  dy: operands.get(apart.with)!,
+  v: operands.get(apart.own)!,
+});
+
+function apartBound(chunks: Chunks, apart: StateSums): readonly Bound[] {
+  const [states] = boundStates(chunks, apart.states);
+  return [
+    ...Object.entries(apartPlaces(chunks, apart)).map(([name, place]): Bound => ({
+      name,
+      buffer: place.buffer,
+      type: vectorsOf(place),
+    })),
+    { ...states!, name: "statesBefore" },
+    { name: "stateSums", buffer: apart.to, type: "f32", access: "read_write" },
+  ];
+}
+
+function apartSetup({ chunks, knows }: ReadPlan, apart: StateSums): string {
+  const starts = Object.entries(apartPlaces(chunks, apart)).map(
+    ([name, place]) => `let ${name}At = ${baseText(chunks, place, 4)} + (t0 + r0) * ${strideOf(chunks, place, 4)};`,
+  );
+  const scales = [
+    ...(chunks.magnitudes === undefined
+      ? []
+      : [`let qState = i32(bitcast<u32>(${magnitudeAt(chunks, "current", "before", "h", "c")}) >> 23u);`]),
+    ...(knows ? [`let qX = exponentOf(${magnitudeOf(chunks, apart.x, "h", "c")!});`] : []),
+  ];
+  return [...starts, ...scales].join("\n");
+}
+
+/** The phases of a read whose pairs of steps are summed elsewhere: of the states before, whose sums begin anew, and its own. */
+function apartPhases(plan: ReadPlan, apart: StateSums): readonly Phase[] {
+  const { chunks, read, tile } = plan;
+  const others = apartPlaces(chunks, apart);
+  const { L, table } = chunks;
+  const before: ReadPlan = {
+    ...plan,
+    read: { ...read, state: "current", x: apart.x, dots: undefined },
+    places: { ...plan.places, x: others.q },
+    names: { x: "q", states: "statesBefore" },
+  };
+  const summed = (name: "dy" | "v", factor: number, from: number): Pick<Phase, "after" | "afterAll"> => ({
+    after: ({ rows }) =>
+      rows
+        .map((of) => {
+          const four = columnText(plan, `${of.columns[0]} / 4`);
+          const place = others[name];
+          const other = readVector(
+            place,
+            `${plan.nameOf(place)}[${name}At + ${of.row} * ${strideOf(chunks, place, 4)} + ${four}]`,
+          );
+          return rowShare(tile, of, `select(0.0, dot(${of.names[0]}, ${other}), ${four} < ${widthOf(plan)})`);
+        })
+        .join("\n"),
+    afterAll: rowTotals(
+      tile,
+      (row, sum) => `if (r0 + ${row} < ${validSteps(plan)}) {
+    stateSums[${from} + (h * ${plan.tiles} + columnTile) * ${L} + t0 + r0 + ${row}] = ${sum} * ${numberAt(`${factor} + r0 + ${row}`)};
+  }`,
+    ),
+  });
+  return [
+    { ...withStates(before), ...summed("dy", table.seed, 0), alone: true },
+    { ...withStates(plan), ...summed("v", table.drive, chunks.H * plan.tiles * L), keeps: true },
+    withPairs(plan),
+  ];
 }
 
 /** Exponents of what the read's operands are at most in the chunk. */
@@ -156,41 +240,45 @@ function withStates(plan: ReadPlan): Phase {
   const { K, V, V4, K4, L, count, keyRows, table } = chunks;
   const { over } = read;
   const isRow = rowsOf(chunks, read) !== undefined;
+  const { x, states: statesName } = plan.names;
+  const [xName, ofX, ofState] = [x, x === "x" ? "ofX" : "qX", x === "x" ? "ofState" : "qState"];
   const states = `(h * ${count} + c) * ${K * V4}`;
   const ofStates = (load: OperandText["load"]): Pick<OperandText, "load" | "raw"> => ({
     load,
-    ...(chunks.halfStates && { raw: { load, exponent: "ofState" } }),
+    ...(chunks.halfStates && { raw: { load, exponent: ofState } }),
   });
+  const plain = isPlain(chunks);
+  const element = (line: string, depth: string): string =>
+    `${plan.nameOf(places.x)}[${xName}At + ${line} * ${strideOf(chunks, places.x, 4)} + ${depth}]`;
+  const raw = plain && chunks.halfStates ? rawOf(tile, places.x, element) : undefined;
   return {
-    known: plan.knows ? { a: `scaleFor(${productExponent("ofX", "growth")})`, b: "ofState" } : undefined,
+    known: plan.knows ? { a: raw ? "127" : `scaleFor(${productExponent(ofX, "growth")})`, b: ofState } : undefined,
+    fixed: raw !== undefined,
     begin: "0",
     end: String(over === "keys" ? K : V),
     a: {
       along: "depth",
+      raw,
       load: (line, depth) =>
-        isRow
-          ? `rows[xAt + ${line} * ${K4} + ${depth}]`
-          : readVector(
-              places.x,
-              `${plan.nameOf(places.x)}[xAt + ${line} * ${strideOf(chunks, places.x, 4)} + ${depth}]`,
-            ),
-      ...(!keyRows && {
-        factors: (line) =>
-          `table[fromTable + (${read.state === "adjoint" ? table.toEnd : table.before} + r0) / 4 + ${line}]`,
-      }),
+        isRow ? `rows[xAt + ${line} * ${K4} + ${depth}]` : readVector(places.x, element(line, depth)),
+      ...(!keyRows &&
+        !plain && {
+          factors: (line) =>
+            `table[fromTable + (${read.state === "adjoint" ? table.toEnd : table.before} + r0) / 4 + ${line}]`,
+        }),
       ...(isRagged(chunks) && { lines: `${L} - t0 - r0` }),
     },
     b:
       over === "keys"
         ? {
             along: "lines",
-            ...ofStates((line, depth) => `states[${states} + ${depth} * ${V4} + ${columnText(plan, line)}]`),
+            ...ofStates((line, depth) => `${statesName}[${states} + ${depth} * ${V4} + ${columnText(plan, line)}]`),
             ...shortColumns(plan),
           }
         : {
             along: "depth",
             ...ofStates(
-              (line, depth) => `states[${states} + (columnTile * ${tile.columns} + ${line}) * ${V4} + ${depth}]`,
+              (line, depth) => `${statesName}[${states} + (columnTile * ${tile.columns} + ${line}) * ${V4} + ${depth}]`,
             ),
             ...shortColumns(plan),
           },
@@ -203,8 +291,19 @@ function withPairs(plan: ReadPlan): Phase {
   const reverse = read.state === "adjoint";
   const valid = validSteps(plan);
   const plain = isPlain(chunks);
+  const { drive, seed } = chunks.parts;
+  const weighs = (reverse ? seed!.scale : drive.scale) !== undefined;
+  const z = plan.places.z;
+  const raw =
+    !weighs && !isRagged(chunks)
+      ? rawOf(
+          tile,
+          z,
+          (line, depth) => `${plan.nameOf(z)}[zAt + ${depth} * ${strideOf(chunks, z, 4)} + ${columnText(plan, line)}]`,
+        )
+      : undefined;
   return {
-    known: plan.knows ? { a: "scaleFor(ofScores)", b: "scaleFor(ofValues)" } : undefined,
+    known: plan.knows ? { a: "scaleFor(ofScores)", b: raw ? "127" : "scaleFor(ofValues)" } : undefined,
     begin: reverse ? "r0" : "0",
     end: reverse ? valid : `min(${valid}, r0 + ${tile.rows})`,
     causal: reverse ? "later" : "earlier",
@@ -221,9 +320,10 @@ function withPairs(plan: ReadPlan): Phase {
     },
     b: {
       along: "lines",
+      raw,
       load: (line, depth) => vectorAt(plan, "z", depth, line),
       change: (value, _, depth) => insideText(plan, value, depth),
-      ...(!plain && {
+      ...(weighs && {
         weight: (_: string, depth: string) => numberAt(`${reverse ? table.seed : table.drive} + ${depth}`),
       }),
       ...shortColumns(plan),
@@ -232,8 +332,9 @@ function withPairs(plan: ReadPlan): Phase {
 }
 
 /** Four scores, and the factor that makes them what they are. */
-const scoreText = ({ halfScores }: Chunks, text: string): string => (halfScores ? `unpackedState(${text})` : text);
-function undone(chunks: Chunks, row: string, column: string): string {
+export const scoreText = ({ halfScores }: Chunks, text: string): string =>
+  halfScores ? `unpackedState(${text})` : text;
+export function undone(chunks: Chunks, row: string, column: string): string {
   if (!chunks.halfScores) return "";
   const { scores: shape } = chunks.sizes as { readonly scores: MatrixTile };
   const [down, across] = scoreGrid(chunks);
@@ -268,10 +369,6 @@ const keepFunction = (reverse: boolean): string => `fn decaysOf(line: i32, step:
   return mat2x4<f32>(${["lines", "lines + 4"].map((four) => `vec4<f32>(${four} ${reverse ? "<=" : ">="} kept)`).join(", ")});
 }
 `;
-/** Whether decays and factors of steps are all 1. */
-const isPlain = ({ parts: { form, drive, seed } }: Chunks): boolean =>
-  form.decay.kind === "none" && !drive.scale && !seed?.scale;
-
 /** Whether the sums of rows are taken of the products with the states and of the pairs of steps each. */
 const separates = ({ read: { state, dots }, tile }: ReadPlan): boolean =>
   separatesDots(tile, state) && dots !== undefined;

@@ -22,13 +22,18 @@ export interface SliceTexts {
   /** What becomes of the values; the largest of them so far is `aLargest` or `bLargest`. */
   readonly change: string;
   readonly store: string;
-  /** The first vector of a fragment: of high (0) or low (1) parts, at a step along the depth and a line of the tile. */
+  /**
+   * The first vector of a fragment: of high (0) or low (1) parts, at a step along the depth and a line of the tile; in blocks, a
+   * line of the block, and counted from its start.
+   */
   fragmentAt(part: number, step: number, line: number): number;
+  /** In blocks: the first of a part. */
+  firstBlock(part: number): number;
   readonly pitch: number;
   readonly alongDepth: boolean;
 }
 
-/** @param places Where slices of high parts and, perhaps, of low parts begin in workgroup memory. */
+/** @param places Where slices of high parts and, perhaps, of low parts begin in workgroup memory; in blocks, the first of them. */
 export function sliceTexts(
   operand: "a" | "b",
   { along, load, change, factors, weight, times, raw, measured, lines: within }: OperandText,
@@ -43,7 +48,8 @@ export function sliceTexts(
   const alongDepth = along === "depth";
   const units = (lines * depth) / VECTOR;
   const inRow = (alongDepth ? depth : lines) / VECTOR;
-  const pitch = pitchOf(alongDepth ? depth : lines);
+  const block = tile.inBlocks ? tile.block[operand === "a" ? "rows" : "columns"] : undefined;
+  const pitch = pitchOf(alongDepth ? depth : (block ?? lines));
   const some = Array.from({ length: Math.ceil(units / threads) }, (_, q) => q);
   const name = (part: string, q: number): string => `${operand}${part}${q}`;
   const only = (q: number, text: string): string =>
@@ -57,12 +63,36 @@ export function sliceTexts(
       : [`(2 * ${name("Column", q)}${half === 0 ? "" : " + 1"})`, `(${base} + ${name("Row", q)})`];
   const factor = (q: number, half: number): string => (alongDepth ? name("Factor", q) : `${name("Factor", q)}_${half}`);
   const packed = (q: number): string => name("Raw", q);
+  /** The block of a unit and its vector there, from those of the thread's first unit where the next is a whole number of rows on. */
+  const placeInBlock = (q: number, each: number): string[] => {
+    const [row, column] = [name("Row", q), name("Column", q)];
+    const [to, of] = [`let ${name("To", q)} = `, `let ${name("Block", q)} = `];
+    const rowsOn = (q * threads) / inRow;
+    const first = (text: string): string => name(text, 0);
+    if (!alongDepth) {
+      const vectors = each / VECTOR;
+      if (q > 0 && threads % inRow === 0)
+        return [`${of}${first("Block")};`, `${to}${first("To")} + ${rowsOn * pitch};`];
+      return [`${of}${column} / ${vectors};`, `${to}${row} * ${pitch} + ${column} % ${vectors};`];
+    }
+    if (q > 0 && threads % inRow === 0) {
+      const rows = threads / inRow;
+      if (each % rows === 0)
+        return [
+          `${of}${first("Block")} + ${Math.floor(rowsOn / each)};`,
+          `${to}${first("To")} + ${(rowsOn % each) * pitch};`,
+        ];
+      if (rows % each === 0) return [`${of}${first("Block")} + ${rowsOn / each};`, `${to}${first("To")};`];
+    }
+    return [`${of}${row} / ${each};`, `${to}${row} % ${each} * ${pitch} + ${column};`];
+  };
   const head = (q: number): string[] => {
     const e = q === 0 ? "lane" : `(lane + ${threads * q})`;
     const [row, column] = [name("Row", q), name("Column", q)];
     return [
       `let ${row} = ${e} / ${inRow};`,
       `let ${column} = ${e} % ${inRow};`,
+      ...(block === undefined ? [] : placeInBlock(q, block)),
       ...(raw ? [`var ${packed(q)} = vec4<u32>();`] : registers(q).map((register) => `var ${register} = vec4<f32>();`)),
       ...(weight ? [`var ${name("Weight", q)} = 0.0;`] : []),
       ...(times ? [`var ${name("Times", q)} = mat2x4<f32>();`] : []),
@@ -107,8 +137,12 @@ export function sliceTexts(
   };
   const written = (q: number): string => {
     const [x, y] = registers(q);
-    const to = (part: number): string =>
-      `tiles[${places[part]! > 0 ? `${places[part]} + ` : ""}${name("Row", q)} * ${pitch} + ${name("Column", q)}]`;
+    const to = (part: number): string => {
+      const place = places[part]! > 0 ? `${places[part]} + ` : "";
+      return block === undefined
+        ? `tiles[${place}${name("Row", q)} * ${pitch} + ${name("Column", q)}]`
+        : `tiles[${place}${name("Block", q)}][${name("To", q)}]`;
+    };
     if (raw) return `${to(0)} = ${packed(q)};`;
     if (places.length === 1) return `${to(0)} = pack8(${x} * ${operand}Scale, ${y} * ${operand}Scale);`;
     return `{
@@ -134,8 +168,9 @@ export function sliceTexts(
     change: each(changed),
     store: each(written),
     fragmentAt: (part, step, line) =>
-      places[part]! +
+      (block === undefined ? places[part]! : 0) +
       (alongDepth ? line * pitch + (step * FRAGMENT) / VECTOR : step * FRAGMENT * pitch + line / VECTOR),
+    firstBlock: (part) => places[part]!,
     pitch,
     alongDepth,
   };
@@ -196,11 +231,25 @@ export function reportMeasured(tile: MatrixTile, { reporters: each, largest }: F
     : `mosts[${phases * all} + lane] = ${told};`;
 }
 
-/** Scales that are known beforehand: those of all phases must have the same product, so one operand has less than it might. */
-export const knownScales = (phases: readonly Phase[]): string =>
-  `${phases.map(({ known }, k) => `let known${k} = vec2<i32>(${known!.a}, ${known!.b});`).join("\n")}
-let total = ${phases.map((_, k) => `known${k}.x + known${k}.y`).reduce((x, y) => `min(${x}, ${y})`)};`;
-export const ownScales = (k: number): string => `let aExponent = total - known${k}.y;
+/**
+ * Scales that are known beforehand: those of all phases must have the same product, so one operand has less than it might. Where
+ * a phase copies both operands, the sums are changed behind it; one whose sums are of no other phase has its own.
+ */
+export const knownScales = (phases: readonly Phase[]): string => {
+  const products = phases.flatMap(({ fixed, alone }, k) =>
+    alone ? [] : [`known${k}.x + known${k}.y${fixed ? ` + ${GROWTH}` : ""}`],
+  );
+  return `${phases.map(({ known }, k) => `let known${k} = vec2<i32>(${known!.a}, ${known!.b});`).join("\n")}
+let total = ${products.reduce((x, y) => `min(${x}, ${y})`)};`;
+};
+/** Behind a phase whose operands are copied. */
+export const sumsAfterCopies = (fragments: FragmentTexts, names: readonly string[], k: number): string =>
+  `let ofCopies = bitcast<f32>(clamp(127 + total - known${k}.x - known${k}.y, 0, 254) << 23u);
+${names.map((name) => `${name} = ${fragments.scale(name, "ofCopies")};`).join("\n")}`;
+export const ownScales = (
+  k: number,
+  alone = false,
+): string => `${alone ? `let total = known${k}.x + known${k}.y;\n` : ""}let aExponent = total - known${k}.y;
 // where it is below all numbers, products are too small to be seen beside the others
 let aScale = select(bitcast<f32>(aExponent << 23u), 0.0, aExponent < 1);
 let bScale = bitcast<f32>(known${k}.y << 23u);`;
@@ -218,6 +267,8 @@ export function firstScales(
   names: readonly string[],
   operands: Pick<Phase, "a" | "b">,
   phase: number,
+  /** Whether there are no sums of phases before. */
+  first: boolean,
 ): string {
   return `if (attempt == 0) {
 ${indent(reportLargest(tile, fragments, phase))}
@@ -226,8 +277,8 @@ ${indent(reportLargest(tile, fragments, phase))}
 }
 ${rawScales(operands, phase)}
 ${
-  phase === 0
-    ? "scales = known0;"
+  first
+    ? `scales = known${phase};`
     : `var now = known${phase};
 now.x = max(now.x - max(now.x + now.y - scales.x - scales.y - ${GROWTH}, 0), 1);
 let by = bitcast<f32>(clamp(127 + now.x + now.y - scales.x - scales.y, 0, 254) << 23u);

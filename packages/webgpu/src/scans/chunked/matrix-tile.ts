@@ -4,7 +4,7 @@
  * which three products are taken. The sums go through workgroup memory to the threads, a strip of 16 rows at a time.
  */
 import { entryPoint, indent } from "@seqmix/tensor/wgsl";
-import { FRAGMENT, type FragmentTexts } from "@seqmix/tensor/wgsl";
+import { FRAGMENT, type FragmentTexts, type InBlock } from "@seqmix/tensor/wgsl";
 import { splitFunctions } from "../../matmul/scaling.js";
 import {
   firstScales,
@@ -16,6 +16,7 @@ import {
   scalesModule,
   sliceTexts,
   sliceVectors,
+  sumsAfterCopies,
   type SliceTexts,
 } from "./matrix-slices.js";
 import {
@@ -24,6 +25,7 @@ import {
   tileShader,
   TIMES_FACTORS,
   type MatrixTile,
+  type OperandText,
   type Phase,
   type RowSums,
   type SumNames,
@@ -43,14 +45,52 @@ const inBlock = (text: string): string => `{\n${indent(text)}\n}`;
 const stripPitch = ({ block }: MatrixTile): number => block.columns / 4 + 1;
 const stripVectors = (tile: MatrixTile): number => FRAGMENT * stripPitch(tile);
 
+/** Where slices lie in workgroup memory, high parts of A and B, then low ones; sums take their place. */
+interface Memory {
+  /** First vectors, or blocks. */
+  readonly a: readonly number[];
+  readonly b: readonly number[];
+  /** Vectors, or blocks of so many. */
+  readonly size: number;
+  readonly blockLength?: number;
+}
+
+type Along = OperandText["along"];
+
+function memoryOf(tile: MatrixTile, alongs: readonly (readonly [Along, Along])[]): Memory {
+  const { rows, columns, depth, block, inBlocks } = tile;
+  const parts = tile.terms === 3 ? 2 : 1;
+  const most = (lines: number, k: 0 | 1): number =>
+    Math.max(...alongs.map((along) => sliceVectors(lines, depth, along[k])));
+  const subgroups = matrixThreads(tile) / 32;
+  const places = (first: number, both: number): number[] => range(parts).map((part) => first + part * both);
+  if (inBlocks) {
+    const [down, both] = [rows / block.rows, rows / block.rows + columns / block.columns];
+    return {
+      a: places(0, both),
+      b: places(down, both),
+      size: Math.max(parts * both, subgroups),
+      blockLength: Math.max(most(block.rows, 0), most(block.columns, 1), stripVectors(tile)),
+    };
+  }
+  const [ofA, ofB] = [most(rows, 0), most(columns, 1)];
+  return {
+    a: places(0, ofA + ofB),
+    b: places(ofA, ofA + ofB),
+    size: Math.max(parts * (ofA + ofB), subgroups * stripVectors(tile)),
+  };
+}
+
+type PlacedTile = MatrixTile & Pick<Memory, "blockLength">;
+
 /** Bytes of workgroup memory at most. */
 export function matrixTileBytes(tile: MatrixTile): number {
-  const slice = (lines: number): number =>
-    Math.max(sliceVectors(lines, tile.depth, "depth"), sliceVectors(lines, tile.depth, "lines"));
-  const slices = (tile.terms === 3 ? 2 : 1) * (slice(tile.rows) + slice(tile.columns));
-  const subgroups = matrixThreads(tile) / 32;
+  const { size, blockLength = 1 } = memoryOf(tile, [
+    ["depth", "depth"],
+    ["lines", "lines"],
+  ]);
   // two phases' largest numbers
-  return 16 * Math.max(slices, subgroups * stripVectors(tile)) + 16 * subgroups + 4;
+  return 16 * size * blockLength + (16 * matrixThreads(tile)) / 32 + 4;
 }
 
 interface Fragment {
@@ -65,45 +105,36 @@ const fragmentsOf = ({ block }: MatrixTile): Fragment[] =>
   );
 
 function matrixTileShader(
-  tile: MatrixTile,
+  shape: MatrixTile,
   fragments: FragmentTexts,
   { module, setup, phases, totals, rowSums, finish }: TileText,
 ): string {
+  const memory = memoryOf(
+    shape,
+    phases.map(({ a, b }) => [a.along, b.along] as const),
+  );
+  const { size, blockLength } = memory;
+  const tile: PlacedTile = { ...shape, ...(blockLength !== undefined && { blockLength }) };
   const all = fragmentsOf(tile);
   const names = all.map(({ name }) => name);
   const threads = matrixThreads(tile);
   const across = tile.columns / tile.block.columns;
-  const parts = tile.terms === 3 ? 2 : 1;
-  const size = (operand: "a" | "b"): number =>
-    Math.max(
-      ...phases.map((phase) =>
-        sliceVectors(operand === "a" ? tile.rows : tile.columns, tile.depth, phase[operand].along),
-      ),
-    );
-  const [aSize, bSize] = [size("a"), size("b")];
-  const both = aSize + bSize;
   const known = phases.every((phase) => phase.known !== undefined);
   const measured = phases.some(({ a, b }) => [a, b].some((operand) => operand.measured));
   const strips = range(tile.block.rows / FRAGMENT).map((i) => stripSums(tile, i));
   const placed = (phase: Phase): readonly [SliceTexts, SliceTexts] => [
-    sliceTexts(
-      "a",
-      phase.a,
-      tile,
-      range(parts).map((p) => p * both),
-      !known,
-    ),
-    sliceTexts(
-      "b",
-      phase.b,
-      tile,
-      range(parts).map((p) => p * both + aSize),
-      !known,
-    ),
+    sliceTexts("a", phase.a, tile, memory.a, !known),
+    sliceTexts("b", phase.b, tile, memory.b, !known),
   ];
   const early = rowSums?.early ? rowSums : undefined;
   const taken = phases.map((phase, k) =>
-    phaseText(tile, fragments, phase, placed(phase), { k, known, strips, early: k === 0 ? early : undefined }),
+    phaseText(tile, fragments, phase, placed(phase), {
+      k,
+      known,
+      first: phases.slice(0, k).every(({ alone }) => alone),
+      strips,
+      early: k === 0 ? early : undefined,
+    }),
   );
   const zeros = names.map((name) => `${name} = ${fragments.zero};`).join("\n");
   const allTotals = totals ? strips.flatMap(({ all: sums }) => sums.map(({ name }) => `total_${name}`)) : [];
@@ -130,7 +161,7 @@ ${setup}
 let own = i32(${fragments.subgroup});
 let blockRow = own / ${across} * ${tile.block.rows};
 let blockColumn = own % ${across} * ${tile.block.columns};
-let strip = own * ${stripVectors(tile)};
+${tile.inBlocks ? `let aBlock = u32(own / ${across});\nlet bBlock = u32(own % ${across});\nlet strip = own;` : `let strip = own * ${stripVectors(tile)};`}
 let quad = lane % ${tile.block.columns / 4};
 let stripRow = lane % 32 / ${tile.block.columns / 4};
 ${[...names.map((name) => `var ${name} = ${fragments.zero};`), ...allTotals.map((name) => `var ${name}: vec4<f32>;`)].join("\n")}
@@ -138,25 +169,27 @@ ${measured ? "var aMeasured = 0.0;\nvar bMeasured = 0.0;\n" : ""}${known ? `${kn
 ${totals === "alone" ? "" : inverse(known)}
 ${ends.join("\n")}
 ${rowSums ? rowsTogether(tile, rowSums) : ""}`;
-  const subgroups = threads / 32;
-  return `${fragments.directives}${module}${TIMES_FACTORS}var<workgroup> tiles: array<vec4<u32>, ${Math.max(parts * both, subgroups * stripVectors(tile))}>;
-${known && !measured ? "" : scalesModule(tile, fragments, phases.length + (measured ? 1 : 0))}${[...(rowSums ? ["partial"] : []), ...(early ? ["partialBefore"] : [])].map((name) => `var<workgroup> ${name}: array<f32, ${tile.rows * across}>;\n`).join("")}${fragments.declare("tiles")}${splitFunctions}${entryPoint(threads, body, fragments.builtin)}`;
+  return `${fragments.directives}${module}${TIMES_FACTORS}var<workgroup> tiles: array<${blockLength === undefined ? "vec4<u32>" : `array<vec4<u32>, ${blockLength}>`}, ${size}>;
+${known && !measured ? "" : scalesModule(tile, fragments, phases.length + (measured ? 1 : 0))}${[...(rowSums ? ["partial"] : []), ...(early ? ["partialBefore"] : [])].map((name) => `var<workgroup> ${name}: array<f32, ${tile.rows * across}>;\n`).join("")}${fragments.declare("tiles", blockLength)}${splitFunctions}${entryPoint(threads, body, fragments.builtin)}`;
 }
 
 /** One product into the sums. */
 function phaseText(
-  tile: MatrixTile,
+  tile: PlacedTile,
   fragments: FragmentTexts,
   phase: Phase,
   operands: readonly [SliceTexts, SliceTexts],
   {
     k,
     known,
+    first,
     strips,
     early,
   }: {
     readonly k: number;
     readonly known: boolean;
+    /** Whether there are no sums of phases before. */
+    readonly first: boolean;
     readonly strips: readonly SumNames[];
     readonly early: RowSums | undefined;
   },
@@ -179,7 +212,7 @@ ${
   known
     ? ""
     : `      if (fresh) {
-${indent(firstScales(tile, fragments, names, phase, k), 4)}
+${indent(firstScales(tile, fragments, names, phase, k, first), 4)}
         fresh = false;
       }
 `
@@ -193,13 +226,13 @@ ${indent(products(tile, fragments, operands, phase), 3)}
       workgroupBarrier();
     }
   }
-${after ? indent(afterwards(tile, fragments, strips, after, known)) : ""}
+${after ? indent(afterwards(tile, fragments, strips, { ...phase, after }, known)) : ""}
 ${early ? indent(earlySums(tile, fragments, strips, early, known)) : ""}
 }`;
   const whole = loop
-    ? `for (var ${loop.variable} = 0; ${loop.variable} < ${loop.count}; ${loop.variable}++) {\n${indent(`${loop.setup}\n${text}`)}\n}`
-    : text;
-  if (known) return `{\n${indent(ownScales(k))}\n${indent(whole)}\n}`;
+    ? `${loop.before ? `${loop.before(strips)}\n` : ""}for (var ${loop.variable} = 0; ${loop.variable} < ${loop.count}; ${loop.variable}++) {\n${indent(`${loop.setup}\n${text}`)}\n}`
+    : `${text}${known && phase.fixed ? `\n${sumsAfterCopies(fragments, names, k)}` : ""}`;
+  if (known) return `{\n${indent(ownScales(k, phase.alone))}\n${indent(whole)}\n}`;
   return `{
   var aLargest = 0.0;
   var bLargest = 0.0;
@@ -209,13 +242,22 @@ ${indent(reportLargest(tile, fragments, k))}
 }`;
 }
 
-/** The products of a slice, for the block of each subgroup. */
+/** The products of a slice, for the block of each subgroup: written once, or once for each. */
 function products(
-  tile: MatrixTile,
+  tile: PlacedTile,
   fragments: FragmentTexts,
   operands: readonly [SliceTexts, SliceTexts],
   { causal, beyond }: Pick<Phase, "causal" | "beyond">,
 ): string {
+  if (tile.inBlocks) {
+    const { rows, columns } = tile.block;
+    const text = range(tile.depth / FRAGMENT)
+      .map((step) => blockProducts(tile, fragments, operands, { step, row: "blockRow", column: "blockColumn" }, causal))
+      .join("\n");
+    const outside =
+      beyond?.side === "above" ? `blockRow + ${rows} <= blockColumn` : `blockColumn + ${columns} <= blockRow`;
+    return beyond ? `if ((${beyond.when}) | !(${outside})) {\n${indent(text)}\n}` : text;
+  }
   const across = tile.columns / tile.block.columns;
   const cases = range(matrixThreads(tile) / 32).map((q) => {
     const [row, column] = [Math.floor(q / across) * tile.block.rows, (q % across) * tile.block.columns];
@@ -236,25 +278,33 @@ function products(
 
 interface BlockStep {
   readonly step: number;
-  /** Of the subgroup's block in the tile. */
-  readonly row: number;
-  readonly column: number;
+  /** Of the subgroup's block in the tile; texts where slices lie in blocks. */
+  readonly row: number | string;
+  readonly column: number | string;
 }
 
 function blockProducts(
-  { block, terms }: MatrixTile,
+  { block, terms, blockLength = 0 }: PlacedTile,
   fragments: FragmentTexts,
   [A, B]: readonly [SliceTexts, SliceTexts],
   { step, row, column }: BlockStep,
   causal: Phase["causal"],
 ): string {
   const [down, along] = [range(block.rows / FRAGMENT), range(block.columns / FRAGMENT)];
+  const place = (slice: SliceTexts, name: string, part: number, line: number | string, k: number): number | InBlock =>
+    typeof line === "number"
+      ? slice.fragmentAt(part, step, line + FRAGMENT * k)
+      : {
+          block: `${name} + ${slice.firstBlock(part)}u`,
+          at: slice.fragmentAt(part, step, FRAGMENT * k),
+          length: blockLength,
+        };
   const left = (part: number, i: number): string =>
     fragments.load(
       "left",
       A.alongDepth ? "row_major" : "col_major",
       "tiles",
-      A.fragmentAt(part, step, row + FRAGMENT * i),
+      place(A, "aBlock", part, row, i),
       A.pitch,
     );
   const right = (part: number, j: number): string =>
@@ -262,7 +312,7 @@ function blockProducts(
       "right",
       B.alongDepth ? "col_major" : "row_major",
       "tiles",
-      B.fragmentAt(part, step, column + FRAGMENT * j),
+      place(B, "bBlock", part, column, j),
       B.pitch,
     );
   const add = (i: number, j: number, x: string, y: string): string =>
@@ -281,7 +331,7 @@ function blockProducts(
   // all of the block's rows are before the step, or behind it
   const needed =
     causal === "earlier"
-      ? `if (begin + ${step * FRAGMENT} < r0 + ${row + block.rows}) `
+      ? `if (begin + ${step * FRAGMENT} < r0 + ${typeof row === "number" ? row + block.rows : `${row} + ${block.rows}`}) `
       : causal === "later"
         ? `if (begin + ${step * FRAGMENT + FRAGMENT - 1} >= r0 + ${row}) `
         : "";
@@ -310,17 +360,22 @@ const inverse = (known: boolean): string => `let undo = 254 - ${known ? "total" 
 let undoHalf = bitcast<f32>((127 + undo / 2) << 23u);
 let undoRest = bitcast<f32>((127 + undo - undo / 2) << 23u);`;
 
+/** A vector of the subgroup's strip; and the place of the first of a fragment. */
+const inStrip = ({ inBlocks }: MatrixTile, at: string): string => `tiles[strip${inBlocks ? "][" : " + "}${at}]`;
+const stripPlace = (tile: PlacedTile, at: number): string | InBlock =>
+  tile.inBlocks ? { block: "u32(strip)", at, length: tile.blockLength! } : `u32(strip + ${at})`;
+
 /** A strip of sums through workgroup memory to the threads, and what they do with it. */
-function brought(tile: MatrixTile, fragments: FragmentTexts, sums: SumNames, i: number, then: string): string {
+function brought(tile: PlacedTile, fragments: FragmentTexts, sums: SumNames, i: number, then: string): string {
   const quads = tile.block.columns / 4;
   const stores = fragmentsOf(tile)
     .filter(({ row }) => row === i)
     .map(({ name, column }) =>
-      fragments.store("tiles", `u32(strip + ${(column * FRAGMENT) / 4})`, name, `${stripPitch(tile)}u`),
+      fragments.store("tiles", stripPlace(tile, (column * FRAGMENT) / 4), name, `${stripPitch(tile)}u`),
     );
   const reads = sums.all.map(
     ({ name }, n) =>
-      `var ${name} = bitcast<vec4<f32>>(tiles[strip + (stripRow + ${n * (32 / quads)}) * ${stripPitch(tile)} + quad]) * undoHalf * undoRest;`,
+      `var ${name} = bitcast<vec4<f32>>(${inStrip(tile, `(stripRow + ${n * (32 / quads)}) * ${stripPitch(tile)} + quad`)}) * undoHalf * undoRest;`,
   );
   return `${stores.join("\n")}
 workgroupBarrier();
@@ -330,10 +385,10 @@ ${then}`;
 
 /** After a product in a loop: the sums are taken and begin anew. */
 function afterwards(
-  tile: MatrixTile,
+  tile: PlacedTile,
   fragments: FragmentTexts,
   strips: readonly SumNames[],
-  after: (sums: SumNames) => string,
+  { after, afterAll, keeps }: Pick<Phase, "afterAll" | "keeps"> & { after(sums: SumNames): string },
   known: boolean,
 ): string {
   const texts = strips.map((strip, i) =>
@@ -341,14 +396,18 @@ function afterwards(
   );
   return `${inverse(known)}
 ${texts.join("\n")}
-${fragmentsOf(tile)
-  .map(({ name }) => `${name} = ${fragments.zero};`)
-  .join("\n")}`;
+${afterAll ? `${afterAll}\nworkgroupBarrier();\n` : ""}${
+    keeps
+      ? ""
+      : fragmentsOf(tile)
+          .map(({ name }) => `${name} = ${fragments.zero};`)
+          .join("\n")
+  }`;
 }
 
 /** Sums of rows while the sums of products go on. */
 function earlySums(
-  tile: MatrixTile,
+  tile: PlacedTile,
   fragments: FragmentTexts,
   strips: readonly SumNames[],
   rowSums: RowSums,
@@ -368,14 +427,15 @@ function partialSums(tile: MatrixTile, rows: SumNames["rows"], { each }: RowSums
   const across = tile.columns / tile.block.columns;
   const pitch = stripPitch(tile);
   const written = rows.map(
-    (row, n) => `tiles[strip + (stripRow + ${n * (32 / quads)}) * ${pitch} + quad].x = bitcast<u32>(${each(row)});`,
+    (row, n) =>
+      `${inStrip(tile, `(stripRow + ${n * (32 / quads)}) * ${pitch} + quad`)}.x = bitcast<u32>(${each(row)});`,
   );
   const first = rows[0]!.row.replace(" + stripRow", " + lane % 32");
   return `${written.join("\n")}
 workgroupBarrier();
 if (lane % 32 < ${FRAGMENT}) {
   var sum = 0.0;
-  for (var q = 0; q < ${quads}; q++) { sum += bitcast<f32>(tiles[strip + lane % 32 * ${pitch} + q].x); }
+  for (var q = 0; q < ${quads}; q++) { sum += bitcast<f32>(${inStrip(tile, `lane % 32 * ${pitch} + q`)}.x); }
   ${to}[${first} * ${across} + blockColumn / ${tile.block.columns}] = sum;
 }
 `;

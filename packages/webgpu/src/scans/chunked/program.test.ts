@@ -32,10 +32,17 @@ const tile = (rows: number, columns: number, terms: 1 | 3): MatrixTile => ({
   block: { rows: 32, columns: 32 },
   terms,
 });
+/** Several blocks of each operand. */
+const inBlocks = (terms: 1 | 3): MatrixTile => ({
+  ...tile(32, 32, terms),
+  block: { rows: 16, columns: 16 },
+  inBlocks: true,
+});
 /** On matrix units, with tiles that a software adapter compiles sooner. */
 const onUnits = (terms: 1 | 3): Sizes => ({
   chunk: 64,
-  scores: tile(32, 32, terms),
+  scores: inBlocks(terms),
+  apart: inBlocks(terms),
   states: tile(32, 32, terms),
   narrow: tile(32, 32, terms),
   wide: tile(32, 32, terms),
@@ -194,6 +201,59 @@ test.each([
     );
     const [error] = await errors(kernel, arrays, unitLimits, { ...onUnits(1), chunk: 128 }, 0);
     expect(error).toBeLessThan(tolerance);
+  },
+  120_000,
+);
+
+/** All of SSD's gradients: of values, of decays, and of keys and queries that all heads share. */
+function gradientOfSsd(L: number, H: number, K: number, V: number): ScanKernel {
+  const own = gradientOfDecays(L, H, K, V);
+  const { inputs } = own;
+  const { input } = builder([L, H, K, V]);
+  const [dt, , k, v, , dy] = [[0, 1], [1], [0, 2], [0, 1, 3], [0, 2], [0, 1, 3]].map(input) as Scalar[];
+  const sums: ScanKernel["sums"] = [
+    { value: mul(adjoint, k!), keeps: [0, 1, 3], step: "each" },
+    { value: mul(current, dy!), keeps: [0, 2], step: "each" },
+    { value: mul(adjoint, mul(v!, dt!)), keeps: [0, 2], step: "each" },
+    ...own.sums,
+  ];
+  return {
+    ...own,
+    inputs,
+    sums,
+    outputs: sums.map(({ keeps }, n) => ({ dtype: "f32", keeps, step: "each", value: reduced(n) })),
+  };
+}
+
+test.each([
+  [-16, -1, 32],
+  // more keys than a tile of states has: scales are found on the way
+  [-60, -20, 48],
+] as const)(
+  "pairs of steps are summed by head on the way to the gradients of shared keys, with decays from exp(%d dt) to exp(%d dt) and %d keys",
+  async (low, high, K) => {
+    const kernel = gradientOfSsd(150, 2, K, 32);
+    const arrays = kernel.inputs.map(({ size }, k) =>
+      Float32Array.from(
+        randomValues(
+          foldIn(key(15), k),
+          [size],
+          "f32",
+          ...([
+            [0.001, 0.1],
+            [low, high],
+          ][k] ?? [-2, 2]),
+        ).data,
+      ),
+    );
+    const limits = { ...unitLimits, buffers: device.gpu.limits.maxStorageBuffersPerShaderStage };
+    const form = semiseparable(kernel, true);
+    const parts = typeof form === "string" ? form : chunkedParts(form, 4);
+    if (typeof parts === "string") throw new Error(parts);
+    const sizes = { ...onUnits(1), chunk: 128 };
+    expect(chunkedProgram(parts, limits, sizes).passes.some(({ code }) => code.includes("stateSums"))).toBe(true);
+    for (const [k, error] of (await errors(kernel, arrays, limits, sizes, 0)).entries())
+      expect(error, `output ${k}`).toBeLessThan(1.5e-3);
   },
   120_000,
 );

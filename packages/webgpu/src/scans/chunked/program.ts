@@ -12,7 +12,15 @@ import { keyReads } from "./form.js";
 import { appendInstead } from "./instead.js";
 import { decayGradientPass, stateDotsPass } from "./gradient.js";
 import { pointsOf, type Chunks, type Place, type Sizes } from "./layout.js";
-import { dottedReads, makeGroupedReads, makeReads, type StateBuffers } from "./reads.js";
+import {
+  apartSums,
+  dottedReads,
+  makeGroupedReads,
+  makeReads,
+  type AppendRead,
+  type ApartSums,
+  type StateBuffers,
+} from "./reads.js";
 import { scoreSize } from "./scores.js";
 import { sizesFor } from "./sizes.js";
 import { carryPass, statesPass } from "./states.js";
@@ -109,9 +117,16 @@ function appendStates({ parts, block, passes, limits }: Build, chunks: Chunks, l
 /** Results from the states, and the gradient of the decay from these. */
 function appendReads(build: Build, chunks: Chunks, buffers: StateBuffers, last: Place | undefined): void {
   const ofDecay = placeOf(chunks, "decay");
-  const sums = ofDecay && !chunks.keyRows ? dottedReads(build, chunks) : undefined;
-  const read = makeReads(build, chunks, buffers);
-  const readGroup = makeGroupedReads(build, chunks, buffers);
+  const apart = ofDecay && !chunks.keyRows ? apartSums(build, chunks) : undefined;
+  const sums = ofDecay && !chunks.keyRows && !apart ? dottedReads(build, chunks) : undefined;
+  const { read, scoresOf } = makeReads(build, chunks, buffers);
+  const { drive, seed } = build.parts;
+  const readGroup = makeGroupedReads(
+    build,
+    chunks,
+    buffers,
+    apart && { ...scoresOf("adjoint", "keys", drive.keys), rows: apart.rows, columns: apart.columns },
+  );
   const pairs = new Map<number, KeyPairs>();
   for (const [result, place] of chunks.results) {
     const { of } = result;
@@ -119,7 +134,22 @@ function appendReads(build: Build, chunks: Chunks, buffers: StateBuffers, last: 
     const dots = sums?.[of.state];
     if (of.group) readGroup(result, of, of.group);
     else {
-      const left = read(of.state, of.over, of.operand, place, dots?.own === result ? dots : undefined);
+      const left = read(
+        of.state,
+        of.over,
+        of.operand,
+        place,
+        dots?.own === result ? dots : undefined,
+        apart?.own === result
+          ? {
+              x: seed!.keys,
+              states: buffers.states,
+              with: seed!.values,
+              own: drive.values,
+              to: apart.states,
+            }
+          : undefined,
+      );
       if (left)
         pairs.set(left.buffer, {
           ...pairs.get(left.buffer),
@@ -131,6 +161,7 @@ function appendReads(build: Build, chunks: Chunks, buffers: StateBuffers, last: 
     }
   }
   if (chunks.keyRows) appendKeyPairs(build, chunks, { buffers, last, ofDecay }, [...pairs.values()]);
+  else if (ofDecay && apart) appendApartGradient(build, chunks, { buffers, last, ofDecay }, apart);
   else if (ofDecay && sums) appendDecayGradient(build, chunks, { buffers, last, ofDecay }, sums, read);
 }
 
@@ -160,13 +191,36 @@ function appendKeyPairs(
   }
 }
 
+/** The gradient of decays that all keys share, from sums that other passes left. */
+function appendApartGradient(
+  build: Build,
+  chunks: Chunks,
+  { buffers: { states, adjoints, table }, ofDecay }: Gradient & { readonly ofDecay: Place },
+  { states: stateSums, rows, columns, tiles }: ApartSums,
+): void {
+  const ends = build.block(chunks.H * chunks.count);
+  build.passes.push(
+    stateDotsPass(chunks, { states, adjoints, final: undefined, to: ends, table }),
+    decayGradientPass(chunks, {
+      forward: [
+        { buffer: stateSums, tiles: tiles.states },
+        { buffer: rows, tiles: tiles.rows },
+      ],
+      backward: { buffer: columns, tiles: tiles.columns },
+      ofStates: { buffer: stateSums, tiles: tiles.states, from: chunks.H * tiles.states * chunks.L },
+      states: ends,
+      to: ofDecay,
+    }),
+  );
+}
+
 /** The gradient of decays that all keys share, from sums of rows. */
 function appendDecayGradient(
   build: Build,
   chunks: Chunks,
   { buffers: { states, adjoints, table }, last, ofDecay }: Gradient & { readonly ofDecay: Place },
   sums: ReturnType<typeof dottedReads>,
-  read: ReturnType<typeof makeReads>,
+  read: AppendRead,
 ): void {
   for (const state of ["current", "adjoint"] as const) {
     const dots = sums[state];
@@ -182,11 +236,11 @@ function appendDecayGradient(
       table: sums.adjoint.separate ? table : undefined,
     }),
     decayGradientPass(chunks, {
-      forward: sums.current.to,
-      backward: sums.adjoint.to,
-      forwardTiles: sums.current.tiles,
-      backwardTiles: sums.adjoint.tiles,
-      separate: sums.adjoint.separate,
+      forward: [{ buffer: sums.current.to, tiles: sums.current.tiles }],
+      backward: { buffer: sums.adjoint.to, tiles: sums.adjoint.tiles },
+      ofStates: sums.adjoint.separate
+        ? { buffer: sums.adjoint.to, tiles: sums.adjoint.tiles, from: chunks.H * sums.adjoint.tiles * chunks.L }
+        : undefined,
       states: ends,
       to: ofDecay,
     }),

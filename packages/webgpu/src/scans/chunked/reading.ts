@@ -16,6 +16,17 @@ export interface Told {
   readonly of: Operand;
 }
 
+/** Sums of a step's products with the states before its chunk, then of those behind it, [heads, tiles, steps] each. */
+export interface StateSums {
+  /** What reads the states before the chunk, these, and what that is multiplied with. */
+  readonly x: Operand;
+  readonly states: number;
+  readonly with: Operand;
+  /** What the read itself is multiplied with. */
+  readonly own: Operand;
+  readonly to: number;
+}
+
 export interface ReadPass {
   readonly state: "current" | "adjoint";
   readonly over: "keys" | "values";
@@ -28,6 +39,8 @@ export interface ReadPass {
   readonly told?: Told | undefined;
   /** Where the result is stored, if it is. */
   readonly to?: Place | undefined;
+  /** The sums of what rows have of the states behind, and of the other states' read, where pairs of steps are summed elsewhere. */
+  readonly apart?: StateSums | undefined;
   /** The sums of the result's rows times another operand's, [heads, steps], by tile of columns. */
   readonly dots?: { readonly with: Operand; readonly to: number } | undefined;
 }
@@ -39,15 +52,14 @@ export const rowsOf = (
 ): number | undefined =>
   over === "keys" ? (state === "current" ? keyRows?.later : keyRows?.earlier)?.get(x) : undefined;
 
-/** The tile of a read (perhaps one whose rows are summed), and how many of its columns there are. */
+/** The tile of a read (perhaps one whose rows are summed, or what they have of the states), and how many of its columns there are. */
 export function columnsOf(
   { sizes, K, V }: Chunks,
   over: "keys" | "values",
-  dotted = false,
+  sums: "plain" | "dotted" | "apart" = "plain",
 ): { readonly shape: TileShape | MatrixTile; readonly tiles: number } {
   const width = over === "keys" ? V : K;
-  const narrow = dotted ? (sizes.dotted ?? sizes.narrow) : sizes.narrow;
-  const shape = width > 64 ? sizes.wide : narrow;
+  const shape = width > 64 ? sizes.wide : ((sums === "plain" ? undefined : sizes[sums]) ?? sizes.narrow);
   return { shape, tiles: Math.ceil(width / shape.columns) };
 }
 

@@ -2,7 +2,14 @@
 import type { Operand, Result } from "@seqmix/tensor/backend";
 import type { GpuPass } from "@seqmix/tensor/wgsl";
 import type { Build } from "./build.js";
-import { groupedReadPass, groupedScoresPass, type Factor, type Group, type GroupedScores } from "./grouped.js";
+import {
+  groupedReadPass,
+  groupedScoresPass,
+  type Factor,
+  type Group,
+  type GroupedScores,
+  type PairSums,
+} from "./grouped.js";
 import { numberText, pointsOf, type Chunks, type Place } from "./layout.js";
 import { matrixReadPass } from "./matrix-read.js";
 import { readPass } from "./read.js";
@@ -44,13 +51,15 @@ export type AppendRead = (
   x: Operand,
   to: Place | undefined,
   dots: { readonly with: Operand; readonly to: number } | undefined,
+  apart?: ReadPass["apart"],
 ) => PairScores | undefined;
 
 const isSame = (one: Score, other: Score): boolean =>
   one.over === other.over && one.rows === other.rows && one.later === other.later && one.earlier === other.earlier;
 
-/** Scores, and what their pass tells. */
+/** Scores of a read, and what their pass tells. */
 interface Made {
+  readonly score: Score;
   readonly buffer: number;
   readonly told: Told | undefined;
 }
@@ -59,7 +68,7 @@ export function makeReads(
   { parts, block, passes }: Build,
   chunks: Chunks,
   { table, states, adjoints, keyScores }: StateBuffers,
-): AppendRead {
+): { readonly read: AppendRead; scoresOf(state: "current" | "adjoint", over: "keys" | "values", x: Operand): Made } {
   const { drive, seed, operands } = parts;
   const { count } = chunks;
   const isVector = chunks.keyRows !== undefined;
@@ -76,22 +85,28 @@ export function makeReads(
         chunks.magnitudes === undefined || isVector
           ? undefined
           : { buffer: block(2 * matrices * down * across), of: x };
-      scores.set(key, (made = { buffer, told }));
+      scores.set(key, (made = { score, buffer, told }));
       passes.push(scoresPass(chunks, score, buffer, told));
     }
     return made;
   };
-  return (state, over, x, to, dots) => {
+  const madeFor = (state: "current" | "adjoint", over: "keys" | "values", x: Operand, strict: boolean): Made => {
     const outer = state === "current" ? drive : seed!;
-    const strict = dots !== undefined && !isMatrixTile(chunks.sizes.wide);
     const pairsLater = isVector && over === "values";
     const score: Score =
       state === "current"
         ? { earlier: outer[over], later: x, rows: "earlier", over, strict }
         : { earlier: x, later: outer[over], rows: pairsLater ? "earlier" : "later", over, strict };
     const own = keyScores?.find(({ score: made }) => made && isSame(made, score));
-    const made = own ? { buffer: own.to!, told: undefined } : scoreBuffer(score, x);
-    const read: ReadPass = {
+    return own ? { score, buffer: own.to!, told: undefined } : scoreBuffer(score, x);
+  };
+  const read: AppendRead = (state, over, x, to, dots, apart) => {
+    const outer = state === "current" ? drive : seed!;
+    const strict = dots !== undefined && !isMatrixTile(chunks.sizes.wide);
+    const pairsLater = isVector && over === "values";
+    const made = madeFor(state, over, x, strict);
+    const { score } = made;
+    const pass: ReadPass = {
       state,
       over,
       x,
@@ -105,11 +120,13 @@ export function makeReads(
       told: made.told,
       to,
       dots,
+      apart,
     };
-    const { shape } = columnsOf(chunks, over, dots !== undefined);
-    passes.push(isMatrixTile(shape) ? matrixReadPass(chunks, read, shape) : readPass(chunks, read, shape));
+    const { shape } = columnsOf(chunks, over, apart ? "apart" : dots ? "dotted" : "plain");
+    passes.push(isMatrixTile(shape) ? matrixReadPass(chunks, pass, shape) : readPass(chunks, pass, shape));
     return pairsLater ? { buffer: made.buffer, number: numberText(chunks, scoreHeads(chunks, score)) } : undefined;
   };
+  return { read, scoresOf: (state, over, x) => madeFor(state, over, x, false) };
 }
 
 /** Adds the parts of an array that lie one after another. */
@@ -137,6 +154,8 @@ export function makeGroupedReads(
   build: Build,
   chunks: Chunks,
   { table, states, adjoints }: StateBuffers,
+  /** Sums of pairs that scores of the outer products' own values are to leave. */
+  sums: PairSums | undefined,
 ): (
   result: Result,
   read: { readonly state: "current" | "adjoint"; readonly operand: Operand },
@@ -148,6 +167,12 @@ export function makeGroupedReads(
   const { count, H, Q, results: resultPlaces, slice, slices } = chunks;
   const factorOf = (operand: Operand | undefined): Factor =>
     operand && (operand === drive.scale ? "drive" : operand === seed?.scale ? "seed" : { operand });
+  /** Whether these are the pairs of the outer products, each with its own factors. */
+  const isOwn = ({ later, laterFactor, earlier, earlierFactor }: GroupedScores): boolean =>
+    later === seed?.values &&
+    laterFactor === factorOf(seed.scale) &&
+    earlier === drive.values &&
+    earlierFactor === factorOf(drive.scale);
   const groupedScores = new Map<string, number>();
   return (result, { state, operand }, { axis, weights }) => {
     const isCurrent = state === "current";
@@ -185,7 +210,9 @@ export function makeGroupedReads(
     if (scored === undefined) {
       const size = (H / heads) * count * Q * Q;
       groupedScores.set(key, (scored = block(size)));
-      summed(size, scored, true, (to) => groupedScoresPass(chunks, group, pairs, table, to));
+      summed(size, scored, true, (to) =>
+        groupedScoresPass(chunks, group, pairs, table, to, isOwn(pairs) ? sums : undefined),
+      );
     }
     const { buffer, index } = resultPlaces.get(result)!;
     const { size } = result.layout;
@@ -204,7 +231,7 @@ export function makeGroupedReads(
 }
 
 /** Workgroups that keep a large GPU busy, and the most parts that sums over heads are cut into. */
-const WORKGROUPS = 512,
+const WORKGROUPS = 256,
   MOST_PARTS = 8;
 
 /** Into how many parts to cut a group of heads; a divisor of their number. */
@@ -213,6 +240,54 @@ function partsOf(heads: number, workgroups: number): number {
   for (let k = 2; k <= Math.min(heads, MOST_PARTS); k++)
     if (heads % k === 0 && workgroups * parts < WORKGROUPS) parts = k;
   return parts;
+}
+
+/** Where the parts of the gradient of the decay are summed by passes that have the products anyway. */
+export interface ApartSums {
+  /** The read of the adjoint states, which sums what steps have of the states before and behind their chunk. */
+  readonly own: Result;
+  readonly tiles: { readonly states: number; readonly rows: number; readonly columns: number };
+  /** Of products with the states before chunks, then behind them. */
+  readonly states: number;
+  readonly rows: number;
+  readonly columns: number;
+}
+
+/** Storage buffers of the pass that binds most. */
+const APART_BUFFERS = 12;
+
+/**
+ * That, if heads share keys and queries and products are of rounded numbers. Of three products for one of f32, on an H200, the
+ * sums took as long as what they save.
+ */
+export function apartSums({ parts, block, limits }: Build, chunks: Chunks): ApartSums | undefined {
+  const { results, drive, seed } = parts;
+  const { H, L, Q, sizes } = chunks;
+  const own = results.find(
+    ({ of }) =>
+      of.kind === "read" && !of.group && of.state === "adjoint" && of.over === "keys" && of.operand === drive.keys,
+  );
+  // the scores of either gradient, of queries or keys, are those of all pairs
+  const isOfPairs = ({ of }: Result): boolean => {
+    if (of.kind !== "read" || !of.group) return false;
+    const other = of.state === "current" ? seed! : drive;
+    const { axis, weights } = of.group;
+    const isShared = [drive.keys, seed!.keys].every(({ axes }) => !axes.includes(axis));
+    return isShared && of.operand === other.values && weights === other.scale;
+  };
+  const pairs = sizes.groupedScores ?? sizes.scores;
+  const { shape, tiles } = columnsOf(chunks, "keys", "apart");
+  const onUnits = [pairs, shape].every((tile) => isMatrixTile(tile) && tile.terms === 1);
+  if (!own || !results.some(isOfPairs) || !onUnits || pairs.rows !== pairs.columns || limits.buffers < APART_BUFFERS)
+    return undefined;
+  const each = Q / pairs.rows;
+  return {
+    own,
+    tiles: { states: tiles, rows: each, columns: each },
+    states: block(2 * H * tiles * L),
+    rows: block(H * each * L),
+    columns: block(H * each * L),
+  };
 }
 
 /**
@@ -235,7 +310,7 @@ export function dottedReads({ parts, block }: Build, chunks: Chunks): Readonly<R
   const made = (over: "keys" | "values"): number =>
     [ownOf("current", over), ownOf("adjoint", over)].filter((own) => own !== undefined).length;
   const over = made("values") > made("keys") ? "values" : "keys";
-  const { tiles, shape } = columnsOf(chunks, over, true);
+  const { tiles, shape } = columnsOf(chunks, over, "dotted");
   const dotted = (state: "current" | "adjoint"): Dotted => {
     const separate = separatesDots(shape, state);
     const outer = outerOf[state];

@@ -33,18 +33,20 @@ const MATRIX = {
     states: { rows: 128, columns: 128, depth: 16, block: block(64, 64), terms: 3 },
     narrow: { rows: 64, columns: 64, depth: 16, block: block(32, 32), terms: 3 },
     dotted: { rows: 64, columns: 64, depth: 16, block: block(32, 32), terms: 3 },
+    apart: { rows: 64, columns: 64, depth: 16, block: block(32, 32), terms: 3 },
     wide: { rows: 64, columns: 128, depth: 16, block: block(64, 32), terms: 3 },
     grouped: { rows: 128, columns: 128, depth: 16, block: block(64, 64), terms: 3 },
   },
   1: {
     chunk: 128,
-    scores: { rows: 64, columns: 64, depth: 32, block: block(32, 32), terms: 1 },
+    scores: { rows: 64, columns: 64, depth: 32, block: block(32, 32), terms: 1, inBlocks: true },
     groupedScores: { rows: 64, columns: 64, depth: 32, block: block(32, 16), terms: 1 },
     states: { rows: 128, columns: 128, depth: 32, block: block(64, 64), terms: 1 },
     narrow: { rows: 64, columns: 64, depth: 32, block: block(32, 16), terms: 1 },
     dotted: { rows: 32, columns: 64, depth: 32, block: block(16, 32), terms: 1 },
-    wide: { rows: 64, columns: 128, depth: 32, block: block(32, 32), terms: 1 },
-    grouped: { rows: 128, columns: 128, depth: 32, block: block(64, 64), terms: 1 },
+    apart: { rows: 64, columns: 64, depth: 32, block: block(32, 32), terms: 1, inBlocks: true },
+    wide: { rows: 64, columns: 128, depth: 32, block: block(32, 32), terms: 1, inBlocks: true },
+    grouped: { rows: 128, columns: 128, depth: 32, block: block(64, 64), terms: 1, inBlocks: true },
   },
 } as const satisfies Record<1 | 3, Sizes>;
 
@@ -54,8 +56,9 @@ export function sizesFor(parts: ChunkedParts, limits: GpuLimits): Sizes {
   const { extents } = form.kernel;
   const [K, V] = [extents[form.keys]!, extents[form.values]!];
   const vector = form.decay.kind === "vector";
-  const terms = limits.products === "tf32" || isHalf(parts) ? 1 : 3;
-  const matrix = limits.matrixUnits ? matrixSizes(K, V, terms, limits) : undefined;
+  const half = isHalf(parts);
+  const terms = limits.products === "tf32" || half ? 1 : 3;
+  const matrix = limits.matrixUnits ? matrixSizes(K, V, terms, half, limits) : undefined;
   if (matrix) return vector ? { ...matrix, chunk: 64, grouped: matrix.wide } : matrix;
   return vector ? keySizesOf(limits) : sizesOf(limits);
 }
@@ -72,10 +75,12 @@ function matrixSizes(
   K: number,
   V: number,
   terms: 1 | 3,
+  /** Operands are copied, which is faster in blocks. */
+  half: boolean,
   { threads, workgroupBytes }: GpuLimits,
 ): (Sizes & { readonly wide: MatrixTile }) | undefined {
   if (K % 16 > 0 || V % 16 > 0) return undefined;
-  const { chunk, scores, groupedScores, states, narrow, dotted, wide, grouped } = MATRIX[terms];
+  const { chunk, scores, groupedScores, states, narrow, dotted, apart, wide, grouped } = MATRIX[terms];
   /** Slices end where keys and values do. */
   const own = (tile: MatrixTile): MatrixTile => ({
     ...tile,
@@ -84,9 +89,10 @@ function matrixSizes(
   const tiles = {
     scores: own(scores),
     groupedScores: own(groupedScores),
-    states: own(states),
+    states: { ...own(states), ...(half && { inBlocks: true }) },
     narrow: own(narrow),
     dotted: own(dotted),
+    apart: own(apart),
     wide: own(wide),
     grouped: own(grouped),
   };

@@ -6,6 +6,7 @@ import {
   boundRows,
   declarations,
   distinct,
+  isPlain,
   isRagged,
   numberText,
   passOf,
@@ -27,7 +28,7 @@ import {
 import { placeOfRows } from "./key-rows.js";
 import { MAGNITUDE_FUNCTIONS, magnitudeAt, productExponent, type Kind } from "./magnitudes.js";
 import { shaderOf } from "./matrix-tile.js";
-import { isMatrixTile } from "./tile.js";
+import { isMatrixTile, rawOf, type OperandText } from "./tile.js";
 
 /** The head's axis whose values follow each other in memory while all its heads have the same keys: they are columns of one product. */
 function axisInColumns(chunks: Chunks, x: Operand, z: Operand): number | undefined {
@@ -53,6 +54,9 @@ const rowsAtEdge = (
   weights === "driveToEnd"
     ? { rows: keyRows?.earlier.get(x), begin: undefined }
     : { rows: keyRows?.later.get(x), begin: keyRows?.begin };
+
+const boundFirst = (begin: number | undefined): readonly Bound[] =>
+  begin === undefined ? [] : [{ name: "firstRows", buffer: begin, type: "vec4<f32>" }];
 
 /** S of each chunk [heads, chunks, K, V]: the sum of x_t z_t^T, weighted by the decay to the chunk's end (adjoint: from its beginning). */
 export function statesPass(
@@ -85,7 +89,7 @@ export function statesPass(
   const { rows, begin } = rowsAtEdge(chunks, x, weights);
   const bound = distinct([
     boundRows(rows, places.x),
-    ...(begin === undefined ? [] : [{ name: "firstRows", buffer: begin, type: "vec4<f32>" } as const]),
+    ...boundFirst(begin),
     { name: "z", buffer: places.z.buffer, type: vectorsOf(places.z) },
     { name: "table", buffer: table, type: "f32" },
     { name: "states", buffer: to, type: stateType(chunks), access: "read_write" },
@@ -105,17 +109,24 @@ export function statesPass(
   const groups = points * count * rowTiles * columnTiles;
   const inside = (value: string, depth: string): string =>
     isRagged(chunks) ? `select(vec4<f32>(), ${value}, t0 + ${depth} < ${L})` : value;
+  const element = (name: "x" | "z", line: string, depth: string): string =>
+    `${bound.nameOf(places[name].buffer)}[${name}At + ${depth} * ${strideOf(chunks, places[name], 4)} + ${line}]`;
   const at = (name: "x" | "z", line: string, depth: string): string =>
-    readVector(
-      places[name],
-      `${bound.nameOf(places[name].buffer)}[${name}At + ${depth} * ${strideOf(chunks, places[name], 4)} + ${line}]`,
-    );
+    readVector(places[name], element(name, line, depth));
   /** The head of a column. */
   const headAt = (column: string): string =>
     shared === undefined ? "h" : `(h + min((${column}) / ${V}, ${together - 1}) * ${pointsOf(chunks, after)})`;
   // arrays of f16 need no scales; what their weights are at most is in the table
   const knows = magnitudes !== undefined && !keyRows && places.x.half === true && places.z.half === true;
   const state = weights === "driveToEnd" ? "current" : "adjoint";
+  // what is neither weighed nor cut is copied, if it is f16
+  const isWhole = !keyRows && !isRagged(chunks);
+  const weighs = !isWhole || !isPlain(chunks);
+  const raw = (name: "x" | "z"): OperandText["raw"] =>
+    isWhole && (name === "x" || !weighs)
+      ? rawOf(shape, places[name], (line, depth) => element(name, line, depth))
+      : undefined;
+  const [rawX, rawZ] = [raw("x"), raw("z")];
   const code = shaderOf(shape, fragments, {
     module:
       declarations(bound.list) +
@@ -140,9 +151,15 @@ ${knows ? largestWeight(chunks, state, Math.max(1, Math.min(together, Math.ceil(
         end: isRagged(chunks) ? `min(${Q}, ${L} - t0)` : String(Q),
         backwards: weights === "driveToEnd",
         // f16 ends at 2^16
-        known: knows ? { a: "scaleFor(142)", b: `scaleFor(${productExponent("142", "ofWeights")})` } : undefined,
+        known: knows
+          ? {
+              a: rawX ? "127" : "scaleFor(142)",
+              b: rawZ ? "127" : `scaleFor(${productExponent("142", "ofWeights")})`,
+            }
+          : undefined,
         a: {
           along: "lines",
+          raw: rawX,
           measured: knows,
           load: keysAt,
           change: (value, _, depth) => inside(value, depth),
@@ -150,11 +167,14 @@ ${knows ? largestWeight(chunks, state, Math.max(1, Math.min(together, Math.ceil(
         },
         b: {
           along: "lines",
+          raw: rawZ,
           measured: magnitudes !== undefined,
           load: (line, depth) => at("z", line, depth),
           change: (value, _, depth) => inside(value, depth),
-          weight: (line, depth) =>
-            `table[${tableAt(chunks, "c", 1, headAt(`columnTile * ${shape.columns} + 4 * ${line}`))} + ${chunks.table[weights]} + min(${depth}, ${Q - 1})]`,
+          ...(weighs && {
+            weight: (line, depth) =>
+              `table[${tableAt(chunks, "c", 1, headAt(`columnTile * ${shape.columns} + 4 * ${line}`))} + ${chunks.table[weights]} + min(${depth}, ${Q - 1})]`,
+          }),
           lines: (V * together) % shape.columns === 0 ? undefined : `${V * together} - columnTile * ${shape.columns}`,
         },
       },

@@ -25,6 +25,12 @@ export interface MatrixTile {
   readonly block: { readonly rows: number; readonly columns: number };
   /** Products of f16 for one of f32. */
   readonly terms: 1 | 3;
+  /**
+   * Slices lie in blocks, one for the lines of a subgroup, and all subgroups run one text; else the text is written once for
+   * each, with places that are constants. What is faster was found on an H200: blocks where many products are taken of few
+   * fragments.
+   */
+  readonly inBlocks?: boolean;
 }
 
 export const isMatrixTile = (shape: TileShape | MatrixTile): shape is MatrixTile => "block" in shape;
@@ -87,6 +93,8 @@ export interface KnownScales {
 export interface Phase {
   /** What scales suit the operands, where that is known beforehand. */
   readonly known?: KnownScales | undefined;
+  /** Both operands are copied: their scales are as they are, and sums are changed to those of the next phase. */
+  readonly fixed?: boolean;
   readonly begin: string;
   readonly end: string;
   readonly a: OperandText;
@@ -99,8 +107,20 @@ export interface Phase {
   readonly backwards?: boolean;
   /** Statements after the product. */
   after?(names: SumNames): string;
+  /** On matrix units: statements behind those of all sums, between barriers. */
+  readonly afterAll?: string | undefined;
+  /** On matrix units: the sums go on behind \`after\`, instead of beginning anew. */
+  readonly keeps?: boolean;
+  /** On matrix units: its sums begin anew behind it, so it has scales of its own. */
+  readonly alone?: boolean;
   /** The phase runs as often, with a variable that counts; `setup` are statements before it. */
-  readonly loop?: { readonly variable: string; readonly count: number; readonly setup: string };
+  readonly loop?: {
+    readonly variable: string;
+    readonly count: number;
+    readonly setup: string;
+    /** On matrix units: statements before it, given all sums of a thread. */
+    readonly before?: (sums: readonly SumNames[]) => string;
+  };
 }
 
 /** The sums of a thread: vectors of four columns. */

@@ -107,79 +107,96 @@ export function dotParts(mm: Matmul, places: Places): ProgramParts {
   return { functions, phases: [{ run: "dot", units, grain }], scratchBytes: 0, sharedBytes: 0 };
 }
 
-/** (a, b, c): a tile of C from whole rows of A and columns of B. */
-function dotFunction(name: string, rows: number, columns: number, { n, k, a, b }: Matmul): WasmFunction {
+/** What runs along k: the sums of a step, of which the last one may be masked, and what becomes of them. */
+interface Dots {
+  readonly step: (masked: boolean) => Code;
+  readonly after: Code;
+}
+
+/** (a, b, c): a loop along k, `width` elements a step. */
+function alongDepth(
+  name: string,
+  k: number,
+  width: number,
+  write: (local: () => Local, left: Local, right: Local, c: Local) => Dots,
+): WasmFunction {
   const f = functionBuilder(["i32", "i32", "i32"]);
   const [left, right, c] = f.params;
   const end = f.local("i32");
-  const sums = range(rows * columns).map(() => f.local("v128"));
-  const lefts = range(rows).map(() => f.local("v128"));
-  const rights = range(columns).map(() => f.local("v128"));
-  const tail = k % 4;
-  const mask = i32x4.const(-1, tail > 1 ? -1 : 0, tail > 2 ? -1 : 0, 0);
-  const step = (masked: boolean): Code => {
-    const read = (from: Local, bytes: number): Code => {
-      const vector = v128.load(...displaced(from, bytes));
-      return masked ? v128.and(vector, mask) : vector;
-    };
-    return [
-      lefts.map((x, i) => x.set(read(left, 4 * a.row * i))),
-      rights.map((y, j) => [
-        y.set(read(right, 4 * b.column * j)),
-        lefts.map((x, i) => {
-          const sum = sums[i * columns + j] as Local;
-          return sum.set(multiplyAdd(x.get, y.get, sum.get));
-        }),
-      ]),
-    ];
-  };
-  const offsets = sums.map((_, at) => 4 * (Math.floor(at / columns) * n + (at % columns)));
-  const groups = range(Math.ceil(sums.length / 4)).map((group) => ({
-    of: sums.slice(4 * group, 4 * group + 4),
-    to: offsets.slice(4 * group, 4 * group + 4),
-  }));
+  const { step, after } = write(() => f.local("v128"), left, right, c);
+  const tail = k % width;
   return f.finish(name, [
     end.set(i32.add(left.get, i32.const(4 * (k - tail)))),
     loop([
       step(false),
-      right.set(i32.add(right.get, i32.const(16))),
-      brIf(0, i32.ne(left.tee(i32.add(left.get, i32.const(16))), end.get)),
+      right.set(i32.add(right.get, i32.const(4 * width))),
+      brIf(0, i32.ne(left.tee(i32.add(left.get, i32.const(4 * width))), end.get)),
     ]),
     tail === 0 ? [] : step(true),
-    groups.map(({ of, to }) => {
-      const result = of[0] as Local;
-      const contiguous = of.length === 4 && (to[3] ?? 0) - (to[0] ?? 0) === 12;
-      return [
-        result.set(laneSums(of)),
-        contiguous
-          ? v128.store(c.get, result.get, to[0] ?? 0)
-          : to.map((offset, lane) => v128.store32Lane(c.get, result.get, lane, offset)),
-      ];
-    }),
+    after,
   ]);
 }
 
-/** (a, b, c): one element of C, in four sums at once. */
-function streamedDot(k: number): WasmFunction {
-  const f = functionBuilder(["i32", "i32", "i32"]);
-  const [left, right, c] = f.params;
-  const end = f.local("i32");
-  const sums = range(4).map(() => f.local("v128"));
-  const [first, second, third, fourth] = sums as [Local, Local, Local, Local];
-  return f.finish("streamedDot", [
-    end.set(i32.add(left.get, i32.const(4 * k))),
-    loop([
-      sums.map((sum, at) =>
-        sum.set(multiplyAdd(v128.load(...displaced(left, 16 * at)), v128.load(...displaced(right, 16 * at)), sum.get)),
-      ),
-      right.set(i32.add(right.get, i32.const(64))),
-      brIf(0, i32.ne(left.tee(i32.add(left.get, i32.const(64))), end.get)),
-    ]),
-    first.set(f32x4.add(f32x4.add(first.get, second.get), f32x4.add(third.get, fourth.get))),
-    first.set(laneSums([first])),
-    v128.store32Lane(c.get, first.get, 0, 0),
-  ]);
-}
+/** A tile of C from whole rows of A and columns of B: a sum an element. */
+const dotFunction = (name: string, rows: number, columns: number, { n, k, a, b }: Matmul): WasmFunction =>
+  alongDepth(name, k, 4, (local, left, right, c) => {
+    const sums = range(rows * columns).map(local);
+    const lefts = range(rows).map(local);
+    const rights = range(columns).map(local);
+    const tail = k % 4;
+    const mask = i32x4.const(-1, tail > 1 ? -1 : 0, tail > 2 ? -1 : 0, 0);
+    const read = (from: Local, bytes: number, masked: boolean): Code => {
+      const vector = v128.load(...displaced(from, bytes));
+      return masked ? v128.and(vector, mask) : vector;
+    };
+    const offsets = sums.map((_, at) => 4 * (Math.floor(at / columns) * n + (at % columns)));
+    const groups = range(Math.ceil(sums.length / 4)).map((group) => ({
+      of: sums.slice(4 * group, 4 * group + 4),
+      to: offsets.slice(4 * group, 4 * group + 4),
+    }));
+    return {
+      step: (masked) => [
+        lefts.map((x, i) => x.set(read(left, 4 * a.row * i, masked))),
+        rights.map((y, j) => [
+          y.set(read(right, 4 * b.column * j, masked)),
+          lefts.map((x, i) => {
+            const sum = sums[i * columns + j] as Local;
+            return sum.set(multiplyAdd(x.get, y.get, sum.get));
+          }),
+        ]),
+      ],
+      after: groups.map(({ of, to }) => {
+        const result = of[0] as Local;
+        const contiguous = of.length === 4 && (to[3] ?? 0) - (to[0] ?? 0) === 12;
+        return [
+          result.set(laneSums(of)),
+          contiguous
+            ? v128.store(c.get, result.get, to[0] ?? 0)
+            : to.map((offset, lane) => v128.store32Lane(c.get, result.get, lane, offset)),
+        ];
+      }),
+    };
+  });
+
+/** One element of C, in four sums at once. */
+const streamedDot = (k: number): WasmFunction =>
+  alongDepth("streamedDot", k, 16, (local, left, right, c) => {
+    const sums = range(4).map(local);
+    const [first, second, third, fourth] = sums as [Local, Local, Local, Local];
+    return {
+      step: () =>
+        sums.map((sum, at) =>
+          sum.set(
+            multiplyAdd(v128.load(...displaced(left, 16 * at)), v128.load(...displaced(right, 16 * at)), sum.get),
+          ),
+        ),
+      after: [
+        first.set(f32x4.add(f32x4.add(first.get, second.get), f32x4.add(third.get, fourth.get))),
+        first.set(laneSums([first])),
+        v128.store32Lane(c.get, first.get, 0, 0),
+      ],
+    };
+  });
 
 /** A vector with the sum of each of up to four vectors; the vectors are overwritten. */
 function laneSums(of: readonly Local[]): Code {

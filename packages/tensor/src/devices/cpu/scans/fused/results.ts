@@ -8,6 +8,7 @@ import { VECTOR, type PartialSum, type ScanPlan } from "./plan.js";
 import { fillBeyond } from "../../loops/lanes.js";
 import { scope, type Scope } from "../../loops/scope.js";
 import { nodesOf, product } from "../../../../ir/simplify.js";
+import { multiplyAdd } from "../../wasm/multiply-add.js";
 import type { Vectors } from "../../wasm/scratch.js";
 
 const { add } = f32x4;
@@ -79,18 +80,26 @@ export function stepResults(
   const { form } = plan;
   const lastInner = plan.inner.at(-1);
   const part = (values: Vectors, j: number): Code => (values.length === 1 ? values[0] : values[j])!;
+  /** The vector with a node's first vector added: in one instruction where the node is a product. */
+  const withAdded =
+    (node: Scalar, at: Scope) =>
+    (before: Code): Code => {
+      if (node.op !== "mul") return add(before, emit.evaluate(node, frame, at)[0]!);
+      const [x, y] = node.args.map((arg) => emit.evaluate(arg, frame, at)[0]!) as [Code, Code];
+      return multiplyAdd(x, y, before);
+    };
   /** Adds to a vector in memory what each copy has for it; the sum of several copies waits in a local. */
   const accumulate = (
     address: () => Code,
     offset: number,
-    value: (copy: number) => Code,
+    added: (before: Code) => Code,
     copy: number,
     first: number,
     last: number,
     waiting: Local,
   ): Code => {
     const before = copy === first ? v128.load(address(), offset) : waiting.get;
-    const sum = add(before, value(copy));
+    const sum = added(before);
     return copy === last ? v128.store(address(), sum, offset) : waiting.set(sum);
   };
 
@@ -122,7 +131,7 @@ export function stepResults(
       s.body.push(
         inRegisters
           ? local.set(add(local.get, term))
-          : accumulate(start, offset, () => term, copy, from[0]![0], from.at(-1)![0], local),
+          : accumulate(start, offset, (before) => add(before, term), copy, from[0]![0], from.at(-1)![0], local),
       );
     }
   };
@@ -151,9 +160,16 @@ export function stepResults(
     copy(copy, at, way) {
       plan.localSums.forEach((k, n) => {
         if (wayOf(plan, k) !== way) return;
-        const value = (): Code => emit.evaluate(sumValues[k]![copy]!, frame, at)[0]!;
         s.body.push(
-          accumulate(record, VECTOR * (plan.staged.length + n), value, copy, 0, copies - 1, localWaiting[n]!),
+          accumulate(
+            record,
+            VECTOR * (plan.staged.length + n),
+            withAdded(sumValues[k]![copy]!, at),
+            copy,
+            0,
+            copies - 1,
+            localWaiting[n]!,
+          ),
         );
       });
       now("each", copy, at, way);

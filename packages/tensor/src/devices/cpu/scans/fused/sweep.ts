@@ -11,6 +11,7 @@ import { f32x4, i32, v128, type Code, type Local, type WasmFunction } from "../.
 import { rewriting } from "../../../../ir/interning.js";
 import { plus, range, scanFunction, times, type ContextOptions, type FunctionContext } from "./function.js";
 import { STAGED_GROUPS, sumsUsed, VECTOR, type ScanPlan } from "./plan.js";
+import { multiplyAdd as fused } from "../../wasm/multiply-add.js";
 import { halvesOf, nearOne } from "./products.js";
 import { own, pick, registersOf, type Numbers, type Registers } from "./registers.js";
 import { stepResults, wayOf, type StepResults, type Way } from "./results.js";
@@ -34,18 +35,20 @@ export const whereZero = (x: readonly Code[]): Code =>
 /** x y + z of real or complex numbers; conj(x) y + z with `conjugate`. The product is 0 in the lanes of `zero`, even of infinity. */
 function multiplyAdd(
   x: readonly Code[],
-  y: readonly Code[],
+  factor: readonly Code[],
   z: readonly Code[] | undefined,
   { conjugate = false, zero }: { readonly conjugate?: boolean; readonly zero?: Code | undefined } = {},
 ): Code[] {
+  // zero is where x is: a finite factor there makes the product 0
+  const y = zero === undefined ? factor : factor.map((part) => v128.andNot(part, zero));
   const [xr, xi] = x as [Code, Code?],
     [yr, yi] = y as [Code, Code?];
-  const masked = (value: Code): Code => (zero === undefined ? value : v128.andNot(value, zero));
-  const plusZ = (value: Code, part: number): Code => (z === undefined ? masked(value) : add(masked(value), z[part]!));
-  if (xi === undefined || yi === undefined) return [plusZ(mul(xr, yr), 0)];
+  const plus = (value: Code, part: number): Code => (z === undefined ? value : add(value, z[part]!));
+  const real = z === undefined ? mul(xr, yr) : fused(xr, yr, z[0]!);
+  if (xi === undefined || yi === undefined) return [real];
   return conjugate
-    ? [plusZ(add(mul(xr, yr), mul(xi, yi)), 0), plusZ(sub(mul(xr, yi), mul(xi, yr)), 1)]
-    : [plusZ(sub(mul(xr, yr), mul(xi, yi)), 0), plusZ(add(mul(xr, yi), mul(xi, yr)), 1)];
+    ? [fused(xi, yi, real), plus(sub(mul(xr, yi), mul(xi, yr)), 1)]
+    : [sub(real, mul(xi, yi)), plus(fused(xr, yi, mul(xi, yr)), 1)];
 }
 
 /** A sweep's expressions, [copy][part] each: the same ones at neighbouring points of the last inner axis. */
