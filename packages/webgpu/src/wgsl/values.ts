@@ -235,7 +235,7 @@ function besideZero(
 }
 
 /** x, where the node is max(x, 0) + log1p(e^-|x|), which has a function of its own. */
-function softplusArgument(node: Scalar): Scalar | undefined {
+export function softplusArgument(node: Scalar): Scalar | undefined {
   if (node.op !== "add") return undefined;
   const [positive, log] = node.args as [Scalar, Scalar];
   if (positive.op !== "max" || log.op !== "log1p") return undefined;

@@ -5,10 +5,11 @@ import type { FragmentTexts } from "@seqmix/tensor/wgsl";
 import { loopProgram } from "../../loops/program.js";
 import { computedDecay } from "./decays.js";
 import { LANES } from "./form.js";
-import { decaySource, keyDecayGroups } from "./key-decays.js";
+import { decaySource } from "./key-decays.js";
+import { keyRowsOf } from "./key-rows.js";
 import { magnitudesSize } from "./magnitudes.js";
 import { isMatrixTile } from "./tile.js";
-import { keyDecayVectors, tableOf, type Chunks, type Place, type Sizes } from "./layout.js";
+import { tableOf, type Chunks, type Place, type Sizes } from "./layout.js";
 
 export interface Build {
   readonly parts: ChunkedParts;
@@ -52,7 +53,7 @@ export function startBuild(parts: ChunkedParts, limits: GpuLimits): Build {
 }
 
 /** Lays out what is no plain array. */
-export function placeArrays({ parts, block, run }: Build): Pick<Chunks, "operands" | "results"> {
+export function placeArrays({ parts, block, run, limits }: Build): Pick<Chunks, "operands" | "results"> {
   const { operands, results, form } = parts;
   const { inputs } = form.kernel;
   const given = inputs.map((_, k) => k);
@@ -68,7 +69,7 @@ export function placeArrays({ parts, block, run }: Build): Pick<Chunks, "operand
     else {
       const buffer = block(from.layout.size);
       // decays can be computed by the pass that multiplies them
-      const computed = form.decay.kind === "vector" ? decaySource(parts) : computedDecay(parts);
+      const computed = form.decay.kind === "vector" ? decaySource(parts, limits.buffers) : computedDecay(parts);
       if (operand !== parts.decay || !computed) run(from.loop, given, [buffer]);
       operandPlaces.set(operand, { buffer, index: from.layout.index });
     }
@@ -116,11 +117,12 @@ const knowsMagnitudes = ({ form, initial, final }: ChunkedParts, { states }: Siz
   V <= states.columns;
 
 export function chunksOf(
-  { parts, block }: Build,
+  build: Build,
   sizes: Sizes,
   fragments: FragmentTexts,
   places: Pick<Chunks, "operands" | "results">,
 ): Chunks {
+  const { parts, block } = build;
   const { form, drive, seed, results } = parts;
   const { extents, along } = form.kernel;
   const [K, V, L] = [extents[form.keys]!, extents[form.values]!, extents[along]!];
@@ -160,14 +162,5 @@ export function chunksOf(
       !results.some(({ of }) => of.kind === "first"),
   };
   if (form.decay.kind !== "vector") return chunks;
-  const each = 4 * chunks.H * keyDecayVectors(chunks);
-  return {
-    ...chunks,
-    keyDecays: {
-      before: block(each),
-      toEnd: block(each),
-      begin: seed && block(4 * chunks.H * Q * chunks.K4),
-      mosts: chunks.halfStates ? block(chunks.H * count * keyDecayGroups(chunks)) : undefined,
-    },
-  };
+  return { ...chunks, keyRows: keyRowsOf(build, chunks) };
 }

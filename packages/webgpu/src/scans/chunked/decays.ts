@@ -87,8 +87,8 @@ function scalarsOf(
     bound.push({ name, buffer, type: "f32", access });
   };
   // with decays by key those of the table are 1
-  const source = chunks.keyDecays ? undefined : computedDecay(parts);
-  if (!chunks.keyDecays) bind("decay", operands.get(decay)!.buffer, source ? "read_write" : "read");
+  const source = chunks.keyRows ? undefined : computedDecay(parts);
+  if (!chunks.keyRows) bind("decay", operands.get(decay)!.buffer, source ? "read_write" : "read");
   if (drive.scale) bind("driveScale", operands.get(drive.scale)!.buffer);
   if (seed?.scale) bind("seedScale", operands.get(seed.scale)!.buffer);
   for (const node of source ? nodesOf([source]) : []) if (node.op === "load") bind(`x${node.input}`, node.input);
@@ -140,7 +140,7 @@ ${splitHeads(chunks, "h", form.heads)}
 let t = c * ${Q} + lane;
 let inside = t < ${L};
 ${made ? `let given = ${made.call(step)};\nif (inside) { ${value(parts.decay)} = given; }` : ""}
-let own = select(1.0, ${made ? "given" : value(chunks.keyDecays ? undefined : parts.decay)}, inside);
+let own = select(1.0, ${made ? "given" : value(chunks.keyRows ? undefined : parts.decay)}, inside);
 let base = ${tableAt(chunks, "c", 1)};
 let block = lane / ${BLOCK};
 let step = lane % ${BLOCK};

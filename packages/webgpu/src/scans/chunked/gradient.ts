@@ -11,6 +11,7 @@
  */
 import { entryPoint, type GpuPass } from "@seqmix/tensor/wgsl";
 import {
+  distinct,
   baseText,
   declarations,
   passOf,
@@ -26,7 +27,6 @@ import {
 } from "./layout.js";
 
 import { magnitudeAt } from "./magnitudes.js";
-import { distinct } from "./states.js";
 
 const DOT_THREADS = 64;
 

@@ -6,6 +6,7 @@
 import type { Operand } from "@seqmix/tensor/backend";
 import { indent, type GpuPass } from "@seqmix/tensor/wgsl";
 import {
+  distinct,
   baseText,
   BLOCK,
   declarations,
@@ -30,7 +31,6 @@ import { scoreText, undone } from "./matrix-read.js";
 import type { Told } from "./reading.js";
 import { columnShare, columnSharesModule, lineTotals, rowShare, rowSharesModule } from "./row-shares.js";
 import { scoreHeads, scoreSize, type Score } from "./scores.js";
-import { distinct } from "./states.js";
 import { shaderOf } from "./matrix-tile.js";
 import { isMatrixTile, threadsOf, type MatrixTile, type SumNames } from "./tile.js";
 

@@ -1,38 +1,34 @@
 /**
- * Decays by key: from before the chunk to each step and from each step to the chunk's end. A thread has a block of four steps and
- * four keys; blocks tell each other their products. A decay that is computed from other arrays is computed here, once.
+ * Decays by key, four steps and four keys to a thread. A decay that is computed from other arrays is computed where it is
+ * multiplied.
+ *
+ * Steps of a chunk are halved again and again. Between a later step of one half and an earlier step of the other lies their
+ * boundary, so what decays between them is a factor of each: from the boundary to the later one, and from the earlier one to the
+ * boundary. A level is all halves of one size; at each a step is on one side of one boundary.
  */
 import type { DType } from "@seqmix/tensor";
-import { nodesOf, type ChunkedParts, type Scalar } from "@seqmix/tensor/backend";
-import { entryPoint, indent, type GpuPass } from "@seqmix/tensor/wgsl";
+import { isAtMostOne, nodesOf, type ChunkedParts, type Scalar } from "@seqmix/tensor/backend";
+import { indent } from "@seqmix/tensor/wgsl";
 import { functionTexts } from "../../wgsl/functions.js";
-import { affineText, memoryType, registerType, writeValues } from "../../wgsl/values.js";
-import {
-  baseText,
-  declarations,
-  keyDecayVectors,
-  passOf,
-  splitHeads,
-  strideOf,
-  type Bound,
-  type Chunks,
-  type KeyDecays,
-} from "./layout.js";
+import { affineText, memoryType, registerType, softplusArgument, writeValues } from "../../wgsl/values.js";
+import { baseText, isRagged, splitHeads, strideOf, type Bound, type Chunks } from "./layout.js";
 import { vectors } from "./vector.js";
 
 type Load = Scalar & { readonly op: "load" };
 
 const FOUR = [0, 1, 2, 3] as const;
 const ONES = "vec4<f32>(1.0)";
-/** Four-key vectors of a workgroup. */
-const ACROSS = 8;
-
 /** Products of the block's decays: from before it to each step; from each step to its end. */
 export const SINCE = ["a0", "a0 * a1", "a0 * a1 * a2", "a0 * a1 * a2 * a3"] as const;
 export const UNTIL = ["a1 * a2 * a3", "a2 * a3", "a3", ONES] as const;
 
-/** Workgroups of a head's chunk, each with a number of `mosts`. */
-export const keyDecayGroups = ({ K4 }: Chunks): number => Math.ceil(K4 / ACROSS);
+/** How often the blocks of a chunk are halved, and the blocks of a half at each level. */
+export const halvesOf = (blocks: number): readonly number[] =>
+  Array.from({ length: Math.log2(blocks) }, (_, level) => 2 ** level);
+
+/** The decays of the blocks of the half next to a block's own, of so many blocks, in workgroup memory by block and vector `x` of keys. */
+export const othersOf = (half: number, across: number, block: string): readonly string[] =>
+  Array.from({ length: half }, (_, k) => `products[(${block} ^ ${half + k}) * ${across} + x]`);
 
 /** A decay that is computed from other arrays here: rows of them are vectors of keys, or they are the same for all keys. */
 export interface DecaySource {
@@ -40,12 +36,15 @@ export interface DecaySource {
   readonly loads: readonly Load[];
 }
 
-/** Arrays of such a decay: any adapter binds as many beside those that the pass writes. */
-const MOST_ARRAYS = 4;
+/** Arrays that the passes which multiply decays bind beside what these are computed from. */
+const OTHER_ARRAYS = 7;
 
-/** Where the decay comes from, if this pass can compute it; else it is laid out beforehand or an array as it is. */
-export function decaySource({ decay, form: { kernel } }: ChunkedParts): DecaySource | undefined {
-  if ("input" in decay.from) return undefined;
+/**
+ * Where the decay comes from, if passes that bind so many buffers can compute it; else it is laid out beforehand or an array as it
+ * is. What may grow is looked at, so it has to be an array.
+ */
+export function decaySource({ decay, form: { kernel } }: ChunkedParts, buffers: number): DecaySource | undefined {
+  if ("input" in decay.from || !isAtMostOne([decay.value])) return undefined;
   const { outputs, extents } = decay.from.loop;
   const { value } = outputs[0]!;
   const keys = extents.length - 1;
@@ -61,7 +60,7 @@ export function decaySource({ decay, form: { kernel } }: ChunkedParts): DecaySou
     loads.every((other) => other.input !== load.input || isSame(other) === isSame(load)) &&
     kernel.inputs[load.input]!.dtype !== "bool";
   const arrays = new Set(loads.map(({ input }) => input)).size;
-  return arrays <= MOST_ARRAYS &&
+  return arrays + OTHER_ARRAYS <= buffers &&
     isWhole(extents[keys]!) &&
     loads.every(uniform) &&
     nodes.every(({ op }) => op !== "guard" && op !== "position")
@@ -69,11 +68,43 @@ export function decaySource({ decay, form: { kernel } }: ChunkedParts): DecaySou
     : undefined;
 }
 
+/** Four keys' decays at a step of the sequence, behind which they are 1; the functions they need, and the arrays. */
+export interface DecayTexts {
+  readonly module: string;
+  readonly bound: readonly Bound[];
+  at(step: string): string;
+}
+
+export function decayTexts(chunks: Chunks, source: DecaySource | undefined): DecayTexts {
+  const { parts, L, operands } = chunks;
+  const ragged = isRagged(chunks);
+  const kept = (decays: string, step: string): string =>
+    ragged ? `select(${ONES}, ${decays}, ${step} < ${L})` : decays;
+  const inside = (step: string): string => (ragged ? `min(${step}, ${L - 1})` : `(${step})`);
+  if (source) {
+    const { module, bound, call } = decayFunctions(chunks, source);
+    const { reverse } = parts.form.kernel;
+    return {
+      module,
+      bound,
+      at: (step) => kept(call(reverse ? `${L - 1} - ${inside(step)}` : inside(step)), step),
+    };
+  }
+  const place = operands.get(parts.decay)!;
+  const at = (step: string): string =>
+    `${baseText(chunks, place, 4)} + ${inside(step)} * ${strideOf(chunks, place, 4)} + e`;
+  return {
+    module: "",
+    bound: [{ name: "decay", ...vectors(place) }],
+    at: (step) => kept(`decay[${at(step)}]`, step),
+  };
+}
+
 /** WGSL of four decays at a step, `decaysAt`, and the arrays it reads. */
 function decayFunctions(
   { parts }: Chunks,
   { value, loads }: DecaySource,
-): { readonly text: string; readonly call: (step: string) => string; readonly bound: readonly Bound[] } {
+): Pick<DecayTexts, "module" | "bound"> & { readonly call: (step: string) => string } {
   const { kernel } = parts.form;
   const { axes } = parts.decay;
   const keys = axes.length - 1;
@@ -91,11 +122,14 @@ function decayFunctions(
   const numberOf = (load: Load): number => read.findIndex((other) => element(other) === element(load));
   const functions = new Set<string>();
   const lines: string[] = [];
-  const [result] = writeValues(
-    [value],
+  const power = powerOfSum(value);
+  if (power) functions.add("isNan");
+  const [written] = writeValues(
+    [power?.of ?? value],
     { axes: names, functions, reduced: [], loaded: (load) => `y${numberOf(load)}`, read: () => "0.0" },
     lines,
   );
+  const result = power ? `powerOfSum(${written}, ${power.exponent})` : written;
   const own = (load: Load): string =>
     kernel.inputs[load.input]!.dtype === "f16" ? (isVector(load) ? "vec4<f32>" : "f32") : "";
   const parameters = read.map((load, k) => `y${k}: ${registerType(load.dtype)}`).join(", ");
@@ -104,7 +138,7 @@ function decayFunctions(
   );
   const inputs = [...new Map(loads.map((load) => [load.input, load])).values()];
   return {
-    text: `${functionTexts(functions)}fn decayOf(${parameters}) -> f32 {
+    module: `${functionTexts(functions)}${power ? POWER_OF_SUM : ""}fn decayOf(${parameters}) -> f32 {
 ${indent([...lines, `return ${result};`].join("\n"))}
 }
 fn decaysAt(${names.map((name) => `${name}: i32`).join(", ")}) -> vec4<f32> {
@@ -121,82 +155,26 @@ ${read.map((load, k) => `  let v${k} = ${own(load)}(${element(load)});`).join("\
   };
 }
 
+/** e^(c softplus(x)) = (1 + e^x)^c for a constant c from -1 to 0, as gates are made: its exponent is needed to no more than absolute digits. */
+function powerOfSum(decay: Scalar): { readonly of: Scalar; readonly exponent: number } | undefined {
+  if (decay.op !== "exp") return undefined;
+  const factorsOf = (x: Scalar): readonly Scalar[] => (x.op === "mul" ? x.args.flatMap(factorsOf) : [x]);
+  const factors = factorsOf(decay.args[0]!);
+  const sums = factors.flatMap((x) => softplusArgument(x) ?? []);
+  const others = factors.filter((x) => !softplusArgument(x));
+  const exponent = others.reduce((c, x) => (x.op === "constant" ? c * x.value : NaN), 1);
+  return sums.length === 1 && exponent >= -1 && exponent < 0 ? { of: sums[0]!, exponent } : undefined;
+}
+const POWER_OF_SUM = `fn powerOfSum(x: f32, c: f32) -> f32 {
+  let sum = 1.44269504 * max(x, 0.0) + log2(1.0 + exp2(-1.44269504 * abs(x)));
+  return select(exp2(c * sum), x, isNan(x));
+}
+`;
+
 function boundType(dtype: DType, vector: boolean): Bound["type"] {
   const type = memoryType(dtype) as "f32" | "f16" | "i32" | "u32";
   return vector ? `vec4<${type}>` : type;
 }
-
-export function keyDecaysPass(chunks: Chunks, to: KeyDecays): GpuPass {
-  const { parts, Q, L, H, count, K4, operands } = chunks;
-  const { reverse } = parts.form.kernel;
-  const place = operands.get(parts.decay)!;
-  const blocks = Q / 4;
-  const across = keyDecayGroups(chunks);
-  const groups = H * count * across;
-  const source = decaySource(parts);
-  const made = source && decayFunctions(chunks, source);
-  const bound: readonly Bound[] = [
-    ...(made?.bound ?? []),
-    { name: "decay", ...vectors(place), access: made ? "read_write" : "read" },
-    { name: "before", buffer: to.before, type: "vec4<f32>", access: "read_write" },
-    { name: "toEnd", buffer: to.toEnd, type: "vec4<f32>", access: "read_write" },
-    ...(to.begin === undefined
-      ? []
-      : [{ name: "begin", buffer: to.begin, type: "vec4<f32>", access: "read_write" } as const]),
-    ...(to.mosts === undefined
-      ? []
-      : [{ name: "mosts", buffer: to.mosts, type: "f32", access: "read_write" } as const]),
-  ];
-  const stride = strideOf(chunks, place, 4);
-  const at = (r: number): string => `${baseText(chunks, place, 4)} + min(t + ${r}, ${L - 1}) * ${stride} + e`;
-  const step = (r: number): string => (reverse ? `${L - 1} - min(t + ${r}, ${L - 1})` : `min(t + ${r}, ${L - 1})`);
-  const body = `${columnOfChunk(chunks, across, ACROSS)}
-let e = min(column, ${K4 - 1});
-let i = lane / ${ACROSS};
-let x = lane % ${ACROSS};
-let t = c * ${Q} + 4 * i;
-${FOUR.map((r) => `let own${r} = ${made ? made.call(step(r)) : `decay[${at(r)}]`};\nlet a${r} = select(${ONES}, own${r}, t + ${r} < ${L});`).join("\n")}
-whole[i * ${ACROSS} + x] = a0 * a1 * a2 * a3;
-${to.begin === undefined ? "" : `if (i == 0) { rest[x] = a1 * a2 * a3; }\n`}workgroupBarrier();
-var sinceChunk = ${ONES};
-var sinceFirst = ${ONES};
-for (var j = 0; j < i; j++) {
-  let other = whole[j * ${ACROSS} + x];
-  sinceChunk *= other;
-${to.begin === undefined ? "" : `  sinceFirst *= select(other, rest[x], j == 0);\n`}}
-var untilEnd = ${ONES};
-for (var j = ${blocks - 1}; j > i; j--) { untilEnd *= whole[j * ${ACROSS} + x]; }
-if (column < ${K4}) {
-  let to = h * ${keyDecayVectors(chunks)} + t * ${K4} + e;
-${FOUR.map(
-  (r) => `  before[to + ${r * K4}] = sinceChunk * (${SINCE[r]});
-  toEnd[to + ${r * K4}] = untilEnd * (${UNTIL[r]});${made ? `\n  if (t + ${r} < ${L}) { decay[${at(r)}] = own${r}; }` : ""}`,
-).join("\n")}
-${
-  to.begin === undefined
-    ? ""
-    : `  if (c == 0) {
-    let first = h * ${Q * K4} + t * ${K4} + e;
-${FOUR.map((r) => `    begin[first + ${r * K4}] = sinceFirst * select(${SINCE[r]}, ${["ONE", "a1", "a1 * a2", "a1 * a2 * a3"][r]!.replace("ONE", ONES)}, i == 0);`).join("\n")}
-  }
-`
-}}
-${to.mosts === undefined ? "" : mostText(blocks)}`;
-  const code = `${declarations(bound)}var<workgroup> whole: array<vec4<f32>, ${blocks * ACROSS}>;
-${to.begin === undefined ? "" : `var<workgroup> rest: array<vec4<f32>, ${ACROSS}>;\n`}${made?.text ?? ""}${entryPoint(blocks * ACROSS, body)}`;
-  return passOf(chunks, bound, groups, code);
-}
-
-/** The largest decay of the chunk among the workgroup's keys. */
-const mostText = (blocks: number): string => `workgroupBarrier();
-let most = abs(sinceChunk * (${SINCE[3]}));
-if (i == ${blocks - 1}) { whole[x] = most; }
-workgroupBarrier();
-if (lane == 0) {
-  var all = whole[0];
-  for (var k = 1; k < ${ACROSS}; k++) { all = max(all, whole[k]); }
-  mosts[number] = max(max(all.x, all.y), max(all.z, all.w));
-}`;
 
 /** A thread's head h, chunk c and column of keys: a workgroup has `across` neighbouring ones of a chunk, of `columns` blocks. */
 export function columnOfChunk(chunks: Chunks, columns: number, across: number): string {

@@ -2,6 +2,7 @@
 import { product, type Affine, type ChunkedParts, type Operand, type Result } from "@seqmix/tensor/backend";
 import { declare, declareParameters, type GpuBinding, type GpuPass } from "@seqmix/tensor/wgsl";
 import type { FragmentTexts } from "@seqmix/tensor/wgsl";
+import type { KeyRows } from "./key-rows.js";
 import type { MatrixTile, TileShape } from "./tile.js";
 
 /** Steps of a block whose decays are tabulated, in a chunk. */
@@ -73,20 +74,8 @@ export interface Chunks {
   /** The buffer of what operands and states are at most, where passes leave it for those behind them; see `magnitudes.ts`. */
   readonly magnitudes?: number | undefined;
   /** Where every key has a decay of its own; the table's are 1 then. */
-  readonly keyDecays?: KeyDecays | undefined;
+  readonly keyRows?: KeyRows | undefined;
 }
-
-/** Buffers of decays by key: [heads, steps of all chunks, keys]; `begin` of the first chunk alone, for adjoint states. */
-export interface KeyDecays {
-  readonly before: number;
-  readonly toEnd: number;
-  readonly begin: number | undefined;
-  /** What the decays of whole chunks are at most [heads, chunks, groups of keys], for states in f16. */
-  readonly mosts: number | undefined;
-}
-
-/** Vectors of the decays of a head. */
-export const keyDecayVectors = ({ count, Q, K4 }: Chunks): number => count * Q * K4;
 
 /** Offsets of a chunk's numbers in the buffer of decays, in elements. */
 export interface Table {
@@ -224,6 +213,12 @@ fn packedState(x: vec4<f32>) -> vec2<u32> { return vec2<u32>(pack2x16float(x.xy)
 ${POWERS}`
     : "";
 
+/** The binding of an operand, or of its rows with decays by key in a buffer of their own. */
+export const boundRows = (rows: number | undefined, place: Place): Bound =>
+  rows === undefined
+    ? { name: "x", buffer: place.buffer, type: vectorsOf(place) }
+    : { name: "rows", buffer: rows, type: "vec4<f32>" };
+
 type Number = "f32" | "f16" | "i32" | "u32";
 
 /** A buffer of a pass. */
@@ -232,6 +227,13 @@ export interface Bound {
   readonly buffer: number;
   readonly type: Number | `vec2<${Number}>` | `vec4<${Number}>`;
   readonly access?: GpuBinding["access"];
+}
+
+/** Buffers bound once each, under the name of the first use. */
+export function distinct(list: readonly Bound[]): { readonly list: readonly Bound[]; nameOf(buffer: number): string } {
+  const names = new Map<number, Bound>();
+  for (const bound of list) if (!names.has(bound.buffer)) names.set(bound.buffer, bound);
+  return { list: [...names.values()], nameOf: (buffer) => names.get(buffer)!.name };
 }
 
 export const declarations = (bound: readonly Bound[]): string =>

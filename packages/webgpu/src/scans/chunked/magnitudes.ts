@@ -32,7 +32,7 @@ export function magnitudeOf(chunks: Chunks, operand: Operand, head: string, chun
     ["adjoint", seed],
   ] as const) {
     // with decays by key those are known that are weighted
-    if (outer?.keys === operand && !chunks.keyDecays) return magnitudeAt(chunks, state, "keys", head, chunk);
+    if (outer?.keys === operand && !chunks.keyRows) return magnitudeAt(chunks, state, "keys", head, chunk);
     if (outer?.values === operand) return magnitudeAt(chunks, state, "values", head, chunk);
   }
   return undefined;

@@ -5,12 +5,13 @@
 import type { Operand } from "@seqmix/tensor/backend";
 import type { GpuPass } from "@seqmix/tensor/wgsl";
 import {
+  distinct,
   baseText,
+  boundRows,
   BLOCK,
   declarations,
   isPlain,
   isRagged,
-  keyDecayVectors,
   numberText,
   passOf,
   readVector,
@@ -23,22 +24,23 @@ import {
   type Chunks,
   type Place,
 } from "./layout.js";
+import { placeOfRows } from "./key-rows.js";
 import { MAGNITUDE_FUNCTIONS, magnitudeAt, magnitudeOf, productExponent } from "./magnitudes.js";
 import { shaderOf } from "./matrix-tile.js";
 import { rowShare, rowSharesModule, rowTotals } from "./row-shares.js";
-import { boundStates, separatesDots, type ReadPass, type StateSums } from "./reading.js";
+import { boundStates, rowsOf, separatesDots, type ReadPass, type StateSums } from "./reading.js";
 import { scoreGrid, scoreHeads, scoreSize, scoreTiles } from "./scores.js";
-import { distinct } from "./states.js";
 import { rawOf, type MatrixTile, type OperandText, type Phase, type RowSums, type SumNames } from "./tile.js";
 
 export function matrixReadPass(chunks: Chunks, read: ReadPass, tile: MatrixTile): GpuPass {
-  const { Q, count, operands, parts, keyDecays, fragments, H } = chunks;
+  const { Q, count, operands, parts, keyRows, fragments, H } = chunks;
   const { heads } = parts.form;
   const { state, over, x, z, score, to, dots, apart } = read;
   const tiles = Math.ceil((over === "keys" ? chunks.V : chunks.K) / tile.columns);
   const places = { x: operands.get(x)!, z: operands.get(z)!, ...(dots && { w: operands.get(dots.with)! }) };
   // by key the pairs of steps are a pass of their own
-  const pairs = !(keyDecays && over === "values");
+  const pairs = !(keyRows && over === "values");
+  const rows = rowsOf(chunks, read);
   const bound = distinct(readBound(chunks, read, places, pairs));
   const rowTiles = Q / tile.rows;
   const groups = H * count * rowTiles * tiles;
@@ -64,7 +66,7 @@ let h = at / ${tiles * rowTiles * count};
 ${splitHeads(chunks, "h", heads)}
 let t0 = c * ${Q};
 let r0 = rowTile * ${tile.rows};
-let xAt = ${baseText(chunks, places.x, 4)} + (t0 + r0) * ${strideOf(chunks, places.x, 4)};
+let xAt = ${placeOfRows(chunks, rows, places.x, "t0 + r0")};
 let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4)};
 ${places.w ? `let wAt = ${baseText(chunks, places.w, 4)} + (t0 + r0) * ${strideOf(chunks, places.w, 4)};` : ""}
 ${to ? `let foundAt = ${baseText(chunks, to, 4)} + (t0 + r0) * ${strideOf(chunks, to, 4)};` : ""}
@@ -82,16 +84,11 @@ ${apart ? apartSetup(plan, apart) : ""}`,
 }
 
 /** The buffers of a read. */
-function readBound(
-  chunks: Chunks,
-  { state, buffers, told, to, dots, apart }: ReadPass,
-  places: ReadPlan["places"],
-  pairs: boolean,
-): readonly Bound[] {
-  const { keyDecays } = chunks;
+function readBound(chunks: Chunks, read: ReadPass, places: ReadPlan["places"], pairs: boolean): readonly Bound[] {
+  const { buffers, told, to, dots, apart } = read;
   return [
-    { name: "x", buffer: places.x.buffer, type: vectorsOf(places.x) },
-    { name: "z", buffer: places.z.buffer, type: vectorsOf(places.z) },
+    boundRows(rowsOf(chunks, read), places.x),
+    ...(pairs ? [{ name: "z", buffer: places.z.buffer, type: vectorsOf(places.z) } as const] : []),
     ...(places.w ? [{ name: "w", buffer: places.w.buffer, type: vectorsOf(places.w) } as const] : []),
     ...boundStates(chunks, buffers.states),
     ...(told ? [{ name: "told", buffer: told.buffer, type: "vec2<f32>" } as const] : []),
@@ -99,15 +96,6 @@ function readBound(
       ? [{ name: "scores", buffer: buffers.scores, type: chunks.halfScores ? "vec2<u32>" : "vec4<f32>" } as const]
       : []),
     { name: "table", buffer: buffers.table, type: "vec4<f32>" },
-    ...(keyDecays
-      ? [
-          {
-            name: "ofKeys",
-            buffer: state === "adjoint" ? keyDecays.toEnd : keyDecays.before,
-            type: "vec4<f32>",
-          } as const,
-        ]
-      : []),
     ...(to ? [{ name: "found", buffer: to.buffer, type: "vec4<f32>", access: "read_write" } as const] : []),
     ...(dots ? [{ name: "dots", buffer: dots.to, type: "f32", access: "read_write" } as const] : []),
     ...(apart ? apartBound(chunks, apart) : []),
@@ -249,14 +237,11 @@ function shortColumns({ chunks: { K, V }, read, tile }: ReadPlan): Pick<OperandT
 
 function withStates(plan: ReadPlan): Phase {
   const { chunks, read, places, tile } = plan;
-  const { K, V, V4, K4, L, count, keyDecays, table } = chunks;
+  const { K, V, V4, K4, L, count, keyRows, table } = chunks;
   const { over } = read;
+  const isRow = rowsOf(chunks, read) !== undefined;
   const { x, states: statesName } = plan.names;
   const [xName, ofX, ofState] = [x, x === "x" ? "ofX" : "qX", x === "x" ? "ofState" : "qState"];
-  const ofKeys = (row: string, column: string): string =>
-    keyDecays && over === "keys"
-      ? ` * ofKeys[h * ${keyDecayVectors(chunks)} + (t0 + r0 + ${row}) * ${K4} + ${column}]`
-      : "";
   const states = `(h * ${count} + c) * ${K * V4}`;
   const ofStates = (load: OperandText["load"]): Pick<OperandText, "load" | "raw"> => ({
     load,
@@ -274,8 +259,9 @@ function withStates(plan: ReadPlan): Phase {
     a: {
       along: "depth",
       raw,
-      load: (line, depth) => readVector(places.x, element(line, depth)) + ofKeys(line, depth),
-      ...(!keyDecays &&
+      load: (line, depth) =>
+        isRow ? `rows[xAt + ${line} * ${K4} + ${depth}]` : readVector(places.x, element(line, depth)),
+      ...(!keyRows &&
         !plain && {
           factors: (line) =>
             `table[fromTable + (${read.state === "adjoint" ? table.toEnd : table.before} + r0) / 4 + ${line}]`,
@@ -391,23 +377,20 @@ function finished(plan: ReadPlan, { all }: SumNames): string {
   const { chunks, read } = plan;
   const { to, dots } = read;
   if (!to) return "";
-  const { Q, K4, keyDecays, table } = chunks;
-  const byKey = all.map(
-    ({ name, row, column }) =>
-      `${name} *= ofKeys[h * ${keyDecayVectors(chunks)} + (t0 + r0 + ${row}) * ${K4} + min(${columnText(plan, `${column} / 4`)}, ${K4 - 1})];`,
-  );
-  const own = all.map(
-    ({ name, row, column }) => `{
+  const { Q, table } = chunks;
+  const own = (): readonly string[] =>
+    all.map(
+      ({ name, row, column }) => `{
   let step = r0 + ${row};
   let own = ${scoreText(chunks, `scores[tAt + step * ${Q / 4} + step / 4]`)}[step % 4]${undone(chunks, "step", "step")} * ${numberAt(`${read.state === "adjoint" ? table.seed : table.drive} + step`)};
   ${name} += own * ${insideText(plan, vectorAt(plan, "z", "step", `${column} / 4`), "step")};
 }`,
-  );
+    );
   const stored = all.map(({ name, row, column }) => {
     const at = columnText(plan, `${column} / 4`);
     return `if ((r0 + ${row} < ${validSteps(plan)}) & (${at} < ${widthOf(plan)})) { found[foundAt + ${row} * ${strideOf(chunks, to, 4)} + ${at}] = ${name}; }`;
   });
-  return [...(keyDecays && read.over === "values" ? byKey : []), ...(dots ? own : []), ...stored].join("\n");
+  return [...(dots ? own() : []), ...stored].join("\n");
 }
 
 /**

@@ -11,7 +11,7 @@ import { decaysPass } from "./decays.js";
 import { keyReads } from "./form.js";
 import { appendInstead } from "./instead.js";
 import { decayGradientPass, stateDotsPass } from "./gradient.js";
-import type { Chunks, Place, Sizes } from "./layout.js";
+import { pointsOf, type Chunks, type Place, type Sizes } from "./layout.js";
 import {
   apartSums,
   dottedReads,
@@ -21,11 +21,12 @@ import {
   type ApartSums,
   type StateBuffers,
 } from "./reads.js";
+import { scoreSize } from "./scores.js";
 import { sizesFor } from "./sizes.js";
 import { carryPass, statesPass } from "./states.js";
 import { isMatrixTile } from "./tile.js";
 import { keyPairsPass, type KeyPairs } from "./key-pairs.js";
-import { keyDecaysPass } from "./key-decays.js";
+import { keyRowsPass } from "./key-rows.js";
 import { stateRowDotsPass } from "./vector.js";
 
 /**
@@ -83,34 +84,41 @@ function placeLast({ block }: Build, chunks: Chunks): Place | undefined {
 }
 
 /** Decays, and the states before and the adjoint states behind each chunk. */
-function appendStates({ parts, block, passes }: Build, chunks: Chunks, last: Place | undefined): StateBuffers {
+function appendStates({ parts, block, passes, limits }: Build, chunks: Chunks, last: Place | undefined): StateBuffers {
   const { drive, seed, initial, final } = parts;
   const { count, H, K, V4, sharesTable, table: offsets } = chunks;
   // behind it the states at the chunks' ends times the adjoint ones, for the gradient of decays by key
-  const ends = chunks.keyDecays && placeOf(chunks, "decay") ? H * count * K : 0;
+  const ends = chunks.keyRows && placeOf(chunks, "decay") ? H * count * K : 0;
   const table = block(H * (sharesTable ? 1 : count) * offsets.size + ends);
   const stateBlock = (): number => block((chunks.halfStates ? 2 : 4) * H * count * K * V4);
   const states = stateBlock();
   passes.push(decaysPass(chunks, table));
-  if (chunks.keyDecays) passes.push(keyDecaysPass(chunks, chunks.keyDecays));
+  const keyScores = chunks.keyRows?.passes.map((own, k) => {
+    const { score } = own;
+    const to = score && block(pointsOf(chunks, parts.form.heads) * count * scoreSize(chunks, score));
+    passes.push(
+      keyRowsPass(chunks, chunks.keyRows!, own, { first: k === 0, to, workgroupBytes: limits.workgroupBytes }),
+    );
+    return { score, to };
+  });
   passes.push(
     statesPass(chunks, { x: drive.keys, z: drive.values, weights: "driveToEnd", to: states, table }),
     carryPass(chunks, { states, table, start: initial, end: last, backwards: false }),
   );
-  if (!seed) return { table, states, adjoints: states };
+  if (!seed) return { table, states, adjoints: states, keyScores };
   const adjoints = stateBlock();
   passes.push(
     statesPass(chunks, { x: seed.keys, z: seed.values, weights: "seedBegin", to: adjoints, table }),
     carryPass(chunks, { states: adjoints, table, start: final, end: placeOf(chunks, "first"), backwards: true }),
   );
-  return { table, states, adjoints };
+  return { table, states, adjoints, keyScores };
 }
 
 /** Results from the states, and the gradient of the decay from these. */
 function appendReads(build: Build, chunks: Chunks, buffers: StateBuffers, last: Place | undefined): void {
   const ofDecay = placeOf(chunks, "decay");
-  const apart = ofDecay && !chunks.keyDecays ? apartSums(build, chunks) : undefined;
-  const sums = ofDecay && !chunks.keyDecays && !apart ? dottedReads(build, chunks) : undefined;
+  const apart = ofDecay && !chunks.keyRows ? apartSums(build, chunks) : undefined;
+  const sums = ofDecay && !chunks.keyRows && !apart ? dottedReads(build, chunks) : undefined;
   const { read, scoresOf } = makeReads(build, chunks, buffers);
   const { drive, seed } = build.parts;
   const readGroup = makeGroupedReads(
@@ -152,7 +160,7 @@ function appendReads(build: Build, chunks: Chunks, buffers: StateBuffers, last: 
         });
     }
   }
-  if (chunks.keyDecays) appendKeyPairs(build, chunks, { buffers, last, ofDecay }, [...pairs.values()]);
+  if (chunks.keyRows) appendKeyPairs(build, chunks, { buffers, last, ofDecay }, [...pairs.values()]);
   else if (ofDecay && apart) appendApartGradient(build, chunks, { buffers, last, ofDecay }, apart);
   else if (ofDecay && sums) appendDecayGradient(build, chunks, { buffers, last, ofDecay }, sums, read);
 }

@@ -7,11 +7,12 @@
  */
 import type { GpuPass } from "@seqmix/tensor/wgsl";
 import {
+  distinct,
   baseText,
+  boundRows,
   BLOCK,
   declarations,
   isRagged,
-  keyDecayVectors,
   numberText,
   passOf,
   readVector,
@@ -23,16 +24,16 @@ import {
   type Chunks,
   type Place,
 } from "./layout.js";
-import { columnsOf, type ReadPass } from "./reading.js";
+import { placeOfRows } from "./key-rows.js";
+import { columnsOf, rowsOf, type ReadPass } from "./reading.js";
 import { scoreHeads, scoreSize } from "./scores.js";
-import { distinct } from "./states.js";
 import { tileShader, threadsOf, type Phase, type SumNames, type TileShape } from "./tile.js";
 
 /** Bytes of workgroup memory beside the tile's. */
 export const decayBytes = (Q: number): number => 4 * (Q * BLOCK + 3 * Q + (Q / BLOCK) ** 2);
 
 export function readPass(chunks: Chunks, read: ReadPass, shape: TileShape): GpuPass {
-  const { Q, L, count, H, K, V, V4, K4, operands, parts, table, keyDecays } = chunks;
+  const { Q, L, count, H, K, V, V4, K4, operands, parts, table, keyRows } = chunks;
   const { state, over, x, z, score, buffers, to, dots } = read;
   const reverse = state === "adjoint";
   const { tiles } = columnsOf(chunks, over);
@@ -40,16 +41,16 @@ export function readPass(chunks: Chunks, read: ReadPass, shape: TileShape): GpuP
   const [inner, width4] = over === "keys" ? [K, V4] : [V, K4];
   const rowTiles = Q / shape.rows;
   const places = { x: operands.get(x)!, z: operands.get(z)!, ...(dots && { w: operands.get(dots.with)! }) };
+  const rows = rowsOf(chunks, read);
+  // by key the pairs of steps are a pass of their own
+  const pairs = !(keyRows && over === "values");
   const bound = distinct([
-    { name: "x", buffer: places.x.buffer, type: vectorsOf(places.x) },
-    { name: "z", buffer: places.z.buffer, type: vectorsOf(places.z) },
+    boundRows(rows, places.x),
+    ...(pairs ? [{ name: "z", buffer: places.z.buffer, type: vectorsOf(places.z) } as const] : []),
     ...(places.w ? [{ name: "w", buffer: places.w.buffer, type: vectorsOf(places.w) } as const] : []),
     { name: "states", buffer: buffers.states, type: "vec4<f32>" },
-    { name: "scores", buffer: buffers.scores, type: "vec4<f32>" },
+    ...(pairs ? [{ name: "scores", buffer: buffers.scores, type: "vec4<f32>" } as const] : []),
     { name: "table", buffer: buffers.table, type: "vec4<f32>" },
-    ...(keyDecays
-      ? [{ name: "ofKeys", buffer: reverse ? keyDecays.toEnd : keyDecays.before, type: "vec4<f32>" } as const]
-      : []),
     ...(to ? [{ name: "found", buffer: to.buffer, type: "vec4<f32>", access: "read_write" } as const] : []),
     ...(dots ? [{ name: "dots", buffer: dots.to, type: "f32", access: "read_write" } as const] : []),
   ] satisfies Bound[]);
@@ -63,8 +64,6 @@ export function readPass(chunks: Chunks, read: ReadPass, shape: TileShape): GpuP
     );
   const short = (value: string, depth: string): string =>
     inner % shape.depth === 0 ? value : `select(vec4<f32>(), ${value}, ${depth} < ${inner})`;
-  const ofKeys = (row: string, column: string): string =>
-    `ofKeys[h * ${keyDecayVectors(chunks)} + (t0 + r0 + ${row}) * ${K4} + ${column}]`;
   const width = over === "keys" ? V : K;
   const shortColumns = width % shape.columns === 0 ? {} : { lines: `${width} - columnTile * ${shape.columns}` };
   const withStates: Phase = {
@@ -72,12 +71,11 @@ export function readPass(chunks: Chunks, read: ReadPass, shape: TileShape): GpuP
     end: String(inner),
     a: {
       along: "depth",
-      load: (line, depth) =>
-        keyDecays && over === "keys" ? `${load("x", line, depth)} * ${ofKeys(line, depth)}` : load("x", line, depth),
+      load: (line, depth) => (rows === undefined ? load("x", line, depth) : `rows[xAt + ${line} * ${K4} + ${depth}]`),
       change: (value, _, depth) => short(value, depth),
       ...(isRagged(chunks) && { lines: `${L} - t0 - r0` }),
-      // decays by key are in the values, or in the results
-      ...(!keyDecays && {
+      // decays by key are in the rows, or come to the results with their pairs
+      ...(!keyRows && {
         factors: (line) => `table[fromTable + (${reverse ? table.toEnd : table.before} + r0) / 4 + ${line}]`,
       }),
     },
@@ -127,15 +125,14 @@ ${splitHeads(chunks, "h", parts.form.heads)}
 let t0 = c * ${Q};
 let r0 = rowTile * ${shape.rows};
 let fromTable = ${tableAt(chunks, "c", 4)};
-let xAt = ${baseText(chunks, places.x, 4)} + (t0 + r0) * ${strideOf(chunks, places.x, 4)};
+let xAt = ${placeOfRows(chunks, rows, places.x, "t0 + r0")};
 let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4)} + columnTile * ${shape.columns / 4};
 let sAt = (h * ${count} + c) * ${K * V4} + columnTile * ${over === "keys" ? shape.columns / 4 : shape.columns * V4};
 let tAt = (${numberText(chunks, heads)} * ${count} + c) * ${scoreSize(chunks, score) / 4} + r0 / 4;
 ${places.w ? `let wAt = ${baseText(chunks, places.w, 4)} + (t0 + r0) * ${strideOf(chunks, places.w, 4)};` : ""}
 ${loadDecays(chunks, threads, reverse ? table.seed : table.drive)}
 workgroupBarrier();`,
-    // by key the pairs of steps are a pass of their own
-    phases: keyDecays && over === "values" ? [withStates] : [withStates, withPairs],
+    phases: pairs ? [withStates, withPairs] : [withStates],
     rowSums: dots &&
       places.w && {
         each: ({ row, names, columns }) =>
@@ -151,18 +148,7 @@ workgroupBarrier();`,
       },
     finish: (sums) =>
       to
-        ? [
-            keyDecays && over === "values"
-              ? sums.all
-                  .map(
-                    ({ name, row, column }) =>
-                      `${name} *= ${ofKeys(row, `min(columnTile * ${shape.columns / 4} + ${column} / 4, ${K4 - 1})`)};`,
-                  )
-                  .join("\n")
-              : "",
-            dots ? addDiagonal(sums, { Q, load }) : "",
-            store(chunks, sums, to, { shape, width4, valid }),
-          ].join("\n")
+        ? [dots ? addDiagonal(sums, { Q, load }) : "", store(chunks, sums, to, { shape, width4, valid })].join("\n")
         : "",
   });
   return passOf(chunks, bound.list, groups, code);

@@ -45,6 +45,13 @@ export interface ReadPass {
   readonly dots?: { readonly with: Operand; readonly to: number } | undefined;
 }
 
+/** The buffer of a read's rows where keys have decays of their own and are summed. */
+export const rowsOf = (
+  { keyRows }: Chunks,
+  { over, state, x }: Pick<ReadPass, "over" | "state" | "x">,
+): number | undefined =>
+  over === "keys" ? (state === "current" ? keyRows?.later : keyRows?.earlier)?.get(x) : undefined;
+
 /** The tile of a read (perhaps one whose rows are summed, or what they have of the states), and how many of its columns there are. */
 export function columnsOf(
   { sizes, K, V }: Chunks,

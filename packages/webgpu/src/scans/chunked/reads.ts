@@ -16,12 +16,13 @@ import { readPass } from "./read.js";
 import { columnsOf, separatesDots, type ReadPass, type Told } from "./reading.js";
 import { scoreHeads, scoreSize, scoreGrid, scoresPass, type Score } from "./scores.js";
 import { isMatrixTile } from "./tile.js";
-import { keyScoresPass } from "./key-scores.js";
 
 export interface StateBuffers {
   readonly table: number;
   readonly states: number;
   readonly adjoints: number;
+  /** Scores of keys that have been made with their rows. */
+  readonly keyScores?: readonly { readonly score?: Score | undefined; readonly to?: number | undefined }[] | undefined;
 }
 
 /** A read whose rows times another operand are summed. */
@@ -53,6 +54,9 @@ export type AppendRead = (
   apart?: ReadPass["apart"],
 ) => PairScores | undefined;
 
+const isSame = (one: Score, other: Score): boolean =>
+  one.over === other.over && one.rows === other.rows && one.later === other.later && one.earlier === other.earlier;
+
 /** Scores of a read, and what their pass tells. */
 interface Made {
   readonly score: Score;
@@ -61,13 +65,13 @@ interface Made {
 }
 
 export function makeReads(
-  { parts, limits, block, passes }: Build,
+  { parts, block, passes }: Build,
   chunks: Chunks,
-  { table, states, adjoints }: StateBuffers,
+  { table, states, adjoints, keyScores }: StateBuffers,
 ): { readonly read: AppendRead; scoresOf(state: "current" | "adjoint", over: "keys" | "values", x: Operand): Made } {
   const { drive, seed, operands } = parts;
   const { count } = chunks;
-  const isVector = chunks.keyDecays !== undefined;
+  const isVector = chunks.keyRows !== undefined;
   const scores = new Map<string, Made>();
   const scoreBuffer = (score: Score, x: Operand): Made => {
     const key = [operands.indexOf(score.earlier), operands.indexOf(score.later), score.rows, score.strict].join();
@@ -82,23 +86,19 @@ export function makeReads(
           ? undefined
           : { buffer: block(2 * matrices * down * across), of: x };
       scores.set(key, (made = { score, buffer, told }));
-      passes.push(
-        isVector && score.over === "keys"
-          ? keyScoresPass(chunks, score, buffer, limits.workgroupBytes)
-          : scoresPass(chunks, score, buffer, told),
-      );
+      passes.push(scoresPass(chunks, score, buffer, told));
     }
     return made;
   };
   const madeFor = (state: "current" | "adjoint", over: "keys" | "values", x: Operand, strict: boolean): Made => {
     const outer = state === "current" ? drive : seed!;
     const pairsLater = isVector && over === "values";
-    return scoreBuffer(
+    const score: Score =
       state === "current"
         ? { earlier: outer[over], later: x, rows: "earlier", over, strict }
-        : { earlier: x, later: outer[over], rows: pairsLater ? "earlier" : "later", over, strict },
-      x,
-    );
+        : { earlier: x, later: outer[over], rows: pairsLater ? "earlier" : "later", over, strict };
+    const own = keyScores?.find(({ score: made }) => made && isSame(made, score));
+    return own ? { score, buffer: own.to!, told: undefined } : scoreBuffer(score, x);
   };
   const read: AppendRead = (state, over, x, to, dots, apart) => {
     const outer = state === "current" ? drive : seed!;

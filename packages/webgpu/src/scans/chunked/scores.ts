@@ -2,6 +2,7 @@
 import type { Operand } from "@seqmix/tensor/backend";
 import type { GpuPass } from "@seqmix/tensor/wgsl";
 import {
+  distinct,
   baseText,
   declarations,
   isRagged,
@@ -17,7 +18,6 @@ import {
   type Chunks,
   type Place,
 } from "./layout.js";
-import { distinct } from "./states.js";
 import { MAGNITUDE_FUNCTIONS, magnitudeOf, productExponent } from "./magnitudes.js";
 import { shaderOf } from "./matrix-tile.js";
 import type { Told } from "./reading.js";
@@ -37,8 +37,8 @@ export interface Score {
 export const scoreSize = ({ Q }: Chunks, { strict }: Score): number => Q * Q + (strict ? Q : 0);
 
 /** The heads' axes that a score varies along. */
-export function scoreHeads({ parts, keyDecays }: Chunks, { earlier, later, over }: Score): readonly number[] {
-  if (keyDecays && over === "keys") return parts.form.heads;
+export function scoreHeads({ parts, keyRows }: Chunks, { earlier, later, over }: Score): readonly number[] {
+  if (keyRows && over === "keys") return parts.form.heads;
   return parts.form.heads.filter((axis) => earlier.axes.includes(axis) || later.axes.includes(axis));
 }
 

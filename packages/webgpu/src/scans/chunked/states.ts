@@ -3,10 +3,11 @@ import type { Operand } from "@seqmix/tensor/backend";
 import { entryPoint, indent, type GpuPass } from "@seqmix/tensor/wgsl";
 import {
   baseText,
+  boundRows,
   declarations,
+  distinct,
   isPlain,
   isRagged,
-  keyDecayVectors,
   numberText,
   passOf,
   pointsOf,
@@ -24,7 +25,7 @@ import {
   type Place,
   type Sizes,
 } from "./layout.js";
-import { keyDecayGroups } from "./key-decays.js";
+import { placeOfRows } from "./key-rows.js";
 import { MAGNITUDE_FUNCTIONS, magnitudeAt, productExponent, type Kind } from "./magnitudes.js";
 import { shaderOf } from "./matrix-tile.js";
 import { isMatrixTile, rawOf, type OperandText } from "./tile.js";
@@ -44,6 +45,19 @@ function axisInColumns(chunks: Chunks, x: Operand, z: Operand): number | undefin
   );
 }
 
+/** Buffers of rows of keys that are decayed to the chunk's edge already, and of those of the first chunk if they differ. */
+const rowsAtEdge = (
+  { keyRows }: Chunks,
+  x: Operand,
+  weights: "driveToEnd" | "seedBegin",
+): { readonly rows: number | undefined; readonly begin: number | undefined } =>
+  weights === "driveToEnd"
+    ? { rows: keyRows?.earlier.get(x), begin: undefined }
+    : { rows: keyRows?.later.get(x), begin: keyRows?.begin };
+
+const boundFirst = (begin: number | undefined): readonly Bound[] =>
+  begin === undefined ? [] : [{ name: "firstRows", buffer: begin, type: "vec4<f32>" }];
+
 /** S of each chunk [heads, chunks, K, V]: the sum of x_t z_t^T, weighted by the decay to the chunk's end (adjoint: from its beginning). */
 export function statesPass(
   chunks: Chunks,
@@ -62,34 +76,34 @@ export function statesPass(
   },
 ): GpuPass {
   const { magnitudes, halfStates } = chunks;
-  const { Q, L, count, K, V, K4, V4, parts, operands, keyDecays, fragments } = chunks;
+  const { Q, L, count, K, V, K4, V4, parts, operands, keyRows, fragments } = chunks;
   const { heads } = parts.form;
   // decays by key are in what heads would share
-  const shared = isMatrixTile(chunks.sizes.states) && !keyDecays ? axisInColumns(chunks, x, z) : undefined;
+  const shared = isMatrixTile(chunks.sizes.states) && !keyRows ? axisInColumns(chunks, x, z) : undefined;
   const together = shared === undefined ? 1 : chunks.extents[shared]!;
   const outer = heads.filter((axis) => axis !== shared);
   const after = shared === undefined ? [] : heads.slice(heads.indexOf(shared) + 1);
   const shape = tileOf(chunks, V * together);
   const [rowTiles, columnTiles] = [Math.ceil(K / shape.rows), Math.ceil((V * together) / shape.columns)];
   const places: Record<"x" | "z", Place> = { x: operands.get(x)!, z: operands.get(z)! };
+  const { rows, begin } = rowsAtEdge(chunks, x, weights);
   const bound = distinct([
-    { name: "x", buffer: places.x.buffer, type: vectorsOf(places.x) },
+    boundRows(rows, places.x),
+    ...boundFirst(begin),
     { name: "z", buffer: places.z.buffer, type: vectorsOf(places.z) },
     { name: "table", buffer: table, type: "f32" },
-    ...keyDecayBound(chunks, weights),
     { name: "states", buffer: to, type: stateType(chunks), access: "read_write" },
     ...(magnitudes === undefined
       ? []
       : [{ name: "magnitudes", buffer: magnitudes, type: "f32", access: "read_write" } as const]),
   ]);
-  /** Decays of four keys. */
-  const ofKeys = (line: string, depth: string): string => {
-    if (!keyDecays) return "";
-    const at = `${depth} * ${K4} + rowTile * ${shape.rows / 4} + ${line}`;
-    const own = (name: string): string => `${name}[h * ${keyDecayVectors(chunks)} + t0 * ${K4} + ${at}]`;
-    return weights === "driveToEnd"
-      ? ` * ${own("toEnd")}`
-      : ` * select(${own("before")}, firstDecays[h * ${Q * K4} + ${at}], c == 0)`;
+  /** Four keys; where each has a decay of its own, as they are at the chunk's edge. */
+  const keysAt = (line: string, depth: string): string => {
+    if (rows === undefined) return at("x", line, depth);
+    const own = `rows[xAt + ${depth} * ${K4} + ${line}]`;
+    if (begin === undefined) return own;
+    const inFirst = `min(${depth} * ${K4} + rowTile * ${shape.rows / 4} + ${line}, ${Q * K4 - 1})`;
+    return `select(${own}, firstRows[h * ${Q * K4} + ${inFirst}], c == 0)`;
   };
   const points = pointsOf(chunks, outer);
   const groups = points * count * rowTiles * columnTiles;
@@ -103,10 +117,10 @@ export function statesPass(
   const headAt = (column: string): string =>
     shared === undefined ? "h" : `(h + min((${column}) / ${V}, ${together - 1}) * ${pointsOf(chunks, after)})`;
   // arrays of f16 need no scales; what their weights are at most is in the table
-  const knows = magnitudes !== undefined && !keyDecays && places.x.half === true && places.z.half === true;
+  const knows = magnitudes !== undefined && !keyRows && places.x.half === true && places.z.half === true;
   const state = weights === "driveToEnd" ? "current" : "adjoint";
   // what is neither weighed nor cut is copied, if it is f16
-  const isWhole = !keyDecays && !isRagged(chunks);
+  const isWhole = !keyRows && !isRagged(chunks);
   const weighs = !isWhole || !isPlain(chunks);
   const raw = (name: "x" | "z"): OperandText["raw"] =>
     isWhole && (name === "x" || !weighs)
@@ -128,7 +142,7 @@ ${splitHeads(chunks, "point", outer)}
 ${shared === undefined ? "" : `let i${shared} = 0;`}
 let h = ${numberText(chunks, heads)};
 let t0 = c * ${Q};
-let xAt = ${baseText(chunks, places.x, 4)} + t0 * ${strideOf(chunks, places.x, 4)} + rowTile * ${shape.rows / 4};
+let xAt = ${placeOfRows(chunks, rows, places.x, "t0")} + rowTile * ${shape.rows / 4};
 let zAt = ${baseText(chunks, places.z, 4)} + t0 * ${strideOf(chunks, places.z, 4)} + columnTile * ${shape.columns / 4};
 ${knows ? largestWeight(chunks, state, Math.max(1, Math.min(together, Math.ceil(shape.columns / V))), (n) => headAt(`columnTile * ${shape.columns} + ${n} * ${V}`)) : ""}`,
     phases: [
@@ -147,7 +161,7 @@ ${knows ? largestWeight(chunks, state, Math.max(1, Math.min(together, Math.ceil(
           along: "lines",
           raw: rawX,
           measured: knows,
-          load: (line, depth) => `${at("x", line, depth)}${ofKeys(line, depth)}`,
+          load: keysAt,
           change: (value, _, depth) => inside(value, depth),
           lines: K % shape.rows === 0 ? undefined : `${K} - rowTile * ${shape.rows}`,
         },
@@ -181,16 +195,6 @@ ${magnitudes === undefined ? "" : `    if ((row == 0) & (column % ${V} == 0)) { 
         .join("\n"),
   });
   return passOf(chunks, bound.list, groups, code);
-}
-
-/** Decays by key that weigh what a chunk adds. */
-function keyDecayBound({ keyDecays }: Chunks, weights: "driveToEnd" | "seedBegin"): readonly Bound[] {
-  if (!keyDecays) return [];
-  if (weights === "driveToEnd") return [{ name: "toEnd", buffer: keyDecays.toEnd, type: "vec4<f32>" }];
-  return [
-    { name: "before", buffer: keyDecays.before, type: "vec4<f32>" },
-    { name: "firstDecays", buffer: keyDecays.begin!, type: "vec4<f32>" },
-  ];
 }
 
 /** The tile for so many columns: it has all keys where its workgroup tells how large states are. */
@@ -231,13 +235,6 @@ ${(
   .map(([kind, value]) => `${magnitudeAt(chunks, state, kind, "own", "c")} = ${value};`)
   .join("\n")}`;
 
-/** Buffers bound once each, under the name of the first use. */
-export function distinct(list: readonly Bound[]): { readonly list: readonly Bound[]; nameOf(buffer: number): string } {
-  const names = new Map<number, Bound>();
-  for (const bound of list) if (!names.has(bound.buffer)) names.set(bound.buffer, bound);
-  return { list: [...names.values()], nameOf: (buffer) => names.get(buffer)!.name };
-}
-
 /** Chunks read ahead of their turn: more where few threads keep memory busy. */
 const aheadOf = (threads: number, count: number): number => Math.min(threads < 65_536 ? 16 : 8, count);
 const CARRY_THREADS = 64,
@@ -250,21 +247,17 @@ function decaysOfChunks(
   backwards: boolean,
   key: string,
 ): { readonly bound: readonly Bound[]; whole(c: string): string } {
-  const { Q, K4, keyDecays, table: offsets } = chunks;
-  if (!keyDecays)
+  const { Q, H, count, K4, keyRows, table: offsets } = chunks;
+  if (!keyRows)
     return {
       bound: [{ name: "table", buffer: table, type: "f32" }],
       whole: (c) => `table[${tableAt(chunks, c, 1)} + ${(backwards ? offsets.begin : offsets.before) + Q - 1}]`,
     };
-  const first = `firstDecays[h * ${Q * K4} + ${(Q - 1) * K4} + ${key} / 4][${key} % 4]`;
-  const before = (c: string): string =>
-    `before[h * ${keyDecayVectors(chunks)} + (${c} * ${Q} + ${Q - 1}) * ${K4} + ${key} / 4][${key} % 4]`;
+  const own = (c: string): string => `chunkDecays[(h * ${count} + ${c}) * ${K4} + ${key} / 4][${key} % 4]`;
+  const first = `chunkDecays[${H * count * K4} + h * ${K4} + ${key} / 4][${key} % 4]`;
   return {
-    bound: [
-      { name: "before", buffer: keyDecays.before, type: "vec4<f32>" },
-      ...(backwards ? [{ name: "firstDecays", buffer: keyDecays.begin!, type: "vec4<f32>" } as const] : []),
-    ],
-    whole: (c) => (backwards ? `select(${before(c)}, ${first}, ${c} == 0)` : before(c)),
+    bound: [{ name: "chunkDecays", buffer: keyRows.whole, type: "vec4<f32>" }],
+    whole: (c) => (backwards && keyRows.begin !== undefined ? `select(${own(c)}, ${first}, ${c} == 0)` : own(c)),
   };
 }
 
@@ -381,14 +374,14 @@ function halfCarryPass(
     readonly backwards: boolean;
   },
 ): GpuPass {
-  const { parts, count, H, K, V4, keyDecays } = chunks;
+  const { parts, count, H, K, V4, keyRows } = chunks;
   const each = (K * V4) / 2;
   const state = backwards ? "adjoint" : "current";
   const decays = decaysOfChunks(chunks, table, backwards, `2 * e / ${V4}`);
   const bound: Bound[] = [
     { name: "states", buffer: states, type: "vec4<u32>", access: "read_write" },
     ...decays.bound,
-    ...(keyDecays ? [{ name: "mosts", buffer: keyDecays.mosts!, type: "f32" } as const] : []),
+    ...(keyRows ? [{ name: "mosts", buffer: keyRows.mosts!, type: "f32" } as const] : []),
     { name: "magnitudes", buffer: chunks.magnitudes!, type: "f32", access: "read_write" },
     ...(end ? [{ name: "last", buffer: end.buffer, type: "vec4<f32>", access: "read_write" } as const] : []),
   ];
@@ -396,11 +389,7 @@ function halfCarryPass(
   const some = Array.from({ length: ahead }, (_, k) => k);
   const chunk = (k: string): string => (backwards ? `(${count - 1} - ${k})` : k);
   /** What the decays of chunk `c` are at most. */
-  const most = (q: number, c: string): string => {
-    const across = keyDecays ? keyDecayGroups(chunks) : 0;
-    const all = Array.from({ length: across }, (_, k) => `mosts[(h * ${count} + ${c}) * ${across} + ${k}]`);
-    return all.length === 0 ? `abs(nextDecay${q})` : all.reduce((a, b) => `max(${a}, ${b})`);
-  };
+  const most = (q: number, c: string): string => (keyRows ? `mosts[h * ${count} + ${c}]` : `abs(nextDecay${q})`);
   const next = (q: number): string => `  if (k + ${q} < ${count}) {
     let c = ${chunk(`(k + ${q})`)};
     let power = powerFor(i32(bitcast<u32>(bound) >> 23u));
