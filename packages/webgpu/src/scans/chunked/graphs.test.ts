@@ -102,7 +102,8 @@ test("gated linear attention of f16 and its gradients run in chunks, decays comp
   const slower = tensor(Float32Array.of(1 / 16, 1 / 2), [heads, 1]);
   const gla = ({ q, k, v, gate }: Record<string, Tensor>, reverse: boolean): Tensor => {
     const all = [B, steps, heads, K, V];
-    const decay = exp(mul(softplus(neg(cast(gate!, "f32"))), neg(slower)));
+    // constants of all gates, or of each head
+    const decay = exp(mul(softplus(neg(cast(gate!, "f32"))), reverse ? -1 / 16 : neg(slower)));
     const drive = mul(
       reshape(cast(k!, "f32"), [B, steps, heads, K, 1]),
       reshape(cast(v!, "f32"), [B, steps, heads, 1, V]),
