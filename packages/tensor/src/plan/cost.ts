@@ -19,12 +19,13 @@ const isFree = (node: Scalar): boolean => !("args" in node) || intrinsics[node.o
 
 /**
  * What a step computes (floating-point operations; a transcendental function counts as one) and must read and write
- * once (bytes), whatever the program does. The backward program of a kernel record counts as twice its forward one.
+ * once (bytes), whatever the program does: of partial sums, what their sum takes. The backward program of a kernel record counts as twice its forward one.
  */
 export function costOf(step: Step, slots: readonly Slot[]): KernelCost {
-  if (step.kind === "loop") return loopCost(step.kernel);
+  const partsOf = (slot: number): number => slots[slot]!.parts ?? 1;
+  if (step.kind === "loop") return loopCost(step.kernel, step.inputs.map(partsOf));
   const bytes = [...new Set([...step.inputs, ...step.outputs])].reduce(
-    (sum, slot) => sum + widthOf(slots[slot]!) * slots[slot]!.size,
+    (sum, slot) => sum + (widthOf(slots[slot]!) * slots[slot]!.size) / partsOf(slot),
     0,
   );
   if (step.kind === "scan") return { flops: scanFlops(step.kernel), bytes };
@@ -34,7 +35,7 @@ export function costOf(step: Step, slots: readonly Slot[]): KernelCost {
 const operations = (values: readonly Scalar[]): number =>
   [...nodesOf(values)].filter((node) => node.dtype === "f32" && !isFree(node)).length;
 
-function loopCost(kernel: LoopKernel): KernelCost {
+function loopCost(kernel: LoopKernel, parts: readonly number[]): KernelCost {
   const { extents, reduceExtents, reductions, outputs, inputs } = kernel;
   const points = product(extents);
   const reduced = reductions.length === 0 ? 0 : points * product(reduceExtents);
@@ -47,13 +48,20 @@ function loopCost(kernel: LoopKernel): KernelCost {
     const distinct = node.gather ? all : all.filter((_, axis) => node.index.coefficients[axis] !== 0);
     read.set(node.input, Math.min(size, (read.get(node.input) ?? 0) + product(distinct)));
   }
+  // Outputs of a row kernel may have an element for every point of the row.
+  const along = outputs.filter(({ index }) => index);
+  const alone = outputs.filter(({ index }) => !index);
+  const computed = [
+    { count: points, of: alone },
+    { count: points * product(reduceExtents), of: along },
+  ];
   return {
     flops:
-      points * operations(outputs.map((o) => o.value)) +
+      computed.reduce((sum, { count, of }) => sum + count * operations(of.map((o) => o.value)), 0) +
       reduced * (operations(reductions.map((r) => r.value)) + reductions.length),
     bytes:
-      [...read].reduce((sum, [input, count]) => sum + widthOf(inputs[input]!) * count, 0) +
-      points * outputs.reduce((sum, output) => sum + widthOf(output), 0),
+      [...read].reduce((sum, [input, count]) => sum + (widthOf(inputs[input]!) * count) / parts[input]!, 0) +
+      computed.reduce((sum, { count, of }) => sum + count * of.reduce((bytes, o) => bytes + widthOf(o), 0), 0),
   };
 }
 

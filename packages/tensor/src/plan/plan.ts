@@ -12,6 +12,8 @@ export interface Slot {
   readonly dtype: DType;
   readonly size: number;
   readonly shape: Shape;
+  /** Parts whose sum it stands for, side by side: what a device makes of a product that it divides. */
+  readonly parts?: number;
   /** Line of user code that made it, of a graph built in debug mode. */
   readonly line?: string;
 }

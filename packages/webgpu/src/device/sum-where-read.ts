@@ -38,7 +38,7 @@ export function sumWhereRead(
   const sums = new Map<number, Step>();
   for (const { maker, slot, parts, loops, others } of opened) {
     const whole = slots[slot]!;
-    slots[slot] = { ...whole, size: parts * whole.size, shape: [parts, ...whole.shape] };
+    slots[slot] = { ...whole, size: parts * whole.size, shape: [parts, ...whole.shape], parts };
     steps[maker]!.program = withoutSum(programs[maker]!, plan.steps[maker]!.inputs.length);
     for (const k of loops) {
       const step = steps[k]!.step as LoopStep;

@@ -2,12 +2,14 @@ import {
   add,
   DeviceError,
   exp,
+  explain,
   key,
   matmul,
   mul,
   normal,
   realize,
   sequentialScan,
+  softmax,
   sum,
   tanh,
   tensor,
@@ -21,7 +23,6 @@ const device = await testDevice({ exactTimestamps: true });
 afterAll(() => device.close());
 
 test("a profile has a row for each kernel with its calls, work and time", async () => {
-  // k too short to be cut: partial products would be bytes of their own
   const x = await realize(normal(key(1), [256, 64]), { device });
   const w = await realize(normal(key(2), [64, 256]), { device });
   const { result, rows, milliseconds, spanMilliseconds, idle, roofline, table } = await profile(device, async () => {
@@ -66,6 +67,20 @@ test("a profile has a row for each kernel with its calls, work and time", async 
     idle: 0,
     roofline,
   });
+});
+
+test("partial products that their readers sum count as the product that they are", async () => {
+  const a = await realize(normal(key(1), [16, 1024]), { device });
+  const b = await realize(normal(key(2), [1024, 12]), { device });
+  const make = (): Tensor => softmax(matmul(a, b), 1);
+  expect(await explain(make(), { device })).toContain("summed where they are read");
+  const { rows } = await profile(device, () => realize(make()));
+  const bytesOf = (name: string): number => {
+    const { gigabytesPerSecond, milliseconds } = rows.find(({ kernel }) => kernel === name)!;
+    return gigabytesPerSecond * milliseconds * 1e6;
+  };
+  expect(bytesOf("matmul")).toBeCloseTo(4 * (16 * 1024 + 1024 * 12 + 16 * 12), 0);
+  expect(bytesOf(rows.find(({ kernel }) => kernel !== "matmul")!.kernel)).toBeCloseTo(4 * 2 * 16 * 12, 0);
 });
 
 test("work that fails leaves the device as it was, and a second profile meanwhile is refused", async () => {
