@@ -7,6 +7,7 @@ import { rmsNormCase, softmaxCase } from "./rows.js";
 import { mambaDecodeOnProcessor } from "./decode.js";
 import { complexScanCase, cumsumCase, linearScanCase, selectiveScanBackward, selectiveScanForward } from "./scans.js";
 import { matrixStateHostCases } from "./matrix-states.js";
+import { longGraphCases } from "./long-graphs.js";
 import { planningCases } from "./planning.js";
 import { stateSpaceKernels } from "./state-space-kernels.js";
 import { structuredAgainstDense } from "./state-space-layer.js";
@@ -34,6 +35,7 @@ const cpuCases: readonly BenchmarkCase[] = [
   mambaLmStep,
   gruLmStep,
   mambaDecodeOnProcessor,
+  ...longGraphCases,
   ...planningCases,
 ];
 

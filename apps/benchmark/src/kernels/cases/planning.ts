@@ -69,4 +69,5 @@ export const planningCases: readonly BenchmarkCase[] = [
   recurrentGraph(250),
   recurrentGraph(1000),
   recurrentGraph(4000),
+  recurrentGraph(10_000),
 ];
