@@ -26,6 +26,7 @@ import {
   advance,
   element,
   forgotten,
+  fourOf,
   groupsOf,
   hoist,
   initialState,
@@ -33,6 +34,7 @@ import {
   partsOf,
   place,
   rowText,
+  sendBack,
   stepOf,
   timeText,
   write,
@@ -121,13 +123,18 @@ function beforeChunks(chunk: Chunk, fixed: Scope, lines: string[]): ReadonlyMap<
     perState,
     (node) => !fixed.known.has(node) && (axesOf(node) & alongBit(layout)) === 0,
   ).filter((node) => !fixed.known.has(node) && node.dtype === "f32");
+  const reads = new Map<string, string>();
+  const names = perThread.map(() => writer.fresh().replace("v", "own"));
+  lines.push(...names.map((name) => `var ${name}: array<f32, ${R}>;`));
+  perThread.forEach((node, j) => own.set(node, names[j]!));
+  for (let k = 0; k < R; k++) {
+    const here = (value: number): string[] => at(layout, chunk.axes, "0", `(n0 + ${value})`);
+    const loaded = fourOf(writer, layout.fours, here(k - (k % 4)), k, reads, lines);
+    write({ ...fixed, axes: here(k), loaded }, perThread, lines).forEach((value, j) =>
+      lines.push(`${names[j]}[${k}] = ${value};`),
+    );
+  }
   const text: string[] = ["let n = n0 + k;"];
-  write(fixed, perThread, text).forEach((value, j) => {
-    const name = writer.fresh().replace("v", "own");
-    lines.push(`var ${name}: array<f32, ${R}>;`);
-    text.push(`${name}[k] = ${value};`);
-    own.set(perThread[j]!, name);
-  });
   const edge = (buffer: number, name: string, part: "re" | "im"): string =>
     `${writer.bind(buffer, name, "read", "f32")}${element(layout, `segment * ${rows} + ${rowText(layout, "n")}`, part)}`;
   const before =
@@ -285,7 +292,7 @@ function backward(
   const { layout, writer, parts, groups, steps } = chunk;
   const { adjoint } = layout.kernel;
   for (const u of steps.toReversed()) {
-    const scope: Scope = {
+    let scope: Scope = {
       ...scopes[u]!,
       state: (which, part) =>
         part === "im" && !layout.complex
@@ -294,21 +301,26 @@ function backward(
             ? `g${part}`
             : states[which === "current" ? u + 1 : u]![part === "re" ? 0 : 1]!,
     };
-    if (adjoint) {
-      const seed = write(scope, adjoint.seed, inner);
-      parts.forEach((part, k) => inner.push(`g${part} += ${onlyLive(chunk, u, "0.0", seed[k]!)};`));
+    if (!adjoint) {
+      for (const group of groups) inner.push(...atState(chunk, group, scope, u));
+      continue;
     }
+    const seed = write(scope, adjoint.seed, inner);
+    parts.forEach((part, k) => inner.push(`g${part} += ${onlyLive(chunk, u, "0.0", seed[k]!)};`));
+    let sent: string | undefined;
+    if (layout.sentBack.size > 0) ({ sent, scope } = sendBack(scope, decays[u]![0]!, "gre", inner));
     for (const group of groups) inner.push(...atState(chunk, group, scope, u));
-    if (adjoint) {
-      const next = advance(
-        decays[u]!,
-        parts.map((part) => `g${part}`),
-        parts.map(() => "0.0"),
-        -1,
-        forgotten(layout, decays[u]!),
-      ).map((value) => writer.named(value, inner));
-      parts.forEach((part, k) => inner.push(`g${part} = ${next[k]};`));
-    }
+    const zero = forgotten(layout, decays[u]!);
+    const next = sent
+      ? [zero === undefined ? sent : `select(${sent}, 0.0, ${zero})`]
+      : advance(
+          decays[u]!,
+          parts.map((part) => `g${part}`),
+          parts.map(() => "0.0"),
+          -1,
+          zero,
+        ).map((value) => writer.named(value, inner));
+    parts.forEach((part, k) => inner.push(`g${part} = ${next[k]};`));
   }
 }
 

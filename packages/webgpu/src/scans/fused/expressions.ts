@@ -131,6 +131,59 @@ export function prepare(kernel: ScanKernel, register: number | undefined): Prepa
   };
 }
 
+/**
+ * Products in the sums of the decay, the adjoint and other values: these, by product. Decay times adjoint is what goes to the
+ * step before anyway.
+ */
+export function productsSentBack({
+  decay,
+  adjoint,
+  sums,
+  outputs,
+}: ScanKernel): ReadonlyMap<Scalar, readonly Scalar[]> {
+  const found = new Map<Scalar, readonly Scalar[]>();
+  if (adjoint === undefined || decay.length === 2) return found;
+  const factors = (node: Scalar): readonly Scalar[] => (node.op === "mul" ? node.args.flatMap(factors) : [node]);
+  const places = (list: readonly Scalar[]): readonly number[] => [
+    list.indexOf(decay[0]),
+    list.findIndex((node) => node.op === "state" && node.which === "adjoint"),
+  ];
+  for (const node of nodesOf([...sums, ...outputs].map(({ value }) => value))) {
+    const all = factors(node);
+    const both = places(all);
+    if (node.op !== "mul" || both.includes(-1)) continue;
+    if (node.args.some((arg) => !places(factors(arg)).includes(-1))) continue;
+    found.set(
+      node,
+      all.filter((_, k) => !both.includes(k)),
+    );
+  }
+  return found;
+}
+
+/** Inputs all of whose loads are such and lie in fours of neighbours along an axis, which begin at multiples of four. */
+export function foursAlong(
+  kernel: ScanKernel,
+  axis: number | undefined,
+  isSuch: (load: Scalar) => boolean,
+): ReadonlySet<number> {
+  const found = new Set<number>();
+  const others = new Set<number>();
+  for (const node of nodesOf(scanRoots(kernel))) {
+    if (node.op !== "load") continue;
+    const { offset, coefficients } = node.index;
+    const inFours =
+      axis !== undefined &&
+      !node.gather &&
+      kernel.inputs[node.input]!.dtype === "f32" &&
+      offset % 4 === 0 &&
+      coefficients.every((c, k) => (k === axis ? c === 1 : c % 4 === 0));
+    (inFours && isSuch(node) ? found : others).add(node.input);
+  }
+  for (const input of others) found.delete(input);
+  return found;
+}
+
 /** All expressions of a kernel. */
 export const scanRoots = (kernel: ScanKernel): Scalar[] => [
   ...kernel.decay,

@@ -13,7 +13,7 @@ import {
   type ScanStep,
   type ScanSum,
 } from "@seqmix/tensor/backend";
-import { dependence, prepare, scanRoots, type LinearDecay } from "./expressions.js";
+import { dependence, foursAlong, prepare, productsSentBack, scanRoots, type LinearDecay } from "./expressions.js";
 import type { Tuning } from "./tuning.js";
 
 /** A value kept for each state and segment. */
@@ -49,6 +49,10 @@ export interface Layout {
   readonly linear?: LinearDecay;
   readonly base2: ReadonlySet<Scalar>;
   readonly axesOf: (node: Scalar) => number;
+  /** Inputs that no step changes and that lie in fours along the register axis: they are read so. */
+  readonly fours: ReadonlySet<number>;
+  /** See {@link productsSentBack}. */
+  readonly sentBack: ReadonlyMap<Scalar, readonly Scalar[]>;
   readonly complex: boolean;
   /** Whether decays may grow, so that a product of them has an exponent of its own; products that are powers anyway have none. */
   readonly grows: boolean;
@@ -112,6 +116,7 @@ export function layoutOf(given: ScanKernel, tuning: Tuning): Layout {
     given.adjoint !== undefined ||
     [...given.sums, ...given.outputs].some(({ keeps }) => channel.some((axis) => !keeps.includes(axis)));
   const complex = given.decay.length === 2;
+  const axesOf = dependence(extents);
   const grows = !isAtMostOne(given.decay);
 
   let W = Math.min(chunked ? tuning.chunkWorkgroup : tuning.workgroup, 2 ** Math.ceil(Math.log2(Math.max(C, 1))));
@@ -147,7 +152,12 @@ export function layoutOf(given: ScanKernel, tuning: Tuning): Layout {
     subgroup: tuning.subgroup,
     sweptBytes: tuning.sweptBytes,
     ...prepared,
-    axesOf: dependence(extents),
+    axesOf,
+    fours:
+      R % 4 === 0
+        ? foursAlong(prepared.kernel, register, (node) => (axesOf(node) & (1 << along)) === 0)
+        : new Set<number>(),
+    sentBack: productsSentBack(prepared.kernel),
     complex,
     grows,
     exponents: grows && !prepared.linear,
@@ -267,7 +277,7 @@ export function takesTotals({ kernel, chunked, channel, register, N, R }: Layout
   );
 }
 
-function groupsOf(layout: Omit<Layout, "groups">): Group[] {
+export function groupsOf(layout: Omit<Layout, "groups">): Group[] {
   const { kernel, register, channel, grid, N, R, channelBlocks, segments, chunked, complex } = layout;
   const { extents, along } = kernel;
   const byKey = new Map<string, Pick<Group, "keeps" | "step" | "of"> & { sums: number[]; outputs: number[] }>();

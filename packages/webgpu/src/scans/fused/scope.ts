@@ -2,7 +2,7 @@
 import type { Scalar, ScanValue } from "@seqmix/tensor/backend";
 import { declare, entryPoint, type GpuBinding, type GpuPass } from "@seqmix/tensor/wgsl";
 import { functionTexts } from "../../wgsl/functions.js";
-import { fromMemory, memoryType, toMemory, writeValues } from "../../wgsl/values.js";
+import { affineText, fromMemory, memoryType, toMemory, writeValues } from "../../wgsl/values.js";
 import { frontier } from "./expressions.js";
 import type { Group, Layout } from "./layout.js";
 
@@ -91,7 +91,7 @@ export function write(
   roots: readonly Scalar[],
   lines: string[],
 ): string[] {
-  const { kernel, base2 } = writer.layout;
+  const { kernel, base2, fours } = writer.layout;
   return writeValues(
     roots,
     {
@@ -104,6 +104,7 @@ export function write(
       loaded: (node) => loaded?.(node),
       read: (input, index) => {
         const { dtype } = kernel.inputs[input]!;
+        if (fours.has(input)) return `${bindFours(writer, input)}[(${index}) / 4][(${index}) % 4]`;
         return fromMemory(dtype, `${writer.bind(input, `x${input}`, "read", memoryType(dtype))}[${index}]`);
       },
       ...(state && { state: (node) => state(node.which, node.part) }),
@@ -127,12 +128,40 @@ export function writeStep(
   return { a, b: write(withDecay, drive, lines).map((value) => writer.named(value, lines)), scope: withDecay };
 }
 
-/** The scope with the largest `early` parts of the roots computed here. */
+const bindFours = (writer: Writer, input: number): string => writer.bind(input, `x${input}`, "read", "vec4<f32>");
+
+/**
+ * Reads of inputs in fours, four neighbours of the register axis at a time.
+ * @param axes The axes' texts, that of the register axis at the first of the four that value `k` is one of.
+ * @param reads Those already written to `lines`.
+ */
+export const fourOf =
+  (
+    writer: Writer,
+    fours: ReadonlySet<number>,
+    axes: readonly string[],
+    k: number,
+    reads: Map<string, string>,
+    lines: string[],
+  ): NonNullable<Scope["loaded"]> =>
+  ({ input, index }) => {
+    if (!fours.has(input)) return undefined;
+    const at = `${bindFours(writer, input)}[${affineText(index, axes)} / 4]`;
+    const four = reads.get(at) ?? writer.named(at, lines);
+    reads.set(at, four);
+    return `${four}.${"xyzw"[k % 4]}`;
+  };
+
+/**
+ * The scope with the largest `early` parts of the roots computed here.
+ * @param loaded What those parts read, in the place of the scope's own.
+ */
 export function hoist(
   scope: Scope,
   roots: readonly Scalar[],
   early: (node: Scalar) => boolean,
   lines: string[],
+  loaded?: Scope["loaded"],
 ): Scope {
   const nodes = frontier(
     roots,
@@ -143,13 +172,26 @@ export function hoist(
         !(node.op === "load" && scope.loaded?.(node) !== undefined)),
   ).filter((node) => !scope.known.has(node));
   const known = new Map(scope.known);
-  write(scope, nodes, lines).forEach((text, k) => known.set(nodes[k]!, scope.writer.named(text, lines)));
+  write(loaded ? { ...scope, loaded } : scope, nodes, lines).forEach((text, k) =>
+    known.set(nodes[k]!, scope.writer.named(text, lines)),
+  );
   return { ...scope, known };
 }
 
-/** Statements that split `group` and `thread` into segment, grid axes and channel, and the axes' names; `time` is the axis of the recurrence. */
-export function place(layout: Layout, withSegments: boolean): { readonly lines: string[]; readonly axes: string[] } {
-  const { kernel, W, C, channel, channelBlocks, grid, N, R, segments } = layout;
+/**
+ * Statements that split `group` and `thread` into segment, grid axes and channel, and the axes' names; `time` is the axis of the recurrence.
+ * @param thread Statements that give the thread's channel as `own`, and its first value of the register axis as `n0`.
+ */
+export function place(
+  layout: Layout,
+  withSegments: boolean,
+  thread: readonly string[] = [
+    `let lane = i32(thread);`,
+    `let own = block * ${layout.W} + lane;`,
+    `let n0 = part * ${layout.R};`,
+  ],
+): { readonly lines: string[]; readonly axes: string[] } {
+  const { kernel, C, channel, channelBlocks, grid, N, R, segments } = layout;
   const { extents } = kernel;
   const axes = extents.map(() => "0");
   const lines = [`var rest = i32(group);`];
@@ -161,13 +203,7 @@ export function place(layout: Layout, withSegments: boolean): { readonly lines: 
   take("part", N / R);
   lines.push("let place = rest;");
   for (const axis of grid.toReversed()) take((axes[axis] = `i${axis}`), extents[axis]!);
-  lines.push(
-    `let lane = i32(thread);`,
-    `let own = block * ${W} + lane;`,
-    `let inside = (own < ${C}) & (place < ${layout.gridSize});`,
-    `let c = min(own, ${C - 1});`,
-    `let n0 = part * ${R};`,
-  );
+  lines.push(...thread, `let inside = (own < ${C}) & (place < ${layout.gridSize});`, `let c = min(own, ${C - 1});`);
   let rest = "c";
   channel.toReversed().forEach((axis, k) => {
     axes[axis] = `i${axis}`;
@@ -223,6 +259,26 @@ export function advance(
     `${product(`${a[0]} * ${h[0]} ${re} ${a[1]} * ${h[1]}`)} + ${b[0]}`,
     `${product(`${a[0]} * ${h[1]} ${im} ${a[1]} * ${h[0]}`)} + ${b[1]}`,
   ];
+}
+
+/**
+ * Statements for what the adjoint sends to the step before, decay times adjoint, and the scope in which products with it are
+ * known. Real kernels only.
+ */
+export function sendBack(
+  scope: Scope,
+  decay: string,
+  adjoint: string,
+  lines: string[],
+): { readonly sent: string; readonly scope: Scope } {
+  const { writer } = scope;
+  const sent = writer.named(`${decay} * ${adjoint}`, lines);
+  const known = new Map(scope.known);
+  for (const [product, others] of writer.layout.sentBack) {
+    const factors = write(scope, others, lines);
+    known.set(product, writer.named([sent, ...factors].join(" * "), lines));
+  }
+  return { sent, scope: { ...scope, known } };
 }
 
 /** The initial state, or zeros. */

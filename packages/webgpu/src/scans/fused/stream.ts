@@ -13,6 +13,7 @@ import {
   decayElement,
   element,
   forgotten,
+  fourOf,
   groupsOf,
   hoist,
   initialState,
@@ -31,12 +32,6 @@ import {
   type Writer,
 } from "./scope.js";
 import { stage, type Staging } from "./stage.js";
-
-/**
- * The largest f32 number, for products of decays that are powers and so positive. The state goes by the sum of the powers'
- * arguments, which is exact; what a segment sends back where a product may pass this is found once more, see `sent-back.ts`.
- */
-const LARGEST = "3.4028234e38";
 
 export type Task = "ends" | "results";
 
@@ -155,8 +150,15 @@ function beforeSteps(stream: Stream, lines: string[]): Steps {
     registerBit = register === undefined ? 0 : 1 << register;
   const outside: Scope = { writer, axes: axesAt("0", 0), known: new Map() };
   const fixed = hoist(outside, roots, (node) => (axesOf(node) & (alongBit | registerBit)) === 0, lines);
+  const reads = new Map<string, string>();
   const perState = each.map((k) =>
-    hoist({ ...fixed, axes: axesAt("0", k) }, roots, (node) => (axesOf(node) & alongBit) === 0, lines),
+    hoist(
+      { ...fixed, axes: axesAt("0", k) },
+      roots,
+      (node) => (axesOf(node) & alongBit) === 0,
+      lines,
+      fourOf(writer, layout.fours, axesAt("0", k - (k % 4)), k, reads, lines),
+    ),
   );
   each.forEach((k) => {
     const start = startOf(stream, { ...outside, axes: axesAt("0", k) }, k, lines);
@@ -271,7 +273,8 @@ function multiplyProduct({ layout, writer, parts }: Stream, a: readonly string[]
   if (layout.exponents) return multiply(writer, a, own, `e${k}`, values);
   const p = own.map((name) => writer.named(name, values));
   const none = parts.map(() => "0.0");
-  const product = layout.linear ? [`min(${a[0]} * ${p[0]}, ${LARGEST})`] : advance(a, p, none);
+  // A product of powers may pass the largest number where they grow: what is sent back is found once more then, see `sent-back.ts`.
+  const product = layout.linear ? [`${a[0]} * ${p[0]}`] : advance(a, p, none);
   own.forEach((name, at) => values.push(`${name} = ${product[at]};`));
 }
 

@@ -1,7 +1,7 @@
 /** The run through a segment that finds the states before its chunks. */
 import { indent } from "@seqmix/tensor/wgsl";
 import type { Scalar } from "@seqmix/tensor/backend";
-import { advance, forgotten, hoist, partsOf, timeText, writeStep, type Scope } from "./scope.js";
+import { advance, forgotten, fourOf, hoist, partsOf, timeText, writeStep, type Scope } from "./scope.js";
 import { stage } from "./stage.js";
 
 /**
@@ -26,8 +26,15 @@ export function sweep(scope: Scope): string[] {
       axis === kernel.along ? time : axis === register ? (N === R ? String(k) : `(n0 + ${k})`) : text,
     );
   const lines: string[] = [];
+  const reads = new Map<string, string>();
   const own = each.map((k) =>
-    hoist({ ...scope, axes: axesAt("0", k) }, roots, (node) => (axesOf(node) & alongBit) === 0, lines),
+    hoist(
+      { ...scope, axes: axesAt("0", k) },
+      roots,
+      (node) => (axesOf(node) & alongBit) === 0,
+      lines,
+      fourOf(writer, layout.fours, axesAt("0", k - (k % 4)), k, reads, lines),
+    ),
   );
   const states = each.map((k) => parts.map((part) => `h${k}${part}`));
   each.forEach((k) => parts.forEach((part, at) => lines.push(`var ${states[k]![at]} = starts${part}[${k}];`)));

@@ -20,8 +20,28 @@ export interface Tuning {
   /** Bytes of workgroup memory that a pass may take, and of them for the inputs of a segment that is run through before its chunks. */
   readonly workgroupBytes: number;
   readonly sweptBytes: number;
+  /** Where threads share channels. */
+  readonly lanes: LanesTuning;
   /** Other sizes, each with less scratch memory, for kernels where this one's would be large. */
   readonly frugal: readonly Partial<Tuning>[];
+}
+
+/** Sizes of recurrences whose channels threads share. */
+export interface LanesTuning {
+  /** Threads that keep the device busy: fewer, and the recurrence is cut into segments instead. */
+  readonly least: number;
+  /** Threads of a workgroup: of a recurrence, and of its gradient. */
+  readonly workgroup: number;
+  readonly chunkWorkgroup: number;
+  /** Values of the register axis that a thread has, a multiple of four: in a recurrence, and in its gradient. */
+  readonly own: number;
+  readonly chunkOwn: number;
+  /** Steps of a round of a recurrence, of a chunk of its gradient, and of those whose states are computed again together. */
+  readonly round: number;
+  readonly chunk: number;
+  readonly again: number;
+  /** Bytes of workgroup memory that a pass may take. */
+  readonly workgroupBytes: number;
 }
 
 /** For an adapter of which nothing is known. */
@@ -37,6 +57,18 @@ export const TUNING: Tuning = {
   subgroup: 0,
   workgroupBytes: 16384,
   sweptBytes: 4096,
+  // After B8 L2048 D2048 N16 on an H200.
+  lanes: {
+    least: 65536,
+    workgroup: 128,
+    chunkWorkgroup: 256,
+    own: 4,
+    chunkOwn: 8,
+    round: 32,
+    chunk: 16,
+    again: 4,
+    workgroupBytes: 16384,
+  },
   frugal: [{ chunks: 8 }, { chunks: 16 }],
 };
 
@@ -67,6 +99,7 @@ export function tuningOf({
     ahead: 8,
     subgroup,
     workgroupBytes: most,
+    lanes: { ...TUNING.lanes, workgroupBytes },
     chunkWorkgroup: 128,
     frugal: most < MOST_WORKGROUP_BYTES ? [{ chunks: 8 }] : [small, { ...small, chunks: 32, sweptBytes: 16384 }],
   };
