@@ -59,7 +59,7 @@ export const TUNING: Tuning = {
   sweptBytes: 4096,
   // After B8 L2048 D2048 N16 on an H200.
   lanes: {
-    least: 49152,
+    least: 65536,
     workgroup: 128,
     chunkWorkgroup: 256,
     own: 4,
