@@ -35,7 +35,7 @@ export function residualBlock(
   resets?: Tensor,
 ): readonly [Tensor, Tree] {
   const [y, next] = runMixer(mixer, config, params.mixer, normed(params, x), state, mode, resets);
-  return [params.norm ? add(x, y) : y, next];
+  return [params.norm !== undefined ? add(x, y) : y, next];
 }
 
 /**
@@ -52,7 +52,7 @@ export function residualBlockStep(
   if (!mixer.step || !isCausal(mixer, config))
     throw new RangeError(`${mixer.id}: expected a mixer with a recurrent form, got one without; run whole sequences`);
   const [y, next] = mixer.step(config, params.mixer, normed(params, x), state);
-  return [params.norm ? add(x, y) : y, next];
+  return [params.norm !== undefined ? add(x, y) : y, next];
 }
 
-const normed = ({ norm }: ResidualBlockParameters, x: Tensor): Tensor => (norm ? rmsNorm(norm, x) : x);
+const normed = ({ norm }: ResidualBlockParameters, x: Tensor): Tensor => (norm !== undefined ? rmsNorm(norm, x) : x);

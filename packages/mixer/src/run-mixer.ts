@@ -50,7 +50,14 @@ export function configure<C extends MixerConfig>(
     assertNumber(mixer.id, name, value, standard);
     assertAllowed(mixer, name, value, standard);
   }
-  return { ...mixer.config, ...settings };
+  const config = { ...mixer.config, ...settings };
+  assertStepSizes(mixer.id, config as Partial<Record<"dtMin" | "dtMax", number>>);
+  return config;
+}
+
+function assertStepSizes(id: string, { dtMin, dtMax }: Partial<Record<"dtMin" | "dtMax", number>>): void {
+  if (dtMin! > dtMax!)
+    throw new RangeError(`${id}: expected dtMin of at most dtMax, got ${dtMin} and ${dtMax}; change one of them`);
 }
 
 /** @throws TypeError for anything but an object. @internal */
@@ -102,10 +109,12 @@ function assertNumber(id: string, name: string, value: SettingValue, standard: S
     throw new RangeError(`${id}: expected a finite number for ${name}, got ${value}; change it`);
 }
 
-/** Of every mixer that has them. */
-const COUNTS: Readonly<Record<string, SettingRange>> = {
+/** Of every mixer that has them; step sizes are drawn by their logarithms. */
+const COMMON: Readonly<Record<string, SettingRange>> = {
   dModel: [1, Infinity, "whole"],
   chunkSize: [1, Infinity, "whole"],
+  dtMin: [1e-30, Infinity],
+  dtMax: [1e-30, Infinity],
 };
 
 /** @throws RangeError if the mixer gives choices or a range for the setting and the value is outside. */
@@ -122,7 +131,7 @@ function assertAllowed(
     );
   if (!choices && typeof value === "string" && value !== standard)
     throw new RangeError(`${mixer.id}: expected ${name}, ${standard} or a number, got ${value}; change it`);
-  const range = { ...COUNTS, ...(mixer.ranges as Readonly<Record<string, SettingRange>> | undefined) }[name];
+  const range = { ...COMMON, ...(mixer.ranges as Readonly<Record<string, SettingRange>> | undefined) }[name];
   if (!range || typeof value !== "number") return;
   const [least, largest, whole] = range;
   if (!(value >= least && value <= largest) || (whole && !Number.isInteger(value)))

@@ -220,7 +220,7 @@ describe("state collapse", () => {
   });
 
   test("impossible settings are named", () => {
-    expect(() => reduceRetention(2)).toThrow(/from 0 to 1, got 2/);
+    expect(() => reduceRetention(2)).toThrow(/a share, a number of at least 0 and of at most 1, got 2/);
     expect(() => limitNorm(0)).toThrow(/above 0, got 0/);
   });
 });

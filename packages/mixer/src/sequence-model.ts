@@ -115,10 +115,10 @@ const mixerSettings = ({ mixer, mixerConfig, dModel }: SequenceModelConfig) =>
 /** @throws TypeError for settings that do not exist, RangeError for values that mean nothing. */
 function assertModel(config: SequenceModelConfig): void {
   const name = "sequence model";
-  assertSettings(name, config, ["mixer", "mixerConfig", "dModel", "nLayers", "input", "outputs", "pooling", "answers"]);
-  assertSettings<object>(`${name}, input`, config.input, ["vocabSize", "channels"] as never[]);
-  assertOneOf(name, "pooling", config.pooling, POOLINGS);
   const count = { from: 1, whole: true };
+  assertSettings(name, config, ["mixer", "mixerConfig", "dModel", "nLayers", "input", "outputs", "pooling", "answers"]);
+  assertSettings<object>(`${name}, input`, config.input, { vocabSize: count, channels: count } as object);
+  assertOneOf(name, "pooling", config.pooling, POOLINGS);
   assertFields(name, config, { dModel: count, nLayers: { from: 0, whole: true }, outputs: count });
   if (config.mixerConfig !== undefined) assertMixerSettings(`${name}, mixerConfig`, config.mixerConfig);
   if (config.answers !== undefined) assertNumber(name, "answers", config.answers, { from: 1, whole: true });

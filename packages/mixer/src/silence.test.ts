@@ -25,7 +25,10 @@ import {
   initLanguageModelState,
   initSequenceModel,
   languageModelLoss,
+  limitNorm,
   nextTokenLoss,
+  reduceRetention,
+  residualBlock,
   resetsOfMask,
   runMixer,
   runPadded,
@@ -156,4 +159,22 @@ test("a config that was not made by configure, and a state of another mixer", ()
   expect(() => runMixer(sums, config, params, x, { c: zeros([1, 2]) })).toThrow("expected a state of h, got c");
   expect(() => forwardLanguageModel(model, weights, tokens, [])).toThrow("expected a state of 1 layers, got 0");
   expect(() => languageModelLoss(model, weights, { tokens, targets: tokens } as never)).toThrow("got targets");
+});
+
+test("numbers that mean nothing, beyond what runs without them", () => {
+  const steps = { id: "steps", config: { dModel: 2, dtMin: 0.1, dtMax: 1 } };
+  const cases: readonly [() => unknown, string][] = [
+    [() => configure(steps, { dtMin: 0 }), "dtMin from 1e-30 to Infinity, got 0"],
+    [() => configure(steps, { dtMax: -1 }), "dtMax from 1e-30 to Infinity, got -1"],
+    [() => configure(steps, { dtMin: 2 }), "dtMin of at most dtMax, got 2 and 1"],
+    [() => reduceRetention(true as never), "a share, a number of at least 0 and of at most 1, got the boolean true"],
+    [() => limitNorm(0), "a limit, a number above 0, got 0"],
+    [() => residualBlock(sums, config, { norm: null as never, mixer: params }, x), "got null"],
+    [
+      () => forwardSequenceModel({ ...classifier, input: { vocabSize: 0 } }, own, tokens),
+      "sequence model, input: expected vocabSize, a whole number of at least 1, got 0",
+    ],
+  ];
+  for (const [call, words] of cases) expect(call).toThrow(words);
+  expect(() => limitNorm(Infinity)).not.toThrow();
 });

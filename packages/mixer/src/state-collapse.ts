@@ -37,7 +37,7 @@ export type StateHook = (state: Tree, position: number) => Tree;
 
 /** h <- share h: less is kept of the past, as if every decay were multiplied by `share`, 0..1, once a stretch (Stuffed Mamba's first method). */
 export function reduceRetention(share: number): StateHook {
-  if (!(share >= 0 && share <= 1)) throw new RangeError(`reduceRetention: expected a share from 0 to 1, got ${share}`);
+  assertNumber("reduceRetention", "a share", share, { from: 0, to: 1 });
   return (state) => mapTree((h) => (h.dtype === "f32" ? mul(h, share) : h), state);
 }
 
@@ -46,7 +46,7 @@ export function reduceRetention(share: number): StateHook {
  * Mamba's second method, state normalization).
  */
 export function limitNorm(limit: number): StateHook {
-  if (!(limit > 0)) throw new RangeError(`limitNorm: expected a limit above 0, got ${limit}`);
+  assertNumber("limitNorm", "a limit", limit, { above: 0, to: Infinity });
   return (state) =>
     mapTree((h) => {
       if (h.dtype !== "f32" || h.shape.length < 3) return h;

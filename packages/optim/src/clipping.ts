@@ -1,6 +1,7 @@
 /** Gradient clipping. */
 import {
   add,
+  assertNumber,
   cast,
   div,
   isReal,
@@ -27,7 +28,7 @@ export function globalNorm(tree: Tree): Tensor {
  * @returns The scaled tree and the norm before, f32 [].
  */
 export function clipByGlobalNorm<T extends Tree>(tree: T, maxNorm: number): readonly [T, Tensor] {
-  if (!(maxNorm > 0)) throw new RangeError(`clipByGlobalNorm: expected a positive maxNorm, got ${maxNorm}`);
+  assertNumber("clipByGlobalNorm", "maxNorm", maxNorm, { above: 0, to: Infinity });
   const norm = globalNorm(tree);
   const scale = minimum(div(maxNorm, add(norm, 1e-6)), 1);
   return [mapTree((x) => (isReal(x.dtype) ? cast(mul(cast(x, "f32"), scale), x.dtype) : x), tree), norm];

@@ -117,7 +117,7 @@ const SETTINGS = {
   params: "own",
   optimizerState: "own",
   device: "own",
-  clip: "own",
+  clip: { above: 0, to: Infinity },
   halfPrecision: "own",
   disposeBatch: "flag",
 } as const;
@@ -219,8 +219,6 @@ function assertTrainer<P extends Tree, B, M extends Tree>(options: TrainerOption
     assertOneOf("trainer", "halfPrecision, an object with scale and interval, or", halfPrecision, [true, false]);
   // An error where there is no tree of parameters.
   leavesOf(params as Tree);
-  if (options.clip !== undefined && !(options.clip > 0))
-    throw new RangeError(`trainer: expected clip, a norm above 0, got ${options.clip}; leave it out not to clip`);
 }
 
 function assertFits<P extends Tree>(fresh: TrainerState<P>, optimizer: OptimizerState): void {

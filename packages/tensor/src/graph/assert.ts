@@ -156,7 +156,7 @@ export function assertNumber(name: string, what: string, value: unknown, bounds:
   if (isKind && x >= from && x <= to && x > above && !(x >= below)) return;
   const words = { from: "of at least", to: "of at most", above: "above", below: "below" } as const;
   const limits = (["from", "to", "above", "below"] as const)
-    .filter((key) => bounds[key] !== undefined)
+    .filter((key) => Number.isFinite(bounds[key]))
     .map((key) => ` ${words[key]} ${bounds[key]}`);
   throw new RangeError(
     `${name}: expected ${what}, a ${whole ? "whole " : ""}number${limits.join(" and")}, got ${typeof value === "number" ? value : describeValue(value)}; correct it`,
