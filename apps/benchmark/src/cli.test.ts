@@ -38,6 +38,10 @@ test.each([
   [["gradient-norms", "--seed", "x"], "Expected a whole number from 0 to 2147483647"],
   [["state-collapse", "--rate", "fast"], "Expected a number above 0, at most 1"],
   [["scaling", "--mixers", "mambo"], 'Unknown mixer "mambo"; did you mean mamba?'],
+  [
+    ["run", "selective-copying:mamba", "--device", "cpu", "--device", "webgpu"],
+    "error: Option --device is given twice;",
+  ],
   [["run"], "missing required argument 'trial'"],
   [["quickstart", "--ot", "x"], "Did you mean --out?"],
   [["quickstrat"], "Did you mean quickstart?"],

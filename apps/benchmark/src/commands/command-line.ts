@@ -23,6 +23,17 @@ import { UsageError } from "./usage-error.js";
 const FAILED = 1;
 const USAGE = 2;
 
+/** Of an option that is given twice the last one would count without a word. */
+function refuseRepeats(command: Command): void {
+  for (const option of command.options.filter(({ variadic, parseArg }) => !variadic && parseArg?.length !== 2)) {
+    let isGiven = false;
+    command.on(`option:${option.name()}`, () => {
+      if (isGiven) throw new UsageError(`Option ${option.long} is given twice; leave one out`);
+      isGiven = true;
+    });
+  }
+}
+
 /**
  * Runs a command line and returns the exit code: 0 finished, 1 a trial failed, 2 a mistake in what was asked for,
  * 128 + signal if stopped.
@@ -51,6 +62,7 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
   registerStateCollapse(program);
   // The processes that trials run in; for this program alone.
   program.command("worker", { hidden: true }).action(serveTrials);
+  for (const command of program.commands) refuseRepeats(command);
   try {
     await program.parseAsync(args, { from: "user" });
     return code;
