@@ -68,7 +68,7 @@ test.each(["chunked", "quadratic", "recurrent"] as const)("%s", async (algorithm
           : { ...given, [name]: spoiled(given[name], AT - 2, value) };
       const { y, hT } = structuredMaskedAttention({ ...wrong, resets: resets() }, options);
       const made = await realize(
-        { first: sliceAxis(y, 1, AT - 2, AT - 1), y: sliceAxis(y, 1, AT, L), hT, alone },
+        { first: sliceAxis(y, 1, AT - 2, AT - 1), y: sliceAxis(y, 1, AT, L), hT, alone: { ...alone } },
         { device },
       );
       const { first, ...own } = made;
