@@ -82,8 +82,8 @@ export interface MixerDefinition<C extends MixerConfig, P extends Tree, S extend
 /**
  * Ways to run whole sequences: x [B L D] -> y [B L D], and the state after the last element. `state` undefined means `initState`.
  * `resets` [B L], bool: true at the first element of each packed sequence, before which the state is `initState` again.
- * Only mixers that declare `resets` are given one. Modes that multiply matrices or transform whole sequences (attention,
- * chunks, convolutions) multiply what was forgotten by 0: values have to be finite there.
+ * Only mixers that declare `resets` are given one. Attention, the delta rule and convolutions multiply what was forgotten by 0:
+ * values have to be finite there. Recurrences and structured masked attention forget what is no number, too.
  */
 export interface MixerModes<C, P, S> {
   /** All elements at once. */

@@ -16,6 +16,7 @@ import {
   type Tensor,
 } from "@seqmix/tensor";
 import { chunked } from "./chunked.js";
+import { forgetting } from "./forgetting.js";
 import { extentsOf, inHeads, type StructuredMaskedAttentionArguments } from "./heads.js";
 import { quadratic } from "./quadratic.js";
 import { recurrent } from "./recurrent.js";
@@ -28,8 +29,8 @@ export interface StructuredMaskedAttentionOptions {
   /**
    * "recurrent" (the default): one scan over states, work B L H K V. "quadratic": all pairs of positions, work and memory
    * B H L^2 (memory B H L^2 K for a decay of each key). "chunked": pairs inside chunks, a scan over states between them.
-   * The first forgets whatever is before a reset, also where a device runs it in chunks; the others multiply by an exact 0, so
-   * that what is before a reset has to be finite.
+   * All forget whatever is before a reset, also what is no number; the first has in a sequence's own results the infinities that
+   * step after step gives, the others NaN wherever something reaches that is no number.
    */
   readonly algorithm?: StructuredMaskedAttentionAlgorithm | undefined;
   /** Q, positions in a chunk; 64 by default, and 16 for a decay of each key. */
@@ -73,8 +74,8 @@ export function structuredMaskedAttention(
     algorithm === "recurrent"
       ? recurrent(heads, extents)
       : algorithm === "chunked"
-        ? chunked(heads, extents, Q)
-        : quadratic(heads, extents);
+        ? forgetting(heads, extents, (own) => chunked(own, extents, Q))
+        : forgetting(heads, extents, (own) => quadratic(own, extents));
   return { y: reshape(y, [B, L, H, V]), hT: reshape(h, [B, H, K, V]) };
 }
 

@@ -1,6 +1,10 @@
 /**
  * What the seeds of a segment send back to the state before it, of decays that are powers: once more, with exponents beside the
  * products, where these may leave the range of f32. A thread does so for its own channels: most never have to.
+ *
+ * Only growth is looked for. Where decays of a segment shrink by more than 2^126 and never grow, the product is 0 before its share
+ * of the seed is: what is lost is below 2^-126 of the seed, 2^-106 for one of 2^20. It is seen only where decays of the segments
+ * before grow by as much again.
  */
 import type { ScanValue } from "@seqmix/tensor/backend";
 import { indent } from "@seqmix/tensor/wgsl";
