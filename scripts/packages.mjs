@@ -28,11 +28,11 @@ function withReferences(path, references) {
   return text.replace(/"references": \[[^\]]*\]/, `"references": [${list}${list === "" ? "" : "\n  "}]`);
 }
 
-// The catalog needs what its sources import.
+// The catalog needs what its sources import; what only its `testing` folder imports is for development.
 const catalog = members.find(({ path }) => path === "apps/catalog");
 const imported = members
   .map(({ manifest }) => manifest.name)
-  .filter((name) => sourcesImport(catalog.path, name))
+  .filter((name) => sourcesImport(catalog.path, name, (file) => !file.startsWith("testing/")))
   .sort();
 catalog.manifest.dependencies = Object.fromEntries(imported.map((name) => [name, "workspace:^"]));
 update("apps/catalog/package.json", `${JSON.stringify(catalog.manifest, null, 2)}\n`);
@@ -53,9 +53,9 @@ for (const { path, manifest } of members) {
 }
 
 /** Whether a source file that is no test imports the package. */
-function sourcesImport(path, name) {
+function sourcesImport(path, name, isCounted = () => true) {
   return readdirSync(join(root, path, "src"), { recursive: true })
-    .filter((file) => file.endsWith(".ts") && !file.endsWith(".test.ts"))
+    .filter((file) => file.endsWith(".ts") && !file.endsWith(".test.ts") && isCounted(file))
     .some((file) => {
       const text = read(`${path}/src/${file}`);
       return text.includes(`from "${name}"`) || text.includes(`from "${name}/`);
