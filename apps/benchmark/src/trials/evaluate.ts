@@ -24,26 +24,37 @@ type Sums = {
   readonly squares?: Tensor;
 };
 
-/** The task's metric over all sequences of a split, each answer that counts weighing the same. */
+/** Measuring was asked to stop; what it had measured is nothing yet. */
+export class MeasuringStopped extends Error {
+  override readonly name = "MeasuringStopped";
+}
+
+const never = (): boolean => false;
+
+/**
+ * The task's metric over all sequences of a split, each answer that counts weighing the same.
+ * @returns A function that throws MeasuringStopped after the batch in which `stopAsked` says so.
+ */
 export function evaluation(
   task: Task,
   model: Model,
   batchSize: number,
   device: Device,
-): (split: Split, params: Tree) => Promise<number> {
+): (split: Split, params: Tree, stopAsked?: () => boolean) => Promise<number> {
   const measureBatch = compile(
     (params: Tree, batch: Batch): Sums => sumsOf(task, model.answers(params, batch), batch),
     {
       device,
     },
   );
-  return async (split, params) => {
+  return async (split, params, stopAsked = never) => {
     const sums: Record<keyof Sums, number> = { weight: 0, total: 0, targets: 0, squares: 0 };
     for (const batch of task.evaluation(split, batchSize)) {
       const result = await measureBatch(params, batch);
       for (const name of Object.keys(result) as (keyof Sums)[]) sums[name] += await result[name]!.item();
       dispose(result);
       dispose(batch);
+      if (stopAsked()) throw new MeasuringStopped("stopped");
     }
     const mean = sums.total / sums.weight;
     switch (task.metric) {
@@ -77,15 +88,16 @@ export async function evaluateBeyond(
   batchSize: number,
   device: Device,
   params: Tree,
+  stopAsked: () => boolean = never,
 ): Promise<Readonly<Record<string, number>>> {
   const found: Record<string, number> = {};
   for (const [name, task] of Object.entries(beyond)) {
     const batch = Math.max(1, Math.floor((batchSize * length) / task.length));
     try {
-      const value = await evaluation(task, model, batch, device)("test", params);
+      const value = await evaluation(task, model, batch, device)("test", params, stopAsked);
       if (Number.isFinite(value)) found[name] = value;
     } catch (error) {
-      if (error instanceof DeviceLostError) throw error;
+      if (error instanceof DeviceLostError || error instanceof MeasuringStopped) throw error;
     }
   }
   return found;

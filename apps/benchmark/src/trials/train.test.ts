@@ -75,11 +75,13 @@ test.each([
   expect(whole.status).toBe("done");
   expect(existsSync(join(folder, "snapshot"))).toBe(false);
 
-  // Three times: between two reads of the loss, on a point of the curve, and one step before the end.
+  // Between two reads of the loss, on a point of the curve, one step before the end, and twice while it is measured.
   for (const [steps, at] of [
     [5, 5],
     [7, 12],
     [7, 19],
+    [2, 20],
+    [4, 20],
   ] as const)
     expect(await run(experiment("attention"), device, stopAfter(steps))).toEqual({ status: "stopped", step: at });
   expect(numbers(await run(experiment("attention"), device))).toEqual(numbers(whole));

@@ -1,7 +1,7 @@
 import { performance } from "node:perf_hooks";
 import { dispose, foldIn, key, type Device, type Tensor, type Tree } from "@seqmix/tensor";
 import { curvePoints, snapshotSeconds, validationPoints } from "./budgets.js";
-import { evaluateBeyond, evaluation } from "./evaluate.js";
+import { evaluateBeyond, evaluation, MeasuringStopped } from "./evaluate.js";
 import type { Experiment } from "../sweeps/experiment.js";
 import type { CurvePoint } from "../results/results.js";
 import { readSnapshot, writeSnapshot, type Snapshot, type SnapshotOwner, type TrialProgress } from "./snapshot.js";
@@ -106,6 +106,20 @@ export async function train(experiment: Experiment, options: TrainingOptions): P
     await writeSnapshot(snapshot, owner, progress, step.state);
   };
 
+  /** What the trained model reaches; undefined if it was told to stop: then it measures again when the trial goes on. */
+  const measure = async () => {
+    try {
+      const validation = await evaluate("validation", step.params, stopAsked);
+      const test = await evaluate("test", step.params, stopAsked);
+      if (!Number.isFinite(validation) || !Number.isFinite(test) || !task.beyond) return { validation, test };
+      const beyond = await evaluateBeyond(task, model, batchSize, device, step.params, stopAsked);
+      return { validation, test, beyond };
+    } catch (error) {
+      if (error instanceof MeasuringStopped) return undefined;
+      throw error;
+    }
+  };
+
   try {
     let savedAt = performance.now();
     for (let first = true; progress.step < steps; first = false) {
@@ -144,16 +158,18 @@ export async function train(experiment: Experiment, options: TrainingOptions): P
     }
 
     report({ step: steps, steps, loss: losses.last(), tokensPerSecond: tokensPerSecond(), phase: "measuring" });
-    const validation = await evaluate("validation", step.params);
-    const test = await evaluate("test", step.params);
+    const measured = await measure();
+    if (measured === undefined) {
+      await save();
+      return { status: "stopped", step: steps };
+    }
+    const { validation, test } = measured;
     if (!Number.isFinite(validation) || !Number.isFinite(test)) return diverged(steps);
     const last = progress.curve.at(-1)!;
     return {
       status: "done",
       curve: [...progress.curve.slice(0, -1), { ...last, validation }],
-      validation,
-      test,
-      ...(task.beyond && { beyond: await evaluateBeyond(task, model, batchSize, device, step.params) }),
+      ...measured,
       tokensPerSecond: tokensPerSecond(),
       wallSeconds: wallSeconds(),
     };
