@@ -351,6 +351,30 @@ describe("running a case", () => {
     });
   });
 
+  test("memory counted is that of the work, where making its inputs takes more", async () => {
+    const device: Device = cpu({ threads: 1 });
+    const case_ = deviceCase({
+      kernel: "double",
+      shape: "512x256",
+      mode: "fwd",
+      flops: 131_072,
+      bytes: 525_312,
+      rate: "GB/s",
+      bars: [],
+      inputs: () => ({ x: normal(key(0), [512, 256]) }),
+      compute: ({ x }) => [mul(x, 2)],
+      units: { count: 512, checked: 1, name: "rows", inputAxis: { x: 0 }, outputAxis: [0] },
+      tolerance: 1e-6,
+    });
+    const { extraBytes, close } = await case_.prepare().open(device, "f32");
+    const { bytes, peakBytes } = device.memory();
+    await close();
+    await device.close();
+    expect(peakBytes).toBeGreaterThan(bytes + 1.5 * 512 * 256 * 4);
+    // blocks are whole multiples of 64 bytes
+    expect(extraBytes! / (512 * 256 * 4)).toBeCloseTo(1, 3);
+  });
+
   test("the checks of the training steps hold, and nothing stays on the device", async () => {
     const device: Device = cpu({ threads: 1 });
     for (const case_ of casesOf["cpu"]!.filter(({ kernel }) => kernel === "mlpStep")) {
