@@ -211,6 +211,15 @@ test("spaces behind the header, tensors in any order and empty files are fine", 
   expect(loadSafetensors(await saveSafetensors([]))).toEqual({});
 });
 
+test.each([["model.safetensors"], [null], [12], [[1, 2]], [Promise.resolve(new Uint8Array(8))]])(
+  "what is not the bytes of a file is named: %s",
+  (file) => {
+    expect(() => loadSafetensors(file as never)).toThrow(
+      /^safetensors: expected the bytes of a file, got (String|Null|Number|Array|Promise); read it first/,
+    );
+  },
+);
+
 test("a bit that flips anywhere in a header is an error or another tree, never a crash", async () => {
   const whole = await saveSafetensors({ a: [tensor([1]), tensor([2, 3], [2], "i32")] }, { metadata: { k: "v" } });
   const { length } = new TextDecoder().decode(whole).replace(/}\s*[^}]*$/, "}");

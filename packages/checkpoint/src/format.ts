@@ -65,13 +65,10 @@ const fail = (what: string, got: string): never => {
 
 /**
  * Takes a file apart and checks it as the format demands: every byte belongs to exactly one tensor, in whole elements.
- * @throws CheckpointError if it is no such file.
+ * @throws CheckpointError if it is no such file; TypeError for anything but bytes.
  */
 export function readSafetensors(file: Uint8Array | ArrayBuffer): SafetensorsFile {
-  // Plain bytes: the `slice` of Node's Buffer does not copy.
-  const bytes = ArrayBuffer.isView(file)
-    ? new Uint8Array(file.buffer, file.byteOffset, file.byteLength)
-    : new Uint8Array(file);
+  const bytes = plainBytes(file);
   const header = headerOf(bytes);
   const values = bytes.subarray(LENGTH_BYTES + header.length);
   const entries = entriesOf(header.text);
@@ -89,6 +86,17 @@ export function readSafetensors(file: Uint8Array | ArrayBuffer): SafetensorsFile
   }
   assertCovered(ranges, values.length);
   return { tensors, metadata };
+}
+
+/** The same memory; the `slice` of Node's Buffer, which is a view, does not copy. */
+function plainBytes(file: Uint8Array | ArrayBuffer): Uint8Array {
+  if (ArrayBuffer.isView(file)) return new Uint8Array(file.buffer, file.byteOffset, file.byteLength);
+  // by its tag: a buffer of another window or context is no instance of this one's class
+  const tag = Object.prototype.toString.call(file).slice(8, -1);
+  if (tag === "ArrayBuffer" || tag === "SharedArrayBuffer") return new Uint8Array(file);
+  throw new TypeError(
+    `safetensors: expected the bytes of a file, got ${tag}; read it first: await readFile(path), or await (await fetch(url)).arrayBuffer()`,
+  );
 }
 
 function headerOf(bytes: Uint8Array): { readonly text: string; readonly length: number } {
