@@ -21,6 +21,7 @@ export { storedInF32 } from "./plan/half-storage.js";
 export { fromHalfBits, toHalfBits } from "./graph/half.js";
 export { firstOfSlots, takeovers } from "./plan/donation.js";
 export { isRowMajor } from "./ir/affine.js";
+export { beside, guard } from "./ir/loop.js";
 export { isAtMostOne } from "./ir/decay-size.js";
 export { checked, checkLoop, chunkChecks } from "./ir/chunk-checks.js";
 export { bufferOn } from "./devices/placement.js";

@@ -4,7 +4,7 @@
  */
 import type { DType } from "../graph/dtype.js";
 import { rewriting } from "./interning.js";
-import type { Affine, LoopKernel, Scalar } from "./loop.js";
+import { guard, type Affine, type LoopKernel, type Scalar } from "./loop.js";
 import type { ScanOutput, ScanStep } from "./scan-kernel.js";
 import { ONE, type OuterProduct, type Semiseparable } from "./semiseparable.js";
 import { affinesOf, nodesOf, parts, product } from "./simplify.js";
@@ -299,13 +299,7 @@ function placeOf(
         value:
           lane === undefined || whole(extents[lane]!)
             ? inRows
-            : {
-                op: "guard",
-                dtype: "f32",
-                conditions: [{ index: ends, lo: 0, hi: extents[lane]! }],
-                value: inRows,
-                fill: 0,
-              },
+            : guard([{ index: ends, lo: 0, hi: extents[lane]! }], inRows, 0),
       },
     ],
   };

@@ -1,5 +1,5 @@
 /** Reductions to few outputs in two kernels, so that more units of work share them. */
-import type { Affine, LoopKernel, Reduction, Scalar } from "./loop.js";
+import { guard, type Affine, type LoopKernel, type Reduction, type Scalar } from "./loop.js";
 import { identity, product, rewriter } from "./simplify.js";
 
 /** Elements below which a part of a divided reduction is not worth its own unit of work. */
@@ -51,13 +51,7 @@ export function divideReduction(
     if (count * length === longest) return { ...r, value };
     return {
       ...r,
-      value: {
-        op: "guard",
-        dtype: value.dtype,
-        conditions: [{ index: inside, lo: 0, hi: longest }],
-        value,
-        fill: identity(r),
-      },
+      value: guard([{ index: inside, lo: 0, hi: longest }], value, identity(r)),
     };
   });
   const first: LoopKernel = {

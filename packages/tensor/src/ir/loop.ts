@@ -112,3 +112,30 @@ export interface Output {
   /** A row output, of a kernel with reductions: the value may vary along the row, and each point of it is stored here. */
   readonly index?: Affine;
 }
+
+/** The value where the conditions hold, `fill` elsewhere. */
+export const guard = (conditions: readonly Range[], value: Scalar, fill: number): Scalar => ({
+  op: "guard",
+  dtype: value.dtype,
+  conditions,
+  value,
+  fill,
+});
+
+/** One value before a position of an axis, the other from there on. */
+export const beside = (at: Affine, border: number, before: Scalar, after: Scalar): Scalar => ({
+  op: "where",
+  dtype: after.dtype,
+  args: [
+    {
+      op: "less",
+      dtype: "bool",
+      args: [
+        { op: "position", dtype: "i32", index: at },
+        { op: "constant", dtype: "i32", value: border },
+      ],
+    },
+    before,
+    after,
+  ],
+});

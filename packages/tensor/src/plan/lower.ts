@@ -3,7 +3,7 @@
  * used: movement ops become changes of the index, elementwise ops become expressions.
  */
 import { callOf } from "../graph/calls.js";
-import { scalarType, type Affine, type Output, type Range, type Reduction, type Scalar } from "../ir/loop.js";
+import { beside, guard, scalarType, type Affine, type Output, type Reduction, type Scalar } from "../ir/loop.js";
 import { sameShape, sizeOf, stridesOf, type Shape } from "../graph/shape.js";
 import type { Call, Tensor } from "../graph/tensor.js";
 import { combine, constant, keyOf, reshapedIndex } from "../ir/affine.js";
@@ -356,17 +356,7 @@ class Lowering {
         ),
         0,
       );
-      if (result) {
-        const before: Scalar = {
-          op: "less",
-          dtype: "bool",
-          args: [
-            { op: "position", dtype: "i32", index: at },
-            { op: "constant", dtype: "i32", value: start },
-          ],
-        };
-        result = { op: "where", dtype: value.dtype, args: [before, result, value] };
-      } else result = value;
+      result = result ? beside(at, start, result, value) : value;
       start += extent;
     }
     return result ?? { op: "constant", dtype: scalarType(call.outputs[0]!.dtype), value: 0 };
@@ -440,14 +430,6 @@ class Lowering {
     return from === this.#whole ? { dtype: x.dtype, value, index: this.#places[0]! } : { dtype: x.dtype, value };
   }
 }
-
-const guard = (conditions: readonly Range[], value: Scalar, fill: number): Scalar => ({
-  op: "guard",
-  dtype: value.dtype,
-  conditions,
-  value,
-  fill,
-});
 
 /** Ops whose f16 result is one of their operands, or is exact: it needs no rounding. */
 const EXACT: ReadonlySet<string> = new Set(["neg", "abs", "minimum", "maximum", "floor", "where", "max"]);

@@ -1,5 +1,5 @@
 /** From a recurrence and the region around it to a scan kernel. */
-import { scalarType, type Affine, type Scalar } from "../ir/loop.js";
+import { guard, scalarType, type Affine, type Scalar } from "../ir/loop.js";
 import type { LinearScanAttributes } from "../ops/linear-scan.js";
 import type { ScanKernel, ScanOutput, ScanSum, ScanValue } from "../ir/scan-kernel.js";
 import { stridesOf } from "../graph/shape.js";
@@ -112,13 +112,7 @@ const lowered = (x: readonly Tensor[], index: readonly Affine[], lower: Lower): 
 
 /** A value, 0 where the recurrence's axis is outside of [lo, hi). */
 const guarded = (value: ScanValue, index: Affine, lo: number, hi: number): ScanValue =>
-  value.map((part): Scalar => ({
-    op: "guard",
-    dtype: "f32",
-    conditions: [{ index, lo, hi }],
-    value: part,
-    fill: 0,
-  })) as unknown as ScanValue;
+  value.map((part) => guard([{ index, lo, hi }], part, 0)) as unknown as ScanValue;
 
 /** A value of the step `by` later, 0 where there is none. */
 const guardedStep = (value: ScanValue, { stepped, attributes: { axis }, length }: Frame, by: 1 | -1): ScanValue =>

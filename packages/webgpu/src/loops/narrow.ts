@@ -3,7 +3,9 @@
  * read in another order than the kernel runs is copied into that order before.
  */
 import {
+  beside,
   divideReduction,
+  guard,
   nodesOf,
   product,
   roots,
@@ -161,13 +163,7 @@ function copied(copy: Copy, from: number, to: number, narrowing: Narrowing): Num
     outputs: [
       {
         dtype,
-        value: {
-          op: "guard",
-          dtype: type,
-          conditions: [{ index, lo: 0, hi: size }],
-          value: { op: "load", dtype: type, input: 0, index },
-          fill: 0,
-        },
+        value: guard([{ index, lo: 0, hi: size }], { op: "load", dtype: type, input: 0, index }, 0),
       },
     ],
   });
@@ -212,21 +208,7 @@ function sideBySide(
   }) as [Scalar, Scalar];
   const place: Affine = { offset: 0, coefficients: extents.map((_, k) => (k === axis ? 1 : 0)) };
   const border = halves[1]!.start;
-  const guarded = (value: Scalar, lo: number, hi: number): Scalar => ({
-    op: "guard",
-    dtype: type,
-    conditions: [{ index: place, lo, hi }],
-    value,
-    fill: 0,
-  });
-  const isFirst: Scalar = {
-    op: "less",
-    dtype: "bool",
-    args: [
-      { op: "position", dtype: "i32", index: place },
-      { op: "constant", dtype: "i32", value: border },
-    ],
-  };
+  const within = (value: Scalar, lo: number, hi: number): Scalar => guard([{ index: place, lo, hi }], value, 0);
   return {
     extents,
     reduceExtents: [],
@@ -235,11 +217,7 @@ function sideBySide(
     outputs: [
       {
         dtype,
-        value: {
-          op: "where",
-          dtype: type,
-          args: [isFirst, guarded(first, 0, border), guarded(second, border, extents[axis]!)],
-        },
+        value: beside(place, border, within(first, 0, border), within(second, border, extents[axis]!)),
       },
     ],
   };

@@ -12,12 +12,10 @@ import { indent } from "@seqmix/tensor/wgsl";
 import { functionTexts } from "../../wgsl/functions.js";
 import { affineText, memoryType, registerType, softplusArgument, writeValues } from "../../wgsl/values.js";
 import { baseText, isRagged, splitHeads, strideOf, type Bound, type Chunks } from "./layout.js";
-import { vectors } from "./vector.js";
+import { FOUR, ONES, vectors } from "./vector.js";
 
 type Load = Scalar & { readonly op: "load" };
 
-const FOUR = [0, 1, 2, 3] as const;
-const ONES = "vec4<f32>(1.0)";
 /** Products of the block's decays: from before it to each step; from each step to its end. */
 export const SINCE = ["a0", "a0 * a1", "a0 * a1 * a2", "a0 * a1 * a2 * a3"] as const;
 export const UNTIL = ["a1 * a2 * a3", "a2 * a3", "a3", ONES] as const;

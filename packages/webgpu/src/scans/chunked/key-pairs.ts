@@ -23,11 +23,7 @@ import {
   type Place,
 } from "./layout.js";
 import { columnOfChunk, decayTexts, halvesOf, othersOf, SINCE, UNTIL } from "./key-decays.js";
-import { vectors } from "./vector.js";
-
-const FOUR = [0, 1, 2, 3] as const;
-const ONES = "vec4<f32>(1.0)";
-const NONE = "vec4<f32>()";
+import { FOUR, NONE, ONES, vectors } from "./vector.js";
 
 export interface KeyPairs {
   /** Scores of values [heads of the score, chunks, earlier step, later step], and the text of the score's head. */

@@ -22,11 +22,7 @@ import {
   type Place,
 } from "./layout.js";
 import type { Score } from "./scores.js";
-import { rowText, vectors } from "./vector.js";
-
-const FOUR = [0, 1, 2, 3] as const;
-const ONES = "vec4<f32>(1.0)";
-const NONE = "vec4<f32>()";
+import { FOUR, NONE, ONES, rowText, vectors } from "./vector.js";
 
 /** Pairs of steps of a block, the later one first. */
 const WITHIN = FOUR.flatMap((r) => FOUR.filter((k) => k <= r).map((k) => [r, k] as const));
@@ -137,6 +133,10 @@ function sliceOf({ Q }: Chunks, workgroupBytes: number): Slice {
   return all.find(({ across, rows }) => 16 * (rows + blocks * across) <= workgroupBytes) ?? all.at(-1)!;
 }
 
+/** For the threads that have a block of the slice. */
+const onBlocks = ({ across, blocks, threads }: Slice, text: string): string =>
+  threads === across * blocks ? text : `if (lane < ${across * blocks}) {\n${indent(text)}\n}`;
+
 /** @param first The pass that leaves the decays of whole chunks, and rows from the first step on. @param to Where scores go. */
 export function keyRowsPass(
   chunks: Chunks,
@@ -164,8 +164,7 @@ export function keyRowsPass(
     rowText(chunks, operand, given.nameOf(operands.get(operand)!.buffer));
   const work: Work = { chunks, slice, own, begin: begin !== undefined, mosts: mosts !== undefined, first };
   const load = loadText(work, decays.at, { later: later && read(later), earlier: earlier && read(earlier) });
-  const stages = (text: string): string =>
-    text === "" || threads === across * blocks ? text : `if (lane < ${across * blocks}) {\n${indent(text)}\n}`;
+  const stages = (text: string): string => (text === "" ? text : onBlocks(slice, text));
   const body = `let number = i32(group);
 if (number >= ${H * count}) { return; }
 let lane = i32(thread);
@@ -356,7 +355,7 @@ ${FOUR.flatMap((n) => FOUR.flatMap((r) => FOUR.map((k) => `    s${r}_${k} = fma(
 /** Stores the scores of a thread's pair, and of pairs within blocks what the threads that have a block found together. */
 function scoresText({ chunks, slice }: Work, score: Score): string {
   const { Q, count } = chunks;
-  const { across, blocks, threads } = slice;
+  const { across, blocks } = slice;
   const ofPair = FOUR.map((n) =>
     score.rows === "earlier"
       ? `  scores[at + (4 * j + ${n}) * ${blocks} + i] = vec4<f32>(${FOUR.map((r) => `s${r}_${n}`).join(", ")});`
@@ -366,15 +365,14 @@ function scoresText({ chunks, slice }: Work, score: Score): string {
   const own = (r: number, k: number): string => (k <= r ? `own${r}_${k}` : "0.0");
   const ofBlock = FOUR.map(
     (n) =>
-      `  rows[${n * across * blocks} + lane] = vec4<f32>(${FOUR.map((m) => (score.rows === "earlier" ? own(m, n) : own(n, m))).join(", ")});`,
+      `rows[${n * across * blocks} + lane] = vec4<f32>(${FOUR.map((m) => (score.rows === "earlier" ? own(m, n) : own(n, m))).join(", ")});`,
   );
-  const brought = ofBlock.join("\n");
   return `let at = (h * ${count} + c) * ${(Q * Q) / 4};
 workgroupBarrier();
 if (isPair) {
 ${ofPair.join("\n")}
 }
-${threads === across * blocks ? `{\n${brought}\n}` : `if (lane < ${across * blocks}) {\n${brought}\n}`}
+${onBlocks(slice, ofBlock.join("\n"))}
 workgroupBarrier();
 if (lane < ${4 * blocks}) {
   let block = lane % ${blocks};

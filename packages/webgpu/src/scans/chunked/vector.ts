@@ -22,7 +22,10 @@ import {
 import { magnitudeAt } from "./magnitudes.js";
 
 const THREADS = 64;
-const ONES = "vec4<f32>(1.0)";
+/** Four of anything: steps or keys of a block. */
+export const FOUR = [0, 1, 2, 3] as const;
+export const ONES = "vec4<f32>(1.0)";
+export const NONE = "vec4<f32>()";
 
 export const vectors = (place: Place): Pick<Bound, "buffer" | "type"> => ({
   buffer: place.buffer,

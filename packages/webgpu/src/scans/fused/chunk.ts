@@ -31,11 +31,13 @@ import {
   hoist,
   initialState,
   makeWriter,
+  outputValues,
   partsOf,
   place,
   rowText,
   sendBack,
   stepOf,
+  sumValues,
   timeText,
   write,
   type Buffers,
@@ -83,8 +85,6 @@ function startChunk(
   const { kernel, L, T, segment } = layout;
   const groups = all.filter(({ of }) => !of);
   const stateRoots: Scalar[] = [...kernel.decay, ...kernel.drive, ...(kernel.adjoint?.seed ?? [])];
-  const sumsOf = ({ sums }: Group): Scalar[] => sums.map((j) => kernel.sums[j]!.value);
-  const outputsOf = ({ outputs }: Group): Scalar[] => outputs.map((k) => kernel.outputs[k]!.value);
   const writer = makeWriter(layout);
   return {
     layout,
@@ -98,12 +98,15 @@ function startChunk(
     steps: Array.from({ length: T }, (_, u) => u),
     ragged: L % T !== 0,
     chunks: segment / T,
-    roots: [...stateRoots, ...all.flatMap((group) => [...sumsOf(group), ...outputsOf(group)])],
+    roots: [
+      ...stateRoots,
+      ...all.flatMap((group) => [...sumValues(kernel, [group]), ...outputValues(kernel, [group])]),
+    ],
     perState: [
       ...stateRoots,
       ...groups.flatMap((group) => [
-        ...sumsOf(group),
-        ...(group.keepsRegister && group.direct ? outputsOf(group) : []),
+        ...sumValues(kernel, [group]),
+        ...(group.keepsRegister && group.direct ? outputValues(kernel, [group]) : []),
       ]),
     ],
     axes,

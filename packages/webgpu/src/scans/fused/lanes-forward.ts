@@ -20,8 +20,10 @@ import {
   groupsOf,
   initialState,
   makeWriter,
+  outputValues,
   stepOf,
   storeOutputs,
+  sumValues,
   timeText,
   write,
   writeStep,
@@ -38,18 +40,17 @@ export interface Kept {
 export function lanesForward(form: Lanes, groups: readonly Group[], buffers: Buffers, kept?: Kept): GpuPass {
   const { layout, own, round } = form;
   const { kernel, L } = layout;
-  const sums = groups.flatMap((group) => group.sums.map((j) => kernel.sums[j]!.value));
-  const outputs = groups.flatMap((group) => group.outputs.map((k) => kernel.outputs[k]!.value));
   const ofStates: Scalar[] = [
     ...kernel.decay,
     ...kernel.drive,
-    ...sums,
-    ...groups
-      .filter((group) => group.keepsRegister)
-      .flatMap((group) => group.outputs.map((k) => kernel.outputs[k]!.value)),
+    ...sumValues(kernel, groups),
+    ...outputValues(
+      kernel,
+      groups.filter((group) => group.keepsRegister),
+    ),
   ];
   const writer = makeWriter(layout);
-  const { frame, lines } = startFrame(form, writer, [...ofStates, ...outputs], ofStates);
+  const { frame, lines } = startFrame(form, writer, [...ofStates, ...outputValues(kernel, groups)], ofStates);
   const steps = prepareSteps(frame, "0");
   const staged = stageSteps(frame, "0");
   const barrier = staged.foot.length > 0 ? [...staged.foot, "workgroupBarrier();", "side = 1 - side;"] : [];
@@ -128,22 +129,14 @@ function stepText(
     const withState: Scope = { ...withDecay, state: (which) => (which === "previous" ? previous : current) };
     for (const group of groups) {
       if (!group.keepsRegister) {
-        const values = write(
-          withState,
-          group.sums.map((j) => kernel.sums[j]!.value),
-          body,
-        );
+        const values = write(withState, sumValues(kernel, [group]), body);
         group.sums.forEach((j, at) => add(j, values[at]!));
         continue;
       }
       if (group.step !== "each" && stepOf(group.step, layout) % frame.round !== s) continue;
       const inner: string[] = [];
       const reduced: string[] = [];
-      write(
-        withState,
-        group.sums.map((j) => kernel.sums[j]!.value),
-        inner,
-      ).forEach((value, at) => (reduced[group.sums[at]!] = value));
+      write(withState, sumValues(kernel, [group]), inner).forEach((value, at) => (reduced[group.sums[at]!] = value));
       storeOutputs({ ...withState, reduced }, group, buffers, inner);
       const here = group.step === "each" ? "" : ` & (start + ${s} == ${group.step === "first" ? 0 : L - 1})`;
       body.push(`if (inside${here}) {`, ...inner.map((line) => `  ${line}`), "}");

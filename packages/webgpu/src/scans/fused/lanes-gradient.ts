@@ -26,9 +26,11 @@ import {
   forgotten,
   groupsOf,
   makeWriter,
+  outputValues,
   partialText,
   sendBack,
   storeOutputs,
+  sumValues,
   timeText,
   write,
   writeStep,
@@ -68,12 +70,14 @@ export function lanesGradient(
   const { kernel, L, W, subgroup } = layout;
   const groups = layout.groups.filter(({ of }) => !of);
   const totals = layout.groups.filter(({ of }) => of);
-  const sumsOf = (list: readonly Group[]): Scalar[] =>
-    list.flatMap(({ sums }) => sums.map((j) => kernel.sums[j]!.value));
-  const outputs = layout.groups.flatMap((group) => group.outputs.map((k) => kernel.outputs[k]!.value));
-  const ofStates = [...kernel.decay, ...kernel.drive, ...kernel.adjoint!.seed, ...sumsOf(groups)];
+  const ofStates = [...kernel.decay, ...kernel.drive, ...kernel.adjoint!.seed, ...sumValues(kernel, groups)];
   const writer = makeWriter(layout);
-  const { frame, lines } = startFrame(form, writer, [...ofStates, ...sumsOf(totals), ...outputs], ofStates);
+  const { frame, lines } = startFrame(
+    form,
+    writer,
+    [...ofStates, ...sumValues(kernel, totals), ...outputValues(kernel, layout.groups)],
+    ofStates,
+  );
   const gradient: Gradient = {
     ...frame,
     buffers,
@@ -242,11 +246,7 @@ function stepBack(
     lines.push(`g${k} += ${seed};`);
     const { sent, scope } = sendBack(withStates, decays[k]!, `g${k}`, lines);
     const sums = groups.flatMap((group) => group.sums);
-    const values = write(
-      scope,
-      sums.map((j) => kernel.sums[j]!.value),
-      lines,
-    );
+    const values = write(scope, sumValues(kernel, groups), lines);
     const reduced: string[] = [];
     sums.forEach((j, at) => (reduced[j] = writer.named(values[at]!, lines)));
     for (const group of groups) {

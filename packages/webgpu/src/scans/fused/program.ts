@@ -10,7 +10,7 @@ import { carryPass } from "./carry.js";
 import { chunkPass } from "./chunk.js";
 import { inputsOf } from "./expressions.js";
 import { layoutOf, takesTotals, type Group, type Layout } from "./layout.js";
-import type { Buffers } from "./scope.js";
+import { outputValues, sumValues, type Buffers } from "./scope.js";
 import { streamPass } from "./stream.js";
 import { inRows, inStates, tailPasses } from "./tails.js";
 import { TUNING, type Tuning } from "./tuning.js";
@@ -173,8 +173,8 @@ function batches(layout: Layout, limit: number, offsets: Map<Group, number>): Gr
   const isPartial = (group: Group): boolean => !stored(group) && !group.inStates;
   const count = (batch: readonly Group[]): number => {
     const values = batch.flatMap((group) => [
-      ...group.sums.map((j) => kernel.sums[j]!.value),
-      ...(stored(group) ? group.outputs.map((k) => kernel.outputs[k]!.value) : []),
+      ...sumValues(kernel, [group]),
+      ...(stored(group) ? outputValues(kernel, [group]) : []),
     ]);
     return (
       inputsOf([...base, ...values]).length +

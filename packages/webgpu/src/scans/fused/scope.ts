@@ -1,5 +1,5 @@
 /** WGSL text of a scan's passes: names of axes, states and buffers, and expressions in their scopes. */
-import type { Scalar, ScanValue } from "@seqmix/tensor/backend";
+import type { Scalar, ScanKernel, ScanValue } from "@seqmix/tensor/backend";
 import { declare, entryPoint, type GpuBinding, type GpuPass } from "@seqmix/tensor/wgsl";
 import { functionTexts } from "../../wgsl/functions.js";
 import { affineText, fromMemory, memoryType, toMemory, writeValues } from "../../wgsl/values.js";
@@ -322,15 +322,19 @@ export function partialText(layout: Layout, group: Group, offset: number, axes: 
   return `${offset} + ${text} * ${group.keptSize} + ${keptText(layout, group.keeps, axes)}`;
 }
 
+/** What the sums of groups add up, in order. */
+export const sumValues = ({ sums }: ScanKernel, groups: readonly Pick<Group, "sums">[]): Scalar[] =>
+  groups.flatMap((group) => group.sums.map((j) => sums[j]!.value));
+
+/** What the outputs of groups are, in order. */
+export const outputValues = ({ outputs }: ScanKernel, groups: readonly Pick<Group, "outputs">[]): Scalar[] =>
+  groups.flatMap((group) => group.outputs.map((k) => outputs[k]!.value));
+
 /** Statements that store a direct group's outputs at a point. */
 export function storeOutputs(scope: Scope, group: Group, buffers: Buffers, lines: string[]): void {
   const { writer } = scope;
   const { kernel } = writer.layout;
-  const values = write(
-    scope,
-    group.outputs.map((k) => kernel.outputs[k]!.value),
-    lines,
-  );
+  const values = write(scope, outputValues(kernel, [group]), lines);
   group.outputs.forEach((k, at) => {
     const { dtype } = kernel.outputs[k]!;
     lines.push(

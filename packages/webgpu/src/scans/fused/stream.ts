@@ -18,12 +18,14 @@ import {
   hoist,
   initialState,
   makeWriter,
+  outputValues,
   partialText,
   partsOf,
   place,
   rowText,
   stepOf,
   storeOutputs,
+  sumValues,
   timeText,
   write,
   writeStep,
@@ -108,10 +110,7 @@ function startStream(
     ...kernel.decay,
     ...kernel.drive,
     ...(adjoint?.seed ?? []),
-    ...results.flatMap(({ sums, outputs }) => [
-      ...sums.map((k) => kernel.sums[k]!.value),
-      ...outputs.map((k) => kernel.outputs[k]!.value),
-    ]),
+    ...results.flatMap((group) => [...sumValues(kernel, [group]), ...outputValues(kernel, [group])]),
   ];
   if (task === "ends" && linear) roots.push(linear.step);
   return {
